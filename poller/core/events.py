@@ -1,0 +1,183 @@
+"""Auth0's words: log events, log ids, pages, and the spans of the log that are settled."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, NewType
+
+LogId = NewType("LogId", str)
+"""Opaque text, ordered as text. 56 digits so far: `900`, UTC ingest time, a tail (facts: recorded 2018 to 2025)."""
+
+_PREFIX = "900"
+_TIME_DIGITS = 14
+_TAIL_ZEROS = 39
+EARLIEST = LogId(_PREFIX + "0" * (_TIME_DIGITS + _TAIL_ZEROS))
+"""Below every event that a tenant can have kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stream:
+    """What a ledger row belongs to; another tenant, source or generation never continues it."""
+
+    domain: str
+    source_name: str
+    generation: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogEvent:
+    """One entry of the tenant log.
+
+    `defect` is set where the entry could not be read; its `log_id` is then that of the entry before it plus a
+    counter, so that it sorts in place and is the same at every reading.
+    """
+
+    log_id: LogId
+    type: str
+    date: datetime | None
+    record: Any = field(repr=False)
+    defect: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """A stretch `(after, before)` that was asked for and is gone: below retention."""
+
+    after: LogId
+    before: LogId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Log events in `(reached, position]`, in log-id order.
+
+    `is_end`: the log had no more to give for the span asked. `served_at` is the server's clock. `lost` is the stretch
+    that retention took before it could be read.
+    """
+
+    events: tuple[LogEvent, ...]
+    position: LogId
+    is_end: bool
+    served_at: datetime
+    lost: Gap | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """A stretch `(after, reached]` in which every event of interest is settled.
+
+    `until` is None for the live span, which owns everything above its `after`. `drained_at` is the server's time
+    when the end of the log was last seen. Late arrivals were looked for up to `confirmed`.
+    """
+
+    id: int
+    stream: Stream
+    after: LogId
+    reached: LogId
+    until: LogId | None = None
+    confirmed: LogId | None = None
+    drained_at: datetime | None = None
+
+    @property
+    def is_live(self) -> bool:
+        return self.until is None
+
+    @property
+    def is_done(self) -> bool:
+        return self.until is not None and self.reached >= self.until
+
+
+def floor_id(moment: datetime) -> LogId:
+    """The bound below every log id ingested at `moment` or later.
+
+    Such an id never exists; the API takes it as a lower bound (facts/auth0 §1, as other collectors do).
+    """
+    return LogId(f"{_PREFIX}{moment.astimezone(UTC):%Y%m%d%H%M%S}{'0' * _TAIL_ZEROS}")
+
+
+def moment_of(log_id: str) -> datetime | None:
+    """The ingest time inside a log id, to the millisecond; None where there is none to read."""
+    digits = log_id[len(_PREFIX) : len(_PREFIX) + _TIME_DIGITS + 3]
+    if not (log_id.startswith(_PREFIX) and len(digits) == _TIME_DIGITS + 3 and digits.isascii() and digits.isdigit()):
+        return None
+    try:
+        seconds = datetime.strptime(digits[:_TIME_DIGITS], "%Y%m%d%H%M%S").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    return seconds + timedelta(milliseconds=int(digits[_TIME_DIGITS:]))
+
+
+def predecessor(log_id: LogId) -> LogId | None:
+    """The id one below, of the same length; None where the id is no positive number."""
+    if not (log_id.isascii() and log_id.isdigit()) or int(log_id) == 0:
+        return None
+    return LogId(str(int(log_id) - 1).zfill(len(log_id)))
+
+
+def parse_date(value: object) -> datetime | None:
+    """An aware UTC datetime from what Auth0 may send as a date, or None.
+
+    ISO 8601 text in every recording; epoch milliseconds and `{"$date": …}` because the schema does not exclude them.
+    """
+    if isinstance(value, Mapping):
+        value = value.get("$date")
+    try:
+        if isinstance(value, str):
+            moment = datetime.fromisoformat(value.strip())
+            return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            return datetime.fromtimestamp(value / 1000, tz=UTC)
+    except (ValueError, OverflowError, OSError):
+        pass
+    return None
+
+
+def parse_events(records: Sequence[object], *, after: LogId) -> tuple[LogEvent, ...]:
+    """Each record as a log event, whatever it is; `after` is the position that the records were read from."""
+    events = []
+    last, unreadable = after, 0
+    for record in records:
+        log_id = _id_of(record)
+        if log_id is not None:
+            last, unreadable = log_id, 0
+            events.append(_event(log_id, record))
+            continue
+        unreadable += 1
+        derived = LogId(f"{last}+{unreadable:03d}")
+        events.append(LogEvent(log_id=derived, type="", date=None, record=record, defect="unreadable_record"))
+    return tuple(events)
+
+
+def last_id(records: Sequence[object]) -> LogId | None:
+    """The id of the last record that has one."""
+    return next((found for record in reversed(records) if (found := _id_of(record)) is not None), None)
+
+
+def canonical(record: object) -> str:
+    """A record as JSON text that is the same at every reading; NaN and what JSON lacks become text."""
+    try:
+        return json.dumps(record, sort_keys=True, allow_nan=False, default=str)
+    except ValueError:
+        return json.dumps(str(record))
+
+
+def _event(log_id: LogId, record: Any) -> LogEvent:
+    kind = record.get("type")
+    if not isinstance(kind, str) or not kind:
+        return LogEvent(log_id=log_id, type="", date=None, record=record, defect="unreadable_record")
+    return LogEvent(log_id=log_id, type=kind, date=parse_date(record.get("date")), record=record)
+
+
+def _id_of(record: object) -> LogId | None:
+    # `_id` equals `log_id` in every API object seen (facts/auth0 §2); log streams have only the latter.
+    if not isinstance(record, Mapping):
+        return None
+    for key in ("log_id", "_id"):
+        value = record.get(key)
+        if isinstance(value, str) and value:
+            return LogId(value)
+        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            return LogId(str(value))
+    return None

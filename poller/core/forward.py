@@ -1,0 +1,94 @@
+"""The heart: one page at a time from the log to Segment to the ledger, in that order and no other."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from poller.core.errors import FatalError, RejectedError
+from poller.core.events import Span
+from poller.core.messages import Batch, Delivery, Message, Receipt, Refusal, pack
+from poller.core.ports import Ledger, LogSource, MessageSink, ProfileDirectory
+from poller.core.settlement import Settlement, account
+from poller.core.translate import Translator
+
+REFUSAL_LIMIT = 20
+"""Events refused in a row, none accepted between, that show that the trouble is ours and not the data's."""
+_TELLING_BATCH = 5
+"""A batch of so many messages or more, all refused, shows the same at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forwarded:
+    """A page that is durable: what was settled, and where the span is now."""
+
+    span: Span
+    settlement: Settlement
+
+
+class Courier:
+    """Delivers messages in order, and finds the culprits where Segment refuses; knows how long the refusals run."""
+
+    def __init__(self, sink: MessageSink, *, refusal_limit: int = REFUSAL_LIMIT) -> None:
+        self._sink = sink
+        self._refusal_limit = refusal_limit
+        self._refused_events: set[str] = set()
+
+    def deliver(self, messages: tuple[Message, ...]) -> Delivery:
+        """Receipts and refusals that cover every message.
+
+        Raises:
+            TransientError, FatalError: from the sink; or fatal since everything is being refused.
+        """
+        receipts: list[Receipt] = []
+        refusals: list[Refusal] = []
+        for batch in pack(messages):
+            refused_before = len(refusals)
+            self._send(batch, receipts, refusals)
+            if len(batch.messages) >= _TELLING_BATCH and len(refusals) - refused_before == len(batch.messages):
+                raise _everything_refused(refusals[-1].status)
+        return Delivery(receipts=tuple(receipts), refusals=tuple(refusals))
+
+    def _send(self, batch: Batch, receipts: list[Receipt], refusals: list[Refusal]) -> None:
+        try:
+            receipts.append(self._sink.send(batch))
+            self._refused_events.clear()
+        except RejectedError as refusal:
+            if len(batch.messages) > 1:
+                for half in batch.halves():
+                    self._send(half, receipts, refusals)
+                return
+            refusals.append(Refusal(message=batch.messages[0], status=refusal.status))
+            self._refused_events.add(batch.messages[0].log_id)
+            if len(self._refused_events) >= self._refusal_limit:
+                raise _everything_refused(refusal.status) from refusal
+
+
+def forward(
+    source: LogSource,
+    profiles: ProfileDirectory,
+    translator: Translator,
+    courier: Courier,
+    ledger: Ledger,
+    span: Span,
+) -> Iterator[Forwarded]:
+    """Forwards the span page by page; a yield means durable.
+
+    To stop is not to ask for the next page. The live span is never done: its caller stops at a page that was the end.
+
+    Raises:
+        TransientError: later will do; the span stands where the last yield left it, and the same call goes on.
+        FatalError: nothing goes on until someone acts; nothing of the page at hand was settled.
+    """
+    while not span.is_done:
+        page = source.fetch(span)
+        calls = translator.page(page, profiles.of(translator.users_in(page)))
+        delivery = courier.deliver(calls.messages)
+        settlement = account(span, page, calls, delivery)
+        span = ledger.settle(settlement)
+        yield Forwarded(span=span, settlement=settlement)
+
+
+def _everything_refused(status: int) -> FatalError:
+    return FatalError(
+        f"Segment refuses every message (status {status}); nothing was settled",
+        hint="the last change of settings, or Segment's status page, should say why; nothing is lost meanwhile",
+    )

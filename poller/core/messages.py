@@ -1,0 +1,142 @@
+"""Segment's words: the calls, what fits into one request, and what became of them."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from poller.core.events import LogId, Stream
+
+Scalar = str | int | float | bool
+"""All that leaves: flat values. A warehouse turns anything deeper into text (facts/segment §3)."""
+
+MAX_MESSAGE_BYTES = 32_000
+"""Segment takes messages below 32,768 bytes; the rest is room for what its library adds."""
+MAX_BATCH_BYTES = 475_000
+"""Segment takes 500 KB and its own libraries differ on what a KB is; this is what its Python library aims at."""
+MAX_BATCH_MESSAGES = 500
+"""Above 250 to 500 a batch gets no faster (measured, facts/segment §4); the limit itself is 2,500."""
+LIBRARY_BYTES = 192
+"""What `segment.analytics.Client` adds to a message: `library`, `anonymousId`, `integrations`."""
+ENVELOPE_BYTES = 1_024
+"""The body around the messages: write key, sentAt, brackets."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One Segment call; `log_id` names the event it was made from and is not sent."""
+
+    message_id: str
+    log_id: LogId
+    user_id: str = field(repr=False)
+    timestamp: datetime
+    context: Mapping[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identify(Message):
+    traits: Mapping[str, Scalar] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Track(Message):
+    event: str
+    properties: Mapping[str, Scalar] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group(Message):
+    group_id: str
+    traits: Mapping[str, Scalar] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Messages that fit one request, in the order in which they are to arrive; never empty."""
+
+    messages: tuple[Message, ...]
+
+    def halves(self) -> tuple["Batch", "Batch"]:
+        middle = len(self.messages) // 2
+        return Batch(messages=self.messages[:middle]), Batch(messages=self.messages[middle:])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """Segment's acknowledgement of a whole batch; only a sink makes one."""
+
+    message_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A message that Segment will never take, and its status."""
+
+    message: Message
+    status: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """What came of sending a page's messages."""
+
+    receipts: tuple[Receipt, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+
+    @property
+    def acknowledged(self) -> frozenset[str]:
+        return frozenset(message_id for receipt in self.receipts for message_id in receipt.message_ids)
+
+
+def message_id(stream: Stream, kind: str, key: str) -> str:
+    """An id that is the same at every attempt, and differs between kinds, events and streams; 41 to 49 characters.
+
+    The stream is part of it because Segment dedupes over all sources of all its customers (facts/segment §2).
+    """
+    parts = json.dumps([stream.domain, stream.source_name, stream.generation, kind, key])
+    return f"{kind}-{hashlib.sha256(parts.encode()).hexdigest()[:40]}"
+
+
+def wire(message: Message) -> dict[str, Any]:
+    """The message as Segment's HTTP API spells it, without what is the library's to add."""
+    body: dict[str, Any] = {
+        "messageId": message.message_id,
+        "userId": message.user_id,
+        "timestamp": iso(message.timestamp),
+        "context": dict(message.context),
+    }
+    match message:
+        case Identify():
+            return {"type": "identify", "traits": dict(message.traits), **body}
+        case Track():
+            return {"type": "track", "event": message.event, "properties": dict(message.properties), **body}
+        case Group():
+            return {"type": "group", "groupId": message.group_id, "traits": dict(message.traits), **body}
+    raise TypeError(type(message).__name__)
+
+
+def size(message: Message) -> int:
+    """Bytes the message takes in a request body; never less than it does."""
+    return len(json.dumps(wire(message), allow_nan=False)) + LIBRARY_BYTES
+
+
+def pack(messages: Iterable[Message]) -> Iterator[Batch]:
+    """Batches within Segment's limits, the order kept; each message must be within `MAX_MESSAGE_BYTES`."""
+    held: list[Message] = []
+    held_bytes = ENVELOPE_BYTES
+    for message in messages:
+        message_bytes = size(message) + 2  # the comma and the space between two
+        if held and (held_bytes + message_bytes > MAX_BATCH_BYTES or len(held) == MAX_BATCH_MESSAGES):
+            yield Batch(messages=tuple(held))
+            held, held_bytes = [], ENVELOPE_BYTES
+        held.append(message)
+        held_bytes += message_bytes
+    if held:
+        yield Batch(messages=tuple(held))
+
+
+def iso(moment: datetime) -> str:
+    """ISO 8601 in UTC to the millisecond, as Auth0 and Segment write it."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

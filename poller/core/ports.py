@@ -1,0 +1,90 @@
+"""What core needs from the outside; the contracts are these docstrings, and one test suite a port holds them."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Protocol
+
+from poller.core.events import LogId, Page, Span
+from poller.core.messages import Batch, Receipt
+from poller.core.settlement import Settlement
+from poller.core.translate import Profiles
+
+
+class LogSource(Protocol):
+    """The tenant log. One attempt a call; raises TransientError or FatalError."""
+
+    def fetch(self, span: Span) -> Page:
+        """The next page above `span.reached`, in log-id order, every record in it, up to 100.
+
+        `position` is above `span.reached` unless the page is empty, and never above `span.until`. For the live span
+        `is_end` means that the page was shorter than asked; for a bounded one, that an event beyond `until` was seen
+        or that nothing came. What retention took from the stretch is in `lost`, never silently skipped.
+        """
+        ...
+
+
+class ProfileDirectory(Protocol):
+    """The tenant's users. Never raises: who cannot be had is missing from the answer."""
+
+    def of(self, user_ids: Sequence[str]) -> Profiles:
+        """The profiles of these users, in as few requests as the API allows."""
+        ...
+
+
+class MessageSink(Protocol):
+    """Segment. One attempt a call."""
+
+    def send(self, batch: Batch) -> Receipt:
+        """Sends the batch in order and returns only when Segment has acknowledged all of it.
+
+        Raises:
+            TransientError: it may or may not have arrived; the same batch may be sent again.
+            RejectedError: this batch, as it is, never will be taken.
+            FatalError: nothing will be taken until someone acts.
+        """
+        ...
+
+
+class Ledger(Protocol):
+    """The durable record, of one stream; the only state there is. Thread-safe."""
+
+    def live_span(self) -> Span | None:
+        """The one span without `until`."""
+        ...
+
+    def spans(self) -> tuple[Span, ...]:
+        """Every span, by `after`."""
+        ...
+
+    def begin(self, *, after: LogId, until: LogId | None = None) -> Span:
+        """A new span that has settled nothing; without `until` the live one.
+
+        Raises:
+            ConflictError: a live span exists, or the stretch overlaps another span.
+        """
+        ...
+
+    def settle(self, settlement: Settlement) -> Span:
+        """Records, in one transaction, that a page is done; returns the span as it is then.
+
+        Dead letters, gaps, recent ids and tallies land with the move or not at all. Settling what is settled already
+        conflicts, so it cannot count twice.
+
+        Raises:
+            ConflictError: the span is no longer where the page was read from, or the page overlaps another span.
+            TransientError: the database cannot take it for now (locked, disk full).
+            FatalError: it cannot until someone acts (read-only, corrupt).
+        """
+        ...
+
+
+class Budget(Protocol):
+    """What the tenant's rate limit leaves; adapters ask before a request and tell after the answer."""
+
+    def acquire(self, bucket: str) -> None:
+        """Returns when a request to this bucket may go out."""
+        ...
+
+    def observe(self, bucket: str, *, limit: int, remaining: int, reset_in: timedelta) -> None:
+        """What an answer's headers said; `reset_in` is the time until the next token, by the server's clock."""
+        ...

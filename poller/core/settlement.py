@@ -1,0 +1,93 @@
+"""What is settled together: the proof that every event of a page is accounted for, ready to be recorded."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from poller.core.events import LogEvent, LogId, Page, Span, moment_of
+from poller.core.messages import Delivery
+from poller.core.translate import Calls, DeadLetter
+
+FILTERED = "filtered"
+FORWARDED = "forwarded"
+DEAD_LETTERED = "dead_lettered"
+OUTCOMES = (FORWARDED, FILTERED, DEAD_LETTERED)
+
+
+class UnaccountedError(AssertionError):
+    """A bug: an event or a message of the page has no outcome. Nothing may be settled."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """How many events of one type, dated within one hour, had one outcome."""
+
+    hour: datetime
+    type: str
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """A page of which every event is forwarded, filtered or dead-lettered; made only by `account`."""
+
+    span: Span
+    page: Page
+    forwarded: tuple[LogEvent, ...]
+    filtered: tuple[LogEvent, ...]
+    dead_letters: tuple[DeadLetter, ...]
+
+    @property
+    def ids_of_interest(self) -> tuple[LogId, ...]:
+        return tuple(event.log_id for event in (*self.forwarded, *(letter.event for letter in self.dead_letters)))
+
+    @property
+    def tallies(self) -> Counter[Tally]:
+        return Counter(_tally(event, outcome) for event, outcome in self.outcomes())
+
+    def outcomes(self) -> Iterator[tuple[LogEvent, str]]:
+        for event in self.forwarded:
+            yield event, FORWARDED
+        for event in self.filtered:
+            yield event, FILTERED
+        for letter in self.dead_letters:
+            yield letter.event, DEAD_LETTERED
+
+
+def account(span: Span, page: Page, calls: Calls, delivery: Delivery) -> Settlement:
+    """The settlement of a page, if and only if nothing in it is left open.
+
+    An event any of whose messages Segment refused is a dead letter, whatever became of its others.
+
+    Raises:
+        UnaccountedError: a message is neither acknowledged nor refused, or an event has not exactly one outcome.
+    """
+    acknowledged = delivery.acknowledged
+    refused = {refusal.message.message_id: refusal.status for refusal in delivery.refusals}
+    forwarded, dead_letters = [], list(calls.dead_letters)
+    for entry in calls.forwardable:
+        ids = [message.message_id for message in entry.messages]
+        if any(message_id not in acknowledged and message_id not in refused for message_id in ids):
+            raise UnaccountedError(f"a message of {entry.event.log_id} is neither acknowledged nor refused")
+        statuses = [refused[message_id] for message_id in ids if message_id in refused]
+        if statuses:
+            dead_letters.append(DeadLetter(event=entry.event, reason="refused_by_segment", status=statuses[0]))
+        else:
+            forwarded.append(entry.event)
+    settlement = Settlement(
+        span=span,
+        page=page,
+        forwarded=tuple(forwarded),
+        filtered=calls.filtered,
+        dead_letters=tuple(dead_letters),
+    )
+    settled = Counter(event.log_id for event, _ in settlement.outcomes())
+    if settled != Counter(event.log_id for event in page.events):
+        raise UnaccountedError(f"the page after {span.reached} has events without exactly one outcome")
+    return settlement
+
+
+def _tally(event: LogEvent, outcome: str) -> Tally:
+    moment = event.date or moment_of(event.log_id) or datetime.fromtimestamp(0, tz=UTC)
+    return Tally(hour=moment.replace(minute=0, second=0, microsecond=0), type=event.type, outcome=outcome)
