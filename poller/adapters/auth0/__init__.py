@@ -1,0 +1,8 @@
+"""One Auth0 tenant: tokens, the log, the users."""
+
+from poller.adapters.auth0.api import ManagementApi
+from poller.adapters.auth0.log import Auth0Log
+from poller.adapters.auth0.tokens import Credentials, TokenSource
+from poller.adapters.auth0.users import Auth0Users
+
+__all__ = ["Auth0Log", "Auth0Users", "Credentials", "ManagementApi", "TokenSource"]

@@ -1,0 +1,118 @@
+"""One GET to the Management API: the token, the rate limit, the verdict."""
+
+import json
+import re
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from poller.adapters.auth0.tokens import TokenSource
+from poller.adapters.http import Answer, Http
+from poller.core.errors import FatalError, TransientError
+from poller.core.ports import Budget
+
+_OK, _BAD_REQUEST, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY = 200, 400, 401, 403, 404, 429
+_SERVER_ERROR = 500
+_SCOPE = re.compile(r"\b(?:read|create|update|delete):[a-z_]+\b")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """A parsed answer; `value` is None for what is not there (404)."""
+
+    value: Any = field(repr=False)
+    at: datetime
+    next_url: str | None = field(default=None, repr=False)
+
+
+class ManagementApi:
+    """The tenant's API at one origin. Thread-safe."""
+
+    def __init__(self, http: Http, tokens: TokenSource, budget: Budget) -> None:
+        self._http = http
+        self._tokens = tokens
+        self._budget = budget
+
+    def get(self, path: str, params: dict[str, str], *, bucket: str, may_miss: bool = False) -> Reply:
+        """One GET of `/api/v2/{path}`; a token that is refused is renewed once.
+
+        Raises:
+            TransientError: 429, 5xx, no JSON, no answer.
+            FatalError: the token is refused for good, or the request is; 404 too unless `may_miss`.
+        """
+        token = self._tokens.current()
+        answer = self._attempt(path, params, token.value, bucket)
+        if _is_token_refused(answer):
+            answer = self._attempt(path, params, self._tokens.renew(token).value, bucket)
+        if may_miss and answer.status == _NOT_FOUND:
+            return Reply(value=None, at=answer.at)
+        _check(answer, path=bucket)
+        try:
+            value = json.loads(answer.body)
+        except ValueError:
+            raise TransientError(f"Auth0 answered {bucket} with what is not JSON") from None
+        return Reply(value=value, at=answer.at, next_url=_next_url(answer))
+
+    def _attempt(self, path: str, params: dict[str, str], token: str, bucket: str) -> Answer:
+        self._budget.acquire(bucket)
+        answer = self._http.call("GET", f"/api/v2/{path}", params=params, headers={"Authorization": f"Bearer {token}"})
+        limit, remaining, reset = (_number(answer, f"x-ratelimit-{name}") for name in ("limit", "remaining", "reset"))
+        if limit is not None and remaining is not None and reset is not None:
+            reset_in = max(timedelta(seconds=reset - answer.at.timestamp()), timedelta())
+            self._budget.observe(bucket, limit=limit, remaining=remaining, reset_in=reset_in)
+        return answer
+
+
+def _is_token_refused(answer: Answer) -> bool:
+    # An opaque token gets a 400 whose error code is "Bearer" (facts/auth0 §4).
+    return answer.status in {_UNAUTHORIZED, _FORBIDDEN} or (
+        answer.status == _BAD_REQUEST and _field(answer, "errorCode") == "Bearer"
+    )
+
+
+def _check(answer: Answer, *, path: str) -> None:
+    status = answer.status
+    if status == _OK:
+        return
+    if status == _TOO_MANY or status >= _SERVER_ERROR:
+        raise TransientError(f"Auth0 answered {path} with {status}", retry_after=_wait(answer))
+    if status == _FORBIDDEN:
+        scopes = sorted(set(_SCOPE.findall(str(_field(answer, "message")))))
+        named = " or ".join(scopes) or "a scope"
+        raise FatalError(
+            f"Auth0 answered {path} with 403: the token lacks {named}",
+            hint=f"grant {named} to the application (Auth0: Applications > APIs > Auth0 Management API)",
+        )
+    if _is_token_refused(answer):
+        raise FatalError(f"Auth0 answered {path} with {status}", hint="check that auth0.domain is the tenant's own")
+    raise FatalError(
+        f"Auth0 answered {path} with {status}", hint="check auth0.domain and auth0.base_url, and any proxy between"
+    )
+
+
+def _wait(answer: Answer) -> timedelta | None:
+    if answer.retry_after is not None:
+        return answer.retry_after
+    reset = _number(answer, "x-ratelimit-reset")
+    return None if reset is None else max(timedelta(seconds=reset - answer.at.timestamp()), timedelta())
+
+
+def _number(answer: Answer, header: str) -> int | None:
+    text = answer.headers.get(header, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 12 else None  # noqa: PLR2004 - unix seconds
+
+
+def _field(answer: Answer, name: str) -> object:
+    try:
+        body = json.loads(answer.body)
+    except ValueError:
+        return None
+    return body.get(name) if isinstance(body, dict) else None
+
+
+def _next_url(answer: Answer) -> str | None:
+    """The target of the Link whose rel is "next"; there even on an empty page, so never a reason to go on."""
+    for target, params in re.findall(r"<([^>]*)>([^,]*)", answer.headers.get("Link", "")):
+        if re.search(r'rel="?next"?', params):
+            return str(target)
+    return None

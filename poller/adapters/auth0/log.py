@@ -1,0 +1,140 @@
+"""The tenant log by checkpoint, with proof that nothing in a page's stretch was cut by retention."""
+
+import re
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from urllib.parse import parse_qs, urlsplit
+
+from poller.adapters.auth0.api import ManagementApi, Reply
+from poller.core.errors import TransientError
+from poller.core.events import (
+    EARLIEST,
+    Gap,
+    LogEvent,
+    LogId,
+    Page,
+    Span,
+    floor_id,
+    last_id,
+    moment_of,
+    parse_events,
+    predecessor,
+)
+
+PAGE_SIZE = 100  # the most that `take` and `per_page` allow (facts/auth0 §1)
+SEARCH_LIMIT = 1000  # the most that a search gives, over all its pages
+SHORTEST_RETENTION = timedelta(hours=23)
+"""Nothing younger is ever cut: the free plan keeps a day (facts/auth0 §5), less an hour for clocks and doubt."""
+
+_BOUND = re.compile(r"900\d{14}0{39}")
+
+
+class Auth0Log:
+    """The log of one tenant. One attempt a call; raises TransientError or FatalError."""
+
+    def __init__(self, api: ManagementApi) -> None:
+        self._api = api
+
+    def fetch(self, span: Span) -> Page:
+        """The next page above `span.reached`; see the port.
+
+        Raises:
+            TransientError: also where the answer is no page, or does not lie above the position.
+        """
+        asked = _anchor(span)
+        reply = self._read(asked, PAGE_SIZE)
+        records = reply.value
+        events = parse_events(records, after=span.reached)
+        is_anchored = asked != span.reached and bool(events) and events[0].log_id == span.reached
+        if is_anchored:
+            events = events[1:]
+        _check_order(events, span)
+        position = _position(reply, span) if events else span.reached
+        lost = None if is_anchored else self._lost(span, events, reply.at)
+        is_short = len(records) < PAGE_SIZE
+        return _bounded(span, events, position, is_short=is_short, served_at=reply.at, lost=lost)
+
+    def oldest(self) -> tuple[LogId | None, datetime]:
+        """The id of the oldest event kept, and the server's clock."""
+        reply = self._read(EARLIEST, 1)
+        return last_id(reply.value), reply.at
+
+    def newest(self, types: Sequence[str], count: int) -> tuple[LogEvent, ...]:
+        """The newest `count` events of these types, at most 1,000, newest first; read by search, which lags."""
+        quoted = " OR ".join(f'"{kind}"' for kind in types)
+        found: list[LogEvent] = []
+        for page in range(SEARCH_LIMIT // PAGE_SIZE):
+            params = {"q": f"type:({quoted})", "page": str(page), "per_page": str(min(count, PAGE_SIZE))}
+            records = _records(self._api.get("logs", params, bucket="logs"))
+            found += parse_events(records, after=EARLIEST)
+            if len(found) >= count or len(records) < PAGE_SIZE:
+                break
+        return tuple(found[:count])
+
+    def _read(self, after: LogId, take: int) -> Reply:
+        reply = self._api.get("logs", {"from": after, "take": str(take)}, bucket="logs")
+        _records(reply)
+        return reply
+
+    def _lost(self, span: Span, events: tuple[LogEvent, ...], served_at: datetime) -> Gap | None:
+        """What retention took between the position and the page; read after the page, so that nothing slips by.
+
+        A `from` below retention silently starts at the oldest event kept (facts/auth0 §1).
+        """
+        seen = [moment for moment in (moment_of(span.reached), span.drained_at) if moment is not None]
+        if span.reached == EARLIEST or (seen and served_at - max(seen) < SHORTEST_RETENTION):
+            return None
+        oldest, _ = self.oldest()
+        if oldest is not None and oldest <= span.reached:
+            return None
+        return Gap(after=span.reached, before=events[0].log_id if events else floor_id(served_at))
+
+
+def _anchor(span: Span) -> LogId:
+    """One below the last event seen: a page that begins with that event proves that nothing after it was cut."""
+    if _BOUND.fullmatch(span.reached):
+        return span.reached
+    return predecessor(span.reached) or span.reached
+
+
+def _records(reply: Reply) -> list[object]:
+    if not isinstance(reply.value, list):
+        raise TransientError("Auth0 answered logs with JSON that is no list")
+    return reply.value
+
+
+def _check_order(events: tuple[LogEvent, ...], span: Span) -> None:
+    ids = [event.log_id for event in events]
+    if ids and (min(ids) <= span.reached or ids != sorted(ids)):
+        raise TransientError(f"Auth0 answered with a page that does not lie above {span.reached}, in order")
+
+
+def _position(reply: Reply, span: Span) -> LogId:
+    """The last record's id; where that record has none, what the server says comes next."""
+    read = last_id(reply.value[-1:]) or _next_position(reply.next_url) or last_id(reply.value)
+    if read is None or read <= span.reached:
+        raise TransientError(f"Auth0 answered with a page that does not move past {span.reached}")
+    return read
+
+
+def _next_position(url: str | None) -> LogId | None:
+    found = parse_qs(urlsplit(url or "").query).get("from", [])
+    return LogId(found[0]) if found else None
+
+
+def _bounded(
+    span: Span,
+    events: tuple[LogEvent, ...],
+    position: LogId,
+    *,
+    is_short: bool,
+    served_at: datetime,
+    lost: Gap | None,
+) -> Page:
+    is_end = is_short
+    if span.until is not None:
+        # A short page proves nothing here: only an event beyond the bound, or no event at all, does.
+        is_end = not events or events[-1].log_id > span.until
+        events = tuple(event for event in events if event.log_id <= span.until)
+        position = min(position, span.until)
+    return Page(events=events, position=position, is_end=is_end, served_at=served_at, lost=lost)
