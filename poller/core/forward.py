@@ -80,7 +80,7 @@ def forward(
     """
     while not span.is_done:
         page = source.fetch(span)
-        calls = translator.page(page, profiles.of(translator.users_in(page)))
+        calls = translator.page(page, profiles.of(translator.users_in(page.events)))
         delivery = courier.deliver(calls.messages)
         settlement = account(span, page, calls, delivery)
         span = ledger.settle(settlement)

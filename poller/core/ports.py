@@ -24,10 +24,15 @@ class LogSource(Protocol):
 
 
 class ProfileDirectory(Protocol):
-    """The tenant's users. Never raises: who cannot be had is missing from the answer."""
+    """The tenant's users."""
 
     def of(self, user_ids: Sequence[str]) -> Profiles:
-        """The profiles of these users, in as few requests as the API allows."""
+        """The profiles of these users, in as few requests as the API allows; who does not exist is missing.
+
+        Raises:
+            TransientError, FatalError: the directory cannot answer. A failing directory costs traits, never events:
+                what is given to `forward` raises neither, and leaves out whom it cannot have.
+        """
         ...
 
 

@@ -6,7 +6,7 @@ The shape is that of the integration which Auth0 documented for its rules: ident
 
 import ipaddress
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -70,9 +70,9 @@ class Translator:
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
 
-    def users_in(self, page: Page) -> tuple[str, ...]:
-        """The ids of the users whose profiles the page needs, each once, in order of appearance."""
-        found = (user_id_of(event.record) for event in page.events if event.type in EVENT_NAMES)
+    def users_in(self, events: Iterable[LogEvent]) -> tuple[str, ...]:
+        """The ids of the users whose profiles these events need, each once, in order of appearance."""
+        found = (user_id_of(event.record) for event in events if event.type in EVENT_NAMES)
         return tuple(dict.fromkeys(user_id for user_id in found if user_id))
 
     def page(self, page: Page, profiles: Profiles) -> Calls:

@@ -1,0 +1,80 @@
+"""The commands; the only place that wires the parts together."""
+
+import os
+import sys
+from importlib.metadata import version
+
+import click
+
+from poller.cli.check import check
+from poller.cli.demo import demo
+from poller.cli.preview import preview
+from poller.cli.run import run
+from poller.cli.status import status
+from poller.config import SettingsError
+from poller.core.errors import FatalError, TransientError
+from poller.service.process import Exit
+from poller.service.telemetry import describe_bug
+
+NAME = "auth0-segment-poller"
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version(NAME), prog_name=NAME)
+def commands() -> None:
+    """Gets logins and signups out of Auth0 and into Segment: nothing lost, nothing twice.
+
+    Settings are read from --config, $POLLER_CONFIG, ./config.toml or /etc/auth0-segment-poller/config.toml,
+    the first that exists; every one can be given as POLLER_<SECTION>__<KEY> too.
+
+    Exit codes: 0 done; 1 a bug; 2 usage; 3 done, but needs attention; 75 a service could not be reached, or the ledger
+    is held by another process; 78 settings, credentials or an unusable ledger; 130 interrupted.
+    """
+
+
+for command in (run, check, preview, status, demo):
+    commands.add_command(command)
+
+
+def run_command() -> int:
+    """Runs the command line; returns the exit code, having said on stderr what is wrong and what to do."""
+    try:
+        return int(commands.main(prog_name=NAME, standalone_mode=False) or 0)
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
+    except click.ClickException as usage:
+        usage.show()
+        return Exit.USAGE
+    except (click.Abort, KeyboardInterrupt):
+        return Exit.INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - said below, by what it is
+        return _explain(error)
+
+
+def _explain(error: Exception) -> int:
+    match error:
+        case SettingsError():
+            return _fail(Exit.CONFIG, *error.problems)
+        case FatalError():
+            return _fail(Exit.CONFIG, f"error: {error}", f"  {error.hint}")
+        case TransientError():
+            return _fail(Exit.UNREACHABLE, f"error: {error}")
+        case BrokenPipeError():
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing can be flushed into it any more
+            return Exit.DONE
+    return _bug(error)
+
+
+def _fail(code: Exit, *lines: str) -> Exit:
+    for line in lines:
+        click.echo(line, err=True)
+    return code
+
+
+def _bug(error: Exception) -> Exit:
+    facts = describe_bug(error)
+    return _fail(
+        Exit.BUG,
+        f"bug: {facts['error']}; nothing is lost, the ledger stands where it stood. Please report it with these lines:",
+        *(f"  {frame}" for frame in facts["at"]),
+    )

@@ -1,0 +1,126 @@
+"""`check`: proves the set-up before it matters."""
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from poller.adapters.sql_ledger import inspect_ledger
+from poller.cli.wiring import Services, config_option, connect, read_settings, stream_of
+from poller.config import Settings
+from poller.core.errors import FatalError, PollerError, TransientError
+from poller.core.events import moment_of
+from poller.core.messages import iso
+from poller.service.process import Exit
+from poller.service.retry import patiently
+from poller.service.telemetry import configure_logging
+
+LOG_SCOPES = {"read:logs", "read:logs_users"}
+USER_SCOPE = "read:users"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One line: what was looked at, how it is, and what to do where it is not well."""
+
+    subject: str
+    text: str
+    hint: str | None = None
+    code: Exit = Exit.DONE
+
+
+@click.command
+@config_option
+def check(config: Path | None) -> int:
+    """Proves that settings, credentials, ledger and both services are as they should be."""
+    settings = read_settings(config)
+    configure_logging("error")
+    source = str(settings.path) if settings.path else "the environment"
+    codes = [_show(Finding(subject="settings", text=f"valid, from {source}"))]
+    with connect(settings, threading.Event()) as services:
+        codes += [_show(finding) for finding in findings(settings, services)]
+    click.echo(
+        "  Segment answers 200 even to a wrong write key, so that the key is right cannot be proved here:"
+        "\n  after the first login, look at the source's Debugger in Segment."
+    )
+    return worst(codes)
+
+
+def findings(settings: Settings, services: Services) -> Iterator[Finding]:
+    """Each thing looked at, in the order in which they build on each other."""
+    yield _attempt("ledger", lambda: inspect_ledger(settings.state.url, stream_of(settings)))
+    scopes: set[str] = set()
+    yield _attempt("token", lambda: _token(services, scopes))
+    if scopes:
+        yield _log_scope(scopes)
+        yield _user_scope(scopes)
+    yield _attempt("log", lambda: _oldest(services))
+    yield _attempt("segment", lambda: _segment(settings, services))
+
+
+def worst(codes: list[Exit]) -> Exit:
+    """The exit code of the whole: what is wrong for good comes before what may pass."""
+    return next((code for code in (Exit.CONFIG, Exit.UNREACHABLE, Exit.ATTENTION) if code in codes), Exit.DONE)
+
+
+def _attempt(subject: str, look: Callable[[], str]) -> Finding:
+    try:
+        for attempt in patiently():
+            with attempt:
+                text = look()
+    except FatalError as error:
+        return Finding(subject=subject, text=str(error), hint=error.hint, code=Exit.CONFIG)
+    except TransientError as error:
+        hint = "check the network, DNS and proxy from this machine; then the service's status page"
+        return Finding(subject=subject, text=str(error), hint=hint, code=Exit.UNREACHABLE)
+    except PollerError as error:
+        return Finding(subject=subject, text=str(error), code=Exit.ATTENTION)
+    return Finding(subject=subject, text=text)
+
+
+def _token(services: Services, scopes: set[str]) -> str:
+    scopes |= services.tokens.current().scopes
+    return "granted"
+
+
+def _log_scope(scopes: set[str]) -> Finding:
+    if scopes & LOG_SCOPES:
+        return Finding(subject="scope", text="read:logs is granted")
+    return Finding(subject="scope", text="read:logs is missing", hint=_grant("read:logs"), code=Exit.CONFIG)
+
+
+def _user_scope(scopes: set[str]) -> Finding:
+    if USER_SCOPE in scopes:
+        return Finding(subject="scope", text="read:users is granted")
+    return Finding(
+        subject="scope",
+        text="read:users is missing: events are forwarded, but without signed_up and other traits of the profile",
+        hint=_grant(USER_SCOPE),
+        code=Exit.ATTENTION,
+    )
+
+
+def _grant(scope: str) -> str:
+    return f"grant {scope} to the application (Auth0: Applications > APIs > Auth0 Management API)"
+
+
+def _oldest(services: Services) -> str:
+    oldest, now = services.log.oldest()
+    moment = moment_of(oldest) if oldest else None
+    kept = f"; the oldest event kept is of {iso(moment)}, {(now - moment).days} days ago" if moment else "; it is empty"
+    return f"readable{kept}"
+
+
+def _segment(settings: Settings, services: Services) -> str:
+    services.sink.reach()
+    return f"reachable at {settings.segment.endpoint}"
+
+
+def _show(finding: Finding) -> Exit:
+    mark = click.style("✓", fg="green") if finding.code is Exit.DONE else click.style("✗", fg="red")
+    click.echo(f"{mark} {finding.subject:<9}{finding.text}")
+    if finding.hint:
+        click.echo(f"  {'':<9}{finding.hint}")
+    return finding.code

@@ -1,0 +1,86 @@
+"""`run`: the daemon, or one drain."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+import structlog
+
+from poller.adapters.sql_ledger import LedgerLock, SqlLedger
+from poller.cli.wiring import Services, config_option, connect, read_settings, start_of, stream_of
+from poller.config import Settings
+from poller.core.forward import Courier
+from poller.core.ports import Ledger
+from poller.core.translate import Translator
+from poller.service.daemon import Daemon
+from poller.service.drain import Drain, warn_of_profiles
+from poller.service.once import run_once
+from poller.service.process import Exit, Failed, Process, Reason, Signalled
+from poller.service.profiles import CachedProfiles
+from poller.service.retry import Backoff
+from poller.service.telemetry import configure_logging
+
+log = structlog.get_logger()
+
+
+@click.command
+@config_option
+@click.option("--once", is_flag=True, help="One drain to the end of the log, then exit: for cron.")
+def run(config: Path | None, *, once: bool) -> int:
+    """Forwards new logins and signups, from where it last stopped, until it is told to stop."""
+    settings = read_settings(config)
+    configure_logging(settings.log.level)
+    process = Process()
+    with open_ledger(settings) as ledger, connect(settings, process.stopping) as services:
+        drain = drain_of(settings, services, ledger, process)
+        if once:
+            reason = run_once(drain.pages, process)
+        else:
+            reason = Daemon(drain.pages, ledger, process, interval=settings.poll.interval, backoff=Backoff()).run()
+        return finish(reason, process, interrupted=Exit.INTERRUPTED if once else Exit.DONE)
+
+
+@contextmanager
+def open_ledger(settings: Settings) -> Iterator[SqlLedger]:
+    """The ledger, made if there is none, held against a second writer."""
+    stream = stream_of(settings)
+    with LedgerLock.acquire(settings.state.url, "run"):
+        ledger = SqlLedger.open(settings.state.url, stream, create=True)
+        try:
+            log.info("ledger.opened", ledger=settings.state.url, domain=stream.domain, source_name=stream.source_name)
+            yield ledger
+        finally:
+            ledger.close()
+
+
+def drain_of(settings: Settings, services: Services, ledger: Ledger, process: Process) -> Drain:
+    return Drain(
+        source=services.log,
+        profiles=CachedProfiles(services.users, warn_of_profiles),
+        translator=Translator(stream_of(settings)),
+        courier=Courier(services.sink),
+        ledger=ledger,
+        server=services.log,
+        start=start_of(settings),
+        stopping=process.stopping,
+    )
+
+
+def finish(reason: Reason, process: Process, *, interrupted: Exit) -> int:
+    """Lets the page at hand settle, and turns the reason into an exit code.
+
+    Raises:
+        BaseException: what made the work fail.
+    """
+    code = interrupted if isinstance(reason, Signalled) else Exit.DONE
+    log.info("run.stopping", reason=type(reason).__name__.lower())
+    if not process.settle_down():
+        log.warning("page.abandoned", note="not settled; it is sent again under the same ids")
+        sys.stderr.flush()
+        os._exit(code)  # the call under way may hold its thread for longer than anyone wants to wait
+    if isinstance(reason, Failed):
+        raise reason.error
+    return code

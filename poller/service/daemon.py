@@ -1,0 +1,157 @@
+"""The daemon: APScheduler's timer drives the cycles, the main thread waits for a reason to stop."""
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+import structlog
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from poller.core.errors import FatalError, PollerError, TransientError
+from poller.core.forward import Forwarded
+from poller.service.process import Failed, Process, Reason
+from poller.service.retry import Backoff
+from poller.service.telemetry import CycleCount
+
+BLOCKED_RETRY = timedelta(minutes=1)
+"""How often a blocked daemon looks whether the cause is gone."""
+PROGRESS_EVERY_S = 60.0
+_OVERDUE_S = 2.0
+_JOB = "cycle"
+
+log = structlog.get_logger()
+
+
+class Journal(Protocol):
+    """Where `status` reads how the daemon fares; a note that cannot be made is no reason to stop."""
+
+    def note_cycle(self, *, at: datetime, error: str | None) -> None: ...
+
+    def note_blocked(self, reason: str | None, hint: str | None) -> None: ...
+
+
+class Daemon:
+    """Drains every `interval`, sooner after a failure; runs until a signal or a reason of its own."""
+
+    def __init__(
+        self,
+        pages: Callable[[], Iterator[Forwarded]],
+        journal: Journal,
+        process: Process,
+        *,
+        interval: timedelta,
+        backoff: Backoff,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._pages = pages
+        self._journal = journal
+        self._process = process
+        self._interval = interval
+        self._backoff = backoff
+        self._monotonic = monotonic
+        self._scheduler = BackgroundScheduler(executors={"default": ThreadPoolExecutor(1)}, timezone=UTC)
+        self._due_at = monotonic()
+        self._has_progressed = False
+        self._blocked: str | None = None
+
+    def run(self) -> Reason:
+        """Runs until there is a reason to stop; the cycle under way may still be at work then."""
+        self._scheduler.add_job(
+            self._job,
+            "interval",
+            seconds=self._interval.total_seconds(),
+            id=_JOB,
+            next_run_time=datetime.now(UTC),
+            coalesce=True,
+            max_instances=1,
+            misfire_grace_time=None,
+        )
+        self._scheduler.start()
+        log.info("daemon.started", interval_s=self._interval.total_seconds())
+        try:
+            return self._process.wait(self._nudge)
+        finally:
+            self._scheduler.shutdown(wait=False)
+
+    def cycle(self) -> timedelta:
+        """One drain and what came of it; returns the delay before the next."""
+        count = CycleCount()
+        try:
+            self._drain(count)
+        except FatalError as error:
+            if not self._has_progressed:
+                raise
+            return self._block(error)
+        except TransientError as error:
+            return self._postpone(error)
+        self._unblock()
+        self._backoff.succeeded()
+        self._note_cycle(None)
+        return self._interval
+
+    def _drain(self, count: CycleCount) -> None:
+        reported_at = self._monotonic()
+        outcome = "cycle.interrupted"
+        try:
+            for forwarded in self._pages():
+                self._has_progressed = True
+                count.add(forwarded.settlement)
+                if self._monotonic() - reported_at >= PROGRESS_EVERY_S:
+                    reported_at = self._monotonic()
+                    log.info("cycle.progressed", **count.facts())
+            outcome = "cycle.finished"
+        finally:
+            (log.info if count.read else log.debug)(outcome, **count.facts())
+
+    def _job(self) -> None:
+        # APScheduler swallows what a job raises, so nothing may leave here.
+        if self._monotonic() < self._due_at - _OVERDUE_S or self._process.stopping.is_set():
+            return
+        with self._process.working():
+            try:
+                delay = self.cycle()
+            except BaseException as error:  # noqa: BLE001 - a bug ends the process, by the main thread
+                self._process.end(Failed(error))
+                return
+        self._schedule(delay)
+
+    def _schedule(self, delay: timedelta) -> None:
+        self._due_at = self._monotonic() + delay.total_seconds()
+        if not self._process.stopping.is_set():
+            self._scheduler.modify_job(_JOB, next_run_time=datetime.now(UTC) + delay)
+
+    def _nudge(self) -> None:
+        """Runs a cycle that is overdue: the timer goes by the wall clock, which may have been set back."""
+        if self._process.is_idle and self._monotonic() > self._due_at + _OVERDUE_S:
+            self._scheduler.modify_job(_JOB, next_run_time=datetime.now(UTC))
+
+    def _postpone(self, error: TransientError) -> timedelta:
+        delay = self._backoff.failed(error)
+        if not self._process.stopping.is_set():
+            log.warning("cycle.postponed", reason=str(error), retry_in_s=round(delay.total_seconds(), 1))
+            self._note_cycle(str(error))
+        return delay
+
+    def _block(self, error: FatalError) -> timedelta:
+        if self._blocked != str(error):
+            self._blocked = str(error)
+            log.error("daemon.blocked", reason=str(error), hint=error.hint)
+        self._note(lambda: self._journal.note_blocked(str(error), error.hint))
+        return max(self._interval, BLOCKED_RETRY)
+
+    def _unblock(self) -> None:
+        if self._blocked is not None:
+            self._blocked = None
+            log.info("daemon.recovered")
+        self._note(lambda: self._journal.note_blocked(None, None))
+
+    def _note_cycle(self, error: str | None) -> None:
+        self._note(lambda: self._journal.note_cycle(at=datetime.now(UTC), error=error))
+
+    def _note(self, note: Callable[[], None]) -> None:
+        try:
+            note()
+        except PollerError as error:
+            log.warning("journal.failed", reason=str(error))

@@ -1,0 +1,93 @@
+"""One drain: the live span, page by page, to the end of the log."""
+
+import threading
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import structlog
+
+from poller.core.errors import PollerError
+from poller.core.events import LogId, Span, floor_id
+from poller.core.forward import Courier, Forwarded, forward
+from poller.core.ports import Ledger, LogSource, ProfileDirectory
+from poller.core.translate import Translator
+
+START_MARGIN = timedelta(seconds=10)
+"""A first start at "now" begins so much earlier: events take up to six seconds into the log (facts/auth0 §2)."""
+
+log = structlog.get_logger()
+
+
+class ServerTime(Protocol):
+    """Where the server's clock is read."""
+
+    def oldest(self) -> tuple[LogId | None, datetime]: ...
+
+
+class Drain:
+    """Everything that forwarding the live span takes, bound together; `start` None is the server's now."""
+
+    def __init__(  # noqa: PLR0913 - the four ports, and how to start and stop
+        self,
+        *,
+        source: LogSource,
+        profiles: ProfileDirectory,
+        translator: Translator,
+        courier: Courier,
+        ledger: Ledger,
+        server: ServerTime,
+        start: LogId | None,
+        stopping: threading.Event,
+    ) -> None:
+        self._ports = (source, profiles, translator, courier, ledger)
+        self._ledger = ledger
+        self._server = server
+        self._start = start
+        self._stopping = stopping
+
+    def pages(self) -> Iterator[Forwarded]:
+        """Forwards up to the end of the log, or until told to stop; what was yielded is durable.
+
+        Raises:
+            TransientError, FatalError: as `forward`.
+        """
+        if self._stopping.is_set():
+            return
+        span = self._ledger.live_span() or self._first_start()
+        for forwarded in forward(*self._ports, span):
+            _report(forwarded)
+            yield forwarded
+            if forwarded.settlement.page.is_end or self._stopping.is_set():
+                return
+
+    def _first_start(self) -> Span:
+        after = self._start
+        if after is None:
+            _, now = self._server.oldest()
+            after = floor_id(now - START_MARGIN)
+        # Stored before the first fetch, so that a crash in it starts from here and not from a later now.
+        span = self._ledger.begin(after=after)
+        log.warning("span.begun", after=after, note=_BEGUN)
+        return span
+
+
+_BEGUN = (
+    "first start: nothing below this position will be sent. To fetch what lies before, once: "
+    "POLLER_STATE__URL=sqlite:////tmp/earlier.db POLLER_POLL__START=earliest auth0-segment-poller run --once"
+)
+
+
+def _report(forwarded: Forwarded) -> None:
+    settlement = forwarded.settlement
+    page = settlement.page
+    if page.lost is not None:
+        log.error("gap.recorded", after=page.lost.after, before=page.lost.before, note="below retention: lost")
+    for letter in settlement.dead_letters:
+        log.warning("event.dead_lettered", log_id=letter.event.log_id, reason=letter.reason, status=letter.status)
+    log.debug("page.forwarded", reached=forwarded.span.reached, read=len(page.events))
+
+
+def warn_of_profiles(error: PollerError) -> None:
+    """For CachedProfiles: traits are missing, events go on."""
+    log.warning("profiles.unavailable", reason=str(error), hint=getattr(error, "hint", None))

@@ -1,0 +1,116 @@
+"""The main thread: waits on one queue of reasons to stop, and gives the page at hand its time."""
+
+import enum
+import os
+import queue
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+from poller.core.errors import FatalError, TransientError
+
+GRACE_S = 8.0
+"""What the page at hand gets to finish and settle; abandoned, it is sent again under the same ids."""
+TICK_S = 1.0
+
+
+class Exit(enum.IntEnum):
+    """Exit codes; 75 and 78 are sysexits' TEMPFAIL and CONFIG."""
+
+    DONE = 0
+    BUG = 1
+    USAGE = 2
+    ATTENTION = 3
+    UNREACHABLE = 75
+    CONFIG = 78
+    INTERRUPTED = 130
+
+
+@dataclass(frozen=True, slots=True)
+class Signalled:
+    """SIGTERM or SIGINT."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The work is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The work cannot go on."""
+
+    error: BaseException
+
+
+Reason = Signalled | Finished | Failed
+
+
+class Process:
+    """Why to stop, told by whoever knows, and whether work is under way."""
+
+    def __init__(self) -> None:
+        self.stopping = threading.Event()
+        self._reasons: queue.SimpleQueue[Reason] = queue.SimpleQueue()  # its put is safe inside a signal handler
+        self._idle = threading.Event()
+        self._idle.set()
+
+    def end(self, reason: Reason) -> None:
+        self._reasons.put(reason)
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Around work that must not be cut off without need."""
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._idle.set()
+
+    @property
+    def is_idle(self) -> bool:
+        return self._idle.is_set()
+
+    def wait(self, on_tick: Callable[[], None] = lambda: None) -> Reason:
+        """The first reason to stop; `on_tick` runs about every second meanwhile. Main thread only."""
+        with self._signals():
+            while True:
+                try:
+                    reason = self._reasons.get(timeout=TICK_S)
+                except queue.Empty:
+                    on_tick()
+                    continue
+                self.stopping.set()
+                return reason
+
+    def settle_down(self, grace_s: float = GRACE_S) -> bool:
+        """Waits for the work under way; False if it had to be abandoned."""
+        with self._signals():
+            return self._idle.wait(grace_s)
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        if self.stopping.is_set() or not self._reasons.empty():
+            os._exit(Exit.INTERRUPTED)  # the second one: at once
+        self.end(Signalled(number))
+
+
+def exit_code(error: BaseException) -> Exit:
+    """The exit code that a failure ends a command with."""
+    if isinstance(error, FatalError):
+        return Exit.CONFIG
+    return Exit.UNREACHABLE if isinstance(error, TransientError) else Exit.BUG

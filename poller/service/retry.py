@@ -1,0 +1,58 @@
+"""How long to wait after a failure."""
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from datetime import timedelta
+
+import stamina
+
+from poller.core.errors import TransientError
+
+PATIENCE = timedelta(seconds=20)
+"""How long a one-shot command keeps trying without a success."""
+
+
+class Backoff:
+    """Doubling delays with jitter, from one second to a minute; what a server asked for comes first."""
+
+    def __init__(
+        self,
+        *,
+        first: timedelta = timedelta(seconds=1),
+        most: timedelta = timedelta(minutes=1),
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._first, self._most, self._jitter = first, most, jitter
+        self._failures = 0
+
+    def failed(self, error: TransientError) -> timedelta:
+        """The delay before the next attempt; never shorter than the server asked for."""
+        doublings = min(self._failures, 16)  # 2**16 s is far beyond `most`
+        self._failures += 1
+        ceiling_s = min(self._first.total_seconds() * 2**doublings, self._most.total_seconds())
+        delay = timedelta(seconds=ceiling_s * (0.5 + self._jitter() / 2))
+        if error.retry_after is None:
+            return delay
+        return max(error.retry_after, self._first) + self._first * self._jitter()
+
+    def succeeded(self) -> None:
+        self._failures = 0
+
+
+def patiently(patience: timedelta = PATIENCE) -> Iterator[AbstractContextManager[object]]:
+    """Attempts at one step of a one-shot command, until it succeeds or `patience` is over.
+
+    Used as `for attempt in patiently(): with attempt: …`; the last TransientError comes through.
+    """
+
+    def later(error: Exception) -> bool | timedelta:
+        if not isinstance(error, TransientError):
+            return False
+        if error.retry_after is None:
+            return True
+        return error.retry_after if error.retry_after < patience else False
+
+    yield from stamina.retry_context(
+        on=later, attempts=None, timeout=patience, wait_initial=0.5, wait_max=5.0, wait_jitter=0.5
+    )
