@@ -1,0 +1,72 @@
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import pytest
+
+from poller.core.errors import FatalError, PollerError, TransientError
+from poller.core.translate import Profile, Profiles
+from poller.service import profiles as module
+from poller.service.profiles import CachedProfiles
+
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
+
+
+class Directory:
+    def __init__(self, *known: str) -> None:
+        self.known = set(known)
+        self.asked: list[tuple[str, ...]] = []
+        self.failure: PollerError | None = None
+
+    def of(self, user_ids: Sequence[str]) -> Profiles:
+        self.asked.append(tuple(user_ids))
+        if self.failure:
+            raise self.failure
+        return {i: Profile(user_id=i, read_at=NOW, fields={}) for i in user_ids if i in self.known}
+
+
+class Bench:
+    """A cache over a directory, at a time that stands still until moved."""
+
+    def __init__(self, *known: str) -> None:
+        self.now = 0.0
+        self.directory = Directory(*known)
+        self.failures: list[PollerError] = []
+        self.cached = CachedProfiles(self.directory, self.failures.append, monotonic=lambda: self.now)
+
+
+def test_who_is_known_is_not_asked_for_again_within_the_lifetime() -> None:
+    bench = Bench("a", "b")
+    assert set(bench.cached.of(["a"])) == {"a"}
+    assert set(bench.cached.of(["a", "b"])) == {"a", "b"}
+    assert bench.directory.asked == [("a",), ("b",)]
+    bench.now = module.LIFETIME_S
+    bench.cached.of(["a"])
+    assert bench.directory.asked[-1] == ("a",)
+
+
+def test_who_does_not_exist_is_remembered_too() -> None:
+    bench = Bench()
+    assert bench.cached.of(["gone"]) == {}
+    assert bench.cached.of(["gone"]) == {}
+    assert len(bench.directory.asked) == 1
+
+
+@pytest.mark.parametrize("failure", [TransientError("later"), FatalError("no scope", hint="grant it")])
+def test_a_failing_directory_costs_profiles_and_is_left_alone_for_a_while(failure: PollerError) -> None:
+    bench = Bench("a", "b")
+    bench.cached.of(["a"])
+    bench.directory.failure = failure
+    assert set(bench.cached.of(["a", "b"])) == {"a"}
+    assert bench.failures == [failure]
+    bench.cached.of(["b"])
+    assert len(bench.directory.asked) == 2
+    bench.now = module.PAUSE_S
+    bench.directory.failure = None
+    assert set(bench.cached.of(["b"])) == {"b"}
+
+
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CAPACITY", 3)
+    bench = Bench(*"abcdef")
+    assert len(bench.cached.of(list("abcdef"))) == 6
+    assert len(bench.cached._held) == 3
