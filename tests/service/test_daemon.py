@@ -1,0 +1,137 @@
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import structlog
+from structlog.testing import capture_logs
+
+from poller.core.errors import FatalError, TransientError
+from poller.core.events import EARLIEST, LogEvent, LogId, Page, Span, Stream
+from poller.core.forward import Forwarded
+from poller.core.messages import Delivery
+from poller.core.settlement import account
+from poller.core.translate import Calls
+from poller.service.daemon import BLOCKED_RETRY, Daemon
+from poller.service.process import Process
+from poller.service.retry import Backoff
+
+NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
+INTERVAL = timedelta(seconds=30)
+
+
+def forwarded(read: int = 1) -> Forwarded:
+    """A settled page of filtered events."""
+    events = tuple(
+        LogEvent(log_id=LogId(f"{index:056d}"), type="w", date=NOW - timedelta(seconds=7), record={})
+        for index in range(1, read + 1)
+    )
+    span = Span(id=1, stream=Stream(domain="d", source_name="s"), after=EARLIEST, reached=EARLIEST)
+    page = Page(events=events, position=LogId("9"), is_end=True, served_at=NOW)
+    return Forwarded(span=span, settlement=account(span, page, Calls(filtered=events), Delivery()))
+
+
+class Journal:
+    def __init__(self) -> None:
+        self.blocked: str | None = None
+        self.errors: list[str | None] = []
+
+    def note_cycle(self, *, at: datetime, error: str | None) -> None:
+        assert at.tzinfo is not None
+        self.errors.append(error)
+
+    def note_blocked(self, reason: str | None, hint: str | None) -> None:
+        assert (reason is None) == (hint is None)
+        self.blocked = reason
+
+
+class Bench:
+    """A daemon whose drains are scripted: each is a list of pages and errors."""
+
+    def __init__(self, *drains: list[Forwarded | Exception]) -> None:
+        self.journal = Journal()
+        self.drains = iter(drains)
+        self.daemon = Daemon(
+            self._pages, self.journal, Process(), interval=INTERVAL, backoff=Backoff(jitter=lambda: 1.0)
+        )
+
+    def _pages(self) -> Iterator[Forwarded]:
+        for step in next(self.drains):
+            if isinstance(step, Exception):
+                raise step
+            yield step
+
+
+@pytest.fixture
+def logs() -> Iterator[list[dict[str, object]]]:
+    structlog.reset_defaults()
+    with capture_logs() as captured:
+        yield captured
+
+
+def events_of(logs: list[dict[str, object]]) -> list[tuple[object, object]]:
+    return [(line["log_level"], line["event"]) for line in logs]
+
+
+def test_a_cycle_that_did_something_is_one_line_with_its_counts(logs: list[dict[str, object]]) -> None:
+    bench = Bench([forwarded(3), forwarded(2)])
+    assert bench.daemon.cycle() == INTERVAL
+    assert events_of(logs) == [("info", "cycle.finished")]
+    expected = {"pages": 2, "read": 5, "filtered": 5, "forwarded": 0, "dead_lettered": 0, "lag_s": 7.0}
+    assert expected.items() <= logs[0].items()
+
+
+def test_an_idle_cycle_is_a_debug_line(logs: list[dict[str, object]]) -> None:
+    Bench([forwarded(0)]).daemon.cycle()
+    assert events_of(logs) == [("debug", "cycle.finished")]
+
+
+def test_trouble_that_may_pass_is_one_warning_a_cycle_and_delays_grow(logs: list[dict[str, object]]) -> None:
+    error = TransientError("https://x: Connection refused")
+    bench = Bench([error], [error], [error], [forwarded()], [error])
+    delays = [bench.daemon.cycle().total_seconds() for _ in range(5)]
+    assert delays == [1, 2, 4, 30, 1]
+    warnings = [line for line in logs if line["log_level"] == "warning"]
+    assert [line["event"] for line in warnings] == ["cycle.postponed"] * 4
+    assert bench.journal.errors == [str(error)] * 3 + [None, str(error)]
+
+
+def test_a_fatal_error_before_any_progress_ends_the_process() -> None:
+    error = FatalError("Segment answered 401", hint="check the key")
+    with pytest.raises(FatalError):
+        Bench([error]).daemon.cycle()
+
+
+@pytest.mark.parametrize("transients_first", [0, 2])
+def test_transient_trouble_is_no_progress(transients_first: int) -> None:
+    drains: list[list[Forwarded | Exception]] = [[TransientError("later")]] * transients_first
+    bench = Bench(*drains, [FatalError("never", hint="act")])
+    for _ in range(transients_first):
+        bench.daemon.cycle()
+    with pytest.raises(FatalError):
+        bench.daemon.cycle()
+
+
+def test_a_fatal_error_after_progress_blocks_says_so_once_and_recovers_by_itself(
+    logs: list[dict[str, object]],
+) -> None:
+    error = FatalError("Segment answered 401", hint="check the key")
+    bench = Bench([forwarded()], [error], [error], [forwarded()])
+    assert bench.daemon.cycle() == INTERVAL
+    assert bench.daemon.cycle() == BLOCKED_RETRY
+    assert bench.journal.blocked == "Segment answered 401"
+    assert bench.daemon.cycle() == BLOCKED_RETRY
+    assert bench.daemon.cycle() == INTERVAL
+    assert bench.journal.blocked is None
+    told = [line["event"] for line in logs if line["event"] in {"daemon.blocked", "daemon.recovered"}]
+    assert told == ["daemon.blocked", "daemon.recovered"]
+
+
+def test_a_journal_that_cannot_be_written_stops_nothing() -> None:
+    bench = Bench([forwarded()], [forwarded()])
+
+    def fail(**_: object) -> None:
+        raise TransientError("disk full")
+
+    broken: Callable[..., None] = fail
+    bench.journal.note_cycle = broken  # type: ignore[method-assign]  # the fault itself
+    assert bench.daemon.cycle() == INTERVAL
