@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import jwt
 from auth0.authentication import GetToken
 
 from poller.adapters.http import Answer, Http
@@ -90,7 +91,7 @@ class TokenSource:
         given = self._credentials
         try:
             return _Grant(given, self._http).client_credentials(f"https://{given.domain}/api/v2/")  # type: ignore[no-any-return]  # _Grant returns Answer
-        except (ValueError, TypeError) as error:  # of the signing: the key is none
+        except (jwt.PyJWTError, ValueError, TypeError) as error:  # of the signing: the key is none
             raise FatalError(
                 f"the private key cannot sign ({type(error).__name__})",
                 hint="auth0.private_key_file must be the RSA private key, in PEM, whose public key the application has",

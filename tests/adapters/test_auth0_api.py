@@ -1,0 +1,209 @@
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from poller.adapters.auth0 import Credentials, ManagementApi, TokenSource
+from poller.adapters.http import Http, ServerClock
+from poller.core.errors import FatalError, PollerError, TransientError
+from tests.conftest import Reply, Scripted
+
+DOMAIN = "acme.us.auth0.com"
+SECRET = "a-very-secret-secret"
+
+
+class Budget:
+    def __init__(self) -> None:
+        self.told: list[tuple[str, int, int, timedelta]] = []
+        self.asked: list[str] = []
+
+    def acquire(self, bucket: str) -> None:
+        self.asked.append(bucket)
+
+    def observe(self, bucket: str, *, limit: int, remaining: int, reset_in: timedelta) -> None:
+        self.told.append((bucket, limit, remaining, reset_in))
+
+
+class Bench:
+    """The API over a scripted server, at a time that stands still until moved."""
+
+    def __init__(self, scripted: Scripted, credentials: Credentials) -> None:
+        self.now = 0.0
+        self.http = Http(scripted.origin, ServerClock())
+        self.tokens = TokenSource(credentials, self.http, monotonic=lambda: self.now)
+        self.budget = Budget()
+        self.api = ManagementApi(self.http, self.tokens, self.budget)
+
+
+@pytest.fixture
+def bench(scripted: Scripted) -> Iterator[Bench]:
+    made = Bench(scripted, Credentials(domain=DOMAIN, client_id="client", client_secret=SECRET))
+    yield made
+    made.http.close()
+
+
+def token(value: str = "t1", lifetime: float = 86400, scope: str = "read:logs") -> Reply:
+    body = {"access_token": value, "expires_in": lifetime, "scope": scope, "token_type": "Bearer"}
+    return Reply(body=json.dumps(body).encode())
+
+
+def error(status: int, **body: object) -> Reply:
+    return Reply(status=status, body=json.dumps({"statusCode": status, **body}).encode())
+
+
+LIST = Reply(body=b"[]")
+INSUFFICIENT = error(
+    403, message="Insufficient scope, expected any of: read:logs,read:logs_users", errorCode="insufficient_scope"
+)
+EXPIRED = error(401, message="Invalid token")
+OPAQUE = error(400, message="Bad HTTP authentication header format", errorCode="Bearer")
+
+
+def paths(scripted: Scripted) -> list[str]:
+    return [asked.path for asked in scripted.asked]
+
+
+def test_one_token_serves_its_whole_lifetime_less_a_minute(bench: Bench, scripted: Scripted) -> None:
+    scripted.replies = [token("t1"), LIST]
+    for bench.now in (0.0, 80_000.0, 86_339.0):
+        bench.api.get("logs", {}, bucket="logs")
+    assert paths(scripted).count("/oauth/token") == 1
+    assert scripted.asked[-1].headers["Authorization"] == "Bearer t1"
+    bench.now = 86_340.0
+    scripted.replies = [token("t2"), LIST]
+    bench.api.get("logs", {}, bucket="logs")
+    assert scripted.asked[-1].headers["Authorization"] == "Bearer t2"
+
+
+def test_the_token_is_asked_for_with_the_tenants_own_audience(bench: Bench, scripted: Scripted) -> None:
+    scripted.replies = [token()]
+    assert bench.tokens.current().scopes == {"read:logs"}
+    assert json.loads(scripted.asked[0].body) == {
+        "grant_type": "client_credentials",
+        "client_id": "client",
+        "client_secret": SECRET,
+        "audience": f"https://{DOMAIN}/api/v2/",
+    }
+
+
+def test_a_private_key_signs_an_assertion_for_the_tenant_whatever_the_origin(scripted: Scripted) -> None:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()
+    bench = Bench(scripted, Credentials(domain=DOMAIN, client_id="client", private_key=pem))
+    scripted.replies = [token()]
+    bench.tokens.current()
+    bench.http.close()
+    body = json.loads(scripted.asked[0].body)
+    claims = jwt.decode(body["client_assertion"], key.public_key(), algorithms=["RS256"], audience=f"https://{DOMAIN}/")
+    assert claims["iss"] == claims["sub"] == "client"
+    assert "client_secret" not in body
+
+
+def test_a_key_that_cannot_sign_is_fatal_and_not_quoted(scripted: Scripted) -> None:
+    bench = Bench(scripted, Credentials(domain=DOMAIN, client_id="client", private_key="not a key"))
+    with pytest.raises(FatalError, match="cannot sign") as raised:
+        bench.tokens.current()
+    assert "not a key" not in str(raised.value)
+    assert scripted.asked == []
+
+
+@pytest.mark.parametrize("refusal", [EXPIRED, INSUFFICIENT, OPAQUE], ids=["401", "403", "400 Bearer"])
+def test_a_refused_token_is_renewed_once_and_the_request_repeated(
+    bench: Bench, scripted: Scripted, refusal: Reply
+) -> None:
+    scripted.replies = [token("t1"), refusal, token("t2"), LIST]
+    assert bench.api.get("logs", {}, bucket="logs").value == []
+    assert paths(scripted) == ["/oauth/token", "/api/v2/logs"] * 2
+
+
+@pytest.mark.parametrize(
+    ("refusal", "says"),
+    [(EXPIRED, "401"), (INSUFFICIENT, "lacks read:logs or read:logs_users"), (OPAQUE, "400")],
+    ids=["401", "403", "400 Bearer"],
+)
+def test_a_new_token_that_is_refused_too_is_fatal(bench: Bench, scripted: Scripted, refusal: Reply, says: str) -> None:
+    scripted.replies = [token("t1"), refusal, token("t2"), refusal]
+    with pytest.raises(FatalError, match=says):
+        bench.api.get("logs", {}, bucket="logs")
+    assert len(scripted.asked) == 4
+
+
+@pytest.mark.parametrize(
+    ("reply", "verdict"),
+    [
+        (error(429, errorCode="too_many_requests"), TransientError),
+        (Reply(status=500, body=b"<html>"), TransientError),
+        (Reply(status=503), TransientError),
+        (Reply(body=b"<html>"), TransientError),
+        (Reply(body=b'[{"log_id": "9'), TransientError),
+        (error(400, errorCode="invalid_query_string"), FatalError),
+        (error(404), FatalError),
+        (Reply(status=302, headers={"Location": "https://example.com"}), FatalError),
+    ],
+    ids=lambda value: f"{value.status} {value.body[:20]!r}" if isinstance(value, Reply) else value.__name__,
+)
+def test_each_answer_has_its_verdict(
+    bench: Bench, scripted: Scripted, reply: Reply, verdict: type[PollerError]
+) -> None:
+    scripted.replies = [token(), reply]
+    with pytest.raises(verdict):
+        bench.api.get("logs", {}, bucket="logs")
+
+
+@pytest.mark.parametrize(
+    ("reply", "verdict"),
+    [
+        (error(401, error="access_denied"), FatalError),
+        (error(403, error="access_denied"), FatalError),
+        (error(403, error="unauthorized_client"), FatalError),
+        (error(400, error="invalid_request"), FatalError),
+        (error(429, error="too_many_requests"), TransientError),
+        (Reply(status=500), TransientError),
+        (Reply(status=404), TransientError),
+        (Reply(body=b"<html>"), TransientError),
+        (Reply(body=b'{"access_token": 5, "expires_in": 1}'), TransientError),
+        (Reply(body=b'{"access_token": "t"}'), TransientError),
+        (Reply(body=b"[]"), TransientError),
+    ],
+    ids=lambda value: f"{value.status} {value.body[:40]!r}" if isinstance(value, Reply) else value.__name__,
+)
+def test_each_answer_of_the_token_endpoint_has_its_verdict(
+    bench: Bench, scripted: Scripted, reply: Reply, verdict: type[PollerError]
+) -> None:
+    scripted.replies = [reply]
+    with pytest.raises(verdict) as raised:
+        bench.tokens.current()
+    assert SECRET not in str(raised.value)
+    if isinstance(raised.value, FatalError):
+        assert raised.value.hint
+
+
+def test_the_rate_limit_is_asked_before_and_told_after_each_request(bench: Bench, scripted: Scripted) -> None:
+    headers = {
+        "x-ratelimit-limit": "50",
+        "x-ratelimit-remaining": "49",
+        "x-ratelimit-reset": "1630700193",
+        "Date": "Fri, 03 Sep 2021 20:16:32 GMT",
+    }
+    scripted.replies = [token(), Reply(body=b"[]", headers=headers)]
+    bench.api.get("logs", {}, bucket="logs")
+    assert bench.budget.asked == ["logs"]
+    assert bench.budget.told == [("logs", 50, 49, timedelta(seconds=1))]
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"), [({"Retry-After": "9"}, 9), ({"x-ratelimit-reset": "1630700197"}, 5)], ids=str
+)
+def test_a_429_says_how_long_to_wait_by_either_header(
+    bench: Bench, scripted: Scripted, headers: dict[str, str], seconds: int
+) -> None:
+    scripted.replies = [token(), Reply(status=429, headers={"Date": "Fri, 03 Sep 2021 20:16:32 GMT", **headers})]
+    with pytest.raises(TransientError) as raised:
+        bench.api.get("logs", {}, bucket="logs")
+    assert raised.value.retry_after == timedelta(seconds=seconds)

@@ -1,0 +1,117 @@
+import base64
+import gzip
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from poller.adapters.http import Http, ServerClock
+from poller.adapters.segment import SegmentSink
+from poller.core.errors import FatalError, PollerError, RejectedError, TransientError
+from poller.core.events import LogId
+from poller.core.messages import Batch, Group, Identify, Message, Track, size
+from tests.conftest import Reply, Scripted
+
+KEY = "k" * 32
+AT = datetime(2026, 11, 23, 9, 30, 0, 123000, tzinfo=UTC)
+
+
+def track(number: int = 1) -> Track:
+    return Track(
+        message_id=f"track-{number}",
+        log_id=LogId(str(number)),
+        user_id="auth0|1",
+        timestamp=AT,
+        context={"ip": "203.0.113.1"},
+        event="Logged In",
+        properties={"clientName": "App"},
+    )
+
+
+IDENTIFY = Identify(
+    message_id="identify-1", log_id=LogId("1"), user_id="auth0|1", timestamp=AT, context={}, traits={"login_count": 2}
+)
+GROUP = Group(
+    message_id="group-1", log_id=LogId("1"), user_id="auth0|1", timestamp=AT, context={}, group_id="org_1", traits={}
+)
+BATCH = Batch(messages=(IDENTIFY, track()))
+
+
+@pytest.fixture
+def sink(scripted: Scripted) -> Iterator[SegmentSink]:
+    clock = ServerClock()
+    http = Http(scripted.origin, clock)
+    yield SegmentSink(KEY, http, clock)
+    http.close()
+
+
+def test_a_batch_goes_out_in_order_gzipped_with_the_key_and_the_time_of_this_attempt(
+    sink: SegmentSink, scripted: Scripted
+) -> None:
+    scripted.replies = [Reply(headers={"Date": "Mon, 23 Nov 2026 10:00:00 GMT"})]
+    sink.send(BATCH)
+    receipt = sink.send(BATCH)
+    assert receipt.message_ids == ("identify-1", "track-1")
+    asked = scripted.asked[-1]
+    assert (asked.method, asked.path) == ("POST", "/v1/batch")
+    assert asked.headers["Authorization"] == "Basic " + base64.b64encode(f"{KEY}:".encode()).decode()
+    body = json.loads(gzip.decompress(asked.body))
+    assert body["writeKey"] == KEY
+    sent_at = datetime.fromisoformat(body["sentAt"])
+    assert timedelta() <= sent_at - datetime(2026, 11, 23, 10, tzinfo=UTC) < timedelta(minutes=1)
+    assert [message["type"] for message in body["batch"]] == ["identify", "track"]
+    sent = body["batch"][1]
+    assert sent["timestamp"] == "2026-11-23T09:30:00.123+00:00"
+    assert sent["messageId"] == "track-1"
+    assert sent["properties"] == {"clientName": "App"}
+    assert sent["context"]["ip"] == "203.0.113.1"
+    assert "anonymousId" not in sent
+
+
+@pytest.mark.parametrize("message", [IDENTIFY, track(), GROUP], ids=lambda message: type(message).__name__)
+def test_no_message_is_larger_on_the_wire_than_core_reckons(sink: SegmentSink, message: Message) -> None:
+    assert len(json.dumps(sink.build(message))) <= size(message)
+
+
+NAMES_KEY = b'{"success": false, "message": "An invalid write key was provided"}'
+
+
+@pytest.mark.parametrize(
+    ("reply", "verdict"),
+    [
+        (Reply(status=200, body=b'{"success": false}'), TransientError),
+        (Reply(status=200, body=b"<html>"), TransientError),
+        (Reply(status=200, body=b"[]"), TransientError),
+        (Reply(status=200, body=b""), TransientError),
+        (Reply(status=204, body=b""), TransientError),
+        (Reply(status=400, body=b"Bad Request"), RejectedError),
+        (Reply(status=413, body=b""), RejectedError),
+        (Reply(status=400, body=NAMES_KEY), FatalError),
+        *((Reply(status=status), TransientError) for status in (408, 410, 429, 460, 500, 501, 503, 529)),
+        *((Reply(status=status), FatalError) for status in (301, 302, 307, 401, 402, 403, 404, 405, 422)),
+    ],
+    ids=lambda value: f"{value.status} {value.body!r}" if isinstance(value, Reply) else value.__name__,
+)
+def test_each_answer_has_its_verdict(
+    sink: SegmentSink, scripted: Scripted, reply: Reply, verdict: type[PollerError]
+) -> None:
+    scripted.replies = [reply]
+    with pytest.raises(verdict) as raised:
+        sink.send(BATCH)
+    assert type(raised.value) is verdict
+    assert KEY not in str(raised.value)
+    assert "auth0|1" not in str(raised.value)
+
+
+@pytest.mark.parametrize("body", [b'{\n  "success": true\n}', b'{"success": true}', b"{}"])
+def test_a_json_object_without_success_false_is_a_receipt(sink: SegmentSink, scripted: Scripted, body: bytes) -> None:
+    scripted.replies = [Reply(body=body)]
+    assert sink.send(BATCH).message_ids == ("identify-1", "track-1")
+
+
+def test_what_the_server_asks_to_wait_is_passed_on(sink: SegmentSink, scripted: Scripted) -> None:
+    scripted.replies = [Reply(status=429, headers={"Retry-After": "17"})]
+    with pytest.raises(TransientError) as raised:
+        sink.send(BATCH)
+    assert raised.value.retry_after == timedelta(seconds=17)
