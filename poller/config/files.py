@@ -1,0 +1,82 @@
+"""Small files that settings and secrets are read from."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from poller.config.problems import BadValueError
+from poller.config.texts import Parser, text
+
+_LARGEST_FILE = 1_000_000  # bytes; nothing real comes near, and /dev/zero never ends
+
+
+def is_there(path: Path) -> bool:
+    """Whether something has this name; so it is said of one that may not be looked at, for reading to complain."""
+    try:
+        path.stat()
+    except PermissionError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def read_text(path: Path) -> str:
+    """The text of a file.
+
+    Raises:
+        BadValueError: no such file, no permission, too large, not text; the path is not in it.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(_LARGEST_FILE + 1)
+    except OSError as error:
+        raise BadValueError(f"cannot be read: {os.strerror(error.errno or 0).lower()}") from None
+    except ValueError:  # a zero byte in the path
+        raise BadValueError("cannot be read: no such file or directory") from None
+    if len(content) > _LARGEST_FILE:
+        raise BadValueError("cannot be read: far too large")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise BadValueError(f"cannot be read: line {line} is not UTF-8 text") from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretFile:
+    """A secret that stands in a file, not read before it is known to be the one that counts."""
+
+    path: object  # as given, so perhaps no path at all
+    folder: Path
+    is_required: bool
+
+    def read(self) -> str | None:
+        """The secret without its trailing newline; None for one that cannot be had and is not required.
+
+        Raises:
+            BadValueError: unreadable or empty.
+        """
+        try:
+            secret = read_text(self.folder / text(self.path)).rstrip("\r\n")
+            if not secret.strip():
+                raise BadValueError("is an empty file")
+        except BadValueError:
+            if self.is_required:
+                raise
+            return None
+        return secret
+
+
+def secret(parse: Parser) -> "SecretParser":
+    """A parser of a secret, given as text or as a file that holds it."""
+    return SecretParser(parse)
+
+
+@dataclass(frozen=True, slots=True)
+class SecretParser:
+    parse: Parser
+
+    def __call__(self, value: object) -> str | None:
+        found = value.read() if isinstance(value, SecretFile) else value
+        return None if found is None else self.parse(found)
