@@ -1,6 +1,7 @@
 """Small files that settings and secrets are read from."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,25 +59,24 @@ class SecretFile:
             BadValueError: unreadable or empty.
         """
         try:
-            secret = read_text(self.folder / text(self.path)).rstrip("\r\n")
-            if not secret.strip():
-                raise BadValueError("is an empty file")
+            return _filled(read_text(self.folder / text(self.path)).rstrip("\r\n"))
         except BadValueError:
             if self.is_required:
                 raise
             return None
-        return secret
 
 
-def secret(parse: Parser) -> "SecretParser":
-    """A parser of a secret, given as text or as a file that holds it."""
-    return SecretParser(parse)
+def _filled(content: str) -> str:
+    if not content.strip():
+        raise BadValueError("is an empty file")
+    return content
 
 
-@dataclass(frozen=True, slots=True)
-class SecretParser:
-    parse: Parser
+def secret(parse: Parser) -> Callable[[object], str | None]:
+    """A parser of a secret that is given as text or as a file that holds it."""
 
-    def __call__(self, value: object) -> str | None:
+    def opened(value: object) -> str | None:
         found = value.read() if isinstance(value, SecretFile) else value
-        return None if found is None else self.parse(found)
+        return None if found is None else parse(found)
+
+    return opened

@@ -3,13 +3,15 @@
 import re
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from urllib.parse import SplitResult, urlsplit
 
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from poller.config.problems import BadValueError
+
+Parser = Callable[[object], str]
 
 PLACEHOLDER = "..."
 """What config.example.toml has where a value is the user's own."""
@@ -68,7 +70,7 @@ def level(value: object) -> str:
 
 def private_key(value: object) -> str:
     """A private key in PEM text, without a passphrase."""
-    found = text(value)
+    found = text(value.strip("\r\n") if isinstance(value, str) else value)
     if "-----BEGIN ENCRYPTED PRIVATE KEY-----" in found:
         raise BadValueError("is a key with a passphrase: take it off (openssl pkey -in OLD -out NEW)")
     if "-----BEGIN PUBLIC KEY-----" in found:
@@ -117,7 +119,7 @@ def ledger_url(value: object) -> str:
     return url.render_as_string(hide_password=False)
 
 
-def sqlite_url(path: PurePosixPath) -> str:
+def sqlite_url(path: Path) -> str:
     """The URL of a SQLite file."""
     return URL.create("sqlite", database=str(path)).render_as_string()
 
@@ -165,6 +167,3 @@ def _host(parts: SplitResult) -> tuple[str, IPv4Address | IPv6Address | None]:
 
 def _is_loopback(host: str, address: IPv4Address | IPv6Address | None) -> bool:
     return host == "localhost" or address == _LOOPBACK_6 or (isinstance(address, IPv4Address) and address in _LOOPBACK)
-
-
-Parser = Callable[[object], str]

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, NewType
 
@@ -69,7 +69,8 @@ class Span:
     """A stretch `(after, reached]` in which every event of interest is settled.
 
     `until` is None for the live span, which owns everything above its `after`. `drained_at` is the server's time
-    when the end of the log was last seen. Late arrivals were looked for up to `confirmed`.
+    when the end of the log was last seen. Late arrivals were looked for up to `confirmed`, None where nobody looks;
+    a span that `is_rereading` is the second walk of the live one, and to settle it moves `confirmed`.
     """
 
     id: int
@@ -79,10 +80,15 @@ class Span:
     until: LogId | None = None
     confirmed: LogId | None = None
     drained_at: datetime | None = None
+    is_rereading: bool = False
 
     @property
     def is_live(self) -> bool:
         return self.until is None
+
+    def rereading(self, until: LogId) -> "Span":
+        """The live span as it is walked a second time, from `confirmed` to `until`."""
+        return replace(self, reached=self.confirmed or self.after, until=until, is_rereading=True)
 
     @property
     def is_done(self) -> bool:

@@ -1,0 +1,116 @@
+"""From files and variables to settings, or to all that is wrong with them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from poller.config.declared import SETTINGS, Setting
+from poller.config.folders import CONFIG_VARIABLE, LOCAL_FILE, SYSTEM_FILE
+from poller.config.layers import Layer, credentials_layer, default_layer, environment_layer, file_layer
+from poller.config.problems import BadValueError, Place, Problem, Rank, settings_error
+from poller.config.settings import Settings
+from poller.config.toml import TomlFile, read_toml
+
+_SECRETS = {setting.name: setting for setting in SETTINGS if setting.is_secret}
+_FOLLOW_UP = "default_factory_not_called"  # pydantic on a default made of a value that is itself wrong
+
+
+def load_settings(path: Path | None, environ: Mapping[str, str], *, secrets: bool = True) -> Settings:
+    """The settings of a process: environment over credentials over the file at `path`, if there is one.
+
+    Without `secrets`, those that are missing or cannot be read are None.
+
+    Raises:
+        SettingsError: with every problem there is, and no value of anything.
+    """
+    file = read_toml(path) if path else None
+    layers = _layers(file, environ, secrets=secrets)
+    problems = [problem for layer in layers for problem in layer.problems]
+    if secrets:
+        problems += _missing_secrets(layers, file)
+    problems += _rivals(layers)
+    outcome = _validated(layers, file)
+    if isinstance(outcome, Settings) and not problems:
+        return outcome
+    problems += [] if isinstance(outcome, Settings) else outcome
+    # Raised outside any except block, so that no traceback leads to an error that holds values.
+    raise settings_error(problems)
+
+
+def _layers(file: TomlFile | None, environ: Mapping[str, str], *, secrets: bool) -> list[Layer]:
+    folder = file.path.absolute().parent if file else Path()
+    layers = [environment_layer(environ, folder, secrets=secrets), credentials_layer(environ, secrets=secrets)]
+    layers += [file_layer(file, secrets=secrets)] if file else []
+    return [*layers, default_layer(file.path if file else None, environ)]
+
+
+def _validated(layers: Sequence[Layer], file: TomlFile | None) -> Settings | list[Problem]:
+    sections: dict[str, dict[str, Any]] = {setting.section: {} for setting in SETTINGS}
+    values: dict[str, Any] = {"layers": [*(layer.tables for layer in layers), sections]}
+    try:
+        return Settings(path=file.path if file else None, **values)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)
+    return [
+        Problem(place=_place(layers, file, *_key(each["loc"])), wrong=_wrong(each["type"], each.get("ctx", {}), file))
+        for each in found
+        if each["type"] != _FOLLOW_UP
+    ]
+
+
+def _key(loc: tuple[int | str, ...]) -> tuple[str, str]:
+    section, key, *_ = (*map(str, loc), "")
+    return section, key
+
+
+def _wrong(kind: str, context: Mapping[str, Any], file: TomlFile | None) -> str:
+    if kind == "missing":
+        return "is missing" if file else f"is missing, and there is no settings file: {_where_to_put_one()}"
+    error = context.get("error")
+    return str(error) if isinstance(error, BadValueError) else "is not valid"
+
+
+def _where_to_put_one() -> str:
+    return f"name one with --config FILE or {CONFIG_VARIABLE}, or put it at ./{LOCAL_FILE} or {SYSTEM_FILE}"
+
+
+def _place(layers: Sequence[Layer], file: TomlFile | None, section: str, key: str) -> Place:
+    """Where the value stands that counts; for one that is missing, where it would stand."""
+    given = next((layer.places[section, key] for layer in layers if (section, key) in layer.places), None)
+    if given:
+        return given
+    if file:
+        return file.place(section, key)
+    variable = next(setting.variable for setting in SETTINGS if (setting.section, setting.key) == (section, key))
+    return Place(rank=Rank.ENVIRONMENT, source=variable)
+
+
+def _missing_secrets(layers: Sequence[Layer], file: TomlFile | None) -> Iterator[Problem]:
+    if not _given(layers, "auth0.client_secret") and not _given(layers, "auth0.private_key"):
+        ways = f"{_ways('auth0.client_secret')}; or, for private-key JWT, {_ways('auth0.private_key')}"
+        yield Problem(place=_place(layers, file, "auth0", "client_secret"), wrong=f"is missing: give {ways}")
+    if not _given(layers, "segment.write_key"):
+        ways = _ways("segment.write_key")
+        yield Problem(place=_place(layers, file, "segment", "write_key"), wrong=f"is missing: give {ways}")
+
+
+def _ways(name: str) -> str:
+    secret: Setting = _SECRETS[name]
+    return (
+        f"{secret.key} or {secret.key}_file under [{secret.section}], {secret.variable} or {secret.variable}_FILE, "
+        f"or a file {secret.credential} in $CREDENTIALS_DIRECTORY"
+    )
+
+
+def _rivals(layers: Sequence[Layer]) -> Iterator[Problem]:
+    secret, key = _given(layers, "auth0.client_secret"), _given(layers, "auth0.private_key")
+    if secret and key:
+        yield Problem(place=key, wrong=f"is given beside the client secret ({secret}): an application uses only one")
+
+
+def _given(layers: Sequence[Layer], name: str) -> Place | None:
+    setting = _SECRETS[name]
+    key = (setting.section, setting.key)
+    return next((layer.places[key] for layer in layers if key in layer.places), None)

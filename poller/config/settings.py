@@ -1,0 +1,135 @@
+"""Every setting, declared once: its name, its type, its default and its line of help."""
+
+from datetime import timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from poller.config import texts
+from poller.config.files import secret
+from poller.config.times import StartAt, interval, start_at
+
+
+class Type(NamedTuple):
+    """What a user is told about the type of a setting; it rides along in the annotation."""
+
+    text: str
+    is_secret: bool = False
+
+
+Word = Annotated[str, BeforeValidator(texts.word), Type("text")]
+Name = Annotated[str, BeforeValidator(texts.name), Type("text")]
+Host = Annotated[str, BeforeValidator(texts.host_name), Type("host name")]
+BaseUrl = Annotated[str, BeforeValidator(texts.base_url), Type("origin")]
+Endpoint = Annotated[str, BeforeValidator(texts.endpoint), Type("origin")]
+LedgerUrl = Annotated[str, BeforeValidator(texts.ledger_url), Type("SQLAlchemy URL")]
+Level = Annotated[str, BeforeValidator(texts.level), Type(" | ".join(texts.LEVELS))]
+SecretWord = Annotated[SecretStr | None, BeforeValidator(secret(texts.word)), Type("secret", is_secret=True)]
+SecretKey = Annotated[SecretStr | None, BeforeValidator(secret(texts.private_key)), Type("secret", is_secret=True)]
+Interval = Annotated[timedelta, BeforeValidator(interval), Type("duration")]
+Start = Annotated[StartAt, BeforeValidator(start_at), Type("now | earliest | date | time")]
+
+
+def _default(text: str) -> dict[str, Any]:
+    return {"default_text": text}
+
+
+def _written(default: str) -> Any:
+    # The type of a default before it is parsed is not that of its field.
+    return default
+
+
+def _base_url(values: dict[str, Any]) -> str:
+    return f"https://{values['domain']}"
+
+
+def _source_name(values: dict[str, Any]) -> str | None:
+    key: SecretStr | None = values["write_key"]
+    return sha256(key.get_secret_value().encode()).hexdigest()[:8] if key else None
+
+
+class Section(BaseModel):
+    """One table of the file. Defaults are written as a user would write them, and parsed like the rest."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
+
+
+class Auth0Settings(Section):
+    domain: Host = Field(description="Host name of the tenant, or its custom domain.")
+    client_id: Word = Field(description="Client id of the machine-to-machine application that may read:logs.")
+    client_secret: SecretWord = Field(
+        None, description="Secret of that application.", json_schema_extra=_default("required, or private_key")
+    )
+    private_key: SecretKey = Field(
+        None, description="Private key of that application, in PEM form, in place of the client secret."
+    )
+    base_url: BaseUrl = Field(
+        default_factory=_base_url,
+        description="Origin of a proxy in front of the tenant; plain http only to loopback.",
+        json_schema_extra=_default("https:// and the domain"),
+    )
+
+
+class SegmentSettings(Section):
+    write_key: SecretWord = Field(
+        None, description="Write key of the Segment source.", json_schema_extra=_default("required")
+    )
+    endpoint: Endpoint = Field(
+        "https://api.segment.io", description="Origin of Segment's API; in the EU https://events.eu1.segmentapis.com."
+    )
+    # None only where neither name nor key is known.
+    source_name: Name | None = Field(
+        default_factory=_source_name,
+        validate_default=False,
+        description="Names the source in message ids and in the ledger; keep it when rotating the key.",
+        json_schema_extra=_default("a short hash of the write key"),
+    )
+
+
+class PollSettings(Section):
+    interval: Interval = Field(_written("30s"), description="Time between two polls, as 30s, 5m or 1h.")
+    start: Start = Field(
+        _written("now"), description="Where the very first start begins: now, earliest, a date or a time."
+    )
+
+
+class StateSettings(Section):
+    # Kept out of repr: a URL may hold a password.
+    url: LedgerUrl = Field(
+        repr=False,
+        description="The ledger, by its absolute path.",
+        json_schema_extra=_default("$STATE_DIRECTORY; else /var/lib for a file in /etc; else the XDG state folder"),
+    )
+
+
+class LogSettings(Section):
+    level: Level = Field("info", description="What is logged: debug, info, warning or error.")
+
+
+class Settings(BaseSettings):
+    """All settings. It reads nothing by itself: `layers` are tables of tables, of which the earlier ones win."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    auth0: Auth0Settings
+    segment: SegmentSettings
+    poll: PollSettings
+    state: StateSettings
+    log: LogSettings
+    path: Path | None = None
+    """The file that was read."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 -- the process's own, not the one handed in
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 -- no such file is read
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 -- a layer has them
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        layers = init_settings.init_kwargs.pop("layers", ()) if isinstance(init_settings, InitSettingsSource) else ()
+        return (init_settings, *(InitSettingsSource(settings_cls, layer) for layer in layers))

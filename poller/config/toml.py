@@ -1,0 +1,98 @@
+"""A TOML file as tables, with the line that each key stands on."""
+
+import re
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from poller.config.files import is_there, read_text
+from poller.config.problems import BadValueError, Place, Problem, Rank, settings_error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TomlFile:
+    """`lines` has the first line of every table and key, by its path."""
+
+    path: Path
+    tables: dict[str, Any]
+    lines: dict[tuple[str, ...], int]
+
+    def place(self, *path: str) -> Place:
+        """Where something stands; of what is not there, the line of the table that it belongs in."""
+        line = next((self.lines[path[:size]] for size in range(len(path), 0, -1) if path[:size] in self.lines), None)
+        return Place(rank=Rank.FILE, source=str(self.path), line=line, name=".".join(map(shown, path)))
+
+
+def read_toml(path: Path) -> TomlFile:
+    """The file at `path`.
+
+    Raises:
+        SettingsError: not there, not readable, or not TOML.
+    """
+    if not is_there(path):
+        wrong = "no such file: name another with --config FILE, or begin with a copy of config.example.toml"
+        raise settings_error([Problem(place=Place(rank=Rank.FILE, source=str(path)), wrong=wrong)])
+    try:
+        text = read_text(path).replace("\r\n", "\n")
+        return TomlFile(path=path, tables=_parsed(text), lines=key_lines(text))
+    except BadLineError as error:
+        place = Place(rank=Rank.FILE, source=str(path), line=error.line)
+        problem = Problem(place=place, wrong=str(error))
+    except BadValueError as error:
+        problem = Problem(place=Place(rank=Rank.FILE, source=str(path)), wrong=str(error))
+    raise settings_error([problem])
+
+
+class BadLineError(BadValueError):
+    """A line that is no TOML."""
+
+    def __init__(self, message: str, line: int) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+def shown(key: str) -> str:
+    """A key as TOML would have it, on one line."""
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else ascii(key)
+
+
+def key_lines(text: str) -> dict[tuple[str, ...], int]:
+    """The line on which each table and key of a valid TOML text begins.
+
+    The standard parser knows no lines, so this feeds it one statement at a time, below the header it stands under: a
+    statement is complete when it parses.
+    """
+    lines: dict[tuple[str, ...], int] = {}
+    header, statement, first = "", "", 1
+    for number, line in enumerate(text.split("\n"), 1):
+        statement += line + "\n"
+        try:
+            tables = tomllib.loads(header + statement)
+        except ValueError:
+            continue
+        if statement.lstrip().startswith("["):
+            header = statement
+        for path in _paths(tables):
+            lines.setdefault(path, first)
+        statement, first = "", number + 1
+    return lines
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        # The parser's own words may quote the file, so nothing of them is passed on but the place.
+        where = re.search(r"\(at line (\d+), column (\d+)\)\Z", str(error))
+    line = int(where[1]) if where else text.rstrip().count("\n") + 1
+    column = f" at column {where[2]}" if where else ""
+    raise BadLineError(f"not valid TOML{column}: text goes in quotes, a key stands once", line)
+
+
+def _paths(tables: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for key, value in tables.items():
+        yield (*above, key)
+        if isinstance(value, dict):
+            yield from _paths(value, (*above, key))
