@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from poller.config.problems import BadValueError
+from poller.config.problems import BadLineError, BadValueError
 from poller.config.texts import Parser, text
 
 _LARGEST_FILE = 1_000_000  # bytes; nothing real comes near, and /dev/zero never ends
@@ -41,7 +41,7 @@ def read_text(path: Path) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise BadValueError(f"cannot be read: line {line} is not UTF-8 text") from None
+        raise BadLineError("is not UTF-8 text", line) from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,7 +47,9 @@ def environment_layer(environ: Mapping[str, str], folder: Path, *, secrets: bool
 
 def credentials_layer(environ: Mapping[str, str], *, secrets: bool) -> Layer:
     """Files of systemd's LoadCredential=, by the name of their secret; others there are no business of ours."""
-    folder = Path(environ.get(CREDENTIALS_VARIABLE) or "/nonexistent")
+    if not environ.get(CREDENTIALS_VARIABLE):
+        return Layer()
+    folder = Path(environ[CREDENTIALS_VARIABLE])
     values, places = {}, {}
     for setting in SETTINGS:
         path = folder / setting.credential

@@ -16,6 +16,14 @@ class BadValueError(ValueError):
     """What is wrong with one value, told without the value: only such text reaches a user."""
 
 
+class BadLineError(BadValueError):
+    """What is wrong with one line of a file."""
+
+    def __init__(self, wrong: str, line: int) -> None:
+        super().__init__(wrong)
+        self.line = line
+
+
 class Rank(IntEnum):
     """The order in which problems are listed."""
 

@@ -27,16 +27,21 @@ _LONGEST_NAME = 200
 _PORTS = range(1, 65_536)
 
 
+def refuse_placeholder(value: object) -> None:
+    """Raises BadValueError for what the example file has, and nobody has replaced."""
+    if value == PLACEHOLDER:
+        raise BadValueError(f'is still the placeholder "{PLACEHOLDER}"')
+
+
 def text(value: object) -> str:
     """Text that is there, is no placeholder, and is clean at both ends.
 
     Raises:
         BadValueError: as every parser of this module.
     """
+    refuse_placeholder(value)
     if not isinstance(value, str):
         raise BadValueError("must be text in quotes")
-    if value == PLACEHOLDER:
-        raise BadValueError(f'is still the placeholder "{PLACEHOLDER}"')
     if not value.strip():
         raise BadValueError("is empty")
     if value != value.strip():
@@ -160,7 +165,7 @@ def _host(parts: SplitResult) -> tuple[str, IPv4Address | IPv6Address | None]:
         address = ip_address(host)
     except ValueError:
         address = None
-    if address is None and not _HOST.fullmatch(host):
+    if "%" in host or (address is None and not _HOST.fullmatch(host)):  # % begins the zone of an IPv6 address
         raise BadValueError("must have a host name, as https://host or https://host:port")
     return host, address
 

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Literal
 
 from poller.config.problems import BadValueError
+from poller.config.texts import refuse_placeholder
 
 # Nine digits are all that a timedelta holds, in days.
 _DURATION = re.compile(r"(?:([0-9]{1,9})d)?(?:([0-9]{1,9})h)?(?:([0-9]{1,9})m)?(?:([0-9]{1,9})s)?")
@@ -59,6 +60,7 @@ def interval(value: object) -> timedelta:
     Raises:
         BadValueError: not a duration, under 1s or over 30d.
     """
+    refuse_placeholder(value)
     found = duration(value)
     if not _SHORTEST_INTERVAL <= found <= _LONGEST_INTERVAL:
         raise BadValueError("must be at least 1s and at most 30d")
@@ -75,6 +77,7 @@ def start_at(value: object) -> StartAt:
         return value
     if value == "now" or value == "earliest":  # noqa: PLR1714 -- mypy narrows a Literal by ==, not by `in`
         return StartAt(at=value)
+    refuse_placeholder(value)
     return StartAt(at=moment(value))
 
 

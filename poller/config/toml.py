@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from poller.config.files import is_there, read_text
-from poller.config.problems import BadValueError, Place, Problem, Rank, settings_error
+from poller.config.problems import BadLineError, BadValueError, Place, Problem, Rank, settings_error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,14 +43,6 @@ def read_toml(path: Path) -> TomlFile:
     except BadValueError as error:
         problem = Problem(place=Place(rank=Rank.FILE, source=str(path)), wrong=str(error))
     raise settings_error([problem])
-
-
-class BadLineError(BadValueError):
-    """A line that is no TOML."""
-
-    def __init__(self, message: str, line: int) -> None:
-        super().__init__(message)
-        self.line = line
 
 
 def shown(key: str) -> str:

@@ -1,0 +1,113 @@
+"""`status`: what the ledger says, also while the daemon runs; needs no secret and asks no service."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from poller.adapters.sql_ledger import StreamState, holder_of, read_streams
+from poller.cli.wiring import config_option, read_settings
+from poller.config import Settings
+from poller.core.events import Span, moment_of
+from poller.core.messages import iso
+from poller.service.process import Exit
+
+
+@click.command
+@config_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
+def status(config: Path | None, *, as_json: bool) -> int:
+    """Shows what the ledger says: position, lag, events by outcome, dead letters, gaps, and why it is blocked."""
+    settings = read_settings(config, secrets=False)
+    facts = collect(settings, datetime.now(UTC))
+    if as_json:
+        click.echo(json.dumps(facts, indent=2))
+    else:
+        show(facts)
+    needs_attention = any(stream["gaps"] or stream["blocked"] for stream in facts["streams"])
+    return Exit.ATTENTION if needs_attention else Exit.DONE
+
+
+def collect(settings: Settings, now: datetime) -> dict[str, Any]:
+    """Everything that `status` shows, as JSON has it; times in UTC, durations in seconds.
+
+    Raises:
+        FatalError, TransientError: the ledger cannot be read.
+    """
+    return {
+        "ledger": settings.state.url,
+        "daemon_pid": holder_of(settings.state.url, "run"),
+        "streams": [_stream(state, now) for state in read_streams(settings.state.url)],
+    }
+
+
+def _stream(state: StreamState, now: datetime) -> dict[str, Any]:
+    live = next((span for span in state.spans if span.is_live), None)
+    blocked = {"reason": state.blocked_reason, "hint": state.blocked_hint} if state.blocked_reason else None
+    return {
+        "domain": state.stream.domain,
+        "source_name": state.stream.source_name,
+        "position": live.reached if live else None,
+        "position_at": _moment(moment_of(live.reached)) if live else None,
+        "drained_at": _moment(live.drained_at) if live else None,
+        "lag_s": _lag(live, now) if live else None,
+        "last_cycle_at": _moment(state.cycle_at),
+        "last_error": state.cycle_error,
+        "blocked": blocked,
+        "events": {"forwarded": 0, "filtered": 0, "dead_lettered": 0, **state.events},
+        "dead_letters": state.dead_letters,
+        "gaps": [{"after": gap.after, "before": gap.before} for gap in state.gaps],
+        "spans": [{"after": span.after, "reached": span.reached, "until": span.until} for span in state.spans],
+    }
+
+
+def _lag(live: Span, now: datetime) -> float | None:
+    """Seconds since the span was known to hold all there was: a quiet tenant is not late."""
+    seen = [moment for moment in (live.drained_at, moment_of(live.reached)) if moment is not None]
+    return round(max((now - max(seen)).total_seconds(), 0.0), 1) if seen else None
+
+
+def _moment(moment: datetime | None) -> str | None:
+    return iso(moment) if moment else None
+
+
+def show(facts: dict[str, Any]) -> None:
+    """The same for people."""
+    click.echo(f"ledger        {facts['ledger']}")
+    pid = facts["daemon_pid"]
+    click.echo(f"daemon        {f'runs, process {pid}' if pid else 'does not run'}")
+    for stream in facts["streams"]:
+        _show_stream(stream)
+
+
+def _show_stream(stream: dict[str, Any]) -> None:
+    click.echo(f"\n{stream['domain']} → {stream['source_name']}")
+    lines = {
+        "position": _either(stream["position_at"], "not started") + f"   {stream['position'] or ''}",
+        "drained": _either(stream["drained_at"], "never"),
+        "lag": "unknown" if stream["lag_s"] is None else f"{stream['lag_s']:.0f} s",
+        "last cycle": _either(stream["last_cycle_at"], "never"),
+        "events": ", ".join(f"{count} {name.replace('_', '-')}" for name, count in stream["events"].items()),
+        "dead letters": ", ".join(f"{count} {reason}" for reason, count in stream["dead_letters"].items()) or "none",
+        "gaps": str(len(stream["gaps"]) or "none"),
+    }
+    for name, text in lines.items():
+        click.echo(f"  {name:<13}{text.rstrip()}")
+    for gap in stream["gaps"]:
+        click.secho(f"    lost below retention: {_when(gap['after'])} to {_when(gap['before'])}", fg="red")
+    if stream["last_error"]:
+        click.secho(f"  last error   {stream['last_error']}", fg="yellow")
+    if stream["blocked"]:
+        click.secho(f"  blocked      {stream['blocked']['reason']}", fg="red")
+        click.echo(f"               {stream['blocked']['hint']}")
+
+
+def _either(text: str | None, otherwise: str) -> str:
+    return text or otherwise
+
+
+def _when(log_id: str) -> str:
+    moment = moment_of(log_id)
+    return iso(moment) if moment else log_id

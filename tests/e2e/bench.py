@@ -1,0 +1,176 @@
+"""The installed command, a settings file, and the sandbox in its own process; imports nothing of the product."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+COMMAND = Path(sys.executable).with_name("auth0-segment-poller")
+PATIENCE_S = 30.0
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that has come to its end."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """The log lines."""
+        return [json.loads(line) for line in self.err.splitlines() if line.startswith("{")]
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        return [line for line in self.lines if line["event"] == name]
+
+
+class Sandbox:
+    """The simulated tenant and collector, in their own process."""
+
+    def __init__(self, *arguments: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "poller.sandbox", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        self.facts: dict[str, str] = json.loads(self._process.stdout.readline())
+
+    def ask(self, path: str, **body: Any) -> Any:
+        """POSTs to the control API where there is something to say, else GETs."""
+        request = urllib.request.Request(
+            f"{self.facts['control_url'].rstrip('/')}/{path}",
+            data=json.dumps(body).encode() if body else None,
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
+            return json.loads(answer.read() or b"null")
+
+    def truth(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.ask("truth")
+        return found
+
+    def close(self) -> None:
+        self._process.terminate()
+        self._process.communicate(timeout=PATIENCE_S)
+
+
+@dataclass
+class Bench:
+    """One settings file between a sandbox and a ledger."""
+
+    sandbox: Sandbox
+    folder: Path
+    overrides: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> Path:
+        return self.folder / "config.toml"
+
+    @property
+    def ledger(self) -> Path:
+        return self.folder / "ledger.db"
+
+    def write_settings(self, **changes: str) -> None:
+        """The settings as a user would write them; a change replaces one line, named section__key."""
+        facts = self.sandbox.facts
+        values = {
+            "auth0__domain": facts["domain"],
+            "auth0__client_id": facts["client_id"],
+            "auth0__client_secret": facts["client_secret"],
+            "auth0__base_url": facts["auth0_url"],
+            "segment__write_key": facts["write_key"],
+            "segment__endpoint": facts["segment_url"],
+            "poll__interval": "1s",
+            "poll__start": "earliest",
+            "state__url": f"sqlite:///{self.ledger}",
+            "log__level": "debug",
+            **self.overrides,
+            **changes,
+        }
+        sections: dict[str, list[str]] = {}
+        for name, value in values.items():
+            section, _, key = name.partition("__")
+            sections.setdefault(section, []).append(f"{key} = {json.dumps(value)}")
+        text = "\n".join(f"[{section}]\n" + "\n".join(lines) for section, lines in sections.items())
+        self.settings.write_text(text + "\n")
+
+    def start(self, *arguments: str) -> "Running":
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("POLLER_")}
+        command = [str(COMMAND), *arguments]
+        if arguments and arguments[0] not in {"demo", "--version"}:
+            command += ["--config", str(self.settings)]
+        return Running(command, self.folder, environ)
+
+    def run(self, *arguments: str, timeout_s: float = 60.0) -> Ended:
+        return self.start(*arguments).wait(timeout_s)
+
+
+class Running:
+    """A command under way; what it says is kept in files, so that no pipe can fill up."""
+
+    def __init__(self, command: list[str], folder: Path, environ: dict[str, str]) -> None:
+        number = len(list(folder.glob("*.err")))
+        self._out, self._err = folder / f"{number}.out", folder / f"{number}.err"
+        with self._out.open("w") as out, self._err.open("w") as err:
+            self.process = subprocess.Popen(command, stdout=out, stderr=err, cwd=folder, env=environ)
+
+    def wait(self, timeout_s: float = PATIENCE_S) -> Ended:
+        try:
+            code = self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f"still running after {timeout_s} s:\n{self.err}") from None
+        return Ended(code, self._out.read_text(), self.err)
+
+    @property
+    def err(self) -> str:
+        return self._err.read_text()
+
+    def says(self, event: str) -> bool:
+        return f'"event": "{event}"' in self.err
+
+    def signal(self, number: int = signal.SIGTERM) -> None:
+        self.process.send_signal(number)
+
+    def stop(self) -> Ended:
+        self.signal()
+        return self.wait()
+
+    def kill(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+
+
+def eventually(what: str, holds: Any, timeout_s: float = PATIENCE_S) -> Any:
+    """The first truthy value of `holds()`; fails naming `what` if there is none in time."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if found := holds():
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"never came: {what}")
+
+
+@contextmanager
+def bench(folder: Path, *arguments: str) -> Iterator[Bench]:
+    sandbox = Sandbox(*arguments)
+    try:
+        made = Bench(sandbox, folder)
+        made.write_settings()
+        yield made
+    finally:
+        sandbox.close()
