@@ -36,7 +36,7 @@ _SHOWN = 14
 _COLOURS = {FORWARDED: "green", FILTERED: "dim", DEAD_LETTERED: "red"}
 
 
-class _Duration(click.ParamType):
+class _Duration(click.ParamType[timedelta]):
     name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:

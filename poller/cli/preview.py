@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 from rich.console import Console, Group
-from rich.json import JSON
+from rich.highlighter import JSONHighlighter
 from rich.table import Table
 from rich.text import Text
 
@@ -58,7 +58,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
     table.add_column("Auth0 log event", ratio=1, overflow="fold")
     table.add_column("Segment calls", ratio=1, overflow="fold")
     for row in rows:
-        table.add_row(JSON.from_data(row["event"]), _calls(row))
+        table.add_row(_folding(row["event"]), _calls(row))
     console = Console()
     if rows:
         console.print(table)
@@ -68,4 +68,9 @@ def _print(rows: list[dict[str, Any]]) -> None:
 def _calls(row: dict[str, Any]) -> Group | Text:
     if row["dead_letter"]:
         return Text(f"dead letter: {row['dead_letter']}", style="red")
-    return Group(*(JSON.from_data(call) for call in row["calls"]))
+    return Group(*(_folding(call) for call in row["calls"]))
+
+
+def _folding(value: Any) -> Text:
+    """JSON that is folded where it is too long, where rich's own is cut."""
+    return JSONHighlighter()(Text(json.dumps(value, indent=2, ensure_ascii=False), overflow="fold"))

@@ -8,7 +8,7 @@ from typing import Protocol
 import structlog
 
 from poller.core.errors import PollerError
-from poller.core.events import LogId, Span, floor_id
+from poller.core.events import EARLIEST, LogId, Span, floor_id
 from poller.core.forward import Courier, Forwarded, forward
 from poller.core.ports import Ledger, LogSource, ProfileDirectory
 from poller.core.translate import Translator
@@ -68,7 +68,7 @@ class Drain:
             after = floor_id(now - START_MARGIN)
         # Stored before the first fetch, so that a crash in it starts from here and not from a later now.
         span = self._ledger.begin(after=after)
-        log.warning("span.begun", after=after, note=_BEGUN)
+        log.warning("span.begun", after=after, **({} if after == EARLIEST else {"note": _BEGUN}))
         return span
 
 

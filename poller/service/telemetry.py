@@ -3,6 +3,7 @@
 import logging
 import sys
 import traceback
+from collections.abc import MutableMapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TextIO
@@ -27,6 +28,7 @@ def configure_logging(level: str, stream: TextIO = sys.stderr) -> None:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="%H:%M:%S" if is_terminal else "iso", utc=not is_terminal),
+            *(() if is_terminal else (_in_reading_order,)),
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
@@ -35,6 +37,10 @@ def configure_logging(level: str, stream: TextIO = sys.stderr) -> None:
     )
     logging.basicConfig(handlers=[logging.NullHandler()], force=True)
     logging.captureWarnings(True)
+
+
+def _in_reading_order(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> dict[str, Any]:
+    return {**{name: line[name] for name in ("timestamp", "level", "event")}, **line}
 
 
 def describe_bug(error: BaseException) -> dict[str, Any]:
