@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import structlog
 
-from poller.adapters.sql_ledger import SqlLedger, holding
+from poller.adapters.sql_ledger import LedgerLock, SqlLedger
 from poller.cli.wiring import Services, config_option, connect, read_settings, start_of, stream_of
 from poller.config import Settings
 from poller.core.forward import Courier
@@ -47,7 +47,7 @@ def run(config: Path | None, *, once: bool) -> int:
 def open_ledger(settings: Settings) -> Iterator[SqlLedger]:
     """The ledger, made if there is none, held against a second writer."""
     stream = stream_of(settings)
-    with holding(settings.state.url, "run"):
+    with LedgerLock.acquire(settings.state.url, "run"):
         ledger = SqlLedger.open(settings.state.url, stream, create=True)
         try:
             log.info("ledger.opened", ledger=settings.state.url, domain=stream.domain, source_name=stream.source_name)

@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from poller.adapters.sql_ledger import StreamState, holder_of, read_streams
+from poller.adapters.sql_ledger import LedgerReader
 from poller.cli.wiring import config_option, read_settings
 from poller.config import Settings
-from poller.core.events import Span, moment_of
+from poller.core.events import Span, Stream, moment_of
 from poller.core.messages import iso
 from poller.service.process import Exit
 
@@ -36,30 +36,41 @@ def collect(settings: Settings, now: datetime) -> dict[str, Any]:
     Raises:
         FatalError, TransientError: the ledger cannot be read.
     """
-    return {
-        "ledger": settings.state.url,
-        "daemon_pid": holder_of(settings.state.url, "run"),
-        "streams": [_stream(state, now) for state in read_streams(settings.state.url)],
-    }
+    reader = LedgerReader.open(settings.state.url)
+    try:
+        holder = reader.holder()
+        return {
+            "ledger": settings.state.url,
+            "daemon": {"pid": holder.pid, "since": _moment(holder.since)} if holder else None,
+            "streams": [_stream(reader, stream, now) for stream in reader.streams()],
+        }
+    finally:
+        reader.close()
 
 
-def _stream(state: StreamState, now: datetime) -> dict[str, Any]:
-    live = next((span for span in state.spans if span.is_live), None)
-    blocked = {"reason": state.blocked_reason, "hint": state.blocked_hint} if state.blocked_reason else None
+def _stream(reader: LedgerReader, stream: Stream, now: datetime) -> dict[str, Any]:
+    spans, journal = reader.spans(stream), reader.journal(stream)
+    live = next((span for span in spans if span.is_live), None)
     return {
-        "domain": state.stream.domain,
-        "source_name": state.stream.source_name,
+        "domain": stream.domain,
+        "source_name": stream.source_name,
         "position": live.reached if live else None,
         "position_at": _moment(moment_of(live.reached)) if live else None,
         "drained_at": _moment(live.drained_at) if live else None,
         "lag_s": _lag(live, now) if live else None,
-        "last_cycle_at": _moment(state.cycle_at),
-        "last_error": state.cycle_error,
-        "blocked": blocked,
-        "events": {"forwarded": 0, "filtered": 0, "dead_lettered": 0, **state.events},
-        "dead_letters": state.dead_letters,
-        "gaps": [{"after": gap.after, "before": gap.before} for gap in state.gaps],
-        "spans": [{"after": span.after, "reached": span.reached, "until": span.until} for span in state.spans],
+        "last_cycle_at": _moment(journal.cycle_at),
+        "last_error": journal.cycle_error,
+        "blocked": {
+            "reason": journal.blocked_reason,
+            "hint": journal.blocked_hint,
+            "since": _moment(journal.blocked_since),
+        }
+        if journal.blocked_reason
+        else None,
+        "events": reader.totals(stream),
+        "dead_letters": reader.dead_letter_count(stream),
+        "gaps": [{"after": gap.after, "before": gap.before} for gap in reader.gaps(stream)],
+        "spans": [{"after": span.after, "reached": span.reached, "until": span.until} for span in spans],
     }
 
 
@@ -76,8 +87,9 @@ def _moment(moment: datetime | None) -> str | None:
 def show(facts: dict[str, Any]) -> None:
     """The same for people."""
     click.echo(f"ledger        {facts['ledger']}")
-    pid = facts["daemon_pid"]
-    click.echo(f"daemon        {f'runs, process {pid}' if pid else 'does not run'}")
+    daemon = facts["daemon"]
+    running = f"runs, process {daemon['pid']}, since {daemon['since']}" if daemon else "does not run"
+    click.echo(f"daemon        {running}")
     for stream in facts["streams"]:
         _show_stream(stream)
 
@@ -90,7 +102,7 @@ def _show_stream(stream: dict[str, Any]) -> None:
         "lag": "unknown" if stream["lag_s"] is None else f"{stream['lag_s']:.0f} s",
         "last cycle": _either(stream["last_cycle_at"], "never"),
         "events": ", ".join(f"{count} {name.replace('_', '-')}" for name, count in stream["events"].items()),
-        "dead letters": ", ".join(f"{count} {reason}" for reason, count in stream["dead_letters"].items()) or "none",
+        "dead letters": str(stream["dead_letters"] or "none"),
         "gaps": str(len(stream["gaps"]) or "none"),
     }
     for name, text in lines.items():
@@ -100,7 +112,7 @@ def _show_stream(stream: dict[str, Any]) -> None:
     if stream["last_error"]:
         click.secho(f"  last error   {stream['last_error']}", fg="yellow")
     if stream["blocked"]:
-        click.secho(f"  blocked      {stream['blocked']['reason']}", fg="red")
+        click.secho(f"  blocked      since {stream['blocked']['since']}: {stream['blocked']['reason']}", fg="red")
         click.echo(f"               {stream['blocked']['hint']}")
 
 

@@ -1,188 +1,172 @@
-"""The ledger of one stream, in SQL."""
+"""The ledger of one stream: the port, and what `run` notes beside it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Self
 
-import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection, delete, insert, or_, select, update
 
+from poller.adapters.sql_ledger import recording, rows, schema, sqlite
 from poller.adapters.sql_ledger.database import Database
-from poller.adapters.sql_ledger.opening import open_database, stream_id
-from poller.adapters.sql_ledger.schema import dead_letters, gaps, recent_ids, spans, streams, tallies
-from poller.core.errors import ConflictError
-from poller.core.events import LogId, Span, Stream, canonical
+from poller.core.errors import ConflictError, FatalError
+from poller.core.events import LogId, Span, Stream
 from poller.core.settlement import Settlement
 
 
 class SqlLedger:
-    """The Ledger port over one SQLite file; thread-safe, and safe against other processes."""
+    """Implements core's Ledger on SQLite. Thread-safe; other processes may have the same file open."""
 
-    def __init__(self, database: Database, stream: Stream, number: int) -> None:
+    def __init__(self, database: Database, stream: Stream, key: int, now: Callable[[], datetime]) -> None:
         self._database = database
         self._stream = stream
-        self._number = number
+        self._key = key
+        self._now = now
 
     @classmethod
-    def open(cls, url: str, stream: Stream, *, create: bool = False) -> "SqlLedger":
-        """The ledger at this URL.
+    def open(
+        cls,
+        url: str,
+        stream: Stream,
+        *,
+        create: bool,
+        adopt: bool = False,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> Self:
+        """Opens the stream's ledger; `create` makes what is missing, `adopt` adds the stream to those of others.
 
         Raises:
-            FatalError: none there (without `create`), of other streams, or not usable.
-            TransientError: not usable now.
+            TransientError: locked, disk full.
+            FatalError: missing, gone since it was made, not writable, damaged, of a later version; or it holds only
+                other streams.
         """
-        database = open_database(url, create=create)
+        database = Database.open(sqlite.ledger_path(url), create=create)
         try:
-            return cls(database, stream, stream_id(database, stream))
+            with database.writing() as connection:
+                key = _enrol(connection, stream, create=create, adopt=adopt)
         except BaseException:
             database.close()
             raise
+        return cls(database, stream, key, now)
 
     def close(self) -> None:
         self._database.close()
 
+    def other_streams(self) -> tuple[Stream, ...]:
+        """The streams beside this one."""
+        with self._database.reading() as connection:
+            return tuple(stream for stream in rows.streams(connection) if stream != self._stream)
+
     def live_span(self) -> Span | None:
+        """The one span without `until`."""
         return next((span for span in self.spans() if span.is_live), None)
 
     def spans(self) -> tuple[Span, ...]:
-        with self._database.transaction() as connection:
-            return read_spans(connection, self._stream, self._number)
+        """Every span, by `after`."""
+        with self._database.reading() as connection:
+            return rows.spans(connection, self._stream, self._key)
 
     def begin(self, *, after: LogId, until: LogId | None = None) -> Span:
-        """A new span; see the port."""
-        with self._database.transaction() as connection:
-            if any(_overlaps(other, after, until) for other in read_spans(connection, self._stream, self._number)):
-                raise ConflictError(f"a span after {after} overlaps another")
-            confirmed = after if until is None else None
-            row = {"stream_id": self._number, "after": after, "reached": after, "until": until}
-            made = connection.execute(spans.insert().values(confirmed=confirmed, **row))
-            number = int(made.inserted_primary_key[0])  # type: ignore[index]  # a single-row insert has one
-            return self._span(connection, number)
+        """A new span that has settled nothing; see the port.
+
+        Raises:
+            ValueError: the stretch is empty.
+            ConflictError: a live span exists, or the stretch overlaps another span.
+        """
+        if until is not None and until <= after:
+            raise ValueError("a span ends above its beginning")
+        with self._database.writing() as connection:
+            recording.refuse_overlap(rows.spans(connection, self._stream, self._key), after, until)
+            new = insert(schema.span).values(stream_id=self._key, after=after, reached=after, until=until)
+            row = connection.execute(new.returning(schema.span)).one()
+            return rows.span(row, self._stream)
 
     def settle(self, settlement: Settlement) -> Span:
-        """One transaction: the move and everything that comes with it; see the port."""
-        span, page = settlement.span, settlement.page
-        with self._database.transaction() as connection:
-            self._refuse_overlap(connection, span, page.position)
-            self._move(connection, settlement)
-            if page.lost is not None:
-                row = {"after": page.lost.after, "before": page.lost.before, "found_at": _text(page.served_at)}
-                connection.execute(gaps.insert().values(stream_id=self._number, **row))
-            self._keep(connection, settlement)
-            return self._span(connection, span.id)
+        """Records a page and all that came of it; see the port. A span that is reread moves `confirmed`.
+
+        Raises:
+            ConflictError: the span is no longer where the page was read from, or the page overlaps another span.
+            TransientError, FatalError: the database cannot take it.
+        """
+        if settlement.span.stream != self._stream:
+            raise ConflictError("the page is of another stream")
+        with self._database.writing() as connection:
+            moved = recording.move(connection, settlement, rows.spans(connection, self._stream, self._key))
+            recording.record(connection, self._key, settlement)
+            return moved
+
+    def confirm_from(self, position: LogId | None) -> None:
+        """Lets the second walk of the live span begin at `position`, at most what was reached; None: nobody walks.
+
+        Raises:
+            ConflictError: there is no live span, or it has not come so far.
+        """
+        columns = schema.span.c
+        where = [columns.stream_id == self._key, columns.until.is_(None)]
+        if position is not None:
+            where += [columns.after <= position, columns.reached >= position]
+        with self._database.writing() as connection:
+            if connection.execute(update(schema.span).where(*where).values(confirmed=position)).rowcount != 1:
+                raise ConflictError(f"the live span does not cover {position}")
 
     def unseen(self, span: Span, log_ids: Sequence[LogId]) -> frozenset[LogId]:
-        """Those of these ids, above `confirmed`, that were not settled."""
-        del span
-        with self._database.transaction() as connection:
-            found = connection.scalars(
-                sa.select(recent_ids.c.log_id).where(
-                    recent_ids.c.stream_id == self._number, recent_ids.c.log_id.in_(log_ids)
-                )
-            )
-            return frozenset(log_ids) - {LogId(log_id) for log_id in found}
+        """Those of these ids that were not settled, above where the span stands."""
+        asked = {log_id for log_id in log_ids if log_id > span.reached}
+        column = schema.recent_id.c.log_id
+        query = select(column).where(schema.recent_id.c.stream_id == self._key, column.in_(asked))
+        with self._database.reading() as connection:
+            return frozenset(asked.difference(connection.scalars(query)))
+
+    def forget_ids(self, before: LogId) -> int:
+        """Forgets recent ids below `before`, except those that the second walk has still to pass; returns how many."""
+        columns = schema.recent_id.c
+        confirmed = (
+            select(schema.span.c.confirmed)
+            .where(schema.span.c.stream_id == self._key, schema.span.c.until.is_(None))
+            .scalar_subquery()
+        )
+        old = delete(schema.recent_id).where(
+            columns.stream_id == self._key,
+            columns.log_id < before,
+            or_(confirmed.is_(None), columns.log_id <= confirmed),
+        )
+        with self._database.writing() as connection:
+            return connection.execute(old).rowcount
 
     def note_cycle(self, *, at: datetime, error: str | None) -> None:
-        self._note(cycle_at=_text(at), cycle_error=error)
+        """Notes for `status` that a cycle ended, and what stopped it if anything did."""
+        with self._database.writing() as connection:
+            recording.note(connection, self._key, cycle_at=at, cycle_error=error)
 
     def note_blocked(self, reason: str | None, hint: str | None) -> None:
-        self._note(blocked_reason=reason, blocked_hint=hint)
-
-    def _note(self, **values: str | None) -> None:
-        with self._database.transaction() as connection:
-            connection.execute(streams.update().where(streams.c.id == self._number).values(**values))
-
-    def _move(self, connection: sa.Connection, settlement: Settlement) -> None:
-        """Compare and swap on the position that the page was read from."""
-        span, page = settlement.span, settlement.page
-        position = spans.c.confirmed if span.is_rereading else spans.c.reached
-        values: dict[str, Any] = {position.name: page.position}
-        if page.is_end and span.is_live:
-            values["drained_at"] = _text(page.served_at)
-        moved = connection.execute(
-            spans.update()
-            .where(spans.c.id == span.id, spans.c.stream_id == self._number, position == span.reached)
-            .values(**values)
-        )
-        if moved.rowcount != 1:
-            raise ConflictError(f"the span is no longer at {span.reached}: another writer moved it")
-
-    def _refuse_overlap(self, connection: sa.Connection, span: Span, position: LogId) -> None:
-        if span.is_rereading:
-            return
-        for other in read_spans(connection, self._stream, self._number):
-            if other.id != span.id and _overlaps(other, span.reached, position):
-                raise ConflictError(f"the page after {span.reached} overlaps another span")
-
-    def _keep(self, connection: sa.Connection, settlement: Settlement) -> None:
-        page = settlement.page
-        letters = [
-            {
-                "stream_id": self._number,
-                "log_id": letter.event.log_id,
-                "type": letter.event.type,
-                "reason": letter.reason,
-                "status": letter.status,
-                "died_at": _text(page.served_at),
-                "event": canonical(letter.event.record),
-            }
-            for letter in settlement.dead_letters
-        ]
-        if letters:
-            connection.execute(insert(dead_letters).on_conflict_do_nothing(), letters)
-        self._remember(connection, settlement)
-        counts = [
-            {
-                "stream_id": self._number,
-                "hour": _text(tally.hour),
-                "type": tally.type,
-                "outcome": tally.outcome,
-                "events": events,
-            }
-            for tally, events in settlement.tallies.items()
-        ]
-        if counts:
-            upsert = insert(tallies)
-            more = {"events": tallies.c.events + upsert.excluded.events}
-            keys = [tallies.c.stream_id, tallies.c.hour, tallies.c.type, tallies.c.outcome]
-            connection.execute(upsert.on_conflict_do_update(index_elements=keys, set_=more), counts)
-
-    def _remember(self, connection: sa.Connection, settlement: Settlement) -> None:
-        """Ids of interest above `confirmed`, by which the second walk knows what the first has settled."""
-        span, page = settlement.span, settlement.page
-        if span.is_rereading:
-            passed = recent_ids.c.log_id <= page.position
-            connection.execute(recent_ids.delete().where(recent_ids.c.stream_id == self._number, passed))
-        elif span.confirmed is not None and span.is_live:
-            rows = [{"stream_id": self._number, "log_id": log_id} for log_id in settlement.ids_of_interest]
-            if rows:
-                connection.execute(insert(recent_ids).on_conflict_do_nothing(), rows)
-
-    def _span(self, connection: sa.Connection, number: int) -> Span:
-        return next(span for span in read_spans(connection, self._stream, self._number) if span.id == number)
+        """Notes for `status` why nothing moves; None when it does. Since when is kept from the first note on."""
+        columns = schema.journal.c
+        query = select(columns.blocked_since, columns.blocked_reason, columns.blocked_hint)
+        with self._database.writing() as connection:
+            found = connection.execute(query.where(columns.stream_id == self._key)).one_or_none()
+            since, *was = found or (None, None, None)
+            if was != [reason, hint]:  # told at every cycle; what changes nothing costs no commit
+                since = None if reason is None else since or self._now()
+                recording.note(connection, self._key, blocked_since=since, blocked_reason=reason, blocked_hint=hint)
 
 
-def read_spans(connection: sa.Connection, stream: Stream, number: int) -> tuple[Span, ...]:
-    rows = connection.execute(sa.select(spans).where(spans.c.stream_id == number).order_by(spans.c.after))
-    return tuple(
-        Span(
-            id=row.id,
-            stream=stream,
-            after=LogId(row.after),
-            reached=LogId(row.reached),
-            until=row.until,
-            confirmed=row.confirmed,
-            drained_at=datetime.fromisoformat(row.drained_at) if row.drained_at else None,
-        )
-        for row in rows
+def _enrol(connection: Connection, stream: Stream, *, create: bool, adopt: bool) -> int:
+    """The key of the stream; a new one where it may be added."""
+    known = rows.streams(connection)
+    if stream in known:
+        return known[stream]
+    if known and not adopt:
+        raise strangers(stream, tuple(known))
+    if not create:
+        raise FatalError(f"it holds nothing of {rows.named(stream)}", hint="`run` begins it")
+    new = insert(schema.stream).values(
+        domain=stream.domain, source_name=stream.source_name, generation=stream.generation
     )
+    return connection.execute(new.returning(schema.stream.c.id)).scalar_one()
 
 
-def _overlaps(other: Span, after: LogId, until: LogId | None) -> bool:
-    """Whether `(after, until]` has something of what the other span covers; the live span owns all above its own."""
-    begins_below = until is None or other.after < until
-    return begins_below and (other.is_live or other.reached > after)
-
-
-def _text(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat()
+def strangers(stream: Stream, known: tuple[Stream, ...]) -> FatalError:
+    return FatalError(
+        f"it holds only other streams: {'; '.join(map(rows.named, known))}; not {rows.named(stream)}",
+        hint="set [segment] source_name and [auth0] domain back to those; or point [state] url at a new file; or add "
+        "this stream to the file on purpose: it begins anew, and nothing of the others continues in it",
+    )

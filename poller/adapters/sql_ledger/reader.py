@@ -1,72 +1,144 @@
-"""What `status` shows: reads the ledger of every stream, also while the daemon writes it."""
+"""What `status` and `check` read: needs no stream and no secret, and does not disturb who writes."""
 
+import os
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
+from typing import Self
 
-import sqlalchemy as sa
+from sqlalchemy import ScalarSelect, func, select
 
-from poller.adapters.sql_ledger.database import Database, check_version, path_of, version_of
-from poller.adapters.sql_ledger.ledger import read_spans
-from poller.adapters.sql_ledger.opening import missing
-from poller.adapters.sql_ledger.schema import dead_letters, gaps, streams, tallies
+from poller.adapters.sql_ledger import files, rows, schema, sqlite
+from poller.adapters.sql_ledger.database import Database
+from poller.adapters.sql_ledger.ledger import strangers
+from poller.adapters.sql_ledger.lock import Holder, Role, holder_of
+from poller.core.errors import FatalError
 from poller.core.events import Gap, LogId, Span, Stream
+from poller.core.settlement import OUTCOMES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StreamState:
-    """All that the ledger says of one stream, at one moment."""
+class Journal:
+    """How the daemon fared, by this machine's clock; `cycle_error` is that of the last cycle."""
 
-    stream: Stream
-    spans: tuple[Span, ...]
-    gaps: tuple[Gap, ...]
-    events: dict[str, int]
-    dead_letters: dict[str, int]
-    cycle_at: datetime | None
-    cycle_error: str | None
-    blocked_reason: str | None
-    blocked_hint: str | None
+    cycle_at: datetime | None = None
+    cycle_error: str | None = None
+    blocked_since: datetime | None = None
+    blocked_reason: str | None = None
+    blocked_hint: str | None = None
 
 
-def read_streams(url: str) -> tuple[StreamState, ...]:
-    """The state of each stream in the ledger; writes nothing.
+class LedgerReader:
+    """Reads the ledger of any number of streams; each call sees the ledger of one moment."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @classmethod
+    def open(cls, url: str) -> Self:
+        """Raises:
+        TransientError: locked.
+        FatalError: missing, gone since it was made, not readable, damaged, of a later version.
+        """
+        return cls(Database.open_read_only(sqlite.ledger_path(url)))
+
+    def close(self) -> None:
+        self._database.close()
+
+    def streams(self) -> tuple[Stream, ...]:
+        """In the order in which they were begun."""
+        with self._database.reading() as connection:
+            return tuple(rows.streams(connection))
+
+    def spans(self, stream: Stream) -> tuple[Span, ...]:
+        """By `after`."""
+        with self._database.reading() as connection:
+            key = rows.streams(connection).get(stream)
+            return () if key is None else rows.spans(connection, stream, key)
+
+    def gaps(self, stream: Stream) -> tuple[Gap, ...]:
+        """By `after`; they may overlap."""
+        columns = schema.gap.c
+        query = select(columns.after, columns.before).where(columns.stream_id == _key(stream)).order_by(columns.after)
+        with self._database.reading() as connection:
+            return tuple(Gap(after=LogId(row.after), before=LogId(row.before)) for row in connection.execute(query))
+
+    def totals(self, stream: Stream) -> dict[str, int]:
+        """Events by outcome, over all time; an outcome that never was is 0."""
+        columns = schema.tally.c
+        query = (
+            select(columns.outcome, func.sum(columns.events))
+            .where(columns.stream_id == _key(stream))
+            .group_by(columns.outcome)
+        )
+        with self._database.reading() as connection:
+            found = {outcome: int(events) for outcome, events in connection.execute(query)}
+        return dict.fromkeys(OUTCOMES, 0) | found
+
+    def dead_letter_count(self, stream: Stream) -> int:
+        """Those that are there now: neither replayed nor discarded."""
+        query = select(func.count()).where(schema.dead_letter.c.stream_id == _key(stream))
+        with self._database.reading() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def journal(self, stream: Stream) -> Journal:
+        """What `run` noted last."""
+        columns = schema.journal.c
+        query = select(schema.journal).where(columns.stream_id == _key(stream))
+        with self._database.reading() as connection:
+            row = connection.execute(query).mappings().one_or_none()
+        return Journal(**{name: value for name, value in row.items() if name != "stream_id"}) if row else Journal()
+
+    def holder(self, role: Role = "run") -> Holder | None:
+        """The process that holds the ledger's lock for this role."""
+        with sqlite.verdicts(self._database.path):
+            return holder_of(self._database.path, role)
+
+
+def inspect_ledger(url: str, stream: Stream) -> str:
+    """One line for `check`; makes and changes nothing.
 
     Raises:
-        FatalError: there is no ledger, or it cannot be read.
-        TransientError: it cannot be read now.
+        TransientError, FatalError: `run` could not use the ledger as it is.
     """
-    path = path_of(url)
-    if not path.exists():
-        raise missing(path)
-    database = Database(path, read_only=True)
+    path = sqlite.ledger_path(url)
+    if files.is_empty(path) and not files.was_known(path):
+        _check_writable(_nearest_folder(path))
+        return f"none yet; `run` creates {path}"
+    reader = LedgerReader.open(url)
     try:
-        with database.transaction() as connection:
-            version = version_of(connection)
-            check_version(path, version)
-            if version == 0:
-                return ()
-            rows = connection.execute(sa.select(streams).order_by(streams.c.id)).all()
-            return tuple(_state(connection, row) for row in rows)
+        known = reader.streams()
+        live = next((span for span in reader.spans(stream) if span.is_live), None)
     finally:
-        database.close()
+        reader.close()
+    if known and stream not in known:
+        error = strangers(stream, known)
+        raise FatalError(f"ledger {path}: {error}", hint=error.hint)
+    _check_writable(path, path.parent)
+    return f"usable, {path}; " + (f"at {live.reached}" if live else "nothing settled yet")
 
 
-def _state(connection: sa.Connection, row: sa.Row[tuple[object, ...]]) -> StreamState:
-    stream = Stream(domain=row.domain, source_name=row.source_name, generation=row.generation)
-    lost = connection.execute(sa.select(gaps).where(gaps.c.stream_id == row.id).order_by(gaps.c.after))
-    return StreamState(
-        stream=stream,
-        spans=read_spans(connection, stream, row.id),
-        gaps=tuple(Gap(after=LogId(gap.after), before=LogId(gap.before)) for gap in lost),
-        events=_sums(connection, tallies.c.outcome, sa.func.sum(tallies.c.events), tallies.c.stream_id == row.id),
-        dead_letters=_sums(connection, dead_letters.c.reason, sa.func.count(), dead_letters.c.stream_id == row.id),
-        cycle_at=datetime.fromisoformat(row.cycle_at) if row.cycle_at else None,
-        cycle_error=row.cycle_error,
-        blocked_reason=row.blocked_reason,
-        blocked_hint=row.blocked_hint,
+def _key(stream: Stream) -> ScalarSelect[int]:
+    columns = schema.stream.c
+    return (
+        select(columns.id)
+        .where(
+            columns.domain == stream.domain,
+            columns.source_name == stream.source_name,
+            columns.generation == stream.generation,
+        )
+        .scalar_subquery()
     )
 
 
-def _sums(
-    connection: sa.Connection, key: sa.ColumnElement[str], total: sa.ColumnElement[int], where: sa.ColumnElement[bool]
-) -> dict[str, int]:
-    return {name: int(count) for name, count in connection.execute(sa.select(key, total).where(where).group_by(key))}
+def _nearest_folder(path: Path) -> Path:
+    return next(folder for folder in path.parents if folder.exists())
+
+
+def _check_writable(*paths: Path) -> None:
+    for path in paths:
+        if not os.access(path, os.W_OK):
+            raise FatalError(
+                f"ledger: {path} is not writable by this user",
+                hint="run the check as the user that the service runs as, or give that user the folder",
+            )

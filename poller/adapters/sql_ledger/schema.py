@@ -1,91 +1,146 @@
-"""The ledger's tables, and the steps from each version of them to the next."""
+"""The tables. To change one is a migration: see `migrations`.
 
-from collections.abc import Callable
+Times are UTC text of one width, log ids text by code point: both compare in the database as they do in Python.
+"""
 
-import sqlalchemy as sa
+from datetime import UTC, datetime
 
-metadata = sa.MetaData()
-
-meta = sa.Table(
-    "meta",
-    metadata,
-    sa.Column("key", sa.Text, primary_key=True),
-    sa.Column("value", sa.Text, nullable=False),
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
 )
-streams = sa.Table(
+
+metadata = MetaData()
+
+
+class UtcText(TypeDecorator[datetime]):
+    """An aware datetime as UTC text, to the microsecond."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:
+        del dialect
+        return None if value is None else value.astimezone(UTC).isoformat(timespec="microseconds")
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:
+        del dialect
+        return None if value is None else datetime.fromisoformat(value)
+
+
+class PlainText(TypeDecorator[str]):
+    """Text from outside: half a surrogate pair, which JSON can carry and UTF-8 cannot, is spelled out."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        del dialect
+        return None if value is None else value.encode("utf-8", "backslashreplace").decode()
+
+
+def _log_id() -> PlainText:
+    return PlainText().with_variant(Text(collation="C"), "postgresql")  # type: ignore[return-value] # still its type
+
+
+def _stream_id(*, is_key: bool = False) -> Column[int]:
+    return Column("stream_id", ForeignKey("stream.id"), nullable=False, primary_key=is_key)
+
+
+version = Table("ledger_version", metadata, Column("version", Integer, nullable=False))
+
+stream = Table(
     "stream",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("domain", sa.Text, nullable=False),
-    sa.Column("source_name", sa.Text, nullable=False),
-    sa.Column("generation", sa.Text, nullable=False),
-    sa.Column("blocked_reason", sa.Text),
-    sa.Column("blocked_hint", sa.Text),
-    sa.Column("cycle_at", sa.Text),
-    sa.Column("cycle_error", sa.Text),
-    sa.UniqueConstraint("domain", "source_name", "generation"),
+    Column("id", Integer, primary_key=True),
+    Column("domain", Text, nullable=False),
+    Column("source_name", Text, nullable=False),
+    Column("generation", Text, nullable=False),
+    UniqueConstraint("domain", "source_name", "generation"),
 )
-spans = sa.Table(
+
+span = Table(
     "span",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("stream_id", sa.ForeignKey("stream.id"), nullable=False),
-    sa.Column("after", sa.Text, nullable=False),
-    sa.Column("reached", sa.Text, nullable=False),
-    sa.Column("until", sa.Text),
-    sa.Column("confirmed", sa.Text),
-    sa.Column("drained_at", sa.Text),
+    Column("id", Integer, primary_key=True),
+    _stream_id(),
+    Column("after", _log_id(), nullable=False),
+    Column("reached", _log_id(), nullable=False),
+    Column("until", _log_id()),
+    Column("confirmed", _log_id()),
+    Column("drained_at", UtcText),
+    CheckConstraint("reached >= after", name="span_moves_up"),
+    CheckConstraint("reached <= until", name="span_stays_in_bound"),
+    CheckConstraint("confirmed <= reached", name="span_confirms_what_it_reached"),
 )
-sa.Index(
+Index(
     "one_live_span",
-    spans.c.stream_id,
+    span.c.stream_id,
     unique=True,
-    sqlite_where=spans.c.until.is_(None),
-    postgresql_where=spans.c.until.is_(None),
+    sqlite_where=span.c.until.is_(None),
+    postgresql_where=span.c.until.is_(None),
 )
-gaps = sa.Table(
+
+gap = Table(
     "gap",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("stream_id", sa.ForeignKey("stream.id"), nullable=False),
-    sa.Column("after", sa.Text, nullable=False),
-    sa.Column("before", sa.Text, nullable=False),
-    sa.Column("found_at", sa.Text, nullable=False),
+    Column("id", Integer, primary_key=True),
+    _stream_id(),
+    Column("after", _log_id(), nullable=False),
+    Column("before", _log_id(), nullable=False),
+    Column("noticed_at", UtcText, nullable=False),
+    UniqueConstraint("stream_id", "after"),
 )
-dead_letters = sa.Table(
+
+dead_letter = Table(
     "dead_letter",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("stream_id", sa.ForeignKey("stream.id"), nullable=False),
-    sa.Column("log_id", sa.Text, nullable=False),
-    sa.Column("type", sa.Text, nullable=False),
-    sa.Column("reason", sa.Text, nullable=False),
-    sa.Column("status", sa.Integer),
-    sa.Column("died_at", sa.Text, nullable=False),
-    sa.Column("event", sa.Text, nullable=False),
-    sa.UniqueConstraint("stream_id", "log_id"),
+    Column("id", Integer, primary_key=True),
+    _stream_id(),
+    Column("log_id", _log_id(), nullable=False),
+    Column("type", PlainText, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("status", Integer),
+    Column("event", Text, nullable=False),  # JSON, as Auth0 sent it: the only personal data in the ledger
+    Column("buried_at", UtcText, nullable=False),
+    UniqueConstraint("stream_id", "log_id"),
 )
-recent_ids = sa.Table(
+
+recent_id = Table(
     "recent_id",
     metadata,
-    sa.Column("stream_id", sa.ForeignKey("stream.id"), primary_key=True),
-    sa.Column("log_id", sa.Text, primary_key=True),
+    _stream_id(is_key=True),
+    Column("log_id", _log_id(), primary_key=True),
     sqlite_with_rowid=False,
 )
-tallies = sa.Table(
+
+tally = Table(
     "tally",
     metadata,
-    sa.Column("stream_id", sa.ForeignKey("stream.id"), primary_key=True),
-    sa.Column("hour", sa.Text, primary_key=True),
-    sa.Column("type", sa.Text, primary_key=True),
-    sa.Column("outcome", sa.Text, primary_key=True),
-    sa.Column("events", sa.Integer, nullable=False),
+    _stream_id(is_key=True),
+    Column("hour", UtcText, primary_key=True),
+    Column("type", PlainText, primary_key=True),
+    Column("outcome", Text, primary_key=True),
+    Column("events", Integer, nullable=False),
     sqlite_with_rowid=False,
 )
 
-Step = Callable[[sa.Connection], None]
-
-STEPS: tuple[Step, ...] = (metadata.create_all,)
-"""Step n takes a ledger of version n to n + 1; a step once released is never changed."""
-
-VERSION = len(STEPS)
+journal = Table(
+    "journal",
+    metadata,
+    _stream_id(is_key=True),
+    Column("cycle_at", UtcText),
+    Column("cycle_error", PlainText),
+    Column("blocked_since", UtcText),
+    Column("blocked_reason", PlainText),
+    Column("blocked_hint", PlainText),
+)

@@ -1,0 +1,58 @@
+"""The version of the schema, and the steps from each earlier one to it."""
+
+from collections.abc import Callable, Sequence
+
+from sqlalchemy import Connection, insert, inspect, select, update
+
+from poller.adapters.sql_ledger.schema import metadata, version
+from poller.core.errors import FatalError
+
+Step = Callable[[Connection], None]
+
+STEPS: tuple[Step, ...] = ()
+"""The n-th takes version n to n+1, by SQL of its own: the tables in `schema` will be other ones by then."""
+
+
+def read_version(connection: Connection) -> int | None:
+    """The version of the schema; None where there are no tables at all.
+
+    Raises:
+        FatalError: there are tables, and they are no ledger's.
+    """
+    names = inspect(connection).get_table_names()
+    if not names:
+        return None
+    found = connection.scalar(select(version.c.version)) if version.name in names else None
+    if found is None:
+        raise FatalError("it is a database, but no ledger", hint="point [state] url at a file of the ledger's own")
+    return found
+
+
+def check_version(found: int, *, steps: Sequence[Step] = STEPS) -> None:
+    """Raises:
+    FatalError: the ledger was written by a later program.
+    """
+    known = 1 + len(steps)
+    if found > known:
+        raise FatalError(
+            f"its schema is version {found}, and this program knows up to {known}",
+            hint="a later version of the program wrote it: upgrade this one; nothing was changed",
+        )
+
+
+def migrate(connection: Connection, *, steps: Sequence[Step] = STEPS) -> None:
+    """Brings the schema to the newest version, within the transaction at hand.
+
+    Raises:
+        FatalError: it is no ledger, or that of a later program.
+    """
+    found = read_version(connection)
+    if found is None:
+        metadata.create_all(connection)
+        connection.execute(insert(version).values(version=1 + len(steps)))
+        return
+    check_version(found, steps=steps)
+    for step in steps[found - 1 :]:
+        step(connection)
+    if found <= len(steps):
+        connection.execute(update(version).values(version=1 + len(steps)))

@@ -1,0 +1,133 @@
+"""What one settle writes, within its transaction."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Connection, func, update
+
+from poller.adapters.sql_ledger import schema, sqlite
+from poller.core.errors import ConflictError
+from poller.core.events import LogId, Page, Span, canonical
+from poller.core.settlement import Settlement
+
+
+def refuse_overlap(others: Iterable[Span], after: LogId, until: LogId | None) -> None:
+    """A new span may not reach into what another owns: up to its `until`, or for the live one all above its `after`.
+
+    Raises:
+        ConflictError: it would.
+    """
+    for other in others:
+        if other.is_live and until is None:
+            raise ConflictError(f"there is a live span already, above {other.after}")
+        if (until is None or until > other.after) and (other.until is None or other.until > after):
+            raise ConflictError(f"the stretch overlaps the span above {other.after}")
+
+
+def move(connection: Connection, settlement: Settlement, spans: tuple[Span, ...]) -> Span:
+    """Moves the span to the page's position, if it is still where the page was read from.
+
+    Raises:
+        ConflictError: it is not, or the page lies outside of what the span may settle.
+    """
+    span, page = settlement.span, settlement.page
+    found = next((other for other in spans if other.id == span.id), None)
+    if found is None:
+        raise ConflictError(f"there is no span {span.id}")
+    _refuse_stray(span, page)
+    moved = _reread(span, found, page) if span.is_rereading else _read(span, found, page, spans)
+    values = {"confirmed": moved.confirmed} if span.is_rereading else _position(moved)
+    connection.execute(update(schema.span).where(schema.span.c.id == span.id).values(values))
+    return moved
+
+
+def record(connection: Connection, stream_id: int, settlement: Settlement) -> None:
+    """Dead letters, gaps, recent ids and tallies; what is there already stays."""
+    _record_gap(connection, stream_id, settlement.page)
+    _record_dead_letters(connection, stream_id, settlement)
+    if settlement.span.is_live or settlement.span.is_rereading:
+        _record_ids(connection, stream_id, settlement)
+    _record_tallies(connection, stream_id, settlement)
+
+
+def note(connection: Connection, stream_id: int, **values: Any) -> None:
+    """Writes these columns of the stream's journal."""
+    row = sqlite.upsert(schema.journal).values(stream_id=stream_id, **values)
+    connection.execute(row.on_conflict_do_update(index_elements=["stream_id"], set_=values))
+
+
+def _refuse_stray(span: Span, page: Page) -> None:
+    """A page lies above where it was read from, and moves the span past its events."""
+    moves_up = page.position > span.reached or (page.position == span.reached and not page.events)
+    if not moves_up or (span.until is not None and page.position > span.until):
+        raise ConflictError(f"the page up to {page.position} does not continue the span at {span.reached}")
+
+
+def _read(span: Span, found: Span, page: Page, spans: tuple[Span, ...]) -> Span:
+    if (found.reached, found.until) != (span.reached, span.until):
+        raise ConflictError(f"span {span.id} is at {found.reached} and not at {span.reached}: someone else moved it")
+    for other in spans:
+        ends_above = other.is_live or other.reached > span.reached
+        if other.id != span.id and other.after < page.position and ends_above:
+            raise ConflictError(f"the page up to {page.position} overlaps the span above {other.after}")
+    drained_at = page.served_at if page.is_end and span.is_live else found.drained_at
+    return replace(found, reached=page.position, drained_at=drained_at)
+
+
+def _reread(span: Span, found: Span, page: Page) -> Span:
+    if not found.is_live or (found.confirmed or found.after) != span.reached:
+        raise ConflictError(f"span {span.id} is confirmed up to {found.confirmed}: someone else moved it")
+    if page.position > found.reached:
+        raise ConflictError(f"what is above {found.reached} is not there to be reread")
+    return replace(span, reached=page.position, confirmed=page.position)
+
+
+def _position(span: Span) -> dict[str, Any]:
+    return {"reached": span.reached, "drained_at": span.drained_at}
+
+
+def _record_gap(connection: Connection, stream_id: int, page: Page) -> None:
+    if page.lost is None:
+        return
+    row = sqlite.upsert(schema.gap).values(
+        stream_id=stream_id, after=page.lost.after, before=page.lost.before, noticed_at=page.served_at
+    )
+    # Seen from the same position again, a gap may have grown.
+    grown = func.max(schema.gap.c.before, row.excluded.before)
+    connection.execute(row.on_conflict_do_update(index_elements=["stream_id", "after"], set_={"before": grown}))
+
+
+def _record_dead_letters(connection: Connection, stream_id: int, settlement: Settlement) -> None:
+    letters = [
+        {
+            "stream_id": stream_id,
+            "log_id": letter.event.log_id,
+            "type": letter.event.type,
+            "reason": letter.reason,
+            "status": letter.status,
+            "event": canonical(letter.event.record),
+            "buried_at": settlement.page.served_at,
+        }
+        for letter in settlement.dead_letters
+    ]
+    if letters:
+        connection.execute(sqlite.upsert(schema.dead_letter).on_conflict_do_nothing(), letters)
+
+
+def _record_ids(connection: Connection, stream_id: int, settlement: Settlement) -> None:
+    ids = [{"stream_id": stream_id, "log_id": log_id} for log_id in settlement.ids_of_interest]
+    if ids:
+        connection.execute(sqlite.upsert(schema.recent_id).on_conflict_do_nothing(), ids)
+
+
+def _record_tallies(connection: Connection, stream_id: int, settlement: Settlement) -> None:
+    tallies = [
+        {"stream_id": stream_id, "hour": key.hour, "type": key.type, "outcome": key.outcome, "events": count}
+        for key, count in settlement.tallies.items()
+    ]
+    if tallies:
+        row = sqlite.upsert(schema.tally)
+        total = schema.tally.c.events + row.excluded.events
+        keys = ["stream_id", "hour", "type", "outcome"]
+        connection.execute(row.on_conflict_do_update(index_elements=keys, set_={"events": total}), tallies)
