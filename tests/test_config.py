@@ -661,3 +661,14 @@ def test_the_defaults_that_the_example_has_in_words_are_as_shown(tmp_path: Path)
     assert json.loads(entries["auth0.base_url"]["value"]) == load(tmp_path, filled).auth0.base_url
     system = Path("/etc/auth0-segment-poller/config.toml")
     assert json.loads(entries["state.url"]["value"]) == default_ledger(system, {})
+
+
+@pytest.mark.parametrize(("key", "section"), [("late_window", "poll"), ("dead_letter_retention", "state")])
+def test_a_length_may_be_nothing_but_not_eternity(tmp_path: Path, section: str, key: str) -> None:
+    assert "at most 3650d" in problem(tmp_path, **{section: {key: "3651d"}})
+    assert getattr(getattr(load(tmp_path, toml(but(**{section: {key: "0s"}}))), section), key) == timedelta(0)
+
+
+@pytest.mark.parametrize("value", [0, -1, True, 2.5, "many"])
+def test_a_count_is_a_whole_number_from_one_on(tmp_path: Path, value: object) -> None:
+    assert "whole number from 1" in problem(tmp_path, segment={"write_key": "wk", "refusal_limit": value})

@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 
 from poller.config import texts
 from poller.config.files import secret
-from poller.config.times import StartAt, interval, start_at
+from poller.config.times import StartAt, interval, length, start_at
 
 
 class Type(NamedTuple):
@@ -30,6 +30,8 @@ Level = Annotated[str, BeforeValidator(texts.level), Type(" | ".join(texts.LEVEL
 SecretWord = Annotated[SecretStr | None, BeforeValidator(secret(texts.word)), Type("secret", is_secret=True)]
 SecretKey = Annotated[SecretStr | None, BeforeValidator(secret(texts.private_key)), Type("secret", is_secret=True)]
 Interval = Annotated[timedelta, BeforeValidator(interval), Type("duration")]
+Length = Annotated[timedelta, BeforeValidator(length), Type("duration")]
+Count = Annotated[int, BeforeValidator(texts.count), Type("whole number")]
 Start = Annotated[StartAt, BeforeValidator(start_at), Type("now | earliest | date | time")]
 
 
@@ -87,12 +89,19 @@ class SegmentSettings(Section):
         description="Names the source in message ids and in the ledger; keep it when rotating the key.",
         json_schema_extra=_default("a short hash of the write key"),
     )
+    refusal_limit: Count = Field(
+        20, description="So many events in a row refused by Segment block the daemon: then it is us, not the data."
+    )
 
 
 class PollSettings(Section):
     interval: Interval = Field(_written("30s"), description="Time between two polls, as 30s, 5m or 1h.")
     start: Start = Field(
         _written("now"), description="Where the very first start begins: now, earliest, a date or a time."
+    )
+    late_window: Length = Field(
+        _written("10m"),
+        description="How far behind the log is read once more for events that came in late; 0s: not at all.",
     )
 
 
@@ -103,6 +112,7 @@ class StateSettings(Section):
         description="The ledger, by its absolute path.",
         json_schema_extra=_default("$STATE_DIRECTORY; else /var/lib for a file in /etc; else the XDG state folder"),
     )
+    dead_letter_retention: Length = Field(_written("30d"), description="How long dead letters are kept; 0s: for ever.")
 
 
 class LogSettings(Section):

@@ -65,6 +65,15 @@ def name(value: object) -> str:
     return found
 
 
+def count(value: object) -> int:
+    """A whole number from one on; as text too, since the environment has nothing else."""
+    refuse_placeholder(value)
+    found = int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
+    if not isinstance(found, int) or isinstance(found, bool) or found < 1:
+        raise BadValueError("must be a whole number from 1 on")
+    return found
+
+
 def level(value: object) -> str:
     """A log level."""
     found = text(value).lower()

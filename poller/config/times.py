@@ -14,6 +14,7 @@ _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _TIME = re.compile(_DATE.pattern + r"[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})?")
 _OLDEST_YEAR = 1970
 _SHORTEST_INTERVAL = timedelta(seconds=1)
+_LONGEST_LENGTH = timedelta(days=3650)
 _LONGEST_INTERVAL = timedelta(days=30)  # the longest that any plan of Auth0 keeps its log
 
 
@@ -52,6 +53,19 @@ def duration(text: object) -> timedelta:
         return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
     except OverflowError:
         raise BadValueError("is too long a duration") from None
+
+
+def length(value: object) -> timedelta:
+    """A duration that may be nothing at all.
+
+    Raises:
+        BadValueError: not a duration, or over ten years.
+    """
+    refuse_placeholder(value)
+    found = duration(value)
+    if found > _LONGEST_LENGTH:
+        raise BadValueError("must be at most 3650d")
+    return found
 
 
 def interval(value: object) -> timedelta:

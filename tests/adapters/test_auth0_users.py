@@ -98,8 +98,19 @@ def test_queries_name_every_id_once_within_the_length_that_the_api_takes(user_id
     for query in queries(user_ids):
         assert query.startswith("user_id:(")
         assert query.endswith(")")
-        terms = json.loads("[" + query[len("user_id:(") : -1].replace('" OR "', '", "') + "]")
+        terms = quoted_terms(query[len("user_id:(") : -1])
         assert 1 <= len(terms) <= MAX_USERS
         assert len(terms) == 1 or len(quote(query, errors="replace")) <= MAX_QUERY_BYTES
         named += terms
-    assert named == [user_id.replace('" OR "', '", "') for user_id in user_ids]
+    assert named == user_ids
+
+
+def quoted_terms(text: str) -> list[str]:
+    """The values of `"…" OR "…"`, each a JSON string."""
+    decoder, terms, at = json.JSONDecoder(), [], 0
+    while at < len(text):
+        term, at = decoder.raw_decode(text, at)
+        terms.append(term)
+        assert text[at : at + 4] in {" OR ", ""}
+        at += 4
+    return terms

@@ -161,7 +161,7 @@ def _enrol(connection: Connection, stream: Stream, *, create: bool, adopt: bool)
     new = insert(schema.stream).values(
         domain=stream.domain, source_name=stream.source_name, generation=stream.generation
     )
-    return connection.execute(new.returning(schema.stream.c.id)).scalar_one()
+    return int(connection.execute(new.returning(schema.stream.c.id)).scalar_one())
 
 
 def strangers(stream: Stream, known: tuple[Stream, ...]) -> FatalError:

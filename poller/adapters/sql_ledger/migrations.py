@@ -25,7 +25,7 @@ def read_version(connection: Connection) -> int | None:
     found = connection.scalar(select(version.c.version)) if version.name in names else None
     if found is None:
         raise FatalError("it is a database, but no ledger", hint="point [state] url at a file of the ledger's own")
-    return found
+    return int(found)
 
 
 def check_version(found: int, *, steps: Sequence[Step] = STEPS) -> None:

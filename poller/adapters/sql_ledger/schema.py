@@ -49,7 +49,7 @@ class PlainText(TypeDecorator[str]):
 
 
 def _log_id() -> PlainText:
-    return PlainText().with_variant(Text(collation="C"), "postgresql")  # type: ignore[return-value] # still its type
+    return PlainText().with_variant(Text(collation="C"), "postgresql")
 
 
 def _stream_id(*, is_key: bool = False) -> Column[int]:
