@@ -1,0 +1,39 @@
+"""The sandbox as a process: prints where it listens as a line of JSON, and ends with its standard input or SIGTERM."""
+
+import argparse
+import json
+import signal
+import sys
+from datetime import timedelta
+
+from poller.sandbox.limits import PLANS
+from poller.sandbox.server import Sandbox
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m poller.sandbox", description=__doc__)
+    parser.add_argument("--seed", type=int, help="the same events in every run")
+    parser.add_argument("--plan", choices=sorted(PLANS), default="enterprise", help="whose rate limits hold")
+    parser.add_argument("--events", type=int, default=0, help="so many entries of the last hour to begin with")
+    given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with Sandbox(seed=given.seed, plan=given.plan) as sandbox:
+        if given.events:
+            now = sandbox.clock.now()
+            sandbox.traffic.grow(given.events, start=now - timedelta(hours=1), end=now)
+        facts = {
+            "auth0_url": sandbox.auth0_url,
+            "segment_url": sandbox.segment_url,
+            "control_url": sandbox.control_url,
+            "domain": sandbox.tenant.domain,
+            "client_id": sandbox.tenant.client_id,
+            "client_secret": sandbox.tenant.client_secret,
+            "write_key": sandbox.write_key,
+        }
+        sys.stdout.write(json.dumps(facts) + "\n")
+        sys.stdout.flush()
+        sys.stdin.read()  # until whoever started it is gone
+
+
+if __name__ == "__main__":
+    main()

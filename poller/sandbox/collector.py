@@ -1,0 +1,181 @@
+"""A Segment-compatible collector: what it takes, what it drops behind a 200, and what becomes of the rest.
+
+The rules are those of Segment's HTTP API, with its documented limits and its codes for what fails after the 200.
+"""
+
+import hashlib
+import json
+import threading
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from poller.sandbox.clock import Clock
+from poller.sandbox.entries import iso
+
+MAX_BODY_BYTES = 512_000
+MAX_MESSAGE_BYTES = 32_768
+MAX_MESSAGES = 2500
+MAX_MESSAGE_ID = 100
+SHORTEST_KEY = 8
+"""A key shorter than this is told to be invalid; a longer one, right or wrong, gets its 200."""
+_BODIES_KEPT = 20_000
+_SUCCESS = (200, '{\n  "success": true\n}', "application/json")
+_INVALID_KEY = (400, '{"success": false, "message": "An invalid write key was provided"}', "application/json")
+_BAD_REQUEST = (400, "Bad Request", "text/plain")
+_INVALID_JSON = (400, '{"success": false, "message": "invalid json"}', "application/json")
+
+Answer = tuple[int, str, str]
+"""Status, body, content type."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """A message as it came in; `message` is the whole of it, kept for the first 20,000.
+
+    `fate` is "published", "duplicate", "dropped" (a wrong key), or the code by which it failed after the 200.
+    """
+
+    number: int
+    at: datetime
+    type: str
+    message_id: str
+    user_id: str
+    event: str
+    timestamp: str
+    digest: str
+    fate: str
+    message: dict[str, Any] | None = field(repr=False, default=None)
+
+
+class Collector:
+    """One Segment source, and the platform behind it. Thread-safe."""
+
+    def __init__(self, clock: Clock, *, write_key: str) -> None:
+        self.clock = clock
+        self.write_keys = {write_key}
+        self.dedupe_window = timedelta(days=1)
+        self.refuses_large_messages = True
+        self.refused_users: set[str] = set()
+        self.suppressed_users: set[str] = set()
+        self.users: dict[str, dict[str, Any]] = {}
+        self.arrivals: list[Arrival] = []
+        self._published_at: dict[str, datetime] = {}
+        self._lock = threading.Lock()
+
+    def receive(self, body: bytes, *, key: str | None, kind: str = "batch") -> Answer:
+        """Takes one request, unzipped; `key` is that of its Authorization header, if it has one."""
+        if len(body) > MAX_BODY_BYTES:
+            return _BAD_REQUEST
+        envelope = _parsed(body)
+        messages = envelope.get("batch") if kind == "batch" else [envelope | {"type": kind}]
+        if not isinstance(messages, list):
+            return _INVALID_JSON
+        key = key or envelope.get("writeKey")
+        if not isinstance(key, str) or len(key) < SHORTEST_KEY:
+            return _INVALID_KEY
+        if any(self._is_refused(message) for message in messages):
+            return _BAD_REQUEST
+        with self._lock:
+            for number, message in enumerate(messages):
+                self._take(message, envelope, is_known=key in self.write_keys, is_excess=number >= MAX_MESSAGES)
+        return _SUCCESS
+
+    def published(self, kind: str | None = None) -> list[Arrival]:
+        """What was passed on, in order of arrival."""
+        with self._lock:
+            return [item for item in self.arrivals if item.fate == "published" and kind in {None, item.type}]
+
+    def counts(self) -> dict[str, int]:
+        """Arrivals by fate."""
+        found: dict[str, int] = {}
+        with self._lock:
+            for item in self.arrivals:
+                found[item.fate] = found.get(item.fate, 0) + 1
+        return found
+
+    def _is_refused(self, message: Any) -> bool:
+        if isinstance(message, dict) and message.get("userId") in self.refused_users:
+            return True
+        return self.refuses_large_messages and len(json.dumps(message)) > MAX_MESSAGE_BYTES
+
+    def _take(self, message: Any, envelope: dict[str, Any], *, is_known: bool, is_excess: bool) -> None:
+        now = self.clock.now()
+        shown = message if isinstance(message, dict) else {}
+        fate = "dropped" if not is_known else "excess" if is_excess else self._fate(message, now)
+        arrival = Arrival(
+            number=len(self.arrivals),
+            at=now,
+            type=str(shown.get("type")),
+            message_id=str(shown.get("messageId")),
+            user_id=str(shown.get("userId")),
+            event=str(shown.get("event", "")),
+            timestamp=str(shown.get("timestamp", "")),
+            digest=hashlib.sha256(json.dumps(message, sort_keys=True).encode()).hexdigest()[:16],
+            fate=fate,
+            message=_enriched(shown, envelope, now) if len(self.arrivals) < _BODIES_KEPT else None,
+        )
+        self.arrivals.append(arrival)
+        if fate == "published":
+            self._published_at[arrival.message_id] = now
+            if arrival.type == "identify":
+                self.users.setdefault(arrival.user_id, {}).update(shown.get("traits") or {})
+
+    def _fate(self, message: Any, now: datetime) -> str:
+        code = _code(message)
+        if code is not None:
+            return code
+        if message.get("userId") in self.suppressed_users:
+            return "suppressed"
+        seen = self._published_at.get(str(message.get("messageId")))
+        return "duplicate" if seen is not None and now - seen < self.dedupe_window else "published"
+
+
+def _parsed(body: bytes) -> dict[str, Any]:
+    """The body; what is no JSON object is empty, and has no batch."""
+    try:
+        envelope = json.loads(body, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        return {}
+    return envelope if isinstance(envelope, dict) else {}
+
+
+def _code(message: Any) -> str | None:
+    """Why a message fails after the 200, by Segment's names; None where it does not."""
+    if not isinstance(message, dict):
+        return "properties_not_object"
+    ids = [message.get("userId"), message.get("anonymousId")]
+    if ids == [None, None]:
+        return "no_user_anon_id"
+    if any(value is not None and (not isinstance(value, str) or not value) for value in ids):
+        return "id_not_string"
+    message_id = message.get("messageId")
+    if message_id is not None and (not isinstance(message_id, str) or not 0 < len(message_id) <= MAX_MESSAGE_ID):
+        return "id_required"
+    return _code_of_track(message) if message.get("type") == "track" else _code_of_object(message, "traits")
+
+
+def _code_of_track(message: dict[str, Any]) -> str | None:
+    event = message.get("event")
+    if not event:
+        return "event_not_defined"
+    return _code_of_object(message, "properties") if isinstance(event, str) else "event_not_string"
+
+
+def _code_of_object(message: dict[str, Any], name: str) -> str | None:
+    return None if isinstance(message.get(name, {}), dict) else f"{name}_not_object"
+
+
+def _enriched(message: dict[str, Any], envelope: dict[str, Any], received: datetime) -> dict[str, Any]:
+    """The message with the four times: `timestamp` is moved by what the sender's clock was off."""
+    shown = {**message, "receivedAt": iso(received), "originalTimestamp": message.get("timestamp")}
+    try:
+        sent = datetime.fromisoformat(message.get("sentAt") or envelope.get("sentAt") or "")
+        original = datetime.fromisoformat(message.get("timestamp") or "")
+        return {**shown, "sentAt": iso(sent), "timestamp": iso(received - (sent - original))}
+    except (ValueError, TypeError):
+        return {**shown, "timestamp": message.get("timestamp") or iso(received)}
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")

@@ -1,0 +1,133 @@
+"""What a test in another process may tell the sandbox, and ask of it: JSON over HTTP."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from poller.sandbox.entries import iso
+from poller.sandbox.faults import Fault
+
+if TYPE_CHECKING:
+    from poller.sandbox.server import Sandbox
+
+_LARGEST_REQUEST = 256 * 1024 * 1024
+
+
+class Control:
+    """POST what is to change, GET what is there. Each path is a method; its body, a JSON object, are the arguments."""
+
+    def __init__(self, sandbox: "Sandbox") -> None:
+        self._sandbox = sandbox
+
+    def application(self) -> web.Application:
+        application = web.Application(client_max_size=_LARGEST_REQUEST)
+        verbs: tuple[Callable[..., Any], ...] = (
+            self.truth,
+            self.grow,
+            self.append,
+            self.late,
+            self.faults,
+            self.clock,
+            self.requests,
+            self.tenant,
+            self.collector,
+            self.messages,
+            self.traffic,
+        )
+        for verb in verbs:
+            application.router.add_route("*", f"/{verb.__name__}", _handler(verb))
+        return application
+
+    def truth(self, above: str = "") -> dict[str, Any]:
+        """The reconciliation."""
+        return self._sandbox.reconcile(above=above).shown()
+
+    def grow(
+        self, count: int, seconds: float = 0.0, ago: float = 0.0, kinds: list[str] | None = None
+    ) -> dict[str, str]:
+        """`count` entries, ingested evenly over the `seconds` that ended `ago`; the first and the last id."""
+        end = self._sandbox.clock.now() - timedelta(seconds=ago)
+        first, last = self._sandbox.traffic.grow(count, start=end - timedelta(seconds=seconds), end=end, kinds=kinds)
+        return {"first": first.log_id, "last": last.log_id}
+
+    def append(self, records: list[Any]) -> list[str]:
+        """Entries as they are; the ids they got."""
+        return [entry.log_id for entry in self._sandbox.tenant.append(records)]
+
+    def late(self, ago: float, kind: str = "login", count: int = 1) -> list[str]:
+        """Entries that come in only now, with ids as of `ago` seconds."""
+        at = self._sandbox.clock.now() - timedelta(seconds=ago)
+        made = [entry for _ in range(count) for entry in self._sandbox.traffic.happen(kind, at=at)]
+        return [entry.log_id for entry in made]
+
+    def faults(self, *, set: list[dict[str, Any]] | None = None, clear: bool = False) -> None:  # noqa: A002 - names of the wire
+        """Clears the faults that are set, then sets these."""
+        if clear:
+            self._sandbox.faults.clear()
+        self._sandbox.faults.set(*(Fault(**fault) for fault in set or ()))
+
+    def clock(self, advance: float = 0.0) -> str:
+        """Moves the time by so many seconds; the time it is then."""
+        self._sandbox.clock.advance(timedelta(seconds=advance))
+        return self._sandbox.clock.now().isoformat()
+
+    def requests(self, service: str = "", path: str = "/") -> list[dict[str, Any]]:
+        """What was asked, oldest first."""
+        return [asdict(seen) | {"at": iso(seen.at)} for seen in self._sandbox.faults.seen(service, path)]
+
+    def tenant(
+        self,
+        plan: str | None = None,
+        deleted: list[str] | None = None,
+        revoke: bool = False,  # noqa: FBT001, FBT002 - a name of the wire
+        take: int = 0,
+        **changes: Any,
+    ) -> None:
+        """Changes the plan, deletes users, revokes tokens, takes tokens of the logs' bucket, sets fields."""
+        if plan is not None:
+            self._sandbox.limits.set_plan(plan)
+        for user_id in deleted or ():
+            self._sandbox.tenant.users[user_id].deleted = True
+        if revoke:
+            self._sandbox.auth0.revoke_tokens()
+        if take:
+            self._sandbox.limits.take("logs", take)
+        for name, value in changes.items():
+            known = getattr(self._sandbox.tenant, name)
+            setattr(self._sandbox.tenant, name, timedelta(seconds=value) if isinstance(known, timedelta) else value)
+
+    def collector(self, **changes: Any) -> dict[str, int]:
+        """Sets fields of the collector, lists becoming sets; arrivals by fate."""
+        for name, value in changes.items():
+            known = getattr(self._sandbox.collector, name)
+            found = timedelta(seconds=value) if isinstance(known, timedelta) else value
+            setattr(self._sandbox.collector, name, set(value) if isinstance(known, set) else found)
+        return self._sandbox.collector.counts()
+
+    def messages(self, first: int = 0, count: int = 1000) -> list[dict[str, Any]]:
+        """Arrivals in order, whole."""
+        shown = self._sandbox.collector.arrivals[first : first + count]
+        return [asdict(arrival) | {"at": iso(arrival.at)} for arrival in shown]
+
+    def traffic(self, rate: float = 0.0) -> None:
+        """Lets things happen at so many a second; 0 ends it."""
+        if rate > 0:
+            self._sandbox.traffic.run(rate)
+        else:
+            self._sandbox.traffic.stop()
+
+
+def _handler(verb: Callable[..., Any]) -> Callable[[web.Request], Any]:
+    async def handle(request: web.Request) -> web.Response:
+        arguments = await request.json() if request.can_read_body else dict(request.query)
+        try:
+            # Off the loop: a large one would keep both services from answering.
+            return web.json_response(await asyncio.to_thread(lambda: verb(**arguments)))
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            return web.json_response({"error": f"{type(error).__name__}: {error}"}, status=400)
+
+    return handle

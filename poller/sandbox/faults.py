@@ -1,0 +1,222 @@
+"""What can go wrong on the way: told what, where and when, the servers do it."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import struct
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from aiohttp import web
+
+from poller.sandbox.clock import Clock
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+ACTIONS = (
+    "status",  # answers `status`, `body`, `headers` and does nothing else; redirects too
+    "reset",  # breaks the connection, nothing done
+    "hang",  # answers nothing for `seconds`
+    "drip",  # does it, and answers a byte every `seconds`
+    "truncate",  # does it, and breaks off in the middle of the answer
+    "cut_body",  # does it, and answers half the body as if it were all
+    "body",  # does it, and answers `body` instead, with its own status
+    "drop_answer",  # does it, and breaks the connection instead of answering
+    "same_page",  # answers logs with the page of the request before
+    "garbage_records",  # answers logs with records that nobody can read
+    "kill_before",  # SIGKILL to `pid`, nothing done
+    "kill_after",  # does it, then SIGKILL to `pid`, then answers
+)
+_REQUESTS_KEPT = 100_000
+
+struck_by: ContextVar[str | None] = ContextVar("struck_by", default=None)
+"""The action that the request at hand is struck by, for those that only its handler can do."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Fault:
+    """One thing that goes wrong, for requests to `service` whose path begins with `path`.
+
+    The first `skip` such requests pass, then `times` of them fail (None: all); or those between `begins` and `ends`
+    seconds from when it was set, by the sandbox's clock.
+    """
+
+    action: str
+    service: str = ""
+    path: str = "/"
+    skip: int = 0
+    times: int | None = 1
+    begins: float = 0.0
+    ends: float | None = None
+    status: int = 503
+    body: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+    seconds: float = 3600.0
+    pid: int = 0
+    set_at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        if self.action not in ACTIONS:
+            raise ValueError(f"no such action: {self.action}; there are {', '.join(ACTIONS)}")
+
+    def strikes(self, service: str, path: str, now: datetime) -> bool:
+        """Whether this request is one; counts it if it could be."""
+        if (self.service and self.service != service) or not path.startswith(self.path) or not self._is_time(now):
+            return False
+        if self.skip > 0:
+            self.skip -= 1
+            return False
+        if self.times is not None:
+            self.times -= 1
+            return self.times >= 0
+        return True
+
+    def _is_time(self, now: datetime) -> bool:
+        since = now - (self.set_at or now)
+        return timedelta(seconds=self.begins) <= since and (self.ends is None or since < timedelta(seconds=self.ends))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """A request that came in, and what became of it; `status` is 0 where no answer left whole."""
+
+    at: datetime
+    service: str
+    method: str
+    path: str
+    query: dict[str, str]
+    status: int
+    fault: str | None
+
+
+class Faults:
+    """The faults that are set, and the requests that were seen. Thread-safe."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._faults: list[Fault] = []
+        self._seen: deque[Seen] = deque(maxlen=_REQUESTS_KEPT)
+        self._lock = threading.Lock()
+
+    def set(self, *faults: Fault) -> None:
+        with self._lock:
+            for fault in faults:
+                fault.set_at = self._clock.now()
+                self._faults.append(fault)
+
+    def clear(self) -> None:
+        with self._lock:
+            self._faults.clear()
+
+    def seen(self, service: str = "", path: str = "/") -> list[Seen]:
+        """The requests so far, oldest first."""
+        with self._lock:
+            return [seen for seen in self._seen if service in {"", seen.service} and seen.path.startswith(path)]
+
+    def middleware(self, service: str) -> Any:
+        """For an aiohttp application: does what is due, and keeps the record of every request."""
+
+        @web.middleware
+        async def strike(request: web.Request, handler: Handler) -> web.StreamResponse:
+            fault = self._due(service, request.path)
+            struck_by.set(fault.action if fault else None)
+            status = 0
+            try:
+                response = await (_act(fault, request, handler) if fault else handler(request))
+                status = response.status
+            except web.HTTPException as error:
+                status = error.status
+                raise
+            finally:
+                self._note(service, request, status, fault)
+            return response
+
+        return strike
+
+    def _due(self, service: str, path: str) -> Fault | None:
+        now = self._clock.now()
+        with self._lock:
+            striking = [fault for fault in self._faults if fault.strikes(service, path, now)]
+        return striking[0] if striking else None
+
+    def _note(self, service: str, request: web.Request, status: int, fault: Fault | None) -> None:
+        seen = Seen(
+            at=self._clock.now(),
+            service=service,
+            method=request.method,
+            path=request.path,
+            query=dict(request.query),
+            status=status,
+            fault=fault.action if fault else None,
+        )
+        with self._lock:
+            self._seen.append(seen)
+
+
+async def _act(fault: Fault, request: web.Request, handler: Handler) -> web.StreamResponse:
+    match fault.action:
+        case "status":
+            await request.read()
+            return web.Response(status=fault.status, text=fault.body, headers=fault.headers)
+        case "reset":
+            return _broken(request)
+        case "hang":
+            await asyncio.sleep(fault.seconds)
+            return _broken(request)
+        case "kill_before":
+            _kill(fault.pid)
+            return _broken(request)
+    response = await handler(request)
+    return await _after(fault, request, response)
+
+
+async def _after(fault: Fault, request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+    body = response.body if isinstance(response, web.Response) and isinstance(response.body, bytes) else b""
+    match fault.action:
+        case "drop_answer":
+            return _broken(request)
+        case "kill_after":
+            _kill(fault.pid)
+        case "body":
+            return web.Response(status=response.status, text=fault.body, headers=fault.headers)
+        case "cut_body":
+            return web.Response(status=response.status, body=body[: len(body) // 2], headers=response.headers)
+        case "truncate" | "drip":
+            return await _piecemeal(fault, request, body)
+    return response
+
+
+async def _piecemeal(fault: Fault, request: web.Request, body: bytes) -> web.StreamResponse:
+    """The answer byte by byte, or its first half and then a broken connection."""
+    answer = web.StreamResponse(headers={"Content-Length": str(len(body))})
+    await answer.prepare(request)
+    if fault.action == "truncate":
+        await answer.write(body[: len(body) // 2])
+        return _broken(request, answer)
+    with contextlib.suppress(ConnectionError):
+        for at in range(len(body)):
+            await answer.write(body[at : at + 1])
+            await asyncio.sleep(fault.seconds)
+    return answer
+
+
+def _broken(request: web.Request, answer: web.StreamResponse | None = None) -> web.StreamResponse:
+    """Breaks the connection with a reset; what is returned goes nowhere."""
+    transport = request.transport
+    if transport is not None:
+        peer = transport.get_extra_info("socket")
+        if peer is not None:
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
+    return answer or web.Response(status=500)
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)

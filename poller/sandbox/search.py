@@ -1,0 +1,71 @@
+"""The part of Auth0's Lucene dialect that its log search and user search are asked here."""
+
+import json
+import re
+from collections.abc import Callable
+from datetime import datetime
+
+from poller.sandbox.entries import Entry, iso
+
+SEARCHABLE = {
+    *("client_id", "client_name", "connection", "connection_id", "description", "date", "hostname", "ip", "log_id"),
+    *("organization_id", "user_id", "user_name", "user_agent", "strategy", "strategy_type", "type"),
+}
+"""The fields that the log search knows; any other is an error."""
+
+_TERM = re.compile(r"(\w+):(\((?:[^()\"]|\"[^\"]*\")*\)|[\[{][^\]}]*[\]}]|\"[^\"]*\"|\S+)")
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+
+
+class UnknownFieldError(ValueError):
+    """The query names a field that cannot be searched by."""
+
+
+def logs_query(text: str) -> Callable[[Entry], bool]:
+    """Terms joined by AND: `type:("s" OR "ss")`, `date:[A TO B}`, `log_id:[A TO *]`, or one exact value.
+
+    Raises:
+        UnknownFieldError: a field that is not searchable.
+    """
+    terms = [(match[1], match[2]) for match in _TERM.finditer(text)]
+    for name, _ in terms:
+        if name not in SEARCHABLE:
+            raise UnknownFieldError(f'unknown field "{name}"')
+    return lambda entry: all(_holds(_value(entry, name), wanted) for name, wanted in terms)
+
+
+def user_ids(text: str) -> list[str]:
+    """The ids in `user_id:("a" OR "b")`."""
+    if not text.startswith("user_id:"):
+        return []
+    return [json.loads(quoted) for quoted in _QUOTED.findall(text)]
+
+
+def _value(entry: Entry, name: str) -> str:
+    match name:
+        case "type":
+            return entry.type
+        case "log_id":
+            return entry.log_id
+        case "date":
+            return iso(entry.date)
+    drawn = entry.draw("")
+    return str(drawn.get(name, "")) if isinstance(drawn, dict) else ""
+
+
+def _holds(value: str, wanted: str) -> bool:
+    if wanted[0] in "[{":
+        low, _, high = wanted[1:-1].partition(" TO ")
+        value, low, high = (_comparable(text) for text in (value, low.strip(), high.strip()))
+        above = low == "*" or (value >= low if wanted[0] == "[" else value > low)
+        below = high == "*" or (value <= high if wanted[-1] == "]" else value < high)
+        return above and below
+    return value in {part.strip().strip('"') for part in wanted.strip("()").split(" OR ")}
+
+
+def _comparable(text: str) -> str:
+    """Dates in one spelling, so that they compare as text."""
+    try:
+        return iso(datetime.fromisoformat(text)) if "-" in text else text
+    except ValueError:
+        return text

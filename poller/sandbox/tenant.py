@@ -1,0 +1,161 @@
+"""A simulated Auth0 tenant: its log, its users, its credentials; it knows to the event what it served."""
+
+import bisect
+import random
+import threading
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from poller.sandbox.clock import Clock
+from poller.sandbox.entries import LOGINS, SIGNUPS, Entry, User, free_date, ingest_time, log_id
+
+TICKET_SCOPES = ("read:logs", "read:users", "read:stats")
+_CONNECTIONS = (("Username-Password-Authentication", "auth0"), ("google-oauth2", "google-oauth2"))
+
+
+class Tenant:
+    """The state behind the API; everything may be changed while it serves. Thread-safe."""
+
+    def __init__(self, clock: Clock, *, seed: int | None = None, domain: str = "acme.us.auth0.com") -> None:
+        self.clock = clock
+        self.domain = domain
+        self.client_id = "sandboxSandboxSandboxSandbox0000"
+        self.client_secret = "sandbox-secret-" + "0" * 49
+        self.public_key: str | None = None
+        self.scopes: tuple[str, ...] = TICKET_SCOPES
+        self.token_lifetime = timedelta(days=1)
+        self.retention = timedelta(days=30)
+        self.index_lag = timedelta(seconds=2)
+        self.id_length = 56
+        self.users: dict[str, User] = {}
+        self.lock = threading.RLock()
+        self._entries: list[Entry] = []
+        self._ids: list[str] = []
+        self._number = 0
+        self._dice = random.Random(seed)  # noqa: S311 - a simulation
+
+    # What happens at the tenant
+
+    def add_user(self, created_at: datetime | None = None) -> User:
+        """A new user, in the search index only after its lag."""
+        with self.lock:
+            now = self.clock.now()
+            number = len(self.users) + 1
+            connection, strategy = _CONNECTIONS[number % 4 == 0]
+            user = User(
+                user_id=f"{strategy}|{number:024x}",
+                email=f"user{number}@example.com",
+                connection=connection,
+                strategy=strategy,
+                created_at=created_at or now,
+                searchable_at=now + self.index_lag,
+            )
+            self.users[user.user_id] = user
+            return user
+
+    def record_event(
+        self, kind: str, user: User | None = None, *, ingested: datetime | None = None, lag: timedelta | None = None
+    ) -> Entry:
+        """Writes one entry into the log as of `ingested` (now); its date is `lag` earlier, by default up to 5 s."""
+        with self.lock:
+            ingested = ingested or self.clock.now()
+            lag = timedelta(seconds=self._dice.uniform(0.01, 5.0)) if lag is None else lag
+            probe = Entry(log_id="", kind=kind, date=ingested, number=0)
+            date = free_date(user, probe.type, ingested - lag)
+            if user is not None and kind in LOGINS | SIGNUPS:
+                _live(user, kind, date)
+            self._number += 1
+            identifier = log_id(ingested, self._number, length=self.id_length)
+            count = user.logins_count if user else 0
+            return self._insert(
+                Entry(log_id=identifier, kind=kind, date=date, number=self._number, user=user, count=count)
+            )
+
+    def append(self, records: Iterable[Any]) -> list[Entry]:
+        """Puts records into the log as they are, each under a new id that it also shows, if it can show one."""
+        return [self._append(record) for record in records]
+
+    def _append(self, record: Any) -> Entry:
+        with self.lock:
+            self._number += 1
+            now = self.clock.now()
+            identifier = log_id(now, self._number, length=self.id_length)
+            kind = ""
+            if isinstance(record, dict):
+                record = {"_id": identifier, "log_id": identifier, "date": now.isoformat(), **record}
+                kind = str(record.get("type", ""))
+            return self._insert(Entry(log_id=identifier, kind=kind, date=now, number=self._number, record=record))
+
+    def _insert(self, entry: Entry) -> Entry:
+        if not self._ids or entry.log_id > self._ids[-1]:
+            self._ids.append(entry.log_id)
+            self._entries.append(entry)
+        else:
+            at = bisect.bisect_left(self._ids, entry.log_id)
+            self._ids.insert(at, entry.log_id)
+            self._entries.insert(at, entry)
+        return entry
+
+    # What the API reads
+
+    def after(self, position: str, take: int) -> list[Entry]:
+        """Up to `take` entries above `position`, oldest first; below retention there is nothing."""
+        with self.lock:
+            first = max(bisect.bisect_right(self._ids, position), self._first_kept())
+            return self._entries[first : first + take]
+
+    def newest(self, *, before: datetime | None = None) -> list[Entry]:
+        """All that is kept, newest first, without what the search index does not show yet."""
+        with self.lock:
+            shown = [entry for entry in self._entries[self._first_kept() :] if self._is_indexed(entry, before)]
+        return shown[::-1]
+
+    def entries(self) -> Sequence[Entry]:
+        """Every entry there ever was, in log-id order."""
+        with self.lock:
+            return tuple(self._entries)
+
+    def user(self, user_id: str) -> User | None:
+        with self.lock:
+            found = self.users.get(user_id)
+            return None if found is None or found.deleted else found
+
+    def daily(self, first: str, last: str) -> list[dict[str, Any]]:
+        """Logins and signups by UTC day of the event, days as YYYYMMDD, inclusive; days with none are left out."""
+        days: dict[str, dict[str, int]] = {}
+        with self.lock:
+            for entry in self._entries:
+                day = f"{entry.date.astimezone(UTC):%Y%m%d}"
+                if first <= day <= last and entry.type in {"s", "ss"}:
+                    counts = days.setdefault(day, {"logins": 0, "signups": 0})
+                    counts["logins" if entry.type == "s" else "signups"] += 1
+        now = self.clock.now().isoformat()
+        return [
+            {
+                "date": f"{day[:4]}-{day[4:6]}-{day[6:]}T00:00:00.000Z",
+                **counts,
+                "leaked_passwords": 0,
+                "created_at": now,
+                "updated_at": now,
+            }
+            for day, counts in sorted(days.items())
+        ]
+
+    def _first_kept(self) -> int:
+        floor = log_id(self.clock.now() - self.retention, -(10**15), length=self.id_length)
+        return bisect.bisect_left(self._ids, floor)
+
+    def _is_indexed(self, entry: Entry, before: datetime | None) -> bool:
+        try:
+            ingested = ingest_time(entry.log_id)
+        except ValueError:
+            return True
+        return ingested <= (before or self.clock.now()) - self.index_lag
+
+
+def _live(user: User, kind: str, date: datetime) -> None:
+    if kind in LOGINS and kind != "sso_login":  # the count does not move for a login on an existing session
+        user.logins_count += 1
+    if kind in LOGINS:
+        user.last_login = max(date, user.last_login or date)

@@ -1,0 +1,115 @@
+"""What people do at the simulated tenant: logins, signups, and ten times as much of what is of no interest here."""
+
+import random
+import threading
+import time
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from poller.sandbox.entries import Entry, User
+from poller.sandbox.tenant import Tenant
+
+MIX = {
+    "login": 12,
+    "social_login": 3,
+    "sso_login": 4,
+    "signup": 2,
+    "api_signup": 1,
+    "seacft": 18,
+    "ssa": 20,
+    "slo": 6,
+    "failed_login": 5,
+    "wrong_user": 2,
+    "w": 2,
+    "fsa": 6,
+    "seccft": 8,
+    "sepft": 2,
+    "mgmt_api_read": 4,
+    "svr": 2,
+    "scp": 1,
+    "sui": 1,
+    "limit_wc": 1,
+}
+"""How often each kind comes, in a hundred: logins about 18, as in the longest real page on record."""
+_NAMELESS = {"w", "seccft", "fsa", "mgmt_api_read", "limit_wc"}
+_TWIN_AFTER = timedelta(milliseconds=40)
+_TICK_S = 0.02
+
+
+class Traffic:
+    """Makes events happen, one at a time, at a rate, or in bulk over a past stretch."""
+
+    def __init__(self, tenant: Tenant, seed: int | None = None) -> None:
+        self._tenant = tenant
+        self._dice = random.Random(seed)  # noqa: S311 - a simulation
+        self._kinds, self._weights = zip(*MIX.items(), strict=True)
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._order: list[User] = []
+
+    def happen(self, kind: str | None = None, *, at: datetime | None = None) -> list[Entry]:
+        """One thing happens, and the log gains what Auth0 would write: a signup made by API has its `sapi` twin."""
+        kind = kind or self._dice.choices(self._kinds, self._weights)[0]
+        record = self._tenant.record_event
+        if kind in _NAMELESS:
+            return [record(kind, ingested=at)]
+        if kind not in {"signup", "api_signup"}:
+            return [record(kind, self._somebody(at), ingested=at)]
+        user = self._tenant.add_user(created_at=at)
+        made = [record(kind, user, ingested=at)]
+        user.created_at = made[0].date
+        if kind == "api_signup":
+            offset = _TWIN_AFTER * self._dice.choice([-1, 1])  # in either order
+            made.append(record("sapi", user, ingested=(at or self._tenant.clock.now()) + offset))
+        return made
+
+    def grow(
+        self, count: int, *, start: datetime, end: datetime, kinds: Iterable[str] | None = None
+    ) -> tuple[Entry, Entry]:
+        """At least `count` entries, ingested evenly between two moments; returns the first and the last."""
+        chosen = tuple(kinds or ())
+        made: list[Entry] = []
+        number = 0
+        first = last = None
+        while number < count:
+            at = start + (end - start) * (number / max(count, 1))
+            made = self.happen(self._dice.choice(chosen) if chosen else None, at=at)
+            number += len(made)
+            first, last = first or made[0], made[-1]
+        if first is None or last is None:
+            raise ValueError("nothing to grow")
+        return first, last
+
+    def run(self, events_per_second: float) -> None:
+        """Lets things happen from now on, in a thread of its own."""
+        self.stop()
+        self._stopping.clear()
+        self._thread = threading.Thread(target=self._run, args=(events_per_second,), name="traffic", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def _run(self, events_per_second: float) -> None:
+        began, happened = time.monotonic(), 0
+        while not self._stopping.wait(_TICK_S):
+            due = (time.monotonic() - began) * events_per_second
+            while happened < due:
+                happened += len(self.happen())
+
+    def _somebody(self, at: datetime | None) -> User:
+        """A user who is there, mostly; new ones are signed up long ago, so that nobody is missing a signup."""
+        users = self._tenant.users
+        if len(users) < 50 or self._dice.random() < 0.05:  # noqa: PLR2004 - a small tenant that grows
+            return self._tenant.add_user(created_at=(at or self._tenant.clock.now()) - timedelta(days=400))
+        number = self._dice.randrange(len(users))
+        return self._pick(number)
+
+    def _pick(self, number: int) -> User:
+        with self._tenant.lock:
+            if len(self._order) < len(self._tenant.users):
+                self._order = list(self._tenant.users.values())
+            return self._order[number]
