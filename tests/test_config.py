@@ -513,7 +513,7 @@ def test_a_missing_secret_is_told_with_all_ways_to_give_it(
 
 
 @pytest.mark.parametrize("secrets", [True, False])
-def test_a_secret_and_a_file_for_it_exclude_each_other(tmp_path: Path, secrets: bool) -> None:  # noqa: FBT001 -- a case
+def test_a_secret_and_a_file_for_it_exclude_each_other(tmp_path: Path, secrets: bool) -> None:
     (tmp_path / "wk").write_text("wk2")
     (said,) = problems(tmp_path, toml(but(segment={"write_key_file": "wk"})), secrets=secrets)
     assert said == "config.toml:7: segment.write_key_file: is given beside segment.write_key: keep one of the two"
@@ -588,7 +588,7 @@ def test_no_error_ever_holds_a_value(
     setting: Setting,
     by: str,
     broken: str,
-    required: bool,  # noqa: FBT001 -- a case
+    required: bool,
 ) -> None:
     tables = but()
     environ = HOME | {"POLLER_POLL__STRAT": secret}

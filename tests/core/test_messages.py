@@ -1,0 +1,129 @@
+"""Segment's words: ids, sizes, batches."""
+
+import json
+from collections import Counter
+from datetime import UTC, datetime
+from itertools import chain
+
+from hypothesis import given
+from hypothesis import strategies as st
+from segment.analytics import Client
+
+from poller.adapters.http import Http, ServerClock
+from poller.adapters.segment import SegmentSink
+from poller.core.events import LogId, Stream
+from poller.core.messages import (
+    LIBRARY_BYTES,
+    MAX_BATCH_BYTES,
+    MAX_BATCH_MESSAGES,
+    Batch,
+    Group,
+    Identify,
+    Message,
+    Track,
+    iso,
+    message_id,
+    pack,
+    size,
+    wire,
+)
+
+DATE = datetime(2026, 11, 20, 10, 0, 0, 123456, tzinfo=UTC)
+TEXT = st.text(max_size=200) | st.text(alphabet='日本\U0001f600"\\\x00', max_size=2000)
+VALUES = st.dictionaries(TEXT, TEXT | st.integers() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False))
+
+
+@st.composite
+def messages(draw: st.DrawFn) -> Message:
+    common = {
+        "message_id": draw(st.text(min_size=1, max_size=60)),
+        "log_id": LogId("9001"),
+        "user_id": draw(st.text(min_size=1, max_size=60)),
+        "timestamp": DATE,
+        "context": draw(VALUES),
+    }
+    kind = draw(st.sampled_from(["identify", "track", "group"]))
+    if kind == "identify":
+        return Identify(traits=draw(VALUES), **common)
+    if kind == "track":
+        return Track(event=draw(st.text(min_size=1, max_size=30)), properties=draw(VALUES), **common)
+    return Group(group_id=draw(st.text(min_size=1, max_size=30)), traits=draw(VALUES), **common)
+
+
+SINK = SegmentSink("k" * 32, Http("http://127.0.0.1:1", ServerClock()), ServerClock())
+
+
+@given(messages())
+def test_a_message_is_never_larger_than_its_size_says(message: Message) -> None:
+    built = SINK.build(message)
+    assert len(json.dumps(built)) <= size(message)
+    assert size(message) - len(json.dumps(built)) <= LIBRARY_BYTES
+
+
+@given(messages())
+def test_segments_library_builds_what_the_wire_form_says(message: Message) -> None:
+    built = SINK.build(message)
+    assert built.pop("integrations") == {}
+    library = built["context"].pop("library")
+    assert library["name"] == "analytics-python"
+    said = wire(message)
+    assert said["context"] == {**built["context"], **{k: v for k, v in said["context"].items() if k == "library"}}
+    assert datetime.fromisoformat(built.pop("timestamp")) == datetime.fromisoformat(said.pop("timestamp"))
+    del built["context"], said["context"]
+    assert built == said
+
+
+@given(st.lists(messages(), max_size=30), st.integers(1, 40))
+def test_batches_hold_every_message_once_in_order_within_the_limits(some: list[Message], times: int) -> None:
+    given_messages = some * times
+    batches = list(pack(given_messages))
+    assert list(chain.from_iterable(batch.messages for batch in batches)) == given_messages
+    for batch in batches:
+        assert 0 < len(batch.messages) <= MAX_BATCH_MESSAGES
+        body = SINK.body([SINK.build(message) for message in batch.messages])
+        assert len(body) <= MAX_BATCH_BYTES or len(batch.messages) == 1
+
+
+def test_a_batch_ends_at_five_hundred_messages() -> None:
+    one = Track(
+        message_id="m", log_id=LogId("1"), user_id="u", timestamp=DATE, context={}, event="Logged In", properties={}
+    )
+    assert [len(batch.messages) for batch in pack([one] * 1201)] == [500, 500, 201]
+
+
+@given(st.lists(messages(), min_size=2, max_size=9))
+def test_halves_are_the_batch(some: list[Message]) -> None:
+    first, second = Batch(messages=tuple(some)).halves()
+    assert first.messages + second.messages == tuple(some)
+    assert first.messages
+    assert second.messages
+
+
+@given(
+    st.lists(
+        st.tuples(st.text(), st.text(), st.text(), st.sampled_from(["track", "identify", "signup"]), st.text()),
+        unique=True,
+        max_size=30,
+    )
+)
+def test_message_ids_differ_wherever_anything_differs_and_stay_short(parts: list[tuple[str, ...]]) -> None:
+    ids = [
+        message_id(Stream(domain=domain, source_name=source, generation=generation), kind, key)
+        for domain, source, generation, kind, key in parts
+    ]
+    assert max(Counter(ids).values(), default=1) == 1
+    assert all(len(found) <= 99 and found.isascii() for found in ids)
+
+
+def test_message_ids_never_change() -> None:
+    # What an upgrade sends again must meet what was sent before it.
+    stream = Stream(domain="acme.us.auth0.com", source_name="web")
+    assert message_id(stream, "track", "9001") == "track-a1aa68960dd46b4c68bcc051473b2371d0832bd3"
+
+
+def test_times_are_utc_to_the_millisecond() -> None:
+    assert iso(DATE) == "2026-11-20T10:00:00.123Z"
+
+
+def test_the_library_that_builds_is_segments() -> None:
+    assert isinstance(SINK._client, Client)

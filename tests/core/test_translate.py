@@ -1,0 +1,274 @@
+"""Translation: the documented shape for good events, and an outcome for every other."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from poller.core.events import EARLIEST, LogEvent, LogId, Page, Stream, parse_events
+from poller.core.messages import MAX_MESSAGE_BYTES, Identify, Track, size, wire
+from poller.core.translate import DeadLetter, Forwardable, Profile, Translator, fit, user_id_of
+from tests.core.test_events import JSON
+
+STREAM = Stream(domain="acme.us.auth0.com", source_name="web")
+TRANSLATOR = Translator(STREAM)
+DATA = Path(__file__).parent.parent / "data"
+CALLS = json.loads((DATA / "calls.json").read_text())
+DATE = datetime(2023, 7, 26, 12, 41, 11, 855000, tzinfo=UTC)
+PROFILE = Profile(
+    user_id="auth0|1",
+    read_at=DATE + timedelta(seconds=5),
+    fields={
+        "email": "profile@example.com",
+        "created_at": "2020-01-02T03:04:05.678Z",
+        "logins_count": 42,
+        "last_login": "2023-07-26T12:41:12.000Z",
+    },
+)
+
+
+def sample(name: str) -> list[Any]:
+    payload = json.loads((DATA / "auth0-samples" / name).read_text())["payload"]
+    return payload if isinstance(payload, list) else [payload]
+
+
+def login(**changes: Any) -> dict[str, Any]:
+    record = {
+        "log_id": "90020230726124111855000000000000000001223372038981358728",
+        "type": "s",
+        "date": "2023-07-26T12:41:11.855Z",
+        "user_id": "auth0|1",
+        "user_name": "log@example.com",
+        "client_name": "Web shop",
+        "client_id": "c1",
+        "connection": "db",
+        "ip": "203.0.113.9",
+        "user_agent": "Chrome",
+        "details": {"stats": {"loginsCount": 7}},
+    }
+    return {key: value for key, value in (record | changes).items() if value is not ...}
+
+
+def translated(profile: Profile | None = None, **changes: Any) -> Forwardable | DeadLetter | LogEvent:
+    (event,) = parse_events([login(**changes)], after=EARLIEST)
+    return TRANSLATOR.event(event, {profile.user_id: profile} if profile else {})
+
+
+def calls(profile: Profile | None = None, **changes: Any) -> tuple[Identify, Track]:
+    found = translated(profile, **changes)
+    assert isinstance(found, Forwardable)
+    identify, track = found.messages
+    assert isinstance(identify, Identify)
+    assert isinstance(track, Track)
+    return identify, track
+
+
+@pytest.mark.parametrize("name", sorted(CALLS))
+def test_every_recorded_event_comes_out_as_the_table_says(name: str) -> None:
+    for event, expected in zip(parse_events(sample(name), after=EARLIEST), CALLS[name], strict=True):
+        found = TRANSLATOR.event(event, {})
+        if expected == "filtered":
+            assert found is event
+        else:
+            assert isinstance(found, Forwardable)
+            assert [wire(message) for message in found.messages] == expected
+
+
+def test_the_table_covers_every_sample_that_holds_log_events() -> None:
+    files = (DATA / "auth0-samples").glob("*.json")
+    holding = {file.name for file in files if json.loads(file.read_text())["_kind"].startswith("log")}
+    assert holding == set(CALLS)
+
+
+def test_a_login_has_the_documented_shape() -> None:
+    identify, track = (wire(message) for message in calls(PROFILE))
+    assert identify.pop("messageId").startswith("identify-")
+    assert track.pop("messageId").startswith("track-")
+    common = {
+        "userId": "auth0|1",
+        "timestamp": "2023-07-26T12:41:11.855Z",
+        "context": {"ip": "203.0.113.9", "userAgent": "Chrome"},
+    }
+    traits = {
+        "email": "profile@example.com",
+        "signed_up": "2020-01-02T03:04:05.678Z",
+        "login_count": 7,
+        "last_login": "2023-07-26T12:41:11.855Z",
+    }
+    properties = {"clientName": "Web shop", "clientID": "c1", "connection": "db"}
+    assert identify == {"type": "identify", "traits": traits, **common}
+    assert track == {"type": "track", "event": "Logged In", "properties": properties, **common}
+
+
+def test_a_signup_is_signed_up_under_an_id_of_the_users() -> None:
+    _, first = calls(type="ss")
+    _, again = calls(type="ss", log_id="9002", date="2023-07-27T00:00:00.000Z")
+    _, other = calls(type="ss", user_id="auth0|2")
+    assert first.event == "Signed Up"
+    assert first.message_id == again.message_id != other.message_id
+
+
+def test_login_ids_are_the_events_and_the_streams() -> None:
+    first, again, other = calls(), calls(client_name="x"), calls(log_id="9002")
+    assert [message.message_id for message in first] == [message.message_id for message in again]
+    elsewhere = Translator(replace(STREAM, source_name="app")).event(parse_events([login()], after=EARLIEST)[0], {})
+    assert isinstance(elsewhere, Forwardable)
+    ids = [message.message_id for message in (*first, *other, *elsewhere.messages)]
+    assert len(set(ids)) == 6
+
+
+@pytest.mark.parametrize("absent", [..., None, ""])
+def test_what_is_absent_is_left_out(absent: Any) -> None:
+    gone = ("user_name", "client_name", "client_id", "connection", "ip", "user_agent", "details")
+    identify, track = calls(**dict.fromkeys(gone, absent))
+    assert (dict(identify.context), dict(track.properties)) == ({}, {})
+    assert dict(identify.traits) == {"last_login": "2023-07-26T12:41:11.855Z"}
+
+
+# The login count, which never goes back
+
+
+@pytest.mark.parametrize(
+    ("details", "profile", "count"),
+    [
+        ({"stats": {"loginsCount": 7}, "prompts": [{"stats": {"loginsCount": 6}}]}, PROFILE, 7),
+        ({"prompts": [{"name": "mfa"}, {"stats": {"loginsCount": 6}}]}, PROFILE, 6),
+        ({"prompts": [None, 5, {"stats": None}], "stats": {"loginsCount": None}}, PROFILE, 42),
+        ({}, PROFILE, 42),
+        ({}, replace(PROFILE, read_at=DATE - timedelta(seconds=1)), None),
+        ({}, None, None),
+        ("odd", None, None),
+        ({"stats": {"loginsCount": -1}}, None, None),
+        ({"stats": {"loginsCount": True}}, None, None),
+        ({"stats": {"loginsCount": float("nan")}}, None, None),
+    ],
+)
+def test_the_login_count_is_the_events_else_of_a_profile_read_later(
+    details: Any, profile: Profile | None, count: int | None
+) -> None:
+    identify, _ = calls(profile, details=details)
+    assert identify.traits.get("login_count") == count
+
+
+def test_the_last_login_of_a_signup_is_a_later_profiles() -> None:
+    assert calls(PROFILE, type="ss")[0].traits["last_login"] == "2023-07-26T12:41:12.000Z"
+    stale = replace(PROFILE, read_at=DATE - timedelta(seconds=1))
+    assert "last_login" not in calls(stale, type="ss")[0].traits
+
+
+@pytest.mark.parametrize(
+    ("user_name", "body_email", "email"),
+    [
+        ("log@example.com", ..., "log@example.com"),
+        ("test-user846", "body@example.com", "body@example.com"),
+        ("+491701234567", None, None),
+        ("not an@e mail.com", 5, None),
+        ("@example.com", ..., None),
+        ("user@localhost", ..., None),
+    ],
+)
+def test_without_a_profile_the_email_is_the_logs_where_it_is_one(
+    user_name: str, body_email: Any, email: str | None
+) -> None:
+    details = {} if body_email is ... else {"body": {"email": body_email}}
+    assert calls(user_name=user_name, details=details)[0].traits.get("email") == email
+
+
+# What can never become a call
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"user_id": ...}, "no_user_id"),
+        ({"user_id": ""}, "no_user_id"),
+        ({"user_id": None, "details": "x"}, "no_user_id"),
+        ({"user_id": {}}, "no_user_id"),
+        ({"date": ...}, "unparseable_date"),
+        ({"date": "soon"}, "unparseable_date"),
+        ({"date": float("nan")}, "unparseable_date"),
+        ({"user_id": "x" * 40_000}, "too_large"),
+        ({"type": 5}, "unreadable_record"),
+    ],
+)
+def test_a_record_that_can_never_become_a_call_is_a_dead_letter(changes: dict[str, Any], reason: str) -> None:
+    found = translated(**changes)
+    assert isinstance(found, DeadLetter)
+    assert found.reason == reason
+
+
+def test_a_signup_without_a_user_id_takes_that_of_its_form() -> None:
+    assert calls(type="ss", user_id="", details={"body": {"user_id": "auth0|9"}})[1].user_id == "auth0|9"
+
+
+@pytest.mark.parametrize("field", ["user_agent", "client_name", "connection", "client_id"])
+def test_long_values_are_cut_before_a_message_is_given_up(field: str) -> None:
+    identify, track = calls(**{field: "日" * 20_000})
+    assert max(size(identify), size(track)) <= MAX_MESSAGE_BYTES
+
+
+def test_a_message_that_fits_is_left_alone() -> None:
+    identify, _ = calls(user_agent="x" * 5_000)
+    assert fit(identify) is identify
+    assert len(identify.context["userAgent"]) == 5_000
+
+
+@pytest.mark.parametrize("field", ["user_id", "user_agent", "client_name", "user_name"])
+def test_half_a_surrogate_pair_never_leaves(field: str) -> None:
+    for message in calls(**{field: "a\ud800@example.com"}):
+        json.dumps(wire(message), ensure_ascii=False).encode()
+
+
+FIELD = st.sampled_from(sorted(login()))
+
+
+@given(st.dictionaries(FIELD, JSON), st.dictionaries(st.sampled_from(sorted(PROFILE.fields)), JSON), st.booleans())
+def test_whatever_stands_in_a_record_has_an_outcome_and_a_call_is_valid(
+    changes: dict[str, Any], fields: dict[str, Any], known: bool
+) -> None:
+    profile = replace(PROFILE, fields=fields) if known else None
+    (event,) = parse_events([login(**changes)], after=EARLIEST)
+    found = TRANSLATOR.event(event, {"auth0|1": profile} if profile else {})
+    assert found == TRANSLATOR.event(event, {"auth0|1": profile} if profile else {})
+    if isinstance(found, DeadLetter):
+        assert found.event is event
+        assert found.reason in {"unreadable_record", "unparseable_date", "no_user_id", "too_large"}
+    elif isinstance(found, Forwardable):
+        assert event.type in {"s", "ss"}
+        assert user_id_of(event.record)
+        for message in found.messages:
+            assert size(message) <= MAX_MESSAGE_BYTES
+            body = wire(message)
+            assert body["userId"]
+            assert None not in [
+                *body["context"].values(),
+                *(body.get("traits") or body.get("properties") or {}).values(),
+            ]
+            assert "" not in [*body["context"].values(), *(body.get("traits") or body.get("properties") or {}).values()]
+    else:
+        assert event.type not in {"s", "ss"}
+
+
+@given(st.lists(JSON | st.dictionaries(FIELD, JSON).map(lambda changes: login(**changes)), max_size=20))
+def test_a_page_has_each_event_in_exactly_one_place(records: list[Any]) -> None:
+    events = parse_events(records, after=EARLIEST)
+    page = Page(events=events, position=LogId("9"), is_end=True, served_at=DATE)
+    found = TRANSLATOR.page(page, {})
+    placed = [
+        *(entry.event for entry in found.forwardable),
+        *(letter.event for letter in found.dead_letters),
+        *found.filtered,
+    ]
+    assert sorted(map(id, placed)) == sorted(map(id, events))
+
+
+def test_the_users_of_a_page_are_named_once_in_order() -> None:
+    records = [
+        login(user_id=user, type=kind) for user, kind in [("b", "s"), ("a", "ss"), ("b", "s"), ("c", "w"), ("", "s")]
+    ]
+    assert TRANSLATOR.users_in(parse_events(records, after=EARLIEST)) == ("b", "a")
