@@ -13,6 +13,7 @@ OWNER_ONLY = 0o600
 _FOLDER_OWNER_ONLY = 0o700
 _SETUP_PATIENCE_S = 5.0
 _RETRY_S = 0.01
+_SMALLEST_DATABASE = 512  # one page of the least size; SQLite takes anything shorter for empty
 _KNOWN = b"A ledger was made here. Remove this file only to begin a new one on purpose.\n"
 
 
@@ -58,10 +59,12 @@ class Birthplace:
             FatalError: there is none and none is to be made, or there was one and it is gone.
         """
         if is_empty(self._path):
-            if os.fstat(self._descriptor).st_size or not is_empty(beside(self._path, "-wal")):
+            if was_known(self._path):
                 raise vanished(self._path)
             if not create:
                 raise missing(self._path)
+            if self._path.exists() and self._path.stat().st_size:
+                raise FatalError(f"{self._path} is no ledger", hint="point [state] url at a file of the ledger's own")
         descriptor = open_private(self._path)
         try:
             if os.fstat(descriptor).st_mode & 0o077:
@@ -92,16 +95,17 @@ def setting_up(path: Path) -> Iterator[Birthplace]:
 
 
 def was_known(path: Path) -> bool:
-    return not is_empty(beside(path, ".known")) or not is_empty(beside(path, "-wal"))
+    traces = (beside(path, ".known"), beside(path, "-wal"))
+    return any(trace.exists() and trace.stat().st_size > 0 for trace in traces)
 
 
 def is_empty(path: Path) -> bool:
-    """Whether the file holds nothing or is not there; what is no file counts as something."""
+    """Whether the file holds nothing to SQLite, or is not there; what is no file counts as something."""
     try:
         found = path.stat()
     except FileNotFoundError:
         return True
-    return path.is_file() and found.st_size == 0
+    return path.is_file() and found.st_size < _SMALLEST_DATABASE
 
 
 def missing(path: Path) -> FatalError:

@@ -1,0 +1,207 @@
+"""Every Ledger: what it settles, what it refuses, and that it refuses without a trace."""
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from poller.adapters.sql_ledger import LedgerReader, SqlLedger
+from poller.core.errors import ConflictError
+from poller.core.events import EARLIEST, LogId, Page, Span, parse_events
+from poller.core.messages import Delivery, Receipt
+from poller.core.ports import Ledger
+from poller.core.settlement import DEAD_LETTERED, FILTERED, FORWARDED, Settlement, account
+from poller.core.translate import Translator
+from tests.core.test_forward import record
+from tests.fakes import NOW, STREAM, FakeLedger, numbered
+
+Counts = Callable[[], dict[str, int]]
+
+
+def page(*numbers: int, kind: str = "s", position: int | None = None, is_end: bool = False) -> Page:
+    events = parse_events([record(number, kind) for number in numbers], after=EARLIEST)
+    at = numbered(position if position is not None else numbers[-1])
+    return Page(events=events, position=at, is_end=is_end, served_at=NOW)
+
+
+def settlement(span: Span, read: Page) -> Settlement:
+    calls = Translator(span.stream).page(read, {})
+    receipt = Receipt(message_ids=tuple(message.message_id for message in calls.messages))
+    return account(span, read, calls, Delivery(receipts=(receipt,)))
+
+
+def totals_of(ledger: Ledger, path: Path) -> dict[str, int]:
+    if isinstance(ledger, FakeLedger):
+        found = dict.fromkeys((FORWARDED, FILTERED, DEAD_LETTERED), 0)
+        for key, count in ledger.tallies.items():
+            found[key.outcome] += count
+        return found
+    reader = LedgerReader.open(f"sqlite:///{path}")
+    try:
+        return reader.totals(STREAM)
+    finally:
+        reader.close()
+
+
+@pytest.fixture(params=["fake", "sqlite"])
+def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
+    if request.param == "fake":
+        yield FakeLedger()
+        return
+    made = SqlLedger.open(f"sqlite:///{tmp_path / 'ledger.db'}", STREAM, create=True)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def counts(ledger: Ledger, tmp_path: Path) -> Counts:
+    return lambda: totals_of(ledger, tmp_path / "ledger.db")
+
+
+def test_a_new_ledger_is_empty(ledger: Ledger, counts: Counts) -> None:
+    assert (ledger.live_span(), ledger.spans()) == (None, ())
+    assert set(counts().values()) == {0}
+
+
+def test_a_span_begins_with_nothing_settled(ledger: Ledger) -> None:
+    live = ledger.begin(after=numbered(50))
+    slice_ = ledger.begin(after=numbered(10), until=numbered(50))
+    assert (live.reached, live.is_live, slice_.is_done) == (live.after, True, False)
+    assert ledger.spans() == (slice_, live)
+    assert ledger.live_span() == live
+
+
+@pytest.mark.parametrize(
+    ("after", "until"), [(60, None), (40, 60), (50, 51), (0, 51), (11, 20), (0, 11), (20, 30), (5, 45)]
+)
+def test_spans_never_overlap(ledger: Ledger, after: int, until: int | None) -> None:
+    ledger.begin(after=numbered(50))
+    ledger.begin(after=numbered(10), until=numbered(40))
+    before = ledger.spans()
+    with pytest.raises(ConflictError):
+        ledger.begin(after=numbered(after), until=numbered(until) if until else None)
+    assert ledger.spans() == before
+
+
+@pytest.mark.parametrize(("after", "until"), [(40, 50), (0, 10), (1, 2)])
+def test_spans_may_touch(ledger: Ledger, after: int, until: int) -> None:
+    ledger.begin(after=numbered(50))
+    ledger.begin(after=numbered(10), until=numbered(40))
+    ledger.begin(after=numbered(after), until=numbered(until))
+
+
+def test_a_span_ends_above_its_beginning(ledger: Ledger) -> None:
+    with pytest.raises(ValueError, match="ends above"):
+        ledger.begin(after=numbered(5), until=numbered(5))
+
+
+def test_to_settle_moves_the_span_and_counts(ledger: Ledger, counts: Counts) -> None:
+    span = ledger.begin(after=EARLIEST)
+    span = ledger.settle(settlement(span, page(1, 2, 3)))
+    assert (span.reached, span.drained_at) == (numbered(3), None)
+    span = ledger.settle(settlement(span, page(4, kind="w", position=7, is_end=True)))
+    assert (span.reached, span.drained_at) == (numbered(7), NOW)
+    assert ledger.live_span() == span
+    assert counts() == {FORWARDED: 3, FILTERED: 1, DEAD_LETTERED: 0}
+
+
+def test_an_empty_page_at_the_end_is_a_drain(ledger: Ledger) -> None:
+    span = ledger.begin(after=numbered(5))
+    empty = Page(events=(), position=span.reached, is_end=True, served_at=NOW)
+    assert ledger.settle(settlement(span, empty)).drained_at == NOW
+
+
+def test_a_bounded_span_is_done_at_its_bound(ledger: Ledger) -> None:
+    span = ledger.begin(after=EARLIEST, until=numbered(9))
+    done = ledger.settle(settlement(span, page(1, 2, position=9, is_end=True)))
+    assert done.is_done
+    assert done.drained_at is None
+
+
+def test_what_was_settled_cannot_be_settled_again(ledger: Ledger, counts: Counts) -> None:
+    span = ledger.begin(after=EARLIEST)
+    made = settlement(span, page(1, 2, 3))
+    ledger.settle(made)
+    with pytest.raises(ConflictError):
+        ledger.settle(made)
+    assert counts()[FORWARDED] == 3
+
+
+@pytest.mark.parametrize("position", [4, 5, 30])
+def test_a_page_must_continue_its_span(ledger: Ledger, counts: Counts, position: int) -> None:
+    span = ledger.begin(after=numbered(5), until=numbered(20))
+    read = page(1, 2, position=position)
+    with pytest.raises(ConflictError):
+        ledger.settle(settlement(span, read))
+    assert (ledger.spans(), counts()[FORWARDED]) == ((span,), 0)
+
+
+def test_a_page_may_not_reach_into_another_span(ledger: Ledger, counts: Counts) -> None:
+    ledger.begin(after=numbered(20))
+    span = ledger.begin(after=numbered(5), until=numbered(20))
+    stretched = replace(span, until=numbered(40))
+    with pytest.raises(ConflictError):
+        ledger.settle(settlement(stretched, page(10, 25)))
+    assert counts()[FORWARDED] == 0
+
+
+def test_a_span_that_is_not_there_conflicts(ledger: Ledger) -> None:
+    span = ledger.begin(after=EARLIEST)
+    for stranger in (replace(span, id=99), replace(span, stream=replace(STREAM, source_name="other"))):
+        with pytest.raises(ConflictError):
+            ledger.settle(settlement(stranger, page(1)))
+
+
+def test_threads_that_settle_at_once_lose_and_double_nothing(ledger: Ledger, counts: Counts) -> None:
+    spans = [ledger.begin(after=numbered(n * 100), until=numbered(n * 100 + 100)) for n in range(4)]
+    errors: list[BaseException] = []
+
+    def walk(span: Span, first: int) -> None:
+        try:
+            for number in range(first + 1, first + 31):
+                span = ledger.settle(settlement(span, page(number)))
+        except BaseException as error:  # noqa: BLE001 - told by the main thread
+            errors.append(error)
+
+    threads = [threading.Thread(target=walk, args=(span, n * 100)) for n, span in enumerate(spans)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert counts()[FORWARDED] == 120
+
+
+def test_of_two_that_settle_the_same_page_one_conflicts(ledger: Ledger, counts: Counts) -> None:
+    span = ledger.begin(after=EARLIEST)
+    made = settlement(span, page(1, 2, 3))
+    outcomes: list[str] = []
+
+    def settle() -> None:
+        try:
+            ledger.settle(made)
+            outcomes.append("settled")
+        except ConflictError:
+            outcomes.append("conflict")
+
+    threads = [threading.Thread(target=settle) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == ["conflict"] * 7 + ["settled"]
+    assert counts()[FORWARDED] == 3
+
+
+def test_ids_of_another_length_keep_their_order(ledger: Ledger) -> None:
+    span = ledger.begin(after=LogId("9"))
+    odd = Page(
+        events=parse_events([record(1) | {"log_id": "Cg1HRUY3"}], after=EARLIEST),
+        position=LogId("Cg1HRUY3"),
+        is_end=False,
+        served_at=NOW + timedelta(seconds=1),
+    )
+    assert ledger.settle(settlement(span, odd)).reached == "Cg1HRUY3"

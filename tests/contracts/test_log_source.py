@@ -1,0 +1,151 @@
+"""Every LogSource: order, bounds, ends, and what retention took. The real one reads the simulated tenant."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from poller.adapters.auth0 import Auth0Log, Credentials, ManagementApi, TokenSource
+from poller.adapters.http import Http, ServerClock
+from poller.core.events import EARLIEST, LogId, Page, Span
+from poller.core.ports import LogSource
+from poller.sandbox import Sandbox
+from poller.service.pacing import RateBudget
+from tests.fakes import STREAM, FakeLog
+
+PAGE = 100
+HOUR = timedelta(hours=1)
+
+
+@dataclass
+class World:
+    """A log of 250 events over an hour, an hour ago."""
+
+    source: LogSource
+    ids: list[LogId]
+    sandbox: Sandbox | None = None
+    fake: FakeLog | None = None
+
+    def lose(self, count: int) -> None:
+        """Retention takes the first `count` events."""
+        if self.fake is not None:
+            self.fake.oldest = count
+        elif self.sandbox is not None:
+            entries = self.sandbox.tenant.entries()
+            self.sandbox.tenant._ids = self.sandbox.tenant._ids[count:]
+            self.sandbox.tenant._entries = list(entries[count:])
+
+    def span(self, after: LogId, until: LogId | None = None, **more: Any) -> Span:
+        return Span(id=1, stream=STREAM, after=after, reached=after, until=until, **more)
+
+
+def world_of_fake() -> World:
+    with Sandbox(seed=3) as sandbox:
+        records = grown(sandbox)
+    fake = FakeLog(records, page_size=PAGE)
+    return World(fake, [LogId(record["log_id"]) for record in records], fake=fake)
+
+
+def grown(sandbox: Sandbox) -> list[Any]:
+    # A day and more ago, so that only proof can tell that nothing was lost since.
+    now = sandbox.clock.now() - timedelta(days=3)
+    sandbox.traffic.grow(250, start=now - HOUR, end=now)
+    return [entry.draw(sandbox.tenant.domain) for entry in sandbox.tenant.entries()]
+
+
+@pytest.fixture(params=["fake", "auth0"])
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    if request.param == "fake":
+        yield world_of_fake()
+        return
+    with Sandbox(seed=3, plan="unlimited") as sandbox:
+        clock = ServerClock()
+        http = Http(sandbox.auth0_url, clock)
+        tenant = sandbox.tenant
+        given = Credentials(domain=tenant.domain, client_id=tenant.client_id, client_secret=tenant.client_secret)
+        tokens = TokenSource(given, http)
+        tokens.current()
+        tenant._entries.clear()
+        tenant._ids.clear()
+        records = grown(sandbox)
+        source = Auth0Log(ManagementApi(http, tokens, RateBudget(threading.Event())))
+        yield World(source, [LogId(record["log_id"]) for record in records], sandbox=sandbox)
+        http.close()
+
+
+def walk(world: World, span: Span) -> list[Page]:
+    pages = []
+    while not span.is_done:
+        page = world.source.fetch(span)
+        pages.append(page)
+        span = Span(id=1, stream=STREAM, after=span.after, reached=page.position, until=span.until)
+        if page.is_end:
+            break
+    return pages
+
+
+def read(pages: list[Page]) -> list[str]:
+    return [event.log_id for page in pages for event in page.events]
+
+
+def test_a_walk_reads_every_event_once_in_order(world: World) -> None:
+    pages = walk(world, world.span(EARLIEST))
+    assert read(pages) == world.ids
+    assert pages[-1].position == world.ids[-1]
+    assert [page.is_end for page in pages] == [False] * (len(pages) - 1) + [True]
+    assert all(page.lost is None for page in pages)
+
+
+def test_the_position_asked_from_is_not_read_again(world: World) -> None:
+    assert read(walk(world, world.span(world.ids[99]))) == world.ids[100:]
+
+
+def test_an_empty_page_leaves_the_position_where_it_is(world: World) -> None:
+    page = world.source.fetch(world.span(world.ids[-1]))
+    assert (page.events, page.position, page.is_end, page.lost) == ((), world.ids[-1], True, None)
+
+
+@pytest.mark.parametrize(("first", "last"), [(10, 20), (0, 249), (30, 230), (99, 199)])
+def test_a_bounded_walk_reads_its_stretch_and_nothing_beyond(world: World, first: int, last: int) -> None:
+    pages = walk(world, world.span(world.ids[first], world.ids[last]))
+    assert read(pages) == world.ids[first + 1 : last + 1]
+    assert all(page.position <= world.ids[last] for page in pages)
+
+
+def test_a_bound_beyond_the_newest_event_is_not_reached(world: World) -> None:
+    beyond = LogId("9" * 56)
+    pages = walk(world, world.span(world.ids[200], beyond))
+    assert read(pages) == world.ids[201:]
+    assert pages[-1].position == world.ids[-1]
+    assert pages[-1].is_end
+
+
+def test_what_retention_took_is_named_with_its_bounds(world: World) -> None:
+    world.lose(120)
+    page = world.source.fetch(world.span(world.ids[49]))
+    assert page.lost is not None
+    assert (page.lost.after, page.lost.before) == (world.ids[49], world.ids[120])
+    assert page.events[0].log_id == world.ids[120]
+
+
+def test_a_stretch_of_which_nothing_is_left_is_lost_and_not_empty(world: World) -> None:
+    world.lose(250)
+    page = world.source.fetch(world.span(world.ids[49]))
+    assert page.lost is not None
+    assert page.lost.after == world.ids[49]
+    assert page.lost.before > world.ids[-1]
+
+
+def test_what_retention_took_below_the_position_is_no_loss(world: World) -> None:
+    world.lose(49)
+    assert all(page.lost is None for page in walk(world, world.span(world.ids[49])))
+
+
+def test_a_start_at_the_earliest_loses_nothing(world: World) -> None:
+    world.lose(50)
+    pages = walk(world, world.span(EARLIEST))
+    assert read(pages) == world.ids[50:]
+    assert all(page.lost is None for page in pages)

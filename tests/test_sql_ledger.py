@@ -1,0 +1,450 @@
+"""The SQLite ledger: its files, its errors, what a kill leaves, and what beside the port is asked of it."""
+
+import contextlib
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from poller.adapters.sql_ledger import LedgerHeldError, LedgerLock, LedgerReader, SqlLedger, inspect_ledger
+from poller.adapters.sql_ledger.migrations import check_version, migrate
+from poller.core.errors import ConflictError, FatalError, PollerError, TransientError
+from poller.core.events import EARLIEST, Gap, LogId, Page, parse_events
+from tests.contracts.test_ledger import page, settlement
+from tests.core.test_forward import record
+from tests.fakes import NOW, STREAM, numbered
+
+OTHER = replace(STREAM, source_name="other")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state/ledger.db"
+
+
+def url(path: Path) -> str:
+    return f"sqlite:///{path}"
+
+
+@contextlib.contextmanager
+def opened(path: Path, *, create: bool = True, adopt: bool = False) -> Iterator[SqlLedger]:
+    ledger = SqlLedger.open(url(path), STREAM, create=create, adopt=adopt)
+    try:
+        yield ledger
+    finally:
+        ledger.close()
+
+
+def forwarded(path: Path, *numbers: int) -> None:
+    """A ledger that has settled these events."""
+    with opened(path) as ledger:
+        span = ledger.live_span() or ledger.begin(after=EARLIEST)
+        ledger.settle(settlement(span, page(*numbers)))
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[LedgerReader]:
+    reader = LedgerReader.open(url(path))
+    try:
+        yield reader
+    finally:
+        reader.close()
+
+
+def said(error: PollerError) -> str:
+    return f"{error} {getattr(error, 'hint', '')}"
+
+
+# Files
+
+
+def test_the_ledger_and_its_folder_are_the_owners_alone(path: Path) -> None:
+    forwarded(path, 1)
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert {file.name: oct(file.stat().st_mode & 0o777) for file in path.parent.iterdir()} == {
+        file.name: "0o600" for file in path.parent.iterdir()
+    }
+
+
+def test_a_ledger_that_others_could_read_is_closed_to_them(path: Path) -> None:
+    forwarded(path, 1)
+    path.chmod(0o644)
+    forwarded(path, 2)
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_commits_are_durable_and_readers_do_not_wait(path: Path) -> None:
+    with opened(path) as ledger, ledger._database.writing() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+        with reading(path) as reader:
+            assert reader.streams() == (STREAM,)
+
+
+def test_only_who_may_create_does(path: Path) -> None:
+    with pytest.raises(FatalError, match="there is no ledger"), opened(path, create=False):
+        pass
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("leftover", ["gone", "empty", "torn"])
+def test_a_ledger_that_vanished_is_not_begun_anew(path: Path, leftover: str) -> None:
+    forwarded(path, 1)
+    path.unlink()
+    for suffix in ("-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    if leftover == "empty":
+        path.touch()
+    if leftover == "torn":
+        path.write_bytes(b"SQLite format 3")
+    with pytest.raises(FatalError, match="was there before") as error, opened(path):
+        pass
+    assert "backup" in error.value.hint
+    with pytest.raises(FatalError, match="was there before"):
+        LedgerReader.open(url(path))
+
+
+@pytest.mark.parametrize("content", [b"no database at all, but long enough to look like one " * 40, b"x"])
+def test_a_file_that_is_no_database_is_left_alone(path: Path, content: bytes) -> None:
+    path.parent.mkdir()
+    path.write_bytes(content)
+    with pytest.raises(FatalError) as error, opened(path):
+        pass
+    assert str(path) in said(error.value)
+    assert path.read_bytes() == content
+
+
+def test_another_programs_database_is_left_alone(path: Path) -> None:
+    path.parent.mkdir()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE theirs (x)")
+    with pytest.raises(FatalError, match="no ledger") as error, opened(path):
+        pass
+    assert str(path) in str(error.value)
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("theirs",)]
+
+
+def test_a_damaged_ledger_says_so_and_how_to_go_on(path: Path) -> None:
+    with opened(path) as ledger:
+        span = ledger.begin(after=EARLIEST)
+        for start in range(1, 2000, 100):
+            span = ledger.settle(settlement(span, page(*range(start, start + 100))))
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * (path.stat().st_size - 4096))
+    with pytest.raises(FatalError, match="damaged") as error, opened(path) as ledger:
+        ledger.spans()
+    assert "backup" in error.value.hint
+    assert str(path) in str(error.value)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anything")
+def test_a_read_only_folder_is_named(path: Path) -> None:
+    path.parent.mkdir(mode=0o500)
+    with pytest.raises(FatalError) as error, opened(path):
+        pass
+    assert str(path) in said(error.value)
+
+
+def test_a_full_disk_is_transient_and_leaves_the_old_state(path: Path) -> None:
+    forwarded(path, 1)
+    with opened(path) as ledger:
+        before = ledger.live_span()
+        assert before is not None
+        with ledger._database.reading() as connection:
+            pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
+            connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+        many = page(*range(2, 3000))
+        with pytest.raises(TransientError, match="disk is full"):
+            ledger.settle(settlement(before, many))
+        assert ledger.live_span() == before
+        assert ledger.settle(settlement(before, many)).reached == numbered(2999)  # there is room again
+
+
+def test_a_locked_ledger_is_transient(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("poller.adapters.sql_ledger.sqlite.BUSY_TIMEOUT_S", 0.05)
+    forwarded(path, 1)
+    with opened(path) as ledger:
+        span = ledger.live_span()
+        assert span is not None
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(TransientError, match="locked"):
+                ledger.settle(settlement(span, page(2)))
+        assert ledger.settle(settlement(span, page(2))).reached == numbered(2)
+
+
+def test_a_file_that_was_moved_away_takes_nothing_more(path: Path) -> None:
+    forwarded(path, 1)
+    with opened(path) as ledger:
+        span = ledger.live_span()
+        assert span is not None
+        path.rename(path.with_name("moved.db"))
+        with pytest.raises(FatalError, match="moved, removed or replaced"):
+            ledger.settle(settlement(span, page(2)))
+        path.with_name("moved.db").rename(path)
+        ledger.settle(settlement(span, page(2)))
+
+
+# Versions
+
+
+def test_a_later_version_is_refused_and_nothing_changed(path: Path) -> None:
+    forwarded(path, 1)
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE ledger_version SET version = 99")
+    with pytest.raises(FatalError, match="version 99") as error, opened(path):
+        pass
+    assert "upgrade" in error.value.hint
+    with pytest.raises(FatalError, match="version 99"):
+        LedgerReader.open(url(path))
+
+
+def test_an_earlier_version_is_brought_up_in_one_transaction(path: Path) -> None:
+    forwarded(path, 1)
+    with opened(path) as ledger:
+
+        def add_column(connection: object) -> None:
+            connection.exec_driver_sql("ALTER TABLE gap ADD COLUMN note TEXT")  # type: ignore[attr-defined]
+
+        def fail(connection: object) -> None:
+            del connection
+            raise RuntimeError("half-way")
+
+        with pytest.raises(RuntimeError), ledger._database.writing() as connection:
+            migrate(connection, steps=(add_column, fail))
+        with ledger._database.reading() as connection:
+            columns = [row[1] for row in connection.exec_driver_sql("PRAGMA table_info(gap)")]
+            assert "note" not in columns
+        with ledger._database.writing() as connection:
+            migrate(connection, steps=(add_column,))
+        with ledger._database.reading() as connection:
+            assert connection.exec_driver_sql("SELECT version FROM ledger_version").scalar() == 2
+        live = ledger.live_span()
+        assert live is not None
+        assert live.reached == numbered(1)
+    with pytest.raises(FatalError, match="version 2"):
+        check_version(2, steps=())
+
+
+# Streams
+
+
+def test_another_stream_never_continues_a_ledger(path: Path) -> None:
+    forwarded(path, 1)
+    with pytest.raises(FatalError, match="only other streams") as error:
+        SqlLedger.open(url(path), OTHER, create=True)
+    assert all(part in said(error.value) for part in (str(path), "web", "other", "source_name"))
+    other = SqlLedger.open(url(path), OTHER, create=True, adopt=True)
+    try:
+        assert other.live_span() is None
+        assert other.other_streams() == (STREAM,)
+        other.begin(after=EARLIEST)
+    finally:
+        other.close()
+    with opened(path) as ledger:
+        live = ledger.live_span()
+        assert live is not None
+        assert live.reached == numbered(1)
+
+
+# Kills
+
+
+def test_a_kill_leaves_whole_pages(path: Path) -> None:
+    script = textwrap.dedent(f"""
+        import sys
+        from poller.adapters.sql_ledger import SqlLedger
+        from poller.core.events import EARLIEST
+        from tests.contracts.test_ledger import page, settlement
+        from tests.fakes import STREAM
+        ledger = SqlLedger.open({url(path)!r}, STREAM, create=True)
+        span = ledger.live_span() or ledger.begin(after=EARLIEST)
+        number = int(span.reached[-10:])
+        while True:
+            span = ledger.settle(settlement(span, page(*range(number + 1, number + 11))))
+            number += 10
+            print(number, flush=True)
+    """)
+    told = 0
+    for kill in range(5):
+        process = subprocess.Popen(
+            [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent.parent
+        )
+        assert process.stdout is not None
+        for _ in range(3 + 7 * kill):
+            told = int(process.stdout.readline())
+        process.send_signal(signal.SIGKILL)
+        told = max([told, *(int(line) for line in process.stdout.read().split() if line.isdigit())])
+        process.wait()
+        process.stdout.close()
+        with reading(path) as reader:
+            (span,) = reader.spans(STREAM)
+            number = int(span.reached[-10:])
+            assert number in {told, told + 10}  # what was told is there; at most one more was on its way
+            assert reader.totals(STREAM)["forwarded"] == number
+
+
+# Locks
+
+
+def test_a_second_holder_is_told_who_the_first_is(path: Path) -> None:
+    with LedgerLock.acquire(url(path), "run"):
+        with pytest.raises(LedgerHeldError) as error:
+            LedgerLock.acquire(url(path), "run")
+        assert f"process {os.getpid()}" in str(error.value)
+        LedgerLock.acquire(url(path), "backfill").close()
+        forwarded(path, 1)
+        with reading(path) as reader:
+            holder = reader.holder()
+            assert holder is not None
+            assert holder.pid == os.getpid()
+    with reading(path) as reader:
+        assert reader.holder() is None
+    LedgerLock.acquire(url(path), "run").close()
+
+
+def test_a_lock_dies_with_its_process(path: Path) -> None:
+    script = f"""
+import time
+from poller.adapters.sql_ledger import LedgerLock
+held = LedgerLock.acquire({url(path)!r}, "run")
+print("held", flush=True)
+time.sleep(60)
+"""
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    with pytest.raises(LedgerHeldError, match=f"process {process.pid}"):
+        LedgerLock.acquire(url(path), "run")
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    LedgerLock.acquire(url(path), "run").close()
+
+
+# What is recorded
+
+
+def test_dead_letters_and_gaps_land_with_the_page(path: Path) -> None:
+    lost = Gap(after=numbered(0), before=numbered(5))
+    read = replace(page(6, 7, kind="no_user"), lost=lost)
+    with opened(path) as ledger:
+        span = ledger.begin(after=numbered(0))
+        ledger.settle(settlement(span, read))
+    with reading(path) as reader:
+        assert reader.dead_letter_count(STREAM) == 2
+        assert reader.gaps(STREAM) == (lost,)
+        assert reader.totals(STREAM)["dead_lettered"] == 2
+
+
+@pytest.mark.parametrize("odd", ["\ud800", "\x00", "日本", "x" * 100_000])
+def test_odd_text_in_a_dead_letter_stops_nothing(path: Path, odd: str) -> None:
+    events = parse_events([record(1, "no_user") | {"type": "s", "user_name": odd}], after=EARLIEST)
+    read = Page(events=events, position=numbered(1), is_end=True, served_at=NOW)
+    with opened(path) as ledger:
+        ledger.settle(settlement(ledger.begin(after=EARLIEST), read))
+    with reading(path) as reader:
+        assert reader.dead_letter_count(STREAM) == 1
+
+
+def test_a_gap_that_is_seen_again_from_the_same_position_grows(path: Path) -> None:
+    with opened(path) as ledger:
+        span = ledger.begin(after=numbered(0))
+        for before in (5, 9):
+            empty = replace(
+                page(1), events=(), position=span.reached, lost=Gap(after=numbered(0), before=numbered(before))
+            )
+            span = ledger.settle(settlement(span, empty))
+    with reading(path) as reader:
+        assert reader.gaps(STREAM) == (Gap(after=numbered(0), before=numbered(9)),)
+
+
+def test_the_journal_keeps_since_when_it_is_blocked(path: Path) -> None:
+    moments = iter([NOW, NOW + timedelta(hours=1), NOW + timedelta(hours=2)])
+    ledger = SqlLedger.open(url(path), STREAM, create=True, now=lambda: next(moments))
+    try:
+        ledger.note_blocked("why", "do")
+        ledger.note_blocked("why", "do")
+        ledger.note_cycle(at=NOW, error="later")
+        with reading(path) as reader:
+            journal = reader.journal(STREAM)
+            assert (journal.blocked_since, journal.blocked_reason, journal.cycle_error) == (NOW, "why", "later")
+        ledger.note_blocked(None, None)
+        with reading(path) as reader:
+            assert reader.journal(STREAM).blocked_since is None
+    finally:
+        ledger.close()
+
+
+# The second walk
+
+
+def test_what_the_first_walk_settled_is_seen_and_late_arrivals_are_not(path: Path) -> None:
+    with opened(path) as ledger:
+        live = ledger.begin(after=numbered(0))
+        live = ledger.settle(settlement(live, page(2, 4, 6)))
+        ledger.confirm_from(numbered(0))
+        live = ledger.live_span() or live
+        second = live.rereading(numbered(6))
+        assert ledger.unseen(second, [numbered(n) for n in (1, 2, 3, 4)]) == {numbered(1), numbered(3)}
+        moved = ledger.settle(settlement(second, page(3, position=5)))
+        assert (moved.confirmed, moved.is_rereading) == (numbered(5), True)
+        after = ledger.live_span()
+        assert after is not None
+        assert (after.reached, after.confirmed) == (numbered(6), numbered(5))
+        assert ledger.unseen(after.rereading(numbered(6)), [numbered(3)]) == frozenset()
+        with pytest.raises(ConflictError):
+            ledger.settle(settlement(second, page(3, position=5)))
+        with pytest.raises(ConflictError):
+            ledger.settle(settlement(after.rereading(numbered(9)), page(8)))
+
+
+def test_ids_are_forgotten_below_a_bound_but_not_before_the_second_walk_has_passed(path: Path) -> None:
+    with opened(path) as ledger:
+        live = ledger.begin(after=numbered(0))
+        ledger.settle(settlement(live, page(2, 4, 6)))
+        ledger.confirm_from(numbered(3))
+        assert ledger.forget_ids(numbered(5)) == 1
+        ledger.confirm_from(None)
+        assert ledger.forget_ids(LogId("901")) == 2
+
+
+def test_the_second_walk_begins_within_what_was_read(path: Path) -> None:
+    with opened(path) as ledger:
+        with pytest.raises(ConflictError):
+            ledger.confirm_from(numbered(1))
+        live = ledger.begin(after=numbered(2))
+        ledger.settle(settlement(live, page(3, 4)))
+        for outside in (1, 5):
+            with pytest.raises(ConflictError):
+                ledger.confirm_from(numbered(outside))
+
+
+# check
+
+
+def test_check_makes_nothing_and_says_what_there_is(path: Path) -> None:
+    assert inspect_ledger(url(path), STREAM).startswith("none yet")
+    assert not path.parent.exists()
+    forwarded(path, 1)
+    assert numbered(1) in inspect_ledger(url(path), STREAM)
+    with pytest.raises(FatalError, match="only other streams"):
+        inspect_ledger(url(path), OTHER)
+
+
+def test_times_are_kept_in_utc(path: Path) -> None:
+    with opened(path) as ledger:
+        ledger.note_cycle(at=datetime(2026, 1, 1, tzinfo=UTC), error=None)
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        (text,) = connection.execute("SELECT cycle_at FROM journal").fetchone()
+    assert text == "2026-01-01T00:00:00.000000+00:00"
