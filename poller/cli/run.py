@@ -37,7 +37,7 @@ def run(config: Path | None, *, once: bool) -> int:
     with open_ledger(settings) as ledger, connect(settings, process.stopping) as services:
         drain = drain_of(settings, services, ledger, process)
         if once:
-            reason = run_once(drain.pages, process)
+            reason = run_once(drain.pages, ledger, process)
         else:
             reason = Daemon(drain.pages, ledger, process, interval=settings.poll.interval, backoff=Backoff()).run()
         return finish(reason, process, interrupted=Exit.INTERRUPTED if once else Exit.DONE)

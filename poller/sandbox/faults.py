@@ -126,6 +126,9 @@ class Faults:
         async def strike(request: web.Request, handler: Handler) -> web.StreamResponse:
             fault = self._due(service, request.path)
             struck_by.set(fault.action if fault else None)
+            if fault is not None and fault.action == "hang":
+                self._note(service, request, 0, fault)  # now: the answer may never be
+                return await _act(fault, request, handler)
             status = 0
             try:
                 response = await (_act(fault, request, handler) if fault else handler(request))

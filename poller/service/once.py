@@ -1,12 +1,15 @@
 """One drain, then the end: for cron and for tests."""
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import structlog
 
+from poller.core.errors import PollerError
 from poller.core.forward import Forwarded
+from poller.service.daemon import Journal
 from poller.service.process import Failed, Finished, Process, Reason
 from poller.service.retry import PATIENCE, patiently
 from poller.service.telemetry import CycleCount
@@ -14,7 +17,9 @@ from poller.service.telemetry import CycleCount
 log = structlog.get_logger()
 
 
-def run_once(pages: Callable[[], Iterator[Forwarded]], process: Process, *, patience: timedelta = PATIENCE) -> Reason:
+def run_once(
+    pages: Callable[[], Iterator[Forwarded]], journal: Journal, process: Process, *, patience: timedelta = PATIENCE
+) -> Reason:
     """Drains to the end of the log; gives up after `patience` without a settled page."""
 
     def work() -> None:
@@ -24,11 +29,22 @@ def run_once(pages: Callable[[], Iterator[Forwarded]], process: Process, *, pati
                 reason: Reason = Finished()
             except BaseException as error:  # noqa: BLE001 - told by the main thread, bug or not
                 reason = Failed(error)
+            note(journal, reason)
         process.end(reason)
 
     with process.working():  # so that a signal before the thread has begun waits for it too
         threading.Thread(target=work, name="drain", daemon=True).start()
     return process.wait()
+
+
+def note(journal: Journal, reason: Reason) -> None:
+    """Leaves for `status` how it went."""
+    error = reason.error if isinstance(reason, Failed) else None
+    with contextlib.suppress(PollerError):  # the drain has said more
+        if error is None:
+            journal.note_blocked(None, None)
+        if error is None or isinstance(error, PollerError):
+            journal.note_cycle(at=datetime.now(UTC), error=None if error is None else str(error))
 
 
 def drain(pages: Callable[[], Iterator[Forwarded]], patience: timedelta) -> CycleCount:

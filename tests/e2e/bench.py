@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,8 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+NEVER_LOGGED = re.compile(
+    r"@example\.com|203\.0\.113\.|auth0\|0|google-oauth2\|0|sandbox-secret|sandboxWriteKey|eyJ[\w-]{8}|Bearer |Basic "
+)
+"""E-mails, addresses and user ids of the simulated tenant, its secret, the write key, any token."""
 COMMAND = Path(sys.executable).with_name("auth0-segment-poller")
 PATIENCE_S = 30.0
 
@@ -47,7 +52,7 @@ class Sandbox:
         assert self._process.stdout is not None
         self.facts: dict[str, str] = json.loads(self._process.stdout.readline())
 
-    def ask(self, path: str, **body: Any) -> Any:
+    def ask(self, path: str, /, **body: Any) -> Any:
         """POSTs to the control API where there is something to say, else GETs."""
         request = urllib.request.Request(
             f"{self.facts['control_url'].rstrip('/')}/{path}",
@@ -106,15 +111,32 @@ class Bench:
         text = "\n".join(f"[{section}]\n" + "\n".join(lines) for section, lines in sections.items())
         self.settings.write_text(text + "\n")
 
-    def start(self, *arguments: str) -> "Running":
-        environ = {name: value for name, value in os.environ.items() if not name.startswith("POLLER_")}
+    def start(self, *arguments: str, environ: dict[str, str] | None = None) -> "Running":
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("POLLER_")}
+        environ = inherited | (environ or {})
         command = [str(COMMAND), *arguments]
         if arguments and arguments[0] not in {"demo", "--version"}:
             command += ["--config", str(self.settings)]
         return Running(command, self.folder, environ)
 
-    def run(self, *arguments: str, timeout_s: float = 60.0) -> Ended:
-        return self.start(*arguments).wait(timeout_s)
+    def run(self, *arguments: str, timeout_s: float = 60.0, environ: dict[str, str] | None = None) -> Ended:
+        return self.start(*arguments, environ=environ).wait(timeout_s)
+
+    def status(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.run("status", "--json").out)
+        return found
+
+    def assert_conserved(self, *, dead_letters: int = 0, duplicates: tuple[str, ...] = ()) -> dict[str, Any]:
+        """Everything served was delivered once, but for so many dead letters; nothing came altered or out of order."""
+        truth = self.sandbox.truth()
+        assert truth["delivered"] == truth["expected"] - len(truth["lost"])
+        assert len(truth["lost"]) == dead_letters, truth["lost"]
+        assert tuple(truth["duplicated"]) == duplicates
+        assert not truth["unexpected"]
+        assert not truth["altered"]
+        assert not truth["misordered"]
+        assert not truth["rejected"]
+        return truth
 
 
 class Running:
@@ -133,6 +155,8 @@ class Running:
             self.process.kill()
             self.process.wait()
             raise AssertionError(f"still running after {timeout_s} s:\n{self.err}") from None
+        leaked = NEVER_LOGGED.search(self.err)
+        assert leaked is None, f"{leaked} in the log:\n{self.err}"
         return Ended(code, self._out.read_text(), self.err)
 
     @property
@@ -149,7 +173,11 @@ class Running:
         self.signal()
         return self.wait()
 
-    def kill(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Whatever the test found, the process is gone."""
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()

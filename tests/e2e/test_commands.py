@@ -1,0 +1,206 @@
+"""`check`, `status`, `preview`, `demo`, and what every command has in common."""
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.bench import COMMAND, Bench, eventually
+
+
+def marks(text: str) -> dict[str, str]:
+    """Each subject and its mark."""
+    return {match[2]: match[1] for match in re.finditer(r"^([✓✗]) (\w+)", text, re.MULTILINE)}
+
+
+# check
+
+
+def test_check_finds_a_good_set_up_good(plain: Bench) -> None:
+    ended = plain.run("check")
+    assert ended.code == 0, ended.out + ended.err
+    assert set(marks(ended.out).values()) == {"✓"}
+    assert set(marks(ended.out)) == {"settings", "ledger", "token", "scope", "log", "segment"}
+    assert "Segment answers 200 even to a wrong write key" in ended.out
+    assert not plain.ledger.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "crossed", "code", "said"),
+    [
+        ({"auth0__client_secret": "wrong"}, {"token", "log"}, 78, "auth0.client_secret"),
+        ({"segment__write_key": "short"}, {"segment"}, 78, "segment.write_key"),
+    ],
+)
+def test_check_says_what_is_wrong_and_what_to_do(
+    plain: Bench, change: dict[str, str], crossed: set[str], code: int, said: str
+) -> None:
+    plain.write_settings(**change)
+    ended = plain.run("check")
+    assert ended.code == code
+    assert {subject for subject, mark in marks(ended.out).items() if mark == "✗"} == crossed
+    assert said in ended.out
+
+
+@pytest.mark.parametrize(("scopes", "code", "missing"), [([], 78, "read:logs"), (["read:logs"], 3, "read:users")])
+def test_check_names_the_missing_scope(plain: Bench, scopes: list[str], code: int, missing: str) -> None:
+    plain.sandbox.ask("tenant", scopes=scopes)
+    ended = plain.run("check")
+    assert ended.code == code
+    assert f"grant {missing}" in ended.out
+
+
+def test_check_of_what_cannot_be_reached_ends_with_75(plain: Bench) -> None:
+    plain.sandbox.ask("faults", set=[{"action": "reset", "service": "segment", "times": None}])
+    ended = plain.run("check")
+    assert ended.code == 75
+    assert marks(ended.out)["segment"] == "✗"
+
+
+# status
+
+
+def test_status_needs_no_secret_and_works_beside_the_daemon(plain: Bench) -> None:
+    with plain.start("run") as daemon:
+        eventually("a drain", lambda: daemon.says("cycle.finished"))
+        text = plain.settings.read_text()
+        plain.settings.write_text(re.sub(r"(?m)^(client_secret|write_key) .*$", "", text) + "\n")
+        plain.settings.write_text(
+            plain.settings.read_text().replace("[segment]", '[segment]\nsource_name = "anything"')
+        )
+        ended = plain.run("status")
+        assert ended.code == 0, ended.err
+        assert f"runs, process {daemon.process.pid}" in ended.out
+        (stream,) = plain.status()["streams"]
+        assert stream["events"]["forwarded"] == plain.sandbox.truth()["expected"]
+        assert stream["lag_s"] < 60
+        assert stream["position"].startswith("900")
+        assert daemon.stop().code == 0
+    assert "does not run" in plain.run("status").out
+
+
+def test_status_without_a_ledger_says_so(plain: Bench) -> None:
+    ended = plain.run("status")
+    assert ended.code == 78
+    assert f"there is no ledger at {plain.ledger}" in ended.err
+
+
+# preview
+
+
+def test_preview_shows_the_newest_and_sends_and_stores_nothing(plain: Bench) -> None:
+    plain.sandbox.ask("clock", advance=60)
+    ended = plain.run("preview", "--last", "3", "--json")
+    assert ended.code == 0, ended.err
+    rows = json.loads(ended.out)
+    assert len(rows) == 3
+    assert [row["log_id"] for row in rows] == sorted((row["log_id"] for row in rows), reverse=True)
+    for row in rows:
+        assert row["event"]["log_id"] == row["log_id"]
+        assert [call["type"] for call in row["calls"]] == ["identify", "track"]
+        assert row["calls"][0]["traits"]["email"].endswith("@example.com")
+    table = plain.run("preview", "--last", "2")
+    assert "Auth0 log event" in table.out
+    assert "nothing was sent or stored" in table.out
+    assert plain.sandbox.ask("collector") == {}
+    assert not plain.ledger.exists()
+
+
+# demo
+
+
+def test_the_demo_loses_nothing_and_leaves_nothing(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [COMMAND, "demo", "--for", "4s"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    assert ended.returncode == 0, ended.stderr
+    rows = dict(re.findall(r"│ ([a-z-]+) +│ (\d+) +│", ended.stdout))
+    assert int(rows["forwarded"]) > 5
+    assert int(rows["read"]) == sum(int(rows[name]) for name in ("filtered", "forwarded", "dead-lettered"))
+    assert (rows["duplicates"], rows["lost"]) == ("0", "0")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_demo_on_a_terminal_shows_events_passing_until_ctrl_c(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    environ = {**os.environ, "TMPDIR": str(tmp_path), "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "40"}
+    process = subprocess.Popen([COMMAND, "demo"], stdin=theirs, stdout=theirs, stderr=theirs, env=environ)
+    os.close(theirs)
+    seen = b""
+    while b"Logged In" not in seen:
+        seen += os.read(ours, 65536)
+    process.send_signal(2)
+    while True:
+        try:
+            seen += os.read(ours, 65536)
+        except OSError:
+            break
+    os.close(ours)
+    assert process.wait(20) == 0
+    assert b"forwarded" in seen
+    assert b"lost" in seen
+    assert list(tmp_path.iterdir()) == []
+
+
+# All of them
+
+
+def test_the_version_and_the_module(tmp_path: Path) -> None:
+    shown = [
+        subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
+        for command in ([COMMAND, "--version"], [sys.executable, "-m", "poller", "--version"])
+    ]
+    assert shown[0] == shown[1]
+    assert re.fullmatch(r"auth0-segment-poller, version \d+\.\d+\.\d+\n", shown[0])
+
+
+def test_completion_is_clicks(tmp_path: Path) -> None:
+    environ = {**os.environ, "_AUTH0_SEGMENT_POLLER_COMPLETE": "bash_source"}
+    ended = subprocess.run([COMMAND], capture_output=True, text=True, check=True, env=environ, cwd=tmp_path)
+    assert "complete" in ended.stdout
+
+
+def test_settings_come_from_the_environment_alone(plain: Bench, tmp_path: Path) -> None:
+    facts = plain.sandbox.facts
+    environ = {
+        "POLLER_AUTH0__DOMAIN": facts["domain"],
+        "POLLER_AUTH0__CLIENT_ID": facts["client_id"],
+        "POLLER_AUTH0__CLIENT_SECRET": facts["client_secret"],
+        "POLLER_AUTH0__BASE_URL": facts["auth0_url"],
+        "POLLER_SEGMENT__WRITE_KEY": facts["write_key"],
+        "POLLER_SEGMENT__ENDPOINT": facts["segment_url"],
+        "POLLER_POLL__START": "earliest",
+        "POLLER_STATE__URL": f"sqlite:///{plain.ledger}",
+    }
+    empty = tmp_path / "elsewhere"
+    empty.mkdir()
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("POLLER_")}
+    ended = subprocess.run(
+        [COMMAND, "run", "--once"], capture_output=True, text=True, env=inherited | environ, cwd=empty, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    plain.assert_conserved()
+
+
+def test_the_file_is_found_where_the_readme_says(plain: Bench) -> None:
+    for environ in ({"POLLER_CONFIG": str(plain.settings)}, {}):
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("POLLER_")}
+        ended = subprocess.run(
+            [COMMAND, "preview", "--json"],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=inherited | environ,
+            cwd="/" if environ else plain.folder,
+        )
+        assert ended.returncode == 0, ended.stderr
