@@ -1,0 +1,81 @@
+"""README says what is so: its commands parse, its settings exist, its codes and reasons are the program's."""
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+
+from poller.cli import commands
+from poller.config import SETTINGS
+from poller.service.process import Exit
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+NAMES = {f"{setting.section}.{setting.key}" for setting in SETTINGS}
+
+
+def invocations() -> list[list[str]]:
+    """Every command line of the program that README shows, in a block or in a line."""
+    shown = [line for block in BLOCKS for line in block.splitlines()]
+    shown += re.findall(r"`((?:\w+=\S+ )*auth0-segment-poller [^`]+)`", README)
+    found = [re.search(r"(?:^|/|\s)auth0-segment-poller\s+(.*)", line) for line in shown]
+    return [shlex.split(match[1], comments=True) for match in found if match]
+
+
+def test_the_first_screen_has_two_commands_of_one_line_each() -> None:
+    first, second = (block.strip() for block in BLOCKS[:2])
+    assert "\n" not in first + second
+    assert README.index(second) < README.index("\n## ")
+    for command in (first, second):
+        assert command.startswith("python3 -m venv .venv && .venv/bin/pip install -q ")
+    assert first.endswith("&& .venv/bin/auth0-segment-poller demo")
+    assert second.endswith("&& .venv/bin/pytest")
+
+
+def test_the_proof_runs_the_command_that_readme_shows() -> None:
+    script = (ROOT / ".ci/run").read_text()
+    assert 'grep -m1 "bin/pytest" README.md' in script
+    assert next(line for line in README.splitlines() if "bin/pytest" in line) == BLOCKS[1].strip()
+
+
+@pytest.mark.parametrize("arguments", invocations(), ids=" ".join)
+def test_every_command_line_that_is_shown_can_be_parsed(arguments: list[str]) -> None:
+    name, *rest = arguments
+    command = commands.commands[name]
+    assert isinstance(command, click.Command)
+    command.make_context(name, rest)
+
+
+def test_every_command_is_shown() -> None:
+    shown = set(re.findall(r"^\| `([a-z-]+)", README, re.MULTILINE))
+    assert shown >= set(commands.commands)
+
+
+def test_every_setting_that_is_named_exists() -> None:
+    sections = {setting.section for setting in SETTINGS}
+    named = set(re.findall(rf"`({'|'.join(sections)})\.([a-z_]+)", README))
+    assert {f"{section}.{key}" for section, key in named} <= NAMES
+    for section, key in re.findall(r"POLLER_([A-Z0-9]+)__([A-Z_]+)", README):
+        assert f"{section}.{key}".lower() in NAMES
+
+
+def test_the_exit_codes_are_the_programs() -> None:
+    said = README[README.index("Exit codes:") :].split("\n\n")[0]
+    assert {int(code) for code in re.findall(r"(?:: |; )(\d+) ", said)} == {int(code) for code in Exit}
+
+
+def test_the_reasons_of_dead_letters_are_the_programs() -> None:
+    core = "".join(file.read_text() for file in (ROOT / "poller/core").glob("*.py"))
+    made = set(re.findall(r'reason="([a-z_]+)"', core)) | set(re.findall(r'defect="([a-z_]+)"', core))
+    paragraph = README[README.index("is a dead letter in the ledger") :].split("\n\n")[0]
+    assert set(re.findall(r"`([a-z_]+)`", paragraph)) == made
+
+
+def test_every_link_within_the_repository_leads_somewhere() -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", README):
+        assert (ROOT / target).exists()
+    for file in re.findall(r"`((?:[\w.-]+/)*[\w-]+\.(?:toml|service|py|md))`", README):
+        assert (ROOT / file).exists() or Path(file).name == "config.toml", file
