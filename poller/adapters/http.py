@@ -18,7 +18,7 @@ import httpx
 from poller.core.errors import FatalError, TransientError
 
 CONNECT_S, READ_S, DEADLINE_S = 5.0, 15.0, 30.0
-CONNECTION_LIFETIME_S = 3600.0  # Segment asks to resolve its name anew at least daily (facts/segment §1.1)
+CONNECTION_LIFETIME_S = 3600.0  # Segment asks to resolve its name anew at least daily (Segment docs: HTTP API)
 MAX_BODY_BYTES = 64 * 1024 * 1024  # far above a page of 100 log events; a bound all the same
 MAX_RETRY_AFTER = timedelta(hours=1)
 _CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")

@@ -98,7 +98,7 @@ class Span:
 def floor_id(moment: datetime) -> LogId:
     """The bound below every log id ingested at `moment` or later.
 
-    Such an id never exists; the API takes it as a lower bound (facts/auth0 §1, as other collectors do).
+    Such an id never exists; the API takes it as a lower bound, and Elastic's collector starts from one too.
     """
     return LogId(f"{_PREFIX}{moment.astimezone(UTC):%Y%m%d%H%M%S}{'0' * _TAIL_ZEROS}")
 
@@ -177,7 +177,7 @@ def _event(log_id: LogId, record: Any) -> LogEvent:
 
 
 def _id_of(record: object) -> LogId | None:
-    # `_id` equals `log_id` in every API object seen (facts/auth0 §2); log streams have only the latter.
+    # `_id` equals `log_id` in every API object on record; log streams have only the latter.
     if not isinstance(record, Mapping):
         return None
     for key in ("log_id", "_id"):

@@ -10,14 +10,14 @@ from typing import Any
 from poller.core.events import LogId, Stream
 
 Scalar = str | int | float | bool
-"""All that leaves: flat values. A warehouse turns anything deeper into text (facts/segment §3)."""
+"""All that leaves: flat values. A warehouse turns lists into text (Segment docs: Warehouse Schemas)."""
 
 MAX_MESSAGE_BYTES = 32_000
 """Segment takes messages below 32,768 bytes; the rest is room for what its library adds."""
 MAX_BATCH_BYTES = 475_000
 """Segment takes 500 KB and its own libraries differ on what a KB is; this is what its Python library aims at."""
 MAX_BATCH_MESSAGES = 500
-"""Above 250 to 500 a batch gets no faster (measured, facts/segment §4); the limit itself is 2,500."""
+"""Above 250 to 500 it gets no faster (measured on loopback); the limit is 2,500 (Segment docs: HTTP API)."""
 LIBRARY_BYTES = 192
 """What `segment.analytics.Client` adds to a message: `library`, `anonymousId`, `integrations`."""
 ENVELOPE_BYTES = 1_024
@@ -93,7 +93,8 @@ class Delivery:
 def message_id(stream: Stream, kind: str, key: str) -> str:
     """An id that is the same at every attempt, and differs between kinds, events and streams; 41 to 49 characters.
 
-    The stream is part of it because Segment dedupes over all sources of all its customers (facts/segment §2).
+    The stream is part of it because Segment dedupes over all sources of all its customers (Segment docs: Handling
+    Duplicate Data).
     """
     parts = json.dumps([stream.domain, stream.source_name, stream.generation, kind, key])
     return f"{kind}-{hashlib.sha256(parts.encode()).hexdigest()[:40]}"

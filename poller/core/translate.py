@@ -126,7 +126,7 @@ class Translator:
 
 
 def user_id_of(record: Mapping[str, Any]) -> str | None:
-    """The event's user id; for a signup without one, that of the form it was made with (facts/auth0 §6)."""
+    """The event's user id; for a signup without one, that of the form it was made with (auth0-log-schemas: ss)."""
     body = _at(record, "details", "body")
     return _text(record.get("user_id")) or (_text(body.get("user_id")) if isinstance(body, Mapping) else None)
 
@@ -176,7 +176,7 @@ def _traits(kind: str, record: Mapping[str, Any], date: datetime, profile: Profi
 
 
 def _logins_count(record: Mapping[str, Any]) -> int | None:
-    """The login count that the event carries, in either of its two places; null means unknown (facts/auth0 §6)."""
+    """The login count that the event carries, in either of two places; null means unknown (auth0-log-schemas: s)."""
     count = _count(_at(record, "details", "stats", "loginsCount"))
     prompts = _at(record, "details", "prompts")
     if count is None and isinstance(prompts, list):

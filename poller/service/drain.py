@@ -14,7 +14,7 @@ from poller.core.ports import Ledger, LogSource, ProfileDirectory
 from poller.core.translate import Translator
 
 START_MARGIN = timedelta(seconds=10)
-"""A first start at "now" begins so much earlier: events take up to six seconds into the log (facts/auth0 §2)."""
+"""A first start at "now" begins so much earlier: events take up to 6 s into the log (recordings of 2018 to 2023)."""
 
 log = structlog.get_logger()
 

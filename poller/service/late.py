@@ -1,7 +1,7 @@
 """Late arrivals: events that came into the log below what was read already.
 
-No public report shows one, and Auth0 excludes none (facts/auth0 §2), so the live span is walked twice: the second
-walk follows `late_window` behind and sends what the first did not see.
+No public report shows one, and Auth0 excludes none (its log streams promise no order), so the live span is walked
+twice: the second walk follows `late_window` behind and sends what the first did not see.
 """
 
 from collections.abc import Sequence

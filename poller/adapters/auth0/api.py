@@ -64,7 +64,7 @@ class ManagementApi:
 
 
 def _is_token_refused(answer: Answer) -> bool:
-    # An opaque token gets a 400 whose error code is "Bearer" (facts/auth0 §4).
+    # An opaque token gets a 400 whose error code is "Bearer" (Auth0 community, 11660).
     return answer.status in {_UNAUTHORIZED, _FORBIDDEN} or (
         answer.status == _BAD_REQUEST and _field(answer, "errorCode") == "Bearer"
     )

@@ -21,10 +21,10 @@ from poller.core.events import (
     predecessor,
 )
 
-PAGE_SIZE = 100  # the most that `take` and `per_page` allow (facts/auth0 §1)
+PAGE_SIZE = 100  # the most that `take` and `per_page` allow (Management API: Search log events)
 SEARCH_LIMIT = 1000  # the most that a search gives, over all its pages
 SHORTEST_RETENTION = timedelta(hours=23)
-"""Nothing younger is ever cut: the free plan keeps a day (facts/auth0 §5), less an hour for clocks and doubt."""
+"""Nothing younger is ever cut: the free plan keeps a day (Auth0 docs: Log Data Retention), less an hour of doubt."""
 
 _BOUND = re.compile(r"900\d{14}0{39}")
 
@@ -79,7 +79,7 @@ class Auth0Log:
     def _lost(self, span: Span, events: tuple[LogEvent, ...], served_at: datetime) -> Gap | None:
         """What retention took between the position and the page; read after the page, so that nothing slips by.
 
-        A `from` below retention silently starts at the oldest event kept (facts/auth0 §1).
+        A `from` below retention silently starts at the oldest event kept.
         """
         seen = [moment for moment in (moment_of(span.reached), span.drained_at) if moment is not None]
         if span.reached == EARLIEST or (seen and served_at - max(seen) < SHORTEST_RETENTION):

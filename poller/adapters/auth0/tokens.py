@@ -41,7 +41,7 @@ class TokenSource:
     """Hands out the current token; thread-safe.
 
     The SDK's own provider renews neither on 401 nor on 403 and follows redirects with the secret, so it only builds
-    and signs the request here (facts/auth0 §9).
+    and signs the request here (auth0-python 6.8, read and run).
     """
 
     def __init__(

@@ -14,7 +14,7 @@ FIELDS = ("user_id", "email", "created_at", "logins_count", "last_login")
 MAX_QUERY_BYTES = 4_000  # of URL; the API answers 414 to long ones
 MAX_USERS = 100  # the most that per_page allows
 SEARCH_LAG = timedelta(seconds=10)
-"""The search index is eventually consistent (facts/auth0 §8): what it shows counts as read so much earlier."""
+"""What the search shows counts as read so much earlier: it lags (Auth0 docs: User Search Best Practices)."""
 
 
 class Auth0Users:
