@@ -29,8 +29,11 @@ class FakeLog:
         self.page_size = page_size
         self.oldest = 0
         self.failures: list[Exception] = []
+        self.now = NOW
+        self.asked: list[Span] = []
 
     def fetch(self, span: Span) -> Page:
+        self.asked.append(span)
         if self.failures:
             raise self.failures.pop(0)
         kept = [record for record in self.records[self.oldest :] if _id(record) > span.reached]
@@ -44,7 +47,7 @@ class FakeLog:
             events=events,
             position=min(last, span.until) if span.until else last,
             is_end=(beyond or not page) if span.until else len(page) < self.page_size,
-            served_at=NOW,
+            served_at=self.now,
             lost=self._lost(span, page),
         )
 

@@ -120,13 +120,12 @@ class View:
 
     def render(self) -> Group:
         with self._lock:
-            rows, facts = list(self._passing), self.count.facts()
+            rows, totals = list(self._passing), _totals(self.count)
         table = Table(expand=True, box=None, header_style="bold")
         for heading in ("date", "type", "user", "became"):
             table.add_column(heading, no_wrap=True)
         for event, outcome in rows:
             table.add_row(*_cells(event, outcome))
-        totals = "   ".join(f"{name.replace('_', ' ')} {value}" for name, value in facts.items())
         return Group(
             Text("Auth0 → Segment, simulated; Ctrl-C ends it", style="bold"), table, Text(totals, style="cyan")
         )
@@ -138,6 +137,13 @@ def _cells(event: LogEvent, outcome: str) -> tuple[Text, ...]:
     became = f"identify, track {EVENT_NAMES[event.type]}" if outcome == FORWARDED else outcome.replace("_", " ")
     date = f"{event.date:%H:%M:%S.%f}"[:-3] if event.date else ""
     return tuple(Text(str(cell or ""), style=style) for cell in (date, event.type, record.get("user_name"), became))
+
+
+def _totals(count: CycleCount) -> str:
+    facts = count.facts()
+    counts = ("read", "filtered", "forwarded", "dead_lettered")
+    shown = [f"{name.replace('_', '-')} {facts[name]}" for name in counts]
+    return "   ".join([*shown, *([f"lag {facts['lag_s']:.1f} s"] if "lag_s" in facts else [])])
 
 
 def _summarise(count: CycleCount, truth: Reconciliation, console: Console) -> None:

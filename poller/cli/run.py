@@ -13,10 +13,10 @@ from poller.adapters.sql_ledger import LedgerLock, SqlLedger
 from poller.cli.wiring import Services, config_option, connect, read_settings, start_of, stream_of
 from poller.config import Settings
 from poller.core.forward import Courier
-from poller.core.ports import Ledger
 from poller.core.translate import Translator
 from poller.service.daemon import Daemon
 from poller.service.drain import Drain, warn_of_profiles
+from poller.service.late import SecondWalk
 from poller.service.once import run_once
 from poller.service.process import Exit, Failed, Process, Reason, Signalled
 from poller.service.profiles import CachedProfiles
@@ -56,14 +56,26 @@ def open_ledger(settings: Settings) -> Iterator[SqlLedger]:
             ledger.close()
 
 
-def drain_of(settings: Settings, services: Services, ledger: Ledger, process: Process) -> Drain:
+def drain_of(settings: Settings, services: Services, ledger: SqlLedger, process: Process) -> Drain:
+    profiles = CachedProfiles(services.users, warn_of_profiles)
+    translator = Translator(stream_of(settings))
+    courier = Courier(services.sink, refusal_limit=settings.segment.refusal_limit)
     return Drain(
         source=services.log,
-        profiles=CachedProfiles(services.users, warn_of_profiles),
-        translator=Translator(stream_of(settings)),
-        courier=Courier(services.sink),
+        profiles=profiles,
+        translator=translator,
+        courier=courier,
         ledger=ledger,
         server=services.log,
+        second_walk=SecondWalk(
+            source=services.log,
+            profiles=profiles,
+            translator=translator,
+            courier=courier,
+            memory=ledger,
+            window=settings.poll.late_window,
+            has_room=lambda: services.budget.has_room("logs"),
+        ),
         start=start_of(settings),
         stopping=process.stopping,
     )

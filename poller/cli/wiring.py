@@ -45,6 +45,7 @@ class Services:
     log: Auth0Log
     users: Auth0Users
     sink: SegmentSink
+    budget: RateBudget
 
 
 @contextmanager
@@ -54,13 +55,15 @@ def connect(settings: Settings, stopping: threading.Event) -> Iterator[Services]
     auth0 = Http(settings.auth0.base_url, clock)
     segment = Http(settings.segment.endpoint, clock)
     tokens = TokenSource(_credentials(settings), auth0)
-    api = ManagementApi(auth0, tokens, RateBudget(stopping))
+    budget = RateBudget(stopping)
+    api = ManagementApi(auth0, tokens, budget)
     try:
         yield Services(
             tokens=tokens,
             log=Auth0Log(api),
             users=Auth0Users(api),
             sink=SegmentSink(_revealed(settings.segment.write_key) or "", segment, clock),
+            budget=budget,
         )
     finally:
         auth0.close()

@@ -12,6 +12,7 @@ from poller.core.events import EARLIEST, LogId, Span, floor_id
 from poller.core.forward import Courier, Forwarded, forward
 from poller.core.ports import Ledger, LogSource, ProfileDirectory
 from poller.core.translate import Translator
+from poller.service.late import SecondWalk
 
 START_MARGIN = timedelta(seconds=10)
 """A first start at "now" begins so much earlier: events take up to 6 s into the log (recordings of 2018 to 2023)."""
@@ -37,12 +38,14 @@ class Drain:
         courier: Courier,
         ledger: Ledger,
         server: ServerTime,
+        second_walk: SecondWalk,
         start: LogId | None,
         stopping: threading.Event,
     ) -> None:
         self._ports = (source, profiles, translator, courier, ledger)
         self._ledger = ledger
         self._server = server
+        self._second_walk = second_walk
         self._start = start
         self._stopping = stopping
 
@@ -55,10 +58,23 @@ class Drain:
         if self._stopping.is_set():
             return
         span = self._ledger.live_span() or self._first_start()
+        self._second_walk.begin(span)
         for forwarded in forward(*self._ports, span):
+            self._second_walk.follow(span, forwarded)
+            span = forwarded.span
             _report(forwarded)
             yield forwarded
+            if self._stopping.is_set():
+                return
+            yield from self._late(forwarded)
             if forwarded.settlement.page.is_end or self._stopping.is_set():
+                return
+
+    def _late(self, forwarded: Forwarded) -> Iterator[Forwarded]:
+        for late in self._second_walk.pages(forwarded.span, forwarded.settlement.page.served_at):
+            _report(late)
+            yield late
+            if self._stopping.is_set():
                 return
 
     def _first_start(self) -> Span:

@@ -13,6 +13,7 @@ LONGEST_WAIT_S = 60.0  # a header that asks for more is not believed
 
 @dataclass(slots=True, kw_only=True)
 class _Bucket:
+    limit: int
     remaining: int
     reset_at: float
 
@@ -40,10 +41,15 @@ class RateBudget:
                 raise TransientError("stopped while waiting for the rate limit")
 
     def observe(self, bucket: str, *, limit: int, remaining: int, reset_in: timedelta) -> None:
-        del limit
         reset_at = self._monotonic() + min(reset_in.total_seconds(), LONGEST_WAIT_S)
         with self._lock:
-            self._buckets[bucket] = _Bucket(remaining=remaining, reset_at=reset_at)
+            self._buckets[bucket] = _Bucket(limit=limit, remaining=remaining, reset_at=reset_at)
+
+    def has_room(self, bucket: str) -> bool:
+        """Whether half of the bucket or more is left: what can wait, waits otherwise."""
+        with self._lock:
+            held = self._buckets.get(bucket)
+            return held is None or 2 * held.remaining >= held.limit or self._monotonic() >= held.reset_at
 
     def _take(self, bucket: str) -> float:
         """Takes one request and returns 0, or returns the seconds until it is worth asking again."""

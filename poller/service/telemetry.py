@@ -70,7 +70,7 @@ class CycleCount:
         self.forwarded += len(settlement.forwarded)
         self.dead_lettered += len(settlement.dead_letters)
         dates = [event.date for event in page.events if event.date is not None]
-        self.newest = max(dates, default=self.newest)
+        self.newest = max([*dates, *([self.newest] if self.newest else [])], default=None)
         self.served_at = page.served_at
 
     def facts(self) -> dict[str, Any]:

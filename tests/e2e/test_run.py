@@ -249,3 +249,17 @@ def test_mistakes_in_the_settings_are_all_told_at_once_with_their_lines(plain: B
 
 def test_it_refuses_unknown_options_with_2(plain: Bench) -> None:
     assert plain.run("run", "--onec").code == 2
+
+
+def test_late_arrivals_are_found_once_also_across_restarts(plain: Bench) -> None:
+    plain.run("run", "--once")
+    late = plain.sandbox.ask("late", ago=120, count=3)
+    late += plain.sandbox.ask("late", ago=400, kind="signup")
+    plain.sandbox.ask("late", ago=300, kind="w", count=5)
+    plain.run("run", "--once")
+    assert sorted(plain.sandbox.truth()["lost"]) == sorted(late)
+    plain.sandbox.ask("clock", advance=660)
+    ended = plain.run("run", "--once")
+    assert sorted(line["log_id"] for line in ended.events("event.late")) == sorted(late)
+    plain.run("run", "--once")
+    assert plain.assert_conserved()["resent"] == []

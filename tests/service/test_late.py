@@ -1,0 +1,246 @@
+"""The second walk: late arrivals are found once, and what is on time is not sent again."""
+
+import threading
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from poller.adapters.sql_ledger import SqlLedger
+from poller.core.errors import TransientError
+from poller.core.events import EARLIEST, LogId, floor_id
+from poller.core.forward import Courier
+from poller.core.translate import Translator
+from poller.service.drain import Drain
+from poller.service.late import EVERY_S, SecondWalk
+from tests.core.test_forward import record
+from tests.fakes import LATER, NOW, STREAM, FakeDirectory, FakeLog, FakeSink, numbered
+
+WINDOW = timedelta(minutes=10)
+START = NOW - timedelta(hours=1)
+
+
+class Bench:
+    """The live span's two walks over a log whose clock is turned by hand; a new `process` each time it restarts."""
+
+    def __init__(self, path: Path, window: timedelta = WINDOW) -> None:
+        self.log = FakeLog([], page_size=10)
+        self.log.now = START
+        self.sink = FakeSink()
+        self.url = f"sqlite:///{path / 'ledger.db'}"
+        self.window = window
+        self.ticks = 0.0
+        self.has_room = True
+        self.numbers = 0
+        self.restart()
+
+    def restart(self) -> None:
+        if hasattr(self, "ledger"):
+            self.ledger.close()
+        self.ledger = SqlLedger.open(self.url, STREAM, create=True)
+        ports = {"source": self.log, "profiles": FakeDirectory({}), "translator": Translator(STREAM)}
+        courier = Courier(self.sink)
+        walk = SecondWalk(
+            **ports,  # type: ignore[arg-type]
+            courier=courier,
+            memory=self.ledger,
+            window=self.window,
+            has_room=lambda: self.has_room,
+            monotonic=lambda: self.ticks,
+        )
+        self.drain = Drain(
+            **ports,  # type: ignore[arg-type]
+            courier=courier,
+            ledger=self.ledger,
+            server=self,
+            second_walk=walk,
+            start=EARLIEST,
+            stopping=threading.Event(),
+        )
+
+    def oldest(self) -> tuple[LogId | None, datetime]:
+        return None, self.log.now
+
+    def happen(self, ago: timedelta = timedelta(0), kind: str = "s") -> LogId:
+        """An event comes in now; its id says that it did so `ago`."""
+        self.numbers += 1
+        log_id = numbered(self.numbers, self.log.now - ago)
+        self.log.records.append(record(self.numbers, kind) | {"log_id": log_id})
+        self.log.records.sort(key=lambda made: str(made["log_id"]))
+        return log_id
+
+    def pass_time(self, by: timedelta) -> None:
+        self.log.now += by
+        self.ticks += by.total_seconds()
+
+    def cycle(self) -> None:
+        for _ in self.drain.pages():
+            pass
+
+    def sent(self) -> list[str]:
+        return [message.log_id for message in self.sink.taken if message.message_id.startswith("track")]
+
+    def confirmed(self) -> LogId | None:
+        live = self.ledger.live_span()
+        assert live is not None
+        return live.confirmed
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path)
+    yield made
+    made.ledger.close()
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+@pytest.mark.parametrize("lateness_s", [30, 300, 590])
+def test_a_late_arrival_is_found_once(bench: Bench, lateness_s: int, restarts: bool) -> None:
+    on_time = []
+    for _ in range(12):
+        on_time.append(bench.happen())
+        bench.cycle()
+        bench.pass_time(timedelta(minutes=1))
+    late = bench.happen(ago=timedelta(seconds=lateness_s))
+    for _ in range(15):
+        if restarts:
+            bench.restart()
+        bench.cycle()
+        bench.pass_time(timedelta(minutes=1))
+        on_time.append(bench.happen())
+    bench.cycle()
+    assert sorted(bench.sent()) == sorted([*on_time, late])
+
+
+def test_what_is_later_than_the_window_is_not_looked_for(bench: Bench) -> None:
+    bench.happen()
+    for _ in range(30):
+        bench.cycle()
+        bench.pass_time(timedelta(minutes=1))
+        bench.happen()
+    late = bench.happen(ago=timedelta(minutes=15))
+    for _ in range(20):
+        bench.cycle()
+        bench.pass_time(timedelta(minutes=1))
+    assert late not in bench.sent()
+
+
+def test_late_noise_is_passed_over_and_a_late_bad_record_is_a_dead_letter(bench: Bench) -> None:
+    bench.happen()
+    bench.cycle()
+    bench.pass_time(timedelta(minutes=1))
+    bench.happen()
+    bench.cycle()
+    bench.happen(ago=timedelta(seconds=30), kind="w")
+    bad = bench.happen(ago=timedelta(seconds=20), kind="bad_date")
+    bench.pass_time(timedelta(minutes=11))
+    bench.cycle()
+    assert len(bench.sent()) == 2
+    with bench.ledger._database.reading() as connection:
+        assert connection.exec_driver_sql("SELECT log_id FROM dead_letter").scalars().all() == [bad]
+        assert connection.exec_driver_sql("SELECT sum(events) FROM tally").scalar() == 3
+
+
+def test_it_is_walked_once_a_minute_and_costs_nothing_in_a_quiet_tenant(bench: Bench) -> None:
+    bench.happen()
+    bench.cycle()
+    bench.pass_time(timedelta(hours=1))
+    bench.cycle()
+    bench.log.asked.clear()
+    for _ in range(10):
+        bench.pass_time(timedelta(seconds=EVERY_S))
+        bench.cycle()
+    assert not any(span.is_rereading for span in bench.log.asked)
+    for _ in range(60):
+        bench.pass_time(timedelta(seconds=10))
+        bench.happen()
+        bench.cycle()
+    bench.log.asked.clear()
+    for _ in range(18):
+        bench.pass_time(timedelta(seconds=10))
+        bench.happen()
+        bench.cycle()
+    assert sum(span.is_rereading for span in bench.log.asked) <= 6
+
+
+def test_what_was_read_later_than_the_window_is_not_read_again(bench: Bench) -> None:
+    for _ in range(200):
+        bench.happen()
+        bench.pass_time(timedelta(seconds=10))
+    bench.pass_time(timedelta(hours=1))
+    bench.cycle()
+    bench.pass_time(timedelta(minutes=1))
+    bench.cycle()
+    assert not any(span.is_rereading for span in bench.log.asked)
+    assert len(bench.sent()) == 200
+    assert bench.confirmed() == bench.log.records[-1]["log_id"]
+
+
+def test_it_yields_where_the_rate_limit_is_short_and_catches_up_later(bench: Bench) -> None:
+    bench.happen()
+    bench.cycle()
+    bench.pass_time(timedelta(minutes=1))
+    bench.happen()
+    bench.cycle()
+    late = bench.happen(ago=timedelta(seconds=30))
+    bench.has_room = False
+    for _ in range(30):
+        bench.pass_time(timedelta(minutes=1))
+        bench.cycle()
+    assert late not in bench.sent()
+    bench.has_room = True
+    bench.cycle()
+    assert late in bench.sent()
+
+
+def test_a_failure_in_it_is_made_up_for(bench: Bench) -> None:
+    bench.happen()
+    bench.cycle()
+    bench.pass_time(timedelta(minutes=1))
+    bench.happen()
+    bench.cycle()
+    late = bench.happen(ago=timedelta(seconds=30))
+    bench.pass_time(timedelta(minutes=12))
+    bench.sink.failures = [LATER]
+    with pytest.raises(TransientError):
+        bench.cycle()
+    bench.pass_time(timedelta(minutes=1))
+    bench.cycle()
+    assert bench.sent().count(late) == 1
+    assert len(bench.sent()) == 3
+
+
+def test_ids_are_kept_for_twice_the_window_and_no_longer(bench: Bench) -> None:
+    for _ in range(120):
+        bench.happen()
+        bench.cycle()
+        bench.pass_time(timedelta(minutes=1))
+    with bench.ledger._database.reading() as connection:
+        ids = connection.exec_driver_sql("SELECT log_id FROM recent_id").scalars().all()
+    assert min(ids) >= floor_id(bench.log.now - 2 * WINDOW - timedelta(minutes=2))
+    assert 20 <= len(ids) <= 23
+
+
+def test_a_window_of_zero_switches_it_off_and_on_again(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, window=timedelta(0))
+    for _ in range(5):
+        bench.happen()
+        bench.pass_time(timedelta(minutes=5))
+        bench.cycle()
+    assert bench.confirmed() is None
+    with bench.ledger._database.reading() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM recent_id").scalar() == 1
+    bench.window = WINDOW
+    bench.restart()
+    for _ in range(3):
+        bench.happen()
+        bench.cycle()
+        bench.pass_time(timedelta(minutes=5))
+    assert bench.confirmed() is not None
+    bench.window = timedelta(0)
+    bench.restart()
+    bench.cycle()
+    assert bench.confirmed() is None
+    assert len(set(bench.sent())) == len(bench.sent()) == 8
+    bench.ledger.close()
