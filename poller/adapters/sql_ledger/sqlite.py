@@ -78,8 +78,12 @@ def engine(path: Path, *, is_read_only: bool = False) -> Engine:
             isolation_level=None,  # else sqlite3 begins transactions by itself, later and weaker than BEGIN IMMEDIATE
             check_same_thread=False,
         )
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA synchronous = FULL")  # in WAL, NORMAL loses the last commits with the power
+        try:
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA synchronous = FULL")  # in WAL, NORMAL loses the last commits with the power
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     # Parameters would put events into the text of an error.
