@@ -7,7 +7,9 @@ from importlib.metadata import version
 import click
 
 from poller.cli.check import check
+from poller.cli.dead_letters import dead_letters
 from poller.cli.demo import demo
+from poller.cli.ledger import ledger
 from poller.cli.preview import preview
 from poller.cli.run import run
 from poller.cli.status import status
@@ -32,7 +34,7 @@ def commands() -> None:
     """
 
 
-for command in (run, check, preview, status, demo):
+for command in (run, check, preview, status, dead_letters, ledger, demo):
     commands.add_command(command)
 
 

@@ -22,6 +22,7 @@ from poller.service.process import Exit, Failed, Process, Reason, Signalled
 from poller.service.profiles import CachedProfiles
 from poller.service.retry import Backoff
 from poller.service.telemetry import configure_logging
+from poller.service.upkeep import Upkeep
 
 log = structlog.get_logger()
 
@@ -36,10 +37,14 @@ def run(config: Path | None, *, once: bool) -> int:
     process = Process()
     with open_ledger(settings) as ledger, connect(settings, process.stopping) as services:
         drain = drain_of(settings, services, ledger, process)
+        upkeep = Upkeep(ledger, services.log, dead_letter_retention=settings.state.dead_letter_retention)
         if once:
-            reason = run_once(drain.pages, ledger, process)
+            reason = run_once(drain.pages, ledger, process, upkeep=upkeep.look)
         else:
-            reason = Daemon(drain.pages, ledger, process, interval=settings.poll.interval, backoff=Backoff()).run()
+            interval = settings.poll.interval
+            reason = Daemon(
+                drain.pages, ledger, process, interval=interval, backoff=Backoff(), upkeep=upkeep.look
+            ).run()
         return finish(reason, process, interrupted=Exit.INTERRUPTED if once else Exit.DONE)
 
 

@@ -44,7 +44,7 @@ class Settlement:
 
     @property
     def tallies(self) -> Counter[Tally]:
-        return Counter(_tally(event, outcome) for event, outcome in self.outcomes())
+        return Counter(tally(event, outcome) for event, outcome in self.outcomes())
 
     def outcomes(self) -> Iterator[tuple[LogEvent, str]]:
         for event in self.forwarded:
@@ -58,10 +58,26 @@ class Settlement:
 def account(span: Span, page: Page, calls: Calls, delivery: Delivery) -> Settlement:
     """The settlement of a page, if and only if nothing in it is left open.
 
+    Raises:
+        UnaccountedError: a message is neither acknowledged nor refused, or an event has not exactly one outcome.
+    """
+    forwarded, dead_letters = divide(calls, delivery)
+    settlement = Settlement(
+        span=span, page=page, forwarded=forwarded, filtered=calls.filtered, dead_letters=dead_letters
+    )
+    settled = Counter(event.log_id for event, _ in settlement.outcomes())
+    if settled != Counter(event.log_id for event in page.events):
+        raise UnaccountedError(f"the page after {span.reached} has events without exactly one outcome")
+    return settlement
+
+
+def divide(calls: Calls, delivery: Delivery) -> tuple[tuple[LogEvent, ...], tuple[DeadLetter, ...]]:
+    """The events that are forwarded, and those that are dead letters.
+
     An event any of whose messages Segment refused is a dead letter, whatever became of its others.
 
     Raises:
-        UnaccountedError: a message is neither acknowledged nor refused, or an event has not exactly one outcome.
+        UnaccountedError: a message is neither acknowledged nor refused.
     """
     acknowledged = delivery.acknowledged
     refused = {refusal.message.message_id: refusal.status for refusal in delivery.refusals}
@@ -75,19 +91,10 @@ def account(span: Span, page: Page, calls: Calls, delivery: Delivery) -> Settlem
             dead_letters.append(DeadLetter(event=entry.event, reason="refused_by_segment", status=statuses[0]))
         else:
             forwarded.append(entry.event)
-    settlement = Settlement(
-        span=span,
-        page=page,
-        forwarded=tuple(forwarded),
-        filtered=calls.filtered,
-        dead_letters=tuple(dead_letters),
-    )
-    settled = Counter(event.log_id for event, _ in settlement.outcomes())
-    if settled != Counter(event.log_id for event in page.events):
-        raise UnaccountedError(f"the page after {span.reached} has events without exactly one outcome")
-    return settlement
+    return tuple(forwarded), tuple(dead_letters)
 
 
-def _tally(event: LogEvent, outcome: str) -> Tally:
+def tally(event: LogEvent, outcome: str) -> Tally:
+    """Where an event of this outcome is counted."""
     moment = event.date or moment_of(event.log_id) or datetime.fromtimestamp(0, tz=UTC)
     return Tally(hour=moment.replace(minute=0, second=0, microsecond=0), type=event.type, outcome=outcome)

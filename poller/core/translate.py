@@ -76,7 +76,10 @@ class Translator:
         return tuple(dict.fromkeys(user_id for user_id in found if user_id))
 
     def page(self, page: Page, profiles: Profiles) -> Calls:
-        outcomes = [self.event(event, profiles) for event in page.events]
+        return self.events(page.events, profiles)
+
+    def events(self, events: Iterable[LogEvent], profiles: Profiles) -> Calls:
+        outcomes = [self.event(event, profiles) for event in events]
         return Calls(
             forwardable=tuple(entry for entry in outcomes if isinstance(entry, Forwardable)),
             dead_letters=tuple(entry for entry in outcomes if isinstance(entry, DeadLetter)),

@@ -15,8 +15,6 @@ from poller.service.process import Failed, Process, Reason
 from poller.service.retry import Backoff
 from poller.service.telemetry import CycleCount
 
-BLOCKED_RETRY = timedelta(minutes=1)
-"""How often a blocked daemon looks whether the cause is gone."""
 PROGRESS_EVERY_S = 60.0
 _OVERDUE_S = 2.0
 _JOB = "cycle"
@@ -43,6 +41,7 @@ class Daemon:
         *,
         interval: timedelta,
         backoff: Backoff,
+        upkeep: Callable[[], None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._pages = pages
@@ -50,6 +49,7 @@ class Daemon:
         self._process = process
         self._interval = interval
         self._backoff = backoff
+        self._upkeep = upkeep
         self._monotonic = monotonic
         self._scheduler = BackgroundScheduler(executors={"default": ThreadPoolExecutor(1)}, timezone=UTC)
         self._due_at = monotonic()
@@ -112,6 +112,7 @@ class Daemon:
         with self._process.working():
             try:
                 delay = self.cycle()
+                self._upkeep()
             except BaseException as error:  # noqa: BLE001 - a bug ends the process, by the main thread
                 self._process.end(Failed(error))
                 return
@@ -139,7 +140,8 @@ class Daemon:
             self._blocked = str(error)
             log.error("daemon.blocked", reason=str(error), hint=error.hint)
         self._note(lambda: self._journal.note_blocked(str(error), error.hint))
-        return max(self._interval, BLOCKED_RETRY)
+        # It looks again as after any failure: soon at first, since a passing 403 is no reason to be late.
+        return max(self._interval, self._backoff.failed(error))
 
     def _unblock(self) -> None:
         if self._blocked is not None:

@@ -18,7 +18,12 @@ log = structlog.get_logger()
 
 
 def run_once(
-    pages: Callable[[], Iterator[Forwarded]], journal: Journal, process: Process, *, patience: timedelta = PATIENCE
+    pages: Callable[[], Iterator[Forwarded]],
+    journal: Journal,
+    process: Process,
+    *,
+    upkeep: Callable[[], None] = lambda: None,
+    patience: timedelta = PATIENCE,
 ) -> Reason:
     """Drains to the end of the log; gives up after `patience` without a settled page."""
 
@@ -26,6 +31,7 @@ def run_once(
         with process.working():
             try:
                 drain(pages, patience)
+                upkeep()
                 reason: Reason = Finished()
             except BaseException as error:  # noqa: BLE001 - told by the main thread, bug or not
                 reason = Failed(error)

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import stamina
 
-from poller.core.errors import TransientError
+from poller.core.errors import PollerError, TransientError
 
 PATIENCE = timedelta(seconds=20)
 """How long a one-shot command keeps trying without a success."""
@@ -26,15 +26,16 @@ class Backoff:
         self._first, self._most, self._jitter = first, most, jitter
         self._failures = 0
 
-    def failed(self, error: TransientError) -> timedelta:
+    def failed(self, error: PollerError) -> timedelta:
         """The delay before the next attempt; never shorter than the server asked for."""
+        asked = error.retry_after if isinstance(error, TransientError) else None
         doublings = min(self._failures, 16)  # 2**16 s is far beyond `most`
         self._failures += 1
         ceiling_s = min(self._first.total_seconds() * 2**doublings, self._most.total_seconds())
         delay = timedelta(seconds=ceiling_s * (0.5 + self._jitter() / 2))
-        if error.retry_after is None:
+        if asked is None:
             return delay
-        return max(error.retry_after, self._first) + self._first * self._jitter()
+        return max(asked, self._first) + self._first * self._jitter()
 
     def succeeded(self) -> None:
         self._failures = 0

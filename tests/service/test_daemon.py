@@ -11,7 +11,7 @@ from poller.core.forward import Forwarded
 from poller.core.messages import Delivery
 from poller.core.settlement import account
 from poller.core.translate import Calls
-from poller.service.daemon import BLOCKED_RETRY, Daemon
+from poller.service.daemon import Daemon
 from poller.service.process import Process
 from poller.service.retry import Backoff
 
@@ -117,13 +117,21 @@ def test_a_fatal_error_after_progress_blocks_says_so_once_and_recovers_by_itself
     error = FatalError("Segment answered 401", hint="check the key")
     bench = Bench([forwarded()], [error], [error], [forwarded()])
     assert bench.daemon.cycle() == INTERVAL
-    assert bench.daemon.cycle() == BLOCKED_RETRY
+    assert bench.daemon.cycle() == INTERVAL
     assert bench.journal.blocked == "Segment answered 401"
-    assert bench.daemon.cycle() == BLOCKED_RETRY
+    assert bench.daemon.cycle() == INTERVAL
     assert bench.daemon.cycle() == INTERVAL
     assert bench.journal.blocked is None
     told = [line["event"] for line in logs if line["event"] in {"daemon.blocked", "daemon.recovered"}]
     assert told == ["daemon.blocked", "daemon.recovered"]
+
+
+def test_a_blocked_daemon_looks_again_ever_more_rarely_up_to_a_minute() -> None:
+    bench = Bench([forwarded()], *[[FatalError("never", hint="act")]] * 10)
+    delays = [bench.daemon.cycle() for _ in range(11)]
+    assert delays[-1] == timedelta(minutes=1)
+    assert delays == sorted(delays)
+    assert min(delays) == INTERVAL
 
 
 def test_a_journal_that_cannot_be_written_stops_nothing() -> None:

@@ -1,7 +1,20 @@
 """The ledger in a SQL database; SQLite so far."""
 
+from poller.adapters.sql_ledger.graveyard import BuriedLetter, Graveyard
 from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.adapters.sql_ledger.lock import Holder, LedgerHeldError, LedgerLock
+from poller.adapters.sql_ledger.positions import set_position
 from poller.adapters.sql_ledger.reader import Journal, LedgerReader, inspect_ledger
 
-__all__ = ["Holder", "Journal", "LedgerHeldError", "LedgerLock", "LedgerReader", "SqlLedger", "inspect_ledger"]
+__all__ = [
+    "BuriedLetter",
+    "Graveyard",
+    "Holder",
+    "Journal",
+    "LedgerHeldError",
+    "LedgerLock",
+    "LedgerReader",
+    "SqlLedger",
+    "inspect_ledger",
+    "set_position",
+]

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, delete, insert, or_, select, update
 
 from poller.adapters.sql_ledger import recording, rows, schema, sqlite
 from poller.adapters.sql_ledger.database import Database
+from poller.adapters.sql_ledger.graveyard import discard_before
 from poller.core.errors import ConflictError, FatalError
 from poller.core.events import LogId, Span, Stream
 from poller.core.settlement import Settlement
@@ -131,6 +132,10 @@ class SqlLedger:
         )
         with self._database.writing() as connection:
             return connection.execute(old).rowcount
+
+    def discard_dead_letters(self, before: datetime) -> int:
+        """Removes the dead letters that were buried before this moment of the server's; returns how many."""
+        return discard_before(self._database, self._key, before)
 
     def note_cycle(self, *, at: datetime, error: str | None) -> None:
         """Notes for `status` that a cycle ended, and what stopped it if anything did."""

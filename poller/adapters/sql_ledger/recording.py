@@ -1,6 +1,6 @@
 """What one settle writes, within its transaction."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, update
 from poller.adapters.sql_ledger import schema, sqlite
 from poller.core.errors import ConflictError
 from poller.core.events import LogId, Page, Span, canonical
-from poller.core.settlement import Settlement
+from poller.core.settlement import Settlement, Tally
 
 
 def refuse_overlap(others: Iterable[Span], after: LogId, until: LogId | None) -> None:
@@ -48,7 +48,7 @@ def record(connection: Connection, stream_id: int, settlement: Settlement) -> No
     _record_dead_letters(connection, stream_id, settlement)
     if settlement.span.is_live or settlement.span.is_rereading:
         _record_ids(connection, stream_id, settlement)
-    _record_tallies(connection, stream_id, settlement)
+    count(connection, stream_id, settlement.tallies)
 
 
 def note(connection: Connection, stream_id: int, **values: Any) -> None:
@@ -121,10 +121,11 @@ def _record_ids(connection: Connection, stream_id: int, settlement: Settlement) 
         connection.execute(sqlite.upsert(schema.recent_id).on_conflict_do_nothing(), ids)
 
 
-def _record_tallies(connection: Connection, stream_id: int, settlement: Settlement) -> None:
+def count(connection: Connection, stream_id: int, counted: Mapping[Tally, int]) -> None:
+    """Adds these numbers of events to what was counted before."""
     tallies = [
-        {"stream_id": stream_id, "hour": key.hour, "type": key.type, "outcome": key.outcome, "events": count}
-        for key, count in settlement.tallies.items()
+        {"stream_id": stream_id, "hour": key.hour, "type": key.type, "outcome": key.outcome, "events": events}
+        for key, events in counted.items()
     ]
     if tallies:
         row = sqlite.upsert(schema.tally)

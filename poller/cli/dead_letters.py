@@ -1,0 +1,155 @@
+"""`dead-letters`: what could not be sent, to look at, to send again, to discard."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from poller.adapters.sql_ledger import BuriedLetter, Graveyard
+from poller.cli.wiring import Services, config_option, connect, read_settings, stream_of
+from poller.config import Settings
+from poller.core.errors import FatalError
+from poller.core.events import LogEvent, parse_events
+from poller.core.forward import Courier
+from poller.core.messages import iso
+from poller.core.translate import Translator
+from poller.service.drain import warn_of_profiles
+from poller.service.process import Exit
+from poller.service.profiles import CachedProfiles
+from poller.service.replay import AT_ONCE, replay
+from poller.service.retry import patiently
+from poller.service.telemetry import configure_logging
+
+
+@click.group("dead-letters")
+def dead_letters() -> None:
+    """Events that could not be sent, kept in the ledger with their reasons."""
+
+
+def _picking(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Which letters: ids, a reason, or every one."""
+    function = click.option("--all", "everything", is_flag=True, help="Every dead letter.")(function)
+    function = click.option("--reason", help="All of this reason code.")(function)
+    return click.argument("log_ids", metavar="[ID]...", nargs=-1)(function)
+
+
+@dead_letters.command("list")
+@config_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON list, for scripts.")
+def list_letters(config: Path | None, *, as_json: bool) -> int:
+    """Lists them, oldest first: when, why and which; never who."""
+    with _opened(read_settings(config, secrets=False)) as graveyard:
+        letters = graveyard.letters()
+    if as_json:
+        click.echo(json.dumps([_facts(letter) for letter in letters], indent=2))
+        return Exit.DONE
+    for letter in letters:
+        reason = f"{letter.reason} ({letter.status})" if letter.status else letter.reason
+        click.echo(f"{iso(letter.buried_at)}  {letter.type or '?':<8}{reason:<26}{letter.log_id}")
+    click.echo(f"{len(letters)} dead letters")
+    return Exit.DONE
+
+
+@dead_letters.command()
+@config_option
+@click.argument("log_id", metavar="ID")
+def show(config: Path | None, log_id: str) -> int:
+    """Shows one whole, with the event as Auth0 sent it: personal data."""
+    with _opened(read_settings(config, secrets=False)) as graveyard:
+        letters = _found(graveyard.letters(log_ids=(log_id,)), (log_id,))
+    for letter in letters:
+        click.echo(json.dumps(_facts(letter) | {"event": json.loads(letter.event)}, indent=2, ensure_ascii=False))
+    return Exit.DONE
+
+
+@dead_letters.command()
+@config_option
+@_picking
+def discard(config: Path | None, log_ids: tuple[str, ...], reason: str | None, *, everything: bool) -> int:
+    """Removes dead letters for good."""
+    _check_picked(log_ids, reason, everything=everything)
+    with _opened(read_settings(config, secrets=False), to_change=True) as graveyard:
+        letters = _found(graveyard.letters(log_ids=log_ids, reason=reason), log_ids)
+        click.echo(f"{graveyard.discard(letters)} discarded")
+    return Exit.DONE
+
+
+@dead_letters.command("replay")
+@config_option
+@_picking
+def replay_letters(config: Path | None, log_ids: tuple[str, ...], reason: str | None, *, everything: bool) -> int:
+    """Translates them again and sends them under their own message ids; only what Segment acknowledged goes."""
+    _check_picked(log_ids, reason, everything=everything)
+    settings = read_settings(config)
+    configure_logging(settings.log.level)
+    with _opened(settings, to_change=True) as graveyard, connect(settings, threading.Event()) as services:
+        stream = stream_of(settings)
+        letters = _found(graveyard.letters(stream=stream, log_ids=log_ids, reason=reason), log_ids)
+        replayed = sum(
+            _replay(settings, services, graveyard, letters[start : start + AT_ONCE])
+            for start in range(0, len(letters), AT_ONCE)
+        )
+    left = len(letters) - replayed
+    click.echo(f"{replayed} replayed, {left} still dead")
+    return Exit.ATTENTION if left else Exit.DONE
+
+
+def _replay(settings: Settings, services: Services, graveyard: Graveyard, letters: Sequence[BuriedLetter]) -> int:
+    """How many of these letters Segment acknowledged."""
+    events = {letter.log_id: _event(letter) for letter in letters}
+    for attempt in patiently():
+        with attempt:
+            delivered, dead = replay(
+                tuple(events.values()),
+                CachedProfiles(services.users, warn_of_profiles),
+                Translator(stream_of(settings)),
+                Courier(services.sink, refusal_limit=settings.segment.refusal_limit),
+            )
+    for letter in dead:
+        click.echo(f"{letter.event.log_id} stays: {letter.reason}", err=True)
+    by_id = {letter.log_id: letter for letter in letters}
+    return graveyard.revive((by_id[event.log_id], event) for event in delivered)
+
+
+def _event(letter: BuriedLetter) -> LogEvent:
+    """The event under the id that it was buried by, which an unreadable record does not hold."""
+    (event,) = parse_events([json.loads(letter.event)], after=letter.log_id)
+    return replace(event, log_id=letter.log_id)
+
+
+@contextmanager
+def _opened(settings: Settings, *, to_change: bool = False) -> Iterator[Graveyard]:
+    graveyard = Graveyard.open(settings.state.url, to_change=to_change)
+    try:
+        yield graveyard
+    finally:
+        graveyard.close()
+
+
+def _check_picked(log_ids: tuple[str, ...], reason: str | None, *, everything: bool) -> None:
+    if sum((bool(log_ids), reason is not None, everything)) != 1:
+        raise click.UsageError("name ids, or --reason, or --all")
+
+
+def _found(letters: tuple[BuriedLetter, ...], log_ids: tuple[str, ...]) -> tuple[BuriedLetter, ...]:
+    missing = sorted(set(log_ids) - {letter.log_id for letter in letters})
+    if missing:
+        raise FatalError(f"no dead letter has the id {missing[0]}", hint="`dead-letters list` shows the ids")
+    return letters
+
+
+def _facts(letter: BuriedLetter) -> dict[str, Any]:
+    return {
+        "log_id": letter.log_id,
+        "type": letter.type,
+        "reason": letter.reason,
+        "status": letter.status,
+        "buried_at": iso(letter.buried_at),
+        "domain": letter.stream.domain,
+        "source_name": letter.stream.source_name,
+    }

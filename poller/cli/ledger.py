@@ -1,0 +1,109 @@
+"""`ledger`: the durable record itself, to look at, and to move a position in it by hand."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from poller.adapters.sql_ledger import LedgerLock, LedgerReader, set_position
+from poller.cli.wiring import config_option, read_settings
+from poller.config import moment
+from poller.core.errors import FatalError
+from poller.core.events import EARLIEST, LogId, Span, Stream, floor_id, moment_of
+from poller.core.messages import iso
+from poller.service.process import Exit
+
+
+@click.group("ledger")
+def ledger() -> None:
+    """The durable record: what is settled, and where the daemon goes on."""
+
+
+@ledger.command()
+@config_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
+def show(config: Path | None, *, as_json: bool) -> int:
+    """Shows every stream's spans, with the positions as they are kept."""
+    settings = read_settings(config, secrets=False)
+    reader = LedgerReader.open(settings.state.url)
+    try:
+        found = {stream: reader.spans(stream) for stream in reader.streams()}
+    finally:
+        reader.close()
+    if as_json:
+        click.echo(json.dumps([_facts(stream, spans) for stream, spans in found.items()], indent=2))
+        return Exit.DONE
+    click.echo(settings.state.url)
+    for stream, spans in found.items():
+        click.echo(f"\n{stream.domain} → {stream.source_name}")
+        for span in spans:
+            click.echo(f"  {'live' if span.is_live else 'span'}  after    {_with_time(span.after)}")
+            click.echo(f"        reached  {_with_time(span.reached)}")
+            if span.until is not None:
+                click.echo(f"        until    {_with_time(span.until)}")
+    return Exit.DONE
+
+
+@ledger.command("set-position")
+@config_option
+@click.argument("position")
+@click.option("--source-name", help="Which stream, where the ledger holds several.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def move(config: Path | None, position: str, source_name: str | None, *, yes: bool) -> int:
+    """Lets the daemon go on at POSITION: a log id, a date, a time, or `earliest`. Refused while the daemon runs.
+
+    Forward, what lies between is sent by nobody until a backfill takes it; backward, what lies above is sent again
+    under the same message ids, which Segment drops for at least a day.
+    """
+    settings = read_settings(config, secrets=False)
+    target = _position(position)
+    with LedgerLock.acquire(settings.state.url, "run"):
+        reader = LedgerReader.open(settings.state.url)
+        try:
+            stream = _stream(reader.streams(), source_name)
+            live = next((span for span in reader.spans(stream) if span.is_live), None)
+        finally:
+            reader.close()
+        click.echo(f"{stream.domain} → {stream.source_name}")
+        click.echo(f"  now  {_with_time(live.reached) if live else 'nothing begun'}\n  then {_with_time(target)}")
+        if not yes:
+            click.confirm("Move it?", abort=True)
+        set_position(settings.state.url, stream, target)
+    return Exit.DONE
+
+
+def _position(text: str) -> LogId:
+    if text == "earliest":
+        return EARLIEST
+    if text.isascii() and text.isdigit() and moment_of(text) is not None:
+        return LogId(text)
+    try:
+        found = moment(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}; or give a log id, or `earliest`", param_hint="POSITION") from None
+    if found > datetime.now(UTC):
+        raise click.BadParameter("lies in the future", param_hint="POSITION")
+    return floor_id(found)
+
+
+def _stream(streams: tuple[Stream, ...], source_name: str | None) -> Stream:
+    named = [stream for stream in streams if source_name in {None, stream.source_name}]
+    if len(named) != 1:
+        known = ", ".join(stream.source_name for stream in streams)
+        raise FatalError(f"the ledger holds {len(named)} streams of that name", hint=f"--source-name, one of: {known}")
+    return named[0]
+
+
+def _with_time(log_id: LogId) -> str:
+    found = moment_of(log_id)
+    return f"{log_id}  {iso(found)}" if found else str(log_id)
+
+
+def _facts(stream: Stream, spans: tuple[Span, ...]) -> dict[str, Any]:
+    shown = [
+        {"after": span.after, "reached": span.reached, "until": span.until, "confirmed": span.confirmed}
+        for span in spans
+    ]
+    return {"domain": stream.domain, "source_name": stream.source_name, "spans": shown}

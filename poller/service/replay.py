@@ -1,0 +1,26 @@
+"""Dead letters, sent again: translated anew, under the same message ids."""
+
+from collections.abc import Sequence
+
+from poller.core.events import LogEvent
+from poller.core.forward import Courier
+from poller.core.ports import ProfileDirectory
+from poller.core.settlement import divide
+from poller.core.translate import DeadLetter, Translator
+
+AT_ONCE = 50
+"""Letters to one delivery; what was acknowledged is removed before the next."""
+
+
+def replay(
+    events: Sequence[LogEvent], profiles: ProfileDirectory, translator: Translator, courier: Courier
+) -> tuple[tuple[LogEvent, ...], tuple[DeadLetter, ...]]:
+    """The events that Segment acknowledged, and those that are dead letters still, each with its reason of today.
+
+    An event that is of no interest any more is in neither.
+
+    Raises:
+        TransientError, FatalError: from the sink; some of the events may have arrived.
+    """
+    calls = translator.events(events, profiles.of(translator.users_in(events)))
+    return divide(calls, courier.deliver(calls.messages))

@@ -1,0 +1,101 @@
+"""What a service looks after beside its work: dead letters that are old, and a position that retention comes near."""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+import structlog
+
+from poller.core.errors import PollerError
+from poller.core.events import LogId, Span, moment_of
+
+EVERY_S = 600.0
+_FRESH = timedelta(hours=1)
+"""A position younger than this is in no danger: the shortest retention is a day."""
+
+log = structlog.get_logger()
+
+
+class Keeper(Protocol):
+    """What upkeep needs of the ledger."""
+
+    def live_span(self) -> Span | None: ...
+
+    def discard_dead_letters(self, before: datetime) -> int: ...
+
+
+class OldestLog(Protocol):
+    """Where the oldest event kept, and the server's clock, are read."""
+
+    def oldest(self) -> tuple[LogId | None, datetime]: ...
+
+
+class Upkeep:
+    """Looks every ten minutes, whatever became of the cycles between."""
+
+    def __init__(
+        self,
+        ledger: Keeper,
+        server: OldestLog,
+        *,
+        dead_letter_retention: timedelta,
+        monotonic: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._ledger = ledger
+        self._server = server
+        self._dead_letter_retention = dead_letter_retention
+        self._monotonic = monotonic
+        self._now = now
+        self._due_at = float("-inf")
+        self._retention: timedelta | None = None
+        self._warned_of: timedelta | None = None
+
+    def look(self) -> None:
+        """To be called after each cycle; never raises what a service or the ledger may fail by."""
+        if self._monotonic() < self._due_at:
+            return
+        self._due_at = self._monotonic() + EVERY_S
+        try:
+            live = self._ledger.live_span()
+            if live is not None:
+                self._watch_retention(live)
+            if self._dead_letter_retention:
+                self._discard()
+        except PollerError as error:
+            log.debug("upkeep.failed", reason=str(error))
+
+    def _discard(self) -> None:
+        gone = self._ledger.discard_dead_letters(self._now() - self._dead_letter_retention)
+        if gone:
+            log.warning("dead_letters.discarded", count=gone, older_than_s=self._dead_letter_retention.total_seconds())
+
+    def _watch_retention(self, live: Span) -> None:
+        """Warns when half of the time is over that the tenant keeps what is ahead, then at half of the rest."""
+        now = self._measure()
+        seen = [moment for moment in (live.drained_at, moment_of(live.reached)) if moment is not None]
+        age = now - max(seen) if seen else timedelta(0)
+        if self._retention is None or age < _FRESH or 2 * age < self._retention:
+            self._warned_of = None
+            return
+        left = max(self._retention - age, timedelta(0))
+        if self._warned_of is None or 2 * left <= self._warned_of:
+            self._warned_of = left
+            log.warning(
+                "retention.near",
+                behind_s=round(age.total_seconds()),
+                left_s=round(left.total_seconds()),
+                note="the tenant's log drops what is not read by then",
+            )
+
+    def _measure(self) -> datetime:
+        """The server's time, and along the way how far back its log goes; the host's time where it does not answer."""
+        try:
+            oldest, now = self._server.oldest()
+        except PollerError:
+            return self._now()
+        kept_since = moment_of(oldest) if oldest else None
+        if kept_since is not None:
+            self._retention = now - kept_since
+        return now

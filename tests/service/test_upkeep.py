@@ -1,0 +1,121 @@
+"""Upkeep warns in time, and only where there is something to warn of."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+import structlog
+from structlog.testing import capture_logs
+
+from poller.core.errors import TransientError
+from poller.core.events import EARLIEST, LogId, Span, floor_id
+from poller.service.upkeep import EVERY_S, Upkeep
+from tests.fakes import LATER, NOW, STREAM
+
+DAY = timedelta(days=1)
+
+
+class Bench:
+    """A position, a log that keeps ten days, and a clock turned by hand."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+        self.kept = 10 * DAY
+        self.is_up = True
+        self.discards: list[datetime] = []
+        self.span: Span | None = Span(id=1, stream=STREAM, after=EARLIEST, reached=floor_id(NOW), drained_at=NOW)
+        self.upkeep = Upkeep(
+            self,
+            self,
+            dead_letter_retention=30 * DAY,
+            monotonic=lambda: timedelta.total_seconds(self.now - NOW),
+            now=lambda: self.now,
+        )
+
+    def live_span(self) -> Span | None:
+        return self.span
+
+    def discard_dead_letters(self, before: datetime) -> int:
+        self.discards.append(before)
+        return 0
+
+    def oldest(self) -> tuple[LogId | None, datetime]:
+        if not self.is_up:
+            raise LATER
+        return floor_id(self.now - self.kept), self.now
+
+    def wait(self, by: timedelta) -> None:
+        """Lets time pass, with a look every hour."""
+        end = self.now + by
+        while self.now < end:
+            self.now += timedelta(hours=1)
+            self.upkeep.look()
+
+
+@pytest.fixture
+def logs() -> Iterator[list[dict[str, object]]]:
+    structlog.reset_defaults()
+    with capture_logs() as lines:
+        yield lines  # type: ignore[misc]
+
+
+def warnings(logs: list[dict[str, object]]) -> list[float]:
+    """Days left, at each warning."""
+    return [round(float(str(line["left_s"])) / 86400, 1) for line in logs if line["event"] == "retention.near"]
+
+
+@pytest.mark.parametrize("is_up", [True, False], ids=["Segment is down", "Auth0 is down"])
+def test_it_warns_at_half_of_the_time_that_is_left_each_time(logs: list[dict[str, object]], is_up: bool) -> None:
+    bench = Bench()
+    bench.upkeep.look()
+    bench.is_up = is_up
+    bench.wait(4.9 * DAY)
+    assert warnings(logs) == []
+    bench.wait(5 * DAY)
+    assert warnings(logs)[:4] == [5.0, 2.5, 1.2, 0.6]
+
+
+def test_a_silent_tenant_is_not_warned_of(logs: list[dict[str, object]]) -> None:
+    bench = Bench()
+    for _ in range(30):
+        bench.wait(DAY)
+        assert bench.span is not None
+        bench.span = replace(bench.span, drained_at=bench.now)
+    assert warnings(logs) == []
+
+
+def test_a_recovery_makes_the_next_warning_a_first_one(logs: list[dict[str, object]]) -> None:
+    bench = Bench()
+    bench.wait(6 * DAY)
+    assert bench.span is not None
+    bench.span = replace(bench.span, drained_at=bench.now)
+    bench.wait(6 * DAY)
+    assert warnings(logs) == [5.0, 5.0]
+
+
+def test_it_looks_every_ten_minutes_whatever_the_cycles_do() -> None:
+    bench = Bench()
+    for _ in range(100):
+        bench.now += timedelta(seconds=EVERY_S / 10)
+        bench.upkeep.look()
+    assert len(bench.discards) in {10, 11}
+    assert bench.discards[0] == NOW + timedelta(seconds=EVERY_S / 10) - 30 * DAY
+
+
+def test_what_fails_in_it_stops_nothing() -> None:
+    bench = Bench()
+
+    def fail(before: datetime) -> int:
+        del before
+        raise TransientError("disk full")
+
+    bench.discard_dead_letters = fail  # type: ignore[method-assign] # the fault itself
+    bench.upkeep.look()
+
+
+def test_before_the_first_start_there_is_nothing_to_watch(logs: list[dict[str, object]]) -> None:
+    bench = Bench()
+    bench.span = None
+    bench.wait(20 * DAY)
+    assert warnings(logs) == []

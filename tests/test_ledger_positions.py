@@ -1,0 +1,69 @@
+"""A position moved by hand keeps what was settled, and never reaches into another span."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from poller.adapters.sql_ledger import SqlLedger, set_position
+from poller.core.errors import FatalError
+from poller.core.events import EARLIEST, LogId, Span
+from tests.contracts.test_ledger import page, settlement
+from tests.fakes import STREAM, numbered
+
+Shape = list[tuple[int, int, int | None]]
+
+
+def number(log_id: LogId) -> int:
+    return 0 if log_id == EARLIEST else int(log_id[-10:])
+
+
+@pytest.fixture
+def moved(tmp_path: Path) -> Callable[[int], Shape]:
+    """A slice (10, 20], a live span from 30 settled to 50; moves it, and gives the spans after."""
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    ledger = SqlLedger.open(url, STREAM, create=True)
+    ledger.begin(after=numbered(10), until=numbered(20))
+    live = ledger.settle(settlement(ledger.begin(after=numbered(30)), page(40, 50)))
+    assert live.reached == numbered(50)
+    ledger.close()
+
+    def move(position: int) -> Shape:
+        span = set_position(url, STREAM, numbered(position))
+        assert span.is_live
+        assert span.reached == numbered(position)
+        again = SqlLedger.open(url, STREAM, create=False)
+        try:
+            return [shape(found) for found in again.spans()]
+        finally:
+            again.close()
+
+    return move
+
+
+def shape(span: Span) -> tuple[int, int, int | None]:
+    return number(span.after), number(span.reached), None if span.until is None else number(span.until)
+
+
+@pytest.mark.parametrize(
+    ("position", "spans"),
+    [
+        (70, [(10, 10, 20), (30, 50, 50), (70, 70, None)]),
+        (50, [(10, 10, 20), (30, 50, 50), (50, 50, None)]),
+        (45, [(10, 10, 20), (30, 45, 45), (45, 45, None)]),
+        (30, [(10, 10, 20), (30, 30, None)]),
+        (25, [(10, 10, 20), (25, 25, None)]),
+        (20, [(10, 10, 20), (20, 20, None)]),
+    ],
+)
+def test_what_was_settled_below_becomes_a_span_of_its_own(
+    moved: Callable[[int], Shape], position: int, spans: Shape
+) -> None:
+    assert moved(position) == spans
+
+
+def test_a_position_within_another_span_is_refused_and_nothing_changes(moved: Callable[[int], Shape]) -> None:
+    for position in (5, 15, 19):
+        with pytest.raises(FatalError, match="lies below the end"):
+            moved(position)
+    assert moved(70)[1] == (30, 50, 50)
