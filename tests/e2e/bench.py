@@ -1,9 +1,11 @@
 """The installed command, a settings file, and the sandbox in its own process; imports nothing of the product."""
 
+import contextlib
 import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -121,6 +123,12 @@ class Bench:
 
     def run(self, *arguments: str, timeout_s: float = 60.0, environ: dict[str, str] | None = None) -> Ended:
         return self.start(*arguments, environ=environ).wait(timeout_s)
+
+    def position(self) -> str:
+        """Where the live span stands, as the file has it."""
+        with contextlib.closing(sqlite3.connect(f"file:{self.ledger}?mode=ro", uri=True)) as connection:
+            (reached,) = connection.execute("SELECT reached FROM span WHERE until IS NULL").fetchone()
+        return str(reached)
 
     def status(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.run("status", "--json").out)
