@@ -432,13 +432,24 @@ def test_a_folder_is_no_settings_file(tmp_path: Path) -> None:
 def test_without_any_file_it_says_where_one_is_looked_for() -> None:
     with pytest.raises(SettingsError) as caught:
         load_settings(None, HOME)
+    (said,) = caught.value.problems
+    assert all(part in said for part in ("config.example.toml", "--config", "/etc/auth0-segment-poller/config.toml"))
+
+
+def test_with_some_variables_and_no_file_each_missing_one_is_named() -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(None, HOME | {"POLLER_AUTH0__DOMAIN": "acme.us.auth0.com"})
     assert [line.split(":")[0] for line in caught.value.problems] == [
         "POLLER_AUTH0__CLIENT_ID",
         "POLLER_AUTH0__CLIENT_SECRET",
-        "POLLER_AUTH0__DOMAIN",
         "POLLER_SEGMENT__WRITE_KEY",
     ]
-    assert "/etc/auth0-segment-poller/config.toml" in str(caught.value)
+
+
+def test_a_command_that_asks_no_service_needs_nothing_that_a_service_does(tmp_path: Path) -> None:
+    found = load_settings(None, HOME, secrets=False)
+    assert found.state.url == default_ledger(None, HOME)
+    assert load(tmp_path, EXAMPLE.read_text(), secrets=False).auth0.client_secret is None
 
 
 def test_without_a_home_the_ledger_must_be_named(tmp_path: Path) -> None:
@@ -639,13 +650,19 @@ def test_the_example_shows_every_setting_with_its_help_and_default() -> None:
 def test_the_example_has_nothing_but_the_placeholders_to_replace(tmp_path: Path) -> None:
     text = EXAMPLE.read_text()
     assert {line.split(": ")[1] for line in problems(tmp_path, text)} == {
+        "auth0.domain",
         "auth0.client_id",
         "auth0.client_secret",
         "segment.write_key",
     }
-    filled = re.sub(r'^(\w+ = )"\.\.\."$', r'\1"filled"', text, flags=re.MULTILINE)
+    filled = filled_in(text)
     plain = load(tmp_path, filled)
     assert plain.model_dump(exclude={"path"}) == load(tmp_path, filled_alone(filled)).model_dump(exclude={"path"})
+
+
+def filled_in(text: str) -> str:
+    """The example with its placeholders replaced."""
+    return re.sub(r'^(\w+ = )"\.\.\."$', r'\1"acme.us.auth0.com"', text, flags=re.MULTILINE)
 
 
 def filled_alone(text: str) -> str:
@@ -657,7 +674,7 @@ def filled_alone(text: str) -> str:
 
 def test_the_defaults_that_the_example_has_in_words_are_as_shown(tmp_path: Path) -> None:
     entries = example_entries()
-    filled = re.sub(r'^(\w+ = )"\.\.\."$', r'\1"filled"', EXAMPLE.read_text(), flags=re.MULTILINE)
+    filled = filled_in(EXAMPLE.read_text())
     assert json.loads(entries["auth0.base_url"]["value"]) == load(tmp_path, filled).auth0.base_url
     system = Path("/etc/auth0-segment-poller/config.toml")
     assert json.loads(entries["state.url"]["value"]) == default_ledger(system, {})

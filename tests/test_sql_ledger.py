@@ -243,7 +243,7 @@ def test_another_stream_never_continues_a_ledger(path: Path) -> None:
     forwarded(path, 1)
     with pytest.raises(FatalError, match="only other streams") as error:
         SqlLedger.open(url(path), OTHER, create=True)
-    assert all(part in said(error.value) for part in (str(path), "web", "other", "source_name"))
+    assert all(part in said(error.value) for part in (str(path), "web", "other", "--new-stream", "write_key"))
     other = SqlLedger.open(url(path), OTHER, create=True, adopt=True)
     try:
         assert other.live_span() is None
@@ -255,6 +255,23 @@ def test_another_stream_never_continues_a_ledger(path: Path) -> None:
         live = ledger.live_span()
         assert live is not None
         assert live.reached == numbered(1)
+
+
+def test_a_stream_that_has_settled_nothing_is_renamed_and_keeps_its_start(path: Path) -> None:
+    with opened(path) as ledger:
+        ledger.begin(after=numbered(7))
+    assert inspect_ledger(url(path), OTHER)
+    other = SqlLedger.open(url(path), OTHER, create=True)
+    try:
+        live = other.live_span()
+        assert live is not None
+        assert (live.after, live.stream) == (numbered(7), OTHER)
+        assert other.other_streams() == ()
+    finally:
+        other.close()
+    elsewhere = replace(STREAM, domain="other.eu.auth0.com")
+    with pytest.raises(FatalError, match="only other streams"):
+        SqlLedger.open(url(path), elsewhere, create=True)
 
 
 # Kills
@@ -437,7 +454,7 @@ def test_check_makes_nothing_and_says_what_there_is(path: Path) -> None:
     assert inspect_ledger(url(path), STREAM).startswith("none yet")
     assert not path.parent.exists()
     forwarded(path, 1)
-    assert numbered(1) in inspect_ledger(url(path), STREAM)
+    assert "at 2026-11-20 12:00:00Z" in inspect_ledger(url(path), STREAM)
     with pytest.raises(FatalError, match="only other streams"):
         inspect_ledger(url(path), OTHER)
 

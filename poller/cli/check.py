@@ -31,7 +31,7 @@ class Finding:
     code: Exit = Exit.DONE
 
 
-@click.command
+@click.command(short_help="Prove settings, credentials, ledger and services.")
 @config_option
 def check(config: Path | None) -> int:
     """Proves that settings, credentials, ledger and both services are as they should be."""

@@ -26,7 +26,7 @@ from poller.service.retry import patiently
 from poller.service.telemetry import configure_logging
 
 
-@click.group("dead-letters")
+@click.group("dead-letters", short_help="List, show, replay or discard what could not be sent.")
 def dead_letters() -> None:
     """Events that could not be sent, kept in the ledger with their reasons."""
 

@@ -18,7 +18,7 @@ class _Duration(click.ParamType[timedelta]):
             self.fail(str(error), param, ctx)
 
 
-@click.command
+@click.command(short_help="Watch the whole thing work, with no account anywhere.")
 @click.option("--for", "run_for", type=_Duration(), help="How long, as 10s or 1m; without a terminal 10s.")
 def demo(run_for: timedelta | None) -> int:
     """Runs the real daemon between a simulated Auth0 tenant and a Segment-compatible collector."""

@@ -16,7 +16,7 @@ from poller.core.messages import iso
 from poller.service.process import Exit
 
 
-@click.group("ledger")
+@click.group("ledger", short_help="Show the durable record, or move a position in it.")
 def ledger() -> None:
     """The durable record: what is settled, and where the daemon goes on."""
 

@@ -21,7 +21,7 @@ from poller.service.retry import patiently
 from poller.service.telemetry import configure_logging
 
 
-@click.command
+@click.command(short_help="Show the newest events beside the calls they become.")
 @config_option
 @click.option("--last", default=10, type=click.IntRange(1, 1000), show_default=True, help="How many events.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON list, for scripts.")

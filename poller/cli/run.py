@@ -27,15 +27,16 @@ from poller.service.upkeep import Upkeep
 log = structlog.get_logger()
 
 
-@click.command
+@click.command(short_help="Forward logins and signups, as a daemon or once.")
 @config_option
 @click.option("--once", is_flag=True, help="One drain to the end of the log, then exit: for cron.")
-def run(config: Path | None, *, once: bool) -> int:
+@click.option("--new-stream", is_flag=True, help="Begin this tenant and source in a ledger that holds others.")
+def run(config: Path | None, *, once: bool, new_stream: bool) -> int:
     """Forwards new logins and signups, from where it last stopped, until it is told to stop."""
     settings = read_settings(config)
     configure_logging(settings.log.level)
     process = Process()
-    with open_ledger(settings) as ledger, connect(settings, process.stopping) as services:
+    with open_ledger(settings, adopt=new_stream) as ledger, connect(settings, process.stopping) as services:
         drain = drain_of(settings, services, ledger, process)
         upkeep = Upkeep(ledger, services.log, dead_letter_retention=settings.state.dead_letter_retention)
         if once:
@@ -49,11 +50,11 @@ def run(config: Path | None, *, once: bool) -> int:
 
 
 @contextmanager
-def open_ledger(settings: Settings) -> Iterator[SqlLedger]:
+def open_ledger(settings: Settings, *, adopt: bool = False) -> Iterator[SqlLedger]:
     """The ledger, made if there is none, held against a second writer."""
     stream = stream_of(settings)
     with LedgerLock.acquire(settings.state.url, "run"):
-        ledger = SqlLedger.open(settings.state.url, stream, create=True)
+        ledger = SqlLedger.open(settings.state.url, stream, create=True, adopt=adopt)
         try:
             log.info("ledger.opened", ledger=settings.state.url, domain=stream.domain, source_name=stream.source_name)
             yield ledger

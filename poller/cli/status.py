@@ -15,7 +15,7 @@ from poller.core.messages import iso
 from poller.service.process import Exit
 
 
-@click.command
+@click.command(short_help="Show how far it got, and what needs attention.")
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
 def status(config: Path | None, *, as_json: bool) -> int:

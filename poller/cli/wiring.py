@@ -24,7 +24,7 @@ def config_option(function: Callable[..., Any]) -> Callable[..., Any]:
         "--config",
         "config",
         type=click.Path(path_type=Path, dir_okay=False),
-        help="The settings file.",
+        help="Settings file; else $POLLER_CONFIG, ./config.toml or /etc/auth0-segment-poller/config.toml.",
     )(function)
 
 

@@ -86,6 +86,11 @@ def default_layer(path: Path | None, environ: Mapping[str, str]) -> Layer:
     return Layer(values={("state", "url"): url} if url else {})
 
 
+def stand_ins() -> Layer:
+    """What must be given for a service to be asked, for those commands that ask none."""
+    return Layer(values={("auth0", "domain"): "unknown.invalid", ("auth0", "client_id"): "unknown"})
+
+
 def _layer(
     given: Mapping[Setting, object],
     place: Callable[[Setting], Place],
@@ -97,7 +102,7 @@ def _layer(
     values: dict[tuple[str, str], object] = {}
     places = {}
     for setting, value in given.items():
-        if setting.is_secret and value == PLACEHOLDER and not secrets:
+        if value == PLACEHOLDER and not secrets:
             continue
         key = setting.secret_key or setting.key
         is_file = setting.secret_key is not None

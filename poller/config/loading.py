@@ -8,8 +8,8 @@ from pydantic import ValidationError
 
 from poller.config.declared import SETTINGS, Setting
 from poller.config.folders import CONFIG_VARIABLE, LOCAL_FILE, SYSTEM_FILE
-from poller.config.layers import Layer, credentials_layer, default_layer, environment_layer, file_layer
-from poller.config.problems import BadValueError, Place, Problem, Rank, settings_error
+from poller.config.layers import Layer, credentials_layer, default_layer, environment_layer, file_layer, stand_ins
+from poller.config.problems import BadValueError, Place, Problem, Rank, SettingsError, settings_error
 from poller.config.settings import Settings
 from poller.config.toml import TomlFile, read_toml
 
@@ -20,13 +20,15 @@ _FOLLOW_UP = "default_factory_not_called"  # pydantic on a default made of a val
 def load_settings(path: Path | None, environ: Mapping[str, str], *, secrets: bool = True) -> Settings:
     """The settings of a process: environment over credentials over the file at `path`, if there is one.
 
-    Without `secrets`, those that are missing or cannot be read are None.
+    Without `secrets`, those that are missing or cannot be read are None, and nothing else has to be given.
 
     Raises:
         SettingsError: with every problem there is, and no value of anything.
     """
     file = read_toml(path) if path else None
     layers = _layers(file, environ, secrets=secrets)
+    if secrets and file is None and not layers[0].values:
+        raise SettingsError((f"there is no settings file: copy config.example.toml and {_where_to_put_one()}",))
     problems = [problem for layer in layers for problem in layer.problems]
     if secrets:
         problems += _missing_secrets(layers, file)
@@ -43,7 +45,8 @@ def _layers(file: TomlFile | None, environ: Mapping[str, str], *, secrets: bool)
     folder = file.path.absolute().parent if file else Path()
     layers = [environment_layer(environ, folder, secrets=secrets), credentials_layer(environ, secrets=secrets)]
     layers += [file_layer(file, secrets=secrets)] if file else []
-    return [*layers, default_layer(file.path if file else None, environ)]
+    layers.append(default_layer(file.path if file else None, environ))
+    return layers if secrets else [*layers, stand_ins()]
 
 
 def _validated(layers: Sequence[Layer], file: TomlFile | None) -> Settings | list[Problem]:

@@ -60,7 +60,7 @@ class Section(BaseModel):
 
 
 class Auth0Settings(Section):
-    domain: Host = Field(description="Host name of the tenant, or its custom domain.")
+    domain: Host = Field(description="Host name of the tenant, as acme.us.auth0.com, or its custom domain.")
     client_id: Word = Field(description="Client id of the machine-to-machine application that may read:logs.")
     client_secret: SecretWord = Field(
         None, description="Secret of that application.", json_schema_extra=_default("required, or private_key")

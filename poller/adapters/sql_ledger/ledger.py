@@ -35,6 +35,9 @@ class SqlLedger:
     ) -> Self:
         """Opens the stream's ledger; `create` makes what is missing, `adopt` adds the stream to those of others.
 
+        A stream of the same domain that has settled nothing yet is renamed to this one, and its start kept: so it is
+        when the first write key was a wrong one.
+
         Raises:
             TransientError: locked, disk full.
             FatalError: missing, gone since it was made, not writable, damaged, of a later version; or it holds only
@@ -159,6 +162,11 @@ def _enrol(connection: Connection, stream: Stream, *, create: bool, adopt: bool)
     known = rows.streams(connection)
     if stream in known:
         return known[stream]
+    unused = next((key for other, key in known.items() if rows.may_become(connection, other, key, stream)), None)
+    if unused is not None:
+        names = {"source_name": stream.source_name, "generation": stream.generation}
+        connection.execute(update(schema.stream).where(schema.stream.c.id == unused).values(names))
+        return unused
     if known and not adopt:
         raise strangers(stream, tuple(known))
     if not create:
@@ -172,6 +180,7 @@ def _enrol(connection: Connection, stream: Stream, *, create: bool, adopt: bool)
 def strangers(stream: Stream, known: tuple[Stream, ...]) -> FatalError:
     return FatalError(
         f"it holds only other streams: {'; '.join(map(rows.named, known))}; not {rows.named(stream)}",
-        hint="set [segment] source_name and [auth0] domain back to those; or point [state] url at a new file; or add "
-        "this stream to the file on purpose: it begins anew, and nothing of the others continues in it",
+        hint=f'if only segment.write_key was changed, go on with [segment] source_name = "{known[0].source_name}"; '
+        "else set auth0.domain or segment.source_name back, or point state.url at a new file; or begin this stream in "
+        "the same file with `run --new-stream`",
     )

@@ -13,7 +13,7 @@ from poller.adapters.sql_ledger.database import Database
 from poller.adapters.sql_ledger.ledger import strangers
 from poller.adapters.sql_ledger.lock import Holder, Role, holder_of
 from poller.core.errors import FatalError
-from poller.core.events import Gap, LogId, Span, Stream
+from poller.core.events import Gap, LogId, Span, Stream, moment_of
 from poller.core.settlement import OUTCOMES
 
 
@@ -49,6 +49,12 @@ class LedgerReader:
         """In the order in which they were begun."""
         with self._database.reading() as connection:
             return tuple(rows.streams(connection))
+
+    def may_become(self, stream: Stream) -> bool:
+        """Whether `run` would rename a stream that has settled nothing to this one."""
+        with self._database.reading() as connection:
+            known = rows.streams(connection).items()
+            return any(rows.may_become(connection, other, key, stream) for other, key in known)
 
     def spans(self, stream: Stream) -> tuple[Span, ...]:
         """By `after`."""
@@ -108,14 +114,22 @@ def inspect_ledger(url: str, stream: Stream) -> str:
     reader = LedgerReader.open(url)
     try:
         known = reader.streams()
+        is_strange = bool(known) and stream not in known and not reader.may_become(stream)
         live = next((span for span in reader.spans(stream) if span.is_live), None)
     finally:
         reader.close()
-    if known and stream not in known:
+    if is_strange:
         error = strangers(stream, known)
         raise FatalError(f"ledger {path}: {error}", hint=error.hint)
     _check_writable(path, path.parent)
-    return f"usable, {path}; " + (f"at {live.reached}" if live else "nothing settled yet")
+    return f"usable, {path}; " + (_where(live))
+
+
+def _where(live: Span | None) -> str:
+    if live is None:
+        return "nothing settled yet"
+    moment = moment_of(live.reached)
+    return f"at {moment:%Y-%m-%d %H:%M:%S}Z" if moment else f"at {live.reached}"
 
 
 def _key(stream: Stream) -> ScalarSelect[int]:

@@ -36,6 +36,13 @@ def span(row: Row[Any], stream: Stream) -> Span:
     )
 
 
+def may_become(connection: Connection, other: Stream, key: int, stream: Stream) -> bool:
+    """Whether the stream `other` has settled nothing, and is of the same tenant as `stream`."""
+    if other.domain != stream.domain:
+        return False
+    return all(span.reached == span.after and span.drained_at is None for span in spans(connection, other, key))
+
+
 def named(stream: Stream) -> str:
     """The stream as messages call it."""
     generation = f", generation {stream.generation}" if stream.generation else ""
