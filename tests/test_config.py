@@ -198,7 +198,7 @@ def test_a_duration_is_numbers_with_units(text: str, seconds: int) -> None:
     "text", ["", "30", "s", "30 s", "1.5h", "-1s", "5m1h", "1w", "1S", "٣s", "1s\n", "999999999d24h", "9" * 5000 + "s"]
 )
 def test_anything_else_is_no_duration(text: str) -> None:
-    with pytest.raises(ValueError, match="duration"):
+    with pytest.raises(ValueError, match=r"duration|its unit"):
         duration(text)
 
 

@@ -1,11 +1,13 @@
 """The commands; the only place that wires the parts together."""
 
+import errno
 import os
 import sys
 from importlib.metadata import version
 
 import click
 
+from poller.adapters.sql_ledger import LedgerHeldError
 from poller.cli.check import check
 from poller.cli.dead_letters import dead_letters
 from poller.cli.demo import demo
@@ -53,18 +55,30 @@ def run_command() -> int:
         return _explain(error)
 
 
-def _explain(error: Exception) -> int:
+def _explain(error: Exception) -> Exit:
+    code, lines = _explained(error)
+    return _fail(code, *lines)
+
+
+def _explained(error: Exception) -> tuple[Exit, list[str]]:
+    """The exit code, and what is wrong and what to do, a line each."""
     match error:
         case SettingsError():
-            return _fail(Exit.CONFIG, *error.problems)
+            said: tuple[Exit, list[str]] = (Exit.CONFIG, [*error.problems])
         case FatalError():
-            return _fail(Exit.CONFIG, f"error: {error}", f"  {error.hint}")
+            said = (Exit.CONFIG, [f"error: {error}", f"  {error.hint}"])
+        case LedgerHeldError():
+            said = (Exit.UNREACHABLE, [f"error: {error}", "  stop that process first, or let it do the work"])
         case TransientError():
-            return _fail(Exit.UNREACHABLE, f"error: {error}")
+            said = (Exit.UNREACHABLE, [f"error: {error}", "  nothing is lost; `check` says what is not well"])
         case BrokenPipeError():
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing can be flushed into it any more
-            return Exit.DONE
-    return _bug(error)
+            said = (Exit.DONE, [])
+        case OSError(errno=errno.ENOSPC | errno.EIO):
+            said = (Exit.UNREACHABLE, [f"error: the output cannot be written: {error.strerror}"])
+        case _:
+            said = _bug(error)
+    return said
 
 
 def _fail(code: Exit, *lines: str) -> Exit:
@@ -73,10 +87,9 @@ def _fail(code: Exit, *lines: str) -> Exit:
     return code
 
 
-def _bug(error: Exception) -> Exit:
+def _bug(error: Exception) -> tuple[Exit, list[str]]:
     facts = describe_bug(error)
-    return _fail(
-        Exit.BUG,
-        f"bug: {facts['error']}; nothing is lost, the ledger stands where it stood. Please report it with these lines:",
-        *(f"  {frame}" for frame in facts["at"]),
+    told = (
+        f"bug: {facts['error']}; nothing is lost, the ledger stands where it stood. Please report it with these lines:"
     )
+    return Exit.BUG, [told, *(f"  {frame}" for frame in facts["at"])]

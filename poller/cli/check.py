@@ -1,8 +1,10 @@
 """`check`: proves the set-up before it matters."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import click
@@ -14,11 +16,12 @@ from poller.core.errors import FatalError, PollerError, TransientError
 from poller.core.events import moment_of
 from poller.core.messages import iso
 from poller.service.process import Exit
-from poller.service.retry import patiently
+from poller.service.retry import PATIENCE, patiently
 from poller.service.telemetry import configure_logging
 
 LOG_SCOPES = {"read:logs", "read:logs_users"}
 USER_SCOPE = "read:users"
+_LEAST_S = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +39,7 @@ class Finding:
 def check(config: Path | None) -> int:
     """Proves that settings, credentials, ledger and both services are as they should be."""
     settings = read_settings(config)
-    configure_logging("error")
+    configure_logging("warning")
     source = str(settings.path) if settings.path else "the environment"
     codes = [_show(Finding(subject="settings", text=f"valid, from {source}"))]
     with connect(settings, threading.Event()) as services:
@@ -49,15 +52,18 @@ def check(config: Path | None) -> int:
 
 
 def findings(settings: Settings, services: Services) -> Iterator[Finding]:
-    """Each thing looked at, in the order in which they build on each other."""
-    yield _attempt("ledger", lambda: inspect_ledger(settings.state.url, stream_of(settings)))
+    """Each thing looked at, in the order in which they build on each other; what cannot be well is not tried."""
+    patience = _Patience()
+    yield _attempt("ledger", lambda: inspect_ledger(settings.state.url, stream_of(settings)), patience, "state.url")
     scopes: set[str] = set()
-    yield _attempt("token", lambda: _token(services, scopes))
-    if scopes:
+    where = "auth0.domain" if settings.auth0.base_url.endswith(settings.auth0.domain) else "auth0.base_url"
+    token = _attempt("token", lambda: _token(services, scopes), patience, where)
+    yield token
+    if token.code is Exit.DONE:
         yield _log_scope(scopes)
         yield _user_scope(scopes)
-    yield _attempt("log", lambda: _oldest(services))
-    yield _attempt("segment", lambda: _segment(settings, services))
+        yield _attempt("log", lambda: _oldest(services), patience, where)
+    yield _attempt("segment", lambda: _segment(settings, services), patience, "segment.endpoint")
 
 
 def worst(codes: list[Exit]) -> Exit:
@@ -65,15 +71,25 @@ def worst(codes: list[Exit]) -> Exit:
     return next((code for code in (Exit.CONFIG, Exit.UNREACHABLE, Exit.ATTENTION) if code in codes), Exit.DONE)
 
 
-def _attempt(subject: str, look: Callable[[], str]) -> Finding:
+class _Patience:
+    """What is left of it for all that is looked at together."""
+
+    def __init__(self) -> None:
+        self._ends_at = time.monotonic() + PATIENCE.total_seconds()
+
+    def left(self) -> timedelta:
+        return timedelta(seconds=max(self._ends_at - time.monotonic(), _LEAST_S))
+
+
+def _attempt(subject: str, look: Callable[[], str], patience: _Patience, where: str) -> Finding:
     try:
-        for attempt in patiently():
+        for attempt in patiently(patience.left()):
             with attempt:
                 text = look()
     except FatalError as error:
         return Finding(subject=subject, text=str(error), hint=error.hint, code=Exit.CONFIG)
     except TransientError as error:
-        hint = "check the network, DNS and proxy from this machine; then the service's status page"
+        hint = f"check {where}; then the network, DNS and proxy from this machine, and the service's status page"
         return Finding(subject=subject, text=str(error), hint=hint, code=Exit.UNREACHABLE)
     except PollerError as error:
         return Finding(subject=subject, text=str(error), code=Exit.ATTENTION)
@@ -109,8 +125,10 @@ def _grant(scope: str) -> str:
 def _oldest(services: Services) -> str:
     oldest, now = services.log.oldest()
     moment = moment_of(oldest) if oldest else None
-    kept = f"; the oldest event kept is of {iso(moment)}, {(now - moment).days} days ago" if moment else "; it is empty"
-    return f"readable{kept}"
+    if moment is None:
+        return "readable; it is empty"
+    days = (now - moment).total_seconds() / 86400
+    return f"readable; the oldest event kept is of {iso(moment)}, {days:.1f} days ago"
 
 
 def _segment(settings: Settings, services: Services) -> str:

@@ -9,19 +9,20 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from poller.cli.run import drain_of, open_ledger
+from poller.cli.terminal import Terminal
 from poller.cli.wiring import connect
 from poller.config import Settings, load_settings
 from poller.core.events import LogEvent
 from poller.core.forward import Forwarded
 from poller.core.settlement import DEAD_LETTERED, FILTERED, FORWARDED
 from poller.core.translate import EVENT_NAMES
-from poller.sandbox import Reconciliation, Sandbox
+from poller.sandbox import Fault, Reconciliation, Sandbox
 from poller.service.daemon import Daemon
 from poller.service.drain import Drain
 from poller.service.once import drain
@@ -32,30 +33,41 @@ from poller.service.telemetry import CycleCount, configure_logging
 EVENTS_PER_SECOND = 25.0
 DEFAULT_RUN = timedelta(seconds=10)
 _SHOWN = 14
-_COLOURS = {FORWARDED: "green", FILTERED: "dim", DEAD_LETTERED: "red"}
+_COLOURS = {FORWARDED: "green", DEAD_LETTERED: "red"}
+_FAULTS = (
+    Fault(action="status", status=503, path="/v1/batch", times=1, begins=2),
+    Fault(action="drop_answer", path="/v1/batch", times=1, begins=4),
+    Fault(action="reset", path="/api/v2/logs", times=1, begins=6),
+)
+"""What goes wrong on purpose: Segment down, its answer lost after it stored a batch, a broken connection to Auth0."""
 
 
 def demonstrate(run_for: timedelta | None) -> int:
     """Runs until `run_for` is over, or on a terminal until Ctrl-C; says what came of it."""
     configure_logging("error")
-    console = Console()
+    console = Terminal()
     is_watched = console.is_terminal and run_for is None
     with tempfile.TemporaryDirectory(prefix="poller-demo-") as folder, Sandbox(seed=None) as sandbox:
+        sandbox.faults.set(*_FAULTS)
         settings = _settings(sandbox, Path(folder))
         view = View(sandbox)
         process = Process()
         with open_ledger(settings) as ledger, connect(settings, process.stopping) as services:
             work = drain_of(settings, services, ledger, process)
             if not is_watched:
-                _end_after(run_for or DEFAULT_RUN, process)
+                length = DEFAULT_RUN if run_for is None else run_for
+                console.print(
+                    f"A simulated tenant and collector, and the real daemon between, for {length.total_seconds():g} s."
+                )
+                _end_after(length, process)
             code = _run(work, view, process, settings, ledger, console)
             _finish(drain_of(settings, services, ledger, Process()), view)
         truth = sandbox.reconcile()
-    _summarise(view.count, truth, console)
+        console.print(view.summary(truth))
     return Exit.ATTENTION if truth.lost else code
 
 
-def _run(work: Drain, view: "View", process: Process, settings: Settings, journal: Any, console: Console) -> Exit:
+def _run(work: Drain, view: "View", process: Process, settings: Settings, journal: Any, console: Terminal) -> Exit:
     daemon = Daemon(
         lambda: view.watch(work.pages()), journal, process, interval=settings.poll.interval, backoff=Backoff()
     )
@@ -64,7 +76,7 @@ def _run(work: Drain, view: "View", process: Process, settings: Settings, journa
         if not console.is_terminal:
             reason = daemon.run()
         else:
-            with Live(get_renderable=view.render, console=console, refresh_per_second=8, transient=True):
+            with Live(get_renderable=view.render, console=console, refresh_per_second=8, screen=True):
                 reason = daemon.run()
     finally:
         view.sandbox.traffic.stop()
@@ -102,7 +114,7 @@ def _settings(sandbox: Sandbox, folder: Path) -> Settings:
 
 
 class View:
-    """What passes, and the totals so far."""
+    """The logins and signups that pass, what goes wrong meanwhile, and the totals so far."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self.sandbox = sandbox
@@ -115,28 +127,50 @@ class View:
             with self._lock:
                 self.count.add(forwarded.settlement)
                 outcomes = sorted(forwarded.settlement.outcomes(), key=lambda pair: pair[0].log_id)
-                self._passing.extend(outcomes[-_SHOWN:])
+                self._passing.extend([pair for pair in outcomes if pair[1] != FILTERED][-_SHOWN:])
             yield forwarded
 
     def render(self) -> Group:
         with self._lock:
             rows, totals = list(self._passing), _totals(self.count)
-        table = Table(expand=True, box=None, header_style="bold")
-        for heading in ("date", "type", "user", "became"):
-            table.add_column(heading, no_wrap=True)
+        table = Table(box=None, header_style="bold")
+        for heading, width in (("event", 10), ("at", 8), ("user", 24), ("became", 26)):
+            table.add_column(heading, no_wrap=True, width=width)
         for event, outcome in rows:
             table.add_row(*_cells(event, outcome))
-        return Group(
-            Text("Auth0 → Segment, simulated; Ctrl-C ends it", style="bold"), table, Text(totals, style="cyan")
-        )
+        faults = f"gone wrong so far, on purpose: {', '.join(self._faults()) or 'nothing yet'}"
+        title = Text("Auth0 → Segment: both simulated, the daemon is real. Ctrl-C ends it.")
+        title.stylize("bold")
+        return Group(title, Text(), table, Text(), Text(totals, style="cyan"), Text(faults, style="yellow"))
+
+    def summary(self, truth: Reconciliation) -> Group:
+        """What came of it, by the word of the simulated services."""
+        table = Table(title="What came of it", title_justify="left", show_header=False)
+        rows = {
+            "read": (self.count.read, "log events of every type"),
+            "filtered": (self.count.filtered, "neither login nor signup"),
+            "forwarded": (self.count.forwarded, "identify and track, acknowledged"),
+            "dead-lettered": (self.count.dead_lettered, "can never become a valid call"),
+            "sent again": (len(truth.resent), "messages, under the same ids, after a fault; dropped by Segment"),
+            "duplicates": (len(truth.duplicated), "logins or signups that the collector counts twice"),
+            "lost": (len(truth.lost), "logins or signups of the tenant that it does not have"),
+        }
+        for name, (value, meaning) in rows.items():
+            table.add_row(name, str(value), meaning)
+        return Group(table, Text(f"Gone wrong on purpose: {', '.join(self._faults()) or 'nothing'}."))
+
+    def _faults(self) -> list[str]:
+        names = {"status": "Segment down (503)", "drop_answer": "an answer of Segment lost", "reset": "Auth0 cut off"}
+        return [names[seen.fault] for seen in self.sandbox.faults.seen() if seen.fault]
 
 
 def _cells(event: LogEvent, outcome: str) -> tuple[Text, ...]:
-    style = _COLOURS[outcome]
+    style = _COLOURS.get(outcome, "")
     record = event.record if isinstance(event.record, dict) else {}
-    became = f"identify, track {EVENT_NAMES[event.type]}" if outcome == FORWARDED else outcome.replace("_", " ")
-    date = f"{event.date:%H:%M:%S.%f}"[:-3] if event.date else ""
-    return tuple(Text(str(cell or ""), style=style) for cell in (date, event.type, record.get("user_name"), became))
+    became = f"identify, track {EVENT_NAMES[event.type]}" if outcome == FORWARDED else outcome.replace("_", "-")
+    at = f"{event.date:%H:%M:%S}" if event.date else ""
+    kind = {"s": "s  login", "ss": "ss signup"}.get(event.type, event.type)
+    return tuple(Text(str(cell or ""), style=style) for cell in (kind, at, record.get("user_name"), became))
 
 
 def _totals(count: CycleCount) -> str:
@@ -144,19 +178,3 @@ def _totals(count: CycleCount) -> str:
     counts = ("read", "filtered", "forwarded", "dead_lettered")
     shown = [f"{name.replace('_', '-')} {facts[name]}" for name in counts]
     return "   ".join([*shown, *([f"lag {facts['lag_s']:.1f} s"] if "lag_s" in facts else [])])
-
-
-def _summarise(count: CycleCount, truth: Reconciliation, console: Console) -> None:
-    table = Table(title="What came of it", title_justify="left", show_header=False)
-    rows = {
-        "read": count.read,
-        "filtered": count.filtered,
-        "forwarded": count.forwarded,
-        "dead-lettered": count.dead_lettered,
-        "duplicates": len(truth.duplicated),
-        "lost": len(truth.lost),
-    }
-    for name, value in rows.items():
-        table.add_row(name, str(value))
-    console.print(table)
-    console.print("Lost means: a login or signup of the tenant that the collector does not have.")

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console, Group
-from rich.highlighter import JSONHighlighter
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from poller.cli.terminal import Terminal
 from poller.cli.wiring import config_option, connect, read_settings, stream_of
 from poller.core.events import LogEvent, canonical
 from poller.core.messages import wire
@@ -19,6 +19,8 @@ from poller.service.drain import warn_of_profiles
 from poller.service.profiles import CachedProfiles
 from poller.service.retry import patiently
 from poller.service.telemetry import configure_logging
+
+_USED = ("date", "type", "user_id", "user_name", "client_name", "client_id", "connection", "ip", "user_agent")
 
 
 @click.command(short_help="Show the newest events beside the calls they become.")
@@ -55,22 +57,36 @@ def _row(event: LogEvent, outcome: Forwardable | DeadLetter | LogEvent) -> dict[
 
 def _print(rows: list[dict[str, Any]]) -> None:
     table = Table(show_lines=True, expand=True)
-    table.add_column("Auth0 log event", ratio=1, overflow="fold")
-    table.add_column("Segment calls", ratio=1, overflow="fold")
+    table.add_column("Auth0 log event, what is used of it", ratio=2, overflow="fold")
+    table.add_column("Segment calls", ratio=3, overflow="fold")
     for row in rows:
-        table.add_row(_folding(row["event"]), _calls(row))
-    console = Console()
+        table.add_row(_lines(_used(row["event"])), _calls(row))
+    console = Terminal()
     if rows:
         console.print(table)
-    console.print(f"{len(rows)} events; nothing was sent or stored.")
+    console.print(f"{len(rows)} event{'' if len(rows) == 1 else 's'}; nothing was sent or stored. --json shows all.")
+
+
+def _used(event: Any) -> dict[str, Any]:
+    record = event if isinstance(event, dict) else {}
+    return {key: record[key] for key in _USED if record.get(key) not in {None, ""}}
 
 
 def _calls(row: dict[str, Any]) -> Group | Text:
     if row["dead_letter"]:
         return Text(f"dead letter: {row['dead_letter']}", style="red")
-    return Group(*(_folding(call) for call in row["calls"]))
+    return Group(*(_call(call) for call in row["calls"]))
 
 
-def _folding(value: Any) -> Text:
-    """JSON that is folded where it is too long, where rich's own is cut."""
-    return JSONHighlighter()(Text(json.dumps(value, indent=2, ensure_ascii=False), overflow="fold"))
+def _call(call: dict[str, Any]) -> Text:
+    name = f"track {call['event']}" if call["type"] == "track" else call["type"]
+    facts = {"userId": call["userId"], "timestamp": call["timestamp"], **call["context"]}
+    text = Text(name, style="bold green")
+    return text.append("\n").append_text(_lines(facts | (call.get("traits") or call.get("properties") or {}), "  "))
+
+
+def _lines(facts: dict[str, Any], indent: str = "") -> Text:
+    text = Text()
+    for number, (key, value) in enumerate(facts.items()):
+        text.append("\n" if number else "").append(f"{indent}{key} ", style="dim").append(str(value))
+    return text

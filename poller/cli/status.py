@@ -51,6 +51,7 @@ def collect(settings: Settings, now: datetime) -> dict[str, Any]:
 def _stream(reader: LedgerReader, stream: Stream, now: datetime) -> dict[str, Any]:
     spans, journal = reader.spans(stream), reader.journal(stream)
     live = next((span for span in spans if span.is_live), None)
+    reasons = reader.dead_letters_by_reason(stream)
     return {
         "domain": stream.domain,
         "source_name": stream.source_name,
@@ -68,7 +69,8 @@ def _stream(reader: LedgerReader, stream: Stream, now: datetime) -> dict[str, An
         if journal.blocked_reason
         else None,
         "events": reader.totals(stream),
-        "dead_letters": reader.dead_letter_count(stream),
+        "dead_letters": sum(reasons.values()),
+        "dead_letters_by_reason": reasons,
         "gaps": [{"after": gap.after, "before": gap.before} for gap in reader.gaps(stream)],
         "spans": [{"after": span.after, "reached": span.reached, "until": span.until} for span in spans],
     }
@@ -88,7 +90,7 @@ def show(facts: dict[str, Any]) -> None:
     """The same for people."""
     click.echo(f"ledger        {facts['ledger']}")
     daemon = facts["daemon"]
-    running = f"runs, process {daemon['pid']}, since {daemon['since']}" if daemon else "does not run"
+    running = f"runs, process {daemon['pid']}, since {daemon['since']}" if daemon else "not running"
     click.echo(f"daemon        {running}")
     for stream in facts["streams"]:
         _show_stream(stream)
@@ -97,16 +99,20 @@ def show(facts: dict[str, Any]) -> None:
 def _show_stream(stream: dict[str, Any]) -> None:
     click.echo(f"\n{stream['domain']} → {stream['source_name']}")
     lines = {
-        "position": _either(stream["position_at"], "not started") + f"   {stream['position'] or ''}",
+        "position": _either(stream["position_at"], stream["position"] or "not begun"),
         "drained": _either(stream["drained_at"], "never"),
         "lag": "unknown" if stream["lag_s"] is None else f"{stream['lag_s']:.0f} s",
         "last cycle": _either(stream["last_cycle_at"], "never"),
         "events": ", ".join(f"{count} {name.replace('_', '-')}" for name, count in stream["events"].items()),
-        "dead letters": str(stream["dead_letters"] or "none"),
+        "dead letters": f"{stream['dead_letters']}   (`dead-letters list` shows them)"
+        if stream["dead_letters"]
+        else "none",
         "gaps": str(len(stream["gaps"]) or "none"),
     }
     for name, text in lines.items():
         click.echo(f"  {name:<13}{text.rstrip()}")
+    for reason, count in stream["dead_letters_by_reason"].items():
+        click.secho(f"    {reason}: {count}", fg="yellow")
     for gap in stream["gaps"]:
         click.secho(f"    lost below retention: {_when(gap['after'])} to {_when(gap['before'])}", fg="red")
     if stream["last_error"]:

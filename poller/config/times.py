@@ -46,6 +46,8 @@ def duration(text: object) -> timedelta:
     if not isinstance(text, str):
         raise BadValueError('must be a duration in quotes, with its unit, as "30s"')
     match = _DURATION.fullmatch(text)
+    if text.isdigit():
+        raise BadValueError("needs its unit, as 30s, 5m or 1h")
     if not text or match is None:
         raise BadValueError("must be a duration as 30s, 5m, 1h, 7d or 1h30m")
     days, hours, minutes, seconds = (int(part or 0) for part in match.groups())

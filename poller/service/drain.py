@@ -89,8 +89,8 @@ class Drain:
 
 
 _BEGUN = (
-    "first start: nothing below this position will be sent. To fetch what lies before, once: "
-    "POLLER_STATE__URL=sqlite:////tmp/earlier.db POLLER_POLL__START=earliest auth0-segment-poller run --once"
+    "first start: nothing below this position will be sent. To send what the tenant still keeps of it, stop this "
+    "process and once: auth0-segment-poller ledger set-position earliest"
 )
 
 

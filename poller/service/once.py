@@ -62,6 +62,7 @@ def drain(pages: Callable[[], Iterator[Forwarded]], patience: timedelta) -> Cycl
     """
     count = CycleCount()
     steps = pages()
+    outcome = "cycle.interrupted"
     try:
         while True:
             for attempt in patiently(patience):
@@ -72,7 +73,8 @@ def drain(pages: Callable[[], Iterator[Forwarded]], patience: timedelta) -> Cycl
                         steps = pages()  # a generator that raised is spent
                         raise
             if forwarded is None:
+                outcome = "cycle.finished"
                 return count
             count.add(forwarded.settlement)
     finally:
-        log.info("cycle.finished", **count.facts())
+        log.info(outcome, **count.facts())

@@ -6,8 +6,11 @@ from contextlib import AbstractContextManager
 from datetime import timedelta
 
 import stamina
+import structlog
 
 from poller.core.errors import PollerError, TransientError
+
+log = structlog.get_logger()
 
 PATIENCE = timedelta(seconds=20)
 """How long a one-shot command keeps trying without a success."""
@@ -54,6 +57,11 @@ def patiently(patience: timedelta = PATIENCE) -> Iterator[AbstractContextManager
             return True
         return error.retry_after if error.retry_after < patience else False
 
+    stamina.instrumentation.set_on_retry_hooks([_tell])
     yield from stamina.retry_context(
         on=later, attempts=None, timeout=patience, wait_initial=0.5, wait_max=5.0, wait_jitter=0.5
     )
+
+
+def _tell(details: stamina.instrumentation.RetryDetails) -> None:
+    log.warning("attempt.failed", reason=str(details.caused_by), retry_in_s=round(details.wait_for, 1))

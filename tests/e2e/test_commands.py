@@ -33,7 +33,7 @@ def test_check_finds_a_good_set_up_good(plain: Bench) -> None:
 @pytest.mark.parametrize(
     ("change", "crossed", "code", "said"),
     [
-        ({"auth0__client_secret": "wrong"}, {"token", "log"}, 78, "auth0.client_secret"),
+        ({"auth0__client_secret": "wrong"}, {"token"}, 78, "auth0.client_secret"),
         ({"segment__write_key": "short"}, {"segment"}, 78, "segment.write_key"),
     ],
 )
@@ -81,7 +81,7 @@ def test_status_needs_no_secret_and_works_beside_the_daemon(plain: Bench) -> Non
         assert stream["lag_s"] < 60
         assert stream["position"].startswith("900")
         assert daemon.stop().code == 0
-    assert "does not run" in plain.run("status").out
+    assert "not running" in plain.run("status").out
 
 
 def test_status_without_a_ledger_says_so(plain: Bench) -> None:
@@ -124,7 +124,7 @@ def test_the_demo_loses_nothing_and_leaves_nothing(tmp_path: Path) -> None:
         env={**os.environ, "TMPDIR": str(tmp_path)},
     )
     assert ended.returncode == 0, ended.stderr
-    rows = dict(re.findall(r"│ ([a-z-]+) +│ (\d+) +│", ended.stdout))
+    rows = dict(re.findall(r"│ ([a-z -]+?) +│ (\d+) +│", ended.stdout))
     assert int(rows["forwarded"]) > 5
     assert int(rows["read"]) == sum(int(rows[name]) for name in ("filtered", "forwarded", "dead-lettered"))
     assert (rows["duplicates"], rows["lost"]) == ("0", "0")

@@ -81,11 +81,17 @@ class LedgerReader:
             found = {outcome: int(events) for outcome, events in connection.execute(query)}
         return dict.fromkeys(OUTCOMES, 0) | found
 
-    def dead_letter_count(self, stream: Stream) -> int:
-        """Those that are there now: neither replayed nor discarded."""
-        query = select(func.count()).where(schema.dead_letter.c.stream_id == _key(stream))
+    def dead_letters_by_reason(self, stream: Stream) -> dict[str, int]:
+        """How many are there now, neither replayed nor discarded, by reason code."""
+        columns = schema.dead_letter.c
+        query = (
+            select(columns.reason, func.count())
+            .where(columns.stream_id == _key(stream))
+            .group_by(columns.reason)
+            .order_by(columns.reason)
+        )
         with self._database.reading() as connection:
-            return int(connection.execute(query).scalar_one())
+            return {reason: int(count) for reason, count in connection.execute(query)}
 
     def journal(self, stream: Stream) -> Journal:
         """What `run` noted last."""
