@@ -22,12 +22,12 @@ def numbered(number: int, at: datetime = NOW) -> LogId:
 
 
 class FakeLog:
-    """A LogSource over records that are given in order; `oldest` is what retention left."""
+    """A LogSource over records that are given in order; retention took what lies below `floor`."""
 
     def __init__(self, records: Iterable[Any], *, page_size: int = 100) -> None:
         self.records = list(records)
         self.page_size = page_size
-        self.oldest = 0
+        self.floor = ""
         self.failures: list[Exception] = []
         self.now = NOW
         self.asked: list[Span] = []
@@ -36,7 +36,7 @@ class FakeLog:
         self.asked.append(span)
         if self.failures:
             raise self.failures.pop(0)
-        kept = [record for record in self.records[self.oldest :] if _id(record) > span.reached]
+        kept = [record for record in self.records if _id(record) >= self.floor and _id(record) > span.reached]
         page = kept[: self.page_size]
         events = parse_events(page, after=span.reached)
         beyond = span.until is not None and any(event.log_id > span.until for event in events)
@@ -52,7 +52,9 @@ class FakeLog:
         )
 
     def _lost(self, span: Span, page: list[Any]) -> Gap | None:
-        gone = [record for record in self.records[: self.oldest] if _id(record) > span.reached]
+        gone = [record for record in self.records if span.reached < _id(record) < self.floor]
+        if span.until is not None:
+            gone = [record for record in gone if _id(record) <= span.until]
         if not gone or span.reached == EARLIEST:
             return None
         return Gap(after=span.reached, before=LogId(_id(page[0])) if page else LogId(_id(gone[-1]) + "0"))

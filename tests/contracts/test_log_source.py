@@ -32,7 +32,7 @@ class World:
     def lose(self, count: int) -> None:
         """Retention takes the first `count` events."""
         if self.fake is not None:
-            self.fake.oldest = count
+            self.fake.floor = str(self.fake.records[count]["log_id"]) if count < len(self.ids) else "A"
         elif self.sandbox is not None:
             entries = self.sandbox.tenant.entries()
             self.sandbox.tenant._ids = self.sandbox.tenant._ids[count:]

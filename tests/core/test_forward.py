@@ -247,6 +247,6 @@ def test_lost_stretches_are_recorded_with_the_page() -> None:
     bench = Bench(["s"] * 10, page_size=5)
     bench.drain()
     bench.log.records += [record(n) for n in range(11, 21)]
-    bench.log.oldest = 14
+    bench.log.floor = numbered(15)
     bench.drain()
     assert [(gap.after, gap.before) for gap in bench.ledger.gaps] == [(numbered(10), numbered(15))]

@@ -1,0 +1,195 @@
+"""Whatever comes, fails, restarts or is walked beside it: each event of the log has one outcome in the ledger."""
+
+import contextlib
+import tempfile
+import threading
+from collections import Counter
+from datetime import timedelta
+from pathlib import Path
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from poller.adapters.sql_ledger import Graveyard, LedgerReader, SqlLedger
+from poller.core.errors import ConflictError, PollerError
+from poller.core.events import LogId, Span, floor_id
+from poller.core.forward import Courier, Forwarded, forward
+from poller.core.translate import Translator
+from poller.service.drain import Drain
+from poller.service.late import SecondWalk
+from tests.core.test_forward import record
+from tests.fakes import LATER, NOW, STORED, STREAM, FakeDirectory, FakeLog, FakeSink, numbered
+
+WINDOW = timedelta(minutes=10)
+HOUR = timedelta(hours=1)
+KINDS = st.lists(st.sampled_from(["s", "ss", "w", "ssa", "no_user", "bad_date", "no_type"]), min_size=1, max_size=25)
+FAILURES = st.lists(st.sampled_from([None, None, LATER, STORED]), max_size=4)
+
+
+class Conservation(RuleBasedStateMachine):
+    """The live span with its second walk, and slices below it, over one log and one ledger."""
+
+    @initialize(before=KINDS)
+    def begin(self, before: list[str]) -> None:
+        self.folder = tempfile.TemporaryDirectory()
+        self.url = f"sqlite:///{Path(self.folder.name) / 'ledger.db'}"
+        self.log = FakeLog([], page_size=4)
+        self.log.now = NOW - HOUR
+        self.sink = FakeSink()
+        self.numbers = 0
+        self.ticks = 0.0
+        self.settled: Counter[str] = Counter()
+        self.happen(before)
+        self.log.now = NOW
+        self.start = floor_id(NOW - timedelta(minutes=1))
+        self.ledger = SqlLedger.open(self.url, STREAM, create=True)
+        self.restart()
+        self.cycle([], [])
+
+    def teardown(self) -> None:
+        if hasattr(self, "ledger"):
+            self.finish()
+            self.ledger.close()
+            self.folder.cleanup()
+
+    # What happens
+
+    @rule(kinds=KINDS)
+    def happen(self, kinds: list[str]) -> None:
+        for kind in kinds:
+            self.insert(kind, self.log.now)
+
+    @rule(kinds=KINDS, ago=st.integers(1, 500))
+    def come_late(self, kinds: list[str], ago: int) -> None:
+        if self.log.now - timedelta(seconds=ago) > NOW:
+            for kind in kinds:
+                self.insert(kind, self.log.now - timedelta(seconds=ago))
+
+    @rule(seconds=st.sampled_from([1, 30, 61, 300, 700, 4000]))
+    def pass_time(self, seconds: int) -> None:
+        self.log.now += timedelta(seconds=seconds)
+        self.ticks += seconds
+
+    @rule(age=st.sampled_from([HOUR, 2 * HOUR]))
+    def forget_what_is_old(self, age: timedelta) -> None:
+        self.log.floor = max(self.log.floor, floor_id(self.log.now - age))
+
+    # What the program does
+
+    @rule(sink=FAILURES, log=st.lists(st.just(LATER), max_size=2))
+    def cycle(self, sink: list[Exception | None], log: list[Exception]) -> None:
+        self.sink.failures, self.log.failures = list(sink), list(log)
+        with contextlib.suppress(PollerError):
+            for forwarded in self.drain.pages():
+                self.note(forwarded)
+        self.sink.failures, self.log.failures = [], []
+
+    @rule()
+    def restart(self) -> None:
+        self.ledger.close()
+        self.ledger = SqlLedger.open(self.url, STREAM, create=True)
+        ports = {"source": self.log, "profiles": FakeDirectory({}), "translator": Translator(STREAM)}
+        courier = Courier(self.sink)
+        walk = SecondWalk(
+            **ports,  # type: ignore[arg-type]
+            courier=courier,
+            memory=self.ledger,
+            window=WINDOW,
+            has_room=lambda: True,
+            monotonic=lambda: self.ticks,
+        )
+        self.drain = Drain(
+            **ports,  # type: ignore[arg-type]
+            courier=courier,
+            ledger=self.ledger,
+            server=self,  # type: ignore[arg-type]
+            second_walk=walk,
+            start=self.start,
+            stopping=threading.Event(),
+        )
+
+    @rule(begin=st.integers(0, 30), length=st.integers(1, 15))
+    def cut_a_slice(self, begin: int, length: int) -> None:
+        ids = [LogId(str(made["log_id"])) for made in self.log.records if str(made["log_id"]) <= self.start]
+        if begin + length < len(ids):
+            with contextlib.suppress(ConflictError):
+                self.ledger.begin(after=ids[begin], until=ids[begin + length])
+
+    @precondition(lambda self: any(not span.is_live and not span.is_done for span in self.ledger.spans()))
+    @rule(pages=st.integers(1, 4), sink=FAILURES, data=st.data())
+    def walk_a_slice(self, pages: int, sink: list[Exception | None], data: st.DataObject) -> None:
+        span = data.draw(st.sampled_from([s for s in self.ledger.spans() if not s.is_live and not s.is_done]))
+        self.sink.failures = list(sink)
+        with contextlib.suppress(PollerError):
+            self.walk(span, pages)
+        self.sink.failures = []
+
+    # What must hold
+
+    @invariant()
+    def nothing_is_settled_twice(self) -> None:
+        assert set(getattr(self, "settled", Counter()).values()) <= {1}
+
+    def finish(self) -> None:
+        """Without failures all is walked to its end, and then each event is accounted for."""
+        for _ in range(3):
+            self.cycle([], [])
+            self.pass_time(700)
+        for span in self.ledger.spans():
+            if not span.is_live and not span.is_done:
+                self.walk(span, 1000)
+        self.check()
+
+    def check(self) -> None:
+        reader, graveyard = LedgerReader.open(self.url), Graveyard.open(self.url)
+        try:
+            spans, gaps = reader.spans(STREAM), reader.gaps(STREAM)
+            totals = reader.totals(STREAM)
+            dead = {letter.log_id for letter in graveyard.letters()}
+        finally:
+            reader.close()
+            graveyard.close()
+        taken = Counter(
+            message.log_id for message in self.sink.taken if message.message_id.startswith(("track", "sig"))
+        )
+        for made in self.log.records:
+            log_id = str(made["log_id"])
+            is_covered = any(span.after < log_id <= span.reached for span in spans)
+            is_lost = any(gap.after < log_id < gap.before for gap in gaps)
+            is_forwardable = made["type"] in {"s", "ss"} and made["user_id"] and made["date"] != "soon"
+            if log_id in self.settled:
+                assert is_covered
+                assert (log_id in dead) == (made["type"] not in {"w", "ssa"} and not is_forwardable)
+                assert bool(taken[log_id]) == bool(is_forwardable)  # type: ignore[index]
+            elif is_covered and made["type"] not in {"w", "ssa"}:
+                assert is_lost, f"{log_id} is covered, and has no outcome"
+        assert sum(totals.values()) == len(self.settled)
+        assert totals["dead_lettered"] == len(dead)
+
+    # How
+
+    def insert(self, kind: str, at: object) -> None:
+        self.numbers += 1
+        log_id = numbered(self.numbers, at)  # type: ignore[arg-type]
+        self.log.records.append(record(self.numbers, kind) | {"log_id": log_id})
+        self.log.records.sort(key=lambda made: str(made["log_id"]))
+
+    def walk(self, span: Span, pages: int) -> None:
+        ports = (self.log, FakeDirectory({}), Translator(STREAM), Courier(self.sink), self.ledger)
+        for number, forwarded in enumerate(forward(*ports, span), 1):
+            self.note(forwarded)
+            if forwarded.settlement.page.is_end or number == pages:
+                return
+
+    def note(self, forwarded: Forwarded) -> None:
+        self.settled.update(event.log_id for event, _ in forwarded.settlement.outcomes())
+
+    def oldest(self) -> tuple[None, object]:
+        return None, self.log.now
+
+
+TestConservation = Conservation.TestCase
+TestConservation.settings = settings(
+    max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+)
