@@ -31,6 +31,7 @@ class FakeLog:
         self.failures: list[Exception] = []
         self.now = NOW
         self.asked: list[Span] = []
+        self.nameless: set[LogId] = set()
 
     def fetch(self, span: Span) -> Page:
         self.asked.append(span)
@@ -38,7 +39,8 @@ class FakeLog:
             raise self.failures.pop(0)
         kept = [record for record in self.records if _id(record) >= self.floor and _id(record) > span.reached]
         page = kept[: self.page_size]
-        events = parse_events(page, after=span.reached)
+        shown = [None if _id(record) in self.nameless else record for record in page]
+        events = parse_events(shown, after=span.reached)
         beyond = span.until is not None and any(event.log_id > span.until for event in events)
         if span.until is not None:
             events = tuple(event for event in events if event.log_id <= span.until)

@@ -1,6 +1,7 @@
 """The HTTP that both vendors' adapters speak: deadlines that hold, no redirects, nothing kept after a failure."""
 
 import contextlib
+import json
 import os
 import socket
 import ssl
@@ -32,6 +33,17 @@ class Answer:
     headers: httpx.Headers = field(repr=False)
     body: bytes = field(repr=False)
     at: datetime
+
+    def json(self) -> Any:
+        """The body as JSON.
+
+        Raises:
+            ValueError: it is none, or nested deeper than anyone means.
+        """
+        try:
+            return json.loads(self.body)
+        except RecursionError:
+            raise ValueError("nested too deep") from None
 
     @property
     def retry_after(self) -> timedelta | None:
@@ -105,13 +117,25 @@ class Http:
             held = None
         if held is None or held.is_closed:
             self._trust = self._trust or _trust(os.environ)
-            held = self._threads.connection = _Connection(self._origin, self._trust)
+            held = self._threads.connection = _connected(self._origin, self._trust)
             self._connections.add(held)
         return held
 
     def _drop(self, connection: "_Connection") -> None:
         self._connections.discard(connection)
         connection.close()
+
+
+def _connected(origin: str, trust: ssl.SSLContext) -> "_Connection":
+    try:
+        return _Connection(origin, trust)
+    except (httpx.InvalidURL, ValueError, ImportError) as error:
+        # The origin was checked with the settings, so that it is a variable of the environment.
+        raise FatalError(
+            f"the proxy variables of the environment cannot be used ({type(error).__name__})",
+            hint="HTTP_PROXY, HTTPS_PROXY and ALL_PROXY must be http://host:port (SOCKS is not known here), NO_PROXY a "
+            "list of host names",
+        ) from None
 
 
 class _Connection:

@@ -85,7 +85,7 @@ class SegmentSink:
 def _check(answer: Answer) -> None:
     status = answer.status
     if 200 <= status < 300:  # noqa: PLR2004 - the class of success
-        if _is_acknowledgement(answer.body):
+        if _is_acknowledgement(answer):
             return
         raise TransientError(f"Segment answered {status} without acknowledging", retry_after=answer.retry_after)
     if status in _TRANSIENT or status >= _SERVER_ERROR:
@@ -95,12 +95,13 @@ def _check(answer: Answer) -> None:
     raise FatalError(f"Segment answered {status}", hint=_hint(status))
 
 
-def _is_acknowledgement(body: bytes) -> bool:
+def _is_acknowledgement(answer: Answer) -> bool:
+    """Whether it is `{"success": true}`, as in every recording; a proxy that refuses may answer 200 with other JSON."""
     try:
-        value = json.loads(body)
+        value = answer.json()
     except ValueError:
         return False
-    return isinstance(value, Mapping) and value.get("success") is not False
+    return isinstance(value, Mapping) and value.get("success") is True
 
 
 def _names_write_key(body: bytes) -> bool:

@@ -43,7 +43,10 @@ for command in (run, check, preview, status, dead_letters, ledger, demo):
 def run_command() -> int:
     """Runs the command line; returns the exit code, having said on stderr what is wrong and what to do."""
     try:
-        return int(commands.main(prog_name=NAME, standalone_mode=False) or 0)
+        code = int(commands.main(prog_name=NAME, standalone_mode=False) or 0)
+        sys.stdout.flush()  # here, where an error of it is told
+    except SystemExit:  # click's own end of a completion, and its answer to a reader that is gone
+        return Exit.DONE
     except click.exceptions.Exit as ended:
         return ended.exit_code
     except click.ClickException as usage:
@@ -53,6 +56,7 @@ def run_command() -> int:
         return Exit.INTERRUPTED
     except Exception as error:  # noqa: BLE001 - said below, by what it is
         return _explain(error)
+    return code
 
 
 def _explain(error: Exception) -> Exit:

@@ -13,6 +13,7 @@ LogId = NewType("LogId", str)
 _PREFIX = "900"
 _TIME_DIGITS = 14
 _TAIL_ZEROS = 39
+_LONGEST_NUMBER = 1000  # digits; Python refuses to read 4,300
 EARLIEST = LogId(_PREFIX + "0" * (_TIME_DIGITS + _TAIL_ZEROS))
 """Below every event that a tenant can have kept."""
 
@@ -30,8 +31,8 @@ class Stream:
 class LogEvent:
     """One entry of the tenant log.
 
-    `defect` is set where the entry could not be read; its `log_id` is then that of the entry before it plus a
-    counter, so that it sorts in place and is the same at every reading.
+    `defect` is set where the entry could not be read. One that has no id either is given that of the entry before it
+    plus a counter: it sorts in place, and is the same at every reading from the same position.
     """
 
     log_id: LogId
@@ -117,7 +118,7 @@ def moment_of(log_id: str) -> datetime | None:
 
 def predecessor(log_id: LogId) -> LogId | None:
     """The id one below, of the same length; None where the id is no positive number."""
-    if not (log_id.isascii() and log_id.isdigit()) or int(log_id) == 0:
+    if len(log_id) > _LONGEST_NUMBER or not (log_id.isascii() and log_id.isdigit()) or int(log_id) == 0:
         return None
     return LogId(str(int(log_id) - 1).zfill(len(log_id)))
 
@@ -156,6 +157,11 @@ def parse_events(records: Sequence[object], *, after: LogId) -> tuple[LogEvent, 
     return tuple(events)
 
 
+def is_derived(log_id: LogId) -> bool:
+    """Whether the id was given by `parse_events`, to a record that has none."""
+    return "+" in log_id
+
+
 def last_id(records: Sequence[object]) -> LogId | None:
     """The id of the last record that has one."""
     return next((found for record in reversed(records) if (found := _id_of(record)) is not None), None)
@@ -165,8 +171,8 @@ def canonical(record: object) -> str:
     """A record as JSON text that is the same at every reading; NaN and what JSON lacks become text."""
     try:
         return json.dumps(record, sort_keys=True, allow_nan=False, default=str)
-    except ValueError:
-        return json.dumps(str(record))
+    except (ValueError, TypeError, RecursionError):
+        return json.dumps(repr(record))
 
 
 def _event(log_id: LogId, record: Any) -> LogEvent:

@@ -13,7 +13,7 @@ from poller.core.translate import Translator
 REFUSAL_LIMIT = 20
 """Events refused in a row, none accepted between, that show that the trouble is ours and not the data's."""
 _TELLING_BATCH = 5
-"""A batch of so many messages or more, all refused, shows the same at once."""
+"""A batch of so many messages or more, all refused, shows the same at once; if they are of one user, it may be them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,7 @@ class Courier:
     def __init__(self, sink: MessageSink, *, refusal_limit: int = REFUSAL_LIMIT) -> None:
         self._sink = sink
         self._refusal_limit = refusal_limit
-        self._refused_events: set[str] = set()
+        self._refused: dict[str, str] = {}  # the user of each event refused since the last acceptance
 
     def deliver(self, messages: tuple[Message, ...]) -> Delivery:
         """Receipts and refusals that cover every message.
@@ -43,22 +43,24 @@ class Courier:
         for batch in pack(messages):
             refused_before = len(refusals)
             self._send(batch, receipts, refusals)
-            if len(batch.messages) >= _TELLING_BATCH and len(refusals) - refused_before == len(batch.messages):
+            users = {message.user_id for message in batch.messages}
+            is_telling = len(batch.messages) >= _TELLING_BATCH and len(users) > 1
+            if is_telling and len(refusals) - refused_before == len(batch.messages):
                 raise _everything_refused(refusals[-1].status)
         return Delivery(receipts=tuple(receipts), refusals=tuple(refusals))
 
     def _send(self, batch: Batch, receipts: list[Receipt], refusals: list[Refusal]) -> None:
         try:
             receipts.append(self._sink.send(batch))
-            self._refused_events.clear()
+            self._refused.clear()
         except RejectedError as refusal:
             if len(batch.messages) > 1:
                 for half in batch.halves():
                     self._send(half, receipts, refusals)
                 return
             refusals.append(Refusal(message=batch.messages[0], status=refusal.status))
-            self._refused_events.add(batch.messages[0].log_id)
-            if len(self._refused_events) >= self._refusal_limit:
+            self._refused[batch.messages[0].log_id] = batch.messages[0].user_id
+            if len(self._refused) >= self._refusal_limit and len(set(self._refused.values())) > 1:
                 raise _everything_refused(refusal.status) from refusal
 
 

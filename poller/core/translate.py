@@ -5,7 +5,6 @@ The shape is that of the integration which Auth0 documented for its rules: ident
 """
 
 import ipaddress
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -88,6 +87,12 @@ class Translator:
 
     def event(self, event: LogEvent, profiles: Profiles) -> Forwardable | DeadLetter | LogEvent:
         """The calls, a dead letter, or the event itself where it is of no interest."""
+        try:
+            return self._outcome(event, profiles)
+        except Exception:  # noqa: BLE001 - a bug must not stop the log; the letter is kept, to be replayed when it is mended
+            return DeadLetter(event=event, reason="untranslatable")
+
+    def _outcome(self, event: LogEvent, profiles: Profiles) -> Forwardable | DeadLetter | LogEvent:
         if event.defect:
             return DeadLetter(event=event, reason=event.defect)
         if event.type not in EVENT_NAMES:
@@ -218,7 +223,8 @@ def _text(value: object) -> str | None:
 def _count(value: object) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return int(value) if math.isfinite(value) and 0 <= value < 2**53 and value == int(value) else None
+    # Compared before anything else: an int may be too large for a float.
+    return int(value) if 0 <= value < 2**53 and value == int(value) else None
 
 
 def _date(value: object) -> str | None:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import structlog
 
-from poller.core.errors import PollerError
+from poller.core.errors import FatalError, PollerError
 from poller.core.events import EARLIEST, LogId, Span, floor_id
 from poller.core.forward import Courier, Forwarded, forward
 from poller.core.ports import Ledger, LogSource, ProfileDirectory
@@ -78,10 +78,10 @@ class Drain:
                 return
 
     def _first_start(self) -> Span:
-        after = self._start
-        if after is None:
-            _, now = self._server.oldest()
-            after = floor_id(now - START_MARGIN)
+        _, now = self._server.oldest()
+        after = floor_id(now - START_MARGIN) if self._start is None else self._start
+        if after > floor_id(now):
+            raise FatalError("poll.start lies in the future", hint="set it to now, earliest, or a time that is past")
         # Stored before the first fetch, so that a crash in it starts from here and not from a later now.
         span = self._ledger.begin(after=after)
         log.warning("span.begun", after=after, **({} if after == EARLIEST else {"note": _BEGUN}))

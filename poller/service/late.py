@@ -12,7 +12,7 @@ from typing import Protocol
 
 import structlog
 
-from poller.core.events import LogId, Page, Span, floor_id
+from poller.core.events import LogId, Page, Span, floor_id, is_derived
 from poller.core.forward import Courier, Forwarded, forward
 from poller.core.ports import Ledger, LogSource, ProfileDirectory
 from poller.core.translate import EVENT_NAMES, Translator
@@ -40,7 +40,10 @@ class Memory(Ledger, Protocol):
 
 
 class LateArrivals:
-    """A LogSource of what the first walk did not see; other events were counted then and are left out."""
+    """A LogSource of what the first walk did not see; other events were counted then and are left out.
+
+    So is a record without an id, which no memory can hold.
+    """
 
     def __init__(self, source: LogSource, memory: Memory) -> None:
         self._source = source
@@ -48,7 +51,8 @@ class LateArrivals:
 
     def fetch(self, span: Span) -> Page:
         page = self._source.fetch(span)
-        of_interest = [event for event in page.events if event.type in EVENT_NAMES or event.defect]
+        readable = [event for event in page.events if not is_derived(event.log_id)]
+        of_interest = [event for event in readable if event.type in EVENT_NAMES or event.defect]
         late = self._memory.unseen(span, [event.log_id for event in of_interest])
         return replace(page, events=tuple(event for event in of_interest if event.log_id in late), lost=None)
 
@@ -79,6 +83,9 @@ class SecondWalk:
     def begin(self, live: Span) -> None:
         """To be told at the beginning of each drain; a window that was switched on begins at what is reached."""
         if self._window:
+            if live.confirmed is None:
+                # Stored at once: a process that ends before the first walk must not begin the next one higher.
+                self._memory.confirm_from(live.reached)
             self._confirmed = max(self._confirmed or live.after, live.confirmed or live.reached)
         elif live.confirmed is not None:
             self._memory.confirm_from(None)

@@ -27,8 +27,11 @@ def run_once(
 ) -> Reason:
     """Drains to the end of the log; gives up after `patience` without a settled page."""
 
+    begun = threading.Event()
+
     def work() -> None:
         with process.working():
+            begun.set()
             try:
                 drain(pages, patience)
                 upkeep()
@@ -38,8 +41,8 @@ def run_once(
             note(journal, reason)
         process.end(reason)
 
-    with process.working():  # so that a signal before the thread has begun waits for it too
-        threading.Thread(target=work, name="drain", daemon=True).start()
+    threading.Thread(target=work, name="drain", daemon=True).start()
+    begun.wait()  # so that whoever looks finds it at work
     return process.wait()
 
 

@@ -15,6 +15,7 @@ from poller.core.errors import FatalError, TransientError
 GRACE_S = 8.0
 """What the page at hand gets to finish and settle; abandoned, it is sent again under the same ids."""
 TICK_S = 1.0
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Exit(enum.IntEnum):
@@ -31,7 +32,7 @@ class Exit(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Signalled:
-    """SIGTERM or SIGINT."""
+    """SIGTERM, SIGINT or SIGHUP."""
 
     number: int
 
@@ -57,24 +58,27 @@ class Process:
     def __init__(self) -> None:
         self.stopping = threading.Event()
         self._reasons: queue.SimpleQueue[Reason] = queue.SimpleQueue()  # its put is safe inside a signal handler
-        self._idle = threading.Event()
-        self._idle.set()
+        self._working = 0
+        self._changed = threading.Condition()
 
     def end(self, reason: Reason) -> None:
         self._reasons.put(reason)
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """Around work that must not be cut off without need."""
-        self._idle.clear()
+        """Around work that must not be cut off without need; may be entered more than once, by any thread."""
+        with self._changed:
+            self._working += 1
         try:
             yield
         finally:
-            self._idle.set()
+            with self._changed:
+                self._working -= 1
+                self._changed.notify_all()
 
     @property
     def is_idle(self) -> bool:
-        return self._idle.is_set()
+        return self._working == 0
 
     def wait(self, on_tick: Callable[[], None] = lambda: None) -> Reason:
         """The first reason to stop; `on_tick` runs about every second meanwhile. Main thread only."""
@@ -90,12 +94,12 @@ class Process:
 
     def settle_down(self, grace_s: float = GRACE_S) -> bool:
         """Waits for the work under way; False if it had to be abandoned."""
-        with self._signals():
-            return self._idle.wait(grace_s)
+        with self._signals(), self._changed:
+            return self._changed.wait_for(lambda: self._working == 0, grace_s)
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+        before = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
         try:
             yield
         finally:

@@ -12,6 +12,8 @@ CAPACITY = 10_000  # users; a profile is about 1 KB
 LIFETIME_S = 300.0
 PAUSE_S = 60.0
 """For so long a directory that failed is left alone: each page would otherwise wait for it."""
+FATAL_PAUSE_S = 3600.0
+"""For so long one that needs someone to act: every attempt costs a new token, in case its scope has been granted."""
 
 
 class CachedProfiles:
@@ -45,7 +47,7 @@ class CachedProfiles:
         try:
             read = self._directory.of(user_ids)
         except (TransientError, FatalError) as error:
-            self._paused_until = now + PAUSE_S
+            self._paused_until = now + (FATAL_PAUSE_S if isinstance(error, FatalError) else PAUSE_S)
             self._on_failure(error)
             return {}
         for user_id in user_ids:

@@ -10,6 +10,8 @@ import structlog
 
 from poller.core.errors import PollerError, TransientError
 
+_SHORTEST_WAIT = timedelta(seconds=1)
+
 log = structlog.get_logger()
 
 PATIENCE = timedelta(seconds=20)
@@ -38,7 +40,8 @@ class Backoff:
         delay = timedelta(seconds=ceiling_s * (0.5 + self._jitter() / 2))
         if asked is None:
             return delay
-        return max(asked, self._first) + self._first * self._jitter()
+        # A server that says "at once" again and again does not end the doubling.
+        return max(asked + self._first * self._jitter(), delay)
 
     def succeeded(self) -> None:
         self._failures = 0
@@ -55,7 +58,8 @@ def patiently(patience: timedelta = PATIENCE) -> Iterator[AbstractContextManager
             return False
         if error.retry_after is None:
             return True
-        return error.retry_after if error.retry_after < patience else False
+        # A server that says "at once" is not taken at its word.
+        return max(error.retry_after, _SHORTEST_WAIT) if error.retry_after < patience else False
 
     stamina.instrumentation.set_on_retry_hooks([_tell])
     yield from stamina.retry_context(

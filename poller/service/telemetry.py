@@ -1,11 +1,14 @@
 """What the program says: log lines with facts as keys, never a body, a token, a key or a person."""
 
+import contextlib
 import logging
+import os
 import sys
 import traceback
 from collections.abc import MutableMapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any, TextIO
 
 import structlog
@@ -15,11 +18,12 @@ from poller.core.settlement import Settlement
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
-def configure_logging(level: str, stream: TextIO = sys.stderr) -> None:
-    """Sends structlog's lines to `stream`: JSON, or coloured columns where it is a terminal.
+def configure_logging(level: str) -> None:
+    """Sends structlog's lines to stderr, if there is one: JSON, or coloured columns where it is a terminal.
 
     The libraries' own loggers stay silent: httpx's lines carry user ids, Segment's the write key.
     """
+    stream = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115 - for as long as the process lives
     is_terminal = stream.isatty()
     renderer: Any = (
         structlog.dev.ConsoleRenderer(pad_event_to=24) if is_terminal else structlog.processors.JSONRenderer()
@@ -32,11 +36,26 @@ def configure_logging(level: str, stream: TextIO = sys.stderr) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.PrintLoggerFactory(stream),
+        logger_factory=structlog.PrintLoggerFactory(_Unfailing(stream)),  # type: ignore[arg-type] # all that it writes to
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(handlers=[logging.NullHandler()], force=True)
     logging.captureWarnings(True)
+
+
+class _Unfailing:
+    """A stream that may be closed, or full: nobody reads the log then, and that is no reason to stop the work."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
 
 
 def _in_reading_order(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> dict[str, Any]:

@@ -180,3 +180,16 @@ def test_the_newest_events_are_searched_by_type_over_as_many_pages_as_it_takes(
     assert [asked.query["q"] for asked in scripted.asked] == ['type:("s" OR "ss")'] * 2
     assert [asked.query["page"] for asked in scripted.asked] == ["0", "1"]
     assert not any("from" in asked.query for asked in scripted.asked)
+
+
+def test_a_drain_dated_by_a_clock_that_was_wrong_proves_nothing(log: Auth0Log, scripted: Scripted) -> None:
+    oldest = log_id(9, NOW - timedelta(days=1))
+    scripted.replies = [page(record(log_id(10))), page(record(oldest))]
+    found = log.fetch(span(log_id(1, OLD), drained_at=NOW + timedelta(days=3650)))
+    assert found.lost == Gap(after=log_id(1, OLD), before=log_id(10))
+
+
+def test_a_tenant_that_was_empty_once_is_not_trusted_to_have_stayed_so(log: Auth0Log, scripted: Scripted) -> None:
+    scripted.replies = [page(record(log_id(10))), page(record(log_id(9, NOW - timedelta(days=1))))]
+    found = log.fetch(span(EARLIEST, drained_at=OLD))
+    assert found.lost == Gap(after=floor_id(OLD), before=log_id(10))

@@ -156,3 +156,22 @@ def test_retry_after_is_read_as_seconds_or_a_date_and_garbage_is_none(
     text: str | None, expected: timedelta | None
 ) -> None:
     assert parse_retry_after(text, now=NOW) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ALL_PROXY", "socks5://127.0.0.1:1"),
+        ("HTTPS_PROXY", "http://proxy:abc"),
+        ("HTTP_PROXY", "foo://proxy"),
+        ("NO_PROXY", "fe80::/10"),
+    ],
+)
+def test_a_proxy_variable_that_cannot_be_used_is_fatal_and_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    http = Http("http://127.0.0.1:1", ServerClock())
+    with pytest.raises(FatalError, match="proxy variables") as raised:
+        http.call("GET", "/")
+    assert name in raised.value.hint

@@ -104,8 +104,30 @@ def test_each_answer_has_its_verdict(
     assert "auth0|1" not in str(raised.value)
 
 
-@pytest.mark.parametrize("body", [b'{\n  "success": true\n}', b'{"success": true}', b"{}"])
-def test_a_json_object_without_success_false_is_a_receipt(sink: SegmentSink, scripted: Scripted, body: bytes) -> None:
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{}",
+        b'{"success": null}',
+        b'{"success": "true"}',
+        b'{"success": 1}',
+        b'{"error": "blocked by policy"}',
+        b"[" * 200000,
+        b"true",
+        b'[{"success": true}]',
+        b"",
+    ],
+)
+def test_what_a_proxy_may_answer_in_segments_place_is_no_receipt(
+    sink: SegmentSink, scripted: Scripted, body: bytes
+) -> None:
+    scripted.replies = [Reply(body=body)]
+    with pytest.raises(TransientError, match="without acknowledging"):
+        sink.send(BATCH)
+
+
+@pytest.mark.parametrize("body", [b'{\n  "success": true\n}', b'{"success": true}'])
+def test_segments_own_answer_is_a_receipt(sink: SegmentSink, scripted: Scripted, body: bytes) -> None:
     scripted.replies = [Reply(body=body)]
     assert sink.send(BATCH).message_ids == ("identify-1", "track-1")
 

@@ -144,6 +144,21 @@ def test_what_retention_took_below_the_position_is_no_loss(world: World) -> None
     assert all(page.lost is None for page in walk(world, world.span(world.ids[49])))
 
 
+@pytest.mark.parametrize("odd", [[None], [7, None], [[], "x", 5]])
+def test_records_without_an_id_at_the_end_are_read_once(world: World, odd: list[Any]) -> None:
+    if world.sandbox is None:
+        return  # what the fake is given has ids
+    world.sandbox.tenant.append(odd)
+    span = world.span(world.ids[-1])
+    page = world.source.fetch(span)
+    assert [event.defect for event in page.events] == ["unreadable_record"] * len(odd)
+    for _ in range(2):
+        again = world.source.fetch(world.span(page.position))
+        assert (again.events, again.position, again.is_end, again.lost) == ((), page.position, True, None)
+    world.sandbox.traffic.happen("login")
+    assert len(world.source.fetch(world.span(page.position)).events) == 1
+
+
 def test_a_start_at_the_earliest_loses_nothing(world: World) -> None:
     world.lose(50)
     pages = walk(world, world.span(EARLIEST))

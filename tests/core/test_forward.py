@@ -186,6 +186,15 @@ def test_a_batch_of_which_everything_is_refused_is_our_fault_and_not_settled() -
     assert (bench.ledger.settled, bench.ledger.dead_letters) == ([], {})
 
 
+def test_everything_refused_of_one_user_may_be_the_data_and_is_dead_lettered() -> None:
+    bench = Bench(["s"] * 60, page_size=30, refusal_limit=20)
+    for entry in bench.log.records:
+        entry["user_id"] = "auth0|bot"
+    bench.sink.refuses = lambda message: True
+    bench.drain()
+    assert len(bench.ledger.dead_letters) == 60
+
+
 @pytest.mark.parametrize(("limit", "blocked"), [(3, True), (4, False)])
 def test_a_run_of_refused_events_over_pages_is_our_fault(limit: int, blocked: bool) -> None:
     bench = Bench(["s"] * 3, page_size=1, refusal_limit=limit)

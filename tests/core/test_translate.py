@@ -146,6 +146,8 @@ def test_what_is_absent_is_left_out(absent: Any) -> None:
         ({"stats": {"loginsCount": -1}}, None, None),
         ({"stats": {"loginsCount": True}}, None, None),
         ({"stats": {"loginsCount": float("nan")}}, None, None),
+        ({"stats": {"loginsCount": float("inf")}}, None, None),
+        ({"stats": {"loginsCount": 10**400}}, None, None),
     ],
 )
 def test_the_login_count_is_the_events_else_of_a_profile_read_later(
@@ -200,6 +202,16 @@ def test_a_record_that_can_never_become_a_call_is_a_dead_letter(changes: dict[st
     found = translated(**changes)
     assert isinstance(found, DeadLetter)
     assert found.reason == reason
+
+
+def test_a_bug_of_ours_makes_a_dead_letter_and_stops_nothing() -> None:
+    class Broken(dict[str, Any]):
+        def get(self, *_: object) -> Any:
+            raise ZeroDivisionError
+
+    found = translated(replace(PROFILE, fields=Broken()))
+    assert isinstance(found, DeadLetter)
+    assert found.reason == "untranslatable"
 
 
 def test_a_signup_without_a_user_id_takes_that_of_its_form() -> None:

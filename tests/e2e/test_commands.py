@@ -204,3 +204,14 @@ def test_the_file_is_found_where_the_readme_says(plain: Bench) -> None:
             cwd="/" if environ else plain.folder,
         )
         assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.parametrize(("redirected", "code"), [("| true", 0), ("| head -1", 0), (">/dev/full", 75)])
+@pytest.mark.parametrize("command", ["status", "preview --json", "dead-letters list"])
+def test_an_output_that_nobody_takes_is_no_bug(plain: Bench, command: str, redirected: str, code: int) -> None:
+    plain.run("run", "--once")
+    line = f"set -o pipefail; {COMMAND} {command} --config {plain.settings} {redirected}"
+    ended = subprocess.run(["/bin/bash", "-c", line], capture_output=True, text=True, check=False, cwd=plain.folder)
+    assert ended.returncode == code, ended.stderr
+    assert "bug" not in ended.stderr
+    assert (code == 0) or "No space left" in ended.stderr

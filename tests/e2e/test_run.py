@@ -1,11 +1,15 @@
 """`run` as a process: everything arrives once, whatever ends it and whatever stands in its way."""
 
+import fcntl
+import os
+import select
 import signal
 import socket
+import subprocess
 import time
 from datetime import datetime, timedelta
 
-from tests.e2e.bench import Bench, eventually
+from tests.e2e.bench import COMMAND, Bench, eventually
 from tests.e2e.conftest import MakeBench
 
 
@@ -263,3 +267,74 @@ def test_late_arrivals_are_found_once_also_across_restarts(plain: Bench) -> None
     assert sorted(line["log_id"] for line in ended.events("event.late")) == sorted(late)
     plain.run("run", "--once")
     assert plain.assert_conserved()["resent"] == []
+
+
+def test_a_signal_lets_the_page_at_hand_of_one_drain_settle(plain: Bench) -> None:
+    set_faults(plain, {"action": "drip", "service": "segment", "seconds": 0.05, "times": None})
+    with plain.start("run", "--once") as running:
+        eventually("a batch", lambda: plain.sandbox.ask("collector"))
+        running.signal()
+        ended = running.wait()
+        assert ended.code == 130
+        assert not ended.events("page.abandoned")
+    assert plain.position() > "9001"
+    set_faults(plain)
+    assert plain.run("run", "--once").code == 0
+    assert plain.assert_conserved()["resent"] == []
+
+
+def test_a_log_that_nobody_reads_does_not_keep_it_from_ending(plain: Bench) -> None:
+    plain.sandbox.ask("tenant", plan="unlimited")
+    plain.sandbox.ask("grow", count=10_000, seconds=60)
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("POLLER_")}
+    command = [str(COMMAND), "run", "--config", str(plain.settings)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, env=environ, cwd=plain.folder) as process:
+        assert process.stderr is not None
+        fcntl.fcntl(process.stderr, fcntl.F_SETPIPE_SZ, 4096)
+        eventually("a full pipe", lambda: select.select([process.stderr], [], [], 0)[0])
+        time.sleep(1.5)  # to be stuck in a line
+        started = time.monotonic()
+        process.terminate()
+        assert process.wait(12) == 0
+        assert time.monotonic() - started < 11
+    assert plain.run("run", "--once").code == 0
+    plain.assert_conserved()
+
+
+def test_without_a_stderr_it_works_all_the_same(plain: Bench) -> None:
+    for redirected in ("2>&-", "2>/dev/full"):
+        command = f"exec {COMMAND} run --once --config {plain.settings} {redirected}"
+        assert subprocess.run(["/bin/sh", "-c", command], check=False, cwd=plain.folder).returncode == 0
+    plain.assert_conserved()
+
+
+def test_a_start_in_the_future_is_refused(plain: Bench) -> None:
+    plain.write_settings(poll__start="2099-01-01")
+    ended = plain.run("run", "--once")
+    assert ended.code == 78
+    assert "poll.start lies in the future" in ended.err
+    plain.write_settings()
+    assert plain.run("run", "--once").code == 0
+    plain.assert_conserved()
+
+
+def test_a_server_that_asks_back_at_once_is_not_hammered(plain: Bench) -> None:
+    headers = {"Retry-After": "0", "x-ratelimit-reset": "1"}
+    fault = {"action": "status", "path": "/api/v2/logs", "status": 429, "headers": headers, "times": None}
+    set_faults(plain, fault)
+    assert plain.run("run", "--once").code == 75
+    assert len(plain.sandbox.ask("requests", path="/api/v2/logs")) < 30
+
+
+def test_hostile_json_is_waited_out(plain: Bench) -> None:
+    deep = {"action": "status", "status": 200, "body": "[" * 100_000}
+    set_faults(plain, *(deep | {"path": path} for path in ("/oauth/token", "/api/v2/logs", "/v1/batch")))
+    assert plain.run("run", "--once").code == 0
+    plain.assert_conserved()
+
+
+def test_sighup_is_a_signal_to_end(plain: Bench) -> None:
+    with plain.start("run") as daemon:
+        eventually("a drain", lambda: daemon.says("cycle.finished"))
+        daemon.signal(signal.SIGHUP)
+        assert daemon.wait().code == 0

@@ -142,6 +142,36 @@ def test_late_noise_is_passed_over_and_a_late_bad_record_is_a_dead_letter(bench:
         assert connection.exec_driver_sql("SELECT sum(events) FROM tally").scalar() == 3
 
 
+def test_a_record_without_an_id_is_not_counted_again(bench: Bench) -> None:
+    bench.happen()
+    bench.cycle()
+    bench.pass_time(timedelta(minutes=1))
+    first = bench.happen(kind="w")
+    bench.log.nameless = {first}
+    bench.cycle()
+    for _ in range(15):
+        bench.pass_time(timedelta(minutes=1))
+        bench.happen(kind="w")
+        bench.cycle()
+    with bench.ledger._database.reading() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM dead_letter").scalar() == 1
+
+
+def test_a_process_that_ends_before_the_first_second_walk_leaves_no_hole(bench: Bench) -> None:
+    bench.has_room = False
+    bench.happen()
+    bench.cycle()
+    bench.pass_time(timedelta(minutes=1))
+    bench.happen()
+    bench.cycle()
+    late = bench.happen(ago=timedelta(seconds=30))
+    bench.restart()
+    bench.has_room = True
+    bench.pass_time(timedelta(minutes=12))
+    bench.cycle()
+    assert late in bench.sent()
+
+
 def test_it_is_walked_once_a_minute_and_costs_nothing_in_a_quiet_tenant(bench: Bench) -> None:
     bench.happen()
     bench.cycle()

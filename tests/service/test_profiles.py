@@ -51,8 +51,11 @@ def test_who_does_not_exist_is_remembered_too() -> None:
     assert len(bench.directory.asked) == 1
 
 
-@pytest.mark.parametrize("failure", [TransientError("later"), FatalError("no scope", hint="grant it")])
-def test_a_failing_directory_costs_profiles_and_is_left_alone_for_a_while(failure: PollerError) -> None:
+@pytest.mark.parametrize(
+    ("failure", "pause_s"),
+    [(TransientError("later"), module.PAUSE_S), (FatalError("no scope", hint="grant it"), module.FATAL_PAUSE_S)],
+)
+def test_a_failing_directory_costs_profiles_and_is_left_alone_for_a_while(failure: PollerError, pause_s: float) -> None:
     bench = Bench("a", "b")
     bench.cached.of(["a"])
     bench.directory.failure = failure
@@ -60,7 +63,10 @@ def test_a_failing_directory_costs_profiles_and_is_left_alone_for_a_while(failur
     assert bench.failures == [failure]
     bench.cached.of(["b"])
     assert len(bench.directory.asked) == 2
-    bench.now = module.PAUSE_S
+    bench.now = pause_s - 1
+    bench.cached.of(["b"])
+    assert len(bench.directory.asked) == 2
+    bench.now = pause_s
     bench.directory.failure = None
     assert set(bench.cached.of(["b"])) == {"b"}
 

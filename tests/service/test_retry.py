@@ -26,7 +26,29 @@ def test_a_success_starts_the_delays_anew() -> None:
 @pytest.mark.parametrize("asked_s", [0, 5, 600])
 def test_what_the_server_asked_for_is_never_undercut(asked_s: int) -> None:
     delay = Backoff(jitter=lambda: 0.0).failed(TransientError("later", retry_after=timedelta(seconds=asked_s)))
-    assert delay >= max(timedelta(seconds=asked_s), timedelta(seconds=1))
+    assert delay >= timedelta(seconds=asked_s)
+    assert delay > timedelta(0)
+
+
+def test_to_be_asked_back_at_once_does_not_end_the_doubling() -> None:
+    backoff = Backoff(jitter=lambda: 1.0)
+    delays = [backoff.failed(TransientError("now", retry_after=timedelta(0))).total_seconds() for _ in range(5)]
+    assert delays == [1, 2, 4, 8, 16]
+
+
+def test_a_one_shot_step_that_is_asked_back_at_once_waits_all_the_same() -> None:
+    attempts = 0
+
+    def patient() -> None:
+        nonlocal attempts
+        for attempt in patiently(timedelta(seconds=1.5)):
+            with attempt:
+                attempts += 1
+                raise TransientError("now", retry_after=timedelta(0))
+
+    with pytest.raises(TransientError):
+        patient()
+    assert attempts <= 3
 
 
 def test_a_one_shot_step_is_tried_again_until_it_succeeds() -> None:

@@ -1,6 +1,5 @@
 """One GET to the Management API: the token, the rate limit, the verdict."""
 
-import json
 import re
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -11,7 +10,8 @@ from poller.adapters.http import Answer, Http
 from poller.core.errors import FatalError, TransientError
 from poller.core.ports import Budget
 
-_OK, _BAD_REQUEST, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY = 200, 400, 401, 403, 404, 429
+_OK, _BAD_REQUEST, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 200, 400, 401, 403, 404
+_TRANSIENT = {408, 429}
 _SERVER_ERROR = 500
 _SCOPE = re.compile(r"\b(?:read|create|update|delete):[a-z_]+\b")
 
@@ -48,7 +48,7 @@ class ManagementApi:
             return Reply(value=None, at=answer.at)
         _check(answer, path=bucket)
         try:
-            value = json.loads(answer.body)
+            value = answer.json()
         except ValueError:
             raise TransientError(f"Auth0 answered {bucket} with what is not JSON") from None
         return Reply(value=value, at=answer.at, next_url=_next_url(answer))
@@ -74,7 +74,7 @@ def _check(answer: Answer, *, path: str) -> None:
     status = answer.status
     if status == _OK:
         return
-    if status == _TOO_MANY or status >= _SERVER_ERROR:
+    if status in _TRANSIENT or status >= _SERVER_ERROR:
         raise TransientError(f"Auth0 answered {path} with {status}", retry_after=_wait(answer))
     if status == _FORBIDDEN:
         scopes = sorted(set(_SCOPE.findall(str(_field(answer, "message")))))
@@ -104,7 +104,7 @@ def _number(answer: Answer, header: str) -> int | None:
 
 def _field(answer: Answer, name: str) -> object:
     try:
-        body = json.loads(answer.body)
+        body = answer.json()
     except ValueError:
         return None
     return body.get(name) if isinstance(body, dict) else None

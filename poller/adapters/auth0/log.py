@@ -43,6 +43,10 @@ class Auth0Log:
         """
         asked = _anchor(span)
         reply = self._read(asked, PAGE_SIZE)
+        if asked != span.reached and reply.value and last_id(reply.value[:1]) is None:
+            # A record without an id cannot be told to be the one that was seen last.
+            asked = span.reached
+            reply = self._read(asked, PAGE_SIZE)
         records = reply.value
         events = parse_events(records, after=span.reached)
         is_anchored = asked != span.reached and bool(events) and events[0].log_id == span.reached
@@ -81,13 +85,17 @@ class Auth0Log:
 
         A `from` below retention silently starts at the oldest event kept.
         """
-        seen = [moment for moment in (moment_of(span.reached), span.drained_at) if moment is not None]
-        if span.reached == EARLIEST or (seen and served_at - max(seen) < SHORTEST_RETENTION):
+        if span.reached == EARLIEST and span.drained_at is None:
+            return None
+        ages = [served_at - seen for seen in (moment_of(span.reached), span.drained_at) if seen is not None]
+        # An age below zero is that of a clock that was wrong once, and proves nothing.
+        if any(timedelta(0) <= age < SHORTEST_RETENTION for age in ages):
             return None
         oldest, _ = self.oldest()
         if oldest is not None and oldest <= span.reached:
             return None
-        return Gap(after=span.reached, before=events[0].log_id if events else floor_id(served_at))
+        after = span.reached if span.drained_at is None or span.reached != EARLIEST else floor_id(span.drained_at)
+        return Gap(after=after, before=events[0].log_id if events else floor_id(served_at))
 
 
 def _anchor(span: Span) -> LogId:

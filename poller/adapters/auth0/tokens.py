@@ -1,6 +1,5 @@
 """Access tokens for the Management API: one a lifetime, and a new one when the old stops working."""
 
-import json
 import threading
 import time
 from collections.abc import Callable
@@ -128,7 +127,7 @@ def _hint(answer: Answer) -> str:
 
 def _parsed(answer: Answer) -> dict[str, Any]:
     try:
-        body = json.loads(answer.body)
+        body = answer.json()
     except ValueError:
         return {}
     return body if isinstance(body, dict) else {}

@@ -13,6 +13,7 @@ FIELDS = ("user_id", "email", "created_at", "logins_count", "last_login")
 """What translation uses; nothing else is asked for."""
 MAX_QUERY_BYTES = 4_000  # of URL; the API answers 414 to long ones
 MAX_USERS = 100  # the most that per_page allows
+LONGEST_ID = 512  # characters; a longer one is no user's, and would make the URL too long for the others
 SEARCH_LAG = timedelta(seconds=10)
 """What the search shows counts as read so much earlier: it lags (Auth0 docs: User Search Best Practices)."""
 
@@ -26,6 +27,7 @@ class Auth0Users:
     def of(self, user_ids: Sequence[str]) -> dict[str, Profile]:
         """The profiles by search, and by id for those that the index does not have; who is deleted is missing."""
         found: dict[str, Profile] = {}
+        user_ids = [user_id for user_id in user_ids if len(user_id) <= LONGEST_ID]
         for query in queries(user_ids):
             found.update(self._search(query))
         for user_id in user_ids:

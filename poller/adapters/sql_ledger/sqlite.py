@@ -24,7 +24,7 @@ _PASSING = {
     sqlite3.SQLITE_LOCKED: "is locked",
     sqlite3.SQLITE_PROTOCOL: "is locked by another process",
     sqlite3.SQLITE_FULL: "cannot grow: the disk is full",
-    sqlite3.SQLITE_IOERR: "could not be read or written (I/O error)",
+    sqlite3.SQLITE_IOERR: "could not be read or written (I/O error; is the disk full?)",
     sqlite3.SQLITE_NOMEM: "could not be read or written (out of memory)",
     sqlite3.SQLITE_INTERRUPT: "was interrupted",
     sqlite3.SQLITE_SCHEMA: "was changed meanwhile",
