@@ -32,7 +32,6 @@ MIX = {
 }
 """How often each kind comes, in a hundred: logins about 18, as in the longest real page on record."""
 _NAMELESS = {"w", "seccft", "fsa", "mgmt_api_read", "limit_wc"}
-_TWIN_AFTER = timedelta(milliseconds=40)
 _TICK_S = 0.02
 
 
@@ -56,11 +55,11 @@ class Traffic:
         if kind not in {"signup", "api_signup"}:
             return [record(kind, self._somebody(at), ingested=at)]
         user = self._tenant.add_user(created_at=at)
-        made = [record(kind, user, ingested=at)]
-        user.created_at = made[0].date
-        if kind == "api_signup":
-            offset = _TWIN_AFTER * self._dice.choice([-1, 1])  # in either order
-            made.append(record("sapi", user, ingested=(at or self._tenant.clock.now()) + offset))
+        kinds = [kind, "sapi"] if kind == "api_signup" else [kind]
+        if self._dice.random() < 0.5:  # noqa: PLR2004 - the twins come in either order
+            kinds.reverse()
+        made = [record(each, user, ingested=at) for each in kinds]
+        user.created_at = made[kinds.index(kind)].date
         return made
 
     def grow(

@@ -143,3 +143,16 @@ def test_a_journal_that_cannot_be_written_stops_nothing() -> None:
     broken: Callable[..., None] = fail
     bench.journal.note_cycle = broken  # type: ignore[method-assign]  # the fault itself
     assert bench.daemon.cycle() == INTERVAL
+
+
+def test_an_outage_of_hours_is_waited_out_without_spinning_and_without_giving_up(
+    logs: list[dict[str, object]],
+) -> None:
+    bench = Bench([forwarded()], *[[TransientError("down")]] * 600, [forwarded()])
+    delays = [bench.daemon.cycle() for _ in range(602)]
+    waited = sum(delays[1:601], timedelta())
+    assert waited > timedelta(hours=9)
+    assert max(delays) <= timedelta(minutes=1)
+    assert min(delays[7:601]) >= INTERVAL
+    assert bench.journal.errors[-2:] == ["down", None]
+    assert sum(line["event"] == "cycle.postponed" for line in logs) == 600

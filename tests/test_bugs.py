@@ -1,0 +1,32 @@
+"""A bug ends with 1, a place to look at, and nobody's data."""
+
+import pytest
+
+from poller import cli
+from poller.core.errors import FatalError
+
+
+def test_a_bug_shows_where_and_never_what(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(**_: object) -> None:
+        try:
+            raise ValueError("person@example.com wk_secret")  # noqa: TRY301 - the bug itself
+        except ValueError as error:
+            raise RuntimeError("203.0.113.9") from error
+
+    monkeypatch.setattr(cli.commands, "main", fail)
+    assert cli.run_command() == 1
+    said = capsys.readouterr().err
+    assert "bug: RuntimeError" in said
+    assert "test_bugs.py" in said
+    assert not any(part in said for part in ("person@example.com", "wk_secret", "203.0.113.9"))
+
+
+def test_what_someone_must_do_is_said_with_78(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(**_: object) -> None:
+        raise FatalError("it is so", hint="do this")
+
+    monkeypatch.setattr(cli.commands, "main", fail)
+    assert cli.run_command() == 78
+    assert capsys.readouterr().err == "error: it is so\n  do this\n"

@@ -1,0 +1,76 @@
+"""A writer that stalled with a page in hand cannot move the span that another has moved meanwhile."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from poller.adapters.sql_ledger import LedgerReader, SqlLedger
+from poller.core.errors import ConflictError
+from poller.core.events import EARLIEST
+from poller.core.forward import Courier, forward
+from poller.core.messages import Batch, Receipt
+from poller.core.translate import Translator
+from tests.core.test_forward import record
+from tests.fakes import STREAM, FakeDirectory, FakeLog, FakeSink
+
+
+class Stalled(FakeSink):
+    """Takes a batch and does not come back before it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.took, self.go_on = threading.Event(), threading.Event()
+
+    def send(self, batch: Batch) -> Receipt:
+        receipt = super().send(batch)
+        self.took.set()
+        assert self.go_on.wait(10)
+        return receipt
+
+
+def test_a_stalled_writer_that_wakes_up_conflicts_and_counts_nothing(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    log = FakeLog([record(number) for number in range(1, 31)], page_size=10)
+    first, second = (SqlLedger.open(url, STREAM, create=True) for _ in range(2))
+    first.begin(after=EARLIEST)
+    stalled, errors = Stalled(), []
+
+    def write() -> None:
+        span = first.live_span()
+        assert span is not None
+        try:
+            next(forward(log, FakeDirectory({}), Translator(STREAM), Courier(stalled), first, span))
+        except ConflictError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    assert stalled.took.wait(10)
+    span = second.live_span()
+    assert span is not None
+    for forwarded in forward(log, FakeDirectory({}), Translator(STREAM), Courier(FakeSink()), second, span):
+        if forwarded.settlement.page.is_end:
+            break
+    stalled.go_on.set()
+    thread.join(10)
+    assert len(errors) == 1
+    reader = LedgerReader.open(url)
+    assert reader.totals(STREAM)["forwarded"] == 30
+    reader.close()
+    again = first.live_span()
+    assert again is not None
+    assert again.reached == log.records[-1]["log_id"]
+    first.close()
+    second.close()
+
+
+def test_each_side_sees_where_the_other_is(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    first, second = (SqlLedger.open(url, STREAM, create=True) for _ in range(2))
+    live = first.begin(after=EARLIEST)
+    with pytest.raises(ConflictError):
+        second.begin(after=EARLIEST)
+    assert second.live_span() == live
+    first.close()
+    second.close()
