@@ -15,6 +15,7 @@ from poller.config import Settings
 from poller.core.errors import FatalError, PollerError, TransientError
 from poller.core.events import moment_of
 from poller.core.messages import iso
+from poller.core.rules import LOGIN_TYPES
 from poller.service.process import Exit
 from poller.service.retry import PATIENCE, patiently
 from poller.service.telemetry import configure_logging
@@ -53,6 +54,7 @@ def check(config: Path | None) -> int:
 
 def findings(settings: Settings, services: Services) -> Iterator[Finding]:
     """Each thing looked at, in the order in which they build on each other; what cannot be well is not tried."""
+    yield from _twice_counted(settings)
     patience = _Patience()
     yield _attempt("ledger", lambda: inspect_ledger(settings.state.url, stream_of(settings)), patience, "state.url")
     scopes: set[str] = set()
@@ -99,6 +101,17 @@ def _attempt(subject: str, look: Callable[[], str], patience: _Patience, where: 
 def _token(services: Services, scopes: set[str]) -> str:
     scopes |= services.tokens.current().scopes
     return "granted"
+
+
+def _twice_counted(settings: Settings) -> Iterator[Finding]:
+    """Login types that count some logins twice; `s` beside them is what makes it twice."""
+    for kind in sorted(settings.logins.types):
+        why = LOGIN_TYPES[kind]
+        if why is not None and len(settings.logins.types) > 1:
+            text = f"{kind} in logins.types counts some logins twice: {why}"
+            yield Finding(
+                subject="logins", text=text, hint="leave it out, or count by another event", code=Exit.ATTENTION
+            )
 
 
 def _log_scope(scopes: set[str]) -> Finding:

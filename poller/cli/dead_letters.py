@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from poller.adapters.sql_ledger import BuriedLetter, Graveyard
-from poller.cli.wiring import Services, config_option, connect, read_settings, stream_of
+from poller.cli.wiring import Services, config_option, connect, read_settings, rules_of, stream_of
 from poller.config import Settings
 from poller.core.errors import FatalError
 from poller.core.events import LogEvent, parse_events
@@ -107,7 +107,7 @@ def _replay(settings: Settings, services: Services, graveyard: Graveyard, letter
             delivered, dead = replay(
                 tuple(events.values()),
                 CachedProfiles(services.users, warn_of_profiles),
-                Translator(stream_of(settings)),
+                Translator(stream_of(settings), rules_of(settings)),
                 Courier(services.sink, refusal_limit=settings.segment.refusal_limit),
             )
     for letter in dead:

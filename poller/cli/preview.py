@@ -11,10 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from poller.cli.terminal import Terminal
-from poller.cli.wiring import config_option, connect, read_settings, stream_of
+from poller.cli.wiring import config_option, connect, read_settings, rules_of, stream_of
 from poller.core.events import LogEvent, canonical
 from poller.core.messages import wire
-from poller.core.translate import EVENT_NAMES, DeadLetter, Forwardable, Translator
+from poller.core.translate import DeadLetter, Forwardable, Translator
 from poller.service.drain import warn_of_profiles
 from poller.service.profiles import CachedProfiles
 from poller.service.retry import patiently
@@ -31,11 +31,11 @@ def preview(config: Path | None, *, last: int, as_json: bool) -> int:
     """Shows the newest logins and signups beside the calls they become; sends and stores nothing."""
     settings = read_settings(config)
     configure_logging(settings.log.level)
-    translator = Translator(stream_of(settings))
+    translator = Translator(stream_of(settings), rules_of(settings))
     with connect(settings, threading.Event()) as services:
         for attempt in patiently():
             with attempt:
-                events = services.log.newest(tuple(EVENT_NAMES), last)
+                events = services.log.newest(sorted(translator.types), last)
         directory = CachedProfiles(services.users, warn_of_profiles)
         profiles = directory.of(translator.users_in(events))
     rows = [_row(event, translator.event(event, profiles)) for event in events]

@@ -11,7 +11,7 @@ import click
 import structlog
 
 from poller.adapters.sql_ledger import LedgerLock, SqlLedger
-from poller.cli.wiring import Services, config_option, connect, read_settings, start_of, stream_of
+from poller.cli.wiring import Services, config_option, connect, read_settings, rules_of, start_of, stream_of
 from poller.config import Settings
 from poller.core.forward import Courier
 from poller.core.translate import Translator
@@ -65,7 +65,7 @@ def open_ledger(settings: Settings, *, adopt: bool = False) -> Iterator[SqlLedge
 
 def drain_of(settings: Settings, services: Services, ledger: SqlLedger, process: Process) -> Drain:
     profiles = CachedProfiles(services.users, warn_of_profiles)
-    translator = Translator(stream_of(settings))
+    translator = Translator(stream_of(settings), rules_of(settings))
     courier = Courier(services.sink, refusal_limit=settings.segment.refusal_limit)
     return Drain(
         source=services.log,

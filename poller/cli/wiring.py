@@ -15,6 +15,7 @@ from poller.adapters.http import Http, ServerClock
 from poller.adapters.segment import SegmentSink
 from poller.config import Settings, find_settings_file, load_settings
 from poller.core.events import EARLIEST, LogId, Stream, floor_id
+from poller.core.rules import Rules
 from poller.service.pacing import RateBudget
 
 
@@ -71,7 +72,20 @@ def connect(settings: Settings, stopping: threading.Event) -> Iterator[Services]
 
 
 def stream_of(settings: Settings) -> Stream:
-    return Stream(domain=settings.auth0.domain, source_name=settings.segment.source_name or "")
+    return Stream(
+        domain=settings.auth0.domain,
+        source_name=settings.segment.source_name or "",
+        generation=settings.segment.generation,
+    )
+
+
+def rules_of(settings: Settings) -> Rules:
+    return Rules(
+        login_types=settings.logins.types,
+        include_sso_logins=settings.logins.include_sso,
+        derive_signups=settings.signups.derive,
+        include_api_signups=settings.signups.include_api_created,
+    )
 
 
 def start_of(settings: Settings) -> LogId | None:

@@ -31,6 +31,9 @@ SecretWord = Annotated[SecretStr | None, BeforeValidator(secret(texts.word)), Ty
 SecretKey = Annotated[SecretStr | None, BeforeValidator(secret(texts.private_key)), Type("secret", is_secret=True)]
 Interval = Annotated[timedelta, BeforeValidator(interval), Type("duration")]
 Length = Annotated[timedelta, BeforeValidator(length), Type("duration")]
+Generation = Annotated[str, BeforeValidator(texts.generation), Type("text")]
+Flag = Annotated[bool, BeforeValidator(texts.flag), Type("true | false")]
+LoginTypes = Annotated[frozenset[str], BeforeValidator(texts.login_types), Type("list of types")]
 Count = Annotated[int, BeforeValidator(texts.count), Type("whole number")]
 Start = Annotated[StartAt, BeforeValidator(start_at), Type("now | earliest | date | time")]
 
@@ -39,7 +42,7 @@ def _default(text: str) -> dict[str, Any]:
     return {"default_text": text}
 
 
-def _written(default: str) -> Any:
+def _written(default: object) -> Any:
     # The type of a default before it is parsed is not that of its field.
     return default
 
@@ -89,6 +92,9 @@ class SegmentSettings(Section):
         description="Names the source in message ids and in the ledger; keep it when rotating the key.",
         json_schema_extra=_default("a short hash of the write key"),
     )
+    generation: Generation = Field(
+        "", description="Part of every message id and of the stream; a new one lets corrected history be sent again."
+    )
     refusal_limit: Count = Field(
         20, description="So many events in a row refused by Segment block the daemon: then it is us, not the data."
     )
@@ -102,6 +108,21 @@ class PollSettings(Section):
     late_window: Length = Field(
         _written("10m"),
         description="How far behind the log is read once more for events that came in late; 0s: not at all.",
+    )
+
+
+class LoginsSettings(Section):
+    types: LoginTypes = Field(_written(["s"]), description="Log event types that count as logins.")
+    include_sso: Flag = Field(default=True, description="Whether logins on an existing session count too.")
+
+
+class SignupsSettings(Section):
+    derive: Flag = Field(
+        default=True,
+        description="Whether the first login by a social, enterprise or passwordless connection is a signup.",
+    )
+    include_api_created: Flag = Field(
+        default=True, description="Whether users made through the Management API or the dashboard count as signups."
     )
 
 
@@ -127,6 +148,8 @@ class Settings(BaseSettings):
     auth0: Auth0Settings
     segment: SegmentSettings
     poll: PollSettings
+    logins: LoginsSettings
+    signups: SignupsSettings
     state: StateSettings
     log: LogSettings
     path: Path | None = None

@@ -10,6 +10,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from poller.config.problems import BadValueError
+from poller.core.rules import LOGIN_TYPES
 
 Parser = Callable[[object], str]
 
@@ -72,6 +73,31 @@ def count(value: object) -> int:
     if not isinstance(found, int) or isinstance(found, bool) or found < 1:
         raise BadValueError("must be a whole number from 1 on")
     return found
+
+
+def generation(value: object) -> str:
+    """A name like any other, or none."""
+    return "" if value == "" else name(value)
+
+
+def flag(value: object) -> bool:
+    """True or false; as text too, since the environment has nothing else."""
+    refuse_placeholder(value)
+    found = {"true": True, "false": False}.get(value.lower(), value) if isinstance(value, str) else value
+    if not isinstance(found, bool):
+        raise BadValueError("must be true or false")
+    return found
+
+
+def login_types(value: object) -> frozenset[str]:
+    """Log event types that may count as logins: a list, or text with commas between."""
+    refuse_placeholder(value)
+    found = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+    if not isinstance(found, list) or not found:
+        raise BadValueError('must be a list of log event types, as ["s"]')
+    if any(not isinstance(part, str) or part not in LOGIN_TYPES for part in found):
+        raise BadValueError(f"may hold {', '.join(LOGIN_TYPES)}")
+    return frozenset(found)
 
 
 def level(value: object) -> str:

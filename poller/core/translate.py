@@ -1,20 +1,27 @@
 """From a log event and the user's profile to the calls it becomes; pure, and knows no neighbours.
 
 The shape is that of the integration which Auth0 documented for its rules: identify, then track `Logged In` or
-`Signed Up`.
+`Signed Up`; for a signup that Auth0 does not log, both.
 """
 
 import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from poller.core.events import LogEvent, Page, Stream, parse_date
 from poller.core.messages import MAX_MESSAGE_BYTES, Identify, Message, Scalar, Track, iso, message_id, size
+from poller.core.rules import DEFAULT, SIGNUP, SSO_LOGIN, Rules
 
-EVENT_NAMES = {"s": "Logged In", "ss": "Signed Up"}
-"""The log event types of interest and the track event that each becomes."""
+LOGGED_IN, SIGNED_UP = "Logged In", "Signed Up"
+FIRST_LOGIN_WITHIN = timedelta(minutes=10)
+"""A user who was created so shortly before a login was created by it."""
+
+_NO_BROWSER = {"unknown", "other 0.0.0 / other 0.0.0"}
+"""User agents of a signup that no browser asked for; the address beside is a server's (recordings, 2021 to 2023)."""
+_GLOBAL_CLIENT = "All Applications"
+"""The client of users made in the dashboard (recorded 2025)."""
 
 _TRIMMED_TEXT = 512
 """Characters left of each value of a message that would be too large whole."""
@@ -66,12 +73,22 @@ class Calls:
 class Translator:
     """Translates for one stream; the same event and profile always give the same calls."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, rules: Rules = DEFAULT) -> None:
         self._stream = stream
+        self._rules = rules
+
+    @property
+    def types(self) -> frozenset[str]:
+        """The log event types of interest."""
+        return self._rules.types
+
+    def is_of_interest(self, event: LogEvent) -> bool:
+        """Whether the event becomes calls or a dead letter."""
+        return bool(event.defect) or (event.type in self.types and self._counts(event.type, event.record))
 
     def users_in(self, events: Iterable[LogEvent]) -> tuple[str, ...]:
         """The ids of the users whose profiles these events need, each once, in order of appearance."""
-        found = (user_id_of(event.record) for event in events if event.type in EVENT_NAMES)
+        found = (user_id_of(event.record) for event in events if self.is_of_interest(event) and not event.defect)
         return tuple(dict.fromkeys(user_id for user_id in found if user_id))
 
     def page(self, page: Page, profiles: Profiles) -> Calls:
@@ -95,7 +112,7 @@ class Translator:
     def _outcome(self, event: LogEvent, profiles: Profiles) -> Forwardable | DeadLetter | LogEvent:
         if event.defect:
             return DeadLetter(event=event, reason=event.defect)
-        if event.type not in EVENT_NAMES:
+        if not self.is_of_interest(event):
             return event
         if event.date is None:
             return DeadLetter(event=event, reason="unparseable_date")
@@ -112,25 +129,34 @@ class Translator:
             "log_id": event.log_id,
             "user_id": user_id,
             "timestamp": date,
-            "context": _context(event.record),
+            "context": _context(event.type, event.record),
         }
-        # A signup is the user's, not the event's: however often it is seen, it counts once.
-        track_id = (
-            message_id(self._stream, "signup", user_id)
-            if event.type == "ss"
-            else message_id(self._stream, "track", event.log_id)
-        )
+        is_signup = event.type == SIGNUP
         yield Identify(
             message_id=message_id(self._stream, "identify", event.log_id),
-            traits=_traits(event.type, event.record, date, profile),
+            traits=_traits(event.record, date, profile, is_login=not is_signup),
             **common,
         )
-        yield Track(
-            message_id=track_id,
-            event=EVENT_NAMES[event.type],
-            properties=_properties(event.record),
-            **common,
-        )
+        if is_signup or (self._rules.derive_signups and _is_first_login(event.record, date, profile)):
+            yield Track(
+                # A signup is the user's, not the event's: logged or derived, it counts once.
+                message_id=message_id(self._stream, "signup", user_id),
+                event=SIGNED_UP,
+                properties=_signup_properties(event.record),
+                **common,
+            )
+        if not is_signup:
+            yield Track(
+                message_id=message_id(self._stream, "track", event.log_id),
+                event=LOGGED_IN,
+                properties=_login_properties(event.type, event.record),
+                **common,
+            )
+
+    def _counts(self, kind: str, record: Mapping[str, Any]) -> bool:
+        if kind == SIGNUP:
+            return self._rules.include_api_signups or not _is_made_by_api(record)
+        return self._rules.include_sso_logins or not _is_sso(kind, record)
 
 
 def user_id_of(record: Mapping[str, Any]) -> str | None:
@@ -155,8 +181,42 @@ def _trimmed(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value[:_TRIMMED_TEXT] if isinstance(value, str) else value for key, value in values.items()}
 
 
-def _context(record: Mapping[str, Any]) -> dict[str, Any]:
+def _is_sso(kind: str, record: Mapping[str, Any]) -> bool:
+    """Whether it is a login on an existing session: such events name no connection and no strategy."""
+    named = _text(record.get("connection")) or _text(record.get("strategy"))
+    return kind == SSO_LOGIN and not named and _logins_count(record) is None
+
+
+def _is_made_by_api(record: Mapping[str, Any]) -> bool:
+    """Whether the event's own evidence shows that nobody signed up: see the recordings of 2023 and 2025."""
+    return _at(record, "details", "body", "is_signup") is False or record.get("client_name") == _GLOBAL_CLIENT
+
+
+def _is_first_login(record: Mapping[str, Any], date: datetime, profile: Profile | None) -> bool:
+    """Whether the login made the user, by a connection for which Auth0 logs no `ss`: any but a database's."""
+    strategy = _text(record.get("strategy"))
+    if strategy in {None, "auth0"} or record.get("strategy_type") == "database":
+        return False
+    count = _logins_count(record)
+    created = parse_date(profile.fields.get("created_at")) if profile else None
+    if created is None:
+        return count == 1
+    return count in {None, 1} and timedelta(0) <= date - created <= FIRST_LOGIN_WITHIN
+
+
+def _context(kind: str, record: Mapping[str, Any]) -> dict[str, Any]:
+    agent = record.get("user_agent")
+    if kind == SIGNUP and isinstance(agent, str) and agent.strip().lower() in _NO_BROWSER:
+        return {}
     return _present({"ip": _ip(record.get("ip")), "userAgent": _text(record.get("user_agent"))})
+
+
+def _login_properties(kind: str, record: Mapping[str, Any]) -> dict[str, Scalar]:
+    return _properties(record) | ({"sso": True} if _is_sso(kind, record) else {})
+
+
+def _signup_properties(record: Mapping[str, Any]) -> dict[str, Scalar]:
+    return _properties(record) | ({"created_by": "api"} if _is_made_by_api(record) else {})
 
 
 def _properties(record: Mapping[str, Any]) -> dict[str, Scalar]:
@@ -169,7 +229,7 @@ def _properties(record: Mapping[str, Any]) -> dict[str, Scalar]:
     )
 
 
-def _traits(kind: str, record: Mapping[str, Any], date: datetime, profile: Profile | None) -> dict[str, Scalar]:
+def _traits(record: Mapping[str, Any], date: datetime, profile: Profile | None, *, is_login: bool) -> dict[str, Scalar]:
     known = profile.fields if profile else {}
     # A profile read before the event would take count and last login back to what they were.
     current = known if profile and profile.read_at >= date else {}
@@ -178,7 +238,7 @@ def _traits(kind: str, record: Mapping[str, Any], date: datetime, profile: Profi
             "email": _text(known.get("email")) or _email_in_log(record),
             "signed_up": _date(known.get("created_at")),
             "login_count": _first(_logins_count(record), _count(current.get("logins_count"))),
-            "last_login": iso(date) if kind == "s" else _date(current.get("last_login")),
+            "last_login": iso(date) if is_login else _date(current.get("last_login")),
         }
     )
 

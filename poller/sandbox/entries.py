@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-LOGINS = frozenset({"login", "social_login", "sso_login"})
+LOGINS = frozenset({"login", "social_login", "first_social_login", "sso_login"})
 SIGNUPS = frozenset({"signup", "api_signup"})
 TYPES = {
     **dict.fromkeys(LOGINS, "s"),
@@ -147,7 +147,9 @@ def _common(entry: Entry, domain: str, dice: random.Random) -> dict[str, Any]:
 
 def _login(entry: Entry, dice: random.Random) -> dict[str, Any]:
     ended = int(entry.date.timestamp() * 1000)
-    stats = {"loginsCount": entry.count if dice.random() < 0.9 else None}  # noqa: PLR2004 - null means unknown
+    # Null means unknown. Of two social logins within minutes, only the count tells which made the user.
+    is_counted = dice.random() < 0.9 or (entry.user is not None and entry.user.strategy != "auth0")  # noqa: PLR2004
+    stats = {"loginsCount": entry.count if is_counted else None}
     prompt = {
         "name": "prompt-authenticate",
         "completedAt": ended - 5,
@@ -202,6 +204,7 @@ def _noise(entry: Entry, dice: random.Random) -> dict[str, Any]:
 _DRAWN: dict[str, Callable[[Entry, random.Random], dict[str, Any]]] = {
     "login": _login,
     "social_login": _login,
+    "first_social_login": _login,
     "sso_login": _sso_login,
     "signup": _signup,
     "api_signup": _signup,

@@ -20,13 +20,15 @@ Key = tuple[str, str, str]
 class Reconciliation:
     """The verdict on a run; each tuple names events by log id, or messages by message id, and is empty in a good one.
 
-    `expected`: logins and signups in the log that a valid call can be made of. `lost`: expected and not published.
+    `events`: those of the log that a valid call can be made of. `expected`: the logins and signups that they tell of; a
+    first social login is both. `lost`: expected and not published, by its event.
     `unexpected`: published tracks that no event of the log explains. `duplicated`: events published more than once.
     `resent`: messages that arrived more than once, under one id: at-least-once at work, and not a fault.
     `altered`: tracks or groups that came again under the same id with other content. `misordered`: tracks whose
     identify came only after them. `rejected`: messages that failed after the 200, with the code.
     """
 
+    events: int
     expected: int
     delivered: int
     lost: tuple[str, ...]
@@ -51,14 +53,15 @@ class Reconciliation:
 
 def reconcile(tenant: Tenant, collector: Collector, *, above: str = "") -> Reconciliation:
     """Compares the log above the position `above` with what the collector has."""
-    expected = {key: entry.log_id for entry in tenant.entries() if entry.log_id > above and (key := key_of(entry))}
-    everything = {key for entry in tenant.entries() if (key := key_of(entry))}
+    expected = {key: entry.log_id for entry in tenant.entries() if entry.log_id > above for key in keys_of(entry)}
+    everything = {key for entry in tenant.entries() for key in keys_of(entry)}
     published = collector.published()
     tracks = Counter(_key(item) for item in published if item.type == "track")
     by_id: dict[str, list[Arrival]] = defaultdict(list)
     for item in tuple(collector.arrivals):
         by_id[item.message_id].append(item)
     return Reconciliation(
+        events=len(set(expected.values())),
         expected=len(expected),
         delivered=sum(key in tracks for key in expected),
         lost=tuple(log_id for key, log_id in expected.items() if key not in tracks),
@@ -78,25 +81,29 @@ def reconcile(tenant: Tenant, collector: Collector, *, above: str = "") -> Recon
     )
 
 
-def key_of(entry: Entry) -> Key | None:
-    """How the event can be told apart at the collector; None where no valid call can be made of it."""
+def keys_of(entry: Entry) -> list[Key]:
+    """How the calls of the event can be told apart at the collector; none where no valid call can be made of it.
+
+    A first login by a social connection is a signup too, for which Auth0 logs no event of its own.
+    """
     name = EVENTS.get(entry.type)
     if name is None:
-        return None
-    if entry.record is None:
-        return (entry.user.user_id, name, iso(entry.date)) if entry.user else None
-    return _key_of_record(entry.record, name)
+        return []
+    if entry.record is not None:
+        return _keys_of_record(entry.record, name)
+    names = [name, EVENTS["ss"]] if entry.kind == "first_social_login" else [name]
+    return [(entry.user.user_id, each, iso(entry.date)) for each in names] if entry.user else []
 
 
-def _key_of_record(record: Any, name: str) -> Key | None:
+def _keys_of_record(record: Any, name: str) -> list[Key]:
     user_id, date = record.get("user_id"), record.get("date")
     if not isinstance(user_id, str) or not user_id.strip() or not isinstance(date, str):
-        return None
+        return []
     try:
         moment = datetime.fromisoformat(date)
     except ValueError:
-        return None
-    return (user_id, name, iso(moment))
+        return []
+    return [(user_id, name, iso(moment))]
 
 
 def _key(item: Arrival) -> Key:

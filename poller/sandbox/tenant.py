@@ -37,12 +37,12 @@ class Tenant:
 
     # What happens at the tenant
 
-    def add_user(self, created_at: datetime | None = None) -> User:
+    def add_user(self, created_at: datetime | None = None, *, is_social: bool | None = None) -> User:
         """A new user, in the search index only after its lag."""
         with self.lock:
             now = self.clock.now()
             number = len(self.users) + 1
-            connection, strategy = _CONNECTIONS[number % 4 == 0]
+            connection, strategy = _CONNECTIONS[number % 4 == 0 if is_social is None else is_social]
             user = User(
                 user_id=f"{strategy}|{number:024x}",
                 email=f"user{number}@example.com",

@@ -12,11 +12,12 @@ from poller.sandbox.tenant import Tenant
 MIX = {
     "login": 12,
     "social_login": 3,
+    "first_social_login": 1,
     "sso_login": 4,
     "signup": 2,
     "api_signup": 1,
     "seacft": 18,
-    "ssa": 20,
+    "ssa": 19,
     "slo": 6,
     "failed_login": 5,
     "wrong_user": 2,
@@ -52,14 +53,14 @@ class Traffic:
         record = self._tenant.record_event
         if kind in _NAMELESS:
             return [record(kind, ingested=at)]
-        if kind not in {"signup", "api_signup"}:
+        if kind not in {"signup", "api_signup", "first_social_login"}:
             return [record(kind, self._somebody(at), ingested=at)]
-        user = self._tenant.add_user(created_at=at)
+        user = self._tenant.add_user(created_at=at, is_social=kind == "first_social_login")
         kinds = [kind, "sapi"] if kind == "api_signup" else [kind]
         if self._dice.random() < 0.5:  # noqa: PLR2004 - the twins come in either order
             kinds.reverse()
         made = [record(each, user, ingested=at) for each in kinds]
-        user.created_at = made[kinds.index(kind)].date
+        user.created_at = made[kinds.index(kind)].date  # a login that makes its user is dated so too
         return made
 
     def grow(
@@ -103,7 +104,10 @@ class Traffic:
         """A user who is there, mostly; new ones are signed up long ago, so that nobody is missing a signup."""
         users = self._tenant.users
         if len(users) < 50 or self._dice.random() < 0.05:  # noqa: PLR2004 - a small tenant that grows
-            return self._tenant.add_user(created_at=(at or self._tenant.clock.now()) - timedelta(days=400))
+            user = self._tenant.add_user(created_at=(at or self._tenant.clock.now()) - timedelta(days=400))
+            user.logins_count = self._dice.randrange(1, 50)
+            user.last_login = user.created_at
+            return user
         number = self._dice.randrange(len(users))
         return self._pick(number)
 

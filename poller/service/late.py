@@ -15,7 +15,7 @@ import structlog
 from poller.core.events import LogId, Page, Span, floor_id, is_derived
 from poller.core.forward import Courier, Forwarded, forward
 from poller.core.ports import Ledger, LogSource, ProfileDirectory
-from poller.core.translate import EVENT_NAMES, Translator
+from poller.core.translate import Translator
 
 EVERY_S = 60.0
 """How often the second walk goes on; each time it reads what the first read in such a while."""
@@ -45,14 +45,15 @@ class LateArrivals:
     So is a record without an id, which no memory can hold.
     """
 
-    def __init__(self, source: LogSource, memory: Memory) -> None:
+    def __init__(self, source: LogSource, translator: Translator, memory: Memory) -> None:
         self._source = source
+        self._translator = translator
         self._memory = memory
 
     def fetch(self, span: Span) -> Page:
         page = self._source.fetch(span)
         readable = [event for event in page.events if not is_derived(event.log_id)]
-        of_interest = [event for event in readable if event.type in EVENT_NAMES or event.defect]
+        of_interest = [event for event in readable if self._translator.is_of_interest(event)]
         late = self._memory.unseen(span, [event.log_id for event in of_interest])
         return replace(page, events=tuple(event for event in of_interest if event.log_id in late), lost=None)
 
@@ -72,7 +73,7 @@ class SecondWalk:
         has_room: Callable[[], bool],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._ports = (LateArrivals(source, memory), profiles, translator, courier, memory)
+        self._ports = (LateArrivals(source, translator, memory), profiles, translator, courier, memory)
         self._memory = memory
         self._window = window
         self._has_room = has_room

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from poller.core.events import EARLIEST, LogEvent, LogId, Page, Stream, parse_events
 from poller.core.messages import MAX_MESSAGE_BYTES, Identify, Track, size, wire
+from poller.core.rules import DEFAULT, Rules
 from poller.core.translate import DeadLetter, Forwardable, Profile, Translator, fit, user_id_of
 from tests.core.test_events import JSON
 
@@ -54,9 +55,20 @@ def login(**changes: Any) -> dict[str, Any]:
     return {key: value for key, value in (record | changes).items() if value is not ...}
 
 
-def translated(profile: Profile | None = None, **changes: Any) -> Forwardable | DeadLetter | LogEvent:
+def translated(
+    profile: Profile | None = None, *, rules: Rules = DEFAULT, **changes: Any
+) -> Forwardable | DeadLetter | LogEvent:
     (event,) = parse_events([login(**changes)], after=EARLIEST)
-    return TRANSLATOR.event(event, {profile.user_id: profile} if profile else {})
+    return Translator(STREAM, rules).event(event, {profile.user_id: profile} if profile else {})
+
+
+def tracks(profile: Profile | None = None, *, rules: Rules = DEFAULT, **changes: Any) -> list[Track]:
+    """The tracks of an event that is forwarded."""
+    found = translated(profile, rules=rules, **changes)
+    assert isinstance(found, Forwardable)
+    identify, *rest = found.messages
+    assert isinstance(identify, Identify)
+    return [message for message in rest if isinstance(message, Track)]
 
 
 def calls(profile: Profile | None = None, **changes: Any) -> tuple[Identify, Track]:
@@ -126,7 +138,7 @@ def test_login_ids_are_the_events_and_the_streams() -> None:
 def test_what_is_absent_is_left_out(absent: Any) -> None:
     gone = ("user_name", "client_name", "client_id", "connection", "ip", "user_agent", "details")
     identify, track = calls(**dict.fromkeys(gone, absent))
-    assert (dict(identify.context), dict(track.properties)) == ({}, {})
+    assert (dict(identify.context), dict(track.properties)) == ({}, {"sso": True})
     assert dict(identify.traits) == {"last_login": "2023-07-26T12:41:11.855Z"}
 
 
@@ -179,6 +191,95 @@ def test_without_a_profile_the_email_is_the_logs_where_it_is_one(
 ) -> None:
     details = {} if body_email is ... else {"body": {"email": body_email}}
     assert calls(user_name=user_name, details=details)[0].traits.get("email") == email
+
+
+# Signups that Auth0 does not log, and those that nobody made
+
+SOCIAL = {"strategy": "google-oauth2", "strategy_type": "social", "connection": "google-oauth2"}
+NEW = replace(PROFILE, fields={**PROFILE.fields, "created_at": "2023-07-26T12:41:10.000Z"})
+UNKNOWN_COUNT: dict[str, Any] = {"details": {}}
+FIRST: dict[str, Any] = {"details": {"stats": {"loginsCount": 1}}}
+
+
+@pytest.mark.parametrize(
+    ("profile", "changes", "is_signup"),
+    [
+        (NEW, SOCIAL | FIRST, True),
+        (NEW, SOCIAL | UNKNOWN_COUNT, True),
+        (NEW, SOCIAL, False),  # the seventh login, ten minutes after the first
+        (PROFILE, SOCIAL | FIRST, False),  # a count that began anew
+        (PROFILE, SOCIAL | UNKNOWN_COUNT, False),
+        (None, SOCIAL | FIRST, True),
+        (None, SOCIAL | {"details": {"prompts": [{"stats": {"loginsCount": 1}}]}}, True),
+        (None, SOCIAL | UNKNOWN_COUNT, False),
+        (None, {"strategy": "email", "strategy_type": "passwordless"} | FIRST, True),
+        (None, {"strategy": "samlp", "strategy_type": "enterprise"} | FIRST, True),
+        (None, {"strategy": "samlp"} | FIRST, True),
+        (NEW, {"strategy": "auth0", "strategy_type": "database"} | FIRST, False),  # its `ss` is logged
+        (NEW, {"strategy": "custom-db", "strategy_type": "database"} | FIRST, False),
+        (NEW, {"strategy": ..., "connection": ...} | UNKNOWN_COUNT, False),  # an SSO login
+        (replace(NEW, fields={"created_at": "2023-07-26T12:41:12.000Z"}), SOCIAL | FIRST, False),
+        (replace(NEW, fields={"created_at": "2023-07-26T12:31:11.855Z"}), SOCIAL | FIRST, True),
+        (replace(NEW, fields={"created_at": "2023-07-26T12:31:11.854Z"}), SOCIAL | FIRST, False),
+        (replace(NEW, fields={"created_at": "soon"}), SOCIAL | FIRST, True),
+    ],
+)
+def test_a_first_login_that_auth0_logs_no_signup_for_is_one_too(
+    profile: Profile | None, changes: dict[str, Any], is_signup: bool
+) -> None:
+    names = [track.event for track in tracks(profile, **changes)]
+    assert names == (["Signed Up", "Logged In"] if is_signup else ["Logged In"])
+    off = [track.event for track in tracks(profile, rules=Rules(derive_signups=False), **changes)]
+    assert off == ["Logged In"]
+
+
+def test_a_derived_signup_and_a_logged_one_are_the_same_to_segment() -> None:
+    derived, login_track = tracks(NEW, **SOCIAL, **FIRST)
+    (logged,) = tracks(type="ss")
+    assert derived.message_id == logged.message_id != login_track.message_id
+    assert dict(derived.properties) == {"clientName": "Web shop", "clientID": "c1", "connection": "google-oauth2"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_api"),
+    [
+        ({"details": {"body": {"is_signup": False}}}, True),
+        ({"client_name": "All Applications"}, True),
+        ({"details": {"body": {"is_signup": True}}}, False),
+        ({"details": {"body": {}}}, False),
+        ({"details": {"body": {"is_signup": "false"}}}, False),
+    ],
+)
+def test_a_signup_that_nobody_made_says_so_and_may_be_left_out(changes: dict[str, Any], is_api: bool) -> None:
+    (track,) = tracks(type="ss", **changes)
+    assert track.properties.get("created_by") == ("api" if is_api else None)
+    left_out = translated(type="ss", rules=Rules(include_api_signups=False), **changes)
+    assert isinstance(left_out, LogEvent) == is_api
+
+
+@pytest.mark.parametrize("agent", ["unknown", "Unknown ", "Other 0.0.0 / Other 0.0.0"])
+def test_a_signup_without_a_browser_has_no_address_either(agent: str) -> None:
+    (track,) = tracks(type="ss", user_agent=agent)
+    assert track.context == {}
+    (login_track,) = tracks(user_agent=agent)
+    assert set(login_track.context) == {"ip", "userAgent"}
+
+
+def test_a_login_on_an_existing_session_says_so_and_may_be_left_out() -> None:
+    sso: dict[str, Any] = {"connection": ..., "strategy": ..., "details": {"prompts": []}}
+    (track,) = tracks(**sso)
+    assert track.properties == {"clientName": "Web shop", "clientID": "c1", "sso": True}
+    assert isinstance(translated(rules=Rules(include_sso_logins=False), **sso), LogEvent)
+    assert isinstance(translated(rules=Rules(include_sso_logins=False)), Forwardable)
+
+
+def test_other_types_count_as_logins_where_they_are_named() -> None:
+    assert isinstance(translated(type="sepft"), LogEvent)
+    rules = Rules(login_types=frozenset({"s", "sepft"}))
+    (track,) = tracks(type="sepft", rules=rules)
+    assert track.event == "Logged In"
+    assert "sso" not in tracks(type="sepft", rules=rules, connection=..., details={})[0].properties
+    assert isinstance(translated(type="s", rules=Rules(login_types=frozenset({"sepft"}))), LogEvent)
 
 
 # What can never become a call

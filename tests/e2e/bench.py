@@ -89,10 +89,10 @@ class Bench:
     def ledger(self) -> Path:
         return self.folder / "ledger.db"
 
-    def write_settings(self, **changes: str) -> None:
+    def write_settings(self, **changes: Any) -> None:
         """The settings as a user would write them; a change replaces one line, named section__key."""
         facts = self.sandbox.facts
-        values = {
+        values: dict[str, Any] = {
             "auth0__domain": facts["domain"],
             "auth0__client_id": facts["client_id"],
             "auth0__client_secret": facts["client_secret"],

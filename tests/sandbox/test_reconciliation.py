@@ -81,3 +81,13 @@ def test_what_failed_after_the_200_is_rejected_and_lost(world: World) -> None:
 def test_records_that_cannot_become_a_call_are_not_expected(world: World) -> None:
     world.sandbox.tenant.append([{"type": "s"}, {"type": "s", "user_id": "a", "date": "soon"}, None, 7])
     assert world.sandbox.reconcile().expected == 0
+
+
+def test_a_first_social_login_is_expected_to_become_a_signup_too(world: World) -> None:
+    (entry,) = happen(world, "first_social_login")
+    assert world.sandbox.reconcile().lost == (entry.log_id, entry.log_id)
+    world.batch(*calls(entry))
+    assert world.sandbox.reconcile().lost == (entry.log_id,)
+    world.batch(calls(entry, event="Signed Up", messageId="signup")[1])
+    found = world.sandbox.reconcile()
+    assert (found.events, found.expected, found.delivered, found.lost) == (1, 2, 2, ())
