@@ -668,7 +668,7 @@ def filled_in(text: str) -> str:
 def filled_alone(text: str) -> str:
     """Only what has no default."""
     tables = tomllib.loads(text)
-    required = {setting.name for setting in SETTINGS if setting.default.startswith("required")}
+    required = {setting.name for setting in SETTINGS if setting.default in {"required", "required, or private_key"}}
     return toml({s: {k: v for k, v in table.items() if f"{s}.{k}" in required} for s, table in tables.items()})
 
 
@@ -689,3 +689,33 @@ def test_a_length_may_be_nothing_but_not_eternity(tmp_path: Path, section: str, 
 @pytest.mark.parametrize("value", [0, -1, True, 2.5, "many"])
 def test_a_count_is_a_whole_number_from_one_on(tmp_path: Path, value: object) -> None:
     assert "whole number from 1" in problem(tmp_path, segment={"write_key": "wk", "refusal_limit": value})
+
+
+def test_an_hmac_needs_a_key(tmp_path: Path) -> None:
+    said = problem(tmp_path, privacy={"email": "hmac"})
+    assert all(part in said for part in ("privacy.email", "hmac_key_file", "POLLER_PRIVACY__HMAC_KEY"))
+    found = load(tmp_path, toml(but(privacy={"email": "hmac", "hmac_key": "k"})))
+    assert found.privacy.hmac_key is not None
+    assert "'k'" not in repr(found.privacy)
+
+
+@pytest.mark.parametrize("key", ["email", "ip", "user_agent"])
+def test_a_shape_of_privacy_is_one_of_the_known(tmp_path: Path, key: str) -> None:
+    assert "must be one of plain" in problem(tmp_path, privacy={key: "hashed"})
+
+
+@pytest.mark.parametrize("value", [1, "yes", [], None])
+def test_a_flag_is_true_or_false(tmp_path: Path, value: object) -> None:
+    if value is not None:
+        assert "must be true or false" in problem(tmp_path, logins={"include_sso": value})
+    environ = HOME | {"POLLER_LOGINS__INCLUDE_SSO": "false"}
+    assert load(tmp_path, toml(GOOD), environ).logins.include_sso is False
+
+
+@pytest.mark.parametrize("value", ["x", [], ["s", "x"], [5], [[]], 5])
+def test_login_types_are_of_the_known(tmp_path: Path, value: object) -> None:
+    assert "list of log event types" in problem(tmp_path, logins={"types": value}) or "may hold s, sepft" in problem(
+        tmp_path, logins={"types": value}
+    )
+    environ = HOME | {"POLLER_LOGINS__TYPES": "s, sepft"}
+    assert load(tmp_path, toml(GOOD), environ).logins.types == {"s", "sepft"}

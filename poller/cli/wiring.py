@@ -15,6 +15,7 @@ from poller.adapters.http import Http, ServerClock
 from poller.adapters.segment import SegmentSink
 from poller.config import Settings, find_settings_file, load_settings
 from poller.core.events import EARLIEST, LogId, Stream, floor_id
+from poller.core.privacy import Privacy
 from poller.core.rules import Rules
 from poller.service.pacing import RateBudget
 
@@ -85,6 +86,12 @@ def rules_of(settings: Settings) -> Rules:
         include_sso_logins=settings.logins.include_sso,
         derive_signups=settings.signups.derive,
         include_api_signups=settings.signups.include_api_created,
+        privacy=Privacy(
+            email=settings.privacy.email,
+            ip=settings.privacy.ip,
+            user_agent=settings.privacy.user_agent,
+            hmac_key=(_revealed(settings.privacy.hmac_key) or "").encode(),
+        ),
     )
 
 

@@ -34,6 +34,8 @@ def load_settings(path: Path | None, environ: Mapping[str, str], *, secrets: boo
         problems += _missing_secrets(layers, file)
     problems += _rivals(layers)
     outcome = _validated(layers, file)
+    if secrets and isinstance(outcome, Settings):
+        problems += _missing_hmac_key(outcome, layers, file)
     if isinstance(outcome, Settings) and not problems:
         return outcome
     problems += [] if isinstance(outcome, Settings) else outcome
@@ -97,6 +99,12 @@ def _missing_secrets(layers: Sequence[Layer], file: TomlFile | None) -> Iterator
     if not _given(layers, "segment.write_key"):
         ways = _ways("segment.write_key")
         yield Problem(place=_place(layers, file, "segment", "write_key"), wrong=f"is missing: give {ways}")
+
+
+def _missing_hmac_key(settings: Settings, layers: Sequence[Layer], file: TomlFile | None) -> Iterator[Problem]:
+    if settings.privacy.email == "hmac" and settings.privacy.hmac_key is None:
+        wrong = f'is "hmac", which needs a key: give {_ways("privacy.hmac_key")}'
+        yield Problem(place=_place(layers, file, "privacy", "email"), wrong=wrong)
 
 
 def _ways(name: str) -> str:

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 from poller.config import texts
 from poller.config.files import secret
 from poller.config.times import StartAt, interval, length, start_at
+from poller.core.privacy import Address, Agent, Email
 
 
 class Type(NamedTuple):
@@ -34,6 +35,9 @@ Length = Annotated[timedelta, BeforeValidator(length), Type("duration")]
 Generation = Annotated[str, BeforeValidator(texts.generation), Type("text")]
 Flag = Annotated[bool, BeforeValidator(texts.flag), Type("true | false")]
 LoginTypes = Annotated[frozenset[str], BeforeValidator(texts.login_types), Type("list of types")]
+EmailShape = Annotated[Email, BeforeValidator(texts.one_of(get_args(Email))), Type(" | ".join(get_args(Email)))]
+AddressShape = Annotated[Address, BeforeValidator(texts.one_of(get_args(Address))), Type(" | ".join(get_args(Address)))]
+AgentShape = Annotated[Agent, BeforeValidator(texts.one_of(get_args(Agent))), Type(" | ".join(get_args(Agent)))]
 Count = Annotated[int, BeforeValidator(texts.count), Type("whole number")]
 Start = Annotated[StartAt, BeforeValidator(start_at), Type("now | earliest | date | time")]
 
@@ -126,6 +130,13 @@ class SignupsSettings(Section):
     )
 
 
+class PrivacySettings(Section):
+    email: EmailShape = Field("plain", description="How e-mails leave: plain, hmac or omit.")
+    ip: AddressShape = Field("plain", description="How IP addresses leave: plain, truncate (to /24 or /48) or omit.")
+    user_agent: AgentShape = Field("plain", description="How user agents leave: plain or omit.")
+    hmac_key: SecretWord = Field(None, description="Key of the HMAC-SHA256 of e-mails, where they leave as hmac.")
+
+
 class StateSettings(Section):
     # Kept out of repr: a URL may hold a password.
     url: LedgerUrl = Field(
@@ -150,6 +161,7 @@ class Settings(BaseSettings):
     poll: PollSettings
     logins: LoginsSettings
     signups: SignupsSettings
+    privacy: PrivacySettings
     state: StateSettings
     log: LogSettings
     path: Path | None = None

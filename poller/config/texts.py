@@ -1,7 +1,7 @@
 """Texts, host names, origins and URLs, parsed into a form that cannot be wrong."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 from pathlib import Path, PurePosixPath
 from urllib.parse import SplitResult, urlsplit
@@ -98,6 +98,18 @@ def login_types(value: object) -> frozenset[str]:
     if any(not isinstance(part, str) or part not in LOGIN_TYPES for part in found):
         raise BadValueError(f"may hold {', '.join(LOGIN_TYPES)}")
     return frozenset(found)
+
+
+def one_of(names: Sequence[str]) -> Callable[[object], str]:
+    """A parser of one of these words."""
+
+    def chosen(value: object) -> str:
+        found = text(value).lower()
+        if found not in names:
+            raise BadValueError(f"must be one of {', '.join(names)}")
+        return found
+
+    return chosen
 
 
 def level(value: object) -> str:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from poller.core.privacy import PLAIN, Privacy
+
 SIGNUP = "ss"
 SSO_LOGIN = "s"
 
@@ -32,13 +34,14 @@ class Rules:
     """`login_types`: what is tracked as a login. `include_sso_logins`: also those on an existing session.
 
     `derive_signups`: a first login by a connection for which Auth0 logs no signup is a signup too.
-    `include_api_signups`: also users made through the Management API or the dashboard.
+    `include_api_signups`: also users made through the Management API or the dashboard. `privacy`: how people leave.
     """
 
     login_types: frozenset[str] = frozenset({"s"})
     include_sso_logins: bool = True
     derive_signups: bool = True
     include_api_signups: bool = True
+    privacy: Privacy = PLAIN
 
     @property
     def types(self) -> frozenset[str]:

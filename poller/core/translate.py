@@ -12,6 +12,7 @@ from typing import Any
 
 from poller.core.events import LogEvent, Page, Stream, parse_date
 from poller.core.messages import MAX_MESSAGE_BYTES, Identify, Message, Scalar, Track, iso, message_id, size
+from poller.core.privacy import Privacy
 from poller.core.rules import DEFAULT, SIGNUP, SSO_LOGIN, Rules
 
 LOGGED_IN, SIGNED_UP = "Logged In", "Signed Up"
@@ -129,12 +130,12 @@ class Translator:
             "log_id": event.log_id,
             "user_id": user_id,
             "timestamp": date,
-            "context": _context(event.type, event.record),
+            "context": _context(event.type, event.record, self._rules.privacy),
         }
         is_signup = event.type == SIGNUP
         yield Identify(
             message_id=message_id(self._stream, "identify", event.log_id),
-            traits=_traits(event.record, date, profile, is_login=not is_signup),
+            traits=self._traits(event.record, date, profile, is_login=not is_signup),
             **common,
         )
         if is_signup or (self._rules.derive_signups and _is_first_login(event.record, date, profile)):
@@ -152,6 +153,21 @@ class Translator:
                 properties=_login_properties(event.type, event.record),
                 **common,
             )
+
+    def _traits(
+        self, record: Mapping[str, Any], date: datetime, profile: Profile | None, *, is_login: bool
+    ) -> dict[str, Scalar]:
+        known = profile.fields if profile else {}
+        # A profile read before the event would take count and last login back to what they were.
+        current = known if profile and profile.read_at >= date else {}
+        return _present(
+            {
+                "email": self._rules.privacy.of_email(_text(known.get("email")) or _email_in_log(record)),
+                "signed_up": _date(known.get("created_at")),
+                "login_count": _first(_logins_count(record), _count(current.get("logins_count"))),
+                "last_login": iso(date) if is_login else _date(current.get("last_login")),
+            }
+        )
 
     def _counts(self, kind: str, record: Mapping[str, Any]) -> bool:
         if kind == SIGNUP:
@@ -204,11 +220,11 @@ def _is_first_login(record: Mapping[str, Any], date: datetime, profile: Profile 
     return count in {None, 1} and timedelta(0) <= date - created <= FIRST_LOGIN_WITHIN
 
 
-def _context(kind: str, record: Mapping[str, Any]) -> dict[str, Any]:
+def _context(kind: str, record: Mapping[str, Any], privacy: Privacy) -> dict[str, Any]:
     agent = record.get("user_agent")
     if kind == SIGNUP and isinstance(agent, str) and agent.strip().lower() in _NO_BROWSER:
         return {}
-    return _present({"ip": _ip(record.get("ip")), "userAgent": _text(record.get("user_agent"))})
+    return _present({"ip": privacy.of_ip(_ip(record.get("ip"))), "userAgent": privacy.of_agent(_text(agent))})
 
 
 def _login_properties(kind: str, record: Mapping[str, Any]) -> dict[str, Scalar]:
@@ -225,20 +241,6 @@ def _properties(record: Mapping[str, Any]) -> dict[str, Scalar]:
             "clientName": _text(record.get("client_name")),
             "clientID": _text(record.get("client_id")),
             "connection": _text(record.get("connection")),
-        }
-    )
-
-
-def _traits(record: Mapping[str, Any], date: datetime, profile: Profile | None, *, is_login: bool) -> dict[str, Scalar]:
-    known = profile.fields if profile else {}
-    # A profile read before the event would take count and last login back to what they were.
-    current = known if profile and profile.read_at >= date else {}
-    return _present(
-        {
-            "email": _text(known.get("email")) or _email_in_log(record),
-            "signed_up": _date(known.get("created_at")),
-            "login_count": _first(_logins_count(record), _count(current.get("logins_count"))),
-            "last_login": iso(date) if is_login else _date(current.get("last_login")),
         }
     )
 

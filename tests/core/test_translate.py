@@ -1,5 +1,7 @@
 """Translation: the documented shape for good events, and an outcome for every other."""
 
+import hashlib
+import hmac
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 
 from poller.core.events import EARLIEST, LogEvent, LogId, Page, Stream, parse_events
 from poller.core.messages import MAX_MESSAGE_BYTES, Identify, Track, size, wire
+from poller.core.privacy import Privacy
 from poller.core.rules import DEFAULT, Rules
 from poller.core.translate import DeadLetter, Forwardable, Profile, Translator, fit, user_id_of
 from tests.core.test_events import JSON
@@ -385,3 +388,45 @@ def test_the_users_of_a_page_are_named_once_in_order() -> None:
         login(user_id=user, type=kind) for user, kind in [("b", "s"), ("a", "ss"), ("b", "s"), ("c", "w"), ("", "s")]
     ]
     assert TRANSLATOR.users_in(parse_events(records, after=EARLIEST)) == ("b", "a")
+
+
+# Privacy
+
+KEYED = Privacy(email="hmac", ip="truncate", user_agent="omit", hmac_key=b"key")
+
+
+def test_an_email_leaves_as_it_is_to_leave() -> None:
+    digest = hmac.new(b"key", b"profile@example.com", hashlib.sha256).hexdigest()
+    shouting = replace(PROFILE, fields={**PROFILE.fields, "email": " Profile@Example.COM "})
+    for profile in (PROFILE, shouting):
+        found = translated(profile, rules=Rules(privacy=KEYED))
+        assert isinstance(found, Forwardable)
+        assert wire(found.messages[0])["traits"]["email"] == digest
+    gone = translated(PROFILE, rules=Rules(privacy=Privacy(email="omit")))
+    assert isinstance(gone, Forwardable)
+    assert "email" not in wire(gone.messages[0])["traits"]
+
+
+@pytest.mark.parametrize(
+    ("ip", "truncated"),
+    [
+        ("203.0.113.229", "203.0.113.0"),
+        ("2001:db8:1:2:3::4", "2001:db8:1::"),
+        ("::ffff:203.0.113.229", "203.0.113.0"),
+        ("no address", None),
+    ],
+)
+def test_a_truncated_address_names_a_network(ip: str, truncated: str | None) -> None:
+    (track,) = tracks(rules=Rules(privacy=KEYED), ip=ip)
+    assert track.context == ({"ip": truncated} if truncated else {})
+
+
+@given(st.dictionaries(FIELD, JSON), st.booleans())
+def test_what_is_to_be_omitted_is_nowhere(changes: dict[str, Any], known: bool) -> None:
+    nothing = Privacy(email="omit", ip="omit", user_agent="omit")
+    (event,) = parse_events([login(**changes)], after=EARLIEST)
+    found = Translator(STREAM, Rules(privacy=nothing)).event(event, {"auth0|1": PROFILE} if known else {})
+    if isinstance(found, Forwardable):
+        for message in found.messages:
+            assert message.context == {}
+            assert "email" not in wire(message).get("traits", {})

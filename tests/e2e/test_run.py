@@ -1,7 +1,9 @@
 """`run` as a process: everything arrives once, whatever ends it and whatever stands in its way."""
 
 import fcntl
+import json
 import os
+import re
 import select
 import signal
 import socket
@@ -363,3 +365,17 @@ def test_the_rules_are_those_of_the_settings(make: MakeBench) -> None:
     ended = bench.run("run", "--once")
     assert ended.code == 78
     assert "--new-stream" in ended.err
+
+
+def test_people_leave_in_the_shape_of_the_settings(make: MakeBench) -> None:
+    bench = make("--seed", "2", "--events", "100", "--plan", "unlimited")
+    bench.write_settings(
+        privacy__email="hmac", privacy__hmac_key="a-key-of-ours", privacy__ip="truncate", privacy__user_agent="omit"
+    )
+    ended = bench.run("run", "--once")
+    assert ended.code == 0
+    assert "a-key-of-ours" not in ended.err
+    shown = json.dumps(bench.sandbox.ask("messages"))
+    assert re.search(r"@example\.com|203\.0\.113\.[1-9]|Chrome|Firefox|a-key-of-ours", shown) is None
+    assert '"ip": "203.0.113.0"' in shown
+    assert re.search(r'"email": "[0-9a-f]{64}"', shown)
