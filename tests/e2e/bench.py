@@ -197,7 +197,7 @@ def eventually(what: str, holds: Any, timeout_s: float = PATIENCE_S) -> Any:
     while time.monotonic() < deadline:
         if found := holds():
             return found
-        time.sleep(0.02)
+        time.sleep(0.1)  # to ask costs the sandbox a look at everything there is
     raise AssertionError(f"never came: {what}")
 
 

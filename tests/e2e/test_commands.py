@@ -206,8 +206,15 @@ def test_the_file_is_found_where_the_readme_says(plain: Bench) -> None:
         assert ended.returncode == 0, ended.stderr
 
 
-@pytest.mark.parametrize(("redirected", "code"), [("| true", 0), ("| head -1", 0), (">/dev/full", 75)])
-@pytest.mark.parametrize("command", ["status", "preview --json", "dead-letters list"])
+@pytest.mark.parametrize(
+    ("command", "redirected", "code"),
+    [
+        ("status", "| true", 0),
+        ("preview --json", "| head -1", 0),
+        ("status", ">/dev/full", 75),
+        ("check", ">/dev/full", 75),
+    ],
+)
 def test_an_output_that_nobody_takes_is_no_bug(plain: Bench, command: str, redirected: str, code: int) -> None:
     plain.run("run", "--once")
     line = f"set -o pipefail; {COMMAND} {command} --config {plain.settings} {redirected}"

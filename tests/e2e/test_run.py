@@ -45,7 +45,7 @@ def test_one_drain_forwards_all_there_is_and_a_second_nothing(plain: Bench) -> N
 
 def test_what_is_new_is_forwarded_and_what_was_there_is_not(plain: Bench) -> None:
     plain.run("run", "--once")
-    plain.sandbox.ask("grow", count=120, seconds=1)
+    plain.sandbox.ask("grow", count=120, seconds=0)
     plain.run("run", "--once")
     assert plain.assert_conserved()["resent"] == []
 
