@@ -2,7 +2,6 @@
 
 import contextlib
 import tempfile
-import threading
 from collections import Counter
 from datetime import timedelta
 from pathlib import Path
@@ -24,10 +23,9 @@ from poller.core.errors import ConflictError, PollerError
 from poller.core.events import LogId, Span, floor_id
 from poller.core.forward import Courier, Forwarded, forward
 from poller.core.translate import Translator
-from poller.service.drain import Drain
-from poller.service.late import SecondWalk
 from tests.core.test_forward import record
 from tests.fakes import LATER, NOW, STORED, STREAM, FakeDirectory, FakeLog, FakeSink, numbered
+from tests.walks import live_walks
 
 WINDOW = timedelta(minutes=10)
 HOUR = timedelta(hours=1)
@@ -98,24 +96,8 @@ class Conservation(RuleBasedStateMachine):
     def restart(self) -> None:
         self.ledger.close()
         self.ledger = SqlLedger.open(self.url, STREAM, create=True)
-        ports = {"source": self.log, "profiles": FakeDirectory({}), "translator": Translator(STREAM)}
-        courier = Courier(self.sink)
-        walk = SecondWalk(
-            **ports,  # type: ignore[arg-type]
-            courier=courier,
-            memory=self.ledger,
-            window=WINDOW,
-            has_room=lambda: True,
-            monotonic=lambda: self.ticks,
-        )
-        self.drain = Drain(
-            **ports,  # type: ignore[arg-type]
-            courier=courier,
-            ledger=self.ledger,
-            server=self,  # type: ignore[arg-type]
-            second_walk=walk,
-            start=self.start,
-            stopping=threading.Event(),
+        self.drain = live_walks(
+            self.log, self.sink, self.ledger, start=self.start, window=WINDOW, monotonic=lambda: self.ticks
         )
 
     @rule(begin=st.integers(0, 30), length=st.integers(1, 15))
@@ -196,9 +178,6 @@ class Conservation(RuleBasedStateMachine):
 
     def note(self, forwarded: Forwarded) -> None:
         self.settled.update(event.log_id for event, _ in forwarded.settlement.outcomes())
-
-    def oldest(self) -> tuple[None, object]:
-        return None, self.log.now
 
 
 REPEATABLE = settings(max_examples=40, stateful_step_count=30, suppress_health_check=list(HealthCheck))

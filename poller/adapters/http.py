@@ -21,6 +21,7 @@ from poller.core.errors import FatalError, TransientError
 CONNECT_S, READ_S, DEADLINE_S = 5.0, 15.0, 30.0
 CONNECTION_LIFETIME_S = 3600.0  # Segment asks to resolve its name anew at least daily (Segment docs: HTTP API)
 MAX_BODY_BYTES = 64 * 1024 * 1024  # far above a page of 100 log events; a bound all the same
+_LONGEST_INT = 1000  # digits
 MAX_RETRY_AFTER = timedelta(hours=1)
 _CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
@@ -41,13 +42,18 @@ class Answer:
             ValueError: it is none, or nested deeper than anyone means.
         """
         try:
-            return json.loads(self.body)
+            return json.loads(self.body, parse_int=_whole_number)
         except RecursionError:
             raise ValueError("nested too deep") from None
 
     @property
     def retry_after(self) -> timedelta | None:
         return parse_retry_after(self.headers.get("Retry-After"), now=self.at)
+
+
+def _whole_number(digits: str) -> int | float:
+    # Python refuses to read an int of more than 4,300 digits, and one record must not make a page unreadable.
+    return int(digits) if len(digits) < _LONGEST_INT else float(digits)
 
 
 class ServerClock:

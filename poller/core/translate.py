@@ -4,7 +4,6 @@ The shape is that of the integration which Auth0 documented for its rules: ident
 `Signed Up`; for a signup that Auth0 does not log, both.
 """
 
-import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -13,6 +12,7 @@ from typing import Any
 from poller.core.events import LogEvent, Page, Stream, parse_date
 from poller.core.messages import MAX_MESSAGE_BYTES, Identify, Message, Scalar, Track, iso, message_id, size
 from poller.core.privacy import Privacy
+from poller.core.records import at, count, date_text, email_in_log, ip_text, logins_count, text, user_id_of
 from poller.core.rules import DEFAULT, SIGNUP, SSO_LOGIN, Rules
 
 LOGGED_IN, SIGNED_UP = "Logged In", "Signed Up"
@@ -162,10 +162,10 @@ class Translator:
         current = known if profile and profile.read_at >= date else {}
         return _present(
             {
-                "email": self._rules.privacy.of_email(_text(known.get("email")) or _email_in_log(record)),
-                "signed_up": _date(known.get("created_at")),
-                "login_count": _first(_logins_count(record), _count(current.get("logins_count"))),
-                "last_login": iso(date) if is_login else _date(current.get("last_login")),
+                "email": self._rules.privacy.of_email(text(known.get("email")) or email_in_log(record)),
+                "signed_up": date_text(known.get("created_at")),
+                "login_count": _first(logins_count(record), count(current.get("logins_count"))),
+                "last_login": iso(date) if is_login else date_text(current.get("last_login")),
             }
         )
 
@@ -173,12 +173,6 @@ class Translator:
         if kind == SIGNUP:
             return self._rules.include_api_signups or not _is_made_by_api(record)
         return self._rules.include_sso_logins or not _is_sso(kind, record)
-
-
-def user_id_of(record: Mapping[str, Any]) -> str | None:
-    """The event's user id; for a signup without one, that of the form it was made with (auth0-log-schemas: ss)."""
-    body = _at(record, "details", "body")
-    return _text(record.get("user_id")) or (_text(body.get("user_id")) if isinstance(body, Mapping) else None)
 
 
 def fit(message: Message) -> Message:
@@ -199,21 +193,21 @@ def _trimmed(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is_sso(kind: str, record: Mapping[str, Any]) -> bool:
     """Whether it is a login on an existing session: such events name no connection and no strategy."""
-    named = _text(record.get("connection")) or _text(record.get("strategy"))
-    return kind == SSO_LOGIN and not named and _logins_count(record) is None
+    named = text(record.get("connection")) or text(record.get("strategy"))
+    return kind == SSO_LOGIN and not named and logins_count(record) is None
 
 
 def _is_made_by_api(record: Mapping[str, Any]) -> bool:
     """Whether the event's own evidence shows that nobody signed up: see the recordings of 2023 and 2025."""
-    return _at(record, "details", "body", "is_signup") is False or record.get("client_name") == _GLOBAL_CLIENT
+    return at(record, "details", "body", "is_signup") is False or record.get("client_name") == _GLOBAL_CLIENT
 
 
 def _is_first_login(record: Mapping[str, Any], date: datetime, profile: Profile | None) -> bool:
     """Whether the login made the user, by a connection for which Auth0 logs no `ss`: any but a database's."""
-    strategy = _text(record.get("strategy"))
+    strategy = text(record.get("strategy"))
     if strategy in {None, "auth0"} or record.get("strategy_type") == "database":
         return False
-    count = _logins_count(record)
+    count = logins_count(record)
     created = parse_date(profile.fields.get("created_at")) if profile else None
     if created is None:
         return count == 1
@@ -224,7 +218,7 @@ def _context(kind: str, record: Mapping[str, Any], privacy: Privacy) -> dict[str
     agent = record.get("user_agent")
     if kind == SIGNUP and isinstance(agent, str) and agent.strip().lower() in _NO_BROWSER:
         return {}
-    return _present({"ip": privacy.of_ip(_ip(record.get("ip"))), "userAgent": privacy.of_agent(_text(agent))})
+    return _present({"ip": privacy.of_ip(ip_text(record.get("ip"))), "userAgent": privacy.of_agent(text(agent))})
 
 
 def _login_properties(kind: str, record: Mapping[str, Any]) -> dict[str, Scalar]:
@@ -238,68 +232,11 @@ def _signup_properties(record: Mapping[str, Any]) -> dict[str, Scalar]:
 def _properties(record: Mapping[str, Any]) -> dict[str, Scalar]:
     return _present(
         {
-            "clientName": _text(record.get("client_name")),
-            "clientID": _text(record.get("client_id")),
-            "connection": _text(record.get("connection")),
+            "clientName": text(record.get("client_name")),
+            "clientID": text(record.get("client_id")),
+            "connection": text(record.get("connection")),
         }
     )
-
-
-def _logins_count(record: Mapping[str, Any]) -> int | None:
-    """The login count that the event carries, in either of two places; null means unknown (auth0-log-schemas: s)."""
-    count = _count(_at(record, "details", "stats", "loginsCount"))
-    prompts = _at(record, "details", "prompts")
-    if count is None and isinstance(prompts, list):
-        found = (_count(_at(prompt, "stats", "loginsCount")) for prompt in prompts)
-        return next((value for value in found if value is not None), None)
-    return count
-
-
-def _email_in_log(record: Mapping[str, Any]) -> str | None:
-    """An e-mail from the event itself; `user_name` is often a phone number or a chosen name."""
-    for candidate in (record.get("user_name"), _at(record, "details", "body", "email")):
-        text = _text(candidate)
-        local, at, domain = (text or "").rpartition("@")
-        if text and at and local and "." in domain.strip(".") and not any(letter.isspace() for letter in text):
-            return text
-    return None
-
-
-def _at(value: Any, *path: str) -> Any:
-    for key in path:
-        if not isinstance(value, Mapping):
-            return None
-        value = value.get(key)
-    return value
-
-
-def _text(value: object) -> str | None:
-    """Non-empty text that UTF-8 can carry; a number becomes its digits, anything else is absent."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if not isinstance(value, str) or not value.strip():
-        return None
-    return value.encode("utf-8", "replace").decode()
-
-
-def _count(value: object) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    # Compared before anything else: an int may be too large for a float.
-    return int(value) if 0 <= value < 2**53 and value == int(value) else None
-
-
-def _date(value: object) -> str | None:
-    moment = parse_date(value)
-    return iso(moment) if moment else None
-
-
-def _ip(value: object) -> str | None:
-    text = _text(value)
-    try:
-        return str(ipaddress.ip_address(text)) if text else None
-    except ValueError:
-        return None
 
 
 def _first(*values: Scalar | None) -> Scalar | None:

@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 
 class ServerTime(Protocol):
-    """Where the server's clock is read."""
+    """Where the server's clock is read, and along with it the oldest event kept."""
 
     def oldest(self) -> tuple[LogId | None, datetime]: ...
 

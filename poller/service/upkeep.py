@@ -8,7 +8,8 @@ from typing import Protocol
 import structlog
 
 from poller.core.errors import PollerError
-from poller.core.events import LogId, Span, moment_of
+from poller.core.events import Span, moment_of
+from poller.service.drain import ServerTime
 
 EVERY_S = 600.0
 _FRESH = timedelta(hours=1)
@@ -25,19 +26,13 @@ class Keeper(Protocol):
     def discard_dead_letters(self, before: datetime) -> int: ...
 
 
-class OldestLog(Protocol):
-    """Where the oldest event kept, and the server's clock, are read."""
-
-    def oldest(self) -> tuple[LogId | None, datetime]: ...
-
-
 class Upkeep:
     """Looks every ten minutes, whatever became of the cycles between."""
 
     def __init__(
         self,
         ledger: Keeper,
-        server: OldestLog,
+        server: ServerTime,
         *,
         dead_letter_retention: timedelta,
         monotonic: Callable[[], float] = time.monotonic,

@@ -193,3 +193,9 @@ def test_a_tenant_that_was_empty_once_is_not_trusted_to_have_stayed_so(log: Auth
     scripted.replies = [page(record(log_id(10))), page(record(log_id(9, NOW - timedelta(days=1))))]
     found = log.fetch(span(EARLIEST, drained_at=OLD))
     assert found.lost == Gap(after=floor_id(OLD), before=log_id(10))
+
+
+def test_a_number_without_end_in_one_record_spoils_no_page(log: Auth0Log, scripted: Scripted) -> None:
+    reply = page(record(log_id(1)), record(log_id(2)) | {"details": "@"})
+    scripted.replies = [replace(reply, body=reply.body.replace(b'"@"', b"9" * 5000))]
+    assert [event.log_id for event in log.fetch(span(EARLIEST)).events] == [log_id(1), log_id(2)]

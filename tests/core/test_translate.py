@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from poller.core.events import EARLIEST, LogEvent, LogId, Page, Stream, parse_events
 from poller.core.messages import MAX_MESSAGE_BYTES, Identify, Track, size, wire
 from poller.core.privacy import Privacy
+from poller.core.records import user_id_of
 from poller.core.rules import DEFAULT, Rules
-from poller.core.translate import DeadLetter, Forwardable, Profile, Translator, fit, user_id_of
+from poller.core.translate import DeadLetter, Forwardable, Profile, Translator, fit
 from tests.core.test_events import JSON
 
 STREAM = Stream(domain="acme.us.auth0.com", source_name="web")

@@ -4,6 +4,7 @@ What a run does is drawn from its seed; the name of a failed test is what repeat
 """
 
 import random
+import signal
 import socket
 import threading
 import time
@@ -37,8 +38,8 @@ def all_delivered(bench: Bench) -> bool:
 # Kills
 
 
-def kill_somewhere(bench: Bench, dice: random.Random) -> None:
-    """One process, killed at a request or at a moment of the seed's choice."""
+def kill_somewhere(bench: Bench, dice: random.Random) -> bool:
+    """One process, killed at a request or at a moment of the seed's choice; False if it came to its end before."""
     arguments = ("run", "--once") if dice.random() < 0.5 else ("run",)
     bench.sandbox.ask("grow", count=dice.randrange(100, 400), seconds=0)
     with bench.start(*arguments) as running:
@@ -47,6 +48,7 @@ def kill_somewhere(bench: Bench, dice: random.Random) -> None:
         else:
             time.sleep(dice.uniform(0.8, 1.6))  # until somewhere in its work
     set_faults(bench)
+    return running.process.returncode == -signal.SIGKILL
 
 
 def kill_at_request(bench: Bench, running: Running, dice: random.Random) -> None:
@@ -64,8 +66,9 @@ def kill_at_request(bench: Bench, running: Running, dice: random.Random) -> None
 
 def run_with_kills(bench: Bench, seed: int) -> None:
     dice = random.Random(seed)  # noqa: S311 - to be repeated, not to be secret
-    for _ in range(KILLS):
-        kill_somewhere(bench, dice)
+    kills = 0
+    while kills < KILLS:
+        kills += kill_somewhere(bench, dice)
     assert bench.run("run", "--once").code == 0
     truth = bench.assert_conserved()
     arrivals = Counter(arrival["message_id"] for arrival in bench.sandbox.ask("messages", count=100_000))

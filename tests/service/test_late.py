@@ -1,8 +1,7 @@
 """The second walk: late arrivals are found once, and what is on time is not sent again."""
 
-import threading
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,12 +9,10 @@ import pytest
 from poller.adapters.sql_ledger import SqlLedger
 from poller.core.errors import TransientError
 from poller.core.events import EARLIEST, LogId, floor_id
-from poller.core.forward import Courier
-from poller.core.translate import Translator
-from poller.service.drain import Drain
-from poller.service.late import EVERY_S, SecondWalk
+from poller.service.late import EVERY_S
 from tests.core.test_forward import record
-from tests.fakes import LATER, NOW, STREAM, FakeDirectory, FakeLog, FakeSink, numbered
+from tests.fakes import LATER, NOW, STREAM, FakeLog, FakeSink, numbered
+from tests.walks import live_walks
 
 WINDOW = timedelta(minutes=10)
 START = NOW - timedelta(hours=1)
@@ -39,28 +36,15 @@ class Bench:
         if hasattr(self, "ledger"):
             self.ledger.close()
         self.ledger = SqlLedger.open(self.url, STREAM, create=True)
-        ports = {"source": self.log, "profiles": FakeDirectory({}), "translator": Translator(STREAM)}
-        courier = Courier(self.sink)
-        walk = SecondWalk(
-            **ports,  # type: ignore[arg-type]
-            courier=courier,
-            memory=self.ledger,
+        self.drain = live_walks(
+            self.log,
+            self.sink,
+            self.ledger,
+            start=EARLIEST,
             window=self.window,
             has_room=lambda: self.has_room,
             monotonic=lambda: self.ticks,
         )
-        self.drain = Drain(
-            **ports,  # type: ignore[arg-type]
-            courier=courier,
-            ledger=self.ledger,
-            server=self,
-            second_walk=walk,
-            start=EARLIEST,
-            stopping=threading.Event(),
-        )
-
-    def oldest(self) -> tuple[LogId | None, datetime]:
-        return None, self.log.now
 
     def happen(self, ago: timedelta = timedelta(0), kind: str = "s") -> LogId:
         """An event comes in now; its id says that it did so `ago`."""
@@ -77,6 +61,15 @@ class Bench:
     def cycle(self) -> None:
         for _ in self.drain.pages():
             pass
+
+    def late_arrival(self) -> LogId:
+        """An event that comes in half a minute below a position that was just reached."""
+        self.happen()
+        self.cycle()
+        self.pass_time(timedelta(minutes=1))
+        self.happen()
+        self.cycle()
+        return self.happen(ago=timedelta(seconds=30))
 
     def sent(self) -> list[str]:
         return [message.log_id for message in self.sink.taken if message.message_id.startswith("track")]
@@ -159,12 +152,7 @@ def test_a_record_without_an_id_is_not_counted_again(bench: Bench) -> None:
 
 def test_a_process_that_ends_before_the_first_second_walk_leaves_no_hole(bench: Bench) -> None:
     bench.has_room = False
-    bench.happen()
-    bench.cycle()
-    bench.pass_time(timedelta(minutes=1))
-    bench.happen()
-    bench.cycle()
-    late = bench.happen(ago=timedelta(seconds=30))
+    late = bench.late_arrival()
     bench.restart()
     bench.has_room = True
     bench.pass_time(timedelta(minutes=12))
@@ -208,12 +196,7 @@ def test_what_was_read_later_than_the_window_is_not_read_again(bench: Bench) -> 
 
 
 def test_it_yields_where_the_rate_limit_is_short_and_catches_up_later(bench: Bench) -> None:
-    bench.happen()
-    bench.cycle()
-    bench.pass_time(timedelta(minutes=1))
-    bench.happen()
-    bench.cycle()
-    late = bench.happen(ago=timedelta(seconds=30))
+    late = bench.late_arrival()
     bench.has_room = False
     for _ in range(30):
         bench.pass_time(timedelta(minutes=1))
@@ -225,12 +208,7 @@ def test_it_yields_where_the_rate_limit_is_short_and_catches_up_later(bench: Ben
 
 
 def test_a_failure_in_it_is_made_up_for(bench: Bench) -> None:
-    bench.happen()
-    bench.cycle()
-    bench.pass_time(timedelta(minutes=1))
-    bench.happen()
-    bench.cycle()
-    late = bench.happen(ago=timedelta(seconds=30))
+    late = bench.late_arrival()
     bench.pass_time(timedelta(minutes=12))
     bench.sink.failures = [LATER]
     with pytest.raises(TransientError):

@@ -1,0 +1,75 @@
+"""What stands in a log event or a profile, where each value may be anything; what is not as it should be is None."""
+
+import ipaddress
+from collections.abc import Mapping
+from typing import Any
+
+from poller.core.events import parse_date
+from poller.core.messages import iso
+
+
+def user_id_of(record: Mapping[str, Any]) -> str | None:
+    """The event's user id; for a signup without one, that of the form it was made with (auth0-log-schemas: ss)."""
+    body = at(record, "details", "body")
+    return text(record.get("user_id")) or (text(body.get("user_id")) if isinstance(body, Mapping) else None)
+
+
+def logins_count(record: Mapping[str, Any]) -> int | None:
+    """The login count that the event carries, in either of two places; null means unknown (auth0-log-schemas: s)."""
+    told = count(at(record, "details", "stats", "loginsCount"))
+    prompts = at(record, "details", "prompts")
+    if told is None and isinstance(prompts, list):
+        found = (count(at(prompt, "stats", "loginsCount")) for prompt in prompts)
+        return next((value for value in found if value is not None), None)
+    return told
+
+
+def email_in_log(record: Mapping[str, Any]) -> str | None:
+    """An e-mail from the event itself; `user_name` is often a phone number or a chosen name."""
+    for candidate in (record.get("user_name"), at(record, "details", "body", "email")):
+        found = text(candidate)
+        local, sign, domain = (found or "").rpartition("@")
+        if found and sign and local and "." in domain.strip(".") and not any(letter.isspace() for letter in found):
+            return found
+    return None
+
+
+def at(value: Any, *path: str) -> Any:
+    """What stands at the end of the path of keys."""
+    for key in path:
+        if not isinstance(value, Mapping):
+            return None
+        value = value.get(key)
+    return value
+
+
+def text(value: object) -> str | None:
+    """Non-empty text that UTF-8 can carry; a number becomes its digits, anything else is absent."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str) or not value.strip():
+        return None
+    return value.encode("utf-8", "replace").decode()
+
+
+def count(value: object) -> int | None:
+    """A whole number from 0 on that a double can hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    # Compared before anything else: an int may be too large for a float.
+    return int(value) if 0 <= value < 2**53 and value == int(value) else None
+
+
+def date_text(value: object) -> str | None:
+    """A date in ISO 8601, in UTC to the millisecond."""
+    moment = parse_date(value)
+    return iso(moment) if moment else None
+
+
+def ip_text(value: object) -> str | None:
+    """An IPv4 or IPv6 address, in its shortest spelling."""
+    found = text(value)
+    try:
+        return str(ipaddress.ip_address(found)) if found else None
+    except ValueError:
+        return None
