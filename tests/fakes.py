@@ -6,11 +6,11 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from poller.core.calls import Profile, Profiles
 from poller.core.errors import ConflictError, FatalError, RejectedError, TransientError
 from poller.core.events import EARLIEST, Gap, LogId, Page, Span, Stream, parse_events
 from poller.core.messages import Batch, Message, Receipt
 from poller.core.settlement import Settlement, Tally
-from poller.core.translate import Profile, Profiles
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 STREAM = Stream(domain="acme.us.auth0.com", source_name="web")
@@ -119,6 +119,10 @@ class FakeLedger:
         self.tallies: Counter[Tally] = Counter()
         self.settled: list[str] = []
         self.failures: list[Exception | None] = []
+        self._said: dict[str, str] = {}
+
+    def said(self, keys: Sequence[str]) -> dict[str, str]:
+        return {key: self._said[key] for key in keys if key in self._said}
 
     def live_span(self) -> Span | None:
         return next((span for span in self._spans.values() if span.is_live), None)
@@ -159,6 +163,7 @@ class FakeLedger:
             self.gaps.append(page.lost)
         self.dead_letters.update({letter.event.log_id: letter.reason for letter in settlement.dead_letters})
         self.tallies.update(settlement.tallies)
+        self._said.update(settlement.said)
         self.settled += [event.log_id for event, _ in settlement.outcomes()]
         return moved
 

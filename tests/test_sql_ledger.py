@@ -16,8 +16,11 @@ import pytest
 
 from poller.adapters.sql_ledger import LedgerHeldError, LedgerLock, LedgerReader, SqlLedger, inspect_ledger
 from poller.adapters.sql_ledger.migrations import check_version, migrate
+from poller.core.calls import Calls
 from poller.core.errors import ConflictError, FatalError, PollerError, TransientError
 from poller.core.events import EARLIEST, Gap, LogId, Page, parse_events
+from poller.core.messages import Delivery
+from poller.core.settlement import account
 from tests.contracts.test_ledger import page, settlement
 from tests.core.test_forward import record
 from tests.fakes import NOW, STREAM, numbered
@@ -207,6 +210,48 @@ def test_a_later_version_is_refused_and_nothing_changed(path: Path) -> None:
     assert "upgrade" in error.value.hint
     with pytest.raises(FatalError, match="version 99"):
         LedgerReader.open(url(path))
+
+
+def test_a_ledger_of_the_first_version_is_brought_up_and_is_as_a_new_one(path: Path) -> None:
+    forwarded(path, 1)
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        made = shape(connection)
+        connection.execute("DROP TABLE said")
+        connection.execute("UPDATE ledger_version SET version = 1")
+    with opened(path) as ledger:
+        assert ledger.said(["a"]) == {}
+        live = ledger.live_span()
+        assert live is not None
+        assert live.reached == numbered(1)
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        assert shape(connection) == made
+        assert connection.execute("SELECT version FROM ledger_version").fetchone() == (2,)
+
+
+def shape(connection: sqlite3.Connection) -> dict[str, list[object]]:
+    """The columns and indexes of every table."""
+    tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    return {
+        table: [
+            *(row[1:4] + row[5:] for row in connection.execute(f"PRAGMA table_info({table})")),
+            *sorted(row[1:4] for row in connection.execute(f"PRAGMA index_list({table})")),
+        ]
+        for table in sorted(tables)
+    }
+
+
+def test_what_was_said_is_forgotten_by_age_and_by_number(path: Path) -> None:
+    with opened(path) as ledger:
+        live = ledger.begin(after=numbered(0))
+        for number in range(1, 6):
+            read = Page(events=(), position=numbered(number), is_end=True, served_at=NOW + timedelta(days=number))
+            done = account(live, read, Calls(), Delivery())
+            live = ledger.settle(replace(done, said={f"k{number}": "f"}))
+        keys = [f"k{number}" for number in range(1, 6)]
+        assert ledger.forget_said(NOW + timedelta(days=2), keep=10) == 1
+        assert sorted(ledger.said(keys)) == keys[1:]
+        assert ledger.forget_said(NOW, keep=2) == 2
+        assert sorted(ledger.said(keys)) == keys[3:]
 
 
 def test_an_earlier_version_is_brought_up_in_one_transaction(path: Path) -> None:

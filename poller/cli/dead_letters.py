@@ -11,16 +11,14 @@ from typing import Any
 import click
 
 from poller.adapters.sql_ledger import BuriedLetter, Graveyard
-from poller.cli.wiring import Services, config_option, connect, read_settings, rules_of, stream_of
+from poller.cli.wiring import Services, config_option, connect, profiles_of, read_settings, rules_of, stream_of
 from poller.config import Settings
 from poller.core.errors import FatalError
 from poller.core.events import LogEvent, parse_events
 from poller.core.forward import Courier
 from poller.core.messages import iso
 from poller.core.translate import Translator
-from poller.service.drain import warn_of_profiles
 from poller.service.process import Exit
-from poller.service.profiles import CachedProfiles
 from poller.service.replay import AT_ONCE, replay
 from poller.service.retry import patiently
 from poller.service.telemetry import configure_logging
@@ -106,7 +104,7 @@ def _replay(settings: Settings, services: Services, graveyard: Graveyard, letter
         with attempt:
             delivered, dead = replay(
                 tuple(events.values()),
-                CachedProfiles(services.users, warn_of_profiles),
+                profiles_of(settings, services),
                 Translator(stream_of(settings), rules_of(settings)),
                 Courier(services.sink, refusal_limit=settings.segment.refusal_limit),
             )

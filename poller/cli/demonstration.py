@@ -19,10 +19,9 @@ from poller.cli.terminal import Terminal
 from poller.cli.wiring import connect
 from poller.config import Settings, load_settings
 from poller.core.events import LogEvent
+from poller.core.evidence import SIGNUP
 from poller.core.forward import Forwarded
-from poller.core.rules import SIGNUP
 from poller.core.settlement import DEAD_LETTERED, FILTERED, FORWARDED
-from poller.core.translate import LOGGED_IN, SIGNED_UP
 from poller.sandbox import Fault, Reconciliation, Sandbox
 from poller.service.daemon import Daemon
 from poller.service.drain import Drain
@@ -168,7 +167,7 @@ class View:
 def _cells(event: LogEvent, outcome: str) -> tuple[Text, ...]:
     style = _COLOURS.get(outcome, "")
     record = event.record if isinstance(event.record, dict) else {}
-    name = SIGNED_UP if event.type == SIGNUP else LOGGED_IN
+    name = "Signed Up" if event.type == SIGNUP else "Logged In"
     became = f"identify, track {name}" if outcome == FORWARDED else outcome.replace("_", "-")
     at = f"{event.date:%H:%M:%S}" if event.date else ""
     kind = {"s": "s  login", "ss": "ss signup"}.get(event.type, event.type)

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,27 @@ from rich.table import Table
 from rich.text import Text
 
 from poller.cli.terminal import Terminal
-from poller.cli.wiring import config_option, connect, read_settings, rules_of, stream_of
+from poller.cli.wiring import config_option, connect, profiles_of, read_settings, rules_of, stream_of
+from poller.core.calls import DeadLetter, Filtered, Forwardable, Outcome
 from poller.core.events import LogEvent, canonical
 from poller.core.messages import wire
-from poller.core.translate import DeadLetter, Forwardable, Translator
-from poller.service.drain import warn_of_profiles
-from poller.service.profiles import CachedProfiles
+from poller.core.translate import Translator
 from poller.service.retry import patiently
 from poller.service.telemetry import configure_logging
 
-_USED = ("date", "type", "user_id", "user_name", "client_name", "client_id", "connection", "ip", "user_agent")
+_USED = (
+    "date",
+    "type",
+    "user_id",
+    "user_name",
+    "client_name",
+    "client_id",
+    "connection",
+    "ip",
+    "user_agent",
+    "organization_id",
+)
+_COLOURS = {"identify": "bold cyan", "track": "bold green", "group": "bold magenta"}
 
 
 @click.command(short_help="Show the newest events beside the calls they become.")
@@ -36,8 +48,10 @@ def preview(config: Path | None, *, last: int, as_json: bool) -> int:
         for attempt in patiently():
             with attempt:
                 events = services.log.newest(sorted(translator.types), last)
-        directory = CachedProfiles(services.users, warn_of_profiles)
-        profiles = directory.of(translator.users_in(events))
+        directory = profiles_of(settings, services)
+        for attempt in patiently():
+            with attempt:
+                profiles = directory.of(translator.users_in(events))
     rows = [_row(event, translator.event(event, profiles)) for event in events]
     if as_json:
         click.echo(json.dumps(rows, indent=2))
@@ -46,12 +60,13 @@ def preview(config: Path | None, *, last: int, as_json: bool) -> int:
     return 0
 
 
-def _row(event: LogEvent, outcome: Forwardable | DeadLetter | LogEvent) -> dict[str, Any]:
+def _row(event: LogEvent, outcome: Outcome) -> dict[str, Any]:
     return {
         "log_id": event.log_id,
         "event": json.loads(canonical(event.record)),
         "calls": [wire(message) for message in outcome.messages] if isinstance(outcome, Forwardable) else [],
         "dead_letter": outcome.reason if isinstance(outcome, DeadLetter) else None,
+        "filtered": isinstance(outcome, Filtered),
     }
 
 
@@ -75,14 +90,26 @@ def _used(event: Any) -> dict[str, Any]:
 def _calls(row: dict[str, Any]) -> Group | Text:
     if row["dead_letter"]:
         return Text(f"dead letter: {row['dead_letter']}", style="red")
+    if row["filtered"]:
+        return Text("filtered: not sent", style="yellow")
     return Group(*(_call(call) for call in row["calls"]))
 
 
 def _call(call: dict[str, Any]) -> Text:
     name = f"track {call['event']}" if call["type"] == "track" else call["type"]
-    facts = {"userId": call["userId"], "timestamp": call["timestamp"], **call["context"]}
-    text = Text(name, style="bold green")
+    who = {"groupId": call["groupId"]} if "groupId" in call else {}
+    context = {f"context.{key}": value for key, value in _flattened(call["context"])}
+    facts = {"userId": call["userId"], **who, "timestamp": call["timestamp"], **context}
+    text = Text(name, style=_COLOURS[call["type"]])
     return text.append("\n").append_text(_lines(facts | (call.get("traits") or call.get("properties") or {}), "  "))
+
+
+def _flattened(values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from ((f"{key}.{inner}", found) for inner, found in _flattened(value))
+        else:
+            yield key, value
 
 
 def _lines(facts: dict[str, Any], indent: str = "") -> Text:

@@ -11,16 +11,24 @@ import click
 import structlog
 
 from poller.adapters.sql_ledger import LedgerLock, SqlLedger
-from poller.cli.wiring import Services, config_option, connect, read_settings, rules_of, start_of, stream_of
+from poller.cli.wiring import (
+    Services,
+    config_option,
+    connect,
+    profiles_of,
+    read_settings,
+    rules_of,
+    start_of,
+    stream_of,
+)
 from poller.config import Settings
 from poller.core.forward import Courier
 from poller.core.translate import Translator
 from poller.service.daemon import Daemon
-from poller.service.drain import Drain, warn_of_profiles
+from poller.service.drain import Drain
 from poller.service.late import SecondWalk
 from poller.service.once import run_once
 from poller.service.process import GRACE_S, Exit, Failed, Process, Reason, Signalled
-from poller.service.profiles import CachedProfiles
 from poller.service.retry import Backoff
 from poller.service.telemetry import configure_logging
 from poller.service.upkeep import Upkeep
@@ -64,7 +72,7 @@ def open_ledger(settings: Settings, *, adopt: bool = False) -> Iterator[SqlLedge
 
 
 def drain_of(settings: Settings, services: Services, ledger: SqlLedger, process: Process) -> Drain:
-    profiles = CachedProfiles(services.users, warn_of_profiles)
+    profiles = profiles_of(settings, services)
     translator = Translator(stream_of(settings), rules_of(settings))
     courier = Courier(services.sink, refusal_limit=settings.segment.refusal_limit)
     return Drain(

@@ -17,7 +17,9 @@ from poller.config import Settings, find_settings_file, load_settings
 from poller.core.events import EARLIEST, LogId, Stream, floor_id
 from poller.core.privacy import Privacy
 from poller.core.rules import Rules
+from poller.service.drain import warn_of_profiles
 from poller.service.pacing import RateBudget
+from poller.service.profiles import CachedProfiles
 
 
 def config_option(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -63,7 +65,7 @@ def connect(settings: Settings, stopping: threading.Event) -> Iterator[Services]
         yield Services(
             tokens=tokens,
             log=Auth0Log(api),
-            users=Auth0Users(api),
+            users=Auth0Users(api, fields=rules_of(settings).profile_fields),
             sink=SegmentSink(_revealed(settings.segment.write_key) or "", segment, clock),
             budget=budget,
         )
@@ -86,13 +88,26 @@ def rules_of(settings: Settings) -> Rules:
         include_sso_logins=settings.logins.include_sso,
         derive_signups=settings.signups.derive,
         include_api_signups=settings.signups.include_api_created,
+        preset=settings.events.preset,
+        when=settings.events.when,
+        user_id=settings.events.user_id,
+        traits=settings.events.traits,
+        properties=settings.events.properties,
+        identify=settings.events.identify,
+        groups=settings.events.groups,
         privacy=Privacy(
             email=settings.privacy.email,
             ip=settings.privacy.ip,
             user_agent=settings.privacy.user_agent,
+            user_name=settings.privacy.user_name,
             hmac_key=(_revealed(settings.privacy.hmac_key) or "").encode(),
         ),
     )
+
+
+def profiles_of(settings: Settings, services: Services) -> CachedProfiles:
+    """The tenant's users; a directory that fails costs traits, or makes events wait where the rules need profiles."""
+    return CachedProfiles(services.users, warn_of_profiles, is_needed=rules_of(settings).needs_profiles)
 
 
 def start_of(settings: Settings) -> LogId | None:

@@ -57,7 +57,8 @@ def _setting(section: str, key: str, field: FieldInfo) -> Setting:
     kind = _type(field)
     extra = field.json_schema_extra
     words = extra.get("default_text") if isinstance(extra, dict) else None
-    is_fixed = words is None and not field.is_required() and field.default is not None
+    has_default = field.default_factory is None and not field.is_required() and field.default is not None
+    is_fixed = words is None and has_default
     words = words or ("required" if field.is_required() else "none")
     return Setting(
         section=section,

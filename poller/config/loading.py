@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from poller.config.declared import SETTINGS, Setting
 from poller.config.folders import CONFIG_VARIABLE, LOCAL_FILE, SYSTEM_FILE
 from poller.config.layers import Layer, credentials_layer, default_layer, environment_layer, file_layer, stand_ins
-from poller.config.problems import BadValueError, Place, Problem, Rank, SettingsError, settings_error
+from poller.config.problems import BadKeysError, BadValueError, Place, Problem, Rank, SettingsError, settings_error
 from poller.config.settings import Settings
 from poller.config.toml import TomlFile, read_toml
 
@@ -58,11 +58,18 @@ def _validated(layers: Sequence[Layer], file: TomlFile | None) -> Settings | lis
         return Settings(path=file.path if file else None, **values)
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False)
-    return [
-        Problem(place=_place(layers, file, *_key(each["loc"])), wrong=_wrong(each["type"], each.get("ctx", {}), file))
-        for each in found
-        if each["type"] != _FOLLOW_UP
-    ]
+    return [problem for each in found if each["type"] != _FOLLOW_UP for problem in _problems(each, layers, file)]
+
+
+def _problems(found: Mapping[str, Any], layers: Sequence[Layer], file: TomlFile | None) -> Iterator[Problem]:
+    section, key = _key(found["loc"])
+    place = _place(layers, file, section, key)
+    error = found.get("ctx", {}).get("error")
+    if isinstance(error, BadKeysError) and file and place.rank is Rank.FILE:
+        for name, wrong in error.wrong:
+            yield Problem(place=file.place(section, key, name), wrong=wrong)
+    else:
+        yield Problem(place=place, wrong=_wrong(found["type"], found.get("ctx", {}), file))
 
 
 def _key(loc: tuple[int | str, ...]) -> tuple[str, str]:

@@ -16,6 +16,14 @@ class BadValueError(ValueError):
     """What is wrong with one value, told without the value: only such text reaches a user."""
 
 
+class BadKeysError(BadValueError):
+    """What is wrong with several lines of a table: each key, and what is wrong with its value."""
+
+    def __init__(self, wrong: tuple[tuple[str, str], ...]) -> None:
+        super().__init__("; ".join(f"{key}: {said}" for key, said in wrong))
+        self.wrong = wrong
+
+
 class BadLineError(BadValueError):
     """What is wrong with one line of a file."""
 

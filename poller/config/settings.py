@@ -9,9 +9,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from poller.config import texts
+from poller.config.expressions import Expression, expression, lines
 from poller.config.files import secret
 from poller.config.times import StartAt, interval, length, start_at
+from poller.core import privacy
+from poller.core.presets import PresetName
 from poller.core.privacy import Address, Agent, Email
+from poller.core.rules import Frequency
 
 
 class Type(NamedTuple):
@@ -38,6 +42,17 @@ LoginTypes = Annotated[frozenset[str], BeforeValidator(texts.login_types), Type(
 EmailShape = Annotated[Email, BeforeValidator(texts.one_of(get_args(Email))), Type(" | ".join(get_args(Email)))]
 AddressShape = Annotated[Address, BeforeValidator(texts.one_of(get_args(Address))), Type(" | ".join(get_args(Address)))]
 AgentShape = Annotated[Agent, BeforeValidator(texts.one_of(get_args(Agent))), Type(" | ".join(get_args(Agent)))]
+NameShape = Annotated[
+    privacy.Name, BeforeValidator(texts.one_of(get_args(privacy.Name))), Type(" | ".join(get_args(privacy.Name)))
+]
+PresetChoice = Annotated[
+    PresetName, BeforeValidator(texts.one_of(get_args(PresetName))), Type(" | ".join(get_args(PresetName)))
+]
+FrequencyChoice = Annotated[
+    Frequency, BeforeValidator(texts.one_of(get_args(Frequency))), Type(" | ".join(get_args(Frequency)))
+]
+Query = Annotated[Expression | None, BeforeValidator(expression), Type("JMESPath")]
+Lines = Annotated[dict[str, Expression | None], BeforeValidator(lines), Type("table")]
 Count = Annotated[int, BeforeValidator(texts.count), Type("whole number")]
 Start = Annotated[StartAt, BeforeValidator(start_at), Type("now | earliest | date | time")]
 
@@ -58,6 +73,10 @@ def _base_url(values: dict[str, Any]) -> str:
 def _source_name(values: dict[str, Any]) -> str | None:
     key: SecretStr | None = values["write_key"]
     return sha256(key.get_secret_value().encode()).hexdigest()[:8] if key else None
+
+
+def _frequency(values: dict[str, Any]) -> Frequency:
+    return "changes" if values["preset"] == "spec" else "always"
 
 
 class Section(BaseModel):
@@ -130,10 +149,34 @@ class SignupsSettings(Section):
     )
 
 
+class EventsSettings(Section):
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    preset: PresetChoice = Field(
+        "rule", description="The shape of the calls: rule, as Auth0 documented it, or spec, with Segment's own names."
+    )
+    when: Query = Field(None, description="Forwards only the logins and signups for which this holds.")
+    user_id: Query = Field(
+        None, description="Who it is: an expression.", json_schema_extra=_default("the event's user_id")
+    )
+    identify: FrequencyChoice = Field(
+        default_factory=_frequency,
+        description="When to send identify: always, or on signup, first sight and changes of the traits.",
+        json_schema_extra=_default("always with the preset rule, changes with spec"),
+    )
+    groups: Flag = Field(default=True, description="Whether new members of an organization make a group call.")
+    traits: Lines = Field(
+        default_factory=dict,
+        description="A table of traits beside the preset's, each an expression; false takes one away.",
+    )
+    properties: Lines = Field(default_factory=dict, description="The same for the properties of tracks.")
+
+
 class PrivacySettings(Section):
     email: EmailShape = Field("plain", description="How e-mails leave: plain, hmac or omit.")
     ip: AddressShape = Field("plain", description="How IP addresses leave: plain, truncate (to /24 or /48) or omit.")
     user_agent: AgentShape = Field("plain", description="How user agents leave: plain or omit.")
+    user_name: NameShape = Field("plain", description="How names of people leave: plain or omit.")
     hmac_key: SecretWord = Field(None, description="Key of the HMAC-SHA256 of e-mails, where they leave as hmac.")
 
 
@@ -161,6 +204,7 @@ class Settings(BaseSettings):
     poll: PollSettings
     logins: LoginsSettings
     signups: SignupsSettings
+    events: EventsSettings
     privacy: PrivacySettings
     state: StateSettings
     log: LogSettings

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from poller.core.errors import FatalError, RejectedError
 from poller.core.events import Span
 from poller.core.messages import Batch, Delivery, Message, Receipt, Refusal, pack
+from poller.core.novelty import facts_in, sift
 from poller.core.ports import Ledger, LogSource, MessageSink, ProfileDirectory
 from poller.core.settlement import Settlement, account
 from poller.core.translate import Translator
@@ -83,6 +84,7 @@ def forward(
     while not span.is_done:
         page = source.fetch(span)
         calls = translator.page(page, profiles.of(translator.users_in(page.events)))
+        calls = sift(calls, ledger.said(facts_in(calls)))
         delivery = courier.deliver(calls.messages)
         settlement = account(span, page, calls, delivery)
         span = ledger.settle(settlement)

@@ -25,14 +25,27 @@ ENVELOPE_BYTES = 1_024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """What a message says of whom, as hashes; `is_due` where it is to be said even if it is known."""
+
+    key: str
+    fingerprint: str
+    is_due: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """One Segment call; `log_id` names the event it was made from and is not sent."""
+    """One Segment call; `log_id` names the event it was made from, and neither it nor the `fact` is sent.
+
+    A message with a fact is sent only while that is news; one without always is.
+    """
 
     message_id: str
     log_id: LogId
     user_id: str = field(repr=False)
     timestamp: datetime
     context: Mapping[str, Any] = field(repr=False)
+    fact: Fact | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,13 +1,13 @@
 """What core needs from the outside; the contracts are these docstrings, and one test suite a port holds them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Protocol
 
+from poller.core.calls import Profiles
 from poller.core.events import LogId, Page, Span
 from poller.core.messages import Batch, Receipt
 from poller.core.settlement import Settlement
-from poller.core.translate import Profiles
 
 
 class LogSource(Protocol):
@@ -31,7 +31,8 @@ class ProfileDirectory(Protocol):
 
         Raises:
             TransientError, FatalError: the directory cannot answer. A failing directory costs traits, never events:
-                what is given to `forward` raises neither, and leaves out whom it cannot have.
+                what is given to `forward` raises neither, and leaves out whom it cannot have, unless the rules need
+                the profile to know who someone is.
         """
         ...
 
@@ -69,11 +70,15 @@ class Ledger(Protocol):
         """
         ...
 
+    def said(self, keys: Sequence[str]) -> Mapping[str, str]:
+        """Of what Segment was told before, the fingerprints by key; what is not here is news."""
+        ...
+
     def settle(self, settlement: Settlement) -> Span:
         """Records, in one transaction, that a page is done; returns the span as it is then.
 
-        Dead letters, gaps, recent ids and tallies land with the move or not at all. Settling what is settled already
-        conflicts, so it cannot count twice.
+        Dead letters, gaps, recent ids, tallies and what was said land with the move or not at all. Settling what is
+        settled already conflicts, so it cannot count twice.
 
         Raises:
             ConflictError: the span is no longer where the page was read from, or the page overlaps another span.

@@ -9,6 +9,7 @@ from typing import Literal
 Email = Literal["plain", "hmac", "omit"]
 Address = Literal["plain", "truncate", "omit"]
 Agent = Literal["plain", "omit"]
+Name = Literal["plain", "omit"]
 
 _KEPT_BITS = {4: 24, 6: 48}
 """Of an address that is truncated: what is left names a network, and no household."""
@@ -16,11 +17,12 @@ _KEPT_BITS = {4: 24, 6: 48}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Privacy:
-    """How e-mails, IP addresses and user agents leave; `hmac_key` is for e-mails as "hmac", and for nothing else."""
+    """How e-mails, IP addresses, user agents and names leave; `hmac_key` is for e-mails as "hmac", and nothing else."""
 
     email: Email = "plain"
     ip: Address = "plain"
     user_agent: Agent = "plain"
+    user_name: Name = "plain"
     hmac_key: bytes = field(default=b"", repr=False)
 
     def of_email(self, email: str | None) -> str | None:
@@ -45,6 +47,16 @@ class Privacy:
     def of_agent(self, agent: str | None) -> str | None:
         """The user agent, or nothing."""
         return agent if self.user_agent == "plain" else None
+
+    def of_name(self, name: str | None, *, email: str | None) -> str | None:
+        """The name, or nothing: also where e-mails do not leave plain, and it is one, or the first part of one.
+
+        Auth0 fills `name` with the e-mail and `nickname` with its first part where it knows no better.
+        """
+        if name is None or self.user_name == "omit":
+            return None
+        local = email.partition("@")[0].strip().lower() if email else None
+        return None if self.email != "plain" and ("@" in name or name.strip().lower() == local) else name
 
 
 PLAIN = Privacy()

@@ -1,11 +1,12 @@
 """What stands in a log event or a profile, where each value may be anything; what is not as it should be is None."""
 
 import ipaddress
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from poller.core.events import parse_date
-from poller.core.messages import iso
+from poller.core.messages import Scalar, iso
 
 
 def user_id_of(record: Mapping[str, Any]) -> str | None:
@@ -46,7 +47,7 @@ def at(value: Any, *path: str) -> Any:
 def text(value: object) -> str | None:
     """Non-empty text that UTF-8 can carry; a number becomes its digits, anything else is absent."""
     if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
+        return _digits(value)
     if not isinstance(value, str) or not value.strip():
         return None
     return value.encode("utf-8", "replace").decode()
@@ -72,4 +73,23 @@ def ip_text(value: object) -> str | None:
     try:
         return str(ipaddress.ip_address(found)) if found else None
     except ValueError:
+        return None
+
+
+def flat(value: object) -> Scalar | None:
+    """A scalar that may leave; lists, objects, empty text and what is no number are absent."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        # A number that a double cannot hold would be another one at its destination.
+        return value if abs(value) < 2**53 else _digits(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return text(value)
+
+
+def _digits(value: int) -> str | None:
+    try:
+        return str(value)
+    except ValueError:  # Python spells out no number of over 4,300 digits
         return None

@@ -1,12 +1,12 @@
-"""Which events count as what, where users differ; the defaults are right where Auth0's log alone is not."""
+"""Which events count as what, and in which shape they leave, where users differ."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
 
+from poller.core.evidence import SIGNUP
+from poller.core.presets import PRESETS, Preset, PresetName
 from poller.core.privacy import PLAIN, Privacy
-
-SIGNUP = "ss"
-SSO_LOGIN = "s"
 
 LOGIN_TYPES: Mapping[str, str | None] = {
     "s": None,
@@ -28,25 +28,81 @@ LOGIN_TYPES: Mapping[str, str | None] = {
 login, `sepk…` the second step after a passkey grant (Auth0 docs: Log Event Type Codes; Auth0 community, 82447).
 """
 
+Frequency = Literal["always", "changes"]
+
+
+class Expression(Protocol):
+    """A pure function of a profile and a record; either may be anything that JSON can be."""
+
+    @property
+    def user_fields(self) -> frozenset[str] | None:
+        """The fields of the profile that it looks at; None: any."""
+        ...
+
+    @property
+    def names_user(self) -> bool:
+        """Whether it looks at the profile at all."""
+        ...
+
+    def of(self, user: Mapping[str, Any] | None, log: Mapping[str, Any]) -> Any:
+        """What it finds; `user` is None where there is no profile.
+
+        Raises:
+            ValueError: it cannot be evaluated on these, as a function of text on a number.
+        """
+        ...
+
+
+Lines = Mapping[str, Expression | None]
+"""Traits or properties beside the preset's; None takes one away."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
     """`login_types`: what is tracked as a login. `include_sso_logins`: also those on an existing session.
 
     `derive_signups`: a first login by a connection for which Auth0 logs no signup is a signup too.
-    `include_api_signups`: also users made through the Management API or the dashboard. `privacy`: how people leave.
+    `include_api_signups`: also users made through the Management API or the dashboard. `when`: what must hold for an
+    event to be forwarded. `user_id`: who it is, in place of the event's user id. `identify`: with every event, or only
+    on signup, on first sight and when the traits are others. `groups`: a group call for each new member of an
+    organization. `privacy`: how people leave.
     """
 
     login_types: frozenset[str] = frozenset({"s"})
     include_sso_logins: bool = True
     derive_signups: bool = True
     include_api_signups: bool = True
+    preset: PresetName = "rule"
+    when: Expression | None = None
+    user_id: Expression | None = None
+    traits: Lines = field(default_factory=dict)
+    properties: Lines = field(default_factory=dict)
+    identify: Frequency = "always"
+    groups: bool = True
     privacy: Privacy = PLAIN
 
     @property
     def types(self) -> frozenset[str]:
         """The log event types of interest."""
         return self.login_types | {SIGNUP}
+
+    @property
+    def shape(self) -> Preset:
+        return PRESETS[self.preset]
+
+    @property
+    def needs_profiles(self) -> bool:
+        """Whether who someone is, or whether they are sent, hangs on the profile: then an event waits for it."""
+        return any(expression is not None and expression.names_user for expression in (self.when, self.user_id))
+
+    @property
+    def profile_fields(self) -> frozenset[str] | None:
+        """The fields of a profile that are used; None: any."""
+        given = (self.when, self.user_id, *self.traits.values(), *self.properties.values())
+        fields = [expression.user_fields for expression in given if expression is not None]
+        if None in fields:
+            return None
+        return self.shape.profile_fields.union(*(found for found in fields if found))
 
 
 DEFAULT = Rules()

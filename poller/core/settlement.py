@@ -1,13 +1,13 @@
 """What is settled together: the proof that every event of a page is accounted for, ready to be recorded."""
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from poller.core.calls import Calls, DeadLetter
 from poller.core.events import LogEvent, LogId, Page, Span, moment_of
-from poller.core.messages import Delivery
-from poller.core.translate import Calls, DeadLetter
+from poller.core.messages import Delivery, Message
 
 FILTERED = "filtered"
 FORWARDED = "forwarded"
@@ -37,10 +37,17 @@ class Settlement:
     forwarded: tuple[LogEvent, ...]
     filtered: tuple[LogEvent, ...]
     dead_letters: tuple[DeadLetter, ...]
+    declined: tuple[LogEvent, ...] = ()
+    """Those of the filtered that are of interest, and for which the condition does not hold."""
+    said: Mapping[str, str] = field(default_factory=dict)
+    """What Segment has been told of whom with this page: fingerprints by key."""
+    messages: tuple[Message, ...] = ()
+    """What Segment acknowledged."""
 
     @property
     def ids_of_interest(self) -> tuple[LogId, ...]:
-        return tuple(event.log_id for event in (*self.forwarded, *(letter.event for letter in self.dead_letters)))
+        buried = (letter.event for letter in self.dead_letters)
+        return tuple(event.log_id for event in (*self.forwarded, *buried, *self.declined))
 
     @property
     def tallies(self) -> Counter[Tally]:
@@ -62,8 +69,17 @@ def account(span: Span, page: Page, calls: Calls, delivery: Delivery) -> Settlem
         UnaccountedError: a message is neither acknowledged nor refused, or an event has not exactly one outcome.
     """
     forwarded, dead_letters = divide(calls, delivery)
+    acknowledged = delivery.acknowledged
+    told = tuple(message for message in calls.messages if message.message_id in acknowledged)
     settlement = Settlement(
-        span=span, page=page, forwarded=forwarded, filtered=calls.filtered, dead_letters=dead_letters
+        span=span,
+        page=page,
+        forwarded=forwarded,
+        filtered=tuple(entry.event for entry in calls.filtered),
+        dead_letters=dead_letters,
+        declined=tuple(entry.event for entry in calls.filtered if entry.is_declined),
+        said={message.fact.key: message.fact.fingerprint for message in told if message.fact is not None},
+        messages=told,
     )
     settled = Counter(event.log_id for event, _ in settlement.outcomes())
     if settled != Counter(event.log_id for event in page.events):

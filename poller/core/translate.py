@@ -1,74 +1,35 @@
 """From a log event and the user's profile to the calls it becomes; pure, and knows no neighbours.
 
-The shape is that of the integration which Auth0 documented for its rules: identify, then track `Logged In` or
-`Signed Up`; for a signup that Auth0 does not log, both.
+Identify, group where there is an organization, then track; a first login that is a signup too is tracked as both.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
 from typing import Any
 
-from poller.core.events import LogEvent, Page, Stream, parse_date
-from poller.core.messages import MAX_MESSAGE_BYTES, Identify, Message, Scalar, Track, iso, message_id, size
-from poller.core.privacy import Privacy
-from poller.core.records import at, count, date_text, email_in_log, ip_text, logins_count, text, user_id_of
-from poller.core.rules import DEFAULT, SIGNUP, SSO_LOGIN, Rules
-
-LOGGED_IN, SIGNED_UP = "Logged In", "Signed Up"
-FIRST_LOGIN_WITHIN = timedelta(minutes=10)
-"""A user who was created so shortly before a login was created by it."""
-
-_NO_BROWSER = {"unknown", "other 0.0.0 / other 0.0.0"}
-"""User agents of a signup that no browser asked for; the address beside is a server's (recordings, 2021 to 2023)."""
-_GLOBAL_CLIENT = "All Applications"
-"""The client of users made in the dashboard (recorded 2025)."""
+from poller.core.calls import Calls, DeadLetter, Filtered, Forwardable, Outcome, Profile, Profiles
+from poller.core.events import LogEvent, Page, Stream
+from poller.core.evidence import SIGNUP, Evidence, is_made_by_api, is_sso
+from poller.core.messages import (
+    MAX_MESSAGE_BYTES,
+    Fact,
+    Group,
+    Identify,
+    Message,
+    Scalar,
+    Track,
+    message_id,
+    size,
+)
+from poller.core.novelty import group_fact, identify_fact
+from poller.core.presets import Values
+from poller.core.records import flat, text, user_id_of
+from poller.core.rules import DEFAULT, Expression, Lines, Rules
 
 _TRIMMED_TEXT = 512
 """Characters left of each value of a message that would be too large whole."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Profile:
-    """A user as the directory showed it at `read_at`, in the server's time."""
-
-    user_id: str = field(repr=False)
-    read_at: datetime
-    fields: Mapping[str, Any] = field(repr=False)
-
-
-Profiles = Mapping[str, Profile]
-"""By user id. Who is missing could not be had: deleted, or the directory failed."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetter:
-    """An event that can never succeed, and why: a reason code, and a status where Segment gave one."""
-
-    event: LogEvent = field(repr=False)
-    reason: str
-    status: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Forwardable:
-    """An event and the calls it becomes, in the order in which they are to arrive."""
-
-    event: LogEvent
-    messages: tuple[Message, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Calls:
-    """What a page becomes: each of its events is in exactly one of the three."""
-
-    forwardable: tuple[Forwardable, ...] = ()
-    dead_letters: tuple[DeadLetter, ...] = ()
-    filtered: tuple[LogEvent, ...] = ()
-
-    @property
-    def messages(self) -> tuple[Message, ...]:
-        return tuple(message for entry in self.forwardable for message in entry.messages)
+_WHO = ("email", "name")
+"""The traits that destinations keyed on a person look for in the context of a track."""
 
 
 class Translator:
@@ -77,6 +38,7 @@ class Translator:
     def __init__(self, stream: Stream, rules: Rules = DEFAULT) -> None:
         self._stream = stream
         self._rules = rules
+        self._shape = rules.shape
 
     @property
     def types(self) -> frozenset[str]:
@@ -84,12 +46,12 @@ class Translator:
         return self._rules.types
 
     def is_of_interest(self, event: LogEvent) -> bool:
-        """Whether the event becomes calls or a dead letter."""
-        return bool(event.defect) or (event.type in self.types and self._counts(event.type, event.record))
+        """Whether the event becomes calls or a dead letter, or would if the condition held."""
+        return bool(event.defect) or (event.type in self.types and self._counts(event))
 
     def users_in(self, events: Iterable[LogEvent]) -> tuple[str, ...]:
         """The ids of the users whose profiles these events need, each once, in order of appearance."""
-        found = (user_id_of(event.record) for event in events if self.is_of_interest(event) and not event.defect)
+        found = (user_id_of(event.record) for event in events if self._needs_profile(event))
         return tuple(dict.fromkeys(user_id for user_id in found if user_id))
 
     def page(self, page: Page, profiles: Profiles) -> Calls:
@@ -100,79 +62,143 @@ class Translator:
         return Calls(
             forwardable=tuple(entry for entry in outcomes if isinstance(entry, Forwardable)),
             dead_letters=tuple(entry for entry in outcomes if isinstance(entry, DeadLetter)),
-            filtered=tuple(entry for entry in outcomes if isinstance(entry, LogEvent)),
+            filtered=tuple(entry for entry in outcomes if isinstance(entry, Filtered)),
         )
 
-    def event(self, event: LogEvent, profiles: Profiles) -> Forwardable | DeadLetter | LogEvent:
-        """The calls, a dead letter, or the event itself where it is of no interest."""
+    def event(self, event: LogEvent, profiles: Profiles) -> Outcome:
+        """What becomes of the event."""
         try:
             return self._outcome(event, profiles)
+        except _EvaluationError:
+            return DeadLetter(event=event, reason="expression_failed")
         except Exception:  # noqa: BLE001 - a bug must not stop the log; the letter is kept, to be replayed when it is mended
             return DeadLetter(event=event, reason="untranslatable")
 
-    def _outcome(self, event: LogEvent, profiles: Profiles) -> Forwardable | DeadLetter | LogEvent:
+    def _outcome(self, event: LogEvent, profiles: Profiles) -> Outcome:
         if event.defect:
             return DeadLetter(event=event, reason=event.defect)
         if not self.is_of_interest(event):
-            return event
+            return Filtered(event=event)
+        logged_id = user_id_of(event.record)
+        profile = profiles.get(logged_id) if logged_id else None
+        if not self._holds(event, profile):
+            return Filtered(event=event, is_declined=True)
+        return self._forwardable(event, logged_id, profile)
+
+    def _forwardable(self, event: LogEvent, logged_id: str | None, profile: Profile | None) -> Forwardable | DeadLetter:
         if event.date is None:
             return DeadLetter(event=event, reason="unparseable_date")
-        user_id = user_id_of(event.record)
+        user_id = self._user_id(event, logged_id, profile)
         if not user_id:
             return DeadLetter(event=event, reason="no_user_id")
-        messages = tuple(fit(message) for message in self._messages(event, event.date, user_id, profiles.get(user_id)))
+        seen = Evidence(event=event, date=event.date, profile=profile, privacy=self._rules.privacy)
+        messages = tuple(fit(message) for message in self._messages(seen, user_id, logged_id or user_id))
         if any(size(message) > MAX_MESSAGE_BYTES for message in messages):
             return DeadLetter(event=event, reason="too_large")
         return Forwardable(event=event, messages=messages)
 
-    def _messages(self, event: LogEvent, date: datetime, user_id: str, profile: Profile | None) -> Iterator[Message]:
-        common: dict[str, Any] = {
-            "log_id": event.log_id,
-            "user_id": user_id,
-            "timestamp": date,
-            "context": _context(event.type, event.record, self._rules.privacy),
-        }
-        is_signup = event.type == SIGNUP
+    def _messages(self, seen: Evidence, user_id: str, logged_id: str) -> Iterator[Message]:
+        log_id = seen.event.log_id
+        traits = self._lined(self._shape.traits(seen), self._rules.traits, seen)
+        context = seen.context
+        common: dict[str, Any] = {"log_id": log_id, "user_id": user_id, "timestamp": seen.date}
         yield Identify(
-            message_id=message_id(self._stream, "identify", event.log_id),
-            traits=self._traits(event.record, date, profile, is_login=not is_signup),
+            message_id=message_id(self._stream, "identify", log_id),
+            traits=traits,
+            context=context,
+            fact=self._fact(seen, user_id, traits),
             **common,
         )
-        if is_signup or (self._rules.derive_signups and _is_first_login(event.record, date, profile)):
+        if self._rules.groups and "groupId" in context:
+            yield self._group(seen, context, common)
+        if self._shape.tells_who:
+            who = {key: traits[key] for key in _WHO if key in traits}
+            context = context | ({"traits": who} if who else {})
+        if seen.is_signup or (self._rules.derive_signups and seen.is_first_login):
             yield Track(
                 # A signup is the user's, not the event's: logged or derived, it counts once.
-                message_id=message_id(self._stream, "signup", user_id),
-                event=SIGNED_UP,
-                properties=_signup_properties(event.record),
+                message_id=message_id(self._stream, "signup", logged_id),
+                event=self._shape.signed_up,
+                properties=self._lined(self._shape.signup_properties(seen), self._rules.properties, seen),
+                context=context,
                 **common,
             )
-        if not is_signup:
+        if not seen.is_signup:
             yield Track(
-                message_id=message_id(self._stream, "track", event.log_id),
-                event=LOGGED_IN,
-                properties=_login_properties(event.type, event.record),
+                message_id=message_id(self._stream, "track", log_id),
+                event=self._shape.logged_in,
+                properties=self._lined(self._shape.login_properties(seen), self._rules.properties, seen),
+                context=context,
                 **common,
             )
 
-    def _traits(
-        self, record: Mapping[str, Any], date: datetime, profile: Profile | None, *, is_login: bool
-    ) -> dict[str, Scalar]:
-        known = profile.fields if profile else {}
-        # A profile read before the event would take count and last login back to what they were.
-        current = known if profile and profile.read_at >= date else {}
-        return _present(
-            {
-                "email": self._rules.privacy.of_email(text(known.get("email")) or email_in_log(record)),
-                "signed_up": date_text(known.get("created_at")),
-                "login_count": _first(logins_count(record), count(current.get("logins_count"))),
-                "last_login": iso(date) if is_login else date_text(current.get("last_login")),
-            }
+    def _group(self, seen: Evidence, context: Mapping[str, Any], common: Mapping[str, Any]) -> Group:
+        group_id, name = str(context["groupId"]), text(seen.record.get("organization_name"))
+        return Group(
+            message_id=message_id(self._stream, "group", seen.event.log_id),
+            group_id=group_id,
+            traits={"name": name} if name else {},
+            context=context,
+            fact=group_fact(str(common["user_id"]), group_id),
+            **common,
         )
 
-    def _counts(self, kind: str, record: Mapping[str, Any]) -> bool:
-        if kind == SIGNUP:
-            return self._rules.include_api_signups or not _is_made_by_api(record)
-        return self._rules.include_sso_logins or not _is_sso(kind, record)
+    def _fact(self, seen: Evidence, user_id: str, traits: Mapping[str, Scalar]) -> Fact | None:
+        if self._rules.identify == "always":
+            return None
+        return identify_fact(user_id, traits, is_partial=seen.profile is None, is_due=seen.is_signup)
+
+    def _lined(self, preset: Values, lines: Lines, seen: Evidence) -> dict[str, Scalar]:
+        """The preset's values under the user's own lines, without what is absent."""
+        values = dict(preset)
+        for key, line in lines.items():
+            values[key] = None if line is None else flat(_evaluated(line, seen.event, seen.profile))
+        return {key: value for key, value in values.items() if value is not None}
+
+    def _user_id(self, event: LogEvent, logged_id: str | None, profile: Profile | None) -> str | None:
+        if self._rules.user_id is None:
+            return profile.user_id if profile else logged_id
+        return text(flat(_strictly(self._rules.user_id, event, profile)))
+
+    def _holds(self, event: LogEvent, profile: Profile | None) -> bool:
+        # What JMESPath holds for false: null, false, "" and what is empty. A number never is.
+        found = True if self._rules.when is None else _strictly(self._rules.when, event, profile)
+        return found is not None and found is not False and found not in ("", [], {})
+
+    def _needs_profile(self, event: LogEvent) -> bool:
+        if event.defect or not self.is_of_interest(event):
+            return False
+        condition = self._rules.when
+        if condition is None or condition.names_user:
+            return True
+        try:
+            return self._holds(event, None)
+        except _EvaluationError:
+            return False
+
+    def _counts(self, event: LogEvent) -> bool:
+        if event.type == SIGNUP:
+            return self._rules.include_api_signups or not is_made_by_api(event)
+        return self._rules.include_sso_logins or not is_sso(event)
+
+
+class _EvaluationError(Exception):
+    """An expression that decides about an event cannot be evaluated on it."""
+
+
+def _strictly(expression: Expression, event: LogEvent, profile: Profile | None) -> Any:
+    try:
+        return expression.of(profile.fields if profile else None, event.record)
+    except ValueError as error:
+        raise _EvaluationError from error
+
+
+def _evaluated(expression: Expression, event: LogEvent, profile: Profile | None) -> Any:
+    """What it finds; one that cannot be evaluated finds nothing: a trait is not worth an event."""
+    try:
+        return expression.of(profile.fields if profile else None, event.record)
+    except ValueError:
+        return None
 
 
 def fit(message: Message) -> Message:
@@ -182,66 +208,14 @@ def fit(message: Message) -> Message:
     message = replace(message, context=_trimmed(message.context))
     if isinstance(message, Track):
         return replace(message, properties=_trimmed(message.properties))
-    if isinstance(message, Identify):
+    if isinstance(message, Identify | Group):
         return replace(message, traits=_trimmed(message.traits))
     return message
 
 
 def _trimmed(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value[:_TRIMMED_TEXT] if isinstance(value, str) else value for key, value in values.items()}
-
-
-def _is_sso(kind: str, record: Mapping[str, Any]) -> bool:
-    """Whether it is a login on an existing session: such events name no connection and no strategy."""
-    named = text(record.get("connection")) or text(record.get("strategy"))
-    return kind == SSO_LOGIN and not named and logins_count(record) is None
-
-
-def _is_made_by_api(record: Mapping[str, Any]) -> bool:
-    """Whether the event's own evidence shows that nobody signed up: see the recordings of 2023 and 2025."""
-    return at(record, "details", "body", "is_signup") is False or record.get("client_name") == _GLOBAL_CLIENT
-
-
-def _is_first_login(record: Mapping[str, Any], date: datetime, profile: Profile | None) -> bool:
-    """Whether the login made the user, by a connection for which Auth0 logs no `ss`: any but a database's."""
-    strategy = text(record.get("strategy"))
-    if strategy in {None, "auth0"} or record.get("strategy_type") == "database":
-        return False
-    count = logins_count(record)
-    created = parse_date(profile.fields.get("created_at")) if profile else None
-    if created is None:
-        return count == 1
-    return count in {None, 1} and timedelta(0) <= date - created <= FIRST_LOGIN_WITHIN
-
-
-def _context(kind: str, record: Mapping[str, Any], privacy: Privacy) -> dict[str, Any]:
-    agent = record.get("user_agent")
-    if kind == SIGNUP and isinstance(agent, str) and agent.strip().lower() in _NO_BROWSER:
-        return {}
-    return _present({"ip": privacy.of_ip(ip_text(record.get("ip"))), "userAgent": privacy.of_agent(text(agent))})
-
-
-def _login_properties(kind: str, record: Mapping[str, Any]) -> dict[str, Scalar]:
-    return _properties(record) | ({"sso": True} if _is_sso(kind, record) else {})
-
-
-def _signup_properties(record: Mapping[str, Any]) -> dict[str, Scalar]:
-    return _properties(record) | ({"created_by": "api"} if _is_made_by_api(record) else {})
-
-
-def _properties(record: Mapping[str, Any]) -> dict[str, Scalar]:
-    return _present(
-        {
-            "clientName": text(record.get("client_name")),
-            "clientID": text(record.get("client_id")),
-            "connection": text(record.get("connection")),
-        }
-    )
-
-
-def _first(*values: Scalar | None) -> Scalar | None:
-    return next((value for value in values if value is not None), None)
-
-
-def _present(values: Mapping[str, Scalar | None]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value is not None}
+    """Texts cut to their first characters, inside a table too."""
+    return {
+        key: _trimmed(value) if isinstance(value, dict) else value[:_TRIMMED_TEXT] if isinstance(value, str) else value
+        for key, value in values.items()
+    }

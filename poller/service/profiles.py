@@ -4,9 +4,9 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
+from poller.core.calls import Profile, Profiles
 from poller.core.errors import FatalError, PollerError, TransientError
 from poller.core.ports import ProfileDirectory
-from poller.core.translate import Profile, Profiles
 
 CAPACITY = 10_000  # users; a profile is about 1 KB
 LIFETIME_S = 300.0
@@ -17,17 +17,22 @@ FATAL_PAUSE_S = 3600.0
 
 
 class CachedProfiles:
-    """A ProfileDirectory that never raises: who cannot be had is missing. Used by one thread."""
+    """A ProfileDirectory that never raises: who cannot be had is missing. Used by one thread.
+
+    Where profiles are needed it does raise: an outage must not send a person under another id, or leave one out.
+    """
 
     def __init__(
         self,
         directory: ProfileDirectory,
         on_failure: Callable[[PollerError], None],
         *,
+        is_needed: bool = False,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._directory = directory
         self._on_failure = on_failure
+        self._is_needed = is_needed
         self._monotonic = monotonic
         self._held: OrderedDict[str, tuple[float, Profile | None]] = OrderedDict()
         self._paused_until = float("-inf")
@@ -47,6 +52,8 @@ class CachedProfiles:
         try:
             read = self._directory.of(user_ids)
         except (TransientError, FatalError) as error:
+            if self._is_needed:
+                raise
             self._paused_until = now + (FATAL_PAUSE_S if isinstance(error, FatalError) else PAUSE_S)
             self._on_failure(error)
             return {}

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
+from poller.core.calls import DeadLetter
 from poller.core.events import LogEvent
 from poller.core.forward import Courier
 from poller.core.ports import ProfileDirectory
 from poller.core.settlement import divide
-from poller.core.translate import DeadLetter, Translator
+from poller.core.translate import Translator
 
 AT_ONCE = 50
 """Letters to one delivery; what was acknowledged is removed before the next."""

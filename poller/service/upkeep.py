@@ -12,6 +12,10 @@ from poller.core.events import Span, moment_of
 from poller.service.drain import ServerTime
 
 EVERY_S = 600.0
+SAID_FOR = timedelta(days=30)
+"""For so long an identify or a group call that would say the same is left out."""
+SAID_OF = 1_000_000
+"""People and memberships remembered; about 100 bytes each."""
 _FRESH = timedelta(hours=1)
 """A position younger than this is in no danger: the shortest retention is a day."""
 
@@ -24,6 +28,8 @@ class Keeper(Protocol):
     def live_span(self) -> Span | None: ...
 
     def discard_dead_letters(self, before: datetime) -> int: ...
+
+    def forget_said(self, before: datetime, *, keep: int) -> int: ...
 
 
 class Upkeep:
@@ -56,6 +62,7 @@ class Upkeep:
             live = self._ledger.live_span()
             if live is not None:
                 self._watch_retention(live)
+            self._ledger.forget_said(self._now() - SAID_FOR, keep=SAID_OF)
             if self._dead_letter_retention:
                 self._discard()
         except PollerError as error:

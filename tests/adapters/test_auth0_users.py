@@ -1,6 +1,7 @@
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -8,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poller.adapters.auth0 import Auth0Users, Credentials, ManagementApi, TokenSource
-from poller.adapters.auth0.users import FIELDS, MAX_QUERY_BYTES, MAX_USERS, SEARCH_LAG, queries
+from poller.adapters.auth0.users import ALWAYS, MAX_QUERY_BYTES, MAX_USERS, SEARCH_LAG, queries
 from poller.adapters.http import Http, ServerClock
 from poller.core.errors import FatalError, TransientError
+from poller.core.rules import DEFAULT
 from tests.adapters.test_auth0_api import INSUFFICIENT, Budget, error, token
 from tests.conftest import Reply, Scripted
 
@@ -22,7 +24,7 @@ def found(value: object) -> Reply:
     return Reply(body=json.dumps(value).encode(), headers={"Date": DATE})
 
 
-def user(user_id: str) -> dict[str, str]:
+def user(user_id: str) -> dict[str, Any]:
     return {"user_id": user_id, "email": f"{user_id.partition('|')[2]}@example.com"}
 
 
@@ -36,7 +38,7 @@ def users(scripted: Scripted) -> Iterator[Auth0Users]:
     scripted.replies = [token()]
     tokens.current()
     scripted.asked.clear()
-    yield Auth0Users(ManagementApi(http, tokens, Budget()))
+    yield Auth0Users(ManagementApi(http, tokens, Budget()), fields=DEFAULT.profile_fields)
     http.close()
 
 
@@ -51,7 +53,7 @@ def test_a_pages_users_cost_one_request_and_only_the_fields_that_are_used(
     }
     (asked,) = scripted.asked
     assert asked.query["q"] == 'user_id:("auth0|a" OR "auth0|b")'
-    assert asked.query["fields"] == ",".join(FIELDS)
+    assert asked.query["fields"] == ",".join(sorted(ALWAYS | (DEFAULT.profile_fields or set())))
     assert asked.query["search_engine"] == "v3"
 
 
@@ -114,3 +116,11 @@ def quoted_terms(text: str) -> list[str]:
         assert text[at : at + 4] in {" OR ", ""}
         at += 4
     return terms
+
+
+def test_a_linked_account_is_answered_with_the_user_it_was_linked_to(users: Auth0Users, scripted: Scripted) -> None:
+    identities = [{"provider": "auth0", "user_id": "a"}, {"provider": "google-oauth2", "user_id": "7"}, "odd", {}]
+    scripted.replies = [found([user("auth0|a") | {"identities": identities}])]
+    profiles = users.of(["auth0|a", "google-oauth2|7"])
+    assert profiles["google-oauth2|7"].user_id == "auth0|a"
+    assert len(scripted.asked) == 1

@@ -11,8 +11,9 @@ import pytest
 from poller.adapters.sql_ledger import LedgerReader, SqlLedger
 from poller.core.errors import ConflictError
 from poller.core.events import EARLIEST, LogId, Page, Span, parse_events
-from poller.core.messages import Delivery, Receipt
+from poller.core.messages import Delivery, Receipt, Refusal
 from poller.core.ports import Ledger
+from poller.core.rules import Rules
 from poller.core.settlement import DEAD_LETTERED, FILTERED, FORWARDED, Settlement, account
 from poller.core.translate import Translator
 from tests.core.test_forward import record
@@ -205,3 +206,34 @@ def test_ids_of_another_length_keep_their_order(ledger: Ledger) -> None:
         served_at=NOW + timedelta(seconds=1),
     )
     assert ledger.settle(settlement(span, odd)).reached == "Cg1HRUY3"
+
+
+def test_what_was_said_is_remembered_with_the_page_that_said_it(ledger: Ledger) -> None:
+    live = ledger.begin(after=numbered(0))
+    read = page(1, 2)
+    calls = Translator(live.stream, Rules(identify="changes")).page(read, {})
+    ids = tuple(message.message_id for message in calls.messages)
+    said = {message.fact.key: message.fact.fingerprint for message in calls.messages if message.fact}
+    done = account(live, read, calls, Delivery(receipts=(Receipt(message_ids=ids),)))
+    assert said
+    assert ledger.said(list(said)) == {}
+    moved = ledger.settle(done)
+    assert ledger.said([*said, "other"]) == said == done.said
+    with pytest.raises(ConflictError):
+        ledger.settle(replace(done, said=dict.fromkeys(said, "later")))
+    assert ledger.said(list(said)) == said
+    ledger.settle(replace(settlement(moved, page(3)), said=dict.fromkeys(said, "later")))
+    assert set(ledger.said(list(said)).values()) == {"later"}
+    assert ledger.said([]) == {}
+
+
+def test_what_segment_refused_was_not_said(ledger: Ledger) -> None:
+    live = ledger.begin(after=numbered(0))
+    read = page(1)
+    calls = Translator(live.stream, Rules(identify="changes")).page(read, {})
+    identify, track = calls.messages
+    assert identify.fact is not None
+    receipt = Receipt(message_ids=(track.message_id,))
+    delivery = Delivery(receipts=(receipt,), refusals=(Refusal(message=identify, status=400),))
+    ledger.settle(account(live, read, calls, delivery))
+    assert ledger.said([identify.fact.key]) == {}

@@ -11,6 +11,7 @@ from poller.adapters.auth0 import Auth0Users, Credentials, ManagementApi, TokenS
 from poller.adapters.http import Http, ServerClock
 from poller.core.errors import TransientError
 from poller.core.ports import ProfileDirectory
+from poller.core.rules import DEFAULT
 from poller.sandbox import Fault, Sandbox
 from poller.service.pacing import RateBudget
 from poller.service.profiles import CachedProfiles
@@ -54,7 +55,7 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
         given = Credentials(domain=tenant.domain, client_id=tenant.client_id, client_secret=tenant.client_secret)
         api = ManagementApi(http, TokenSource(given, http), RateBudget(threading.Event()))
         yield World(
-            Auth0Users(api),
+            Auth0Users(api, fields=DEFAULT.profile_fields),
             [user.user_id for user in users],
             deleted.user_id,
             lambda: sandbox.faults.set(Fault(action="status", path="/api/v2/users", times=None)),

@@ -5,12 +5,12 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
+from poller.core.calls import Calls, Filtered
 from poller.core.errors import FatalError, TransientError
 from poller.core.events import EARLIEST, LogEvent, LogId, Page, Span, Stream
 from poller.core.forward import Forwarded
 from poller.core.messages import Delivery
 from poller.core.settlement import account
-from poller.core.translate import Calls
 from poller.service.daemon import Daemon
 from poller.service.process import Process
 from poller.service.retry import Backoff
@@ -27,7 +27,10 @@ def forwarded(read: int = 1) -> Forwarded:
     )
     span = Span(id=1, stream=Stream(domain="d", source_name="s"), after=EARLIEST, reached=EARLIEST)
     page = Page(events=events, position=LogId("9"), is_end=True, served_at=NOW)
-    return Forwarded(span=span, settlement=account(span, page, Calls(filtered=events), Delivery()))
+    return Forwarded(
+        span=span,
+        settlement=account(span, page, Calls(filtered=tuple(Filtered(event=event) for event in events)), Delivery()),
+    )
 
 
 class Journal:

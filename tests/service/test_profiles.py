@@ -3,8 +3,8 @@ from datetime import UTC, datetime
 
 import pytest
 
+from poller.core.calls import Profile, Profiles
 from poller.core.errors import FatalError, PollerError, TransientError
-from poller.core.translate import Profile, Profiles
 from poller.service import profiles as module
 from poller.service.profiles import CachedProfiles
 
@@ -76,3 +76,15 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench(*"abcdef")
     assert len(bench.cached.of(list("abcdef"))) == 6
     assert len(bench.cached._held) == 3
+
+
+@pytest.mark.parametrize("failure", [TransientError("later"), FatalError("no scope", hint="grant it")])
+def test_where_profiles_are_needed_a_failure_is_nobodys_absence(failure: PollerError) -> None:
+    bench = Bench("a")
+    cached = CachedProfiles(bench.directory, bench.failures.append, is_needed=True, monotonic=lambda: bench.now)
+    bench.directory.failure = failure
+    for _ in range(2):
+        with pytest.raises(type(failure)):
+            cached.of(["a"])
+    bench.directory.failure = None
+    assert set(cached.of(["a"])) == {"a"}

@@ -24,6 +24,7 @@ class Bench:
         self.kept = 10 * DAY
         self.is_up = True
         self.discards: list[datetime] = []
+        self.forgotten: list[tuple[datetime, int]] = []
         self.span: Span | None = Span(id=1, stream=STREAM, after=EARLIEST, reached=floor_id(NOW), drained_at=NOW)
         self.upkeep = Upkeep(
             self,
@@ -35,6 +36,10 @@ class Bench:
 
     def live_span(self) -> Span | None:
         return self.span
+
+    def forget_said(self, before: datetime, *, keep: int) -> int:
+        self.forgotten.append((before, keep))
+        return 0
 
     def discard_dead_letters(self, before: datetime) -> int:
         self.discards.append(before)

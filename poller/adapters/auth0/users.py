@@ -1,16 +1,16 @@
 """The tenant's users, read many at a time."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from urllib.parse import quote
 
 from poller.adapters.auth0.api import ManagementApi, Reply
+from poller.core.calls import Profile
 from poller.core.errors import TransientError
-from poller.core.translate import Profile
 
-FIELDS = ("user_id", "email", "created_at", "logins_count", "last_login")
-"""What translation uses; nothing else is asked for."""
+ALWAYS = {"user_id", "identities"}
+"""Who it is; `identities` also names the accounts that were linked to it."""
 MAX_QUERY_BYTES = 4_000  # of URL; the API answers 414 to long ones
 MAX_USERS = 100  # the most that per_page allows
 LONGEST_ID = 512  # characters; a longer one is no user's, and would make the URL too long for the others
@@ -19,17 +19,26 @@ SEARCH_LAG = timedelta(seconds=10)
 
 
 class Auth0Users:
-    """The users of one tenant. One attempt a call; raises TransientError or FatalError."""
+    """The users of one tenant. One attempt a call; raises TransientError or FatalError.
 
-    def __init__(self, api: ManagementApi) -> None:
+    `fields` of a profile are asked for and nothing else; None: all.
+    """
+
+    def __init__(self, api: ManagementApi, *, fields: frozenset[str] | None) -> None:
         self._api = api
+        self._fields = {} if fields is None else {"fields": ",".join(sorted(ALWAYS | fields)), "include_fields": "true"}
 
     def of(self, user_ids: Sequence[str]) -> dict[str, Profile]:
-        """The profiles by search, and by id for those that the index does not have; who is deleted is missing."""
+        """The profiles by search, and by id for those that the index does not have; who is deleted is missing.
+
+        An id of an account that was linked to one of these users is answered with that user's profile.
+        """
         found: dict[str, Profile] = {}
         user_ids = [user_id for user_id in user_ids if len(user_id) <= LONGEST_ID]
         for query in queries(user_ids):
             found.update(self._search(query))
+        linked = _linked(found.values())
+        found.update({user_id: linked[user_id] for user_id in user_ids if user_id not in found and user_id in linked})
         for user_id in user_ids:
             profile = None if user_id in found else self._get(user_id)
             if profile is not None:
@@ -42,7 +51,7 @@ class Auth0Users:
             "search_engine": "v3",
             "per_page": str(MAX_USERS),
             "primary_order": "false",  # faster, and the order is of no use here
-            **_fields(),
+            **self._fields,
         }
         reply = self._api.get("users", params, bucket="users")
         if not isinstance(reply.value, list):
@@ -53,7 +62,7 @@ class Auth0Users:
                 yield user_id, Profile(user_id=user_id, read_at=reply.at - SEARCH_LAG, fields=record)
 
     def _get(self, user_id: str) -> Profile | None:
-        reply: Reply = self._api.get(f"users/{quote(user_id, safe='')}", _fields(), bucket="users", may_miss=True)
+        reply: Reply = self._api.get(f"users/{quote(user_id, safe='')}", self._fields, bucket="users", may_miss=True)
         if not isinstance(reply.value, Mapping):
             return None
         return Profile(user_id=user_id, read_at=reply.at, fields=reply.value)
@@ -76,5 +85,12 @@ def _query(terms: Sequence[str]) -> str:
     return f"user_id:({' OR '.join(terms)})"
 
 
-def _fields() -> dict[str, str]:
-    return {"fields": ",".join(FIELDS), "include_fields": "true"}
+def _linked(profiles: Iterable[Profile]) -> dict[str, Profile]:
+    """The profiles by the ids that their identities would have as users of their own."""
+    found: dict[str, Profile] = {}
+    for profile in profiles:
+        identities = profile.fields.get("identities")
+        for identity in identities if isinstance(identities, list) else ():
+            if isinstance(identity, Mapping) and identity.get("provider") and identity.get("user_id"):
+                found[f"{identity['provider']}|{identity['user_id']}"] = profile
+    return found

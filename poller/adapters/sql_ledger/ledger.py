@@ -98,6 +98,27 @@ class SqlLedger:
             recording.record(connection, self._key, settlement)
             return moved
 
+    def said(self, keys: Sequence[str]) -> dict[str, str]:
+        """Of what Segment was told before, the fingerprints by key."""
+        if not keys:
+            return {}
+        columns = schema.said.c
+        query = select(columns.key, columns.fingerprint).where(columns.stream_id == self._key, columns.key.in_(keys))
+        with self._database.reading() as connection:
+            return {row.key: row.fingerprint for row in connection.execute(query)}
+
+    def forget_said(self, before: datetime, *, keep: int) -> int:
+        """Forgets what was said before this moment of the server's, and all but the newest `keep`; returns how many."""
+        columns = schema.said.c
+        mine = columns.stream_id == self._key
+        newest = select(columns.said_at).where(mine).order_by(columns.said_at.desc()).limit(1).offset(keep)
+        with self._database.writing() as connection:
+            bound = connection.scalar(newest)
+            too_many = [columns.said_at <= bound] if bound is not None else []
+            return connection.execute(
+                delete(schema.said).where(mine, or_(columns.said_at < before, *too_many))
+            ).rowcount
+
     def confirm_from(self, position: LogId | None) -> None:
         """Lets the second walk of the live span begin at `position`, at most what was reached; None: nobody walks.
 

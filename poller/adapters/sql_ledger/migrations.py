@@ -2,14 +2,25 @@
 
 from collections.abc import Callable, Sequence
 
-from sqlalchemy import Connection, insert, inspect, select, update
+from sqlalchemy import Connection, insert, inspect, select, text, update
 
 from poller.adapters.sql_ledger.schema import metadata, version
 from poller.core.errors import FatalError
 
 Step = Callable[[Connection], None]
 
-STEPS: tuple[Step, ...] = ()
+
+def _remember_what_was_said(connection: Connection) -> None:
+    connection.execute(
+        text(
+            "CREATE TABLE said (stream_id INTEGER NOT NULL REFERENCES stream (id), key TEXT NOT NULL, "
+            "fingerprint TEXT NOT NULL, said_at TEXT NOT NULL, PRIMARY KEY (stream_id, key)) WITHOUT ROWID"
+        )
+    )
+    connection.execute(text("CREATE INDEX said_by_age ON said (stream_id, said_at)"))
+
+
+STEPS: tuple[Step, ...] = (_remember_what_was_said,)
 """The n-th takes version n to n+1, by SQL of its own: the tables in `schema` will be other ones by then."""
 
 

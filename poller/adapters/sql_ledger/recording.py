@@ -43,11 +43,12 @@ def move(connection: Connection, settlement: Settlement, spans: tuple[Span, ...]
 
 
 def record(connection: Connection, stream_id: int, settlement: Settlement) -> None:
-    """Dead letters, gaps, recent ids and tallies; what is there already stays."""
+    """Dead letters, gaps, recent ids, tallies and what was said; what is there already stays."""
     _record_gap(connection, stream_id, settlement.page)
     _record_dead_letters(connection, stream_id, settlement)
     if settlement.span.is_live or settlement.span.is_rereading:
         _record_ids(connection, stream_id, settlement)
+    _record_said(connection, stream_id, settlement)
     count(connection, stream_id, settlement.tallies)
 
 
@@ -119,6 +120,17 @@ def _record_ids(connection: Connection, stream_id: int, settlement: Settlement) 
     ids = [{"stream_id": stream_id, "log_id": log_id} for log_id in settlement.ids_of_interest]
     if ids:
         connection.execute(sqlite.upsert(schema.recent_id).on_conflict_do_nothing(), ids)
+
+
+def _record_said(connection: Connection, stream_id: int, settlement: Settlement) -> None:
+    facts = [
+        {"stream_id": stream_id, "key": key, "fingerprint": said, "said_at": settlement.page.served_at}
+        for key, said in settlement.said.items()
+    ]
+    if facts:
+        row = sqlite.upsert(schema.said)
+        newer = {"fingerprint": row.excluded.fingerprint, "said_at": row.excluded.said_at}
+        connection.execute(row.on_conflict_do_update(index_elements=["stream_id", "key"], set_=newer), facts)
 
 
 def count(connection: Connection, stream_id: int, counted: Mapping[Tally, int]) -> None:

@@ -123,6 +123,17 @@ recent_id = Table(
     sqlite_with_rowid=False,
 )
 
+said = Table(
+    "said",
+    metadata,
+    _stream_id(is_key=True),
+    Column("key", Text, primary_key=True),  # a hash: of whom
+    Column("fingerprint", Text, nullable=False),
+    Column("said_at", UtcText, nullable=False),
+    Index("said_by_age", "stream_id", "said_at"),
+    sqlite_with_rowid=False,
+)
+
 tally = Table(
     "tally",
     metadata,

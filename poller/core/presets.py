@@ -1,0 +1,139 @@
+"""The two shapes that calls may have, before the user's own lines: names of events, traits and properties."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from poller.core.evidence import Evidence, is_made_by_api, is_sso
+from poller.core.messages import Scalar, iso
+from poller.core.records import count, date_text, logins_count, text
+
+PresetName = Literal["rule", "spec"]
+Values = dict[str, Scalar | None]
+"""What is None is left out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preset:
+    """`profile_fields` are what it uses of a profile. `tells_who`: tracks have e-mail and name in their context too."""
+
+    logged_in: str
+    signed_up: str
+    profile_fields: frozenset[str]
+    tells_who: bool
+    traits: Callable[[Evidence], Values]
+    login_properties: Callable[[Evidence], Values]
+    signup_properties: Callable[[Evidence], Values]
+
+
+def _rule_traits(seen: Evidence) -> Values:
+    told = logins_count(seen.record)
+    return {
+        "email": seen.email,
+        "signed_up": date_text(seen.known.get("created_at")),
+        "login_count": count(seen.current.get("logins_count")) if told is None else told,
+        "last_login": date_text(seen.current.get("last_login")) if seen.is_signup else iso(seen.date),
+    }
+
+
+def _rule_properties(seen: Evidence) -> Values:
+    return {
+        "clientName": text(seen.record.get("client_name")),
+        "clientID": text(seen.record.get("client_id")),
+        "connection": text(seen.record.get("connection")),
+    }
+
+
+def _spec_traits(seen: Evidence) -> Values:
+    return {
+        "email": seen.email,
+        "name": seen.name("name"),
+        "firstName": seen.name("given_name"),
+        "lastName": seen.name("family_name"),
+        "username": seen.username,
+        "phone": seen.name("phone_number"),
+        "avatar": seen.picture,
+        "createdAt": date_text(seen.known.get("created_at")),
+    }
+
+
+def _spec_login_properties(seen: Evidence) -> Values:
+    return {"username": seen.username, **_spec_properties(seen)}
+
+
+def _spec_signup_properties(seen: Evidence) -> Values:
+    return {
+        "type": None if is_made_by_api(seen.event) or seen.is_without_browser else "organic",
+        "email": seen.email,
+        "first_name": seen.name("given_name"),
+        "last_name": seen.name("family_name"),
+        "phone": seen.name("phone_number"),
+        "username": seen.username,
+        **_spec_properties(seen),
+    }
+
+
+def _spec_properties(seen: Evidence) -> Values:
+    return {
+        "client_name": text(seen.record.get("client_name")),
+        "client_id": text(seen.record.get("client_id")),
+        "connection": text(seen.record.get("connection")),
+    }
+
+
+def _sso(of: Callable[[Evidence], Values]) -> Callable[[Evidence], Values]:
+    return lambda seen: of(seen) | ({"sso": True} if is_sso(seen.event) else {})
+
+
+def _created_by(of: Callable[[Evidence], Values]) -> Callable[[Evidence], Values]:
+    return lambda seen: of(seen) | ({"created_by": "api"} if is_made_by_api(seen.event) else {})
+
+
+_SPEC_FIELDS = frozenset(
+    {
+        "email",
+        "created_at",
+        "name",
+        "given_name",
+        "family_name",
+        "username",
+        "nickname",
+        "phone_number",
+        "picture",
+    }
+)
+
+PRESETS: Mapping[PresetName, Preset] = {
+    # What the integration sent that Auth0 documented for its rules.
+    "rule": Preset(
+        logged_in="Logged In",
+        signed_up="Signed Up",
+        profile_fields=frozenset({"email", "created_at", "logins_count", "last_login"}),
+        tells_who=False,
+        traits=_rule_traits,
+        login_properties=_sso(_rule_properties),
+        signup_properties=_created_by(_rule_properties),
+    ),
+    # Segment's reserved traits (docs: Spec: Identify) and its B2B SaaS events (docs: B2B SaaS Spec).
+    "spec": Preset(
+        logged_in="Signed In",
+        signed_up="Signed Up",
+        profile_fields=frozenset(
+            [
+                "email",
+                "created_at",
+                "name",
+                "given_name",
+                "family_name",
+                "username",
+                "nickname",
+                "phone_number",
+                "picture",
+            ]
+        ),
+        tells_who=True,
+        traits=_spec_traits,
+        login_properties=_sso(_spec_login_properties),
+        signup_properties=_created_by(_spec_signup_properties),
+    ),
+}
