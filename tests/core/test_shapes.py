@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from poller.config.expressions import Expression
 from poller.core.calls import DeadLetter, Filtered, Forwardable, Outcome, Profile
-from poller.core.events import EARLIEST, LogEvent, LogId, parse_events
-from poller.core.messages import MAX_MESSAGE_BYTES, Group, Identify, Message, Track, size, wire
+from poller.core.events import EARLIEST, LogEvent, LogId, Page, Span, parse_events
+from poller.core.messages import MAX_MESSAGE_BYTES, Delivery, Group, Identify, Message, Track, size, wire
 from poller.core.novelty import facts_in, sift
 from poller.core.privacy import Privacy
 from poller.core.rules import Rules
+from poller.core.settlement import account
 from poller.core.translate import Translator
 from tests.core.test_events import JSON
 from tests.core.test_translate import DATA, DATE, STREAM, login, sample
@@ -139,6 +140,15 @@ def test_what_the_condition_does_not_hold_for_is_filtered_and_known_to_have_been
     assert isinstance(outcome(rules, client_id="c2"), Forwardable)
     events = parse_events([login(), login(client_id="c2", user_id="auth0|2")], after=EARLIEST)
     assert Translator(STREAM, rules).users_in(events) == ("auth0|2",)
+
+
+def test_what_was_declined_is_remembered_as_seen() -> None:
+    """Else the second walk would take it for a late arrival."""
+    read = Page(events=logins({}, {"type": "w"}), position=LogId("9001"), is_end=True, served_at=DATE)
+    calls = Translator(STREAM, Rules(when=Expression("log.client_id != 'c1'"))).page(read, {})
+    settlement = account(Span(id=1, stream=STREAM, after=EARLIEST, reached=EARLIEST), read, calls, Delivery())
+    assert settlement.ids_of_interest == ("9000",)
+    assert [event.log_id for event in settlement.filtered] == ["9000", "9001"]
 
 
 def test_a_condition_on_the_profile_is_read_with_the_profile() -> None:
