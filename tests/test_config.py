@@ -719,3 +719,13 @@ def test_login_types_are_of_the_known(tmp_path: Path, value: object) -> None:
     )
     environ = HOME | {"POLLER_LOGINS__TYPES": "s, sepft"}
     assert load(tmp_path, toml(GOOD), environ).logins.types == {"s", "sepft"}
+
+
+@pytest.mark.parametrize("value", [0, -0.5, 1.1, True, "much", "nan", [], 10**400])
+def test_a_share_is_a_part_of_a_whole(tmp_path: Path, value: object) -> None:
+    assert "above 0 and up to 1" in problem(tmp_path, auth0={**GOOD["auth0"], "rate_share": value})
+
+
+@pytest.mark.parametrize(("value", "share"), [(1, 1.0), (0.25, 0.25), ("0.5", 0.5)])
+def test_a_share_may_be_text(tmp_path: Path, value: object, share: float) -> None:
+    assert load(tmp_path, toml(but(auth0={**GOOD["auth0"], "rate_share": value}))).auth0.rate_share == share

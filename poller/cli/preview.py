@@ -100,7 +100,7 @@ def _call(call: dict[str, Any]) -> Text:
     who = {"groupId": call["groupId"]} if "groupId" in call else {}
     context = {f"context.{key}": value for key, value in _flattened(call["context"])}
     facts = {"userId": call["userId"], **who, "timestamp": call["timestamp"], **context}
-    text = Text(name, style=_COLOURS[call["type"]])
+    text = Text().append(name, style=_COLOURS[call["type"]])
     return text.append("\n").append_text(_lines(facts | (call.get("traits") or call.get("properties") or {}), "  "))
 
 

@@ -59,7 +59,7 @@ def connect(settings: Settings, stopping: threading.Event) -> Iterator[Services]
     auth0 = Http(settings.auth0.base_url, clock)
     segment = Http(settings.segment.endpoint, clock)
     tokens = TokenSource(_credentials(settings), auth0)
-    budget = RateBudget(stopping)
+    budget = RateBudget(stopping, share=settings.auth0.rate_share)
     api = ManagementApi(auth0, tokens, budget)
     try:
         yield Services(

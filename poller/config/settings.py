@@ -54,6 +54,7 @@ FrequencyChoice = Annotated[
 Query = Annotated[Expression | None, BeforeValidator(expression), Type("JMESPath")]
 Lines = Annotated[dict[str, Expression | None], BeforeValidator(lines), Type("table")]
 Count = Annotated[int, BeforeValidator(texts.count), Type("whole number")]
+Share = Annotated[float, BeforeValidator(texts.share), Type("number")]
 Start = Annotated[StartAt, BeforeValidator(start_at), Type("now | earliest | date | time")]
 
 
@@ -98,6 +99,9 @@ class Auth0Settings(Section):
         default_factory=_base_url,
         description="Origin of a proxy in front of the tenant; plain http only to loopback.",
         json_schema_extra=_default("https:// and the domain"),
+    )
+    rate_share: Share = Field(
+        0.8, description="The part of the tenant's rate limit to use; the rest is left to your own applications."
     )
 
 

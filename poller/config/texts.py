@@ -1,5 +1,6 @@
 """Texts, host names, origins and URLs, parsed into a form that cannot be wrong."""
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
@@ -72,6 +73,18 @@ def count(value: object) -> int:
     found = int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
     if not isinstance(found, int) or isinstance(found, bool) or found < 1:
         raise BadValueError("must be a whole number from 1 on")
+    return found
+
+
+def share(value: object) -> float:
+    """A part of a whole, above 0 and up to 1; as text too, since the environment has nothing else."""
+    refuse_placeholder(value)
+    try:
+        found = float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else math.nan
+    except (ValueError, OverflowError):
+        found = math.nan
+    if not 0 < found <= 1:
+        raise BadValueError("must be a number above 0 and up to 1, as 0.8")
     return found
 
 

@@ -64,3 +64,25 @@ def test_a_stop_ends_the_wait(budget: RateBudget, stopping: Stopping) -> None:
     stopping.set()
     with pytest.raises(TransientError, match="stopped"):
         budget.acquire("logs")
+
+
+@pytest.mark.parametrize(
+    ("limit", "share", "kept"),
+    [(50, 0.8, 10), (10, 0.8, 2), (2, 0.8, 1), (2, 0.1, 1), (1, 0.5, 0), (50, 1.0, 0), (0, 0.8, 0)],
+)
+def test_a_part_of_the_bucket_is_left_to_others(stopping: Stopping, limit: int, share: float, kept: int) -> None:
+    budget = RateBudget(stopping, share=share, monotonic=lambda: stopping.now)
+    budget.observe("logs", limit=limit, remaining=limit, reset_in=timedelta(seconds=1))
+    for _ in range(limit - kept):
+        budget.acquire("logs")
+    assert stopping.waits == []
+    budget.acquire("logs")
+    assert stopping.waits == [1.0]
+
+
+def test_a_bucket_that_others_hold_low_is_looked_at_once_a_reset(stopping: Stopping) -> None:
+    budget = RateBudget(stopping, share=0.8, monotonic=lambda: stopping.now)
+    for _ in range(5):
+        budget.observe("logs", limit=50, remaining=3, reset_in=timedelta(seconds=1))
+        budget.acquire("logs")
+    assert stopping.waits == [1.0] * 5
