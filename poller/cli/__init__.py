@@ -8,6 +8,7 @@ from importlib.metadata import version
 import click
 
 from poller.adapters.sql_ledger import LedgerHeldError
+from poller.cli.backfill import backfill
 from poller.cli.check import check
 from poller.cli.dead_letters import dead_letters
 from poller.cli.demo import demo
@@ -36,7 +37,7 @@ def commands() -> None:
     """
 
 
-for command in (run, check, preview, status, dead_letters, ledger, demo):
+for command in (run, backfill, check, preview, status, dead_letters, ledger, demo):
     commands.add_command(command)
 
 

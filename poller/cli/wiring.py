@@ -53,13 +53,13 @@ class Services:
 
 
 @contextmanager
-def connect(settings: Settings, stopping: threading.Event) -> Iterator[Services]:
-    """Clients for both services; nothing is sent before it is asked for."""
+def connect(settings: Settings, stopping: threading.Event, *, share: float | None = None) -> Iterator[Services]:
+    """Clients for both services; nothing is sent before it is asked for. `share` is that of the rate limit."""
     clock = ServerClock()
     auth0 = Http(settings.auth0.base_url, clock)
     segment = Http(settings.segment.endpoint, clock)
     tokens = TokenSource(_credentials(settings), auth0)
-    budget = RateBudget(stopping, share=settings.auth0.rate_share)
+    budget = RateBudget(stopping, share=settings.auth0.rate_share if share is None else share)
     api = ManagementApi(auth0, tokens, budget)
     try:
         yield Services(

@@ -33,9 +33,13 @@ _WHO = ("email", "name")
 
 
 class Translator:
-    """Translates for one stream; the same event and profile always give the same calls."""
+    """Translates for one stream; the same event and profile always give the same calls.
 
-    def __init__(self, stream: Stream, rules: Rules = DEFAULT) -> None:
+    `tracks_only`: without identify, which would take newer traits back to older ones; the tracks tell who it was.
+    """
+
+    def __init__(self, stream: Stream, rules: Rules = DEFAULT, *, tracks_only: bool = False) -> None:
+        self._tracks_only = tracks_only
         self._stream = stream
         self._rules = rules
         self._shape = rules.shape
@@ -102,16 +106,17 @@ class Translator:
         traits = self._lined(self._shape.traits(seen), self._rules.traits, seen)
         context = seen.context
         common: dict[str, Any] = {"log_id": log_id, "user_id": user_id, "timestamp": seen.date}
-        yield Identify(
-            message_id=message_id(self._stream, "identify", log_id),
-            traits=traits,
-            context=context,
-            fact=self._fact(seen, user_id, traits),
-            **common,
-        )
+        if not self._tracks_only:
+            yield Identify(
+                message_id=message_id(self._stream, "identify", log_id),
+                traits=traits,
+                context=context,
+                fact=self._fact(seen, user_id, traits),
+                **common,
+            )
         if self._rules.groups and "groupId" in context:
             yield self._group(seen, context, common)
-        if self._shape.tells_who:
+        if self._shape.tells_who or self._tracks_only:
             who = {key: traits[key] for key in _WHO if key in traits}
             context = context | ({"traits": who} if who else {})
         if seen.is_signup or (self._rules.derive_signups and seen.is_first_login):

@@ -63,6 +63,11 @@ class Auth0Log:
         reply = self._read(EARLIEST, 1)
         return last_id(reply.value), reply.at
 
+    def latest(self) -> LogId | None:
+        """The id of the newest event that the search shows; it lags."""
+        records = _records(self._api.get("logs", {"page": "0", "per_page": "1"}, bucket="logs"))
+        return last_id(records)
+
     def newest(self, types: Sequence[str], count: int) -> tuple[LogEvent, ...]:
         """The newest `count` events of these types, at most 1,000, newest first; read by search, which lags."""
         quoted = " OR ".join(f'"{kind}"' for kind in types)

@@ -1,0 +1,89 @@
+"""The plan of a backfill: what is in no span, and nothing else; and its slices, which are all of it."""
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from poller.core.events import EARLIEST, LogId, Span, floor_id, predecessor
+from poller.service.backfill import SHORTEST_SLICE, Stretch, cut, plan
+from tests.fakes import NOW, STREAM, numbered
+
+HOUR = timedelta(hours=1)
+
+
+def at(hours: float) -> LogId:
+    return floor_id(NOW + hours * HOUR)
+
+
+def span(after: float, until: float | None, reached: float | None = None) -> Span:
+    end = None if until is None else at(until)
+    return Span(
+        id=int(after), stream=STREAM, after=at(after), reached=at(after if reached is None else reached), until=end
+    )
+
+
+LATEST = at(1000)
+
+
+def hours(since: float, until: float, *spans: Span, oldest: LogId | None = None) -> list[tuple[LogId, LogId]]:
+    found = plan(spans, at(since), at(until), oldest=oldest or at(-500), latest=LATEST)
+    return [(stretch.after, stretch.until) for stretch in found.missing]
+
+
+def test_what_no_span_covers_is_missing() -> None:
+    assert hours(0, 10) == [(at(0), at(10))]
+    assert hours(0, 10, span(2, 4, 4), span(4, 5, 5), span(9, 20, 20)) == [(at(0), at(2)), (at(5), at(9))]
+    assert hours(3, 4, span(2, 5, 5)) == []
+
+
+def test_it_ends_where_the_live_span_begins() -> None:
+    assert hours(0, 10, span(6, None, 8)) == [(at(0), at(6))]
+    assert hours(7, 10, span(6, None, 8)) == []
+
+
+def test_what_was_begun_is_gone_on_with_and_what_is_done_is_not() -> None:
+    begun, done, elsewhere = span(2, 4, 3), span(4, 5, 5), span(50, 60, 50)
+    found = plan([begun, done, elsewhere], at(0), at(10), oldest=at(-500), latest=LATEST)
+    assert found.unfinished == (begun,)
+    assert not found.is_empty
+
+
+def test_it_begins_at_the_oldest_event_kept_and_ends_at_the_newest() -> None:
+    oldest, newest = numbered(5, NOW + 2 * HOUR), numbered(9, NOW + 4 * HOUR)
+    found = plan([], EARLIEST, at(10), oldest=oldest, latest=newest)
+    assert found.kept_from == oldest
+    assert found.missing == (Stretch(after=predecessor(oldest) or EARLIEST, until=newest),)
+    assert plan([], at(3), at(10), oldest=oldest, latest=newest).kept_from is None
+
+
+@pytest.mark.parametrize(("since", "until"), [(5, 5), (6, 5)])
+def test_a_range_without_anything_in_it_has_an_empty_plan(since: float, until: float) -> None:
+    assert plan([], at(since), at(until), oldest=at(-500), latest=LATEST).is_empty
+    assert plan([], at(0), at(5), oldest=None, latest=None).is_empty
+
+
+BOUNDS = st.integers(0, 60)
+
+
+@given(BOUNDS, BOUNDS, st.lists(st.tuples(BOUNDS, BOUNDS, BOUNDS), max_size=6), st.integers(1, 40))
+def test_slices_are_all_that_is_missing_and_touch_no_span(
+    since: int, until: int, others: list[tuple[int, int, int]], pieces: int
+) -> None:
+    spans = [span(a, max(b, a + 1), min(max(a, r), max(b, a + 1))) for a, b, r in others]
+    found = plan(spans, at(since), at(until), oldest=at(-500), latest=LATEST)
+    slices = cut(found.missing, pieces)
+    for quarter in range(61 * 4):
+        event = numbered(1, NOW + HOUR * quarter / 4)
+        covered = any(other.after < event <= (other.until or "") for other in spans)
+        wanted = at(since) < event <= at(until) and not covered
+        assert sum(piece.after < event <= piece.until for piece in slices) == wanted
+    assert list(slices) == sorted(slices, key=lambda piece: piece.after)
+    assert all(piece.after < piece.until for piece in slices)
+
+
+def test_slices_are_no_shorter_than_they_are_worth() -> None:
+    short = Stretch(after=at(0), until=floor_id(NOW + 2 * SHORTEST_SLICE))
+    assert len(cut([short], 100)) == 2
+    assert len(cut([Stretch(after=at(0), until=at(16))], 16)) == 16
