@@ -36,7 +36,7 @@ class Stretch:
 class Plan:
     """What is to be done about `(since, until]`: stretches in no span, and spans that were begun and not finished.
 
-    `kept_from` is the oldest event kept, where the range asked for begins below it.
+    `kept_from` is the oldest event kept, where a range was asked for that begins below it.
     """
 
     since: LogId
@@ -58,6 +58,7 @@ def plan(spans: Sequence[Span], since: LogId, until: LogId, *, oldest: LogId | N
     bounds = [until, *(span.after for span in spans if span.is_live), *([latest] if latest else [])]
     until = min(bounds)
     is_below = oldest is not None and since < (predecessor(oldest) or oldest)
+    is_asked_for = since != EARLIEST
     if oldest is not None and is_below:
         since = predecessor(oldest) or EARLIEST
     if oldest is None or since >= until:
@@ -73,7 +74,7 @@ def plan(spans: Sequence[Span], since: LogId, until: LogId, *, oldest: LogId | N
         until=until,
         missing=tuple(_without(Stretch(after=since, until=until), covered)),
         unfinished=tuple(unfinished),
-        kept_from=oldest if is_below else None,
+        kept_from=oldest if is_below and is_asked_for else None,
     )
 
 

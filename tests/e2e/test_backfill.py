@@ -36,6 +36,7 @@ def test_the_past_is_sent_once_and_a_second_run_sends_nothing(make: MakeBench) -
     assert summary["read"] == 3000
     assert summary["slices"] > 4
     assert summary["slices_left"] == 0
+    assert bench.status()["streams"][0]["gaps"] == []
     sent = tracks(bench)
     truth = bench.sandbox.truth()
     assert truth["delivered"] == truth["expected"]

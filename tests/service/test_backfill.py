@@ -52,9 +52,11 @@ def test_what_was_begun_is_gone_on_with_and_what_is_done_is_not() -> None:
 
 def test_it_begins_at_the_oldest_event_kept_and_ends_at_the_newest() -> None:
     oldest, newest = numbered(5, NOW + 2 * HOUR), numbered(9, NOW + 4 * HOUR)
-    found = plan([], EARLIEST, at(10), oldest=oldest, latest=newest)
+    found = plan([], at(0), at(10), oldest=oldest, latest=newest)
     assert found.kept_from == oldest
     assert found.missing == (Stretch(after=predecessor(oldest) or EARLIEST, until=newest),)
+    all_there_is = plan([], EARLIEST, at(10), oldest=oldest, latest=newest)
+    assert (all_there_is.missing, all_there_is.kept_from) == (found.missing, None)
     assert plan([], at(3), at(10), oldest=oldest, latest=newest).kept_from is None
 
 

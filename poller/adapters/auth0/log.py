@@ -96,6 +96,8 @@ class Auth0Log:
         # An age below zero is that of a clock that was wrong once, and proves nothing.
         if any(timedelta(0) <= age < SHORTEST_RETENTION for age in ages):
             return None
+        if events and predecessor(events[0].log_id) == span.reached:
+            return None  # there is no room for anything between
         oldest, _ = self.oldest()
         if oldest is not None and oldest <= span.reached:
             return None
