@@ -24,7 +24,7 @@ def test_a_daemon_that_was_suspended_holds_the_ledger_and_goes_on(plain: Bench) 
 
 
 def test_a_ledger_is_backed_up_while_it_is_written_and_goes_on_from_the_copy(plain: Bench) -> None:
-    plain.sandbox.ask("traffic", rate=200)
+    plain.sandbox.ask("traffic", rate=50)
     copy = plain.folder / "copy.db"
     with plain.start("run") as daemon:
         eventually("a drain", lambda: daemon.says("cycle.finished"))
