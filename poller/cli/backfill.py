@@ -87,7 +87,7 @@ def backfill(  # noqa: PLR0913 - each is an option
         left = sum(not span.is_done for span in ledger.spans() if span.id in {each.id for each in slices})
         facts: dict[str, Any] = {**work.count.facts(), "slices": len(slices), "slices_left": left}
     click.echo(json.dumps(facts) if as_json else _summary(facts))
-    return code
+    return Exit.ATTENTION if code == Exit.DONE and left else code
 
 
 @contextmanager

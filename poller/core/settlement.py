@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from poller.core.calls import Calls, DeadLetter
 from poller.core.events import LogEvent, LogId, Page, Span, moment_of
-from poller.core.messages import Delivery, Message
+from poller.core.messages import Delivery
 
 FILTERED = "filtered"
 FORWARDED = "forwarded"
@@ -41,8 +41,6 @@ class Settlement:
     """Those of the filtered that are of interest, and for which the condition does not hold."""
     said: Mapping[str, str] = field(default_factory=dict)
     """What Segment has been told of whom with this page: fingerprints by key."""
-    messages: tuple[Message, ...] = ()
-    """What Segment acknowledged."""
 
     @property
     def ids_of_interest(self) -> tuple[LogId, ...]:
@@ -79,7 +77,6 @@ def account(span: Span, page: Page, calls: Calls, delivery: Delivery) -> Settlem
         dead_letters=dead_letters,
         declined=tuple(entry.event for entry in calls.filtered if entry.is_declined),
         said={message.fact.key: message.fact.fingerprint for message in told if message.fact is not None},
-        messages=told,
     )
     settled = Counter(event.log_id for event, _ in settlement.outcomes())
     if settled != Counter(event.log_id for event in page.events):
