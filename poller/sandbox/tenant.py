@@ -28,6 +28,8 @@ class Tenant:
         self.retention = timedelta(days=30)
         self.index_lag = timedelta(seconds=2)
         self.id_length = 56
+        self.keeps_drawn = False
+        """Whether an entry is drawn once and kept: more memory, and less time for each page."""
         self.users: dict[str, User] = {}
         self.lock = threading.RLock()
         self._entries: list[Entry] = []
