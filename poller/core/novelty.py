@@ -26,8 +26,8 @@ def group_fact(user_id: str, group_id: str) -> Fact:
 
 
 def facts_in(calls: Calls) -> tuple[str, ...]:
-    """The keys of all that these calls say, each once."""
-    keys = (message.fact.key for message in calls.messages if message.fact is not None)
+    """The keys of all that these calls say and that is to be said only if it is news, each once."""
+    keys = (message.fact.key for message in calls.messages if message.fact and not message.fact.is_due)
     return tuple(dict.fromkeys(keys))
 
 
