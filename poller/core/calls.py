@@ -44,6 +44,14 @@ class Awaiting:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Awaited:
+    """Who awaits an identify, and since when by the server's clock."""
+
+    who: Awaiting
+    seen_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Forwardable:
     """An event and the calls it becomes, in the order in which they are to arrive.
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from poller.core.calls import Calls, Forwardable
 from poller.core.messages import Fact, Message, Scalar
@@ -12,6 +13,14 @@ _KEY_DIGITS = 32
 _FINGERPRINT_DIGITS = 16
 PARTIAL = ""
 """The fingerprint of what was said without a profile: whatever is said with one later is news."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What Segment was told of someone, as a fingerprint, and when by the server's clock."""
+
+    fingerprint: str
+    at: datetime
 
 
 def identify_fact(user_id: str, traits: Mapping[str, Scalar], *, is_partial: bool, is_due: bool) -> Fact:

@@ -108,6 +108,15 @@ class _Bucket:
         self.tokens = max(least, min(self.tokens, most))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """A limit as it is believed: requests at once, how many are left, and how many come back in a second at least."""
+
+    limit: int
+    left: float
+    per_second: float
+
+
 class RateBudget:
     """The core's Budget over the server's own headers; thread-safe, one request a thread.
 
@@ -132,6 +141,8 @@ class RateBudget:
         self._limits: dict[str, int] = {}
         self._under_way: dict[int, _Request] = {}
         self._answered: list[_Request] = []
+        self.refused = 0
+        """Answers of 429, which were waited out."""
 
     def acquire(self, bucket: str) -> None:
         """Returns when a request may go out.
@@ -162,6 +173,7 @@ class RateBudget:
                 self._buckets[limit] = held
             held.grow(now, under_way=under_way)
             if is_refused:
+                self.refused += 1
                 held.distrust(now, under_way=under_way)
             else:
                 held.learn(request, remaining, now, under_way=under_way)
@@ -179,6 +191,15 @@ class RateBudget:
         del bucket
         with self._lock:
             self._end(self._monotonic())
+
+    def reading(self, bucket: str) -> "Reading | None":
+        """What is known of an endpoint's limit; None before the first answer."""
+        with self._lock:
+            held = self._buckets.get(self._limits.get(bucket, 0))
+            if held is None:
+                return None
+            held.grow(self._monotonic(), under_way=len(self._under_way))
+            return Reading(limit=held.limit, left=max(held.tokens, 0.0), per_second=held.per_second)
 
     def has_room(self, bucket: str) -> bool:
         """Whether half of the bucket or more is left: what can wait, waits otherwise."""

@@ -13,7 +13,7 @@ from poller.adapters.sql_ledger.database import Database
 from poller.adapters.sql_ledger.ledger import strangers
 from poller.adapters.sql_ledger.lock import Holder, Role, holder_of
 from poller.core.errors import FatalError
-from poller.core.events import Gap, LogId, Span, Stream, moment_of
+from poller.core.events import Gap, Span, Stream, moment_of
 from poller.core.settlement import OUTCOMES
 
 
@@ -64,10 +64,9 @@ class LedgerReader:
 
     def gaps(self, stream: Stream) -> tuple[Gap, ...]:
         """By `after`; they may overlap."""
-        columns = schema.gap.c
-        query = select(columns.after, columns.before).where(columns.stream_id == _key(stream)).order_by(columns.after)
         with self._database.reading() as connection:
-            return tuple(Gap(after=LogId(row.after), before=LogId(row.before)) for row in connection.execute(query))
+            key = rows.streams(connection).get(stream)
+            return () if key is None else rows.gaps(connection, key)
 
     def totals(self, stream: Stream) -> dict[str, int]:
         """Events by outcome, over all time; an outcome that never was is 0."""
