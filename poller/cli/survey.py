@@ -1,5 +1,6 @@
 """What a backfill finds before it begins: the plan, and about how much it is."""
 
+import itertools
 import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -101,10 +102,13 @@ def survey(settings: Settings, ledger: SqlLedger, services: Services, asked: Ask
     Raises:
         TransientError, FatalError: Auth0 or the ledger cannot answer.
     """
+    services.tokens.current()  # so that it does not count as latency
+    times = [time.monotonic()]
     oldest, now = services.log.oldest()
-    asked_at = time.monotonic()
+    times.append(time.monotonic())
     latest = services.log.latest()
-    latency_s = time.monotonic() - asked_at
+    times.append(time.monotonic())
+    latency_s = min(after - before for before, after in itertools.pairwise(times))
     newest = floor_id(now - settings.poll.late_window)
     begin_at = floor_id(now - asked.since) if isinstance(asked.since, timedelta) else asked.since
     until = floor_id(now - asked.until) if isinstance(asked.until, timedelta) else asked.until or newest

@@ -101,7 +101,7 @@ class Faults:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.latency_s: dict[str, float] = {}
-        """How long each service takes, half of it on the way there."""
+        """How long each service takes in all, half of it on the way there."""
         self._faults: list[Fault] = []
         self._seen: deque[Seen] = deque(maxlen=_REQUESTS_KEPT)
         self._lock = threading.Lock()
@@ -126,12 +126,13 @@ class Faults:
 
         @web.middleware
         async def strike(request: web.Request, handler: Handler) -> web.StreamResponse:
-            way_s = self.latency_s.get(service, 0.0) / 2
-            if way_s:
-                await asyncio.sleep(way_s)
+            latency_s = self.latency_s.get(service, 0.0)
+            if not latency_s:
+                return await answer(request, handler)
+            ends_at = asyncio.get_running_loop().time() + latency_s
+            await asyncio.sleep(latency_s / 2)
             response = await answer(request, handler)
-            if way_s:
-                await asyncio.sleep(way_s)
+            await asyncio.sleep(ends_at - asyncio.get_running_loop().time())
             return response
 
         async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:

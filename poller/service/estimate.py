@@ -62,7 +62,8 @@ def estimate(
 def parallelism(reading: Reading | None, latency_s: float) -> int:
     """So many slices at once as keep a bucket of this size busy, and no more than are worth their cuts."""
     slow = 2 if latency_s > 0.3 else 1  # noqa: PLR2004 - seconds; twice as far as from one continent to the next
-    return max(2, min(8, math.isqrt((reading.limit if reading else 10) - 1) + 1)) * slow
+    limit = reading.limit if reading else 10
+    return max(2, min(8, math.ceil(0.6 * limit))) * slow
 
 
 def _density(

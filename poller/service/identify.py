@@ -14,8 +14,8 @@ from poller.core.novelty import PARTIAL, Said
 from poller.core.ports import ProfileDirectory
 from poller.core.translate import Translator
 
-AT_ONCE = 80
-"""Users to one request and one batch: their ids just fit into the query of a search."""
+AT_ONCE = 73
+"""Users to one request and one batch: ids as `google-oauth2|…`, of 38 characters, just fit into one search."""
 
 log = structlog.get_logger()
 
