@@ -112,7 +112,7 @@ class Evidence:
         agent = self.record.get("user_agent")
         return self.is_signup and isinstance(agent, str) and agent.strip().lower() in _NO_BROWSER
 
-    @property
+    @cached_property
     def context(self) -> dict[str, Any]:
         """Where it came from: address, browser, organization."""
         organization = text(self.record.get("organization_id"))

@@ -100,8 +100,9 @@ class Translator:
         if not user_id:
             return DeadLetter(event=event, reason="no_user_id")
         seen = Evidence(event=event, date=event.date, profile=profile, privacy=self._rules.privacy)
-        messages = tuple(fit(message) for message in self._messages(seen, user_id, logged_id or user_id))
-        if any(size(message) > MAX_MESSAGE_BYTES for message in messages):
+        fitted = [fit(message) for message in self._messages(seen, user_id, logged_id or user_id)]
+        messages = tuple(message for message in fitted if message is not None)
+        if len(messages) < len(fitted):
             return DeadLetter(event=event, reason="too_large")
         awaits = None
         if self._identifies_later and logged_id:
@@ -118,11 +119,13 @@ class Translator:
             log_id=awaiting.log_id, type=SIGNUP, date=profile.read_at, record={"user_id": awaiting.user_id}
         )
         seen = Evidence(event=event, date=profile.read_at, profile=profile, privacy=self._rules.privacy)
-        message = fit(self._identify(seen, awaiting.sent_as))
-        return message if size(message) <= MAX_MESSAGE_BYTES and isinstance(message, Identify) else None
+        message = fit(self._identify(seen, awaiting.sent_as, self._traits(seen)))
+        return message if isinstance(message, Identify) else None
 
-    def _identify(self, seen: Evidence, user_id: str) -> Identify:
-        traits = self._lined(self._shape.traits(seen), self._rules.traits, seen)
+    def _traits(self, seen: Evidence) -> dict[str, Scalar]:
+        return self._lined(self._shape.traits(seen), self._rules.traits, seen)
+
+    def _identify(self, seen: Evidence, user_id: str, traits: Mapping[str, Scalar]) -> Identify:
         return Identify(
             message_id=message_id(self._stream, "identify", seen.event.log_id),
             log_id=seen.event.log_id,
@@ -135,15 +138,15 @@ class Translator:
 
     def _messages(self, seen: Evidence, user_id: str, logged_id: str) -> Iterator[Message]:
         log_id = seen.event.log_id
-        identify = self._identify(seen, user_id)
+        traits = self._traits(seen)
         context = seen.context
         common: dict[str, Any] = {"log_id": log_id, "user_id": user_id, "timestamp": seen.date}
         if not self._tracks_only:
-            yield identify
+            yield self._identify(seen, user_id, traits)
         if self._rules.groups and "groupId" in context:
             yield self._group(seen, context, common)
         if self._shape.tells_who or self._tracks_only:
-            who = {key: identify.traits[key] for key in _WHO if key in identify.traits}
+            who = {key: traits[key] for key in _WHO if key in traits}
             context = context | ({"traits": who} if who else {})
         if seen.is_signup or (self._rules.derive_signups and seen.is_first_login):
             yield Track(
@@ -240,16 +243,16 @@ def _evaluated(expression: Expression, event: LogEvent, profile: Profile | None)
         return None
 
 
-def fit(message: Message) -> Message:
-    """The message, its long values cut if it would otherwise be too large for Segment."""
+def fit(message: Message) -> Message | None:
+    """The message, its long values cut if it would otherwise be too large for Segment; None if it still would."""
     if size(message) <= MAX_MESSAGE_BYTES:
         return message
     message = replace(message, context=_trimmed(message.context))
     if isinstance(message, Track):
-        return replace(message, properties=_trimmed(message.properties))
-    if isinstance(message, Identify | Group):
-        return replace(message, traits=_trimmed(message.traits))
-    return message
+        message = replace(message, properties=_trimmed(message.properties))
+    elif isinstance(message, Identify | Group):
+        message = replace(message, traits=_trimmed(message.traits))
+    return message if size(message) <= MAX_MESSAGE_BYTES else None
 
 
 def _trimmed(values: Mapping[str, Any]) -> dict[str, Any]:
