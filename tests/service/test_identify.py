@@ -1,0 +1,217 @@
+"""The identify that each user of a backfill gets at its end, unless somebody was faster."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from poller.adapters.sql_ledger import SqlLedger
+from poller.core.errors import TransientError
+from poller.core.events import Page, floor_id, parse_events
+from poller.core.forward import Courier, forward
+from poller.core.messages import Identify
+from poller.core.novelty import PARTIAL
+from poller.core.rules import Rules
+from poller.core.translate import Translator
+from poller.service.identify import Identified, Identifier
+from tests.core.test_forward import record
+from tests.fakes import NOW, STREAM, FakeDirectory, FakeLog, FakeSink, numbered
+
+LATER = NOW + timedelta(hours=1)
+PROFILE = {
+    "email": "a@x.org",
+    "created_at": "2020-01-01T00:00:00.000Z",
+    "logins_count": 7,
+    "last_login": "2026-11-20T11:00:00.000Z",
+}
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[SqlLedger]:
+    made = SqlLedger.open(f"sqlite:///{tmp_path / 'ledger.db'}", STREAM, create=True)
+    yield made
+    made.close()
+
+
+def backfilled(ledger: SqlLedger, *users: str, served_at: datetime = NOW) -> None:
+    """A stretch of the past in which these users logged in, in this order."""
+    log = FakeLog([(record(number) | {"user_id": user}) for number, user in enumerate(users, 1)])
+    log.now = served_at
+    span = ledger.begin(after=numbered(0), until=numbered(len(users)))
+    translator = Translator(STREAM, tracks_only=True)
+    for _ in forward(log, FakeDirectory({}), translator, Courier(FakeSink()), ledger, span):
+        pass
+
+
+def said(ledger: SqlLedger, fingerprints: dict[str, str], at: datetime) -> None:
+    ledger.identified([], fingerprints, at)
+
+
+def identifier(
+    ledger: SqlLedger,
+    sink: FakeSink,
+    directory: FakeDirectory | None = None,
+    *,
+    begun_at: datetime = NOW,
+    rules: Rules | None = None,
+) -> Identifier:
+    rules = rules or Rules()
+    return Identifier(
+        ledger,
+        directory or FakeDirectory({"auth0|1": PROFILE}, read_at=LATER),
+        Translator(STREAM, rules),
+        Courier(sink),
+        begun_at=begun_at,
+        only_news=rules.identify == "changes",
+    )
+
+
+def test_each_user_is_told_of_once_as_the_profile_is_then(ledger: SqlLedger) -> None:
+    backfilled(ledger, "auth0|1", "auth0|1", "auth0|1")
+    (waiting,) = ledger.awaiting("", 10)
+    assert (waiting.who.log_id, waiting.seen_at) == (numbered(3), NOW)
+    sink = FakeSink()
+    assert identifier(ledger, sink).send([waiting]) == Identified(sent=1)
+    (message,) = sink.taken
+    assert isinstance(message, Identify)
+    assert message.timestamp == LATER
+    assert message.traits == {
+        "email": "a@x.org",
+        "signed_up": "2020-01-01T00:00:00.000Z",
+        "login_count": 7,
+        "last_login": "2026-11-20T11:00:00.000Z",
+    }
+    assert ledger.count_awaiting() == 0
+
+
+def test_who_was_identified_meanwhile_is_left_out(ledger: SqlLedger) -> None:
+    backfilled(ledger, "auth0|1")
+    (waiting,) = ledger.awaiting("", 10)
+    fact = key_of(ledger)
+    for at, fingerprint, sent in [
+        (NOW - timedelta(seconds=1), "other", 1),  # before: old news
+        (NOW + timedelta(seconds=1), PARTIAL, 1),  # of someone whose profile could not be had then
+        (NOW + timedelta(seconds=1), "other", 0),
+    ]:
+        said(ledger, {fact: fingerprint}, at)
+        assert identifier(ledger, FakeSink()).send([waiting]).sent == sent
+        backfilled_again(ledger)
+
+
+def key_of(ledger: SqlLedger) -> str:
+    """The key under which what is said of the user is remembered."""
+    sink = FakeSink()
+    identifier(ledger, sink).send(ledger.awaiting("", 10))
+    message = sink.taken[0]
+    backfilled_again(ledger)
+    assert message.fact is not None
+    return message.fact.key
+
+
+def backfilled_again(ledger: SqlLedger) -> None:
+    span = ledger.revisit([(numbered(0), numbered(1))])[0]
+    translator = Translator(STREAM, tracks_only=True)
+    for _ in forward(FakeLog([record(1)]), FakeDirectory({}), translator, Courier(FakeSink()), ledger, span):
+        pass
+
+
+def test_the_daemons_identifies_are_remembered_whatever_the_mode(ledger: SqlLedger) -> None:
+    """An identify of the live span, then a slice that shows the same user only later."""
+    live = ledger.begin(after=numbered(5))
+    log = FakeLog([record(6) | {"user_id": "auth0|1"}])
+    log.now = NOW + timedelta(minutes=1)
+    directory = FakeDirectory({"auth0|1": PROFILE})
+    next(forward(log, directory, Translator(STREAM), Courier(FakeSink()), ledger, live))
+    backfilled(ledger, "auth0|1", served_at=NOW + timedelta(minutes=2))
+    sink = FakeSink()
+    done = identifier(ledger, sink, begun_at=NOW).send(ledger.awaiting("", 10))
+    assert (done, sink.taken) == (Identified(left_out=1), [])
+    assert ledger.count_awaiting() == 0
+
+
+def test_where_only_changes_count_the_same_is_not_said_again(ledger: SqlLedger) -> None:
+    rules = Rules(identify="changes")
+    backfilled(ledger, "auth0|1")
+    assert identifier(ledger, FakeSink(), rules=rules).send(ledger.awaiting("", 10)).sent == 1
+    backfilled_again(ledger)
+    later = NOW + timedelta(days=2)
+    assert identifier(ledger, FakeSink(), rules=rules, begun_at=later).send(ledger.awaiting("", 10)).sent == 0
+    backfilled_again(ledger)
+    changed = FakeDirectory({"auth0|1": PROFILE | {"email": "b@x.org"}}, read_at=later)
+    waiting = [replace(each, seen_at=later) for each in ledger.awaiting("", 10)]
+    assert identifier(ledger, FakeSink(), changed, rules=rules, begun_at=later).send(waiting).sent == 1
+
+
+def test_who_is_deleted_or_refused_waits_no_more_and_the_others_are_sent(ledger: SqlLedger) -> None:
+    backfilled(ledger, "auth0|1", "auth0|2", "auth0|3")
+    directory = FakeDirectory({"auth0|1": PROFILE, "auth0|3": PROFILE}, read_at=LATER)
+    sink = FakeSink(lambda message: message.user_id == "auth0|3")
+    assert identifier(ledger, sink, directory).send(ledger.awaiting("", 10)) == Identified(sent=1, left_out=2)
+    assert ledger.count_awaiting() == 0
+
+
+def test_where_anything_fails_they_wait_on(ledger: SqlLedger) -> None:
+    backfilled(ledger, "auth0|1")
+    waiting = ledger.awaiting("", 10)
+    sink = FakeSink()
+    sink.failures = [TransientError("later")]
+    with pytest.raises(TransientError):
+        identifier(ledger, sink).send(waiting)
+    assert ledger.awaiting("", 10) == waiting
+    failing = FakeDirectory({})
+    failing.failure = TransientError("later")
+    with pytest.raises(TransientError):
+        identifier(ledger, FakeSink(), failing).send(waiting)
+    assert ledger.awaiting("", 10) == waiting
+
+
+def test_a_newer_event_of_a_user_keeps_them_waiting(ledger: SqlLedger) -> None:
+    backfilled(ledger, "auth0|1")
+    (old,) = ledger.awaiting("", 10)
+    newer = ledger.begin(after=numbered(1), until=numbered(2))
+    translator = Translator(STREAM, tracks_only=True)
+    for _ in forward(FakeLog([record(2)]), FakeDirectory({}), translator, Courier(FakeSink()), ledger, newer):
+        pass
+    identifier(ledger, FakeSink()).send([old])
+    assert [each.who.log_id for each in ledger.awaiting("", 10)] == [numbered(2)]
+
+
+def test_who_awaits_is_read_in_order_piece_by_piece(ledger: SqlLedger) -> None:
+    users = [f"auth0|{number}" for number in range(9)]
+    backfilled(ledger, *users)
+    first = ledger.awaiting("", 4)
+    rest = ledger.awaiting(first[-1].who.user_id, 100)
+    assert [each.who.user_id for each in (*first, *rest)] == users
+    assert ledger.count_awaiting() == 9
+
+
+def test_nobody_awaits_who_was_not_forwarded() -> None:
+    translator = Translator(STREAM, tracks_only=True)
+    page = Page(
+        events=parse_events([record(1), record(2, "w"), (record(3) | {"user_id": ""})], after=floor_id(NOW)),
+        position=numbered(3),
+        is_end=True,
+        served_at=NOW,
+    )
+    calls = translator.page(page, {})
+    assert [entry.awaits.user_id for entry in calls.forwardable if entry.awaits] == ["auth0|1"]
+    never = Translator(STREAM, tracks_only=True, identifies_later=False).page(page, {})
+    live = Translator(STREAM).page(page, {})
+    assert not any(entry.awaits for found in (never, live) for entry in found.forwardable)
+
+
+def test_tracks_alone_ask_for_no_profile_but_where_one_decides() -> None:
+    events = parse_events(
+        [
+            record(1),
+            (record(2) | {"user_id": "google|2"}) | {"strategy": "google", "details": {"stats": {"loginsCount": 1}}},
+            (record(3) | {"user_id": "google|3"}) | {"strategy": "google", "details": {"stats": {"loginsCount": 9}}},
+        ],
+        after=floor_id(NOW),
+    )
+    assert Translator(STREAM, tracks_only=True).users_in(events) == ("google|2",)
+    assert Translator(STREAM, Rules(derive_signups=False), tracks_only=True).users_in(events) == ()
+    assert len(Translator(STREAM, Rules(preset="spec"), tracks_only=True).users_in(events)) == 3
+    assert len(Translator(STREAM).users_in(events)) == 3

@@ -1,0 +1,181 @@
+"""Slices walked at once over a real ledger: all of it once, whoever cuts what off whom."""
+
+import random
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from poller.adapters.sql_ledger import SqlLedger
+from poller.core.errors import ConflictError, TransientError
+from poller.core.events import LogId, Page, Span, floor_id
+from poller.core.forward import Courier, forward
+from poller.core.messages import Track
+from poller.core.translate import Translator
+from poller.service.backfill import Backfill, Slice, Walk
+from poller.service.identify import Identifier
+from poller.service.process import Failed, Finished, Process, Reason
+from tests.core.test_forward import record
+from tests.fakes import NOW, STREAM, FakeDirectory, FakeLog, FakeSink, numbered
+
+DAY = timedelta(days=1)
+
+
+def uneven(count: int, *, seed: int = 1) -> list[dict[str, Any]]:
+    """Events of a day, most of them in a few of its hours."""
+    dice = random.Random(seed)  # noqa: S311 - a simulation
+    moments = sorted(NOW - DAY + DAY * dice.betavariate(2, 8) for _ in range(count))
+    return [
+        (record(0) | {"user_id": f"auth0|{number % 17}"}) | {"log_id": numbered(number, at)}
+        for number, at in enumerate(moments, 1)
+    ]
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[SqlLedger]:
+    ledger = SqlLedger.open(f"sqlite:///{path / 'ledger.db'}", STREAM, create=True)
+    try:
+        yield ledger
+    finally:
+        ledger.close()
+
+
+class Bench:
+    """A log of a day, and workers on one span that reaches to its last event."""
+
+    def __init__(self, ledger: SqlLedger, records: list[dict[str, Any]], *, parallel: int, page_size: int = 10) -> None:
+        self.ledger = ledger
+        self.log = FakeLog(records, page_size=page_size)
+        self.sink = FakeSink()
+        self.directory = FakeDirectory({f"auth0|{number}": {"email": f"{number}@x.org"} for number in range(17)})
+        self.process = Process()
+        self.parallel = parallel
+        self.barrier = threading.Barrier(parallel)
+
+    def walker(self) -> Walk:
+        translator = Translator(STREAM, tracks_only=True)
+        return lambda span: forward(self.log, FakeDirectory({}), translator, Courier(self.sink), self.ledger, span)
+
+    def identifier(self) -> Identifier:
+        return Identifier(
+            self.ledger, self.directory, Translator(STREAM), Courier(self.sink), begun_at=NOW, only_news=False
+        )
+
+    def run(self, *spans: Span) -> Reason:
+        self.work = Backfill(
+            self.walker,
+            self.ledger,
+            self.process,
+            parallel=self.parallel,
+            identifier=self.identifier,
+            patience=timedelta(seconds=1),
+        )
+        reason = self.work.run(spans)
+        assert self.process.settle_down()
+        return reason
+
+
+def whole(ledger: SqlLedger, records: list[dict[str, Any]]) -> Span:
+    return ledger.begin(after=floor_id(NOW - DAY), until=LogId(records[-1]["log_id"]))
+
+
+@pytest.mark.parametrize("parallel", [1, 2, 5])
+def test_all_is_sent_once_however_the_log_is_cut(tmp_path: Path, parallel: int) -> None:
+    records = uneven(1000)
+    with opened(tmp_path) as ledger:
+        bench = Bench(ledger, records, parallel=parallel)
+        assert bench.run(whole(ledger, records)) == Finished()
+        tracks = Counter(message.log_id for message in bench.sink.taken if isinstance(message, Track))
+        assert tracks == Counter(item["log_id"] for item in records)
+        spans = ledger.spans()
+        assert all(span.is_done for span in spans)
+        assert [span.after for span in spans[1:]] == [span.until for span in spans[:-1]]
+        assert (len(spans) > 1) == (parallel > 1)
+        identified = Counter(message.user_id for message in bench.sink.taken if not isinstance(message, Track))
+        assert identified == Counter(f"auth0|{number}" for number in range(17))
+        assert ledger.count_awaiting() == 0
+
+
+def test_the_slice_with_most_left_is_cut_and_its_near_half_goes_on(tmp_path: Path) -> None:
+    records = uneven(4000)
+    with opened(tmp_path) as ledger:
+        bench = Bench(ledger, records, parallel=4, page_size=100)
+        assert bench.run(whole(ledger, records)) == Finished()
+        # A cut costs part of a page; so many as it would take to cut down to single pages are not made.
+        assert len(bench.log.asked) <= 40 + 2 * len(ledger.spans())
+        assert 4 <= len(ledger.spans()) <= 20
+
+
+def test_a_failure_that_passes_is_waited_out_and_one_that_lasts_ends_it(tmp_path: Path) -> None:
+    records = uneven(200)
+    with opened(tmp_path) as ledger:
+        bench = Bench(ledger, records, parallel=2)
+        bench.sink.failures = [TransientError("once")]
+        assert bench.run(whole(ledger, records)) == Finished()
+    (tmp_path / "two").mkdir()
+    with opened(tmp_path / "two") as ledger:
+        bench = Bench(ledger, records, parallel=2)
+        bench.sink.failures = [None, *(TransientError("for ever") for _ in range(100))]
+        reason = bench.run(whole(ledger, records))
+        assert isinstance(reason, Failed)
+        assert isinstance(reason.error, TransientError)
+        assert not all(span.is_done for span in ledger.spans())
+
+
+def test_told_to_stop_it_settles_what_is_in_hand_and_identifies_nobody(tmp_path: Path) -> None:
+    records = uneven(1000)
+    with opened(tmp_path) as ledger:
+        bench = Bench(ledger, records, parallel=2)
+        bench.sink.refuses = lambda _: len(bench.sink.batches) == 3 and bool(bench.process.end(Finished()))
+        bench.run(whole(ledger, records))
+        sent = {message.log_id for message in bench.sink.taken}
+        assert 0 < len(sent) < len(records)
+        assert all(isinstance(message, Track) for message in bench.sink.taken)
+        settled = {
+            item["log_id"] for item in records for span in ledger.spans() if span.after < item["log_id"] <= span.reached
+        }
+        assert settled == sent
+        assert ledger.count_awaiting() > 0
+        # And another run has the rest, and the identifies of both.
+        again = Bench(ledger, records, parallel=3)
+        assert again.run(*(span for span in ledger.spans() if not span.is_done)) == Finished()
+        rest = {message.log_id for message in again.sink.taken if isinstance(message, Track)}
+        assert rest == {item["log_id"] for item in records} - sent
+        assert ledger.count_awaiting() == 0
+
+
+def test_a_span_is_cut_only_where_it_has_not_come_to(tmp_path: Path) -> None:
+    records = uneven(100)
+    with opened(tmp_path) as ledger:
+        span = whole(ledger, records)
+        for at in (span.after, span.until):
+            with pytest.raises(ValueError, match="cannot be cut"):
+                ledger.cut(span, at or span.after)
+        near, far = ledger.cut(span, numbered(0, NOW - DAY * 0.8))
+        assert (near.after, near.until, far.after, far.until) == (span.after, far.after, near.until, span.until)
+        assert ledger.spans() == (near, far)
+        with pytest.raises(ConflictError):
+            ledger.cut(span, numbered(0, NOW - DAY * 0.9))
+        assert ledger.spans() == (near, far)
+
+
+def test_how_much_is_left_goes_by_what_was_seen_last(tmp_path: Path) -> None:
+    records = uneven(100)
+    with opened(tmp_path) as ledger:
+        span = ledger.begin(after=floor_id(NOW), until=floor_id(NOW + timedelta(hours=10)))
+        at_work = Slice(span=span)
+        assert (at_work.pages_left, at_work.part_done) == (0.0, 0.0)
+        pages: list[Page] = []
+        log = FakeLog([item | {"log_id": numbered(n, NOW + timedelta(minutes=n))} for n, item in enumerate(records, 1)])
+        for forwarded in forward(log, FakeDirectory({}), Translator(STREAM), Courier(FakeSink()), ledger, span):
+            at_work.move(forwarded)
+            pages.append(forwarded.settlement.page)
+            break
+        # A hundred events in 99 minutes: of the ten hours, about five such pages are left.
+        assert 4.9 < at_work.pages_left < 5.2
+        assert at_work.events == len(pages[0].events) == 100
