@@ -4,17 +4,17 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import click
 
 from poller.adapters.sql_ledger import LedgerLock, SqlLedger
+from poller.cli.bounds import Bound, BoundType, position_of
 from poller.cli.run import finish
 from poller.cli.wiring import Services, config_option, connect, profiles_of, read_settings, rules_of, stream_of
-from poller.config import Settings, duration, moment
-from poller.core.events import EARLIEST, LogId, Span, floor_id, moment_of
+from poller.config import Settings
+from poller.core.events import LogId, Span, floor_id, moment_of
 from poller.core.forward import Courier, Forwarded, forward
 from poller.core.messages import iso
 from poller.core.translate import Translator
@@ -23,26 +23,11 @@ from poller.service.process import Exit, Process
 from poller.service.retry import patiently
 from poller.service.telemetry import configure_logging
 
-Bound = timedelta | LogId
-"""So long before the server's now, or a position."""
-
-
-class _BoundType(click.ParamType[Any]):
-    name = "DATE|TIME|7d"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if value == "earliest":
-            return EARLIEST
-        try:
-            return duration(value) if value[-1:] in "dhms" and value[:1].isdigit() else floor_id(moment(value))
-        except ValueError:
-            self.fail("must be earliest, a date as 2026-01-31, a time as 2026-01-31T08:00:00Z, or as 7d", param, ctx)
-
 
 @click.command(short_help="Send a range of the past that was not sent yet.")
 @config_option
-@click.option("--since", required=True, type=_BoundType(), help="Where to begin: earliest, a date, a time, or as 7d.")
-@click.option("--until", type=_BoundType(), help="Where to end; at the latest where the daemon's own part begins.")
+@click.option("--since", required=True, type=BoundType(), help="Where to begin: earliest, a date, a time, or as 7d.")
+@click.option("--until", type=BoundType(), help="Where to end; at the latest where the daemon's own part begins.")
 @click.option("--parallel", default=4, type=click.IntRange(1, 32), show_default=True, help="Slices walked at once.")
 @click.option("--dry-run", is_flag=True, help="Show the plan and stop.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -103,8 +88,8 @@ def _opened(settings: Settings, *, create: bool) -> Iterator[SqlLedger]:
 def _plan(settings: Settings, ledger: SqlLedger, services: Services, since: Bound, until: Bound | None) -> Plan:
     oldest, now = services.log.oldest()
     newest = floor_id(now - settings.poll.late_window)
-    begin = floor_id(now - since) if isinstance(since, timedelta) else since
-    end = floor_id(now - until) if isinstance(until, timedelta) else until or newest
+    begin = position_of(since, now)
+    end = newest if until is None else position_of(until, now)
     return plan(ledger.spans(), begin, min(end, newest), oldest=oldest, latest=services.log.latest())
 
 
