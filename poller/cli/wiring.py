@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from poller.adapters.auth0 import Auth0Log, Auth0Users, Credentials, ManagementApi, TokenSource
+from poller.adapters.auth0 import Auth0Log, Auth0Stats, Auth0Users, Credentials, ManagementApi, TokenSource
 from poller.adapters.http import Http, ServerClock
 from poller.adapters.segment import SegmentSink
 from poller.config import Settings, find_settings_file, load_settings
@@ -48,6 +48,7 @@ class Services:
     tokens: TokenSource
     log: Auth0Log
     users: Auth0Users
+    stats: Auth0Stats
     sink: SegmentSink
     budget: RateBudget
 
@@ -66,6 +67,7 @@ def connect(settings: Settings, stopping: threading.Event, *, share: float | Non
             tokens=tokens,
             log=Auth0Log(api),
             users=Auth0Users(api, fields=rules_of(settings).profile_fields),
+            stats=Auth0Stats(api),
             sink=SegmentSink(_revealed(settings.segment.write_key) or "", segment, clock),
             budget=budget,
         )

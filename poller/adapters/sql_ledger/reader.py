@@ -1,12 +1,13 @@
 """What `status` and `check` read: needs no stream and no secret, and does not disturb who writes."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Self
 
-from sqlalchemy import ScalarSelect, func, select
+from sqlalchemy import Connection, ScalarSelect, func, select
 
 from poller.adapters.sql_ledger import files, rows, schema, sqlite
 from poller.adapters.sql_ledger.database import Database
@@ -14,7 +15,7 @@ from poller.adapters.sql_ledger.ledger import strangers
 from poller.adapters.sql_ledger.lock import Holder, Role, holder_of
 from poller.core.errors import FatalError
 from poller.core.events import Gap, LogId, Span, Stream, moment_of
-from poller.core.settlement import OUTCOMES
+from poller.core.settlement import OUTCOMES, Tally
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +27,16 @@ class Journal:
     blocked_since: datetime | None = None
     blocked_reason: str | None = None
     blocked_hint: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What is settled of one stream, as of one moment; `first_hour` is the oldest that anything was counted in."""
+
+    spans: tuple[Span, ...]
+    gaps: tuple[Gap, ...]
+    tallies: Mapping[Tally, int]
+    first_hour: datetime | None
 
 
 class LedgerReader:
@@ -64,10 +75,25 @@ class LedgerReader:
 
     def gaps(self, stream: Stream) -> tuple[Gap, ...]:
         """By `after`; they may overlap."""
-        columns = schema.gap.c
-        query = select(columns.after, columns.before).where(columns.stream_id == _key(stream)).order_by(columns.after)
         with self._database.reading() as connection:
-            return tuple(Gap(after=LogId(row.after), before=LogId(row.before)) for row in connection.execute(query))
+            return _gaps(connection, stream)
+
+    def record(self, stream: Stream, since: datetime, until: datetime) -> Record:
+        """Spans, gaps, and what was counted in the hours from `since` to before `until`, all of one moment."""
+        columns = schema.tally.c
+        mine = columns.stream_id == _key(stream)
+        query = select(schema.tally).where(mine, columns.hour >= since, columns.hour < until)
+        with self._database.reading() as connection:
+            key = rows.streams(connection).get(stream)
+            return Record(
+                spans=() if key is None else rows.spans(connection, stream, key),
+                gaps=_gaps(connection, stream),
+                tallies={
+                    Tally(hour=row.hour, type=row.type, outcome=row.outcome): row.events
+                    for row in connection.execute(query)
+                },
+                first_hour=connection.scalar(select(func.min(columns.hour)).where(mine)),
+            )
 
     def totals(self, stream: Stream) -> dict[str, int]:
         """Events by outcome, over all time; an outcome that never was is 0."""
@@ -136,6 +162,12 @@ def _where(live: Span | None) -> str:
         return "nothing settled yet"
     moment = moment_of(live.reached)
     return f"at {moment:%Y-%m-%d %H:%M:%S}Z" if moment else f"at {live.reached}"
+
+
+def _gaps(connection: Connection, stream: Stream) -> tuple[Gap, ...]:
+    columns = schema.gap.c
+    query = select(columns.after, columns.before).where(columns.stream_id == _key(stream)).order_by(columns.after)
+    return tuple(Gap(after=LogId(row.after), before=LogId(row.before)) for row in connection.execute(query))
 
 
 def _key(stream: Stream) -> ScalarSelect[int]:
