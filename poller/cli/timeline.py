@@ -4,6 +4,7 @@ import enum
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 from rich.text import Text
 
@@ -109,12 +110,10 @@ def axis(since: datetime, now: datetime, width: int, *, blocks: bool) -> str:
 def _pieces(spans: Sequence[Span], gaps: Sequence[Gap], now: datetime) -> Iterator[tuple[Cell, LogId, LogId]]:
     top = max([floor_id(now), *(span.reached for span in spans)])
     yield from (piece for span in spans for piece in _pieces_of(span, top) if piece[1] < piece[2])
-    owned = [Stretch(after=span.after, until=span.until or top) for span in spans]
-    lost = [Stretch(after=gap.after, until=gap.before) for gap in gaps]
-    for gone in lost:
-        yield Cell.LOST, gone.after, gone.until
-    known = merged([*owned, *lost])
-    for below, above in zip(known, [*known[1:], Stretch(after=top, until=top)], strict=False):
+    for gap in gaps:
+        yield Cell.LOST, gap.after, gap.before
+    owned = merged(Stretch(after=span.after, until=span.until or top) for span in spans)
+    for below, above in pairwise([*owned, Stretch(after=top, until=top)]):
         if below.until < above.after:
             yield Cell.MISSING, below.until, above.after
 

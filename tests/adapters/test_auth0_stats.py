@@ -56,9 +56,11 @@ def test_a_missing_scope_is_named(stats: Auth0Stats, scripted: Scripted) -> None
         [7],
         [{"date": "yesterday", "logins": 1}],
         [{"date": 7}],
-        [{"date": "2021-09-16", "logins": "3"}],
-        [{"date": "2021-09-16", "logins": -1}],
-        [{"date": "2021-09-16", "signups": True}],
+        [{"date": "2021-09-16", "logins": "3", "signups": 1}],
+        [{"date": "2021-09-16", "logins": -1, "signups": 1}],
+        [{"date": "2021-09-16", "logins": 1, "signups": True}],
+        [{"date": "2021-09-16", "logins": 1}],
+        [{"date": "2021-09-16", "logins": None, "signups": 1}],
     ],
 )
 def test_what_cannot_be_read_is_not_taken_for_a_day_with_nothing(

@@ -45,7 +45,7 @@ def _day(record: Any) -> tuple[date, DailyCount]:
 
 
 def _number(record: Mapping[str, Any], name: str) -> int:
-    value = record.get(name, 0)
+    value = record[name]
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise ValueError(name)
     return value
