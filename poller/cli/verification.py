@@ -187,9 +187,10 @@ def _notes(found: dict[str, Any]) -> list[str]:
 def _show_exact(console: Terminal, exact: dict[str, Any]) -> None:
     judged = f"{exact['hours_judged']} whole hours read again: {exact['hours_agreeing']} agree to the event"
     console.print(judged)
-    for name, why in (("not_settled", "not settled whole"), ("not_kept", "no longer kept by Auth0")):
+    for name, why in (("not_settled", "not settled whole"), ("not_kept", "no longer kept whole by Auth0")):
         for stretch in exact[name]:
-            said = f"{stretch['hours']} hours {why}, not judged: {stretch['since']} to {stretch['until']}"
+            noun = "hour" if stretch["hours"] == 1 else "hours"
+            said = f"{stretch['hours']} {noun} {why}, not judged: {stretch['since']} to {stretch['until']}"
             console.print(said, style="yellow")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for heading in ("hour", "type", "settled", "in the log", "difference"):

@@ -146,7 +146,7 @@ def test_what_is_no_longer_kept_is_named_and_not_judged(make: MakeBench) -> None
     assert said["exact"]["hours_judged"] == said["exact"]["hours_agreeing"] > 40
     assert days[str(FIRST + DAY)]["said"] == "agrees"
     text = bench.run("verify", "--exact").out
-    assert f"no longer kept by Auth0, not judged: {FIRST}T00:00:00.000Z to " in text
+    assert f"no longer kept whole by Auth0, not judged: {FIRST}T00:00:00.000Z to " in text
 
 
 def test_from_the_earliest_on_what_retention_had_taken_before_is_not_settled(make: MakeBench) -> None:
