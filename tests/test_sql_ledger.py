@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from poller.adapters.sql_ledger import LedgerHeldError, LedgerLock, LedgerReader, SqlLedger, inspect_ledger
-from poller.adapters.sql_ledger.migrations import check_version, migrate
+from poller.adapters.sql_ledger.migrations import STEPS, check_version, migrate
 from poller.core.calls import Calls
 from poller.core.errors import ConflictError, FatalError, PollerError, TransientError
 from poller.core.events import EARLIEST, Gap, LogId, Page, parse_events
@@ -212,12 +212,18 @@ def test_a_later_version_is_refused_and_nothing_changed(path: Path) -> None:
         LedgerReader.open(url(path))
 
 
-def test_a_ledger_of_the_first_version_is_brought_up_and_is_as_a_new_one(path: Path) -> None:
+LATER = {1: ("said", "awaiting", "revisit", "file"), 2: ("awaiting", "revisit", "file")}
+"""The tables that a ledger of a version did not have."""
+
+
+@pytest.mark.parametrize("version", LATER)
+def test_a_ledger_of_an_earlier_version_is_brought_up_and_is_as_a_new_one(path: Path, version: int) -> None:
     forwarded(path, 1)
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
         made = shape(connection)
-        connection.execute("DROP TABLE said")
-        connection.execute("UPDATE ledger_version SET version = 1")
+        for table in LATER[version]:
+            connection.execute(f"DROP TABLE {table}")
+        connection.execute("UPDATE ledger_version SET version = ?", (version,))
     with opened(path) as ledger:
         assert ledger.said(["a"]) == {}
         live = ledger.live_span()
@@ -225,7 +231,7 @@ def test_a_ledger_of_the_first_version_is_brought_up_and_is_as_a_new_one(path: P
         assert live.reached == numbered(1)
     with contextlib.closing(sqlite3.connect(path)) as connection:
         assert shape(connection) == made
-        assert connection.execute("SELECT version FROM ledger_version").fetchone() == (2,)
+        assert connection.execute("SELECT version FROM ledger_version").fetchone() == (1 + len(STEPS),)
 
 
 def shape(connection: sqlite3.Connection) -> dict[str, list[object]]:
@@ -266,14 +272,14 @@ def test_an_earlier_version_is_brought_up_in_one_transaction(path: Path) -> None
             raise RuntimeError("half-way")
 
         with pytest.raises(RuntimeError), ledger._database.writing() as connection:
-            migrate(connection, steps=(add_column, fail))
+            migrate(connection, steps=(*STEPS, add_column, fail))
         with ledger._database.reading() as connection:
             columns = [row[1] for row in connection.exec_driver_sql("PRAGMA table_info(gap)")]
             assert "note" not in columns
         with ledger._database.writing() as connection:
-            migrate(connection, steps=(add_column,))
+            migrate(connection, steps=(*STEPS, add_column))
         with ledger._database.reading() as connection:
-            assert connection.exec_driver_sql("SELECT version FROM ledger_version").scalar() == 2
+            assert connection.exec_driver_sql("SELECT version FROM ledger_version").scalar() == 2 + len(STEPS)
         live = ledger.live_span()
         assert live is not None
         assert live.reached == numbered(1)

@@ -25,9 +25,12 @@ _GZIP_LEVEL = 1  # on such bodies nearly as small as 6, and three times as fast
 
 
 class SegmentSink:
-    """One Segment source. Thread-safe."""
+    """One Segment source; `integrations` say which destinations its messages go to. Thread-safe."""
 
-    def __init__(self, write_key: str, http: Http, clock: ServerClock) -> None:
+    def __init__(
+        self, write_key: str, http: Http, clock: ServerClock, *, integrations: Mapping[str, Any] | None = None
+    ) -> None:
+        self._integrations = dict(integrations or {})
         self._write_key = write_key
         self._http = http
         self._clock = clock
@@ -58,7 +61,13 @@ class SegmentSink:
 
     def body(self, messages: list[dict[str, Any]]) -> bytes:
         """The request body; `sentAt` is this attempt's, since Segment shifts every timestamp by its distance."""
-        envelope = {"batch": messages, "sentAt": iso(self._clock.now()), "writeKey": self._write_key}
+        envelope: dict[str, Any] = {
+            "batch": messages,
+            "sentAt": iso(self._clock.now()),
+            "writeKey": self._write_key,
+        }
+        if self._integrations:
+            envelope["integrations"] = self._integrations
         return json.dumps(envelope, allow_nan=False).encode()
 
     def build(self, message: Message) -> dict[str, Any]:
@@ -79,6 +88,8 @@ class SegmentSink:
             case _:
                 raise TypeError(type(message).__name__)
         del built["anonymousId"]  # always null here
+        if self._integrations:
+            del built["integrations"]  # empty: that of the batch is every message's (Segment docs: HTTP API, Batch)
         return dict(built)
 
 

@@ -145,7 +145,7 @@ def _oldest(services: Services) -> str:
 
 
 def _segment(settings: Settings, services: Services) -> str:
-    services.sink.reach()
+    services.segment.reach()
     return f"reachable at {settings.segment.endpoint}"
 
 

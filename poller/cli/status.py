@@ -80,6 +80,7 @@ def _stream(reader: LedgerReader, stream: Stream, now: datetime) -> dict[str, An
         "dead_letters": sum(reasons.values()),
         "dead_letters_by_reason": reasons,
         "gaps": [{"after": gap.after, "before": gap.before} for gap in record.gaps],
+        "revisits": [{"reached": span.reached, "until": span.until} for span in record.revisits],
         "known_since": _moment(oldest_known(spans, record.gaps, record.first_hour)),
         "spans": [{"after": span.after, "reached": span.reached, "until": span.until} for span in spans],
     }
@@ -156,9 +157,11 @@ def _show_timeline(stream: dict[str, Any], now: datetime) -> None:
 def _spans(stream: dict[str, Any]) -> list[Span]:
     of = Stream(domain=stream["domain"], source_name=stream["source_name"])
     drained_at = parse_date(stream["drained_at"])
+    # What was a gap and is read again is drawn over the span that holds it.
+    again = [{"after": each["reached"], **each} for each in stream["revisits"]]
     return [
         Span(id=number, stream=of, **span, drained_at=None if span["until"] else drained_at)
-        for number, span in enumerate(stream["spans"])
+        for number, span in enumerate([*stream["spans"], *again])
     ]
 
 

@@ -12,7 +12,7 @@ from rich.text import Text
 from poller.cli.terminal import Terminal
 from poller.core.events import Stream, moment_of
 from poller.core.messages import iso
-from poller.service.backfill import Stretch
+from poller.service.plan import Stretch
 from poller.service.reconciliation import (
     BAND_EVENTS,
     BAND_PERCENT,

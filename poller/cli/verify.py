@@ -21,8 +21,8 @@ from poller.config import Settings
 from poller.core.errors import FatalError
 from poller.core.events import Page, Stream, moment_of
 from poller.service import recount as recounting
-from poller.service.backfill import Stretch
 from poller.service.coverage import settled
+from poller.service.plan import Stretch
 from poller.service.process import Exit
 from poller.service.reconciliation import Day, beginning_of, days_between, reconcile
 from poller.service.recount import Recount, hours_between, stretches_to_read, weighed
@@ -114,7 +114,7 @@ def _range(
 
 
 def _settled(record: Record) -> tuple[Stretch, ...]:
-    return settled(record.spans, record.gaps, first_hour=record.first_hour)
+    return settled(record.spans, record.gaps, revisits=record.revisits, first_hour=record.first_hour)
 
 
 def _recounted(services: Services, stream: Stream, record: Record, held: tuple[Stretch, ...], asked: Range) -> Recount:

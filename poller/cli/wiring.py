@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +15,13 @@ from poller.adapters.http import Http, ServerClock
 from poller.adapters.segment import SegmentSink
 from poller.config import Settings, find_settings_file, load_settings
 from poller.core.events import EARLIEST, LogId, Stream, floor_id
+from poller.core.ports import MessageSink
 from poller.core.privacy import Privacy
 from poller.core.rules import Rules
 from poller.service.drain import warn_of_profiles
 from poller.service.pacing import RateBudget
 from poller.service.profiles import CachedProfiles
+from poller.service.throttle import ThrottledSink
 
 
 def config_option(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -43,32 +45,44 @@ def read_settings(config: Path | None, *, secrets: bool = True) -> Settings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """The two services, ready to be asked."""
+    """The two services, ready to be asked; `sink` is `segment` at the pace that the settings allow."""
 
     tokens: TokenSource
     log: Auth0Log
     users: Auth0Users
     stats: Auth0Stats
-    sink: SegmentSink
+    segment: SegmentSink
+    sink: MessageSink
     budget: RateBudget
 
 
 @contextmanager
-def connect(settings: Settings, stopping: threading.Event, *, share: float | None = None) -> Iterator[Services]:
-    """Clients for both services; nothing is sent before it is asked for. `share` is that of the rate limit."""
+def connect(
+    settings: Settings,
+    stopping: threading.Event,
+    *,
+    share: float | None = None,
+    integrations: Mapping[str, Any] | None = None,
+) -> Iterator[Services]:
+    """Clients for both services; nothing is sent before it is asked for.
+
+    `share` is that of the rate limit, `integrations` are the destinations that messages go to: None is all.
+    """
     clock = ServerClock()
     auth0 = Http(settings.auth0.base_url, clock)
     segment = Http(settings.segment.endpoint, clock)
     tokens = TokenSource(_credentials(settings), auth0)
     budget = RateBudget(stopping, share=settings.auth0.rate_share if share is None else share)
     api = ManagementApi(auth0, tokens, budget)
+    sink = SegmentSink(_revealed(settings.segment.write_key) or "", segment, clock, integrations=integrations)
     try:
         yield Services(
             tokens=tokens,
             log=Auth0Log(api),
             users=Auth0Users(api, fields=rules_of(settings).profile_fields),
             stats=Auth0Stats(api),
-            sink=SegmentSink(_revealed(settings.segment.write_key) or "", segment, clock),
+            segment=sink,
+            sink=ThrottledSink(sink, stopping, per_second=settings.segment.max_events_per_second),
             budget=budget,
         )
     finally:

@@ -4,6 +4,7 @@ from poller.config.declared import SETTINGS, Setting
 from poller.config.folders import find_settings_file
 from poller.config.loading import load_settings
 from poller.config.problems import SettingsError
+from poller.config.routes import integrations
 from poller.config.settings import (
     Auth0Settings,
     LogSettings,
@@ -27,6 +28,7 @@ __all__ = [
     "StateSettings",
     "duration",
     "find_settings_file",
+    "integrations",
     "load_settings",
     "moment",
 ]

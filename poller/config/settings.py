@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 from poller.config import texts
 from poller.config.expressions import Expression, expression, lines
 from poller.config.files import secret
+from poller.config.routes import integrations
 from poller.config.times import StartAt, interval, length, start_at
 from poller.core import privacy
 from poller.core.presets import PresetName
@@ -54,6 +55,8 @@ FrequencyChoice = Annotated[
 Query = Annotated[Expression | None, BeforeValidator(expression), Type("JMESPath")]
 Lines = Annotated[dict[str, Expression | None], BeforeValidator(lines), Type("table")]
 Count = Annotated[int, BeforeValidator(texts.count), Type("whole number")]
+CountOrNone = Annotated[int, BeforeValidator(texts.count_or_none), Type("whole number")]
+Routes = Annotated[dict[str, Any], BeforeValidator(integrations), Type("table")]
 Share = Annotated[float, BeforeValidator(texts.share), Type("number")]
 Start = Annotated[StartAt, BeforeValidator(start_at), Type("now | earliest | date | time")]
 
@@ -124,6 +127,17 @@ class SegmentSettings(Section):
     )
     refusal_limit: Count = Field(
         20, description="So many events in a row refused by Segment block the daemon: then it is us, not the data."
+    )
+    max_events_per_second: CountOrNone = Field(
+        1000, description="The most messages to send in a second, by Segment's own advice; 0: as many as there are."
+    )
+
+
+class BackfillSettings(Section):
+    integrations: Routes = Field(
+        default_factory=dict,
+        description="Which destinations history goes to, in Segment's own form: a table.",
+        json_schema_extra=_default("all"),
     )
 
 
@@ -206,6 +220,7 @@ class Settings(BaseSettings):
     auth0: Auth0Settings
     segment: SegmentSettings
     poll: PollSettings
+    backfill: BackfillSettings
     logins: LoginsSettings
     signups: SignupsSettings
     events: EventsSettings

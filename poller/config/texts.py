@@ -76,6 +76,11 @@ def count(value: object) -> int:
     return found
 
 
+def count_or_none(value: object) -> int:
+    """A whole number from 0 on, 0 standing for no limit."""
+    return 0 if value in (0, "0") and not isinstance(value, bool) else count(value)
+
+
 def share(value: object) -> float:
     """A part of a whole, above 0 and up to 1; as text too, since the environment has nothing else."""
     refuse_placeholder(value)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from poller.core.events import LogEvent
+from poller.core.events import LogEvent, LogId
 from poller.core.messages import Message
 
 
@@ -35,11 +35,32 @@ class DeadLetter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Awaiting:
+    """A user whose tracks were sent without an identify: Auth0's id, the one they were sent under, and the event."""
+
+    user_id: str = field(repr=False)
+    sent_as: str = field(repr=False)
+    log_id: LogId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Awaited:
+    """Who awaits an identify, and since when by the server's clock."""
+
+    who: Awaiting
+    seen_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Forwardable:
-    """An event and the calls it becomes, in the order in which they are to arrive."""
+    """An event and the calls it becomes, in the order in which they are to arrive.
+
+    `awaits` is set where the identify is not among them, and is to be sent later.
+    """
 
     event: LogEvent
     messages: tuple[Message, ...]
+    awaits: Awaiting | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -72,6 +72,9 @@ class Span:
     `until` is None for the live span, which owns everything above its `after`. `drained_at` is the server's time
     when the end of the log was last seen. Late arrivals were looked for up to `confirmed`, None where nobody looks;
     a span that `is_rereading` is the second walk of the live one, and to settle it moves `confirmed`.
+
+    One that `is_revisit` walks a stretch that other spans hold: what was a gap, or what is to be sent again, and then
+    it is not `is_counted`.
     """
 
     id: int
@@ -82,6 +85,8 @@ class Span:
     confirmed: LogId | None = None
     drained_at: datetime | None = None
     is_rereading: bool = False
+    is_revisit: bool = False
+    is_counted: bool = True
 
     @property
     def is_live(self) -> bool:

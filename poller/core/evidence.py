@@ -34,6 +34,15 @@ def is_made_by_api(event: LogEvent) -> bool:
     return at(record, "details", "body", "is_signup") is False or record.get("client_name") == _GLOBAL_CLIENT
 
 
+def may_be_first_login(event: LogEvent) -> bool:
+    """Whether the event, as far as it tells, is a first login by any connection but a database's."""
+    record = event.record
+    strategy = text(record.get("strategy"))
+    if event.type == SIGNUP or strategy in {None, "auth0"} or record.get("strategy_type") == "database":
+        return False
+    return logins_count(record) in {None, 1}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
     """One event with a date, and the user's profile as far as it could be had; what leaves of it, `privacy` decides."""
@@ -64,15 +73,13 @@ class Evidence:
 
     @cached_property
     def is_first_login(self) -> bool:
-        """Whether the login made the user, by a connection for which Auth0 logs no `ss`: any but a database's."""
-        strategy = text(self.record.get("strategy"))
-        if self.is_signup or strategy in {None, "auth0"} or self.record.get("strategy_type") == "database":
+        """Whether the login made the user, by a connection for which Auth0 logs no `ss`."""
+        if not may_be_first_login(self.event):
             return False
-        count = logins_count(self.record)
         created = parse_date(self.known.get("created_at"))
         if created is None:
-            return count == 1
-        return count in {None, 1} and timedelta(0) <= self.date - created <= FIRST_LOGIN_WITHIN
+            return logins_count(self.record) == 1
+        return timedelta(0) <= self.date - created <= FIRST_LOGIN_WITHIN
 
     @property
     def raw_email(self) -> str | None:

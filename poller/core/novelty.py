@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from poller.core.calls import Calls, Forwardable
 from poller.core.messages import Fact, Message, Scalar
@@ -12,6 +13,14 @@ _KEY_DIGITS = 32
 _FINGERPRINT_DIGITS = 16
 PARTIAL = ""
 """The fingerprint of what was said without a profile: whatever is said with one later is news."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What Segment was told of someone, as a fingerprint, and when by the server's clock."""
+
+    fingerprint: str
+    at: datetime
 
 
 def identify_fact(user_id: str, traits: Mapping[str, Scalar], *, is_partial: bool, is_due: bool) -> Fact:
@@ -26,8 +35,8 @@ def group_fact(user_id: str, group_id: str) -> Fact:
 
 
 def facts_in(calls: Calls) -> tuple[str, ...]:
-    """The keys of all that these calls say, each once."""
-    keys = (message.fact.key for message in calls.messages if message.fact is not None)
+    """The keys of all that these calls say and that is to be said only if it is news, each once."""
+    keys = (message.fact.key for message in calls.messages if message.fact and not message.fact.is_due)
     return tuple(dict.fromkeys(keys))
 
 

@@ -95,6 +95,15 @@ class Budget(Protocol):
         """Returns when a request to this bucket may go out."""
         ...
 
-    def observe(self, bucket: str, *, limit: int, remaining: int, reset_in: timedelta) -> None:
-        """What an answer's headers said; `reset_in` is the time until the next token, by the server's clock."""
+    def observe(
+        self, bucket: str, *, limit: int, remaining: int, reset_in: timedelta, is_refused: bool = False
+    ) -> None:
+        """What the headers said of the answer to this thread's request; `is_refused`: it was a 429.
+
+        `reset_in` is the time until the next token, by the server's clock.
+        """
+        ...
+
+    def missed(self, bucket: str) -> None:
+        """This thread's request had no answer, or one without such headers."""
         ...

@@ -15,12 +15,16 @@ Values = dict[str, Scalar | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preset:
-    """`profile_fields` are what it uses of a profile. `tells_who`: tracks have e-mail and name in their context too."""
+    """`profile_fields` are what it uses of a profile; `is_of_profile`: also for tracks.
+
+    `tells_who`: tracks have e-mail and name in their context too.
+    """
 
     logged_in: str
     signed_up: str
     profile_fields: frozenset[str]
     tells_who: bool
+    is_of_profile: bool
     traits: Callable[[Evidence], Values]
     login_properties: Callable[[Evidence], Values]
     signup_properties: Callable[[Evidence], Values]
@@ -110,6 +114,7 @@ PRESETS: Mapping[PresetName, Preset] = {
         signed_up="Signed Up",
         profile_fields=frozenset({"email", "created_at", "logins_count", "last_login"}),
         tells_who=False,
+        is_of_profile=False,
         traits=_rule_traits,
         login_properties=_sso(_rule_properties),
         signup_properties=_created_by(_rule_properties),
@@ -118,20 +123,9 @@ PRESETS: Mapping[PresetName, Preset] = {
     "spec": Preset(
         logged_in="Signed In",
         signed_up="Signed Up",
-        profile_fields=frozenset(
-            [
-                "email",
-                "created_at",
-                "name",
-                "given_name",
-                "family_name",
-                "username",
-                "nickname",
-                "phone_number",
-                "picture",
-            ]
-        ),
+        profile_fields=_SPEC_FIELDS,
         tells_who=True,
+        is_of_profile=True,
         traits=_spec_traits,
         login_properties=_sso(_spec_login_properties),
         signup_properties=_created_by(_spec_signup_properties),

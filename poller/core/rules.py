@@ -96,6 +96,12 @@ class Rules:
         return any(expression is not None and expression.names_user for expression in (self.when, self.user_id))
 
     @property
+    def tracks_are_of_profiles(self) -> bool:
+        """Whether what a track says hangs on the profile."""
+        lines = self.properties.values()
+        return self.shape.is_of_profile or any(line is not None and line.names_user for line in lines)
+
+    @property
     def profile_fields(self) -> frozenset[str] | None:
         """The fields of a profile that are used; None: any."""
         given = (self.when, self.user_id, *self.traits.values(), *self.properties.values())

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from poller.core.calls import Calls, DeadLetter
+from poller.core.calls import Awaiting, Calls, DeadLetter
 from poller.core.events import LogEvent, LogId, Page, Span, moment_of
 from poller.core.messages import Delivery
 
@@ -41,6 +41,8 @@ class Settlement:
     """Those of the filtered that are of interest, and for which the condition does not hold."""
     said: Mapping[str, str] = field(default_factory=dict)
     """What Segment has been told of whom with this page: fingerprints by key."""
+    awaiting: tuple[Awaiting, ...] = ()
+    """Of the forwarded, those whose user is still to be identified."""
 
     @property
     def ids_of_interest(self) -> tuple[LogId, ...]:
@@ -77,11 +79,19 @@ def account(span: Span, page: Page, calls: Calls, delivery: Delivery) -> Settlem
         dead_letters=dead_letters,
         declined=tuple(entry.event for entry in calls.filtered if entry.is_declined),
         said={message.fact.key: message.fact.fingerprint for message in told if message.fact is not None},
+        awaiting=_awaiting(calls, forwarded),
     )
     settled = Counter(event.log_id for event, _ in settlement.outcomes())
     if settled != Counter(event.log_id for event in page.events):
         raise UnaccountedError(f"the page after {span.reached} has events without exactly one outcome")
     return settlement
+
+
+def _awaiting(calls: Calls, forwarded: tuple[LogEvent, ...]) -> tuple[Awaiting, ...]:
+    """Each user once, with the newest of their events."""
+    delivered = {event.log_id for event in forwarded}
+    found = [entry.awaits for entry in calls.forwardable if entry.awaits and entry.event.log_id in delivered]
+    return tuple({awaits.user_id: awaits for awaits in sorted(found, key=lambda awaits: awaits.log_id)}.values())
 
 
 def divide(calls: Calls, delivery: Delivery) -> tuple[tuple[LogEvent, ...], tuple[DeadLetter, ...]]:

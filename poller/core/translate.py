@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from poller.core.calls import Calls, DeadLetter, Filtered, Forwardable, Outcome, Profile, Profiles
+from poller.core.calls import Awaiting, Calls, DeadLetter, Filtered, Forwardable, Outcome, Profile, Profiles
 from poller.core.events import LogEvent, Page, Stream
-from poller.core.evidence import SIGNUP, Evidence, is_made_by_api, is_sso
+from poller.core.evidence import SIGNUP, Evidence, is_made_by_api, is_sso, may_be_first_login
 from poller.core.messages import (
     MAX_MESSAGE_BYTES,
     Fact,
@@ -35,11 +35,15 @@ _WHO = ("email", "name")
 class Translator:
     """Translates for one stream; the same event and profile always give the same calls.
 
-    `tracks_only`: without identify, which would take newer traits back to older ones; the tracks tell who it was.
+    `tracks_only`: without identify, which would take newer traits back to older ones; the tracks tell who it was, as
+    far as the event does or a profile is needed anyway. Unless `identifies_later` is off, the users are told of.
     """
 
-    def __init__(self, stream: Stream, rules: Rules = DEFAULT, *, tracks_only: bool = False) -> None:
+    def __init__(
+        self, stream: Stream, rules: Rules = DEFAULT, *, tracks_only: bool = False, identifies_later: bool = True
+    ) -> None:
         self._tracks_only = tracks_only
+        self._identifies_later = tracks_only and identifies_later
         self._stream = stream
         self._rules = rules
         self._shape = rules.shape
@@ -99,25 +103,47 @@ class Translator:
         messages = tuple(fit(message) for message in self._messages(seen, user_id, logged_id or user_id))
         if any(size(message) > MAX_MESSAGE_BYTES for message in messages):
             return DeadLetter(event=event, reason="too_large")
-        return Forwardable(event=event, messages=messages)
+        awaits = None
+        if self._identifies_later and logged_id:
+            awaits = Awaiting(user_id=logged_id, sent_as=user_id, log_id=event.log_id)
+        return Forwardable(event=event, messages=messages, awaits=awaits)
+
+    def identify(self, awaiting: Awaiting, profile: Profile) -> Identify | None:
+        """The identify of a user whose tracks were sent before, with the profile as it is now and no event's traits.
+
+        None where even that is too large.
+        """
+        # A signup's, since that has all traits from the profile; it has a log id, and says nothing else.
+        event = LogEvent(
+            log_id=awaiting.log_id, type=SIGNUP, date=profile.read_at, record={"user_id": awaiting.user_id}
+        )
+        seen = Evidence(event=event, date=profile.read_at, profile=profile, privacy=self._rules.privacy)
+        message = fit(self._identify(seen, awaiting.sent_as))
+        return message if size(message) <= MAX_MESSAGE_BYTES and isinstance(message, Identify) else None
+
+    def _identify(self, seen: Evidence, user_id: str) -> Identify:
+        traits = self._lined(self._shape.traits(seen), self._rules.traits, seen)
+        return Identify(
+            message_id=message_id(self._stream, "identify", seen.event.log_id),
+            log_id=seen.event.log_id,
+            user_id=user_id,
+            timestamp=seen.date,
+            traits=traits,
+            context=seen.context,
+            fact=self._fact(seen, user_id, traits),
+        )
 
     def _messages(self, seen: Evidence, user_id: str, logged_id: str) -> Iterator[Message]:
         log_id = seen.event.log_id
-        traits = self._lined(self._shape.traits(seen), self._rules.traits, seen)
+        identify = self._identify(seen, user_id)
         context = seen.context
         common: dict[str, Any] = {"log_id": log_id, "user_id": user_id, "timestamp": seen.date}
         if not self._tracks_only:
-            yield Identify(
-                message_id=message_id(self._stream, "identify", log_id),
-                traits=traits,
-                context=context,
-                fact=self._fact(seen, user_id, traits),
-                **common,
-            )
+            yield identify
         if self._rules.groups and "groupId" in context:
             yield self._group(seen, context, common)
         if self._shape.tells_who or self._tracks_only:
-            who = {key: traits[key] for key in _WHO if key in traits}
+            who = {key: identify.traits[key] for key in _WHO if key in identify.traits}
             context = context | ({"traits": who} if who else {})
         if seen.is_signup or (self._rules.derive_signups and seen.is_first_login):
             yield Track(
@@ -148,10 +174,9 @@ class Translator:
             **common,
         )
 
-    def _fact(self, seen: Evidence, user_id: str, traits: Mapping[str, Scalar]) -> Fact | None:
-        if self._rules.identify == "always":
-            return None
-        return identify_fact(user_id, traits, is_partial=seen.profile is None, is_due=seen.is_signup)
+    def _fact(self, seen: Evidence, user_id: str, traits: Mapping[str, Scalar]) -> Fact:
+        is_due = seen.is_signup or self._rules.identify == "always"
+        return identify_fact(user_id, traits, is_partial=seen.profile is None, is_due=is_due)
 
     def _lined(self, preset: Values, lines: Lines, seen: Evidence) -> dict[str, Scalar]:
         """The preset's values under the user's own lines, without what is absent."""
@@ -173,6 +198,8 @@ class Translator:
     def _needs_profile(self, event: LogEvent) -> bool:
         if event.defect or not self.is_of_interest(event):
             return False
+        if self._tracks_only and not self._tracks_need_profile(event):
+            return False
         condition = self._rules.when
         if condition is None or condition.names_user:
             return True
@@ -180,6 +207,13 @@ class Translator:
             return self._holds(event, None)
         except _EvaluationError:
             return False
+
+    def _tracks_need_profile(self, event: LogEvent) -> bool:
+        """Whether a track would be another one without it; `context.traits` alone are not worth a request."""
+        rules = self._rules
+        if rules.needs_profiles or rules.tracks_are_of_profiles:
+            return True
+        return rules.derive_signups and may_be_first_login(event)
 
     def _counts(self, event: LogEvent) -> bool:
         if event.type == SIGNUP:

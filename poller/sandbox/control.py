@@ -37,6 +37,8 @@ class Control:
             self.collector,
             self.messages,
             self.traffic,
+            self.people,
+            self.latency,
         )
         for verb in verbs:
             application.router.add_route("*", f"/{verb.__name__}", _handler(verb))
@@ -47,11 +49,12 @@ class Control:
         return self._sandbox.reconcile(above=above).shown()
 
     def grow(
-        self, count: int, seconds: float = 0.0, ago: float = 0.0, kinds: list[str] | None = None
+        self, count: int, seconds: float = 0.0, ago: float = 0.0, kinds: list[str] | None = None, swing: float = 1.0
     ) -> dict[str, str]:
-        """`count` entries, ingested evenly over the `seconds` that ended `ago`; the first and the last id."""
+        """`count` entries, ingested over the `seconds` that ended `ago`; the first and the last id."""
         end = self._sandbox.clock.now() - timedelta(seconds=ago)
-        first, last = self._sandbox.traffic.grow(count, start=end - timedelta(seconds=seconds), end=end, kinds=kinds)
+        start = end - timedelta(seconds=seconds)
+        first, last = self._sandbox.traffic.grow(count, start=start, end=end, kinds=kinds, swing=swing)
         return {"first": first.log_id, "last": last.log_id}
 
     def append(self, records: list[Any]) -> list[str]:
@@ -119,6 +122,14 @@ class Control:
             self._sandbox.traffic.run(rate)
         else:
             self._sandbox.traffic.stop()
+
+    def people(self, count: int) -> None:
+        """So many users, and nobody new but by signing up."""
+        self._sandbox.traffic.people(count)
+
+    def latency(self, auth0: float = 0.0, segment: float = 0.0) -> None:
+        """How many seconds each service takes to answer."""
+        self._sandbox.faults.latency_s.update(auth0=auth0, segment=segment)
 
 
 def _handler(verb: Callable[..., Any]) -> Callable[[web.Request], Any]:

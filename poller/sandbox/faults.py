@@ -100,6 +100,8 @@ class Faults:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self.latency_s: dict[str, float] = {}
+        """How long each service takes, half of it on the way there."""
         self._faults: list[Fault] = []
         self._seen: deque[Seen] = deque(maxlen=_REQUESTS_KEPT)
         self._lock = threading.Lock()
@@ -124,6 +126,15 @@ class Faults:
 
         @web.middleware
         async def strike(request: web.Request, handler: Handler) -> web.StreamResponse:
+            way_s = self.latency_s.get(service, 0.0) / 2
+            if way_s:
+                await asyncio.sleep(way_s)
+            response = await answer(request, handler)
+            if way_s:
+                await asyncio.sleep(way_s)
+            return response
+
+        async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
             fault = self._due(service, request.path)
             struck_by.set(fault.action if fault else None)
             if fault is not None and fault.action == "hang":

@@ -47,10 +47,14 @@ class Bucket:
 PLANS: dict[str, dict[str, tuple[int, float]]] = {
     "free": {"all": (2, 2.0)},
     "essentials": {"logs": (10, 100 / 60), "users": (40, 500 / 60), "all": (10, 150 / 60)},
+    "essentials-tenfold": {"logs": (10, 1000 / 60), "users": (40, 5000 / 60), "all": (10, 1500 / 60)},
     "enterprise": {"all": (50, 16.0)},
     "unlimited": {"all": (10**6, 10.0**6)},
 }
-"""Burst and tokens a second by bucket (Auth0's rate limit configurations); what has none of its own shares `all`."""
+"""Burst and tokens a second by bucket (Auth0's rate limit configurations); what has none of its own shares `all`.
+
+The tenfold one is of the same shape, for measurements that are to end.
+"""
 
 
 class Limits:

@@ -1,5 +1,8 @@
 """What people do at the simulated tenant: logins, signups, and ten times as much of what is of no interest here."""
 
+import bisect
+import itertools
+import math
 import random
 import threading
 import time
@@ -34,6 +37,7 @@ MIX = {
 """How often each kind comes, in a hundred: logins about 18, as in the longest real page on record."""
 _NAMELESS = {"w", "seccft", "fsa", "mgmt_api_read", "limit_wc"}
 _TICK_S = 0.02
+_STEPS = 1000
 
 
 class Traffic:
@@ -46,6 +50,8 @@ class Traffic:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._order: list[User] = []
+        self.newcomers = 0.05
+        """The part of the events that are of someone not seen before."""
 
     def happen(self, kind: str | None = None, *, at: datetime | None = None) -> list[Entry]:
         """One thing happens, and the log gains what Auth0 would write: a signup made by API has its `sapi` twin."""
@@ -64,15 +70,25 @@ class Traffic:
         return made
 
     def grow(
-        self, count: int, *, start: datetime, end: datetime, kinds: Iterable[str] | None = None
+        self,
+        count: int,
+        *,
+        start: datetime,
+        end: datetime,
+        kinds: Iterable[str] | None = None,
+        swing: float = 1.0,
     ) -> tuple[Entry, Entry]:
-        """At least `count` entries, ingested evenly between two moments; returns the first and the last."""
+        """At least `count` entries, ingested between two moments; returns the first and the last.
+
+        With a `swing` above one, so much denser at the height of each day than at night.
+        """
+        when = _Density(start, end, swing)
         chosen = tuple(kinds or ())
         made: list[Entry] = []
         number = 0
         first = last = None
         while number < count:
-            at = start + (end - start) * (number / max(count, 1))
+            at = when.at(number / max(count, 1))
             made = self.happen(self._dice.choice(chosen) if chosen else None, at=at)
             number += len(made)
             first, last = first or made[0], made[-1]
@@ -100,19 +116,45 @@ class Traffic:
             while happened < due:
                 happened += len(self.happen())
 
+    def people(self, count: int) -> None:
+        """So many users from long ago, and from now on no others but those who sign up."""
+        for _ in range(count):
+            self._old_user(None)
+        self.newcomers = 0.0
+
     def _somebody(self, at: datetime | None) -> User:
         """A user who is there, mostly; new ones are signed up long ago, so that nobody is missing a signup."""
         users = self._tenant.users
-        if len(users) < 50 or self._dice.random() < 0.05:  # noqa: PLR2004 - a small tenant that grows
-            user = self._tenant.add_user(created_at=(at or self._tenant.clock.now()) - timedelta(days=400))
-            user.logins_count = self._dice.randrange(1, 50)
-            user.last_login = user.created_at
-            return user
+        if len(users) < 50 or self._dice.random() < self.newcomers:  # noqa: PLR2004 - a small tenant that grows
+            return self._old_user(at)
         number = self._dice.randrange(len(users))
         return self._pick(number)
+
+    def _old_user(self, at: datetime | None) -> User:
+        user = self._tenant.add_user(created_at=(at or self._tenant.clock.now()) - timedelta(days=400))
+        user.logins_count = self._dice.randrange(1, 50)
+        user.last_login = user.created_at
+        return user
 
     def _pick(self, number: int) -> User:
         with self._tenant.lock:
             if len(self._order) < len(self._tenant.users):
                 self._order = list(self._tenant.users.values())
             return self._order[number]
+
+
+class _Density:
+    """How events lie between two moments: evenly, or in waves of a day."""
+
+    def __init__(self, start: datetime, end: datetime, swing: float) -> None:
+        self._start, self._end = start, end
+        days = (end - start) / timedelta(days=1)
+        waves = (0.5 - 0.5 * math.cos(2 * math.pi * days * step / _STEPS) for step in range(_STEPS))
+        self._sums = [0.0, *itertools.accumulate(1 + (swing - 1) * wave for wave in waves)]
+
+    def at(self, part: float) -> datetime:
+        """The moment by which this part of the events has happened."""
+        wanted = part * self._sums[-1]
+        step = min(bisect.bisect_right(self._sums, wanted), _STEPS) - 1
+        inside = (wanted - self._sums[step]) / (self._sums[step + 1] - self._sums[step])
+        return self._start + (self._end - self._start) * ((step + inside) / _STEPS)

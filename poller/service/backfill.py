@@ -1,194 +1,287 @@
-"""A range of the log that no span holds yet, cut into slices that are walked at once."""
+"""Slices of the past, walked at once; who has none left takes the far half of what another has most of."""
 
-import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
+from typing import Protocol
 
 import structlog
 
-from poller.core.errors import TransientError
-from poller.core.events import EARLIEST, LogId, Span, floor_id, moment_of, predecessor
+from poller.core.calls import Awaited
+from poller.core.errors import FatalError, TransientError
+from poller.core.events import LogId, Span, floor_id, moment_of
 from poller.core.forward import Forwarded
+from poller.service.drain import report
+from poller.service.identify import AT_ONCE, Identified, Identifier, Queue
 from poller.service.once import drain
 from poller.service.process import Failed, Finished, Process, Reason
-from poller.service.retry import PATIENCE
+from poller.service.retry import PATIENCE, patiently
 from poller.service.telemetry import CycleCount
 
-SLICES_A_WORKER = 4
-"""The log is uneven: with some slices each, whoever drew short ones takes more of them."""
-SHORTEST_SLICE = timedelta(minutes=10)
+LEAST_PAGES_TO_CUT = 4.0
+"""A cut costs about two requests more: a page that is read twice, and the proof that retention took nothing."""
 PROGRESS_EVERY_TICKS = 30
+_LOOK_AGAIN_S = 0.2
 
 log = structlog.get_logger()
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stretch:
-    """A part `(after, until]` of the log."""
-
-    after: LogId
-    until: LogId
+Walk = Callable[[Span], Iterator[Forwarded]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What is to be done about `(since, until]`: stretches in no span, and spans that were begun and not finished.
+class Slices(Queue, Protocol):
+    """What of a ledger a backfill needs beside `forward`."""
 
-    `kept_from` is the oldest event kept, where a range was asked for that begins below it.
-    """
+    def current(self, span: Span) -> Span | None:
+        """The span as it is recorded now; None where nothing is left of it."""
+        ...
 
-    since: LogId
-    until: LogId
-    missing: tuple[Stretch, ...]
-    unfinished: tuple[Span, ...]
-    kept_from: LogId | None = None
+    def cut(self, span: Span, at: LogId) -> tuple[Span, Span]:
+        """The part up to `at`, and the rest as a span of its own."""
+        ...
+
+
+@dataclass(slots=True, kw_only=True)
+class Slice:
+    """A span at work; `page_time` is how much of the log's time a page takes, as far as was seen."""
+
+    span: Span
+    pages: int = 0
+    events: int = 0
+    page_time: timedelta | None = None
 
     @property
-    def is_empty(self) -> bool:
-        return not self.missing and not self.unfinished
+    def pages_left(self) -> float:
+        """About how many; 0 where nothing is known."""
+        left = self.time_left
+        return left / self.page_time if left and self.page_time else 0.0
+
+    @property
+    def time_left(self) -> timedelta:
+        return _between(self.span.reached, self.span.until)
+
+    @property
+    def part_done(self) -> float:
+        whole = _between(self.span.after, self.span.until)
+        return 1 - self.time_left / whole if whole else 1.0
+
+    def move(self, forwarded: Forwarded) -> None:
+        count = len(forwarded.settlement.page.events)
+        took = _between(self.span.reached, forwarded.span.reached)
+        self.span = forwarded.span
+        self.pages += 1
+        self.events += count
+        if count and took:
+            seen = took * (100 / count)
+            self.page_time = seen if self.page_time is None else (self.page_time + seen) / 2
 
 
-def plan(spans: Sequence[Span], since: LogId, until: LogId, *, oldest: LogId | None, latest: LogId | None) -> Plan:
-    """The plan for what was asked for, as far as the log goes and up to where the live span begins.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far it has come; `slices` are those at work, by log id, `time_left` that of all there are."""
 
-    `until` comes down to the newest event there is: only by seeing an event there does a span reach its end.
-    """
-    bounds = [until, *(span.after for span in spans if span.is_live), *([latest] if latest else [])]
-    until = min(bounds)
-    is_below = oldest is not None and since < (predecessor(oldest) or oldest)
-    is_asked_for = since != EARLIEST
-    if oldest is not None and is_below:
-        since = predecessor(oldest) or EARLIEST
-    if oldest is None or since >= until:
-        return Plan(since=since, until=max(since, until), missing=(), unfinished=())
-    covered = [Stretch(after=span.after, until=span.until) for span in spans if span.until is not None]
-    unfinished = [
-        span
-        for span in spans
-        if span.until is not None and not span.is_done and span.after < until and span.until > since
-    ]
-    return Plan(
-        since=since,
-        until=until,
-        missing=tuple(_without(Stretch(after=since, until=until), covered)),
-        unfinished=tuple(unfinished),
-        kept_from=oldest if is_below and is_asked_for else None,
-    )
-
-
-def cut(stretches: Sequence[Stretch], pieces: int) -> tuple[Stretch, ...]:
-    """The stretches in about so many slices of equal time, oldest first; none shorter than it is worth."""
-    total = sum((_length(stretch) for stretch in stretches), timedelta())
-    wanted = max(total / max(pieces, 1), SHORTEST_SLICE)
-    return tuple(piece for stretch in stretches for piece in _cut(stretch, wanted))
+    slices: tuple[Slice, ...]
+    waiting: int
+    done: int
+    time_left: timedelta
+    pages_left: float
+    identified: Identified
+    is_identifying: bool
 
 
 class Backfill:
-    """Walks slices in threads, the oldest first: retention eats from that side."""
+    """Walks slices in threads, the oldest first: retention eats from that side. Then identifies whom they showed."""
 
     def __init__(
         self,
-        walker: Callable[[], Callable[[Span], Iterator[Forwarded]]],
-        current: Callable[[int], Span],
+        walker: Callable[[], Walk],
+        slices: Slices,
         process: Process,
         *,
         parallel: int,
+        identifier: Callable[[], Identifier] | None = None,
         patience: timedelta = PATIENCE,
     ) -> None:
         self._walker = walker
-        self._current = current
+        self._slices = slices
         self._process = process
         self._parallel = parallel
+        self._identifier = identifier
         self._patience = patience
-        self._todo: queue.SimpleQueue[Span] = queue.SimpleQueue()
-        self._lock = threading.Lock()
+        self._todo: deque[Span] = deque()
+        self._changed = threading.Condition()
+        self._at_work: dict[int, Slice] = {}
+        self._idle = 0
+        self._workers_left = 0
+        self._done = 0
         self._ticks = 0
+        self._cursor = ""
+        self._identified = Identified()
+        self._is_identifying = False
         self.count = CycleCount()
 
-    def run(self, slices: Sequence[Span]) -> Reason:
+    def run(self, spans: Sequence[Span], on_tick: Callable[[], None] | None = None) -> Reason:
         """Walks them all; ends early by a signal, or by the first slice that cannot go on."""
-        for span in sorted(slices, key=lambda span: span.after):
-            self._todo.put(span)
-        workers = [
-            threading.Thread(target=self._work, name=f"slice-{number}", daemon=True)
-            for number in range(min(self._parallel, len(slices)))
-        ]
-        self._left = len(workers)
-        for worker in workers:
-            worker.start()
-        return self._process.wait(self._tell)
+        self._todo.extend(sorted(spans, key=lambda span: span.reached))
+        self._workers_left = self._parallel
+        for number in range(self._parallel):
+            threading.Thread(target=self._work, args=(number,), name=f"slice-{number}", daemon=True).start()
+        return self._process.wait(on_tick or self._tell)
 
-    def _work(self) -> None:
+    @property
+    def progress(self) -> Progress:
+        with self._changed:
+            slices = sorted(self._at_work.values(), key=lambda at_work: at_work.span.reached)
+            known = [each.page_time for each in slices if each.page_time]
+            page_time = sum(known, timedelta()) / len(known) if known else None
+            waiting = sum((_between(span.reached, span.until) for span in self._todo), timedelta())
+            pages_left = sum(each.pages_left for each in slices) + (waiting / page_time if page_time else 0.0)
+            return Progress(
+                slices=tuple(slices),
+                waiting=len(self._todo),
+                done=self._done,
+                time_left=waiting + sum((each.time_left for each in slices), timedelta()),
+                pages_left=pages_left,
+                identified=self._identified,
+                is_identifying=self._is_identifying,
+            )
+
+    def _work(self, number: int) -> None:
         reason: Reason | None = None
         with self._process.working():
             try:
-                self._walk_all(self._walker())
+                self._walk_all(number)
+                if self._identifier is not None and not self._process.stopping.is_set():
+                    self._identify_all(self._identifier())
             except BaseException as error:  # noqa: BLE001 - told by the main thread, bug or not
                 reason = Failed(error)
-        with self._lock:
-            self._left -= 1
-            is_last = self._left == 0
+        with self._changed:
+            self._workers_left -= 1
+            is_last = self._workers_left == 0
         if reason is not None:
             self._process.end(reason)
         elif is_last:
             self._process.end(Finished())
 
-    def _walk_all(self, walk: Callable[[Span], Iterator[Forwarded]]) -> None:
-        while not self._process.stopping.is_set():
+    def _walk_all(self, number: int) -> None:
+        walk = self._walker()
+        while (span := self._next(number)) is not None:
             try:
-                span = self._todo.get_nowait()
-            except queue.Empty:
-                return
-            try:
-                drain(lambda number=span.id: self._pages(walk, number), self._patience)  # type: ignore[misc] # bound now
+                drain(lambda: self._pages(walk, number), self._patience, is_told=False)
             except TransientError:
                 if not self._process.stopping.is_set():
                     raise
+            finally:
+                self._leave(number)
+            log.debug("slice.left", after=span.after)
 
-    def _pages(self, walk: Callable[[Span], Iterator[Forwarded]], number: int) -> Iterator[Forwarded]:
-        for forwarded in walk(self._current(number)):
-            with self._lock:
-                self.count.add(forwarded.settlement)
-            yield forwarded
+    def _next(self, number: int) -> Span | None:
+        """A slice to walk, as soon as there is one; None when all is walked."""
+        with self._changed:
+            self._idle += 1
+            try:
+                while not self._process.stopping.is_set():
+                    if self._todo:
+                        span = self._todo.popleft()
+                        self._at_work[number] = Slice(span=span)
+                        return span
+                    if not self._at_work:
+                        self._changed.notify_all()
+                        return None
+                    self._changed.wait(_LOOK_AGAIN_S)
+                return None
+            finally:
+                self._idle -= 1
+
+    def _leave(self, number: int) -> None:
+        with self._changed:
+            self._done += 1
+            del self._at_work[number]
+            self._changed.notify_all()
+
+    def _pages(self, walk: Walk, number: int) -> Iterator[Forwarded]:
+        """The slice of this worker to its end, as the ledger has it now, whatever is cut off it meanwhile."""
+        at_work = self._at_work[number]
+        found = self._slices.current(at_work.span)
+        while found is not None and not found.is_done:
+            with self._changed:
+                at_work.span = found
+            found = None
+            for forwarded in walk(at_work.span):
+                report(forwarded)
+                with self._changed:
+                    at_work.move(forwarded)
+                    self.count.add(forwarded.settlement)
+                yield forwarded
+                if self._process.stopping.is_set():
+                    return
+                if forwarded.settlement.page.is_end and not forwarded.span.is_done:
+                    return  # the log ends here: nothing lies beyond, and nothing proves it yet
+                found = self._share(at_work)
+                if found is not None:
+                    break
+
+    def _share(self, mine: Slice) -> Span | None:
+        """Cuts the far half off, if someone waits for it and nobody has more; what is left, if so."""
+        with self._changed:
+            is_wanted = self._idle > len(self._todo) and mine.pages_left >= LEAST_PAGES_TO_CUT
+            if not is_wanted or any(other.pages_left > mine.pages_left for other in self._at_work.values()):
+                return None
+            at = _middle(mine.span)
+            if at is None:
+                return None
+            near, far = self._slices.cut(mine.span, at)
+            self._todo.append(far)
+            self._changed.notify_all()
+            return near
+
+    def _identify_all(self, identifier: Identifier) -> None:
+        while batch := self._next_batch():
+            for attempt in patiently(self._patience):
+                with attempt:
+                    try:
+                        done = identifier.send(batch)
+                    except FatalError as error:
+                        # They wait on: the next backfill sends what this one may not read.
+                        log.warning("identify.postponed", reason=str(error), hint=error.hint)
+                        return
+            with self._changed:
+                before = self._identified
+                self._identified = Identified(sent=before.sent + done.sent, left_out=before.left_out + done.left_out)
+
+    def _next_batch(self) -> Sequence[Awaited]:
+        with self._changed:
+            self._is_identifying = True
             if self._process.stopping.is_set():
-                return
-            if forwarded.settlement.page.is_end and not forwarded.span.is_done:
-                return  # the log ends here: nothing lies beyond, and nothing proves it yet
+                return ()
+            batch = self._slices.awaiting(self._cursor, AT_ONCE)
+            if batch:
+                self._cursor = batch[-1].who.user_id
+            return batch
 
     def _tell(self) -> None:
         self._ticks += 1
         if self._ticks % PROGRESS_EVERY_TICKS == 0:
-            with self._lock:
-                log.info("backfill.progressed", slices_left=self._todo.qsize(), **self.count.facts())
+            now = self.progress
+            log.info(
+                "backfill.progressed",
+                slices_left=now.waiting + len(now.slices),
+                pages_left=round(now.pages_left),
+                identified=now.identified.sent,
+                **self.count.facts(),
+            )
 
 
-def _without(whole: Stretch, covered: Sequence[Stretch]) -> Iterator[Stretch]:
-    """What of the whole none of these covers."""
-    after = whole.after
-    for other in sorted(covered, key=lambda stretch: stretch.after):
-        if other.until <= after or other.after >= whole.until:
-            continue
-        if other.after > after:
-            yield Stretch(after=after, until=other.after)
-        after = max(after, other.until)
-    if after < whole.until:
-        yield Stretch(after=after, until=whole.until)
-
-
-def _length(stretch: Stretch) -> timedelta:
-    begin, end = moment_of(stretch.after), moment_of(stretch.until)
+def _between(after: LogId, until: LogId | None) -> timedelta:
+    begin, end = moment_of(after), moment_of(until or after)
     return max(end - begin, timedelta()) if begin and end else timedelta()
 
 
-def _cut(stretch: Stretch, wanted: timedelta) -> Iterator[Stretch]:
-    begin = moment_of(stretch.after)
-    pieces = int(_length(stretch) / wanted) if begin else 0
-    rest = stretch
-    for number in range(1, pieces):
-        at = floor_id(begin + number * wanted) if begin else rest.until
-        if rest.after < at < rest.until:
-            yield Stretch(after=rest.after, until=at)
-            rest = replace(rest, after=at)
-    yield rest
+def _middle(span: Span) -> LogId | None:
+    """The middle of what is left, by time; None where there is no place between."""
+    begin = moment_of(span.reached)
+    if begin is None or span.until is None:
+        return None
+    at = floor_id(begin + _between(span.reached, span.until) / 2)
+    return at if span.reached < at < span.until else None

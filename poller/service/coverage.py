@@ -4,19 +4,24 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
 from poller.core.events import EARLIEST, Gap, LogId, Span, floor_id, predecessor
-from poller.service.backfill import Stretch
+from poller.service.plan import Stretch
 
 
 def settled(
-    spans: Iterable[Span], gaps: Iterable[Gap] = (), *, first_hour: datetime | None = None
+    spans: Iterable[Span],
+    gaps: Iterable[Gap] = (),
+    *,
+    revisits: Iterable[Span] = (),
+    first_hour: datetime | None = None,
 ) -> tuple[Stretch, ...]:
-    """The union of what the spans settled, without the gaps, oldest first.
+    """The union of what the spans settled, without the gaps and what of them is still to be revisited.
 
     A span from the earliest on began with the oldest event that was kept then, in the first hour that anything was
     counted in; whatever was before, retention had taken. The live span reaches to where the end of the log was seen.
     """
     held = [Stretch(after=_begin(span, first_hour), until=_end(span)) for span in spans]
     lost = [Stretch(after=gap.after, until=predecessor(gap.before) or gap.before) for gap in gaps]
+    lost += [Stretch(after=span.reached, until=span.until or span.reached) for span in revisits]
     return tuple(_without(merged(stretch for stretch in held if stretch.until > stretch.after), merged(lost)))
 
 

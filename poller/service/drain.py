@@ -62,7 +62,7 @@ class Drain:
         for forwarded in forward(*self._ports, span):
             self._second_walk.follow(span, forwarded)
             span = forwarded.span
-            _report(forwarded)
+            report(forwarded)
             yield forwarded
             if self._stopping.is_set():
                 return
@@ -72,7 +72,7 @@ class Drain:
 
     def _late(self, forwarded: Forwarded) -> Iterator[Forwarded]:
         for late in self._second_walk.pages(forwarded.span, forwarded.settlement.page.served_at):
-            _report(late)
+            report(late)
             yield late
             if self._stopping.is_set():
                 return
@@ -94,7 +94,8 @@ _BEGUN = (
 )
 
 
-def _report(forwarded: Forwarded) -> None:
+def report(forwarded: Forwarded) -> None:
+    """Tells of what a page left behind."""
     settlement = forwarded.settlement
     page = settlement.page
     if page.lost is not None:

@@ -56,8 +56,8 @@ def note(journal: Journal, reason: Reason) -> None:
             journal.note_cycle(at=datetime.now(UTC), error=None if error is None else str(error))
 
 
-def drain(pages: Callable[[], Iterator[Forwarded]], patience: timedelta) -> CycleCount:
-    """Forwards to the end of the log, trying again where later may do.
+def drain(pages: Callable[[], Iterator[Forwarded]], patience: timedelta, *, is_told: bool = True) -> CycleCount:
+    """Forwards to the end of the log, trying again where later may do; `is_told`: by a log line at the end.
 
     Raises:
         TransientError: `patience` went by without a settled page.
@@ -80,4 +80,5 @@ def drain(pages: Callable[[], Iterator[Forwarded]], patience: timedelta) -> Cycl
                 return count
             count.add(forwarded.settlement)
     finally:
-        log.info(outcome, **count.facts())
+        if is_told:
+            log.info(outcome, **count.facts())

@@ -16,8 +16,8 @@ from poller.core.events import DailyCount, floor_id
 from poller.core.evidence import SIGNUP
 from poller.core.rules import LOGIN_TYPES
 from poller.core.settlement import DEAD_LETTERED, Tally
-from poller.service.backfill import Stretch
 from poller.service.coverage import clipped, covering
+from poller.service.plan import Stretch
 
 BAND_PERCENT = 5
 BAND_EVENTS = 2

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from poller.core.events import LogId, Page, Span, Stream, floor_id, predecessor
 from poller.core.ports import LogSource
 from poller.core.settlement import FILTERED, Tally, tally
-from poller.service.backfill import Stretch
 from poller.service.coverage import clipped, covering
+from poller.service.plan import Stretch
 from poller.service.reconciliation import Day, Verdict
 from poller.service.retry import patiently
 

@@ -24,8 +24,14 @@ class Budget:
     def acquire(self, bucket: str) -> None:
         self.asked.append(bucket)
 
-    def observe(self, bucket: str, *, limit: int, remaining: int, reset_in: timedelta) -> None:
+    def observe(
+        self, bucket: str, *, limit: int, remaining: int, reset_in: timedelta, is_refused: bool = False
+    ) -> None:
+        del is_refused
         self.told.append((bucket, limit, remaining, reset_in))
+
+    def missed(self, bucket: str) -> None:
+        self.asked.append(f"missed {bucket}")
 
 
 class Bench:

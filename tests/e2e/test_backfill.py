@@ -15,7 +15,6 @@ def backfilled(bench: Bench, *arguments: str) -> tuple[Ended, list[dict[str, Any
 
 def tracks(bench: Bench) -> list[str]:
     messages = [arrival["message"] for arrival in bench.sandbox.ask("messages")]
-    assert "identify" not in {message["type"] for message in messages}
     return [message["messageId"] for message in messages if message["type"] == "track"]
 
 
@@ -34,7 +33,7 @@ def test_the_past_is_sent_once_and_a_second_run_sends_nothing(make: MakeBench) -
     assert ended.code == 0, ended.err
     assert plan["missing"]
     assert summary["read"] == 3000
-    assert summary["slices"] > 4
+    assert summary["slices"] >= 2
     assert summary["slices_left"] == 0
     assert bench.status()["streams"][0]["gaps"] == []
     sent = tracks(bench)
@@ -45,7 +44,9 @@ def test_the_past_is_sent_once_and_a_second_run_sends_nothing(make: MakeBench) -
     assert again.code == 0, again.err
     assert lines[0]["unfinished"] == []
     # A token grant is an event of the log too, so there may be one that is new.
-    assert all(line["forwarded"] == line["dead_lettered"] == 0 and line["read"] < 5 for line in lines[1:])
+    assert all(
+        line["forwarded"] == line["dead_lettered"] == line["identified"] == 0 and line["read"] < 5 for line in lines[1:]
+    )
     assert tracks(bench) == sent
 
 

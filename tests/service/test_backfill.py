@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poller.core.events import EARLIEST, LogId, Span, floor_id, predecessor
-from poller.service.backfill import SHORTEST_SLICE, Stretch, cut, plan
+from poller.service.plan import SHORTEST_SLICE, Stretch, cut, plan
 from tests.fakes import NOW, STREAM, numbered
 
 HOUR = timedelta(hours=1)
@@ -53,11 +53,11 @@ def test_what_was_begun_is_gone_on_with_and_what_is_done_is_not() -> None:
 def test_it_begins_at_the_oldest_event_kept_and_ends_at_the_newest() -> None:
     oldest, newest = numbered(5, NOW + 2 * HOUR), numbered(9, NOW + 4 * HOUR)
     found = plan([], at(0), at(10), oldest=oldest, latest=newest)
-    assert found.kept_from == oldest
+    assert found.is_cut_off
     assert found.missing == (Stretch(after=predecessor(oldest) or EARLIEST, until=newest),)
     all_there_is = plan([], EARLIEST, at(10), oldest=oldest, latest=newest)
-    assert (all_there_is.missing, all_there_is.kept_from) == (found.missing, None)
-    assert plan([], at(3), at(10), oldest=oldest, latest=newest).kept_from is None
+    assert (all_there_is.missing, all_there_is.is_cut_off) == (found.missing, False)
+    assert plan([], at(3), at(10), oldest=oldest, latest=newest).is_cut_off is False
 
 
 @pytest.mark.parametrize(("since", "until"), [(5, 5), (6, 5)])

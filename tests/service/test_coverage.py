@@ -45,6 +45,11 @@ def test_what_retention_took_is_not_settled() -> None:
     assert bounds(span(at(0), at(9)), gaps=(Gap(after=at(0), before=at(20)),)) == []
 
 
+def test_what_was_a_gap_is_settled_as_far_as_it_was_read_again() -> None:
+    held = settled([span(at(0), at(9))], revisits=[span(at(3), at(4), at(6))])
+    assert [(each.after, each.until) for each in held] == [(at(0), at(4)), (at(6), at(9))]
+
+
 def test_from_the_earliest_on_means_from_the_first_hour_that_was_counted() -> None:
     assert bounds(span(EARLIEST, at(9)), first_hour=NOW) == [(at(0), at(9))]
     assert bounds(span(EARLIEST, EARLIEST, drained_at=NOW)) == []

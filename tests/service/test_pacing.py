@@ -48,9 +48,23 @@ def test_the_last_token_goes_out_and_the_next_request_waits_for_the_reset(
 
 
 def test_buckets_do_not_wait_for_each_other(budget: RateBudget, stopping: Stopping) -> None:
+    budget.observe("users", limit=40, remaining=40, reset_in=timedelta(seconds=3))
     budget.observe("logs", limit=10, remaining=0, reset_in=timedelta(seconds=3))
     budget.acquire("users")
     assert stopping.waits == []
+    budget.acquire("logs")
+    assert stopping.waits == [3.0]
+
+
+def test_endpoints_of_one_limit_share_it_and_one_that_is_not_known_may_share_any(
+    budget: RateBudget, stopping: Stopping
+) -> None:
+    budget.observe("logs", limit=10, remaining=0, reset_in=timedelta(seconds=3))
+    budget.acquire("users")
+    assert stopping.waits == [3.0]
+    budget.observe("users", limit=10, remaining=0, reset_in=timedelta(seconds=2))
+    budget.acquire("logs")
+    assert stopping.waits == [3.0, 2.0]
 
 
 def test_an_absurd_reset_is_not_believed(budget: RateBudget, stopping: Stopping) -> None:

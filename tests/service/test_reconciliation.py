@@ -6,7 +6,7 @@ import pytest
 
 from poller.core.events import DailyCount, LogId, floor_id
 from poller.core.settlement import DEAD_LETTERED, FILTERED, FORWARDED, Tally
-from poller.service.backfill import Stretch
+from poller.service.plan import Stretch
 from poller.service.reconciliation import Compared, Day, Verdict, beginning_of, days_between, reconcile
 
 DAY = date(2026, 11, 10)

@@ -12,7 +12,7 @@ import pytest
 from poller.core.errors import TransientError
 from poller.core.events import LogId, floor_id
 from poller.core.settlement import FILTERED, FORWARDED, Tally
-from poller.service.backfill import Stretch
+from poller.service.plan import Stretch
 from poller.service.reconciliation import Compared, Day, Verdict
 from poller.service.recount import (
     HOUR,

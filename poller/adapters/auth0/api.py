@@ -11,7 +11,8 @@ from poller.core.errors import FatalError, TransientError
 from poller.core.ports import Budget
 
 _OK, _BAD_REQUEST, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 200, 400, 401, 403, 404
-_TRANSIENT = {408, 429}
+_TOO_MANY = 429
+_TRANSIENT = {408, _TOO_MANY}
 _SERVER_ERROR = 500
 _SCOPE = re.compile(r"\b(?:read|create|update|delete):[a-z_]+\b")
 
@@ -55,11 +56,20 @@ class ManagementApi:
 
     def _attempt(self, path: str, params: dict[str, str], token: str, bucket: str) -> Answer:
         self._budget.acquire(bucket)
-        answer = self._http.call("GET", f"/api/v2/{path}", params=params, headers={"Authorization": f"Bearer {token}"})
+        try:
+            answer = self._http.call(
+                "GET", f"/api/v2/{path}", params=params, headers={"Authorization": f"Bearer {token}"}
+            )
+        except BaseException:
+            self._budget.missed(bucket)
+            raise
         limit, remaining, reset = (_number(answer, f"x-ratelimit-{name}") for name in ("limit", "remaining", "reset"))
-        if limit is not None and remaining is not None and reset is not None:
-            reset_in = max(timedelta(seconds=reset - answer.at.timestamp()), timedelta())
-            self._budget.observe(bucket, limit=limit, remaining=remaining, reset_in=reset_in)
+        if limit is None or remaining is None or reset is None:
+            self._budget.missed(bucket)
+            return answer
+        reset_in = max(timedelta(seconds=reset - answer.at.timestamp()), timedelta())
+        is_refused = answer.status == _TOO_MANY
+        self._budget.observe(bucket, limit=limit, remaining=remaining, reset_in=reset_in, is_refused=is_refused)
         return answer
 
 

@@ -68,6 +68,10 @@ class Auth0Log:
         records = _records(self._api.get("logs", {"page": "0", "per_page": "1"}, bucket="logs"))
         return last_id(records)
 
+    def sample(self, after: LogId) -> tuple[LogEvent, ...]:
+        """The next events above `after`, up to a page, wherever retention begins."""
+        return parse_events(_records(self._read(after, PAGE_SIZE)), after=after)
+
     def newest(self, types: Sequence[str], count: int) -> tuple[LogEvent, ...]:
         """The newest `count` events of these types, at most 1,000, newest first; read by search, which lags."""
         quoted = " OR ".join(f'"{kind}"' for kind in types)

@@ -1,16 +1,25 @@
 """The ledger of one stream: the port, and what `run` notes beside it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Self
 
 from sqlalchemy import Connection, delete, insert, or_, select, update
 
-from poller.adapters.sql_ledger import recording, rows, schema, sqlite
+from poller.adapters.sql_ledger import recording, revisits, rows, schema, sqlite
+from poller.adapters.sql_ledger.awaiting import (
+    count_awaiting,
+    read_awaiting,
+    read_said,
+    record_said,
+    remove_awaiting,
+)
 from poller.adapters.sql_ledger.database import Database
 from poller.adapters.sql_ledger.graveyard import discard_before
+from poller.core.calls import Awaited, Awaiting
 from poller.core.errors import ConflictError, FatalError
-from poller.core.events import LogId, Span, Stream
+from poller.core.events import Gap, LogId, Span, Stream, predecessor
+from poller.core.novelty import Said
 from poller.core.settlement import Settlement
 
 
@@ -69,6 +78,16 @@ class SqlLedger:
         with self._database.reading() as connection:
             return rows.spans(connection, self._stream, self._key)
 
+    def gaps(self) -> tuple[Gap, ...]:
+        """What retention took before it was read, by `after`; they may overlap."""
+        with self._database.reading() as connection:
+            return rows.gaps(connection, self._key)
+
+    def current(self, span: Span) -> Span | None:
+        """The span as it is recorded now; None for a revisit that is through."""
+        found = self.revisits() if span.is_revisit else self.spans()
+        return next((other for other in found if other.id == span.id), None)
+
     def begin(self, *, after: LogId, until: LogId | None = None) -> Span:
         """A new span that has settled nothing; see the port.
 
@@ -100,12 +119,62 @@ class SqlLedger:
 
     def said(self, keys: Sequence[str]) -> dict[str, str]:
         """Of what Segment was told before, the fingerprints by key."""
+        return {key: found.fingerprint for key, found in self.said_at(keys).items()}
+
+    def said_at(self, keys: Sequence[str]) -> dict[str, Said]:
+        """The same, and when it was said."""
         if not keys:
             return {}
-        columns = schema.said.c
-        query = select(columns.key, columns.fingerprint).where(columns.stream_id == self._key, columns.key.in_(keys))
         with self._database.reading() as connection:
-            return {row.key: row.fingerprint for row in connection.execute(query)}
+            return read_said(connection, self._key, keys)
+
+    def awaiting(self, after: str, limit: int) -> tuple[Awaited, ...]:
+        """Users who await an identify, up to `limit` above the user id `after`, by user id."""
+        with self._database.reading() as connection:
+            return read_awaiting(connection, self._key, after, limit)
+
+    def count_awaiting(self) -> int:
+        with self._database.reading() as connection:
+            return count_awaiting(connection, self._key)
+
+    def identified(self, done: Sequence[Awaiting], said: Mapping[str, str], at: datetime) -> None:
+        """Records that these await no more, and what Segment was told of them."""
+        with self._database.writing() as connection:
+            record_said(connection, self._key, said, at)
+            remove_awaiting(connection, self._key, done)
+
+    def revisits(self) -> tuple[Span, ...]:
+        """The stretches that are to be walked once more, by `after`."""
+        with self._database.reading() as connection:
+            return revisits.read(connection, self._stream, self._key)
+
+    def revisit(self, stretches: Sequence[tuple[LogId, LogId]]) -> tuple[Span, ...]:
+        """Stretches `(after, until]` that are to be sent again, whatever holds them."""
+        with self._database.writing() as connection:
+            return revisits.begin(connection, self._stream, self._key, stretches, is_counted=False)
+
+    def reopen(self, gap: Gap, oldest: LogId) -> Span:
+        """A gap that can be read again from the oldest event kept, as a stretch to walk; the gap ends there."""
+        after = max(gap.after, predecessor(oldest) or gap.after)
+        until = predecessor(gap.before) or gap.before
+        with self._database.writing() as connection:
+            revisits.shrink_gap(connection, self._key, gap, oldest)
+            (span,) = revisits.begin(connection, self._stream, self._key, [(after, until)], is_counted=True)
+            return span
+
+    def cut(self, span: Span, at: LogId) -> tuple[Span, Span]:
+        """A span that has not come so far, up to `at`, and the rest of it as a span that has settled nothing.
+
+        Raises:
+            ValueError: `at` is no place to cut.
+            ConflictError: the span has moved on.
+        """
+        if span.until is None or not span.reached < at < span.until:
+            raise ValueError(f"span {span.id} cannot be cut at {at}")
+        with self._database.writing() as connection:
+            if span.is_revisit:
+                return revisits.cut(connection, self._key, span, at)
+            return recording.cut(connection, self._key, span, at)
 
     def forget_said(self, before: datetime, *, keep: int) -> int:
         """Forgets what was said before this moment of the server's, and all but the newest `keep`; returns how many."""

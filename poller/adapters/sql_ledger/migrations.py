@@ -20,7 +20,30 @@ def _remember_what_was_said(connection: Connection) -> None:
     connection.execute(text("CREATE INDEX said_by_age ON said (stream_id, said_at)"))
 
 
-STEPS: tuple[Step, ...] = (_remember_what_was_said,)
+_FOR_BACKFILLS = """
+CREATE TABLE awaiting (
+  stream_id INTEGER NOT NULL REFERENCES stream (id), user_id TEXT NOT NULL, sent_as TEXT NOT NULL,
+  log_id TEXT NOT NULL, seen_at TEXT NOT NULL, PRIMARY KEY (stream_id, user_id)
+) WITHOUT ROWID;
+CREATE TABLE revisit (
+  id INTEGER NOT NULL PRIMARY KEY, stream_id INTEGER NOT NULL REFERENCES stream (id), after TEXT NOT NULL,
+  reached TEXT NOT NULL, until TEXT NOT NULL, is_counted BOOLEAN NOT NULL,
+  CONSTRAINT revisit_moves_up CHECK (reached >= after),
+  CONSTRAINT revisit_stays_in_bound CHECK (reached <= until)
+);
+CREATE TABLE file (
+  stream_id INTEGER NOT NULL REFERENCES stream (id), fingerprint TEXT NOT NULL, "offset" BIGINT NOT NULL,
+  line BIGINT NOT NULL, settled_at TEXT NOT NULL, PRIMARY KEY (stream_id, fingerprint)
+) WITHOUT ROWID
+"""
+
+
+def _make_room_for_backfills(connection: Connection) -> None:
+    for statement in _FOR_BACKFILLS.split(";"):
+        connection.execute(text(statement))
+
+
+STEPS: tuple[Step, ...] = (_remember_what_was_said, _make_room_for_backfills)
 """The n-th takes version n to n+1, by SQL of its own: the tables in `schema` will be other ones by then."""
 
 

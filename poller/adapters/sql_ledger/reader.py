@@ -7,14 +7,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Self
 
-from sqlalchemy import Connection, ScalarSelect, func, select
+from sqlalchemy import ScalarSelect, func, select
 
-from poller.adapters.sql_ledger import files, rows, schema, sqlite
+from poller.adapters.sql_ledger import files, revisits, rows, schema, sqlite
 from poller.adapters.sql_ledger.database import Database
 from poller.adapters.sql_ledger.ledger import strangers
 from poller.adapters.sql_ledger.lock import Holder, Role, holder_of
 from poller.core.errors import FatalError
-from poller.core.events import Gap, LogId, Span, Stream, moment_of
+from poller.core.events import Gap, Span, Stream, moment_of
 from poller.core.settlement import OUTCOMES, Tally
 
 
@@ -31,10 +31,14 @@ class Journal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """What is settled of one stream, as of one moment; `first_hour` is the oldest that anything was counted in."""
+    """What is settled of one stream, as of one moment; `first_hour` is the oldest that anything was counted in.
+
+    `revisits` are walks of what was a gap, not settled above where they stand.
+    """
 
     spans: tuple[Span, ...]
     gaps: tuple[Gap, ...]
+    revisits: tuple[Span, ...]
     tallies: Mapping[Tally, int]
     first_hour: datetime | None
 
@@ -76,7 +80,8 @@ class LedgerReader:
     def gaps(self, stream: Stream) -> tuple[Gap, ...]:
         """By `after`; they may overlap."""
         with self._database.reading() as connection:
-            return _gaps(connection, stream)
+            key = rows.streams(connection).get(stream)
+            return () if key is None else rows.gaps(connection, key)
 
     def record(self, stream: Stream, since: datetime, until: datetime) -> Record:
         """Spans, gaps, and what was counted in the hours from `since` to before `until`, all of one moment."""
@@ -85,9 +90,11 @@ class LedgerReader:
         query = select(schema.tally).where(mine, columns.hour >= since, columns.hour < until)
         with self._database.reading() as connection:
             key = rows.streams(connection).get(stream)
+            again = () if key is None else revisits.read(connection, stream, key)
             return Record(
                 spans=() if key is None else rows.spans(connection, stream, key),
-                gaps=_gaps(connection, stream),
+                gaps=() if key is None else rows.gaps(connection, key),
+                revisits=tuple(span for span in again if span.is_counted),
                 tallies={
                     Tally(hour=row.hour, type=row.type, outcome=row.outcome): row.events
                     for row in connection.execute(query)
@@ -162,12 +169,6 @@ def _where(live: Span | None) -> str:
         return "nothing settled yet"
     moment = moment_of(live.reached)
     return f"at {moment:%Y-%m-%d %H:%M:%S}Z" if moment else f"at {live.reached}"
-
-
-def _gaps(connection: Connection, stream: Stream) -> tuple[Gap, ...]:
-    columns = schema.gap.c
-    query = select(columns.after, columns.before).where(columns.stream_id == _key(stream)).order_by(columns.after)
-    return tuple(Gap(after=LogId(row.after), before=LogId(row.before)) for row in connection.execute(query))
 
 
 def _key(stream: Stream) -> ScalarSelect[int]:

@@ -4,12 +4,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, func, update
+from sqlalchemy import Connection, delete, func, insert, update
 
-from poller.adapters.sql_ledger import schema, sqlite
+from poller.adapters.sql_ledger import revisits, rows, schema, sqlite
+from poller.adapters.sql_ledger.awaiting import record_awaiting, record_said
 from poller.core.errors import ConflictError
 from poller.core.events import LogId, Page, Span, canonical
-from poller.core.settlement import Settlement, Tally
+from poller.core.settlement import DEAD_LETTERED, FORWARDED, Settlement, Tally, tally
 
 
 def refuse_overlap(others: Iterable[Span], after: LogId, until: LogId | None) -> None:
@@ -32,24 +33,46 @@ def move(connection: Connection, settlement: Settlement, spans: tuple[Span, ...]
         ConflictError: it is not, or the page lies outside of what the span may settle.
     """
     span, page = settlement.span, settlement.page
+    _refuse_stray(span, page)
+    if span.is_revisit:
+        return revisits.move(connection, settlement)
     found = next((other for other in spans if other.id == span.id), None)
     if found is None:
         raise ConflictError(f"there is no span {span.id}")
-    _refuse_stray(span, page)
     moved = _reread(span, found, page) if span.is_rereading else _read(span, found, page, spans)
     values = {"confirmed": moved.confirmed} if span.is_rereading else _position(moved)
     connection.execute(update(schema.span).where(schema.span.c.id == span.id).values(values))
     return moved
 
 
+def cut(connection: Connection, stream_id: int, span: Span, at: LogId) -> tuple[Span, Span]:
+    """The part of a span up to `at`, and the rest as a span of its own.
+
+    Raises:
+        ConflictError: the span has moved on.
+    """
+    columns = schema.span.c
+    where = (columns.id == span.id, columns.reached == span.reached, columns.until == span.until)
+    if connection.execute(update(schema.span).where(*where).values(until=at)).rowcount != 1:
+        raise ConflictError(f"span {span.id} is not at {span.reached}: someone else moved it")
+    far = insert(schema.span).values(stream_id=stream_id, after=at, reached=at, until=span.until)
+    return replace(span, until=at), rows.span(connection.execute(far.returning(schema.span)).one(), span.stream)
+
+
 def record(connection: Connection, stream_id: int, settlement: Settlement) -> None:
-    """Dead letters, gaps, recent ids, tallies and what was said; what is there already stays."""
-    _record_gap(connection, stream_id, settlement.page)
+    """All that came of a page; what is there already stays."""
+    span, page = settlement.span, settlement.page
+    if span.is_counted:
+        _record_gap(connection, stream_id, page)
     _record_dead_letters(connection, stream_id, settlement)
-    if settlement.span.is_live or settlement.span.is_rereading:
+    if span.is_live or span.is_rereading:
         _record_ids(connection, stream_id, settlement)
-    _record_said(connection, stream_id, settlement)
-    count(connection, stream_id, settlement.tallies)
+    record_said(connection, stream_id, settlement.said, page.served_at)
+    record_awaiting(connection, stream_id, settlement.awaiting, page.served_at)
+    if span.is_counted:
+        count(connection, stream_id, settlement.tallies)
+    else:
+        _revive(connection, stream_id, settlement)
 
 
 def note(connection: Connection, stream_id: int, **values: Any) -> None:
@@ -122,15 +145,16 @@ def _record_ids(connection: Connection, stream_id: int, settlement: Settlement) 
         connection.execute(sqlite.upsert(schema.recent_id).on_conflict_do_nothing(), ids)
 
 
-def _record_said(connection: Connection, stream_id: int, settlement: Settlement) -> None:
-    facts = [
-        {"stream_id": stream_id, "key": key, "fingerprint": said, "said_at": settlement.page.served_at}
-        for key, said in settlement.said.items()
-    ]
-    if facts:
-        row = sqlite.upsert(schema.said)
-        newer = {"fingerprint": row.excluded.fingerprint, "said_at": row.excluded.said_at}
-        connection.execute(row.on_conflict_do_update(index_elements=["stream_id", "key"], set_=newer), facts)
+def _revive(connection: Connection, stream_id: int, settlement: Settlement) -> None:
+    """What was a dead letter, and was delivered when it was sent again."""
+    columns = schema.dead_letter.c
+    ids = [event.log_id for event in settlement.forwarded]
+    query = delete(schema.dead_letter).where(columns.stream_id == stream_id, columns.log_id.in_(ids))
+    revived = set(connection.scalars(query.returning(columns.log_id)))
+    for event in settlement.forwarded:
+        if event.log_id in revived:
+            for outcome, change in ((DEAD_LETTERED, -1), (FORWARDED, 1)):
+                count(connection, stream_id, {tally(event, outcome): change})
 
 
 def count(connection: Connection, stream_id: int, counted: Mapping[Tally, int]) -> None:

@@ -6,6 +6,8 @@ Times are UTC text of one width, log ids text by code point: both compare in the
 from datetime import UTC, datetime
 
 from sqlalchemy import (
+    BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Dialect,
@@ -131,6 +133,41 @@ said = Table(
     Column("fingerprint", Text, nullable=False),
     Column("said_at", UtcText, nullable=False),
     Index("said_by_age", "stream_id", "said_at"),
+    sqlite_with_rowid=False,
+)
+
+awaiting = Table(
+    "awaiting",
+    metadata,
+    _stream_id(is_key=True),
+    Column("user_id", PlainText, primary_key=True),  # Auth0's; until the identify is sent
+    Column("sent_as", PlainText, nullable=False),
+    Column("log_id", _log_id(), nullable=False),
+    Column("seen_at", UtcText, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+revisit = Table(
+    "revisit",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _stream_id(),
+    Column("after", _log_id(), nullable=False),
+    Column("reached", _log_id(), nullable=False),
+    Column("until", _log_id(), nullable=False),
+    Column("is_counted", Boolean(create_constraint=False), nullable=False),
+    CheckConstraint("reached >= after", name="revisit_moves_up"),
+    CheckConstraint("reached <= until", name="revisit_stays_in_bound"),
+)
+
+file = Table(
+    "file",
+    metadata,
+    _stream_id(is_key=True),
+    Column("fingerprint", Text, primary_key=True),
+    Column("offset", BigInteger, nullable=False),  # bytes, of what is inside where it is compressed
+    Column("line", BigInteger, nullable=False),
+    Column("settled_at", UtcText, nullable=False),
     sqlite_with_rowid=False,
 )
 

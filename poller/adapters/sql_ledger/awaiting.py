@@ -1,0 +1,75 @@
+"""Users whose tracks a backfill sent, and who are to be identified once it is through."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection, and_, delete, func, or_, select
+
+from poller.adapters.sql_ledger import schema, sqlite
+from poller.core.calls import Awaited, Awaiting
+from poller.core.novelty import Said
+
+
+def record_awaiting(connection: Connection, stream_id: int, awaiting: Iterable[Awaiting], seen_at: datetime) -> None:
+    """Adds who is not there yet; of who is, the newer event counts, and since when they wait stays."""
+    rows = [
+        {
+            "stream_id": stream_id,
+            "user_id": who.user_id,
+            "sent_as": who.sent_as,
+            "log_id": who.log_id,
+            "seen_at": seen_at,
+        }
+        for who in awaiting
+    ]
+    if rows:
+        row = sqlite.upsert(schema.awaiting)
+        newer = {"sent_as": row.excluded.sent_as, "log_id": row.excluded.log_id}
+        is_newer = row.excluded.log_id > schema.awaiting.c.log_id
+        keys = ["stream_id", "user_id"]
+        connection.execute(row.on_conflict_do_update(index_elements=keys, set_=newer, where=is_newer), rows)
+
+
+def record_said(connection: Connection, stream_id: int, said: Mapping[str, str], at: datetime) -> None:
+    """What was said is what was said last."""
+    facts = [
+        {"stream_id": stream_id, "key": key, "fingerprint": fingerprint, "said_at": at}
+        for key, fingerprint in said.items()
+    ]
+    if facts:
+        row = sqlite.upsert(schema.said)
+        newer = {"fingerprint": row.excluded.fingerprint, "said_at": row.excluded.said_at}
+        connection.execute(row.on_conflict_do_update(index_elements=["stream_id", "key"], set_=newer), facts)
+
+
+def read_said(connection: Connection, stream_id: int, keys: Sequence[str]) -> dict[str, Said]:
+    columns = schema.said.c
+    query = select(columns.key, columns.fingerprint, columns.said_at)
+    query = query.where(columns.stream_id == stream_id, columns.key.in_(keys))
+    return {row.key: Said(fingerprint=row.fingerprint, at=row.said_at) for row in connection.execute(query)}
+
+
+def read_awaiting(connection: Connection, stream_id: int, after: str, limit: int) -> tuple[Awaited, ...]:
+    """Up to `limit` above the user id `after`, by user id."""
+    columns = schema.awaiting.c
+    query = select(schema.awaiting).where(columns.stream_id == stream_id, columns.user_id > after)
+    return tuple(
+        Awaited(
+            who=Awaiting(user_id=row.user_id, sent_as=row.sent_as, log_id=row.log_id),
+            seen_at=row.seen_at,
+        )
+        for row in connection.execute(query.order_by(columns.user_id).limit(limit))
+    )
+
+
+def count_awaiting(connection: Connection, stream_id: int) -> int:
+    query = select(func.count()).select_from(schema.awaiting).where(schema.awaiting.c.stream_id == stream_id)
+    return int(connection.scalar(query) or 0)
+
+
+def remove_awaiting(connection: Connection, stream_id: int, done: Iterable[Awaiting]) -> None:
+    """Removes these, but for those of whom a newer event has come."""
+    columns = schema.awaiting.c
+    same = [and_(columns.user_id == who.user_id, columns.log_id == who.log_id) for who in done]
+    if same:
+        connection.execute(delete(schema.awaiting).where(columns.stream_id == stream_id, or_(*same)))

@@ -1,0 +1,90 @@
+"""A backfill on a terminal: a bar a slice, and a total."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from rich.console import RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from poller.cli.terminal import Terminal
+from poller.core.events import LogId, moment_of
+from poller.service.backfill import Backfill, Progress
+from poller.service.pacing import RateBudget
+from poller.service.telemetry import configure_logging
+
+_BAR = 28
+_SEEN_S = 15.0  # the speed is that of so many seconds
+_REDRAWS_A_SECOND = 4
+
+
+class View:
+    """Draws where the work stands at that moment."""
+
+    def __init__(self, work: Backfill, budget: RateBudget, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._work = work
+        self._budget = budget
+        self._monotonic = monotonic
+        self._whole = timedelta()
+        self._seen: deque[tuple[float, int, int]] = deque()
+
+    def draw(self) -> RenderableType:
+        now = self._work.progress
+        table = Table.grid(padding=(0, 2))
+        for justify in ("left", "left", "right", "left"):
+            table.add_column(justify=justify, no_wrap=True)
+        for each in now.slices:
+            name = f"{_at(each.span.after)} to {_at(each.span.until or each.span.after)}"
+            table.add_row(name, _bar(each.part_done), f"{each.part_done:.0%}", f"{each.events:,} events")
+        self._whole = max(self._whole, now.time_left)
+        part = 1 - now.time_left / self._whole if self._whole else 0.0
+        table.add_row("[bold]total", _bar(part), f"[bold]{part:.0%}", self._total(now))
+        if now.is_identifying:
+            table.add_row("identify", "", "", f"{now.identified.sent:,} users")
+        return table
+
+    def _total(self, now: Progress) -> str:
+        count = self._work.count
+        events_a_second, pages_a_second = self._speed(count.read, count.pages)
+        parts = [f"{count.read:,} events", f"{count.pages:,} pages", f"{events_a_second:,.0f} events/s"]
+        reading = self._budget.reading("logs")
+        if reading is not None:
+            parts.append(f"{reading.left:.0f} of {reading.limit} requests free")
+        if pages_a_second and now.pages_left >= 1:
+            parts.append(f"about {timedelta(seconds=round(now.pages_left / pages_a_second))} left")
+        return ", ".join(parts)
+
+    def _speed(self, events: int, pages: int) -> tuple[float, float]:
+        now = self._monotonic()
+        self._seen.append((now, events, pages))
+        while now - self._seen[0][0] > _SEEN_S:
+            self._seen.popleft()
+        then, events_then, pages_then = self._seen[0]
+        passed = now - then
+        return ((events - events_then) / passed, (pages - pages_then) / passed) if passed else (0.0, 0.0)
+
+
+@contextmanager
+def shown(work: Backfill, budget: RateBudget, level: str, *, is_wanted: bool) -> Iterator[Callable[[], None] | None]:
+    """Shows the work while it goes on, log lines above it; yields what is to be done each second, None: as usual."""
+    if not is_wanted:
+        yield None
+        return
+    view = View(work, budget)
+    with Live(console=Terminal(), get_renderable=view.draw, refresh_per_second=_REDRAWS_A_SECOND, redirect_stderr=True):
+        configure_logging(level)  # to where the lines do not tear the picture
+        yield lambda: None
+    configure_logging(level)
+
+
+def _bar(part: float) -> ProgressBar:
+    return ProgressBar(total=1.0, completed=min(max(part, 0.0), 1.0), width=_BAR)
+
+
+def _at(log_id: LogId) -> str:
+    found = moment_of(log_id)
+    return f"{found:%m-%d %H:%M}" if found else log_id[:12]

@@ -1,0 +1,171 @@
+"""What a backfill finds before it begins: the plan, and about how much it is."""
+
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from poller.adapters.sql_ledger import SqlLedger
+from poller.cli.bounds import Bound, position_of
+from poller.cli.wiring import Services, rules_of, stream_of
+from poller.config import Settings
+from poller.core.events import LogId, Span, floor_id, moment_of
+from poller.core.messages import iso
+from poller.core.translate import Translator
+from poller.service.estimate import Estimate, estimate, parallelism
+from poller.service.plan import Plan, Stretch, cut, plan
+
+_SHOWN = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What the command line asks for."""
+
+    since: Bound
+    until: Bound | None
+    parallel: int | None
+    again: bool
+    no_identify: bool
+    integrations: dict[str, Any] | None
+    dry_run: bool
+    yes: bool
+    new: bool
+    as_json: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """The plan of a run, `begun_at` by the server's clock; `awaiting` are users whom one before left to identify."""
+
+    plan: Plan
+    estimate: Estimate | None
+    parallel: int
+    awaiting: int
+    begun_at: datetime
+
+    @property
+    def is_empty(self) -> bool:
+        return self.plan.is_empty and not self.awaiting
+
+    def facts(self) -> dict[str, Any]:
+        """As JSON has it."""
+        found, guess = self.plan, self.estimate
+        seconds = guess.duration.total_seconds() if guess and guess.duration is not None else None
+        return {
+            "since": found.since,
+            "until": found.until,
+            "kept_from": found.oldest if found.is_cut_off else None,
+            "settled": _listed(found.settled),
+            "missing": _listed(found.missing),
+            "unfinished": [{"reached": span.reached, "until": span.until} for span in found.unfinished],
+            "gaps": [{"after": gap.after, "before": gap.before} for gap in found.gaps],
+            "again": _listed(found.again),
+            "awaiting_identify": self.awaiting,
+            "parallel": self.parallel,
+            "estimate": {
+                "events": guess.events,
+                "of_interest": guess.of_interest,
+                "requests": guess.requests,
+                "seconds": None if seconds is None else round(seconds),
+            }
+            if guess
+            else None,
+        }
+
+    def text(self) -> str:
+        """For people."""
+        found = self.plan
+        lines = [f"range       {_when(found.since)} to {_when(found.until)}"]
+        if found.is_cut_off and found.oldest:
+            lines.append(f"retention   nothing older than {_when(found.oldest)} is kept: that is gone")
+        lines += _named("settled", found.settled)
+        lines += _named("missing", found.missing)
+        begun = [Stretch(after=span.reached, until=span.until) for span in found.unfinished if span.until]
+        lines += _named("unfinished", begun)
+        lines += _named("lost, found", [Stretch(after=gap.after, until=gap.before) for gap in found.gaps])
+        lines += _named("again", found.again)
+        if self.awaiting:
+            lines.append(f"identify    {self.awaiting} users of an earlier run await theirs")
+        if self.estimate:
+            lines.append(f"about       {_guessed(self.estimate)}, {self.parallel} slices at once")
+        if self.is_empty:
+            lines.append("nothing to do: every event of the range is settled")
+        return "\n".join(lines)
+
+
+def survey(settings: Settings, ledger: SqlLedger, services: Services, asked: Asked) -> Survey:
+    """Asks both the ledger and the log.
+
+    Raises:
+        TransientError, FatalError: Auth0 or the ledger cannot answer.
+    """
+    oldest, now = services.log.oldest()
+    asked_at = time.monotonic()
+    latest = services.log.latest()
+    latency_s = time.monotonic() - asked_at
+    newest = floor_id(now - settings.poll.late_window)
+    begin_at = position_of(asked.since, now)
+    until = newest if asked.until is None else position_of(asked.until, now)
+    found = plan(
+        ledger.spans(),
+        begin_at,
+        min(until, newest),
+        oldest=oldest,
+        latest=latest,
+        revisits=ledger.revisits(),
+        gaps=ledger.gaps(),
+        is_again=asked.again,
+    )
+    reading = services.budget.reading("logs")
+    parallel = asked.parallel or parallelism(reading, latency_s)
+    translator = Translator(stream_of(settings), rules_of(settings), tracks_only=True)
+    guess = None
+    if not found.is_empty:
+        guess = estimate(
+            found.stretches,
+            services.log.sample,
+            translator.is_of_interest,
+            parallel=parallel,
+            latency_s=latency_s,
+            reading=reading,
+            messages_per_second=settings.segment.max_events_per_second,
+        )
+    awaiting = 0 if asked.no_identify else ledger.count_awaiting()
+    return Survey(plan=found, estimate=guess, parallel=parallel, awaiting=awaiting, begun_at=now)
+
+
+def begin(ledger: SqlLedger, found: Plan, pieces: int) -> list[Span]:
+    """The spans to walk: what was begun, and what the rest is cut into; all of it in the ledger.
+
+    Raises:
+        ConflictError: the ledger has changed since the plan was made.
+    """
+    reopened = [ledger.reopen(gap, found.oldest) for gap in found.gaps] if found.oldest else []
+    missing = cut(found.missing, pieces)
+    begun = [ledger.begin(after=stretch.after, until=stretch.until) for stretch in missing]
+    again = ledger.revisit([(stretch.after, stretch.until) for stretch in cut(found.again, pieces)])
+    return [*found.unfinished, *reopened, *begun, *again]
+
+
+def _listed(stretches: tuple[Stretch, ...]) -> list[dict[str, str]]:
+    return [{"after": stretch.after, "until": stretch.until} for stretch in stretches]
+
+
+def _named(name: str, stretches: list[Stretch] | tuple[Stretch, ...]) -> list[str]:
+    lines = [f"{name:<12}{_when(stretch.after)} to {_when(stretch.until)}" for stretch in stretches[:_SHOWN]]
+    more = len(stretches) - _SHOWN
+    return [*lines, f"{name:<12}and {more} more"] if more > 0 else lines
+
+
+def _guessed(guess: Estimate) -> str:
+    counts = f"{guess.events} events, {guess.of_interest} of interest, {guess.requests} requests"
+    if guess.duration is None:
+        return f"{counts}; how long depends on the tenant's rate limit"
+    minutes = guess.duration / timedelta(minutes=1)
+    return f"{counts}, {'under a minute' if minutes < 1 else f'{minutes:.0f} min'}"
+
+
+def _when(log_id: LogId) -> str:
+    found = moment_of(log_id)
+    return iso(found) if found else log_id

@@ -1,0 +1,157 @@
+"""What a backfill has to do about a range of the log, by what the ledger holds of it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from poller.core.events import EARLIEST, Gap, LogId, Span, floor_id, moment_of, predecessor
+
+SHORTEST_SLICE = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """A part `(after, until]` of the log."""
+
+    after: LogId
+    until: LogId
+
+    @property
+    def length(self) -> timedelta:
+        begin, end = moment_of(self.after), moment_of(self.until)
+        return max(end - begin, timedelta()) if begin and end else timedelta()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is to be done about `(since, until]`.
+
+    `missing` are stretches in no span, `unfinished` spans and revisits that were begun, `gaps` recorded ones that can
+    be read again from `oldest`, the oldest event kept. `settled` is what is in a span, and `again` what of it is to be
+    sent once more. `is_cut_off`: a range was asked for that begins below what is kept.
+    """
+
+    since: LogId
+    until: LogId
+    missing: tuple[Stretch, ...] = ()
+    unfinished: tuple[Span, ...] = ()
+    gaps: tuple[Gap, ...] = ()
+    settled: tuple[Stretch, ...] = ()
+    again: tuple[Stretch, ...] = ()
+    oldest: LogId | None = None
+    is_cut_off: bool = False
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.missing or self.unfinished or self.gaps or self.again)
+
+    @property
+    def stretches(self) -> tuple[Stretch, ...]:
+        """All that is to be walked, oldest first."""
+        rest = (Stretch(after=span.reached, until=span.until) for span in self.unfinished if span.until is not None)
+        lost = (_readable(gap, self.oldest) for gap in self.gaps)
+        return tuple(sorted([*self.missing, *rest, *lost, *self.again], key=lambda stretch: stretch.after))
+
+
+def plan(  # noqa: PLR0913 - what the ledger holds, what is asked for, and what the log has
+    spans: Sequence[Span],
+    since: LogId,
+    until: LogId,
+    *,
+    oldest: LogId | None,
+    latest: LogId | None,
+    revisits: Sequence[Span] = (),
+    gaps: Sequence[Gap] = (),
+    is_again: bool = False,
+) -> Plan:
+    """The plan for what was asked for, as far as the log goes and up to where the live span begins.
+
+    `until` comes down to the newest event there is: only by seeing an event there does a span reach its end. What is to
+    be sent again may lie in the live span too, as far as that has come.
+    """
+    end = min([until, *([latest] if latest else [])])
+    is_below = oldest is not None and since < (predecessor(oldest) or oldest)
+    is_cut_off = is_below and since != EARLIEST
+    if oldest is not None and is_below:
+        since = predecessor(oldest) or EARLIEST
+    live = [span.after for span in spans if span.is_live]
+    if oldest is None or since >= end:
+        return Plan(since=since, until=max(since, end))
+    asked = Stretch(after=since, until=end)
+    settled = tuple(_within(asked, [Stretch(after=span.after, until=span.reached) for span in spans]))
+    until = min([end, *live])
+    covered = [Stretch(after=span.after, until=span.until) for span in spans if span.until is not None]
+    begun = [*(span for span in spans if not span.is_done), *revisits]
+    return Plan(
+        since=since,
+        until=end if is_again else max(until, since),
+        missing=tuple(_without(Stretch(after=since, until=until), covered)) if since < until else (),
+        unfinished=tuple(
+            span for span in begun if span.until is not None and span.reached < end and span.until > since
+        ),
+        gaps=tuple(_disjoint(gap for gap in gaps if max(gap.after, since, oldest) < gap.before and gap.after < end)),
+        settled=settled,
+        again=tuple(_without_all(settled, [Stretch(after=s.reached, until=s.until) for s in revisits if s.until]))
+        if is_again
+        else (),
+        oldest=oldest,
+        is_cut_off=is_cut_off,
+    )
+
+
+def cut(stretches: Sequence[Stretch], pieces: int) -> tuple[Stretch, ...]:
+    """The stretches in about so many slices of equal time, oldest first; none shorter than it is worth."""
+    total = sum((stretch.length for stretch in stretches), timedelta())
+    wanted = max(total / max(pieces, 1), SHORTEST_SLICE)
+    return tuple(piece for stretch in stretches for piece in _cut(stretch, wanted))
+
+
+def _cut(stretch: Stretch, wanted: timedelta) -> Iterator[Stretch]:
+    begin = moment_of(stretch.after)
+    # Rounded, so that what is a little less than a whole number of pieces makes that number.
+    pieces = round(stretch.length / wanted) if begin else 0
+    rest = stretch
+    for number in range(1, pieces):
+        at = floor_id(begin + number * stretch.length / pieces) if begin else rest.until
+        if rest.after < at < rest.until:
+            yield Stretch(after=rest.after, until=at)
+            rest = replace(rest, after=at)
+    yield rest
+
+
+def _readable(gap: Gap, oldest: LogId | None) -> Stretch:
+    after = max(gap.after, (predecessor(oldest) or gap.after) if oldest else gap.after)
+    return Stretch(after=after, until=predecessor(gap.before) or gap.before)
+
+
+def _disjoint(gaps: Iterator[Gap]) -> Iterator[Gap]:
+    """Those that begin above the end of the one before: where two overlap, the other is found the next time."""
+    end = LogId("")
+    for gap in sorted(gaps, key=lambda gap: gap.after):
+        if gap.after >= end:
+            end = gap.before
+            yield gap
+
+
+def _within(whole: Stretch, parts: Sequence[Stretch]) -> Iterator[Stretch]:
+    """What of the whole these cover, as their union."""
+    missing = [*_without(whole, parts)]
+    return _without(whole, missing)
+
+
+def _without_all(wholes: Sequence[Stretch], covered: Sequence[Stretch]) -> Iterator[Stretch]:
+    for whole in wholes:
+        yield from _without(whole, covered)
+
+
+def _without(whole: Stretch, covered: Sequence[Stretch]) -> Iterator[Stretch]:
+    """What of the whole none of these covers."""
+    after = whole.after
+    for other in sorted(covered, key=lambda stretch: stretch.after):
+        if other.until <= after or other.after >= whole.until:
+            continue
+        if other.after > after:
+            yield Stretch(after=after, until=other.after)
+        after = max(after, other.until)
+    if after < whole.until:
+        yield Stretch(after=after, until=whole.until)
