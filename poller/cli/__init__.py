@@ -16,6 +16,7 @@ from poller.cli.ledger import ledger
 from poller.cli.preview import preview
 from poller.cli.run import run
 from poller.cli.status import status
+from poller.cli.verify import verify
 from poller.config import SettingsError
 from poller.core.errors import FatalError, TransientError
 from poller.service.process import Exit
@@ -37,7 +38,7 @@ def commands() -> None:
     """
 
 
-for command in (run, backfill, check, preview, status, dead_letters, ledger, demo):
+for command in (run, backfill, check, preview, status, verify, dead_letters, ledger, demo):
     commands.add_command(command)
 
 

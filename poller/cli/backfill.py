@@ -12,13 +12,14 @@ from typing import Any
 import click
 
 from poller.adapters.sql_ledger import LedgerLock, SqlLedger
+from poller.cli.bounds import Bound, BoundType
 from poller.cli.progress import shown
 from poller.cli.run import finish
-from poller.cli.survey import Asked, Bound, Survey, begin, survey
+from poller.cli.survey import Asked, Survey, begin, survey
 from poller.cli.wiring import Services, config_option, connect, profiles_of, read_settings, rules_of, stream_of
-from poller.config import Settings, duration, integrations, moment
+from poller.config import Settings, integrations
 from poller.core.errors import FatalError
-from poller.core.events import EARLIEST, Span, floor_id
+from poller.core.events import Span
 from poller.core.forward import Courier, Forwarded, forward
 from poller.core.translate import Translator
 from poller.service.backfill import Backfill
@@ -26,18 +27,6 @@ from poller.service.identify import Identifier
 from poller.service.process import Exit, Process
 from poller.service.retry import patiently
 from poller.service.telemetry import configure_logging
-
-
-class _BoundType(click.ParamType[Any]):
-    name = "DATE|TIME|7d"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if value == "earliest":
-            return EARLIEST
-        try:
-            return duration(value) if value[-1:] in "dhms" and value[:1].isdigit() else floor_id(moment(value))
-        except ValueError:
-            self.fail("must be earliest, a date as 2026-01-31, a time as 2026-01-31T08:00:00Z, or as 7d", param, ctx)
 
 
 class _RoutesType(click.ParamType[Any]):
@@ -52,8 +41,8 @@ class _RoutesType(click.ParamType[Any]):
 
 @click.command(short_help="Send a range of the past that was not sent yet.")
 @config_option
-@click.option("--since", required=True, type=_BoundType(), help="Where to begin: earliest, a date, a time, or as 7d.")
-@click.option("--until", type=_BoundType(), help="Where to end; at the latest where the daemon's own part begins.")
+@click.option("--since", required=True, type=BoundType(), help="Where to begin: earliest, a date, a time, or as 7d.")
+@click.option("--until", type=BoundType(), help="Where to end; at the latest where the daemon's own part begins.")
 @click.option("--parallel", type=click.IntRange(1, 32), help="Slices walked at once; by default as the tenant allows.")
 @click.option("--again", is_flag=True, help="Send what is settled of the range again too, under the same message ids.")
 @click.option("--no-identify", is_flag=True, help="Leave out the identify that each user gets at the end.")

@@ -6,13 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.text import Text
 
 from poller.adapters.sql_ledger import LedgerReader
+from poller.cli import timeline
+from poller.cli.terminal import Terminal, can_show
+from poller.cli.timeline import oldest_known
 from poller.cli.wiring import config_option, read_settings
 from poller.config import Settings
-from poller.core.events import Span, Stream, moment_of
+from poller.core.events import Gap, Span, Stream, moment_of, parse_date
 from poller.core.messages import iso
 from poller.service.process import Exit
+
+_INDENT = "  "
+_NARROWEST = 20
 
 
 @click.command(short_help="Show how far it got, and what needs attention.")
@@ -25,7 +32,7 @@ def status(config: Path | None, *, as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps(facts, indent=2))
     else:
-        show(facts)
+        show(facts, datetime.now(UTC))
     needs_attention = any(stream["gaps"] or stream["blocked"] for stream in facts["streams"])
     return Exit.ATTENTION if needs_attention else Exit.DONE
 
@@ -49,7 +56,8 @@ def collect(settings: Settings, now: datetime) -> dict[str, Any]:
 
 
 def _stream(reader: LedgerReader, stream: Stream, now: datetime) -> dict[str, Any]:
-    spans, journal = reader.spans(stream), reader.journal(stream)
+    record, journal = reader.record(stream, now, now), reader.journal(stream)
+    spans = record.spans
     live = next((span for span in spans if span.is_live), None)
     reasons = reader.dead_letters_by_reason(stream)
     return {
@@ -71,7 +79,9 @@ def _stream(reader: LedgerReader, stream: Stream, now: datetime) -> dict[str, An
         "events": reader.totals(stream),
         "dead_letters": sum(reasons.values()),
         "dead_letters_by_reason": reasons,
-        "gaps": [{"after": gap.after, "before": gap.before} for gap in reader.gaps(stream)],
+        "gaps": [{"after": gap.after, "before": gap.before} for gap in record.gaps],
+        "revisits": [{"reached": span.reached, "until": span.until} for span in record.revisits],
+        "known_since": _moment(oldest_known(spans, record.gaps, record.first_hour)),
         "spans": [{"after": span.after, "reached": span.reached, "until": span.until} for span in spans],
     }
 
@@ -86,7 +96,7 @@ def _moment(moment: datetime | None) -> str | None:
     return iso(moment) if moment else None
 
 
-def show(facts: dict[str, Any]) -> None:
+def show(facts: dict[str, Any], now: datetime) -> None:
     """The same for people."""
     click.echo(f"ledger        {facts['ledger']}")
     daemon = facts["daemon"]
@@ -94,10 +104,12 @@ def show(facts: dict[str, Any]) -> None:
     click.echo(f"daemon        {running}")
     for stream in facts["streams"]:
         _show_stream(stream)
+        _show_timeline(stream, now)
 
 
 def _show_stream(stream: dict[str, Any]) -> None:
-    click.echo(f"\n{stream['domain']} → {stream['source_name']}")
+    arrow = "→" if can_show("→") else "->"
+    click.echo(f"\n{stream['domain']} {arrow} {stream['source_name']}")
     lines = {
         "position": _either(stream["position_at"], stream["position"] or "not begun"),
         "drained": _either(stream["drained_at"], "never"),
@@ -120,6 +132,37 @@ def _show_stream(stream: dict[str, Any]) -> None:
     if stream["blocked"]:
         click.secho(f"  blocked      since {stream['blocked']['since']}: {stream['blocked']['reason']}", fg="red")
         click.echo(f"               {stream['blocked']['hint']}")
+
+
+def _show_timeline(stream: dict[str, Any], now: datetime) -> None:
+    """The spans and gaps on a line as wide as the terminal, from the oldest that the ledger knows of."""
+    if stream["known_since"] is None:
+        return
+    spans, gaps = _spans(stream), [Gap(**gap) for gap in stream["gaps"]]
+    console = Terminal(highlight=False)
+    width, blocks = max(console.width - 2 * len(_INDENT), _NARROWEST), can_show(timeline.BLOCKS)
+    since = datetime.fromisoformat(stream["known_since"])
+    now = max([now, since, *(span.drained_at for span in spans if span.drained_at)])  # the server's clock may be ahead
+    cells = timeline.draw(spans, gaps, since, now, width)
+    lines = (
+        timeline.picture(cells, blocks=blocks),
+        Text(timeline.axis(since, now, width, blocks=blocks), style="dim"),
+        timeline.legend(cells, blocks=blocks),
+    )
+    console.print()
+    for line in lines:
+        console.print(Text(_INDENT) + line, no_wrap=True, crop=False, overflow="ignore")
+
+
+def _spans(stream: dict[str, Any]) -> list[Span]:
+    of = Stream(domain=stream["domain"], source_name=stream["source_name"])
+    drained_at = parse_date(stream["drained_at"])
+    # What was a gap and is read again is drawn over the span that holds it.
+    again = [{"after": each["reached"], **each} for each in stream["revisits"]]
+    return [
+        Span(id=number, stream=of, **span, drained_at=None if span["until"] else drained_at)
+        for number, span in enumerate([*stream["spans"], *again])
+    ]
 
 
 def _either(text: str | None, otherwise: str) -> str:

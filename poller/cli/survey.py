@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from poller.adapters.sql_ledger import SqlLedger
+from poller.cli.bounds import Bound, position_of
 from poller.cli.wiring import Services, rules_of, stream_of
 from poller.config import Settings
 from poller.core.events import LogId, Span, floor_id, moment_of
@@ -15,8 +16,6 @@ from poller.core.translate import Translator
 from poller.service.estimate import Estimate, estimate, parallelism
 from poller.service.plan import Plan, Stretch, cut, plan
 
-Bound = timedelta | LogId
-"""So long before the server's now, or a position."""
 _SHOWN = 12
 
 
@@ -110,8 +109,8 @@ def survey(settings: Settings, ledger: SqlLedger, services: Services, asked: Ask
     times.append(time.monotonic())
     latency_s = min(after - before for before, after in itertools.pairwise(times))
     newest = floor_id(now - settings.poll.late_window)
-    begin_at = floor_id(now - asked.since) if isinstance(asked.since, timedelta) else asked.since
-    until = floor_id(now - asked.until) if isinstance(asked.until, timedelta) else asked.until or newest
+    begin_at = position_of(asked.since, now)
+    until = newest if asked.until is None else position_of(asked.until, now)
     found = plan(
         ledger.spans(),
         begin_at,

@@ -1,5 +1,7 @@
 """The terminal as rich draws on it."""
 
+import sys
+
 from rich.console import Console
 
 
@@ -8,3 +10,12 @@ class Terminal(Console):
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
+
+
+def can_show(text: str) -> bool:
+    """Whether the encoding of the output has these characters."""
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from poller.adapters.auth0 import Auth0Log, Auth0Users, Credentials, ManagementApi, TokenSource
+from poller.adapters.auth0 import Auth0Log, Auth0Stats, Auth0Users, Credentials, ManagementApi, TokenSource
 from poller.adapters.http import Http, ServerClock
 from poller.adapters.segment import SegmentSink
 from poller.config import Settings, find_settings_file, load_settings
@@ -50,6 +50,7 @@ class Services:
     tokens: TokenSource
     log: Auth0Log
     users: Auth0Users
+    stats: Auth0Stats
     segment: SegmentSink
     sink: MessageSink
     budget: RateBudget
@@ -79,6 +80,7 @@ def connect(
             tokens=tokens,
             log=Auth0Log(api),
             users=Auth0Users(api, fields=rules_of(settings).profile_fields),
+            stats=Auth0Stats(api),
             segment=sink,
             sink=ThrottledSink(sink, stopping, per_second=settings.segment.max_events_per_second),
             budget=budget,

@@ -101,6 +101,14 @@ class Span:
         return self.until is not None and self.reached >= self.until
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DailyCount:
+    """What the tenant's own statistics have of one UTC day; by which formula, Auth0 does not say."""
+
+    logins: int = 0
+    signups: int = 0
+
+
 def floor_id(moment: datetime) -> LogId:
     """The bound below every log id ingested at `moment` or later.
 

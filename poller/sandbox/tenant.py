@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from poller.sandbox.clock import Clock
-from poller.sandbox.entries import LOGINS, SIGNUPS, Entry, User, free_date, ingest_time, log_id
+from poller.sandbox.entries import LOGINS, SIGNUPS, Entry, User, free_date, ingest_time, iso, log_id
 
 TICKET_SCOPES = ("read:logs", "read:users", "read:stats")
 _CONNECTIONS = (("Username-Password-Authentication", "auth0"), ("google-oauth2", "google-oauth2"))
@@ -28,6 +28,7 @@ class Tenant:
         self.retention = timedelta(days=30)
         self.index_lag = timedelta(seconds=2)
         self.id_length = 56
+        self.stats_have_sso = True  # Auth0 does not say whether theirs do
         self.keeps_drawn = False
         """Whether an entry is drawn once and kept: more memory, and less time for each page."""
         self.users: dict[str, User] = {}
@@ -124,25 +125,22 @@ class Tenant:
             return None if found is None or found.deleted else found
 
     def daily(self, first: str, last: str) -> list[dict[str, Any]]:
-        """Logins and signups by UTC day of the event, days as YYYYMMDD, inclusive; days with none are left out."""
+        """Logins and signups by UTC day of the event, days as YYYYMMDD, inclusive; days with none are left out.
+
+        As of the last run of the hourly job. A first social login is a signup too, though the log has no `ss` of it.
+        """
+        run_at = _last_run(self.clock.now())
         days: dict[str, dict[str, int]] = {}
         with self.lock:
             for entry in self._entries:
                 day = f"{entry.date.astimezone(UTC):%Y%m%d}"
-                if first <= day <= last and entry.type in {"s", "ss"}:
+                logins = entry.type == "s" and (entry.kind != "sso_login" or self.stats_have_sso)
+                signups = entry.type == "ss" or entry.kind == "first_social_login"
+                if first <= day <= last and (logins or signups) and entry.date < run_at:
                     counts = days.setdefault(day, {"logins": 0, "signups": 0})
-                    counts["logins" if entry.type == "s" else "signups"] += 1
-        now = self.clock.now().isoformat()
-        return [
-            {
-                "date": f"{day[:4]}-{day[4:6]}-{day[6:]}T00:00:00.000Z",
-                **counts,
-                "leaked_passwords": 0,
-                "created_at": now,
-                "updated_at": now,
-            }
-            for day, counts in sorted(days.items())
-        ]
+                    counts["logins"] += logins
+                    counts["signups"] += signups
+        return [_daily(day, counts, run_at) for day, counts in sorted(days.items())]
 
     def _first_kept(self) -> int:
         floor = log_id(self.clock.now() - self.retention, -(10**15), length=self.id_length)
@@ -154,6 +152,24 @@ class Tenant:
         except ValueError:
             return True
         return ingested <= (before or self.clock.now()) - self.index_lag
+
+
+def _last_run(now: datetime) -> datetime:
+    """The job behind the statistics runs at about hh:21 (recorded 2021)."""
+    run_at = now.replace(minute=21, second=32, microsecond=0)
+    return run_at if run_at <= now else run_at - timedelta(hours=1)
+
+
+def _daily(day: str, counts: dict[str, int], run_at: datetime) -> dict[str, Any]:
+    begin = datetime.strptime(day, "%Y%m%d").replace(tzinfo=UTC)
+    ended = _last_run(begin + timedelta(days=2))  # a day is updated until the end of the next one
+    return {
+        "date": iso(begin),
+        **counts,
+        "leaked_passwords": 0,
+        "created_at": iso(_last_run(begin + timedelta(hours=1))),
+        "updated_at": iso(min(run_at, ended)),
+    }
 
 
 def _live(user: User, kind: str, date: datetime) -> None:

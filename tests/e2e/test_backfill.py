@@ -115,3 +115,10 @@ def test_a_range_that_is_no_range_is_a_usage_error(make: MakeBench) -> None:
     bench = past(make, 1)
     for odd in ("soon", "7", "2026-13-01", "2026-01-01T00:00:00", ""):
         assert bench.run("backfill", "--since", odd).code == 2
+
+
+def test_longer_ago_than_there_are_years_is_the_earliest(make: MakeBench) -> None:
+    bench = past(make, 200)
+    ended = bench.run("backfill", "--since", "9999999d", "--new", "--dry-run", "--json")
+    assert ended.code == 0, ended.err
+    assert json.loads(ended.out)["missing"]

@@ -189,6 +189,25 @@ def test_daily_stats_count_by_day_of_the_event_and_leave_out_days_with_none(worl
     ]
 
 
+def test_daily_stats_count_every_new_user_as_a_signup_however_made(world: World) -> None:
+    noon = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    for kind in ("signup", "api_signup", "first_social_login", "social_login", "sso_login"):
+        world.sandbox.traffic.happen(kind, at=noon)
+    (day,) = world.auth0.get("/api/v2/stats/daily", params={"from": "20260301", "to": "20260301"}).json()
+    assert (day["logins"], day["signups"]) == (3, 3)
+    assert day["updated_at"] == "2026-03-02T23:21:32.000Z"
+
+
+def test_daily_stats_are_as_of_the_last_hourly_run(world: World) -> None:
+    now = world.sandbox.clock.now()
+    world.sandbox.clock.advance(datetime(2027, 1, 5, 12, 20, tzinfo=UTC) - now)
+    world.sandbox.traffic.happen("login")
+    assert world.sandbox.tenant.daily("20270105", "20270105") == []
+    world.sandbox.clock.advance(timedelta(minutes=2))
+    (day,) = world.sandbox.tenant.daily("20270105", "20270105")
+    assert (day["logins"], day["updated_at"]) == (1, "2027-01-05T12:21:32.000Z")
+
+
 # Tokens, scopes, limits
 
 

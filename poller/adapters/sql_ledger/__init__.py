@@ -4,7 +4,7 @@ from poller.adapters.sql_ledger.graveyard import BuriedLetter, Graveyard
 from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.adapters.sql_ledger.lock import Holder, LedgerHeldError, LedgerLock
 from poller.adapters.sql_ledger.positions import set_position
-from poller.adapters.sql_ledger.reader import Journal, LedgerReader, inspect_ledger
+from poller.adapters.sql_ledger.reader import Journal, LedgerReader, Record, inspect_ledger
 
 __all__ = [
     "BuriedLetter",
@@ -14,6 +14,7 @@ __all__ = [
     "LedgerHeldError",
     "LedgerLock",
     "LedgerReader",
+    "Record",
     "SqlLedger",
     "inspect_ledger",
     "set_position",

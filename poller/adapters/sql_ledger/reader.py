@@ -1,6 +1,7 @@
 """What `status` and `check` read: needs no stream and no secret, and does not disturb who writes."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -8,13 +9,13 @@ from typing import Self
 
 from sqlalchemy import ScalarSelect, func, select
 
-from poller.adapters.sql_ledger import files, rows, schema, sqlite
+from poller.adapters.sql_ledger import files, revisits, rows, schema, sqlite
 from poller.adapters.sql_ledger.database import Database
 from poller.adapters.sql_ledger.ledger import strangers
 from poller.adapters.sql_ledger.lock import Holder, Role, holder_of
 from poller.core.errors import FatalError
 from poller.core.events import Gap, Span, Stream, moment_of
-from poller.core.settlement import OUTCOMES
+from poller.core.settlement import OUTCOMES, Tally
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +27,20 @@ class Journal:
     blocked_since: datetime | None = None
     blocked_reason: str | None = None
     blocked_hint: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What is settled of one stream, as of one moment; `first_hour` is the oldest that anything was counted in.
+
+    `revisits` are walks of what was a gap, not settled above where they stand.
+    """
+
+    spans: tuple[Span, ...]
+    gaps: tuple[Gap, ...]
+    revisits: tuple[Span, ...]
+    tallies: Mapping[Tally, int]
+    first_hour: datetime | None
 
 
 class LedgerReader:
@@ -67,6 +82,25 @@ class LedgerReader:
         with self._database.reading() as connection:
             key = rows.streams(connection).get(stream)
             return () if key is None else rows.gaps(connection, key)
+
+    def record(self, stream: Stream, since: datetime, until: datetime) -> Record:
+        """Spans, gaps, and what was counted in the hours from `since` to before `until`, all of one moment."""
+        columns = schema.tally.c
+        mine = columns.stream_id == _key(stream)
+        query = select(schema.tally).where(mine, columns.hour >= since, columns.hour < until)
+        with self._database.reading() as connection:
+            key = rows.streams(connection).get(stream)
+            again = () if key is None else revisits.read(connection, stream, key)
+            return Record(
+                spans=() if key is None else rows.spans(connection, stream, key),
+                gaps=() if key is None else rows.gaps(connection, key),
+                revisits=tuple(span for span in again if span.is_counted),
+                tallies={
+                    Tally(hour=row.hour, type=row.type, outcome=row.outcome): row.events
+                    for row in connection.execute(query)
+                },
+                first_hour=connection.scalar(select(func.min(columns.hour)).where(mine)),
+            )
 
     def totals(self, stream: Stream) -> dict[str, int]:
         """Events by outcome, over all time; an outcome that never was is 0."""

@@ -1,0 +1,51 @@
+"""The tenant's own daily statistics."""
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+
+from poller.adapters.auth0.api import ManagementApi
+from poller.core.errors import TransientError
+from poller.core.events import DailyCount
+
+_DAY_LENGTH = len("2026-01-31")
+
+
+class Auth0Stats:
+    """Logins and signups by day. One attempt a call; raises TransientError or FatalError.
+
+    A plain GET and not the SDK's `stats.get_daily`: that would ask for its own token, retry and sleep within the call,
+    and know nothing of the rate budget.
+    """
+
+    def __init__(self, api: ManagementApi) -> None:
+        self._api = api
+
+    def daily(self, first: date, last: date) -> dict[date, DailyCount]:
+        """What was counted on each UTC day, both inclusive; Auth0 leaves out a day with nothing.
+
+        Raises:
+            FatalError: also where the token lacks read:stats.
+        """
+        params = {"from": f"{first:%Y%m%d}", "to": f"{last:%Y%m%d}"}
+        reply = self._api.get("stats/daily", params, bucket="stats")
+        if not isinstance(reply.value, list):
+            raise TransientError("Auth0 answered stats with JSON that is no list")
+        found = dict(_day(record) for record in reply.value)
+        return {day: count for day, count in found.items() if first <= day <= last}
+
+
+def _day(record: Any) -> tuple[date, DailyCount]:
+    """A day that cannot be read must not pass for one with nothing."""
+    try:
+        day = date.fromisoformat(record["date"][:_DAY_LENGTH])
+        return day, DailyCount(logins=_number(record, "logins"), signups=_number(record, "signups"))
+    except (TypeError, KeyError, ValueError):
+        raise TransientError("Auth0 answered stats with what is no count of a day") from None
+
+
+def _number(record: Mapping[str, Any], name: str) -> int:
+    value = record[name]
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(name)
+    return value

@@ -1,0 +1,129 @@
+"""The verdict on a day: what is settled against what Auth0 counted, by what can be known of both."""
+
+from datetime import date, datetime, timedelta
+
+import pytest
+
+from poller.core.events import DailyCount, LogId, floor_id
+from poller.core.settlement import DEAD_LETTERED, FILTERED, FORWARDED, Tally
+from poller.service.plan import Stretch
+from poller.service.reconciliation import Compared, Day, Verdict, beginning_of, days_between, reconcile
+
+DAY = date(2026, 11, 10)
+BEGIN = beginning_of(DAY)
+LATER = BEGIN + timedelta(days=5)
+LONG_AGO, FAR = floor_id(BEGIN - timedelta(days=9)), floor_id(BEGIN + timedelta(days=9))
+WHOLE = (Stretch(after=LONG_AGO, until=FAR),)
+
+
+def judged(
+    tallies: dict[tuple[str, str], int],
+    auth0: DailyCount | None = None,
+    *,
+    settled: tuple[Stretch, ...] = WHOLE,
+    now: datetime = LATER,
+) -> Day:
+    counted = {
+        Tally(hour=BEGIN + timedelta(hours=8), type=kind, outcome=outcome): events
+        for (kind, outcome), events in tallies.items()
+    }
+    # The neighbours are another day's.
+    noise = {Tally(hour=BEGIN - timedelta(hours=1), type="s", outcome=FORWARDED): 500}
+    (day,) = reconcile(counted | noise, {} if auth0 is None else {DAY: auth0}, settled, [DAY], now=now)
+    return day
+
+
+def logins(count: int) -> dict[tuple[str, str], int]:
+    return {("s", FORWARDED): count}
+
+
+@pytest.mark.parametrize(
+    ("settled", "auth0", "verdict", "excess"),
+    [
+        (100, 100, Verdict.AGREES, 0),
+        (95, 100, Verdict.AGREES, 5),
+        (94, 100, Verdict.DIFFERS, 6),
+        (105, 100, Verdict.AGREES, -5),
+        (106, 100, Verdict.DIFFERS, -6),
+        (0, 2, Verdict.AGREES, 2),
+        (0, 3, Verdict.DIFFERS, 3),
+        (3, 0, Verdict.DIFFERS, -3),
+    ],
+)
+def test_logins_agree_within_the_band_and_differ_by_so_many_outside(
+    settled: int, auth0: int, verdict: Verdict, excess: int
+) -> None:
+    day = judged(logins(settled), DailyCount(logins=auth0))
+    assert (day.verdict, day.logins.excess) == (verdict, excess)
+    assert set(day.differing) == ({"logins"} if verdict is Verdict.DIFFERS else set())
+
+
+def test_every_outcome_counts_and_dead_letters_are_named() -> None:
+    tallies = {("s", FORWARDED): 50, ("s", FILTERED): 40, ("s", DEAD_LETTERED): 10, ("fp", DEAD_LETTERED): 3}
+    day = judged(tallies, DailyCount(logins=100))
+    assert (day.verdict, day.logins.least, day.dead_letters) == (Verdict.AGREES, 100, 10)
+
+
+def test_kinds_of_login_that_auth0_may_or_may_not_count_make_a_range() -> None:
+    tallies = logins(100) | {("sepft", FILTERED): 50, ("seacft", FILTERED): 900}
+    assert judged(tallies, DailyCount(logins=130)).verdict is Verdict.AGREES
+    assert judged(tallies, DailyCount(logins=100)).logins == Compared(least=100, most=150, auth0=100)
+    assert judged(tallies, DailyCount(logins=170)).logins.excess == 20
+
+
+def test_auth0_counts_signups_that_its_log_has_only_as_a_login_but_none_fewer_than_logged() -> None:
+    tallies = logins(20) | {("ss", FORWARDED): 10}
+    assert judged(tallies, DailyCount(logins=20, signups=25)).verdict is Verdict.AGREES
+    assert judged(tallies, DailyCount(logins=20, signups=34)).signups.excess == 4
+    fewer = judged(tallies, DailyCount(logins=20, signups=7))
+    assert (fewer.verdict, fewer.signups.excess) == (Verdict.DIFFERS, -3)
+
+
+def test_a_day_that_auth0_leaves_out_had_nothing() -> None:
+    assert judged({}).verdict is Verdict.AGREES
+    assert judged(logins(9)).verdict is Verdict.DIFFERS
+
+
+def hours(since: float, until: float) -> Stretch:
+    def at(hour: float) -> LogId:
+        return floor_id(BEGIN + timedelta(hours=hour))
+
+    return Stretch(after=at(since), until=at(until))
+
+
+@pytest.mark.parametrize(
+    ("settled", "verdict"),
+    [
+        ((hours(0, 24),), Verdict.DIFFERS),
+        ((hours(-1, 25),), Verdict.DIFFERS),
+        ((hours(0, 23.9),), Verdict.PARTLY_SETTLED),
+        ((hours(0.1, 24),), Verdict.PARTLY_SETTLED),
+        ((hours(0, 8), hours(9, 24)), Verdict.PARTLY_SETTLED),
+        ((hours(-9, 0), hours(24, 30)), Verdict.NOT_SETTLED),
+        ((), Verdict.NOT_SETTLED),
+    ],
+)
+def test_only_a_day_that_is_settled_whole_is_judged(settled: tuple[Stretch, ...], verdict: Verdict) -> None:
+    assert judged({}, DailyCount(logins=50), settled=settled).verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("now", "until", "verdict"),
+    [
+        (12, 12, Verdict.NOT_FINAL),
+        (30, 29, Verdict.NOT_FINAL),
+        (47.9, 40, Verdict.NOT_FINAL),
+        (48, 40, Verdict.DIFFERS),
+        (12, 0, Verdict.NOT_SETTLED),
+        (30, 20, Verdict.PARTLY_SETTLED),
+    ],
+)
+def test_a_day_is_not_final_before_the_next_one_is_over(now: float, until: float, verdict: Verdict) -> None:
+    moment = BEGIN + timedelta(hours=now)
+    assert judged({}, DailyCount(logins=50), settled=(hours(-5, until),), now=moment).verdict is verdict
+
+
+def test_the_days_of_a_range_are_whole_and_end_before_its_end() -> None:
+    assert days_between(BEGIN + timedelta(hours=5), BEGIN + timedelta(days=1)) == (DAY,)
+    assert days_between(BEGIN, BEGIN + timedelta(days=1, seconds=1)) == (DAY, DAY + timedelta(days=1))
+    assert days_between(BEGIN, BEGIN) == ()
