@@ -169,6 +169,9 @@ def _code_of_object(message: dict[str, Any], name: str) -> str | None:
 def _enriched(message: dict[str, Any], envelope: dict[str, Any], received: datetime) -> dict[str, Any]:
     """The message with the four times: `timestamp` is moved by what the sender's clock was off."""
     shown = {**message, "receivedAt": iso(received), "originalTimestamp": message.get("timestamp")}
+    routes = {**(envelope.get("integrations") or {}), **(message.get("integrations") or {})}
+    if routes:
+        shown["integrations"] = routes
     try:
         sent = datetime.fromisoformat(message.get("sentAt") or envelope.get("sentAt") or "")
         original = datetime.fromisoformat(message.get("timestamp") or "")

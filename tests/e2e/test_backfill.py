@@ -2,6 +2,7 @@
 
 import json
 import signal
+from datetime import datetime, timedelta
 from typing import Any
 
 from tests.e2e.bench import Bench, Ended, eventually
@@ -109,6 +110,117 @@ def test_ctrl_c_settles_what_is_in_hand(make: MakeBench) -> None:
     assert len(sent) == len(set(sent))
     truth = bench.sandbox.truth()
     assert truth["delivered"] == truth["expected"]
+
+
+def messages(bench: Bench) -> list[dict[str, Any]]:
+    return [arrival["message"] for arrival in bench.sandbox.ask("messages", count=20_000)]
+
+
+def fates(bench: Bench) -> dict[str, int]:
+    found: dict[str, int] = bench.sandbox.ask("collector")
+    return found
+
+
+def test_each_user_is_identified_once_after_every_track_as_they_are_then(make: MakeBench) -> None:
+    bench = past(make)
+    ended, (_, summary) = backfilled(bench, "--new")
+    assert ended.code == 0, ended.err
+    kinds = [message["type"] for message in messages(bench)]
+    first = kinds.index("identify")
+    assert set(kinds[first:]) == {"identify"}
+    tracked = {message["userId"] for message in messages(bench) if message["type"] == "track"}
+    identified = [message["userId"] for message in messages(bench)[first:]]
+    assert len(identified) == len(set(identified)) == summary["identified"] > 100
+    assert set(identified) <= tracked
+    now = datetime.fromisoformat(bench.sandbox.ask("clock"))
+    ages = [now - datetime.fromisoformat(message["originalTimestamp"]) for message in messages(bench)[first:]]
+    assert max(ages) < timedelta(minutes=2)
+    assert summary["rate_limited"] == 0
+
+
+def test_killed_among_the_identifies_the_next_run_sends_those_that_are_left(make: MakeBench) -> None:
+    bench = past(make)
+    bench.sandbox.ask("latency", segment=0.1)
+    running = bench.start("backfill", "--since", "earliest", "--yes", "--json", "--new", "--parallel", "2")
+    eventually("the identifies", lambda: "identify" in {message["type"] for message in messages(bench)}, 60)
+    running.signal(signal.SIGKILL)
+    assert running.wait().code == -signal.SIGKILL
+    tracked = [message["messageId"] for message in messages(bench) if message["type"] == "track"]
+    ended, (plan, summary) = backfilled(bench)
+    assert ended.code == 0, ended.err
+    assert plan["awaiting_identify"] >= summary["identified"] > 0
+    identified = {message["userId"] for message in messages(bench) if message["type"] == "identify"}
+    assert identified == {message["userId"] for message in messages(bench) if message["type"] == "track"}
+    assert [message["messageId"] for message in messages(bench) if message["type"] == "track"] == tracked
+
+
+def test_without_identify_nobody_is(make: MakeBench) -> None:
+    bench = past(make, 500)
+    ended, (_, summary) = backfilled(bench, "--new", "--no-identify")
+    assert ended.code == 0, ended.err
+    assert (summary["identified"], summary["awaiting_identify"]) == (0, 0)
+    assert {message["type"] for message in messages(bench)} <= {"track", "group"}
+
+
+def test_again_sends_the_same_under_the_same_ids_and_counts_nothing_twice(make: MakeBench) -> None:
+    bench = past(make, 1000)
+    assert backfilled(bench, "--new", "--no-identify")[0].code == 0
+    first = [(message["messageId"], message["properties"]) for message in messages(bench)]
+    totals = bench.status()["streams"][0]["events"]
+    ended, (plan, summary) = backfilled(bench, "--again", "--no-identify")
+    assert ended.code == 0, ended.err
+    assert plan["again"]
+    assert summary["slices_left"] == 0
+    after = [(message["messageId"], message["properties"]) for message in messages(bench)]
+    assert len(after) == 2 * len(first)
+    assert sorted(after[len(first) :], key=str) == sorted(first, key=str)
+    counted = bench.status()["streams"][0]["events"]
+    assert counted["forwarded"] == totals["forwarded"]
+    assert fates(bench)["duplicate"] == len(first)
+
+
+def test_a_recorded_gap_that_can_be_read_again_is_sent_and_is_no_gap_any_more(make: MakeBench) -> None:
+    bench = past(make, 1)
+    assert bench.run("run", "--once").code == 0
+    bench.sandbox.ask("grow", count=400, seconds=3600)
+    bench.sandbox.ask("clock", advance=2 * 86_400)
+    bench.sandbox.ask("grow", count=50, seconds=60)
+    bench.sandbox.ask("tenant", retention=86_400)
+    assert bench.run("run", "--once").code == 0
+    assert len(bench.status()["streams"][0]["gaps"]) == 1
+    bench.sandbox.ask("tenant", retention=30 * 86_400)
+    ended, (plan, summary) = backfilled(bench)
+    assert ended.code == 0, ended.err
+    assert len(plan["gaps"]) == 1
+    assert summary["forwarded"] > 0
+    assert bench.status()["streams"][0]["gaps"] == []
+    truth = bench.sandbox.truth()
+    assert truth["delivered"] >= truth["expected"]
+    assert truth["lost"] == []
+
+
+def test_history_goes_where_it_is_told_to(make: MakeBench) -> None:
+    routes = {"All": False, "Warehouses": {"all": True}}
+    bench = past(make, 300)
+    ended, _ = backfilled(bench, "--new", "--integrations", json.dumps(routes))
+    assert ended.code == 0, ended.err
+    assert messages(bench)
+    assert all(message["integrations"] == routes for message in messages(bench))
+    ended = bench.run("backfill", "--since", "7d", "--integrations", '{"Warehouses": true}')
+    assert ended.code == 2
+    assert '{"all": true}' in ended.err
+
+
+def test_a_plan_tells_about_how_much_it_is(make: MakeBench) -> None:
+    bench = past(make, 3000)
+    ended, (plan,) = backfilled(bench, "--new", "--dry-run")
+    assert ended.code == 0, ended.err
+    assert 2000 < plan["estimate"]["events"] < 4000
+    assert 300 < plan["estimate"]["of_interest"] < 1200
+    assert plan["estimate"]["seconds"] is not None
+    shown = bench.run("backfill", "--since", "earliest", "--dry-run")
+    assert "about" in shown.out
+    assert "missing" in shown.out
 
 
 def test_a_range_that_is_no_range_is_a_usage_error(make: MakeBench) -> None:

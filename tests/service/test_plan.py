@@ -1,12 +1,13 @@
 """The plan of a backfill: what is in no span, and nothing else; and its slices, which are all of it."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.core.events import EARLIEST, LogId, Span, floor_id, predecessor
+from poller.core.events import EARLIEST, Gap, LogId, Span, floor_id, predecessor
 from poller.service.plan import SHORTEST_SLICE, Stretch, cut, plan
 from tests.fakes import NOW, STREAM, numbered
 
@@ -89,3 +90,42 @@ def test_slices_are_no_shorter_than_they_are_worth() -> None:
     short = Stretch(after=at(0), until=floor_id(NOW + 2 * SHORTEST_SLICE))
     assert len(cut([short], 100)) == 2
     assert len(cut([Stretch(after=at(0), until=at(16))], 16)) == 16
+
+
+def test_what_is_to_be_sent_again_is_what_is_settled_of_the_range_the_live_part_too() -> None:
+    spans = [span(0, 4, 4), span(6, 9, 8), span(20, None, 25)]
+    found = plan(spans, at(2), at(30), oldest=at(-500), latest=LATEST, is_again=True)
+    assert found.again == (
+        Stretch(after=at(2), until=at(4)),
+        Stretch(after=at(6), until=at(8)),
+        Stretch(after=at(20), until=at(25)),
+    )
+    assert found.missing == (Stretch(after=at(4), until=at(6)), Stretch(after=at(9), until=at(20)))
+    assert [each.id for each in found.unfinished] == [6]
+    assert plan(spans, at(2), at(30), oldest=at(-500), latest=LATEST).again == ()
+
+
+def test_what_is_being_sent_again_already_is_gone_on_with() -> None:
+    spans = [span(0, 10, 10)]
+    begun = replace(span(2, 8, 3), is_revisit=True, is_counted=False)
+    found = plan(spans, at(0), at(10), oldest=at(-500), latest=LATEST, revisits=[begun], is_again=True)
+    assert found.unfinished == (begun,)
+    assert found.again == (Stretch(after=at(0), until=at(3)), Stretch(after=at(8), until=at(10)))
+    # It was asked for before: a run without it goes on with it too.
+    assert plan(spans, at(0), at(10), oldest=at(-500), latest=LATEST, revisits=[begun]).unfinished == (begun,)
+
+
+def test_a_gap_counts_only_while_some_of_it_can_be_read_again() -> None:
+    spans = [span(0, None, 100)]
+    gap, gone = Gap(after=at(10), before=at(20)), Gap(after=at(2), before=at(4))
+    found = plan(spans, at(0), at(50), oldest=at(15), latest=LATEST, gaps=[gone, gap])
+    assert found.gaps == (gap,)
+    assert found.stretches == (Stretch(after=predecessor(at(15)) or at(15), until=predecessor(at(20)) or at(20)),)
+    assert plan(spans, at(30), at(50), oldest=at(15), latest=LATEST, gaps=[gap]).gaps == ()
+    assert plan(spans, at(0), at(50), oldest=at(20), latest=LATEST, gaps=[gap]).gaps == ()
+
+
+def test_gaps_that_overlap_are_taken_one_at_a_time() -> None:
+    one, other, third = (Gap(after=at(a), before=at(b)) for a, b in ((1, 5), (2, 6), (6, 8)))
+    found = plan([span(0, None, 9)], at(0), at(9), oldest=at(-500), latest=LATEST, gaps=[one, other, third])
+    assert found.gaps == (one, third)

@@ -1,0 +1,91 @@
+"""What a plan says of how much there is: about right, for few requests, and honest where nothing tells."""
+
+from datetime import timedelta
+
+import pytest
+
+from poller.core.events import LogEvent, LogId, floor_id, parse_events
+from poller.service.estimate import PROBES, Estimate, estimate, parallelism
+from poller.service.pacing import Reading
+from poller.service.plan import Stretch
+from tests.core.test_forward import record
+from tests.fakes import NOW, numbered
+
+DAY = timedelta(days=1)
+ENTERPRISE = Reading(limit=50, left=50.0, per_second=0.0)
+
+
+class Log:
+    """Events at even distances, every other one a login, through all of time."""
+
+    def __init__(self, every: timedelta) -> None:
+        self.every = every
+        self.asked = 0
+
+    def sample(self, after: LogId) -> tuple[LogEvent, ...]:
+        self.asked += 1
+        begin = next(moment for moment in moments(self.every) if numbered(1, moment) > after)
+        records = [
+            record(0, "s" if number % 2 else "w") | {"log_id": numbered(1, begin + number * self.every)}
+            for number in range(100)
+        ]
+        return parse_events(records, after=after)
+
+
+def moments(every: timedelta) -> list:  # type: ignore[type-arg]
+    count = int(12 * DAY / every)
+    return [NOW - 10 * DAY + number * every for number in range(count)]
+
+
+def guessed(log: Log, *stretches: Stretch, reading: Reading | None = ENTERPRISE, most: int = 0) -> Estimate:
+    return estimate(
+        stretches,
+        log.sample,
+        lambda event: event.type == "s",
+        parallel=8,
+        latency_s=0.1,
+        reading=reading,
+        messages_per_second=most,
+    )
+
+
+def stretch(begin: timedelta, end: timedelta) -> Stretch:
+    return Stretch(after=floor_id(NOW + begin), until=floor_id(NOW + end))
+
+
+def test_it_counts_about_right_with_few_requests() -> None:
+    log = Log(timedelta(seconds=30))
+    found = guessed(log, stretch(-4 * DAY, -3 * DAY), stretch(-2 * DAY, -1 * DAY))
+    assert log.asked == PROBES
+    assert found.events == pytest.approx(2 * 2880, rel=0.02)
+    assert found.of_interest == pytest.approx(2880, rel=0.05)
+    assert 58 <= found.requests <= 58 + 16 + 41
+    assert found.duration is not None
+    assert found.duration.total_seconds() == pytest.approx((found.requests - 50) / 16, rel=0.01)
+
+
+def test_a_stretch_shorter_than_a_page_is_counted_and_one_with_nothing_is_nothing() -> None:
+    log = Log(timedelta(minutes=1))
+    assert guessed(log, stretch(-DAY, -DAY + timedelta(minutes=30))).events == pytest.approx(30, abs=10)
+    assert guessed(log).events == 0
+    assert guessed(log).duration == timedelta()
+
+
+def test_the_slowest_of_what_limits_it_counts() -> None:
+    log, asked = Log(timedelta(seconds=10)), stretch(-2 * DAY, -DAY)
+    by_messages = guessed(log, asked, most=1).duration
+    assert by_messages is not None
+    assert by_messages.total_seconds() == pytest.approx(4320, rel=0.02)
+    unlimited = guessed(log, asked, reading=Reading(limit=10**6, left=10.0**6, per_second=0.0)).duration
+    assert unlimited is not None
+    assert unlimited.total_seconds() == pytest.approx(86 * 0.2 / 8, rel=0.05)
+
+
+def test_of_a_limit_that_is_not_known_it_does_not_guess() -> None:
+    log, asked = Log(timedelta(seconds=10)), stretch(-2 * DAY, -DAY)
+    assert guessed(log, asked, reading=Reading(limit=33, left=33.0, per_second=0.0)).duration is None
+
+
+@pytest.mark.parametrize(("limit", "latency_s", "slices"), [(2, 0.1, 2), (10, 0.1, 6), (50, 0.1, 8), (50, 0.5, 16)])
+def test_so_many_slices_as_the_limit_is_worth(limit: int, latency_s: float, slices: int) -> None:
+    assert parallelism(Reading(limit=limit, left=1.0, per_second=0.0), latency_s) == slices

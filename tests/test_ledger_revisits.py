@@ -1,0 +1,142 @@
+"""Stretches that are walked once more: gaps that can be read again, and what is sent again at will."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from poller.adapters.sql_ledger import LedgerReader, SqlLedger
+from poller.core.calls import DeadLetter
+from poller.core.errors import ConflictError
+from poller.core.events import Gap, LogId, Page, Span
+from poller.core.settlement import DEAD_LETTERED, FORWARDED
+from tests.contracts.test_ledger import page, settlement
+from tests.fakes import NOW, STREAM, numbered
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.db"
+
+
+@pytest.fixture
+def ledger(path: Path) -> Iterator[SqlLedger]:
+    made = SqlLedger.open(f"sqlite:///{path}", STREAM, create=True)
+    yield made
+    made.close()
+
+
+def totals(path: Path) -> dict[str, int]:
+    reader = LedgerReader.open(f"sqlite:///{path}")
+    try:
+        return reader.totals(STREAM)
+    finally:
+        reader.close()
+
+
+def settled(ledger: SqlLedger, *numbers: int) -> Span:
+    """A live span that has settled these."""
+    return ledger.settle(settlement(ledger.begin(after=numbered(0)), page(*numbers)))
+
+
+def with_gap(ledger: SqlLedger, after: int, before: int) -> Gap:
+    """A live span that has settled what is above the gap."""
+    lost = Gap(after=numbered(after), before=numbered(before))
+    read = replace(page(before), lost=lost)
+    ledger.settle(settlement(ledger.begin(after=numbered(after)), read))
+    assert ledger.gaps() == (lost,)
+    return lost
+
+
+def test_what_is_sent_again_is_not_counted_again_and_its_row_goes_at_the_end(ledger: SqlLedger, path: Path) -> None:
+    live = settled(ledger, 1, 2, 3)
+    (again,) = ledger.revisit([(numbered(0), numbered(3))])
+    before = totals(path)
+    half = ledger.settle(settlement(again, page(1, 2)))
+    assert ledger.current(again) == half
+    assert (half.reached, half.is_done, ledger.revisits()) == (numbered(2), False, (half,))
+    done = ledger.settle(settlement(half, page(3)))
+    assert (done.is_done, ledger.revisits(), ledger.current(again)) == (True, (), None)
+    assert totals(path) == before
+    assert ledger.spans() == (live,)
+
+
+def test_a_page_of_it_is_settled_once(ledger: SqlLedger) -> None:
+    settled(ledger, 1, 2, 3)
+    (again,) = ledger.revisit([(numbered(0), numbered(3))])
+    ledger.settle(settlement(again, page(1, 2)))
+    with pytest.raises(ConflictError):
+        ledger.settle(settlement(again, page(1, 2)))
+    with pytest.raises(ConflictError):
+        ledger.settle(settlement(again, page(4)))
+
+
+def test_a_dead_letter_that_goes_through_is_none_any_more(ledger: SqlLedger, path: Path) -> None:
+    live = ledger.begin(after=numbered(0))
+    refused = settlement(live, page(1, 2))
+    letter = DeadLetter(event=refused.forwarded[1], reason="refused_by_segment", status=400)
+    ledger.settle(replace(refused, forwarded=refused.forwarded[:1], dead_letters=(letter,)))
+    assert (totals(path)[FORWARDED], totals(path)[DEAD_LETTERED]) == (1, 1)
+    (again,) = ledger.revisit([(numbered(0), numbered(2))])
+    ledger.settle(settlement(again, page(1, 2)))
+    assert (totals(path)[FORWARDED], totals(path)[DEAD_LETTERED]) == (2, 0)
+    reader = LedgerReader.open(f"sqlite:///{path}")
+    assert reader.dead_letters_by_reason(STREAM) == {}
+    reader.close()
+
+
+def test_what_it_finds_gone_is_no_gap_for_it_was_settled(ledger: SqlLedger) -> None:
+    settled(ledger, 1, 2, 3)
+    (again,) = ledger.revisit([(numbered(0), numbered(3))])
+    lost = Gap(after=numbered(0), before=numbered(3))
+    ledger.settle(settlement(again, replace(page(3), lost=lost)))
+    assert ledger.gaps() == ()
+
+
+@pytest.mark.parametrize(
+    ("oldest", "after", "rest"), [(14, 13, Gap(after=numbered(10), before=numbered(14))), (10, 10, None), (3, 10, None)]
+)
+def test_a_gap_ends_where_it_can_be_read_again_and_what_is_read_counts(
+    ledger: SqlLedger, path: Path, oldest: int, after: int, rest: Gap | None
+) -> None:
+    gap = with_gap(ledger, 10, 20)
+    before = totals(path)[FORWARDED]
+    found = ledger.reopen(gap, numbered(oldest))
+    assert (found.after, found.until, found.is_counted) == (numbered(after), numbered(19), True)
+    assert ledger.gaps() == (() if rest is None else (rest,))
+    # The row stands for it from now on: nothing of the gap is forgotten if the process ends here.
+    assert ledger.revisits() == (found,)
+    ledger.settle(settlement(found, page(15, 19)))
+    assert ledger.revisits() == ()
+    assert totals(path)[FORWARDED] == before + 2
+
+
+def test_what_of_a_gap_is_gone_after_all_is_a_gap_again(ledger: SqlLedger) -> None:
+    found = ledger.reopen(with_gap(ledger, 10, 20), numbered(14))
+    lost = Gap(after=numbered(13), before=numbered(17))
+    ledger.settle(settlement(found, replace(page(17, 19), lost=lost)))
+    assert ledger.gaps() == (Gap(after=numbered(10), before=numbered(14)), lost)
+
+
+def test_it_is_cut_like_a_span(ledger: SqlLedger) -> None:
+    settled(ledger, 1, 2, 3, 9)
+    (again,) = ledger.revisit([(numbered(0), numbered(9))])
+    near, far = ledger.cut(again, numbered(5))
+    assert ledger.revisits() == (near, far)
+    assert (near.until, far.after, far.until, far.is_counted) == (numbered(5), numbered(5), numbered(9), False)
+    with pytest.raises(ConflictError):
+        ledger.cut(again, numbered(4))
+
+
+def test_spans_do_not_know_of_it(ledger: SqlLedger) -> None:
+    live = settled(ledger, 1, 2, 3)
+    (again,) = ledger.revisit([(numbered(0), numbered(3))])
+    assert again.id == live.id  # ids of two tables: nothing may tell them apart by id alone
+    assert ledger.spans() == (live,)
+    moved = ledger.settle(settlement(live, page(4)))
+    assert ledger.current(again) == again
+    assert ledger.current(live) == moved
+    empty = Page(events=(), position=LogId(numbered(3)), is_end=True, served_at=NOW)
+    ledger.settle(settlement(again, empty))
+    assert ledger.spans() == (moved,)

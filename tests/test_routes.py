@@ -1,0 +1,70 @@
+"""`integrations`: the mistakes that Segment would answer with 200 are told before anything is sent."""
+
+from typing import Any
+
+import pytest
+
+from poller.config.problems import BadKeysError, BadValueError
+from poller.config.routes import LARGEST_BYTES, integrations
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {},
+        {"All": False},
+        {"All": False, "Warehouses": {"all": True}},
+        {"All": True, "Warehouses": {"all": False}},
+        {"All": False, "Warehouses": {"warehouseIds": ["a", "b"]}},
+        {"All": False, "Amplitude": {"session_id": 1}, "Google Analytics": True},
+    ],
+)
+def test_what_segment_understands_is_taken_as_it_is(value: dict[str, Any]) -> None:
+    assert integrations(value) == value
+
+
+def test_json_text_is_taken_too() -> None:
+    assert integrations('{"All": false}') == {"All": False}
+
+
+@pytest.mark.parametrize(
+    ("key", "entry", "said"),
+    [
+        ("all", False, '"All"'),
+        ("ALL", False, '"All"'),
+        ("All", "false", "true or false"),
+        ("All", {"x": 1}, "true or false"),
+        ("Warehouse", True, '"Warehouses"'),
+        ("warehouses", {"all": True}, '"Warehouses"'),
+        ("Warehouses", True, '{"all": true}'),
+        ("Warehouses", {"All": True}, "no `All`"),
+        ("Warehouses", {"all": "yes"}, "`all`"),
+        ("Warehouses", {"warehouseIds": "a"}, "list of ids"),
+        ("Warehouses", {"warehouseIds": []}, "list of ids"),
+        (" Amplitude", True, "as Segment spells it"),
+        ("", True, "as Segment spells it"),
+        ("Amplitude", "true", "true, false, or a table"),
+        ("Amplitude", None, "true, false, or a table"),
+    ],
+)
+def test_a_known_mistake_is_named_by_its_key(key: str, entry: object, said: str) -> None:
+    with pytest.raises(BadKeysError) as error:
+        integrations({"All": True, key: entry} if key != "All" else {key: entry})
+    assert [name for name, _ in error.value.wrong] == [key]
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("{", "no JSON"),
+        ("[1]", "table of destinations"),
+        (7, "table of destinations"),
+        ({"Amplitude": {"x": float("nan")}}, "JSON has not"),
+        ({"Amplitude": {"x": "y" * LARGEST_BYTES}}, "longer than"),
+        ("...", "placeholder"),
+    ],
+)
+def test_what_is_no_table_is_told(value: object, said: str) -> None:
+    with pytest.raises(BadValueError, match=said):
+        integrations(value)
