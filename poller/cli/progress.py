@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from poller.cli.terminal import Terminal
-from poller.core.events import LogId, moment_of
+from poller.core.events import Span, moment_of
 from poller.service.backfill import Backfill, Progress
 from poller.service.pacing import RateBudget
 from poller.service.telemetry import configure_logging
@@ -38,22 +38,22 @@ class View:
         for justify in ("left", "left", "right", "left"):
             table.add_column(justify=justify, no_wrap=True)
         for each in now.slices:
-            name = f"{_at(each.span.after)} to {_at(each.span.until or each.span.after)}"
-            table.add_row(name, _bar(each.part_done), f"{each.part_done:.0%}", f"{each.events:,} events")
+            table.add_row(_named(each.span), _bar(each.part_done), f"{each.part_done:.0%}", f"{each.events:,} events")
         self._whole = max(self._whole, now.time_left)
         part = 1 - now.time_left / self._whole if self._whole else 0.0
-        table.add_row("[bold]total", _bar(part), f"[bold]{part:.0%}", self._total(now))
-        if now.is_identifying:
-            table.add_row("identify", "", "", f"{now.identified.sent:,} users")
-        return table
+        count = self._work.count
+        table.add_row("[bold]total", _bar(part), f"[bold]{part:.0%}", f"[bold]{count.read:,} events")
+        return Group(table, self._speeds(now))
 
-    def _total(self, now: Progress) -> str:
+    def _speeds(self, now: Progress) -> str:
         count = self._work.count
         events_a_second, pages_a_second = self._speed(count.read, count.pages)
-        parts = [f"{count.read:,} events", f"{count.pages:,} pages", f"{events_a_second:,.0f} events/s"]
+        parts = [f"{count.pages:,} pages", f"{events_a_second:,.0f} events/s"]
+        if now.is_identifying:
+            parts = [f"{now.identified.sent:,} users identified"]
         reading = self._budget.reading("logs")
         if reading is not None:
-            parts.append(f"{reading.left:.0f} of {reading.limit} requests free")
+            parts.append(f"rate limit: {reading.left:.0f} of {reading.limit} free")
         if pages_a_second and now.pages_left >= 1:
             parts.append(f"about {timedelta(seconds=round(now.pages_left / pages_a_second))} left")
         return ", ".join(parts)
@@ -85,6 +85,8 @@ def _bar(part: float) -> ProgressBar:
     return ProgressBar(total=1.0, completed=min(max(part, 0.0), 1.0), width=_BAR)
 
 
-def _at(log_id: LogId) -> str:
-    found = moment_of(log_id)
-    return f"{found:%m-%d %H:%M}" if found else log_id[:12]
+def _named(span: Span) -> str:
+    begin, end = moment_of(span.after), moment_of(span.until or span.after)
+    if begin is None or end is None:
+        return span.after[:24]
+    return f"{begin:%m-%d %H:%M} to {end:{'%H:%M' if begin.date() == end.date() else '%m-%d %H:%M'}}"
