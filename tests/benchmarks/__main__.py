@@ -1,0 +1,39 @@
+"""How fast a backfill is: each figure a ratio within one run, against a bound or a bare loop.
+
+Run as `.venv/bin/python -m tests.benchmarks [NAME…]`; takes about six minutes. Exits 1 if a figure misses its bound.
+"""
+
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tests.benchmarks import cpu, memory, speed
+from tests.benchmarks.figure import Figure, table
+
+CASES: dict[str, Callable[[Path], Iterator[Figure]]] = {
+    "enterprise": speed.enterprise,
+    "self-service": speed.self_service,
+    "parallel": speed.parallel,
+    "cpu": cpu.against_a_bare_loop,
+    "memory": memory.over_many_pages,
+}
+
+
+def main(names: list[str]) -> int:
+    strange = set(names) - set(CASES)
+    if strange:
+        sys.stderr.write(f"no such benchmark: {', '.join(strange)}; there are {', '.join(CASES)}\n")
+        return 2
+    figures: list[Figure] = []
+    for name in names or CASES:
+        with tempfile.TemporaryDirectory() as folder:
+            for figure in CASES[name](Path(folder)):
+                sys.stderr.write(f"{figure.name}: {figure.value:.2f}\n")
+                figures.append(figure)
+    sys.stdout.write(table(figures))
+    return 0 if all(figure.holds for figure in figures) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

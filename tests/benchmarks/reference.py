@@ -1,0 +1,85 @@
+"""The tenant that all is measured against: 5,000 users, ten times as much by day as by night, half of interest."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from tests.e2e.bench import COMMAND, Bench, bench
+
+FETCH_S, SEND_S = 0.120, 0.060
+USERS = 5_000
+_OF_INTEREST = ["login", "login", "login", "social_login", "sso_login"]
+_OTHERS = ["seacft", "ssa", "slo", "fsa", "failed_login"]
+_DAY_S = 86_400
+
+
+@contextmanager
+def reference(folder: Path, plan: str, *, pages: int, latency: bool = True) -> Iterator[Bench]:
+    """A sandbox with so many full pages behind it, and settings that use all of what it allows."""
+    with bench(folder, "--seed", "1", "--plan", plan) as made:
+        sandbox = made.sandbox
+        sandbox.ask("tenant", keeps_drawn=True)
+        sandbox.ask("people", count=USERS)
+        sandbox.ask(
+            "grow", count=100 * pages, seconds=_DAY_S, ago=_DAY_S + 3600, kinds=_OF_INTEREST + _OTHERS, swing=10
+        )
+        if latency:
+            sandbox.ask("latency", auth0=FETCH_S, segment=SEND_S)
+        made.write_settings(
+            auth0__rate_share=1.0,
+            segment__max_events_per_second=0,
+            poll__start="now",
+            poll__late_window="0s",
+            log__level="warning",
+        )
+        yield made
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A backfill from the first log request to the last request of all."""
+
+    seconds: float
+    logs: int
+    users: int
+    batches: int
+    summary: dict[str, Any]
+    peak_mb: float
+
+    @property
+    def requests(self) -> int:
+        """To Auth0, without those for tokens."""
+        return self.logs + self.users
+
+
+def backfill(made: Bench, *arguments: str) -> Run:
+    """The installed command over all there is; fails unless all of it arrived once."""
+    command = [str(COMMAND), "backfill", "--since", "earliest", "--yes", "--json", "--new", *arguments]
+    out = made.folder / "backfill.out"
+    process = os.posix_spawn(
+        command[0],
+        [*command, "--config", str(made.settings)],
+        dict(os.environ),
+        file_actions=[(os.POSIX_SPAWN_OPEN, 1, str(out), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)],
+    )
+    _, status, used = os.wait4(process, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    truth = made.sandbox.truth()
+    assert truth["delivered"] == truth["expected"]
+    assert not truth["duplicated"]
+    asked = [request for request in made.sandbox.ask("requests") if request["path"] != "/oauth/token"]
+    ends = [datetime.fromisoformat(request["at"]) for request in asked]
+    paths = [request["path"] for request in asked]
+    return Run(
+        seconds=(max(ends) - min(ends)).total_seconds() + FETCH_S,
+        logs=sum(path == "/api/v2/logs" for path in paths),
+        users=sum(path.startswith("/api/v2/users") for path in paths),
+        batches=sum(path == "/v1/batch" for path in paths),
+        summary=json.loads(out.read_text().splitlines()[-1]),
+        peak_mb=used.ru_maxrss / 1024,
+    )
