@@ -7,7 +7,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -16,6 +16,7 @@ from typing import Any
 import certifi
 import httpx
 
+from poller.adapters.deadlines import Deadlines
 from poller.core.errors import FatalError, TransientError
 
 CONNECT_S, READ_S, DEADLINE_S = 5.0, 15.0, 30.0
@@ -87,6 +88,7 @@ class Http:
         self._trust: ssl.SSLContext | None = None
         self._threads = threading.local()
         self._connections: set[_Connection] = set()
+        self._deadlines = Deadlines()
 
     def call(self, method: str, path: str, **request: Any) -> Answer:
         """One attempt; `request` is what httpx takes: params, json, content, headers.
@@ -97,8 +99,8 @@ class Http:
         """
         connection = self._connection()
         try:
-            with connection.within(self._deadline_s) as trace:
-                status, headers, body = connection.exchange(method, path, trace, **request)
+            with self._deadlines.within(self._deadline_s, connection.expire):
+                status, headers, body = connection.exchange(method, path, **request)
         except (httpx.RequestError, httpx.StreamError, OSError, _TooLargeError) as error:
             self._drop(connection)
             late = connection.is_expired
@@ -109,6 +111,7 @@ class Http:
         """Closes every thread's connection; a call that another thread has under way fails."""
         while self._connections:
             self._connections.pop().close()
+        self._deadlines.close()
 
     def _answer(self, status: int, headers: httpx.Headers, body: bytes) -> Answer:
         date = parse_http_date(headers.get("Date"))
@@ -167,19 +170,8 @@ class _Connection:
     def is_closed(self) -> bool:
         return self._client.is_closed
 
-    @contextlib.contextmanager
-    def within(self, seconds: float) -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
-        """A total deadline: httpx's own timeouts are per read, so a dripping server outlives them."""
-        timer = threading.Timer(seconds, self._expire)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield self._note
-        finally:
-            timer.cancel()
-
-    def exchange(self, method: str, path: str, trace: Any, **request: Any) -> tuple[int, httpx.Headers, bytes]:
-        with self._client.stream(method, path, extensions={"trace": trace}, **request) as response:
+    def exchange(self, method: str, path: str, **request: Any) -> tuple[int, httpx.Headers, bytes]:
+        with self._client.stream(method, path, extensions={"trace": self._note}, **request) as response:
             body = bytearray()
             for chunk in response.iter_bytes():
                 body += chunk
@@ -196,7 +188,7 @@ class _Connection:
         if event == "connection.connect_tcp.complete":
             self._keep(info["return_value"].get_extra_info("socket").dup())
             if self.is_expired:  # while the name was being resolved
-                self._expire()
+                self.expire()
 
     def _keep(self, handle: socket.socket | None) -> None:
         with self._lock:
@@ -204,7 +196,8 @@ class _Connection:
                 self._socket.close()
             self._socket = handle
 
-    def _expire(self) -> None:
+    def expire(self) -> None:
+        """Ends the call under way, by whatever thread."""
         self.is_expired = True
         with self._lock, contextlib.suppress(OSError):
             if self._socket is not None:
