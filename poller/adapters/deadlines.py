@@ -1,0 +1,53 @@
+"""Total deadlines: httpx's own timeouts are per read, so a dripping server outlives them.
+
+One thread watches over all calls of a client; a timer a call would cost a thread each.
+"""
+
+import contextlib
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+
+class Deadlines:
+    """The deadlines of one client's calls, watched by one thread; thread-safe."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._due: dict[int, tuple[float, Callable[[], None]]] = {}
+        self._watch: threading.Thread | None = None
+        self._is_closed = False
+
+    @contextlib.contextmanager
+    def within(self, seconds: float, expire: Callable[[], None]) -> Iterator[None]:
+        """Calls `expire` if this lasts longer."""
+        caller = threading.get_ident()
+        with self._changed:
+            self._due[caller] = (time.monotonic() + seconds, expire)
+            if self._watch is None:
+                self._watch = threading.Thread(target=self._run, name="deadlines", daemon=True)
+                self._watch.start()
+            elif len(self._due) == 1:
+                self._changed.notify()
+        try:
+            yield
+        finally:
+            with self._changed:
+                del self._due[caller]
+
+    def close(self) -> None:
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify()
+
+    def _run(self) -> None:
+        with self._changed:
+            while not self._is_closed:
+                now = time.monotonic()
+                for caller, (at, expire) in list(self._due.items()):
+                    if at <= now:
+                        expire()
+                        self._due[caller] = (math.inf, expire)  # once
+                nearest = min((at for at, _ in self._due.values()), default=math.inf)
+                self._changed.wait(None if nearest == math.inf else max(nearest - now, 0.0))
