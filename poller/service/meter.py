@@ -106,6 +106,7 @@ class Meter:
                 gaps=before.gaps + (page.lost is not None),
                 event_age=before.event_age.adding(self._ages(settlement.forwarded)),
                 indexing_delay=before.indexing_delay.adding(_indexing_delays(page.events)),
+                succeeded_at=self._now(),
             )
             # What the second walk finds was not told as fetched.
             self._swap_locked(after, read=_at_least(after, {}), **_where(forwarded))
@@ -143,10 +144,6 @@ class Meter:
         with self._lock:
             before = self._snapshot.waited_s
             self._swap_locked(waited_s={**before, bucket: before.get(bucket, 0.0) + seconds})
-
-    def succeeded(self, at: datetime) -> None:
-        """A cycle came to the end of the log."""
-        self._swap(succeeded_at=at)
 
     def blocked(self, *, is_blocked: bool) -> None:
         self._swap(is_blocked=is_blocked)

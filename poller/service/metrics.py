@@ -57,7 +57,7 @@ METRICS = (
     _metric("gauge", "position_age_seconds", "How old the position is; the log before it is settled."),
     _metric("gauge", "retention_seconds", "How far back the tenant's log goes; absent until it was asked."),
     _metric("counter", "gaps_total", "Stretches of the log that retention took before they were read."),
-    _metric("gauge", "last_success_timestamp_seconds", "When a cycle last came to the end of the log; 0 for never."),
+    _metric("gauge", "last_success_timestamp_seconds", "When a page was last settled, an empty one too; 0 for never."),
     _metric("gauge", "blocked", "1 while nothing goes on until someone acts."),
     _metric("gauge", "build_info", "Always 1; the version is its label.", "version"),
 )

@@ -69,8 +69,6 @@ class WatchedJournal:
         self._journal, self._meter = journal, meter
 
     def note_cycle(self, *, at: datetime, error: str | None) -> None:
-        if error is None:
-            self._meter.succeeded(at)
         self._journal.note_cycle(at=at, error=error)
 
     def note_blocked(self, reason: str | None, hint: str | None) -> None:

@@ -254,6 +254,15 @@ def test_the_age_of_an_event_runs_until_it_is_settled() -> None:
     assert (snapshot.event_age.count, snapshot.event_age.sum) == (1, 3619)
 
 
+def test_the_last_success_is_the_last_page_that_was_settled_an_empty_one_too() -> None:
+    bench = Bench(FakeLog([]))
+    bench.log.failures = [LATER]
+    with pytest.raises(TransientError):
+        bench.drain()
+    assert bench.meter.snapshot.succeeded_at is None
+    assert bench.drain().succeeded_at == NOW
+
+
 def test_a_gap_is_counted() -> None:
     log = FakeLog(records(30), page_size=10)
     bench = Bench(log)
@@ -337,13 +346,11 @@ class FullDisk:
         raise TransientError(f"disk full: {reason} {hint}")
 
 
-def test_success_and_being_blocked_are_told_even_where_they_cannot_be_noted() -> None:
+def test_being_blocked_is_told_even_where_it_cannot_be_noted() -> None:
     meter = Meter()
     journal = WatchedJournal(FullDisk(), meter)
-    for error in (None, "down"):
-        with pytest.raises(TransientError):
-            journal.note_cycle(at=NOW + timedelta(hours=error == "down"), error=error)
-    assert meter.snapshot.succeeded_at == NOW
+    with pytest.raises(TransientError):
+        journal.note_cycle(at=NOW, error=None)
     for reason in ("never", None):
         with pytest.raises(TransientError):
             journal.note_blocked(reason, reason)

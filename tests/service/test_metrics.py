@@ -23,8 +23,7 @@ def full_meter() -> Meter:
     meter.limited("logs", limit=50, remaining=10)
     meter.waited("logs", 1.5)
     meter.measured(timedelta(days=2))
-    meter.succeeded(NOW)
-    meter._swap(caught_up_at=NOW, position_at=NOW)
+    meter._swap(caught_up_at=NOW, position_at=NOW, succeeded_at=NOW)
     return meter
 
 
