@@ -3,6 +3,7 @@
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -126,19 +127,22 @@ def test_a_page_that_comes_back_shorter_takes_nothing_back_from_what_was_read() 
     assert bench.drain().in_hand == 0
 
 
-def test_what_the_second_walk_finds_is_read_and_settled_at_once() -> None:
-    bench = Bench(FakeLog(records(3)))
-    (forwarded,) = bench.pages()
-    Meter.settled(other := Meter(["s"]), forwarded)
-    assert sum(other.snapshot.read.values()) == 3
-    assert_identity(other.snapshot)
+def test_what_the_second_walk_finds_is_read_and_settled_at_once_and_moves_no_position() -> None:
+    (forwarded,) = Bench(FakeLog(records(3))).pages()
+    meter = Meter(["s"], now=lambda: NOW)
+    meter.begun(Span(id=1, stream=STREAM, after=EARLIEST, reached=floor_id(NOW - timedelta(hours=1))))
+    meter.settled(replace(forwarded, span=replace(forwarded.span, until=floor_id(NOW), is_rereading=True)))
+    assert sum(meter.snapshot.read.values()) == 3
+    assert_identity(meter.snapshot)
+    assert meter.snapshot.in_hand == 0
+    assert meter.lag_s(meter.snapshot) == 3600
 
 
 def test_types_of_the_wire_are_bounded_and_odd_ones_are_other() -> None:
-    many = [record(number, f"type_{number}") for number in range(1, 3 * MOST_TYPES)]
+    many = [record(100 + number, f"type_{number}") for number in range(1, 3 * MOST_TYPES)]
     names = ("auth0|abc", "a b", "S", "x" * 51, 'x"} 1\n', "9" * 56, "é", "", "\n")
-    odd = [record(1000 + number, kind) for number, kind in enumerate(names)]
-    meter = Bench(FakeLog([*many, *odd], page_size=50)).drain()
+    odd = [record(1 + number, kind) for number, kind in enumerate(names)]
+    meter = Bench(FakeLog([*odd, *many], page_size=50)).drain()
     assert len(meter.read) == MOST_TYPES
     assert sum(meter.read.values()) == len(many) + len(odd)
     assert meter.read[OTHER] >= len(odd)
@@ -293,6 +297,7 @@ def test_the_identity_holds_whenever_someone_looks() -> None:
             snapshot = bench.meter.snapshot
             try:
                 assert_identity(snapshot)
+                assert snapshot.in_hand in {0, 99, 100}  # whole pages, never a part of one
             except AssertionError as error:
                 wrong.append(error)
             looks[snapshot.in_hand > 0] += 1
