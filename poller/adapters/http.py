@@ -57,6 +57,10 @@ def _whole_number(digits: str) -> int | float:
     return int(digits) if len(digits) < _LONGEST_INT else float(digits)
 
 
+Observe = Callable[[str, int | None, float], None]
+"""Told of each call that is over: its path, its status if a whole answer came, its seconds."""
+
+
 class ServerClock:
     """The time as the servers tell it, so that a wrong host clock shifts no event; the host's until one has told."""
 
@@ -81,10 +85,18 @@ class Http:
     environment are honoured; certificates are always verified.
     """
 
-    def __init__(self, origin: str, clock: ServerClock, *, deadline_s: float = DEADLINE_S) -> None:
+    def __init__(
+        self,
+        origin: str,
+        clock: ServerClock,
+        *,
+        deadline_s: float = DEADLINE_S,
+        observe: Observe = lambda path, status, seconds: None,  # noqa: ARG005 - nobody looks
+    ) -> None:
         self._origin = origin
         self._clock = clock
         self._deadline_s = deadline_s
+        self._observe = observe
         self._trust: ssl.SSLContext | None = None
         self._threads = threading.local()
         self._connections: set[_Connection] = set()
@@ -98,6 +110,7 @@ class Http:
             FatalError: the environment's CA file cannot be used.
         """
         connection = self._connection()
+        began, status = time.monotonic(), None
         try:
             with self._deadlines.within(self._deadline_s, connection.expire):
                 status, headers, body = connection.exchange(method, path, **request)
@@ -105,6 +118,8 @@ class Http:
             self._drop(connection)
             late = connection.is_expired
             raise TransientError(f"{self._origin}: {'no answer in time' if late else _reason(error)}") from None
+        finally:
+            self._observe(path, status, time.monotonic() - began)
         return self._answer(status, headers, body)
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ import click
 import structlog
 
 from poller.adapters.sql_ledger import LedgerLock, SqlLedger
+from poller.cli.watching import NOBODY, Watcher, watching
 from poller.cli.wiring import (
     Services,
     config_option,
@@ -45,16 +46,17 @@ def run(config: Path | None, *, once: bool, new_stream: bool) -> int:
     settings = read_settings(config)
     configure_logging(settings.log.level)
     process = Process()
-    with open_ledger(settings, adopt=new_stream) as ledger, connect(settings, process.stopping) as services:
-        drain = drain_of(settings, services, ledger, process)
-        upkeep = Upkeep(ledger, services.log, dead_letter_retention=settings.state.dead_letter_retention)
+    with (
+        open_ledger(settings, adopt=new_stream) as ledger,
+        watching(settings, once=once) as watcher,
+        connect(settings, process.stopping, watcher=watcher) as services,
+    ):
+        drain = drain_of(settings, services, ledger, process, watcher=watcher)
+        upkeep = upkeep_of(settings, services, ledger, watcher)
         if once:
             reason = run_once(drain.pages, ledger, process, upkeep=upkeep.look)
         else:
-            interval = settings.poll.interval
-            reason = Daemon(
-                drain.pages, ledger, process, interval=interval, backoff=Backoff(), upkeep=upkeep.look
-            ).run()
+            reason = daemon_of(settings, drain, ledger, process, upkeep=upkeep, watcher=watcher).run()
         return finish(reason, process, interrupted=Exit.INTERRUPTED if once else Exit.DONE)
 
 
@@ -71,12 +73,34 @@ def open_ledger(settings: Settings, *, adopt: bool = False) -> Iterator[SqlLedge
             ledger.close()
 
 
-def drain_of(settings: Settings, services: Services, ledger: SqlLedger, process: Process) -> Drain:
+def daemon_of(
+    settings: Settings, drain: Drain, ledger: SqlLedger, process: Process, *, upkeep: Upkeep, watcher: Watcher
+) -> Daemon:
+    watcher.begun(ledger.live_span())
+    daemon = Daemon(
+        watcher.pages(drain.pages),
+        watcher.journal(ledger),
+        process,
+        interval=settings.poll.interval,
+        backoff=Backoff(),
+        upkeep=upkeep.look,
+    )
+    return watcher.daemon(daemon)
+
+
+def upkeep_of(settings: Settings, services: Services, ledger: SqlLedger, watcher: Watcher) -> Upkeep:
+    retention = settings.state.dead_letter_retention
+    return Upkeep(ledger, services.log, dead_letter_retention=retention, measured=watcher.measured)
+
+
+def drain_of(
+    settings: Settings, services: Services, ledger: SqlLedger, process: Process, *, watcher: Watcher = NOBODY
+) -> Drain:
     profiles = profiles_of(settings, services)
     translator = Translator(stream_of(settings), rules_of(settings))
-    courier = Courier(services.sink, refusal_limit=settings.segment.refusal_limit)
+    courier = Courier(watcher.sink(services.sink), refusal_limit=settings.segment.refusal_limit)
     return Drain(
-        source=services.log,
+        source=watcher.log(services.log),
         profiles=profiles,
         translator=translator,
         courier=courier,

@@ -13,6 +13,7 @@ import click
 from poller.adapters.auth0 import Auth0Log, Auth0Stats, Auth0Users, Credentials, ManagementApi, TokenSource
 from poller.adapters.http import Http, ServerClock
 from poller.adapters.segment import SegmentSink
+from poller.cli.watching import NOBODY, Watcher
 from poller.config import Settings, find_settings_file, load_settings
 from poller.core.events import EARLIEST, LogId, Stream, floor_id
 from poller.core.ports import MessageSink
@@ -63,17 +64,19 @@ def connect(
     *,
     share: float | None = None,
     integrations: Mapping[str, Any] | None = None,
+    watcher: Watcher = NOBODY,
 ) -> Iterator[Services]:
     """Clients for both services; nothing is sent before it is asked for.
 
     `share` is that of the rate limit, `integrations` are the destinations that messages go to: None is all.
     """
     clock = ServerClock()
-    auth0 = Http(settings.auth0.base_url, clock)
-    segment = Http(settings.segment.endpoint, clock)
+    observe_auth0, observe_segment = watcher.requests()
+    auth0 = Http(settings.auth0.base_url, clock, observe=observe_auth0)
+    segment = Http(settings.segment.endpoint, clock, observe=observe_segment)
     tokens = TokenSource(_credentials(settings), auth0)
     budget = RateBudget(stopping, share=settings.auth0.rate_share if share is None else share)
-    api = ManagementApi(auth0, tokens, budget)
+    api = ManagementApi(auth0, tokens, watcher.budget(budget))
     sink = SegmentSink(_revealed(settings.segment.write_key) or "", segment, clock, integrations=integrations)
     try:
         yield Services(

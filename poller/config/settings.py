@@ -58,6 +58,7 @@ Count = Annotated[int, BeforeValidator(texts.count), Type("whole number")]
 CountOrNone = Annotated[int, BeforeValidator(texts.count_or_none), Type("whole number")]
 Routes = Annotated[dict[str, Any], BeforeValidator(integrations), Type("table")]
 Share = Annotated[float, BeforeValidator(texts.share), Type("number")]
+SocketAddress = Annotated[texts.Socket | None, BeforeValidator(texts.socket), Type("address:port")]
 Start = Annotated[StartAt, BeforeValidator(start_at), Type("now | earliest | date | time")]
 
 
@@ -212,6 +213,18 @@ class LogSettings(Section):
     level: Level = Field("info", description="What is logged: debug, info, warning or error.")
 
 
+class MetricsSettings(Section):
+    listen: SocketAddress = Field(
+        None,
+        validate_default=False,
+        description="Where the daemon answers /metrics, /healthz and /readyz, as 127.0.0.1:9464.",
+        json_schema_extra=_default("nowhere"),
+    )
+    ready_lag: Interval = Field(
+        _written("10m"), description="A lag longer than this and poll.interval is one that /readyz answers 503 to."
+    )
+
+
 class Settings(BaseSettings):
     """All settings. It reads nothing by itself: `layers` are tables of tables, of which the earlier ones win."""
 
@@ -227,6 +240,7 @@ class Settings(BaseSettings):
     privacy: PrivacySettings
     state: StateSettings
     log: LogSettings
+    metrics: MetricsSettings
     path: Path | None = None
     """The file that was read."""
 

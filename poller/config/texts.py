@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from sqlalchemy.engine import URL, make_url
@@ -25,6 +26,7 @@ _HOST = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
 _PRIVATE_KEY = re.compile(r"^-----BEGIN (?:RSA |EC )?PRIVATE KEY-----\r?$", re.MULTILINE)
 _LOOPBACK = IPv4Network("127.0.0.0/8")
 _LOOPBACK_6 = IPv6Address("::1")
+_LISTEN = re.compile(r"(?:\[(?P<six>[^\]%]+)\]|(?P<four>[^:\[\]]+)):(?P<port>[0-9]{1,5})", re.ASCII)
 _LONGEST_NAME = 200
 _PORTS = range(1, 65_536)
 
@@ -171,6 +173,29 @@ def endpoint(value: object) -> str:
     """The origin of Segment's tracking API."""
     leave_off = "leave off /v1, it is added" if _path(value).startswith("/v1") else "leave off what follows the host"
     return _origin(value, path=f"must be an origin: {leave_off}")
+
+
+class Socket(NamedTuple):
+    """Where a server listens; port 0 is any that is free."""
+
+    host: str
+    port: int
+
+
+def socket(value: object) -> Socket:
+    """An IP address and a port to listen on; localhost is 127.0.0.1."""
+    wanted = "must be an address and a port, as 127.0.0.1:9464 or [::1]:9464"
+    match = _LISTEN.fullmatch(word(value))
+    if match is None or int(match["port"]) >= _PORTS.stop:
+        raise BadValueError(wanted)
+    host = match["six"] or match["four"].lower()
+    try:
+        address = ip_address("127.0.0.1" if host == "localhost" else host)
+    except ValueError:
+        raise BadValueError(wanted) from None
+    if (address.version == 6) != bool(match["six"]):  # noqa: PLR2004 - the version of IP that needs brackets
+        raise BadValueError(wanted)
+    return Socket(str(address), int(match["port"]))
 
 
 def ledger_url(value: object) -> str:

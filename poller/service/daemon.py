@@ -75,6 +75,11 @@ class Daemon:
         finally:
             self._scheduler.shutdown(wait=False)
 
+    @property
+    def overdue_s(self) -> float | None:
+        """For how long a cycle should have begun, in seconds; None while one is at work."""
+        return max(self._monotonic() - self._due_at, 0.0) if self._process.is_idle else None
+
     def cycle(self) -> timedelta:
         """One drain and what came of it; returns the delay before the next."""
         count = CycleCount()

@@ -41,12 +41,14 @@ class Upkeep:
         server: ServerTime,
         *,
         dead_letter_retention: timedelta,
+        measured: Callable[[timedelta], None] = lambda retention: None,  # noqa: ARG005 - nobody looks
         monotonic: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._ledger = ledger
         self._server = server
         self._dead_letter_retention = dead_letter_retention
+        self._measured = measured
         self._monotonic = monotonic
         self._now = now
         self._due_at = float("-inf")
@@ -100,4 +102,5 @@ class Upkeep:
         kept_since = moment_of(oldest) if oldest else None
         if kept_since is not None:
             self._retention = now - kept_since
+            self._measured(self._retention)
         return now

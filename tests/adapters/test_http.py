@@ -10,6 +10,7 @@ import pytest
 
 from poller.adapters.http import Http, ServerClock, parse_retry_after
 from poller.core.errors import FatalError, TransientError
+from tests.conftest import Reply, Scripted
 
 Serve = Callable[[Callable[[socket.socket], None]], str]
 OK = b"HTTP/1.1 200 OK\r\nDate: Mon, 23 Nov 2026 10:00:00 GMT\r\nContent-Length: 2\r\n\r\n{}"
@@ -175,3 +176,21 @@ def test_a_proxy_variable_that_cannot_be_used_is_fatal_and_named(
     with pytest.raises(FatalError, match="proxy variables") as raised:
         http.call("GET", "/")
     assert name in raised.value.hint
+
+
+def test_each_call_is_told_with_its_path_its_status_and_its_time(scripted: Scripted, serve: Serve) -> None:
+    told: list[tuple[str, int | None]] = []
+
+    def observe(path: str, status: int | None, seconds: float) -> None:
+        assert 0 <= seconds < 5
+        told.append((path, status))
+
+    scripted.replies = [Reply(status=503)]
+    http = Http(scripted.origin, ServerClock(), observe=observe)
+    http.call("GET", "/a", params={"q": "x"})
+    http.close()
+    cut = Http(serve(lambda connection: None), ServerClock(), observe=observe)
+    with pytest.raises(TransientError):
+        cut.call("GET", "/b")
+    cut.close()
+    assert told == [("/a", 503), ("/b", None)]

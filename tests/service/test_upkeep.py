@@ -124,3 +124,10 @@ def test_before_the_first_start_there_is_nothing_to_watch(logs: list[dict[str, o
     bench.span = None
     bench.wait(20 * DAY)
     assert warnings(logs) == []
+
+
+def test_what_was_measured_is_told() -> None:
+    told: list[timedelta] = []
+    bench = Bench()
+    Upkeep(bench, bench, dead_letter_retention=DAY, measured=told.append, now=lambda: bench.now).look()
+    assert told == [10 * DAY]

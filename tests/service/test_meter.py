@@ -1,0 +1,368 @@
+"""What the meter counts, and that whoever looks sees one moment."""
+
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from poller.core.errors import TransientError
+from poller.core.events import EARLIEST, Span, floor_id
+from poller.core.forward import Courier, Forwarded, forward
+from poller.core.messages import Batch, Receipt
+from poller.core.rules import Rules
+from poller.core.translate import Translator
+from poller.service.meter import MOST_TYPES, OTHER, OUTCOMES, Meter
+from poller.service.snapshot import Distribution, Request, Snapshot
+from poller.service.watched import WatchedBudget, WatchedJournal, WatchedLog, WatchedSink, watch
+from tests.fakes import LATER, NOW, STREAM, FakeDirectory, FakeLedger, FakeLog, FakeSink, numbered
+
+KINDS = ("s", "ss", "w", "fp", "s")
+
+
+def record(number: int, kind: str, **fields: Any) -> dict[str, Any]:
+    at = NOW - timedelta(hours=1) + timedelta(seconds=number)
+    made = {"log_id": numbered(number, at), "type": kind, "date": at.isoformat(), "user_id": f"auth0|{number}"}
+    return {**made, "ip": "192.0.2.1", "user_name": "u", **fields}
+
+
+def records(count: int) -> list[dict[str, Any]]:
+    return [record(number, KINDS[number % len(KINDS)]) for number in range(1, count + 1)]
+
+
+class Bench:
+    """The real loop between a log, a sink and a ledger in memory, with a meter beside it."""
+
+    def __init__(self, log: FakeLog, *, types: Sequence[str] = ("s", "ss")) -> None:
+        self.seconds = 0.0
+        self.meter = Meter(types, monotonic=lambda: self.seconds, now=lambda: NOW)
+        self.log = log
+        self.sink = FakeSink()
+        self.ledger = FakeLedger(STREAM)
+        self.ledger.begin(after=EARLIEST)
+
+    def pages(self) -> Iterator[Forwarded]:
+        span = self.ledger.live_span()
+        assert span is not None
+        translator = Translator(STREAM, Rules())
+        courier = Courier(WatchedSink(self.sink, self.meter))
+        work = forward(WatchedLog(self.log, self.meter), FakeDirectory({}), translator, courier, self.ledger, span)
+        for forwarded in watch(work, self.meter):
+            yield forwarded
+            if forwarded.settlement.page.is_end:
+                return
+
+    def drain(self) -> Snapshot:
+        for _ in self.pages():
+            pass
+        return self.meter.snapshot
+
+
+def assert_identity(snapshot: Snapshot) -> None:
+    for kind, read in snapshot.read.items():
+        assert read >= snapshot.settled(kind)
+    settled = (snapshot.forwarded, snapshot.filtered, snapshot.dead_lettered)
+    total = sum(sum(counts.values()) for counts in settled)
+    assert sum(snapshot.read.values()) == total + snapshot.in_hand
+
+
+def counted(counts: Any) -> dict[str, int]:
+    return {kind: count for kind, count in counts.items() if count}
+
+
+def test_events_are_counted_by_type_and_by_what_became_of_them() -> None:
+    bench = Bench(FakeLog([*records(10), record(11, "s", user_id=None), record(12, "s", date="soon")]))
+    snapshot = bench.drain()
+    assert counted(snapshot.read) == {"s": 6, "ss": 2, "w": 2, "fp": 2}
+    assert counted(snapshot.forwarded) == {"s": 4, "ss": 2}
+    assert counted(snapshot.filtered) == {"w": 2, "fp": 2}
+    assert counted(snapshot.dead_lettered) == {"s": 2}
+    assert snapshot.in_hand == 0
+    assert snapshot.messages["track"] == snapshot.messages["identify"] == 6
+
+
+def test_the_page_that_is_being_sent_is_in_hand() -> None:
+    bench = Bench(FakeLog(records(25), page_size=10))
+    seen: list[int] = []
+    send = bench.sink.send
+
+    def look(batch: Batch) -> Receipt:
+        seen.append(bench.meter.snapshot.in_hand)
+        assert_identity(bench.meter.snapshot)
+        return send(batch)
+
+    bench.sink.send = look  # type: ignore[method-assign]  # a look at what is true meanwhile
+    bench.drain()
+    assert seen == [10, 10, 5]
+
+
+def test_a_page_that_is_read_again_after_a_failure_counts_once() -> None:
+    bench = Bench(FakeLog(records(10)))
+    bench.sink.failures = [LATER, LATER]
+    for _ in range(2):
+        with pytest.raises(TransientError):
+            bench.drain()
+        assert bench.meter.snapshot.in_hand == 10
+        assert sum(bench.meter.snapshot.read.values()) == 10
+    snapshot = bench.drain()
+    assert (snapshot.in_hand, sum(snapshot.read.values())) == (0, 10)
+
+
+def test_a_page_that_comes_back_shorter_takes_nothing_back_from_what_was_read() -> None:
+    """Retention may take events of the page at hand; a counter never goes down."""
+    log = FakeLog(records(20), page_size=10)
+    bench = Bench(log)
+    bench.sink.failures = [LATER]
+    with pytest.raises(TransientError):
+        bench.drain()
+    before = bench.meter.snapshot.read
+    gone, log.records = log.records[:8], log.records[8:12]
+    snapshot = bench.drain()
+    assert all(snapshot.read[kind] >= count for kind, count in before.items())
+    assert_identity(snapshot)
+    log.records += [record(100 + number, gone[number]["type"]) for number in range(8)]
+    assert bench.drain().in_hand == 0
+
+
+def test_what_the_second_walk_finds_is_read_and_settled_at_once_and_moves_no_position() -> None:
+    (forwarded,) = Bench(FakeLog(records(3))).pages()
+    meter = Meter(["s"], now=lambda: NOW)
+    meter.begun(Span(id=1, stream=STREAM, after=EARLIEST, reached=floor_id(NOW - timedelta(hours=1))))
+    meter.settled(replace(forwarded, span=replace(forwarded.span, until=floor_id(NOW), is_rereading=True)))
+    assert sum(meter.snapshot.read.values()) == 3
+    assert_identity(meter.snapshot)
+    assert meter.snapshot.in_hand == 0
+    assert meter.lag_s(meter.snapshot) == 3600
+
+
+def test_types_of_the_wire_are_bounded_and_odd_ones_are_other() -> None:
+    many = [record(100 + number, f"type_{number}") for number in range(1, 3 * MOST_TYPES)]
+    names = ("auth0|abc", "a b", "S", "x" * 51, 'x"} 1\n', "9" * 56, "é", "", "\n")
+    odd = [record(1 + number, kind) for number, kind in enumerate(names)]
+    meter = Bench(FakeLog([*odd, *many], page_size=50)).drain()
+    assert len(meter.read) == MOST_TYPES
+    assert sum(meter.read.values()) == len(many) + len(odd)
+    assert meter.read[OTHER] >= len(odd)
+    assert not {kind for kind in meter.read if not kind.replace("_", "").isalnum() or len(kind) > 50}
+
+
+def test_types_of_interest_are_told_apart_however_many_others_came_before() -> None:
+    log = FakeLog([*[record(number, f"type_{number}") for number in range(1, 2 * MOST_TYPES)], record(999, "ss")])
+    assert Bench(log).drain().forwarded["ss"] == 1
+
+
+def test_what_may_wake_someone_counts_from_zero_on() -> None:
+    meter = Meter(["s", "ss"])
+    meter.requests("auth0", {"/oauth/token": "token"})
+    snapshot = meter.snapshot
+    assert snapshot.dead_lettered == {"s": 0, "ss": 0, OTHER: 0}
+    tokens = [Request(service="auth0", call="token", outcome=outcome) for outcome in OUTCOMES]
+    assert [snapshot.requests[request].count for request in tokens] == [0] * len(OUTCOMES)
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [
+        (200, "ok"),
+        (204, "ok"),
+        (307, "refused"),
+        (400, "refused"),
+        (404, "refused"),
+        (429, "rate_limited"),
+        (500, "failed"),
+        (503, "failed"),
+        (None, "unanswered"),
+        (999, "refused"),
+    ],
+)
+def test_a_request_counts_by_service_call_and_outcome(status: int | None, outcome: str) -> None:
+    meter = Meter()
+    meter.requests("auth0", {"/api/v2/users": "users"})("/api/v2/users/auth0%7C123", status, 0.3)
+    request = Request(service="auth0", call="users", outcome=outcome)
+    assert meter.snapshot.requests[request].count == 1
+    assert meter.snapshot.requests[request].sum == 0.3
+
+
+def test_a_path_that_nobody_named_is_other() -> None:
+    meter = Meter()
+    meter.requests("auth0", {})("/api/v2/auth0%7C123", 200, 0.1)
+    assert [request.call for request in meter.snapshot.requests] == [OTHER]
+
+
+def test_a_value_counts_below_the_bound_that_it_equals_and_none_is_negative() -> None:
+    distribution = Distribution.empty((1.0, 5.0)).adding([-3.0, 1.0, 1.5, 5.0, 6.0])
+    assert distribution.cumulative == (2, 4, 5)
+    assert distribution.sum == 13.5
+
+
+# Lag
+
+
+def test_a_quiet_tenant_is_not_late_and_an_outage_is_seen_to_grow() -> None:
+    bench = Bench(FakeLog([]))
+    bench.drain()
+    assert bench.meter.lag_s(bench.meter.snapshot) == 0
+    bench.seconds += 90
+    assert bench.meter.lag_s(bench.meter.snapshot) == bench.meter.position_age_s(bench.meter.snapshot) == 90
+    bench.drain()
+    assert bench.meter.lag_s(bench.meter.snapshot) == 0
+
+
+def test_while_it_catches_up_the_lag_is_the_age_of_the_newest_event_settled() -> None:
+    bench = Bench(FakeLog(records(30), page_size=10))
+    lags = [bench.meter.lag_s(bench.meter.snapshot) for _ in bench.pages()]
+    assert lags == [3590, 3580, 3570, 0]
+
+
+def test_an_event_dated_ahead_of_its_arrival_is_no_lead() -> None:
+    ahead = [record(1, "s", date=(NOW + timedelta(days=9)).isoformat()), *records(10)[1:]]
+    bench = Bench(FakeLog(ahead, page_size=10))
+    next(bench.pages())
+    assert bench.meter.lag_s(bench.meter.snapshot) == 3590
+
+
+def test_lag_goes_by_the_servers_clock() -> None:
+    bench = Bench(FakeLog([]))
+    bench.meter._now = lambda: NOW + timedelta(days=400)  # a wrong host clock
+    bench.drain()
+    assert bench.meter.lag_s(bench.meter.snapshot) == 0
+
+
+def test_before_the_first_page_the_lag_is_that_of_the_ledger() -> None:
+    meter = Meter(now=lambda: NOW)
+    assert meter.lag_s(meter.snapshot) is None
+    hour = timedelta(hours=1)
+    meter.begun(Span(id=1, stream=STREAM, after=EARLIEST, reached=floor_id(NOW - 2 * hour), drained_at=NOW - hour))
+    assert meter.lag_s(meter.snapshot) == 3600
+
+
+def test_indexing_delay_is_between_an_events_date_and_its_log_id() -> None:
+    late = record(1, "w", date=(NOW - timedelta(hours=1) - timedelta(seconds=6)).isoformat())
+    snapshot = Bench(FakeLog([late])).drain()
+    assert (snapshot.indexing_delay.count, snapshot.indexing_delay.sum) == (1, 7)
+
+
+def test_the_age_of_an_event_runs_until_it_is_settled() -> None:
+    bench = Bench(FakeLog([record(1, "s")]))
+    send = bench.sink.send
+
+    def slowly(batch: Batch) -> Receipt:
+        bench.seconds += 20
+        return send(batch)
+
+    bench.sink.send = slowly  # type: ignore[method-assign]  # a slow one
+    snapshot = bench.drain()
+    assert (snapshot.event_age.count, snapshot.event_age.sum) == (1, 3619)
+
+
+def test_the_last_success_is_the_last_page_that_was_settled_an_empty_one_too() -> None:
+    bench = Bench(FakeLog([]))
+    bench.log.failures = [LATER]
+    with pytest.raises(TransientError):
+        bench.drain()
+    assert bench.meter.snapshot.succeeded_at is None
+    assert bench.drain().succeeded_at == NOW
+
+
+def test_a_gap_is_counted() -> None:
+    log = FakeLog(records(30), page_size=10)
+    bench = Bench(log)
+    next(bench.pages())
+    log.floor = numbered(15, NOW - timedelta(hours=1) + timedelta(seconds=15))
+    assert bench.drain().gaps == 1
+
+
+@pytest.mark.parametrize("date", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", 1e300, "garbage", None])
+def test_no_date_makes_it_fail(date: object) -> None:
+    assert_identity(Bench(FakeLog([record(1, "s", date=date), record(2, "w", date=date)])).drain())
+
+
+# Under load
+
+
+def test_the_identity_holds_whenever_someone_looks() -> None:
+    kinds = [f"type_{number}" for number in range(40)]
+    log = FakeLog([record(number, kinds[number % 40] if number % 3 else "s") for number in range(1, 6000)])
+    bench = Bench(log)
+    bench.sink.failures = [LATER]
+    done = threading.Event()
+    looks: Counter[bool] = Counter()
+    wrong: list[AssertionError] = []
+
+    def look() -> None:
+        while not done.is_set():
+            snapshot = bench.meter.snapshot
+            try:
+                assert_identity(snapshot)
+                assert snapshot.in_hand in {0, 99, 100}  # whole pages, never a part of one
+            except AssertionError as error:
+                wrong.append(error)
+            looks[snapshot.in_hand > 0] += 1
+
+    threads = [threading.Thread(target=look) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        with pytest.raises(TransientError):
+            bench.drain()
+        snapshot = bench.drain()
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join(10)
+    assert not wrong
+    assert looks.total() > 100
+    assert looks[True]
+    assert (sum(snapshot.read.values()), snapshot.in_hand) == (5999, 0)
+
+
+# The parts that are watched
+
+
+class Budget:
+    def __init__(self) -> None:
+        self.seen: list[object] = []
+
+    def acquire(self, bucket: str) -> None:
+        self.seen.append(bucket)
+
+    def observe(
+        self, bucket: str, *, limit: int, remaining: int, reset_in: timedelta, is_refused: bool = False
+    ) -> None:
+        self.seen.append((bucket, limit, remaining, reset_in, is_refused))
+
+    def missed(self, bucket: str) -> None:
+        self.seen.append(f"missed {bucket}")
+
+
+def test_a_watched_budget_does_what_it_did_and_tells() -> None:
+    budget, meter = Budget(), Meter()
+    watched = WatchedBudget(budget, meter)
+    watched.acquire("logs")
+    watched.observe("logs", limit=50, remaining=9, reset_in=timedelta(seconds=1), is_refused=True)
+    watched.missed("users")
+    assert budget.seen == ["logs", ("logs", 50, 9, timedelta(seconds=1), True), "missed users"]
+    assert (meter.snapshot.limits["logs"].limit, meter.snapshot.limits["logs"].remaining) == (50, 9)
+    assert meter.snapshot.waited_s["logs"] >= 0
+
+
+class FullDisk:
+    def note_cycle(self, *, at: datetime, error: str | None) -> None:
+        raise TransientError(f"disk full at {at} after {error}")
+
+    def note_blocked(self, reason: str | None, hint: str | None) -> None:
+        raise TransientError(f"disk full: {reason} {hint}")
+
+
+def test_being_blocked_is_told_even_where_it_cannot_be_noted() -> None:
+    meter = Meter()
+    journal = WatchedJournal(FullDisk(), meter)
+    with pytest.raises(TransientError):
+        journal.note_cycle(at=NOW, error=None)
+    for reason in ("never", None):
+        with pytest.raises(TransientError):
+            journal.note_blocked(reason, reason)
+        assert meter.snapshot.is_blocked == (reason is not None)
