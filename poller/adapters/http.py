@@ -101,6 +101,8 @@ class Http:
         self._threads = threading.local()
         self._connections: set[_Connection] = set()
         self._deadlines = Deadlines()
+        self.skew: timedelta | None = None
+        """How far this host's clock was behind the server's at the last answer, to the second."""
 
     def call(self, method: str, path: str, **request: Any) -> Answer:
         """One attempt; `request` is what httpx takes: params, json, content, headers.
@@ -132,6 +134,7 @@ class Http:
         date = parse_http_date(headers.get("Date"))
         if date is not None:
             self._clock.observe(date)
+            self.skew = date - datetime.now(UTC)
         return Answer(status=status, headers=headers, body=body, at=date or self._clock.now())
 
     def _connection(self) -> "_Connection":

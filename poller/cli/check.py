@@ -1,17 +1,19 @@
 """`check`: proves the set-up before it matters."""
 
+import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 import click
 
-from poller.adapters.sql_ledger import inspect_ledger
+from poller.adapters.sql_ledger import inspect_ledger, ledger_path
+from poller.cli.surroundings import Finding, clocks, ledger_file, outage, region, secrets
 from poller.cli.wiring import Services, config_option, connect, read_settings, stream_of
-from poller.config import Settings
+from poller.config import Settings, secret_places
 from poller.core.errors import FatalError, PollerError, TransientError
 from poller.core.events import moment_of
 from poller.core.messages import iso
@@ -25,37 +27,38 @@ USER_SCOPE = "read:users"
 _LEAST_S = 2.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One line: what was looked at, how it is, and what to do where it is not well."""
-
-    subject: str
-    text: str
-    hint: str | None = None
-    code: Exit = Exit.DONE
-
-
 @click.command(short_help="Prove settings, credentials, ledger and services.")
 @config_option
-def check(config: Path | None) -> int:
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
+def check(config: Path | None, *, as_json: bool) -> int:
     """Proves that settings, credentials, ledger and both services are as they should be."""
     settings = read_settings(config)
     configure_logging("warning")
-    source = str(settings.path) if settings.path else "the environment"
-    codes = [_show(Finding(subject="settings", text=f"valid, from {source}"))]
     with connect(settings, threading.Event()) as services:
-        codes += [_show(finding) for finding in findings(settings, services)]
+        found = []
+        for finding in findings(settings, services):
+            found.append(finding)
+            if not as_json:
+                _show(finding)
+    code = worst([finding.code for finding in found])
+    if as_json:
+        click.echo(json.dumps({"code": code, "findings": [_facts(finding) for finding in found]}, indent=2))
+        return code
     click.echo(
         "  Segment answers 200 even to a wrong write key, so that the key is right cannot be proved here:"
         "\n  after the first login, look at the source's Debugger in Segment."
     )
-    return worst(codes)
+    return code
 
 
 def findings(settings: Settings, services: Services) -> Iterator[Finding]:
     """Each thing looked at, in the order in which they build on each other; what cannot be well is not tried."""
+    source = str(settings.path) if settings.path else "the environment"
+    yield Finding(subject="settings", text=f"valid, from {source}")
+    yield from secrets(secret_places(settings.path, os.environ), os.environ)
     yield from _twice_counted(settings)
     patience = _Patience()
+    yield from ledger_file(ledger_path(settings.state.url))
     yield _attempt("ledger", lambda: inspect_ledger(settings.state.url, stream_of(settings)), patience, "state.url")
     scopes: set[str] = set()
     where = "auth0.domain" if settings.auth0.base_url.endswith(settings.auth0.domain) else "auth0.base_url"
@@ -64,8 +67,12 @@ def findings(settings: Settings, services: Services) -> Iterator[Finding]:
     if token.code is Exit.DONE:
         yield _log_scope(scopes)
         yield _user_scope(scopes)
-        yield _attempt("log", lambda: _oldest(services), patience, where)
+        kept: list[timedelta] = []
+        yield _attempt("log", lambda: _oldest(services, kept), patience, where)
+        yield from (outage(each, settings.poll.interval) for each in kept)
     yield _attempt("segment", lambda: _segment(settings, services), patience, "segment.endpoint")
+    yield from region(settings)
+    yield from clocks({name: http.skew for name, http in services.origins.items()})
 
 
 def worst(codes: list[Exit]) -> Exit:
@@ -135,11 +142,12 @@ def _grant(scope: str) -> str:
     return f"grant {scope} to the application (Auth0: Applications > APIs > Auth0 Management API)"
 
 
-def _oldest(services: Services) -> str:
+def _oldest(services: Services, kept: list[timedelta]) -> str:
     oldest, now = services.log.oldest()
     moment = moment_of(oldest) if oldest else None
     if moment is None:
         return "readable; it is empty"
+    kept.append(now - moment)
     days = (now - moment).total_seconds() / 86400
     return f"readable; the oldest event kept is of {iso(moment)}, {days:.1f} days ago"
 
@@ -149,9 +157,13 @@ def _segment(settings: Settings, services: Services) -> str:
     return f"reachable at {settings.segment.endpoint}"
 
 
-def _show(finding: Finding) -> Exit:
+def _facts(finding: Finding) -> dict[str, object]:
+    is_well = finding.code is Exit.DONE
+    return {"subject": finding.subject, "is_well": is_well, "text": finding.text, "hint": finding.hint}
+
+
+def _show(finding: Finding) -> None:
     mark = click.style("✓", fg="green") if finding.code is Exit.DONE else click.style("✗", fg="red")
     click.echo(f"{mark} {finding.subject:<9}{finding.text}")
     if finding.hint:
         click.echo(f"  {'':<9}{finding.hint}")
-    return finding.code

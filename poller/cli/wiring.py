@@ -55,6 +55,8 @@ class Services:
     segment: SegmentSink
     sink: MessageSink
     budget: RateBudget
+    origins: Mapping[str, Http]
+    """The clients, by the service's name."""
 
 
 @contextmanager
@@ -87,6 +89,7 @@ def connect(
             segment=sink,
             sink=ThrottledSink(sink, stopping, per_second=settings.segment.max_events_per_second),
             budget=budget,
+            origins={"Auth0": auth0, "Segment": segment},
         )
     finally:
         auth0.close()

@@ -5,6 +5,7 @@ from poller.config.folders import find_settings_file
 from poller.config.loading import load_settings
 from poller.config.problems import SettingsError
 from poller.config.routes import integrations
+from poller.config.secrets import SecretPlace, secret_places
 from poller.config.settings import (
     Auth0Settings,
     LogSettings,
@@ -20,6 +21,7 @@ __all__ = [
     "Auth0Settings",
     "LogSettings",
     "PollSettings",
+    "SecretPlace",
     "SegmentSettings",
     "Setting",
     "Settings",
@@ -31,4 +33,5 @@ __all__ = [
     "integrations",
     "load_settings",
     "moment",
+    "secret_places",
 ]

@@ -111,6 +111,7 @@ class Bench:
             section, _, key = name.partition("__")
             sections.setdefault(section, []).append(f"{key} = {json.dumps(value)}")
         text = "\n".join(f"[{section}]\n" + "\n".join(lines) for section, lines in sections.items())
+        self.settings.touch(mode=0o600)
         self.settings.write_text(text + "\n")
 
     def start(self, *arguments: str, environ: dict[str, str] | None = None) -> "Running":

@@ -25,7 +25,8 @@ def test_check_finds_a_good_set_up_good(plain: Bench) -> None:
     ended = plain.run("check")
     assert ended.code == 0, ended.out + ended.err
     assert set(marks(ended.out).values()) == {"✓"}
-    assert set(marks(ended.out)) == {"settings", "ledger", "token", "scope", "log", "segment"}
+    subjects = {"settings", "secrets", "ledger", "token", "scope", "log", "outage", "segment", "clock"}
+    assert set(marks(ended.out)) == subjects
     assert "Segment answers 200 even to a wrong write key" in ended.out
     assert not plain.ledger.exists()
 
@@ -53,6 +54,42 @@ def test_check_names_the_missing_scope(plain: Bench, scopes: list[str], code: in
     ended = plain.run("check")
     assert ended.code == code
     assert f"grant {missing}" in ended.out
+
+
+def test_check_as_json_says_the_same(plain: Bench) -> None:
+    plain.sandbox.ask("tenant", scopes=["read:logs"])
+    ended = plain.run("check", "--json")
+    shown = json.loads(ended.out)
+    assert shown["code"] == ended.code == 3
+    (wrong,) = (finding for finding in shown["findings"] if not finding["is_well"])
+    assert wrong["subject"] == "scope"
+    assert "grant read:users" in wrong["hint"]
+
+
+def test_check_names_a_file_with_a_secret_that_others_may_read(plain: Bench) -> None:
+    plain.settings.chmod(0o644)
+    ended = plain.run("check")
+    assert ended.code == 3
+    assert f"chmod 600 {plain.settings}" in ended.out
+
+
+def test_check_tells_of_a_clock_that_is_off(plain: Bench) -> None:
+    plain.sandbox.ask("clock", advance=300)
+    ended = plain.run("check")
+    assert ended.code == 3
+    assert re.search(r"✗ clock +this machine's is (299|300|301) s behind Auth0's, ", ended.out)
+
+
+def test_check_finds_systemds_credentials(plain: Bench, tmp_path: Path) -> None:
+    folder = tmp_path / "credentials"
+    folder.mkdir()
+    (folder / "auth0_client_secret").write_text(plain.sandbox.facts["client_secret"])
+    ended = plain.run("check", environ={"CREDENTIALS_DIRECTORY": str(folder)})
+    assert "auth0.client_secret from systemd's credentials" in ended.out
+    (folder / "auth0_client_secret").rename(folder / "secret")
+    ended = plain.run("check", environ={"CREDENTIALS_DIRECTORY": str(folder)})
+    assert ended.code == 3
+    assert "none of them is used" in ended.out
 
 
 def test_check_of_what_cannot_be_reached_ends_with_75(plain: Bench) -> None:

@@ -1,0 +1,127 @@
+"""What `check` looks at beside the services' answers: secrets, their files, clocks, regions and retention."""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from poller.config import SecretPlace, Settings
+from poller.service.process import Exit
+
+SKEW_THAT_MATTERS = timedelta(seconds=60)
+_SECOND = timedelta(seconds=1)  # a Date header knows no less
+_EU_SEGMENT = "eu1.segmentapis.com"
+_CREDENTIALS = "CREDENTIALS_DIRECTORY"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One line: what was looked at, how it is, and what to do where it is not well."""
+
+    subject: str
+    text: str
+    hint: str | None = None
+    code: Exit = Exit.DONE
+
+
+def secrets(places: tuple[SecretPlace, ...], environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Where the secrets come from, and which of their files others may read."""
+    from_systemd = sum(place.is_credential for place in places)
+    where = ", ".join(f"{place.name} from {_short(place)}" for place in places)
+    yield Finding(subject="secrets", text=where or "none is given")
+    if environ.get(_CREDENTIALS) and not from_systemd:
+        yield Finding(
+            subject="secrets",
+            text=f"systemd gives credentials in ${_CREDENTIALS}, and none of them is used",
+            hint="name them after their settings, as LoadCredential=auth0_client_secret:/etc/…",
+            code=Exit.ATTENTION,
+        )
+    files = {place.file: place.name for place in places if place.file and not place.is_credential}
+    for file, name in files.items():
+        if _is_open(file):
+            yield Finding(
+                subject="secrets",
+                text=f"{file} holds {name}, and other users may read it",
+                hint=f"chmod 600 {file}",
+                code=Exit.ATTENTION,
+            )
+
+
+def ledger_file(path: Path) -> Iterator[Finding]:
+    """Whether others may read the ledger, which may hold whole events."""
+    if path.exists() and _is_open(path):
+        yield Finding(
+            subject="ledger",
+            text=f"{path} may be read by other users",
+            hint=f"chmod 600 {path}; the next start does so too",
+            code=Exit.ATTENTION,
+        )
+
+
+def clocks(skews: Mapping[str, timedelta | None]) -> Iterator[Finding]:
+    """How far this machine's clock is off those of the services that answered."""
+    known = {name: skew for name, skew in skews.items() if skew is not None}
+    if not known:
+        return
+    said = ", ".join(f"{_off(skew)} {name}'s" for name, skew in known.items())
+    is_off = any(abs(skew) > SKEW_THAT_MATTERS for skew in known.values())
+    yield Finding(
+        subject="clock",
+        text=f"this machine's is {said}",
+        hint="events keep their own time, but `status` and the log go by this clock: let timedatectl set-ntp true"
+        if is_off
+        else None,
+        code=Exit.ATTENTION if is_off else Exit.DONE,
+    )
+
+
+def region(settings: Settings) -> Iterator[Finding]:
+    """A hint where the two services seem to be in different regions: the wrong one drops all without an error."""
+    is_eu_tenant = ".eu." in f".{settings.auth0.domain}"
+    is_eu_segment = settings.segment.endpoint.endswith(_EU_SEGMENT)
+    if is_eu_tenant and settings.segment.endpoint == "https://api.segment.io":
+        yield Finding(
+            subject="region",
+            text="the tenant is in the EU, segment.endpoint in the US: right only if the workspace is there too",
+            hint='a workspace in the EU needs segment.endpoint = "https://events.eu1.segmentapis.com"; in Segment: '
+            "Settings > Workspace Settings > General",
+        )
+    elif is_eu_segment and ".us." in f".{settings.auth0.domain}":
+        yield Finding(
+            subject="region",
+            text="the tenant is in the US, segment.endpoint in the EU: right only if the workspace is there too",
+            hint='a workspace in the US needs segment.endpoint = "https://api.segment.io"',
+        )
+
+
+def outage(kept: timedelta, interval: timedelta) -> Finding:
+    """How long an outage may last until the log drops what was not read: `kept` is the age of the oldest event."""
+    hours = kept / timedelta(hours=1)
+    if interval * 2 > kept:
+        return Finding(
+            subject="outage",
+            text=f"poll.interval is more than half of the {hours:.0f} h that the log goes back",
+            hint='a shorter one leaves room for an outage, as poll.interval = "30s"',
+            code=Exit.ATTENTION,
+        )
+    return Finding(
+        subject="outage", text=f"survives one of {hours - interval / timedelta(hours=1):.0f} h without a loss"
+    )
+
+
+def _off(skew: timedelta) -> str:
+    if abs(skew) <= 2 * _SECOND:
+        return "within 2 s of"
+    return f"{abs(skew) / _SECOND:.0f} s {'behind' if skew > timedelta() else 'ahead of'}"
+
+
+def _is_open(file: Path) -> bool:
+    try:
+        return bool(os.stat(file).st_mode & 0o044)  # noqa: PTH116 - follows links, like whoever reads it
+    except OSError:
+        return False
+
+
+def _short(place: SecretPlace) -> str:
+    return "systemd's credentials" if place.is_credential else place.place

@@ -1,0 +1,60 @@
+"""What `check` says of regions, clocks and retention."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from poller.cli.surroundings import clocks, outage, region
+from poller.config import load_settings
+from poller.service.process import Exit
+
+HOUR = timedelta(hours=1)
+
+
+def settings(domain: str, endpoint: str) -> Any:
+    environ = {
+        "POLLER_AUTH0__DOMAIN": domain,
+        "POLLER_AUTH0__CLIENT_ID": "id",
+        "POLLER_AUTH0__CLIENT_SECRET": "a-secret",
+        "POLLER_SEGMENT__WRITE_KEY": "a-write-key",
+        "POLLER_SEGMENT__ENDPOINT": endpoint,
+        "HOME": "/nowhere",
+    }
+    return load_settings(None, environ)
+
+
+US, EU = "https://api.segment.io", "https://events.eu1.segmentapis.com"
+
+
+@pytest.mark.parametrize(
+    ("domain", "endpoint", "said"),
+    [
+        ("acme.eu.auth0.com", US, "the tenant is in the EU"),
+        ("acme.eu.auth0.com", EU, None),
+        ("acme.us.auth0.com", EU, "the tenant is in the US"),
+        ("acme.us.auth0.com", US, None),
+        ("login.acme.com", US, None),
+        ("login.acme.com", EU, None),
+    ],
+)
+def test_regions_that_differ_are_pointed_at_and_are_no_failure(domain: str, endpoint: str, said: str | None) -> None:
+    found = list(region(settings(domain, endpoint)))
+    assert [finding.text.partition(",")[0] for finding in found] == ([said] if said else [])
+    assert all(finding.code is Exit.DONE and finding.hint for finding in found)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said", "code"),
+    [(1, "within 2 s of", Exit.DONE), (59, "59 s behind", Exit.DONE), (-61, "61 s ahead of", Exit.ATTENTION)],
+)
+def test_a_clock_matters_when_it_is_a_minute_off(seconds: int, said: str, code: Exit) -> None:
+    (found,) = clocks({"Auth0": timedelta(seconds=seconds), "Segment": None})
+    assert found.text == f"this machine's is {said} Auth0's"
+    assert found.code is code
+    assert list(clocks({"Auth0": None, "Segment": None})) == []
+
+
+def test_an_outage_may_last_as_long_as_the_log_goes_back() -> None:
+    assert outage(24 * HOUR, timedelta(seconds=30)).text == "survives one of 24 h without a loss"
+    assert outage(24 * HOUR, 13 * HOUR).code is Exit.ATTENTION
