@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -73,8 +74,11 @@ def _density(
 ) -> tuple[float, float]:
     """Events a second, and the part of them that is of interest."""
     densities, seen, interesting = [], 0, 0
-    for begin, until in _places(stretches):
-        events = [event for event in sample(floor_id(begin)) if event.log_id <= until]
+    places = [*_places(stretches)]
+    with ThreadPoolExecutor(PROBES) as pool:
+        samples = [*pool.map(lambda place: sample(floor_id(place[0])), places)]
+    for (begin, until), found in zip(places, samples, strict=True):
+        events = [event for event in found if event.log_id <= until]
         end = moment_of(events[-1].log_id) if len(events) == PAGE else moment_of(until)
         seconds = (end - begin).total_seconds() if end else 0.0
         densities.append(len(events) / seconds if seconds > 0 else 0.0)
