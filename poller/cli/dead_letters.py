@@ -150,4 +150,5 @@ def _facts(letter: BuriedLetter) -> dict[str, Any]:
         "buried_at": iso(letter.buried_at),
         "domain": letter.stream.domain,
         "source_name": letter.stream.source_name,
+        "generation": letter.stream.generation,
     }

@@ -106,4 +106,5 @@ def _facts(stream: Stream, spans: tuple[Span, ...]) -> dict[str, Any]:
         {"after": span.after, "reached": span.reached, "until": span.until, "confirmed": span.confirmed}
         for span in spans
     ]
-    return {"domain": stream.domain, "source_name": stream.source_name, "spans": shown}
+    named = {"domain": stream.domain, "source_name": stream.source_name, "generation": stream.generation}
+    return {**named, "spans": shown}

@@ -63,6 +63,7 @@ def _stream(reader: LedgerReader, stream: Stream, now: datetime) -> dict[str, An
     return {
         "domain": stream.domain,
         "source_name": stream.source_name,
+        "generation": stream.generation,
         "position": live.reached if live else None,
         "position_at": _moment(moment_of(live.reached)) if live else None,
         "drained_at": _moment(live.drained_at) if live else None,
