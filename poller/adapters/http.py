@@ -80,10 +80,18 @@ class Http:
     environment are honoured; certificates are always verified.
     """
 
-    def __init__(self, origin: str, clock: ServerClock, *, deadline_s: float = DEADLINE_S) -> None:
+    def __init__(
+        self,
+        origin: str,
+        clock: ServerClock,
+        *,
+        deadline_s: float = DEADLINE_S,
+        on_step: Callable[[], None] = lambda: None,
+    ) -> None:
         self._origin = origin
         self._clock = clock
         self._deadline_s = deadline_s
+        self._on_step = on_step
         self._trust: ssl.SSLContext | None = None
         self._threads = threading.local()
         self._connections: set[_Connection] = set()
@@ -96,6 +104,7 @@ class Http:
             FatalError: the environment's CA file cannot be used.
         """
         connection = self._connection()
+        self._on_step()
         try:
             with connection.within(self._deadline_s) as trace:
                 status, headers, body = connection.exchange(method, path, trace, **request)
@@ -103,6 +112,8 @@ class Http:
             self._drop(connection)
             late = connection.is_expired
             raise TransientError(f"{self._origin}: {'no answer in time' if late else _reason(error)}") from None
+        finally:
+            self._on_step()
         return self._answer(status, headers, body)
 
     def close(self) -> None:

@@ -1,5 +1,6 @@
 """`run`: the daemon, or one drain."""
 
+import faulthandler
 import os
 import sys
 import threading
@@ -29,9 +30,13 @@ from poller.service.drain import Drain
 from poller.service.late import SecondWalk
 from poller.service.once import run_once
 from poller.service.process import GRACE_S, Exit, Failed, Process, Reason, Signalled
+from poller.service.pulse import Pulse
 from poller.service.retry import Backoff
+from poller.service.systemd import Supervisor
 from poller.service.telemetry import configure_logging
 from poller.service.upkeep import Upkeep
+
+_STDERR = 2
 
 log = structlog.get_logger()
 
@@ -45,15 +50,30 @@ def run(config: Path | None, *, once: bool, new_stream: bool) -> int:
     settings = read_settings(config)
     configure_logging(settings.log.level)
     process = Process()
-    with open_ledger(settings, adopt=new_stream) as ledger, connect(settings, process.stopping) as services:
+    pulse = Pulse()
+    supervisor = Supervisor.of(os.environ, pulse)
+    if not once:
+        supervisor.opening()
+    with (
+        open_ledger(settings, adopt=new_stream) as ledger,
+        connect(settings, process.stopping, on_step=pulse.beat) as services,
+    ):
         drain = drain_of(settings, services, ledger, process)
         upkeep = Upkeep(ledger, services.log, dead_letter_retention=settings.state.dead_letter_retention)
         if once:
             reason = run_once(drain.pages, ledger, process, upkeep=upkeep.look)
         else:
+            if supervisor.watchdog:
+                faulthandler.enable(file=_STDERR)  # by SIGABRT the watchdog asks where every thread hangs
             interval = settings.poll.interval
             reason = Daemon(
-                drain.pages, ledger, process, interval=interval, backoff=Backoff(), upkeep=upkeep.look
+                drain.pages,
+                ledger,
+                process,
+                interval=interval,
+                backoff=Backoff(),
+                upkeep=upkeep.look,
+                supervisor=supervisor,
             ).run()
         return finish(reason, process, interrupted=Exit.INTERRUPTED if once else Exit.DONE)
 
