@@ -1,10 +1,8 @@
 """What systemd hears, over a socket as its own; and when it hears nothing."""
 
 import os
-import socket
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,38 +12,9 @@ from poller.core.errors import FatalError, TransientError
 from poller.service.pulse import SILENCE_S, Pulse
 from poller.service.systemd import Notifier, Supervisor
 from poller.service.telemetry import CycleCount
+from tests.listener import Listener, listening
 
 NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
-
-
-class Listener:
-    """The service manager's end; each message is a dictionary."""
-
-    def __init__(self, address: str) -> None:
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind("\0" + address[1:] if address.startswith("@") else address)
-        self._socket.setblocking(False)  # a message that was sent is there
-
-    def heard(self) -> list[dict[str, str]]:
-        found: list[dict[str, str]] = []
-        while True:
-            try:
-                message = self._socket.recv(65536).decode()
-            except BlockingIOError:
-                return found
-            found.append(dict(line.split("=", 1) for line in message.splitlines()))
-
-    def close(self) -> None:
-        self._socket.close()
-
-
-@contextmanager
-def listening(address: str) -> Iterator[Listener]:
-    listener = Listener(address)
-    try:
-        yield listener
-    finally:
-        listener.close()
 
 
 class Clock:
