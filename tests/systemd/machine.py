@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -43,8 +44,9 @@ def missing() -> str | None:
 class Machine:
     """The private machine, up; its files are those below `root`. The network is the host's."""
 
-    def __init__(self, pid: int) -> None:
-        self._pid = pid
+    def __init__(self, pid: int, group: Path) -> None:
+        self.pid = pid
+        self.group = group
         self.root = Path(f"/proc/{pid}/root")
 
     def run(
@@ -59,7 +61,7 @@ class Machine:
         """Runs a command inside, as root with the PATH of a Debian, and fails with what it said where it does."""
         inherited = {name: value for name, value in os.environ.items() if _INHERITED.fullmatch(name)}
         given = {"PATH": PATH, "LC_ALL": "C.UTF-8", "SYSTEMD_UNIT_PATH": UNIT_PATH, "PIP_NO_CACHE_DIR": "1"}
-        entered = ["nsenter", "--target", str(self._pid), *_NAMESPACES, f"--wd={self.root}/{cwd}", "--", *command]
+        entered = ["nsenter", "--target", str(self.pid), *_NAMESPACES, f"--wd={self.root}/{cwd}", "--", *command]
         ended = subprocess.run(
             entered,
             input=stdin,
@@ -107,32 +109,38 @@ def booted() -> Iterator[Machine]:
         command = ["sh", "-c", started, str(group / "cgroup.procs"), *options, "sh", str(BOOT)]
         with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, env={"PATH": PATH}) as outer:
             try:
-                yield _up(outer)
+                yield _up(outer, group)
             finally:
-                _end(group)
+                _end(outer, group)
     finally:
         _remove(group)
 
 
-def _up(outer: subprocess.Popen[bytes]) -> Machine:
-    children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children")
-
+def _up(outer: subprocess.Popen[bytes], group: Path) -> Machine:
     def found() -> Machine | None:
         if outer.poll() is not None:
             assert outer.stderr is not None
             raise AssertionError(f"the machine did not boot:\n{outer.stderr.read().decode()}")
-        pid = children.read_text().strip()
         # Until it has become systemd, its mounts are not yet made.
-        is_systemd = pid and Path(f"/proc/{pid}/comm").read_text().strip() == "systemd"
-        return Machine(int(pid)) if is_systemd else None
+        is_systemd = (pid := _child(outer)) and Path(f"/proc/{pid}/comm").read_text().strip() == "systemd"
+        return Machine(pid, group) if is_systemd else None
 
     machine: Machine = eventually("systemd", found)
     eventually("the machine", lambda: "running" in machine.systemctl("is-system-running", is_checked=False))
     return machine
 
 
-def _end(group: Path) -> None:
-    """Kills whatever is in the machine."""
+def _child(outer: subprocess.Popen[bytes]) -> int:
+    """The machine's first process; 0 while there is none."""
+    return int(Path(f"/proc/{outer.pid}/task/{outer.pid}/children").read_text().strip() or 0)
+
+
+def _end(outer: subprocess.Popen[bytes], group: Path) -> None:
+    """Kills whatever is in the machine, its first process first, so that its parent is there to reap it."""
+    with contextlib.suppress(OSError):
+        if pid := _child(outer):
+            os.kill(pid, signal.SIGKILL)
+            outer.wait(PATIENCE_S)
     with contextlib.suppress(OSError):
         (group / "cgroup.kill").write_text("1")
 
