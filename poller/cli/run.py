@@ -30,7 +30,7 @@ from poller.service.drain import Drain
 from poller.service.late import SecondWalk
 from poller.service.once import run_once
 from poller.service.process import GRACE_S, Exit, Failed, Process, Reason, Signalled
-from poller.service.pulse import Pulse
+from poller.service.pulse import Pauses, Pulse
 from poller.service.retry import Backoff
 from poller.service.systemd import Supervisor
 from poller.service.telemetry import configure_logging
@@ -56,7 +56,7 @@ def run(config: Path | None, *, once: bool, new_stream: bool) -> int:
         supervisor.opening()
     with (
         open_ledger(settings, adopt=new_stream) as ledger,
-        connect(settings, process.stopping, on_step=pulse.beat) as services,
+        connect(settings, Pauses(process.stopping, pulse), on_step=pulse.beat) as services,
     ):
         drain = drain_of(settings, services, ledger, process)
         upkeep = Upkeep(ledger, services.log, dead_letter_retention=settings.state.dead_letter_retention)

@@ -62,13 +62,13 @@ def connect(
 ) -> Iterator[Services]:
     """Clients for both services; nothing is sent before it is asked for. `share` is that of the rate limit.
 
-    `on_step` is told of each call and each wait.
+    `on_step` is told before each call and after it.
     """
     clock = ServerClock()
     auth0 = Http(settings.auth0.base_url, clock, on_step=on_step)
     segment = Http(settings.segment.endpoint, clock, on_step=on_step)
     tokens = TokenSource(_credentials(settings), auth0)
-    budget = RateBudget(stopping, share=settings.auth0.rate_share if share is None else share, on_wait=on_step)
+    budget = RateBudget(stopping, share=settings.auth0.rate_share if share is None else share)
     api = ManagementApi(auth0, tokens, budget)
     try:
         yield Services(

@@ -23,21 +23,14 @@ class RateBudget:
     """The core's Budget over the server's own headers, one bucket a limit; thread-safe.
 
     `remaining` does not know of requests under way, so each one that goes out is taken off at once. `share` of each
-    limit is ours: the rest is left in the bucket, for the tenant's own applications. `on_wait` is told of each wait,
-    none of which is longer than `LONGEST_WAIT_S`.
+    limit is ours: the rest is left in the bucket, for the tenant's own applications.
     """
 
     def __init__(
-        self,
-        stopping: threading.Event,
-        *,
-        share: float = 1.0,
-        on_wait: Callable[[], None] = lambda: None,
-        monotonic: Callable[[], float] = time.monotonic,
+        self, stopping: threading.Event, *, share: float = 1.0, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
         self._stopping = stopping
         self._share = share
-        self._on_wait = on_wait
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._buckets: dict[str, _Bucket] = {}
@@ -49,7 +42,6 @@ class RateBudget:
             TransientError: the program is to stop, so the wait is off.
         """
         while (wait_s := self._take(bucket)) > 0:
-            self._on_wait()
             if self._stopping.wait(wait_s):
                 raise TransientError("stopped while waiting for the rate limit")
 

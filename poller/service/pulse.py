@@ -1,11 +1,12 @@
 """Whether the loop turns: it says for how long it may be silent, and whoever looks finds it in time or late."""
 
+import threading
 import time
 from collections.abc import Callable
 
 SILENCE_S = 120.0
 """How long one step may take. A call ends within 30 s, but for its name resolution, which no deadline ends (glibc: 5 s,
-twice, for each of three servers, perhaps for IPv4 and IPv6 in turn); a wait for the rate limit ends within 60 s."""
+twice, for each of three servers, perhaps for IPv4 and IPv6 in turn)."""
 
 
 class Pulse:
@@ -30,3 +31,25 @@ class Pulse:
     @property
     def is_alive(self) -> bool:
         return self._monotonic() <= self._due_at
+
+
+class Pauses(threading.Event):
+    """The stop of a process for those who wait by it within the loop: each wait is a rest of the pulse."""
+
+    def __init__(self, stopping: threading.Event, pulse: Pulse) -> None:
+        super().__init__()
+        self._stopping = stopping
+        self._pulse = pulse
+
+    def is_set(self) -> bool:
+        return self._stopping.is_set()
+
+    def set(self) -> None:
+        self._stopping.set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self._pulse.rest(timeout or 0.0)
+        try:
+            return self._stopping.wait(timeout)
+        finally:
+            self._pulse.beat()

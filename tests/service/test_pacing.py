@@ -86,13 +86,3 @@ def test_a_bucket_that_others_hold_low_is_looked_at_once_a_reset(stopping: Stopp
         budget.observe("logs", limit=50, remaining=3, reset_in=timedelta(seconds=1))
         budget.acquire("logs")
     assert stopping.waits == [1.0] * 5
-
-
-def test_each_wait_is_told_of_before_it_begins(stopping: Stopping) -> None:
-    told: list[float] = []
-    budget = RateBudget(stopping, on_wait=lambda: told.append(stopping.now), monotonic=lambda: stopping.now)
-    budget.acquire("logs")
-    assert told == []
-    budget.observe("logs", limit=10, remaining=0, reset_in=timedelta(seconds=3))
-    budget.acquire("logs")
-    assert told == [0.0]
