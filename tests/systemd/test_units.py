@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.bench import NEVER_LOGGED, Sandbox, eventually
-from tests.systemd.conftest import BIN, BLOCKS, CLONE, ETC, UNITS, Site, typed
+from tests.systemd.conftest import BIN, BLOCKS, CLONE, ETC, ROOT, UNITS, Site, typed
 from tests.systemd.machine import Machine
 
 MOST_EXPOSED = 1.1
@@ -188,6 +188,20 @@ def test_two_settings_files_are_two_services_of_two_users(make_site: Callable[..
         assert site.show("ActiveState") == "active"
         site.stop()
         site.assert_conserved()
+
+
+def test_encrypted_credentials_are_used_as_the_unit_says(site: Site) -> None:
+    folder = f"{ETC}/{site.name}.credentials"
+    for name in ("auth0_client_secret", "segment_write_key"):
+        # By default it would not keep the host's key where this machine has it, in memory.
+        encrypt = f"systemd-creds encrypt --with-key=host --name={name} {folder}/{name} {folder}/{name}.cred"
+        site.machine.run("sh", "-c", f"{encrypt} && rm {folder}/{name}")
+    unit = (ROOT / "systemd/auth0-segment-poller@.service").read_text()
+    lines = re.findall(r"^# (LoadCredential=|LoadCredentialEncrypted=.*)$", unit, re.MULTILINE)
+    assert len(lines) == 3
+    site.drop_in(*lines)
+    site.start()
+    eventually("all events", lambda: site.is_delivered)
 
 
 # README's section, its lines as they stand; what is installed is gone in the end, so that these are the last
