@@ -68,6 +68,15 @@ def test_it_is_ready_sends_as_a_user_of_its_own_and_says_how_far_it_got(site: Si
     site.assert_conserved()
 
 
+def test_what_it_may_write_to_it_cannot_run(site: Site) -> None:
+    site.start()
+    mounted = (site.machine.root / "proc" / site.show("MainPID") / "mountinfo").read_text().splitlines()
+    options = {fields[4]: set(fields[5].split(",")) for fields in map(str.split, mounted)}  # the last one is on top
+    for folder in ("/tmp", "/var/tmp", f"/var/lib/private/auth0-segment-poller/{site.name}"):  # noqa: S108 - its own
+        assert options[folder] >= {"rw", "noexec"}
+    assert "ro" in options["/"] & options["/etc"] & options["/opt"] & options["/dev/shm"]  # noqa: S108 - same
+
+
 def test_it_stops_within_its_limit_in_the_middle_of_traffic_and_loses_nothing(site: Site) -> None:
     site.start()
     site.sandbox.ask("traffic", rate=100)
