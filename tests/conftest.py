@@ -10,10 +10,29 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 # The same examples in every run: what fails in one fails in the next. The soak looks for new ones.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
+
+_ONE_MACHINE = "tests/systemd/"
+
+
+class Scheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist publishes no type of it
+    """Each test to whatever process is free, but those of the units to one: they share a machine.
+
+    xdist's own groups (`--dist loadgroup`) change the ids of tests after the fact, which pytest 9.2 does not notice.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _ONE_MACHINE if nodeid.startswith(_ONE_MACHINE) else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Scheduling:
+    return Scheduling(config, log)
+
 
 Serve = Callable[[Callable[[socket.socket], None]], str]
 

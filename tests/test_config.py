@@ -167,10 +167,10 @@ def test_the_settings_file_is_looked_for_where_it_was_named_first(
 @pytest.mark.parametrize(
     ("path", "environ", "folder"),
     [
-        ("/etc/auth0-segment-poller/config.toml", {}, "/var/lib/auth0-segment-poller"),
+        ("/etc/auth0-segment-poller/config.toml", {}, "/var/lib/auth0-segment-poller/config"),
         ("/etc/auth0-segment-poller/acme.toml", {}, "/var/lib/auth0-segment-poller/acme"),
         ("/etc/other/../auth0-segment-poller/a.b.toml", {}, "/var/lib/auth0-segment-poller/a.b"),
-        ("/etc/config.toml", {}, "/var/lib/auth0-segment-poller"),
+        ("/etc/config.toml", {}, "/var/lib/auth0-segment-poller/config"),
         ("/etc/x.toml", {"STATE_DIRECTORY": "/var/lib/one:/var/lib/two"}, "/var/lib/one"),
         ("/srv/config.toml", {"XDG_STATE_HOME": "/x"}, "/x/auth0-segment-poller"),
         ("/srv/config.toml", {"XDG_STATE_HOME": "relative"}, "/home/ada/.local/state/auth0-segment-poller"),

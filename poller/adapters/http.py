@@ -92,11 +92,13 @@ class Http:
         *,
         deadline_s: float = DEADLINE_S,
         observe: Observe = lambda path, status, seconds: None,  # noqa: ARG005 - nobody looks
+        on_step: Callable[[], None] = lambda: None,
     ) -> None:
         self._origin = origin
         self._clock = clock
         self._deadline_s = deadline_s
         self._observe = observe
+        self._on_step = on_step
         self._trust: ssl.SSLContext | None = None
         self._threads = threading.local()
         self._connections: set[_Connection] = set()
@@ -112,6 +114,7 @@ class Http:
             FatalError: the environment's CA file cannot be used.
         """
         connection = self._connection()
+        self._on_step()
         began, status = time.monotonic(), None
         try:
             with self._deadlines.within(self._deadline_s, connection.expire):
@@ -122,6 +125,7 @@ class Http:
             raise TransientError(f"{self._origin}: {'no answer in time' if late else _reason(error)}") from None
         finally:
             self._observe(path, status, time.monotonic() - began)
+            self._on_step()
         return self._answer(status, headers, body)
 
     def close(self) -> None:

@@ -1,5 +1,6 @@
 """`run`: the daemon, or one drain."""
 
+import faulthandler
 import os
 import sys
 import threading
@@ -30,9 +31,13 @@ from poller.service.drain import Drain
 from poller.service.late import SecondWalk
 from poller.service.once import run_once
 from poller.service.process import GRACE_S, Exit, Failed, Process, Reason, Signalled
+from poller.service.pulse import Pauses, Pulse
 from poller.service.retry import Backoff
+from poller.service.systemd import Supervisor
 from poller.service.telemetry import configure_logging
 from poller.service.upkeep import Upkeep
+
+_STDERR = 2
 
 log = structlog.get_logger()
 
@@ -46,17 +51,24 @@ def run(config: Path | None, *, once: bool, new_stream: bool) -> int:
     settings = read_settings(config)
     configure_logging(settings.log.level)
     process = Process()
+    pulse = Pulse()
+    supervisor = Supervisor.of(os.environ, pulse)
+    if not once:
+        supervisor.opening()
     with (
         open_ledger(settings, adopt=new_stream) as ledger,
-        watching(settings, once=once) as watcher,
-        connect(settings, process.stopping, watcher=watcher) as services,
+        watching(settings, pulse, once=once) as watcher,
+        connect(settings, Pauses(process.stopping, pulse), watcher=watcher, on_step=pulse.beat) as services,
     ):
         drain = drain_of(settings, services, ledger, process, watcher=watcher)
         upkeep = upkeep_of(settings, services, ledger, watcher)
         if once:
             reason = run_once(drain.pages, ledger, process, upkeep=upkeep.look)
         else:
-            reason = daemon_of(settings, drain, ledger, process, upkeep=upkeep, watcher=watcher).run()
+            if supervisor.watchdog:
+                faulthandler.enable(file=_STDERR)  # by SIGABRT the watchdog asks where every thread hangs
+            daemon = daemon_of(settings, drain, ledger, process, upkeep=upkeep, watcher=watcher, supervisor=supervisor)
+            reason = daemon.run()
         return finish(reason, process, interrupted=Exit.INTERRUPTED if once else Exit.DONE)
 
 
@@ -74,18 +86,25 @@ def open_ledger(settings: Settings, *, adopt: bool = False) -> Iterator[SqlLedge
 
 
 def daemon_of(
-    settings: Settings, drain: Drain, ledger: SqlLedger, process: Process, *, upkeep: Upkeep, watcher: Watcher
+    settings: Settings,
+    drain: Drain,
+    ledger: SqlLedger,
+    process: Process,
+    *,
+    upkeep: Upkeep,
+    watcher: Watcher,
+    supervisor: Supervisor,
 ) -> Daemon:
     watcher.begun(ledger.live_span())
-    daemon = Daemon(
+    return Daemon(
         watcher.pages(drain.pages),
         watcher.journal(ledger),
         process,
         interval=settings.poll.interval,
         backoff=Backoff(),
         upkeep=upkeep.look,
+        supervisor=supervisor,
     )
-    return watcher.daemon(daemon)
 
 
 def upkeep_of(settings: Settings, services: Services, ledger: SqlLedger, watcher: Watcher) -> Upkeep:

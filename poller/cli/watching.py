@@ -12,9 +12,10 @@ from poller.core.events import Span
 from poller.core.evidence import SIGNUP
 from poller.core.forward import Forwarded
 from poller.core.ports import Budget, LogSource, MessageSink
-from poller.service.daemon import Daemon, Journal
+from poller.service.daemon import Journal
 from poller.service.health import Health
 from poller.service.meter import Meter
+from poller.service.pulse import Pulse
 from poller.service.watched import WatchedBudget, WatchedJournal, WatchedLog, WatchedSink, watch
 
 _DISTRIBUTION = "auth0-segment-poller"
@@ -27,7 +28,6 @@ class Watcher:
     """Puts a meter beside the parts that work; without one they stay as they are."""
 
     meter: Meter | None = None
-    health: Health | None = None
 
     def requests(self) -> tuple[Observe, Observe]:
         """Who is told of the requests to Auth0, and of those to Segment."""
@@ -59,18 +59,12 @@ class Watcher:
         if self.meter:
             self.meter.measured(retention)
 
-    def daemon(self, daemon: Daemon) -> Daemon:
-        """The same daemon, whose loop is looked at from now on."""
-        if self.health:
-            self.health.watch(lambda: daemon.overdue_s)
-        return daemon
-
 
 NOBODY = Watcher()
 
 
 @contextmanager
-def watching(settings: Settings, *, once: bool) -> Iterator[Watcher]:
+def watching(settings: Settings, pulse: Pulse, *, once: bool) -> Iterator[Watcher]:
     """Answers `/metrics`, `/healthz` and `/readyz` meanwhile, where the settings say so; one drain is not listened to.
 
     Raises:
@@ -83,10 +77,10 @@ def watching(settings: Settings, *, once: bool) -> Iterator[Watcher]:
     from poller.service.listener import Listener, routes_of  # noqa: PLC0415 - same
 
     meter = Meter({*settings.logins.types, SIGNUP})
-    health = Health(meter, ready_lag=settings.metrics.ready_lag + settings.poll.interval)
+    health = Health(meter, pulse, ready_lag=settings.metrics.ready_lag + settings.poll.interval)
     listener = Listener.open(*settings.metrics.listen, routes_of(meter, health, version(_DISTRIBUTION)))
     try:
-        yield Watcher(meter=meter, health=health)
+        yield Watcher(meter=meter)
     finally:
         listener.close()
 

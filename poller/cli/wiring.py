@@ -67,15 +67,17 @@ def connect(
     share: float | None = None,
     integrations: Mapping[str, Any] | None = None,
     watcher: Watcher = NOBODY,
+    on_step: Callable[[], None] = lambda: None,
 ) -> Iterator[Services]:
     """Clients for both services; nothing is sent before it is asked for.
 
-    `share` is that of the rate limit, `integrations` are the destinations that messages go to: None is all.
+    `share` is that of the rate limit, `integrations` are the destinations that messages go to: None is all. `on_step`
+    is told before each call and after it.
     """
     clock = ServerClock()
     observe_auth0, observe_segment = watcher.requests()
-    auth0 = Http(settings.auth0.base_url, clock, observe=observe_auth0)
-    segment = Http(settings.segment.endpoint, clock, observe=observe_segment)
+    auth0 = Http(settings.auth0.base_url, clock, observe=observe_auth0, on_step=on_step)
+    segment = Http(settings.segment.endpoint, clock, observe=observe_segment, on_step=on_step)
     tokens = TokenSource(_credentials(settings), auth0)
     budget = RateBudget(stopping, share=settings.auth0.rate_share if share is None else share)
     api = ManagementApi(auth0, tokens, watcher.budget(budget))

@@ -34,13 +34,13 @@ def _state_directory(environ: Mapping[str, str]) -> Path | None:
 
 
 def _beside_etc(path: Path | None) -> Path | None:
-    """/etc/NAME/config.toml keeps its state in /var/lib/NAME, /etc/NAME/acme.toml in /var/lib/NAME/acme."""
+    """/etc/NAME/acme.toml keeps its state in /var/lib/NAME/acme, the StateDirectory= of its units."""
     place = Path(os.path.normpath(path.absolute())) if path else Path()
     if not place.is_relative_to("/etc"):
         return None
     inside = place.relative_to("/etc")
-    folder = inside.parent if inside.stem == "config" else inside.with_suffix("")
-    return Path("/var/lib") / (folder if folder.parts else PROGRAM)
+    folder = inside.parent if inside.parent.parts else Path(PROGRAM)
+    return Path("/var/lib") / folder / inside.stem
 
 
 def _xdg_folder(environ: Mapping[str, str]) -> Path | None:

@@ -12,7 +12,9 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from poller.core.errors import FatalError, PollerError, TransientError
 from poller.core.forward import Forwarded
 from poller.service.process import Failed, Process, Reason
+from poller.service.pulse import Pulse
 from poller.service.retry import Backoff
+from poller.service.systemd import Notifier, Supervisor
 from poller.service.telemetry import CycleCount
 
 PROGRESS_EVERY_S = 60.0
@@ -33,7 +35,7 @@ class Journal(Protocol):
 class Daemon:
     """Drains every `interval`, sooner after a failure; runs until a signal or a reason of its own."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what to do, when, and who is told
         self,
         pages: Callable[[], Iterator[Forwarded]],
         journal: Journal,
@@ -42,6 +44,7 @@ class Daemon:
         interval: timedelta,
         backoff: Backoff,
         upkeep: Callable[[], None] = lambda: None,
+        supervisor: Supervisor | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._pages = pages
@@ -50,6 +53,7 @@ class Daemon:
         self._interval = interval
         self._backoff = backoff
         self._upkeep = upkeep
+        self._supervisor = supervisor or Supervisor(Notifier(None), Pulse())
         self._monotonic = monotonic
         self._scheduler = BackgroundScheduler(executors={"default": ThreadPoolExecutor(1)}, timezone=UTC)
         self._due_at = monotonic()
@@ -68,17 +72,15 @@ class Daemon:
             max_instances=1,
             misfire_grace_time=None,
         )
+        self._supervisor.pulse.beat()
         self._scheduler.start()
+        self._supervisor.ready()
         log.info("daemon.started", interval_s=self._interval.total_seconds())
         try:
-            return self._process.wait(self._nudge)
+            return self._process.wait(self._tick)
         finally:
+            self._supervisor.stopping()
             self._scheduler.shutdown(wait=False)
-
-    @property
-    def overdue_s(self) -> float | None:
-        """For how long a cycle should have begun, in seconds; None while one is at work."""
-        return max(self._monotonic() - self._due_at, 0.0) if self._process.is_idle else None
 
     def cycle(self) -> timedelta:
         """One drain and what came of it; returns the delay before the next."""
@@ -94,6 +96,7 @@ class Daemon:
         self._unblock()
         self._backoff.succeeded()
         self._note_cycle(None)
+        self._supervisor.finished(count)
         return self._interval
 
     def _drain(self, count: CycleCount) -> None:
@@ -102,10 +105,12 @@ class Daemon:
         try:
             for forwarded in self._pages():
                 self._has_progressed = True
+                self._supervisor.pulse.beat()
                 count.add(forwarded.settlement)
                 if self._monotonic() - reported_at >= PROGRESS_EVERY_S:
                     reported_at = self._monotonic()
                     log.info("cycle.progressed", **count.facts())
+                    self._supervisor.progressed(count)
             outcome = "cycle.finished"
         finally:
             (log.info if count.read else log.debug)(outcome, **count.facts())
@@ -114,6 +119,7 @@ class Daemon:
         # APScheduler swallows what a job raises, so nothing may leave here.
         if self._monotonic() < self._due_at - _OVERDUE_S or self._process.stopping.is_set():
             return
+        self._supervisor.pulse.beat()
         with self._process.working():
             try:
                 delay = self.cycle()
@@ -125,8 +131,13 @@ class Daemon:
 
     def _schedule(self, delay: timedelta) -> None:
         self._due_at = self._monotonic() + delay.total_seconds()
+        self._supervisor.pulse.rest(delay.total_seconds())
         if not self._process.stopping.is_set():
             self._scheduler.modify_job(_JOB, next_run_time=datetime.now(UTC) + delay)
+
+    def _tick(self) -> None:
+        self._nudge()
+        self._supervisor.look()
 
     def _nudge(self) -> None:
         """Runs a cycle that is overdue: the timer goes by the wall clock, which may have been set back."""
@@ -138,6 +149,7 @@ class Daemon:
         if not self._process.stopping.is_set():
             log.warning("cycle.postponed", reason=str(error), retry_in_s=round(delay.total_seconds(), 1))
             self._note_cycle(str(error))
+            self._supervisor.postponed(error, delay)
         return delay
 
     def _block(self, error: FatalError) -> timedelta:
@@ -145,6 +157,7 @@ class Daemon:
             self._blocked = str(error)
             log.error("daemon.blocked", reason=str(error), hint=error.hint)
         self._note(lambda: self._journal.note_blocked(str(error), error.hint))
+        self._supervisor.blocked(error)
         # It looks again as after any failure: soon at first, since a passing 403 is no reason to be late.
         return max(self._interval, self._backoff.failed(error))
 

@@ -43,7 +43,6 @@ class Meter:
         self._now = now
         self._lock = threading.Lock()
         self._served: tuple[datetime, float] | None = None
-        self._moved_at = monotonic()
         # From zero on, so that the first one is an increase too.
         zero = dict.fromkeys(self._types, 0)
         self._snapshot = Snapshot(
@@ -53,11 +52,6 @@ class Meter:
     @property
     def snapshot(self) -> Snapshot:
         return self._snapshot
-
-    @property
-    def still_s(self) -> float:
-        """Since when nothing was told, in seconds."""
-        return self._monotonic() - self._moved_at
 
     def server_now(self) -> datetime:
         """The tenant's time, so that a wrong host clock makes no lag; the host's before the first page."""
@@ -78,10 +72,6 @@ class Meter:
         if live is not None:
             at = _position_at(live)
             self._swap(caught_up_at=at, position_at=at)
-
-    def moved(self) -> None:
-        """The work goes on, though there is nothing to count."""
-        self._moved_at = self._monotonic()
 
     def fetched(self, page: Page) -> None:
         """A page of the live span is in hand; one that is read again after a failure counts once."""
@@ -164,7 +154,6 @@ class Meter:
 
     def _swap_locked(self, base: Snapshot | None = None, **changes: Any) -> None:
         self._snapshot = replace(base or self._snapshot, **changes)
-        self._moved_at = self._monotonic()
 
     def _label(self, event: LogEvent) -> str:
         if event.type not in self._types:

@@ -14,7 +14,6 @@ from poller.service.meter import Meter
 
 def watch(pages: Iterator[Forwarded], meter: Meter) -> Iterator[Forwarded]:
     """The same pages."""
-    meter.moved()
     for forwarded in pages:
         meter.settled(forwarded)
         yield forwarded

@@ -194,3 +194,23 @@ def test_each_call_is_told_with_its_path_its_status_and_its_time(scripted: Scrip
         cut.call("GET", "/b")
     cut.close()
     assert told == [("/a", 503), ("/b", None)]
+
+
+def test_a_call_is_told_of_before_and_after_also_where_it_fails(serve: Serve) -> None:
+    steps: list[str] = []
+
+    def handle(connection: socket.socket) -> None:
+        read_request(connection)
+        steps.append("call")
+        connection.sendall(OK)
+
+    client = Http(serve(handle), ServerClock(), on_step=lambda: steps.append("step"))
+    client.call("GET", "/")
+    client.close()
+    assert steps == ["step", "call", "step"]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        origin = f"http://127.0.0.1:{taken.getsockname()[1]}"
+    client = Http(origin, ServerClock(), on_step=lambda: steps.append("step"))
+    with pytest.raises(TransientError):
+        client.call("GET", "/")
+    assert steps[3:] == ["step", "step"]

@@ -13,7 +13,9 @@ from poller.core.messages import Delivery
 from poller.core.settlement import account
 from poller.service.daemon import Daemon
 from poller.service.process import Process
+from poller.service.pulse import SILENCE_S, Pulse
 from poller.service.retry import Backoff
+from poller.service.systemd import Notifier, Supervisor
 
 NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
 INTERVAL = timedelta(seconds=30)
@@ -53,9 +55,31 @@ class Bench:
     def __init__(self, *drains: list[Forwarded | Exception]) -> None:
         self.journal = Journal()
         self.drains = iter(drains)
+        self.now = 1000.0
+        self.pulse = Pulse(lambda: self.now)
         self.daemon = Daemon(
-            self._pages, self.journal, Process(), interval=INTERVAL, backoff=Backoff(jitter=lambda: 1.0)
+            self._pages,
+            self.journal,
+            Process(),
+            interval=INTERVAL,
+            backoff=Backoff(jitter=lambda: 1.0),
+            supervisor=Supervisor(Notifier(None), self.pulse),
+            monotonic=lambda: self.now,
         )
+
+    def run_job(self) -> None:
+        """What the timer does when a cycle is due."""
+        scheduler = self.daemon._scheduler
+        if not scheduler.get_jobs():
+            scheduler.add_job(self.daemon._job, "interval", hours=1, id="cycle")
+        self.daemon._job()
+
+    def is_alive_after(self, seconds: float) -> bool:
+        self.now += seconds
+        try:
+            return self.pulse.is_alive
+        finally:
+            self.now -= seconds
 
     def _pages(self) -> Iterator[Forwarded]:
         for step in next(self.drains):
@@ -159,3 +183,43 @@ def test_an_outage_of_hours_is_waited_out_without_spinning_and_without_giving_up
     assert min(delays[7:601]) >= INTERVAL
     assert bench.journal.errors[-2:] == ["down", None]
     assert sum(line["event"] == "cycle.postponed" for line in logs) == 600
+
+
+def test_between_two_cycles_the_pulse_waits_for_the_next_one() -> None:
+    bench = Bench([forwarded()])
+    bench.run_job()
+    wait = INTERVAL.total_seconds() + SILENCE_S
+    assert bench.is_alive_after(wait)
+    assert not bench.is_alive_after(wait + 1.0)
+
+
+def test_a_service_that_asks_for_an_hour_does_not_look_like_a_loop_that_hangs() -> None:
+    bench = Bench([TransientError("later", retry_after=timedelta(hours=1))])
+    bench.run_job()
+    assert bench.is_alive_after(3600 + SILENCE_S)
+    assert not bench.is_alive_after(3601 + SILENCE_S + 1.0)
+
+
+def test_a_blocked_daemon_that_looks_again_is_alive() -> None:
+    bench = Bench([forwarded()], *[[FatalError("never", hint="act")]] * 10)
+    for _ in range(11):
+        bench.run_job()
+        assert bench.is_alive_after(INTERVAL.total_seconds() + SILENCE_S)
+        bench.now += 61.0
+
+
+def test_each_page_of_a_long_cycle_is_a_beat_and_one_that_never_comes_is_none() -> None:
+    bench = Bench()
+    alive = []
+
+    def pages() -> Iterator[Forwarded]:
+        for _ in range(50):
+            bench.now += SILENCE_S - 1.0
+            alive.append(bench.pulse.is_alive)
+            yield forwarded()
+        bench.now += SILENCE_S + 1.0
+        alive.append(bench.pulse.is_alive)
+
+    bench.daemon._pages = pages
+    bench.run_job()
+    assert alive == [True] * 50 + [False]

@@ -4,7 +4,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from poller.core.errors import FatalError, TransientError
@@ -26,8 +26,17 @@ def make_folder(path: Path) -> None:
 
 
 def open_private(path: Path) -> int:
-    """A file descriptor of the file, for reading and writing; made with mode 0600 where there is none."""
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, OWNER_ONLY)
+    """A file descriptor of the file, for reading and writing; made with mode 0600 where there is none.
+
+    What root makes belongs to the folder's owner, as with SQLite's own files: else a command that root typed would keep
+    the service from its ledger.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, OWNER_ONLY)
+    folder = path.parent.stat()
+    if os.geteuid() == 0 and folder.st_uid and os.fstat(descriptor).st_uid == 0:
+        with suppress(OSError):  # a root that may not, in a container, is left with its own
+            os.fchown(descriptor, folder.st_uid, folder.st_gid)
+    return descriptor
 
 
 def try_lock(descriptor: int, *, patience_s: float, is_shared: bool = False) -> bool:

@@ -1,0 +1,94 @@
+"""A loop that hangs is told from one that waits."""
+
+import threading
+from datetime import timedelta
+
+from poller.adapters.http import DEADLINE_S
+from poller.service.pacing import RateBudget
+from poller.service.pulse import SILENCE_S, Pauses, Pulse
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.at = 1000.0
+
+    def __call__(self) -> float:
+        return self.at
+
+
+def test_nothing_is_expected_before_the_first_beat() -> None:
+    clock = Clock()
+    pulse = Pulse(clock)
+    clock.at += 1e6
+    assert pulse.is_alive
+
+
+def test_a_step_may_take_its_time_and_no_more() -> None:
+    clock = Clock()
+    pulse = Pulse(clock)
+    pulse.beat()
+    clock.at += SILENCE_S
+    assert pulse.is_alive
+    clock.at += 0.1
+    assert not pulse.is_alive
+    pulse.beat()
+    assert pulse.is_alive
+
+
+def test_a_rest_is_no_silence_but_to_sleep_through_its_end_is() -> None:
+    clock = Clock()
+    pulse = Pulse(clock)
+    pulse.rest(3600.0)
+    clock.at += 3600.0 + SILENCE_S
+    assert pulse.is_alive
+    clock.at += 0.1
+    assert not pulse.is_alive
+
+
+def test_a_beat_ends_a_rest() -> None:
+    clock = Clock()
+    pulse = Pulse(clock)
+    pulse.rest(3600.0)
+    pulse.beat()
+    clock.at += SILENCE_S + 0.1
+    assert not pulse.is_alive
+
+
+def test_the_longest_call_is_a_step() -> None:
+    longest_resolution_s = 2 * 30.0  # glibc's defaults and three silent servers, IPv4 and IPv6 in turn
+    assert longest_resolution_s + DEADLINE_S <= SILENCE_S
+
+
+def test_a_wait_for_the_rate_limit_is_a_rest_however_long_and_its_end_a_beat() -> None:
+    clock = Clock()
+    pulse = Pulse(clock)
+    alive = []
+
+    class Stopping(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            assert timeout is not None
+            clock.at += timeout + SILENCE_S
+            alive.append(pulse.is_alive)
+            return self.is_set()
+
+    pauses = Pauses(Stopping(), pulse)
+    budget = RateBudget(pauses, monotonic=clock)
+    for _ in range(3):
+        budget.observe("logs", limit=10, remaining=0, reset_in=timedelta(seconds=50))
+        budget.acquire("logs")
+        assert not pauses.wait(10_000.0)
+    assert alive == [True] * 6
+    clock.at += SILENCE_S
+    assert pulse.is_alive
+    clock.at += 1.0
+    assert not pulse.is_alive
+
+
+def test_who_pauses_is_told_of_the_stop() -> None:
+    stopping = threading.Event()
+    pauses = Pauses(stopping, Pulse())
+    assert not pauses.is_set()
+    assert not pauses.wait(0.0)
+    pauses.set()
+    assert stopping.is_set()
+    assert pauses.wait()

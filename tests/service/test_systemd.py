@@ -1,0 +1,164 @@
+"""What systemd hears, over a socket as its own; and when it hears nothing."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from poller.core.errors import FatalError, TransientError
+from poller.service.pulse import SILENCE_S, Pulse
+from poller.service.systemd import Notifier, Supervisor
+from poller.service.telemetry import CycleCount
+from tests.listener import Listener, listening
+
+NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.at = 1000.0
+
+    def __call__(self) -> float:
+        return self.at
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> str:
+    return str(tmp_path / "notify")
+
+
+@pytest.fixture
+def listener(address: str) -> Iterator[Listener]:
+    with listening(address) as made:
+        yield made
+
+
+def test_a_message_is_one_datagram_of_lines(address: str, listener: Listener) -> None:
+    Notifier(address).send(READY=1, STATUS="it\nis  well")
+    assert listener.heard() == [{"READY": "1", "STATUS": "it is well"}]
+
+
+def test_the_socket_may_be_abstract() -> None:
+    address = f"@poller-{uuid.uuid4()}"
+    with listening(address) as listener:
+        Notifier(address).send(READY=1)
+        assert listener.heard() == [{"READY": "1"}]
+
+
+@pytest.mark.parametrize("address", [None, "", "/nowhere/notify", "@", "vsock:2:1", "/" + "x" * 200])
+def test_a_socket_that_is_not_there_stops_nothing(address: str | None) -> None:
+    Notifier(address).send(READY=1)
+
+
+def test_a_manager_that_reads_nothing_stops_nothing(
+    address: str, listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("poller.service.systemd._SEND_S", 0.001)
+    for _ in range(1000):  # the queue of a datagram socket is bounded by net.unix.max_dgram_qlen
+        Notifier(address).send(WATCHDOG=1)
+    assert 0 < len(listener.heard()) < 1000
+
+
+@pytest.mark.parametrize(
+    ("environ", "limit"),
+    [
+        ({}, None),
+        ({"WATCHDOG_USEC": "0"}, None),
+        ({"WATCHDOG_USEC": "soon"}, None),
+        ({"WATCHDOG_USEC": "²"}, None),
+        ({"WATCHDOG_USEC": "1500000"}, timedelta(seconds=1.5)),
+        ({"WATCHDOG_USEC": "1500000", "WATCHDOG_PID": str(os.getpid())}, timedelta(seconds=1.5)),
+        ({"WATCHDOG_USEC": "1500000", "WATCHDOG_PID": "1"}, None),
+    ],
+)
+def test_the_limit_is_the_one_that_is_meant_for_this_process(environ: dict[str, str], limit: timedelta | None) -> None:
+    assert Supervisor.of(environ, Pulse()).watchdog == limit
+
+
+class Bench:
+    """A supervisor with a limit of 30 s, on a clock of its own."""
+
+    def __init__(self, address: str) -> None:
+        self.clock = Clock()
+        self.pulse = Pulse(self.clock)
+        self.supervisor = Supervisor(
+            Notifier(address),
+            self.pulse,
+            watchdog=timedelta(seconds=30),
+            monotonic=self.clock,
+            now=lambda: NOW,
+        )
+
+    def pass_time(self, seconds: int) -> None:
+        """As the main thread does: a look each second."""
+        for _ in range(seconds):
+            self.clock.at += 1.0
+            self.supervisor.look()
+
+
+def test_a_loop_that_turns_is_told_of_thrice_within_the_limit(address: str, listener: Listener) -> None:
+    bench = Bench(address)
+    bench.pulse.beat()
+    bench.pass_time(30)
+    assert listener.heard() == [{"WATCHDOG": "1"}] * 3
+
+
+def test_a_loop_that_hangs_is_told_of_no_more_although_the_main_thread_looks(address: str, listener: Listener) -> None:
+    bench = Bench(address)
+    bench.pulse.beat()
+    bench.pass_time(int(SILENCE_S) + 1)
+    listener.heard()
+    bench.pass_time(120)
+    assert listener.heard() == []
+
+
+def test_a_timer_that_never_comes_round_is_a_loop_that_hangs(address: str, listener: Listener) -> None:
+    bench = Bench(address)
+    bench.pulse.rest(60)
+    bench.pass_time(60)
+    assert len(listener.heard()) == 6
+    bench.pass_time(int(SILENCE_S))
+    listener.heard()
+    bench.pass_time(120)
+    assert listener.heard() == []
+
+
+def test_an_hour_of_rest_is_an_hour_of_beats(address: str, listener: Listener) -> None:
+    bench = Bench(address)
+    bench.pulse.rest(3600)
+    bench.pass_time(3600)
+    assert len(listener.heard()) > 0
+    assert bench.pulse.is_alive
+
+
+def test_nobody_is_told_who_does_not_wait_for_a_sign(address: str, listener: Listener) -> None:
+    supervisor = Supervisor(Notifier(address), Pulse())
+    supervisor.look()
+    assert listener.heard() == []
+
+
+def test_the_status_says_how_it_fares(address: str, listener: Listener) -> None:
+    supervisor = Bench(address).supervisor
+    count = CycleCount(pages=1, read=12, forwarded=3, newest=NOW - timedelta(seconds=4), served_at=NOW)
+    supervisor.opening()
+    supervisor.ready()
+    supervisor.postponed(TransientError("https://x: no answer in time"), timedelta(seconds=8))
+    supervisor.progressed(count)
+    supervisor.finished(count)
+    supervisor.finished(CycleCount())
+    supervisor.blocked(FatalError("Segment answered 401", hint="check the key"))
+    supervisor.stopping()
+    last = "2026-11-23 10:00:00 UTC"
+    assert listener.heard() == [
+        {"STATUS": "opening the ledger", "EXTEND_TIMEOUT_USEC": "600000000"},
+        {"READY": "1", "STATUS": "started; the first cycle is under way"},
+        {"STATUS": "trying again in 8 s: https://x: no answer in time; last whole cycle: none yet"},
+        {"STATUS": "lag 4 s; catching up: 12 read, 3 forwarded, 0 dead-lettered so far"},
+        {"STATUS": f"lag 4 s; last cycle {last}: 12 read, 3 forwarded, 0 dead-lettered"},
+        {"STATUS": f"lag 0 s; last cycle {last}: 0 read, 0 forwarded, 0 dead-lettered"},
+        {"STATUS": f"blocked: Segment answered 401: check the key; last whole cycle: {last}"},
+        {"STOPPING": "1", "STATUS": "settling the page at hand", "EXTEND_TIMEOUT_USEC": "10000000"},
+    ]

@@ -1,0 +1,269 @@
+"""The units as they are installed, under a real systemd."""
+
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.bench import NEVER_LOGGED, Sandbox, eventually
+from tests.systemd.conftest import BIN, BLOCKS, CLONE, ETC, ROOT, UNITS, Site, typed
+from tests.systemd.machine import Machine
+
+MOST_EXPOSED = 1.1
+DYNAMIC = 61184
+"""The first id of those that systemd lends (its UIDS-GIDS)."""
+SOON = "RestartSec=100ms"
+BY_ROOT = f"CREDENTIALS_DIRECTORY={ETC}/{{name}}.credentials /opt/auth0-segment-poller/bin/auth0-segment-poller"
+EDITOR = """#!/bin/sh
+sed -i -e 's|^domain = .*|domain = "{domain}"|' -e 's|^client_id = .*|client_id = "{client_id}"|' \\
+  -e 's|^# base_url = .*|base_url = "{auth0_url}"|' -e 's|^endpoint = .*|endpoint = "{segment_url}"|' \\
+  -e 's|^interval = .*|interval = "1s"|' -e 's|^start = .*|start = "earliest"|' "$1"
+"""
+"""An operator, filling in what is theirs."""
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_a_unit_is_hardly_exposed(unit: Path) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("no systemd-analyze (Debian: systemd)")
+    command = ["systemd-analyze", "security", "--offline=true", "--no-pager", str(unit)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found = re.search(r"Overall exposure level for .*: ([\d.]+) ", said)
+    assert found is not None
+    assert float(found[1]) <= MOST_EXPOSED, said
+
+
+def test_the_units_of_one_settings_file_differ_in_what_they_do_and_in_nothing_else() -> None:
+    """The user, its folder, its secrets and its walls are the same, or the second start fails or takes the folder."""
+    shared = [unit.read_text().partition("DynamicUser=")[2].partition("[Install]")[0].strip() for unit in UNITS]
+    named = {"\n".join(line for line in text.splitlines() if line[:1] != "#") for text in shared}
+    assert len({text.replace("%i", "config") for text in named}) == 1
+
+
+def test_systemd_finds_nothing_to_say_of_the_units(installed: Machine) -> None:
+    names = [f"/etc/systemd/system/{unit.name}".replace("@.", "@acme.") for unit in UNITS]
+    ended = installed.run("systemd-analyze", "verify", "--man=no", *names, is_checked=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
+def test_it_is_ready_sends_as_a_user_of_its_own_and_says_how_far_it_got(site: Site) -> None:
+    site.start()
+    assert site.show("ActiveState") == "active"
+    eventually("all events", lambda: site.is_delivered)
+    eventually("a status", lambda: "last cycle" in site.show("StatusText"))
+    assert re.fullmatch(
+        r"lag \d+ s; last cycle .* UTC: \d+ read, \d+ forwarded, 0 dead-lettered", site.show("StatusText")
+    )
+    uid = (site.machine.root / "proc" / site.show("MainPID")).stat().st_uid
+    assert uid == int(site.show("UID")) >= DYNAMIC
+    kept = site.state
+    assert kept.stat().st_mode & 0o777 == 0o700
+    assert {path.name for path in kept.iterdir()} >= {"ledger.db", "ledger.db.known"}
+    assert {path.stat().st_uid for path in [kept, *kept.iterdir()]} == {uid}
+    site.stop()
+    site.assert_conserved()
+
+
+def test_what_it_may_write_to_it_cannot_run(site: Site) -> None:
+    site.start()
+    mounted = (site.machine.root / "proc" / site.show("MainPID") / "mountinfo").read_text().splitlines()
+    options = {fields[4]: set(fields[5].split(",")) for fields in map(str.split, mounted)}  # the last one is on top
+    for folder in ("/tmp", "/var/tmp", f"/var/lib/private/auth0-segment-poller/{site.name}"):  # noqa: S108 - its own
+        assert options[folder] >= {"rw", "noexec"}
+    assert "ro" in options["/"] & options["/etc"] & options["/opt"] & options["/dev/shm"]  # noqa: S108 - same
+
+
+def test_it_stops_within_its_limit_in_the_middle_of_traffic_and_loses_nothing(site: Site) -> None:
+    site.start()
+    site.sandbox.ask("traffic", rate=100)
+    eventually("a batch", lambda: site.sandbox.ask("collector"))
+    begun = time.monotonic()
+    site.stop()
+    assert time.monotonic() - begun < 10
+    assert (site.show("Result"), site.show("ExecMainStatus")) == ("success", "0")
+    site.sandbox.ask("traffic", rate=0)
+    site.start()
+    eventually("the rest", lambda: site.is_delivered)
+    site.stop()
+    site.assert_conserved()
+    assert site.sandbox.truth()["resent"] == []
+
+
+def test_it_is_started_again_when_killed_and_loses_nothing(site: Site) -> None:
+    site.drop_in(SOON)
+    site.start()
+    site.sandbox.ask("traffic", rate=100)
+    for kills in (1, 2):
+        pid = site.show("MainPID")
+        site.machine.systemctl("kill", "--signal=KILL", site.unit)
+        eventually("a restart", lambda kills=kills: site.show("NRestarts") == str(kills))
+        eventually("a new process", lambda pid=pid: site.show("MainPID") not in {"0", pid})
+    site.sandbox.ask("traffic", rate=0)
+    eventually("all events", lambda: site.is_delivered)
+    site.stop()
+    site.assert_conserved()
+
+
+def test_a_process_that_stands_still_is_ended_by_the_watchdog_and_started_again(site: Site) -> None:
+    site.drop_in(SOON, "WatchdogSec=2s", "TimeoutAbortSec=500ms")
+    site.start()
+    site.machine.systemctl("kill", "--signal=STOP", site.unit)
+    eventually("a restart", lambda: site.show("NRestarts") == "1")
+    assert "Watchdog timeout (limit 2s)" in site.journal()
+    eventually("all events", lambda: site.is_delivered)
+    site.stop()
+    site.assert_conserved()
+
+
+def test_a_loop_that_hangs_is_ended_by_the_watchdog_and_says_where_it_hung(site: Site, fault: str) -> None:
+    site.drop_in(SOON, "WatchdogSec=3s", fault)
+    site.start()
+    eventually("all events", lambda: site.is_delivered)
+    (site.state / "hang").touch(mode=0o666)
+    eventually("a restart", lambda: site.show("NRestarts") == "1")
+    told = site.journal()
+    assert "Watchdog timeout (limit 3s)" in told
+    assert "Fatal Python error: Aborted" in told
+    assert "in settle_unless_told_to_hang" in told
+    assert NEVER_LOGGED.search(told) is None
+    site.sandbox.ask("grow", count=50, seconds=0)
+    eventually("the rest", lambda: site.is_delivered)
+    site.stop()
+    site.assert_conserved()
+
+
+def test_an_outage_that_is_longer_than_the_watchdog_waits_is_no_reason_to_end_it(site: Site, fault: str) -> None:
+    site.drop_in("WatchdogSec=3s", fault)  # and two seconds are all that a step may take
+    down = {"action": "status", "service": "segment", "status": 503, "times": 1, "headers": {"Retry-After": "7"}}
+    site.sandbox.ask("faults", set=[down])
+    site.start()
+    pid = site.show("MainPID")
+    eventually("the outage", lambda: "trying again in" in site.show("StatusText"))
+    assert "503" in site.show("StatusText")
+    eventually("all events", lambda: site.is_delivered)
+    assert (site.show("MainPID"), site.show("NRestarts")) == (pid, "0")
+    site.stop()
+    site.assert_conserved()
+
+
+@pytest.mark.parametrize(
+    ("interval", "secret"),
+    [("often", None), ("1s", "wrong")],
+    ids=["settings that are wrong", "a secret that is wrong"],
+)
+def test_what_trying_again_does_not_change_is_not_tried_again(site: Site, interval: str, secret: str | None) -> None:
+    site.drop_in(SOON)
+    site.write(interval=interval, secret=secret)
+    site.machine.systemctl("start", site.unit, is_checked=False)
+    eventually("the end", lambda: site.show("ActiveState") == "failed")  # while a restart is due it is "activating"
+    assert (site.show("ExecMainStatus"), site.show("NRestarts")) == ("78", "0")
+
+
+def test_a_backfill_beside_the_daemon_is_of_the_same_user_and_both_send(make_site: Callable[..., Site]) -> None:
+    site = make_site("--seed", "11")
+    site.write(start="now")
+    site.sandbox.ask("grow", count=1000, seconds=7200, ago=1200)
+    site.machine.write(f"{ETC}/{site.name}.backfill", "BACKFILL=--since 1d --parallel 2\n")
+    site.start()
+    eventually("a first cycle", lambda: "last cycle" in site.show("StatusText"))
+    pid = site.show("MainPID")
+    site.sandbox.ask("traffic", rate=20)
+    eventually("the daemon's", lambda: site.sandbox.ask("collector"))
+    typed(
+        site.machine, f"{BY_ROOT.format(name=site.name)} backfill --dry-run --since 1d --config {ETC}/{site.name}.toml"
+    )
+    site.machine.systemctl("start", site.backfill_unit)
+    assert site.machine.show(site.backfill_unit, "Result") == "success"
+    site.sandbox.ask("traffic", rate=0)
+    eventually("all events", lambda: site.is_delivered)
+    assert (site.show("MainPID"), site.show("NRestarts")) == (pid, "0")
+    assert {path.stat().st_uid for path in [site.state, *site.state.iterdir()]} == {int(site.show("UID"))}
+    site.stop()
+    site.assert_conserved()
+
+
+def test_two_settings_files_are_two_services_of_two_users(make_site: Callable[..., Site]) -> None:
+    sites = [make_site("--seed", "1", "--events", "50"), make_site("--seed", "2", "--events", "50", name="a" * 24)]
+    for site in sites:
+        site.start()
+    for site in sites:
+        eventually("all events", lambda site=site: site.is_delivered)
+    assert len({site.show("UID") for site in sites}) == 2
+    for site in sites:
+        assert site.show("ActiveState") == "active"
+        site.stop()
+        site.assert_conserved()
+
+
+def test_encrypted_credentials_are_used_as_the_unit_says(site: Site) -> None:
+    folder = f"{ETC}/{site.name}.credentials"
+    for name in ("auth0_client_secret", "segment_write_key"):
+        # By default it would not keep the host's key where this machine has it, in memory.
+        encrypt = f"systemd-creds encrypt --with-key=host --name={name} {folder}/{name} {folder}/{name}.cred"
+        site.machine.run("sh", "-c", f"{encrypt} && rm {folder}/{name}")
+    unit = (ROOT / "systemd/auth0-segment-poller@.service").read_text()
+    lines = re.findall(r"^# (LoadCredential=|LoadCredentialEncrypted=.*)$", unit, re.MULTILINE)
+    assert len(lines) == 3
+    site.drop_in(*lines)
+    site.start()
+    eventually("all events", lambda: site.is_delivered)
+
+
+# README's section, its lines as they stand; what is installed is gone in the end, so that these are the last
+
+
+@pytest.fixture(scope="module")
+def plain_site(installed: Machine) -> Iterator[Site]:
+    """The one whose settings file is config.toml; README writes it."""
+    sandbox = Sandbox("--seed", "1", "--events", "100")
+    try:
+        yield Site(installed, sandbox, "config")
+    finally:
+        sandbox.close()
+
+
+def test_readme_brings_a_service_up(installed: Machine, plain_site: Site) -> None:
+    installed.write(f"{BIN}/editor", EDITOR.format(**plain_site.sandbox.facts), 0o755)
+    for line in BLOCKS[1]:
+        secrets = {"client_secret": "auth0_client_secret", "write_key": "segment_write_key"}
+        pasted = [
+            fact for fact, name in secrets.items() if line.endswith(f"/dev/stdin {ETC}/config.credentials/{name}")
+        ]
+        said = typed(installed, line, stdin="".join(plain_site.sandbox.facts[fact] + "\n" for fact in pasted))
+        if " check " in line:
+            assert "✗" not in said, said
+        if line.startswith("systemctl status"):
+            assert "Active: active (running)" in said
+            assert "Status: " in said
+    assert plain_site.show("UnitFileState") == "enabled"
+    assert said.splitlines()[0].split() == ["ledger", "sqlite:////var/lib/auth0-segment-poller/config/ledger.db"]
+    eventually("all events", lambda: plain_site.is_delivered)
+
+
+def test_readme_upgrades_it_and_brings_its_ledger_along(installed: Machine, plain_site: Site) -> None:
+    """The newer version is this one with a step more for the ledger."""
+    before = plain_site.ledger_version()
+    migrations = installed.root / CLONE.lstrip("/") / "poller/adapters/sql_ledger/migrations.py"
+    known, place, rest = migrations.read_text().partition("def read_version(")
+    step = 'STEPS = (*STEPS, lambda connection: connection.execute(text("CREATE TABLE later (x INTEGER)")))'
+    migrations.write_text(f"{known}{step}\n\n\n{place}{rest}")
+    plain_site.sandbox.ask("grow", count=50, seconds=0)
+    for line in BLOCKS[2]:
+        typed(installed, line)
+    assert plain_site.ledger_version() == before + 1
+    eventually("what came meanwhile", lambda: plain_site.is_delivered)
+    plain_site.assert_conserved()
+
+
+def test_readme_leaves_nothing_of_it(installed: Machine, plain_site: Site) -> None:
+    for line in BLOCKS[3]:
+        typed(installed, line)
+    assert plain_site.show("LoadState") == "not-found"
+    found = installed.run(
+        "find", "/etc", "/opt/auth0-segment-poller", "/var/lib", "-name", "*auth0-segment*", is_checked=False
+    )
+    assert found.stdout.split() == []
