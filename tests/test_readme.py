@@ -41,17 +41,26 @@ def test_the_proof_runs_the_command_that_readme_shows() -> None:
     assert next(line for line in README.splitlines() if "bin/pytest" in line) == BLOCKS[1].strip()
 
 
+def known(name: str) -> click.Command:
+    found = commands.get_command(click.Context(commands), name)
+    assert found is not None, name
+    return found
+
+
 @pytest.mark.parametrize("arguments", invocations(), ids=" ".join)
 def test_every_command_line_that_is_shown_can_be_parsed(arguments: list[str]) -> None:
     name, *rest = arguments
-    command = commands.commands[name]
+    command = known(name)
     assert isinstance(command, click.Command)
     command.make_context(name, rest)
 
 
 def test_every_command_is_shown() -> None:
     shown = set(re.findall(r"^\| `([a-z-]+)", README, re.MULTILINE))
-    assert shown >= set(commands.commands)
+    names = commands.list_commands(click.Context(commands))
+    assert len(names) > 5
+    assert all(known(name).name == name for name in names)
+    assert shown >= set(names)
 
 
 def test_every_setting_that_is_named_exists() -> None:

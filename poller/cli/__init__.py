@@ -3,29 +3,53 @@
 import errno
 import os
 import sys
+from importlib import import_module
 from importlib.metadata import version
 
 import click
 
-from poller.adapters.sql_ledger import LedgerHeldError
-from poller.cli.backfill import backfill
-from poller.cli.check import check
-from poller.cli.dead_letters import dead_letters
-from poller.cli.demo import demo
-from poller.cli.ledger import ledger
-from poller.cli.preview import preview
-from poller.cli.run import run
-from poller.cli.status import status
-from poller.cli.verify import verify
-from poller.config import SettingsError
 from poller.core.errors import FatalError, TransientError
 from poller.service.process import Exit
-from poller.service.telemetry import describe_bug
 
 NAME = "auth0-segment-poller"
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+COMMANDS = {
+    "run": "Forward logins and signups, as a daemon or once.",
+    "backfill": "Send a range of the past that was not sent yet.",
+    "check": "Prove settings, credentials, ledger and services.",
+    "preview": "Show what would be sent, and send nothing.",
+    "status": "Show how far it got, and what needs attention.",
+    "verify": "Compare what was settled with Auth0's own counts.",
+    "dead-letters": "Look at what could not be sent, send it again, or give it up.",
+    "ledger": "Look at the durable record, or move the position.",
+    "demo": "See it work against a simulated tenant.",
+}
+"""Each command's line of help; its module is of the same name, and is imported when it is called."""
+
+
+class Commands(click.Group):
+    """Imports a command when it is called: all of them together take longer than most take to do their work."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return [*COMMANDS]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        name = cmd_name.replace("-", "_")
+        command: click.Command = getattr(import_module(f"poller.cli.{name}"), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([*COMMANDS.items()])
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(version(NAME), prog_name=NAME)
 def commands() -> None:
     """Gets logins and signups out of Auth0 and into Segment: nothing lost, nothing twice.
@@ -36,10 +60,6 @@ def commands() -> None:
     Exit codes: 0 done; 1 a bug; 2 usage; 3 done, but needs attention; 75 a service could not be reached, or the ledger
     is held by another process; 78 settings, credentials or an unusable ledger; 130 interrupted.
     """
-
-
-for command in (run, backfill, check, preview, status, verify, dead_letters, ledger, demo):
-    commands.add_command(command)
 
 
 def run_command() -> int:
@@ -68,6 +88,10 @@ def _explain(error: Exception) -> Exit:
 
 def _explained(error: Exception) -> tuple[Exit, list[str]]:
     """The exit code, and what is wrong and what to do, a line each."""
+    # Here: whoever failed by one of them has imported it.
+    from poller.adapters.sql_ledger import LedgerHeldError  # noqa: PLC0415 - same
+    from poller.config import SettingsError  # noqa: PLC0415 - same
+
     match error:
         case SettingsError():
             said: tuple[Exit, list[str]] = (Exit.CONFIG, [*error.problems])
@@ -94,6 +118,8 @@ def _fail(code: Exit, *lines: str) -> Exit:
 
 
 def _bug(error: Exception) -> tuple[Exit, list[str]]:
+    from poller.service.telemetry import describe_bug  # noqa: PLC0415 - only here
+
     facts = describe_bug(error)
     told = (
         f"bug: {facts['error']}; nothing is lost, the ledger stands where it stood. Please report it with these lines:"

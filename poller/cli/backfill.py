@@ -13,10 +13,11 @@ import click
 
 from poller.adapters.sql_ledger import LedgerLock, SqlLedger
 from poller.cli.bounds import Bound, BoundType
+from poller.cli.given import config_option, read_settings
 from poller.cli.progress import shown
 from poller.cli.run import finish
 from poller.cli.survey import Asked, Survey, begin, survey
-from poller.cli.wiring import Services, config_option, connect, profiles_of, read_settings, rules_of, stream_of
+from poller.cli.wiring import Services, connect, profiles_of, rules_of, stream_of
 from poller.config import Settings, integrations
 from poller.core.errors import FatalError
 from poller.core.events import Span

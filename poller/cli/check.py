@@ -11,8 +11,9 @@ from pathlib import Path
 import click
 
 from poller.adapters.sql_ledger import inspect_ledger, ledger_path
+from poller.cli.given import config_option, read_settings
 from poller.cli.surroundings import Finding, clocks, ledger_file, outage, region, secrets
-from poller.cli.wiring import Services, config_option, connect, read_settings, stream_of
+from poller.cli.wiring import Services, connect, stream_of
 from poller.config import Settings, secret_places
 from poller.core.errors import FatalError, PollerError, TransientError
 from poller.core.events import moment_of

@@ -11,7 +11,8 @@ from typing import Any
 import click
 
 from poller.adapters.sql_ledger import BuriedLetter, Graveyard
-from poller.cli.wiring import Services, config_option, connect, profiles_of, read_settings, rules_of, stream_of
+from poller.cli.given import config_option, read_settings
+from poller.cli.wiring import Services, connect, profiles_of, rules_of, stream_of
 from poller.config import Settings
 from poller.core.errors import FatalError
 from poller.core.events import LogEvent, parse_events

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from poller.adapters.sql_ledger import LedgerLock, LedgerReader, set_position
-from poller.cli.wiring import config_option, read_settings
+from poller.cli.given import config_option, read_settings
 from poller.config import moment
 from poller.core.errors import FatalError
 from poller.core.events import EARLIEST, LogId, Span, Stream, floor_id, moment_of

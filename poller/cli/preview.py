@@ -11,8 +11,9 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from poller.cli.given import config_option, read_settings
 from poller.cli.terminal import Terminal
-from poller.cli.wiring import config_option, connect, profiles_of, read_settings, rules_of, stream_of
+from poller.cli.wiring import connect, profiles_of, rules_of, stream_of
 from poller.core.calls import DeadLetter, Filtered, Forwardable, Outcome
 from poller.core.events import LogEvent, canonical
 from poller.core.messages import wire

@@ -12,17 +12,9 @@ import click
 import structlog
 
 from poller.adapters.sql_ledger import LedgerLock, SqlLedger
+from poller.cli.given import config_option, read_settings
 from poller.cli.watching import NOBODY, Watcher, watching
-from poller.cli.wiring import (
-    Services,
-    config_option,
-    connect,
-    profiles_of,
-    read_settings,
-    rules_of,
-    start_of,
-    stream_of,
-)
+from poller.cli.wiring import Services, connect, profiles_of, rules_of, start_of, stream_of
 from poller.config import Settings
 from poller.core.forward import Courier
 from poller.core.translate import Translator

@@ -10,9 +10,9 @@ from rich.text import Text
 
 from poller.adapters.sql_ledger import LedgerReader
 from poller.cli import timeline
+from poller.cli.given import config_option, read_settings
 from poller.cli.terminal import Terminal, can_show
 from poller.cli.timeline import oldest_known
-from poller.cli.wiring import config_option, read_settings
 from poller.config import Settings
 from poller.core.events import Gap, Span, Stream, moment_of, parse_date
 from poller.core.messages import iso

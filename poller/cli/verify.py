@@ -15,8 +15,9 @@ from rich.progress import Progress
 from poller.adapters.sql_ledger import LedgerReader, Record
 from poller.cli import verification
 from poller.cli.bounds import Bound, BoundType, position_of
+from poller.cli.given import config_option, read_settings
 from poller.cli.terminal import Terminal
-from poller.cli.wiring import Services, config_option, connect, read_settings, stream_of
+from poller.cli.wiring import Services, connect, stream_of
 from poller.config import Settings
 from poller.core.errors import FatalError
 from poller.core.events import Page, Stream, moment_of

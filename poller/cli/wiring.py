@@ -1,20 +1,16 @@
 """From settings to the parts that work."""
 
-import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-
-import click
 
 from poller.adapters.auth0 import Auth0Log, Auth0Stats, Auth0Users, Credentials, ManagementApi, TokenSource
 from poller.adapters.http import Http, ServerClock
 from poller.adapters.segment import SegmentSink
 from poller.cli.watching import NOBODY, Watcher
-from poller.config import Settings, find_settings_file, load_settings
+from poller.config import Settings
 from poller.core.events import EARLIEST, LogId, Stream, floor_id
 from poller.core.ports import MessageSink
 from poller.core.privacy import Privacy
@@ -23,25 +19,6 @@ from poller.service.drain import warn_of_profiles
 from poller.service.pacing import RateBudget
 from poller.service.profiles import CachedProfiles
 from poller.service.throttle import ThrottledSink
-
-
-def config_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """--config, for every command that reads settings."""
-    return click.option(
-        "--config",
-        "config",
-        type=click.Path(path_type=Path, dir_okay=False),
-        help="Settings file; else $POLLER_CONFIG, ./config.toml or /etc/auth0-segment-poller/config.toml.",
-    )(function)
-
-
-def read_settings(config: Path | None, *, secrets: bool = True) -> Settings:
-    """The settings that a command goes by.
-
-    Raises:
-        SettingsError: with every problem there is.
-    """
-    return load_settings(find_settings_file(config, os.environ), os.environ, secrets=secrets)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
