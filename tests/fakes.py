@@ -8,7 +8,7 @@ from typing import Any
 
 from poller.core.calls import Profile, Profiles
 from poller.core.errors import ConflictError, FatalError, RejectedError, TransientError
-from poller.core.events import EARLIEST, Gap, LogId, Page, Span, Stream, parse_events
+from poller.core.events import EARLIEST, Gap, LogId, Page, Span, Stream, begun_at, parse_events
 from poller.core.messages import Batch, Message, Receipt
 from poller.core.settlement import Settlement, Tally
 
@@ -157,7 +157,7 @@ class FakeLedger:
             if other.id != span.id and other.after < page.position and (other.is_live or other.reached > span.reached):
                 raise ConflictError("the page overlaps another span")
         drained_at = page.served_at if page.is_end and span.is_live else found.drained_at
-        moved = replace(found, reached=page.position, drained_at=drained_at)
+        moved = replace(found, after=begun_at(found, page), reached=page.position, drained_at=drained_at)
         self._spans[span.id] = moved
         if page.lost is not None:
             self.gaps.append(page.lost)

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, func, update
 
 from poller.adapters.sql_ledger import schema, sqlite
 from poller.core.errors import ConflictError
-from poller.core.events import LogId, Page, Span, canonical
+from poller.core.events import LogId, Page, Span, begun_at, canonical
 from poller.core.settlement import Settlement, Tally
 
 
@@ -73,7 +73,7 @@ def _read(span: Span, found: Span, page: Page, spans: tuple[Span, ...]) -> Span:
         if other.id != span.id and other.after < page.position and ends_above:
             raise ConflictError(f"the page up to {page.position} overlaps the span above {other.after}")
     drained_at = page.served_at if page.is_end and span.is_live else found.drained_at
-    return replace(found, reached=page.position, drained_at=drained_at)
+    return replace(found, after=begun_at(found, page), reached=page.position, drained_at=drained_at)
 
 
 def _reread(span: Span, found: Span, page: Page) -> Span:
@@ -85,7 +85,7 @@ def _reread(span: Span, found: Span, page: Page) -> Span:
 
 
 def _position(span: Span) -> dict[str, Any]:
-    return {"reached": span.reached, "drained_at": span.drained_at}
+    return {"after": span.after, "reached": span.reached, "drained_at": span.drained_at}
 
 
 def _record_gap(connection: Connection, stream_id: int, page: Page) -> None:
