@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from poller.adapters.sql_ledger import LedgerLock, SqlLedger
+from poller.cli.from_file import FileRequest, check_files, send_files
 from poller.cli.run import finish
 from poller.cli.wiring import Services, config_option, connect, profiles_of, read_settings, rules_of, stream_of
 from poller.config import Settings, duration, moment
@@ -41,8 +42,10 @@ class _BoundType(click.ParamType[Any]):
 
 @click.command(short_help="Send a range of the past that was not sent yet.")
 @config_option
-@click.option("--since", required=True, type=_BoundType(), help="Where to begin: earliest, a date, a time, or as 7d.")
+@click.option("--since", type=_BoundType(), help="Where to begin: earliest, a date, a time, or as 7d.")
 @click.option("--until", type=_BoundType(), help="Where to end; at the latest where the daemon's own part begins.")
+@click.option("--from-file", "from_file", is_flag=True, help="Read the log from the files named, not from Auth0.")
+@click.argument("paths", metavar="[PATH]...", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--parallel", default=4, type=click.IntRange(1, 32), show_default=True, help="Slices walked at once.")
 @click.option("--dry-run", is_flag=True, help="Show the plan and stop.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -50,8 +53,10 @@ class _BoundType(click.ParamType[Any]):
 @click.option("--json", "as_json", is_flag=True, help="The plan and the summary as JSON, a line each.")
 def backfill(  # noqa: PLR0913 - each is an option
     config: Path | None,
+    paths: tuple[Path, ...],
     *,
-    since: Bound,
+    from_file: bool,
+    since: Bound | None,
     until: Bound | None,
     parallel: int,
     dry_run: bool,
@@ -60,11 +65,25 @@ def backfill(  # noqa: PLR0913 - each is an option
     as_json: bool,
 ) -> int:
     """Sends what of the range is in no span of the ledger; may be interrupted, repeated, and run beside the daemon."""
+    check_files(paths, from_file=from_file)
+    if since is None and not from_file:
+        raise click.UsageError("Missing option '--since'.")
     settings = read_settings(config)
     configure_logging(settings.log.level)
     process = Process()
     share = max(2 * settings.auth0.rate_share - 1, 0.01)  # leaves twice as much as the daemon, which so goes first
     with _opened(settings, create=new) as ledger, connect(settings, process.stopping, share=share) as services:
+        if since is None or from_file:
+            request = FileRequest(
+                paths=paths,
+                since=since,
+                until=until,
+                parallel=parallel,
+                dry_run=dry_run,
+                yes=yes,
+                as_json=as_json,
+            )
+            return send_files(settings, ledger, services, process, request)
         for attempt in patiently():
             with attempt:
                 found = _plan(settings, ledger, services, since, until)

@@ -50,6 +50,7 @@ class Services:
     users: Auth0Users
     sink: SegmentSink
     budget: RateBudget
+    clock: ServerClock
 
 
 @contextmanager
@@ -68,6 +69,7 @@ def connect(settings: Settings, stopping: threading.Event, *, share: float | Non
             users=Auth0Users(api, fields=rules_of(settings).profile_fields),
             sink=SegmentSink(_revealed(settings.segment.write_key) or "", segment, clock),
             budget=budget,
+            clock=clock,
         )
     finally:
         auth0.close()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, func, update
@@ -9,7 +10,7 @@ from sqlalchemy import Connection, func, update
 from poller.adapters.sql_ledger import schema, sqlite
 from poller.core.errors import ConflictError
 from poller.core.events import LogId, Page, Span, begun_at, canonical
-from poller.core.settlement import Settlement, Tally
+from poller.core.settlement import Outcomes, Settlement, Tally
 
 
 def refuse_overlap(others: Iterable[Span], after: LogId, until: LogId | None) -> None:
@@ -45,11 +46,16 @@ def move(connection: Connection, settlement: Settlement, spans: tuple[Span, ...]
 def record(connection: Connection, stream_id: int, settlement: Settlement) -> None:
     """Dead letters, gaps, recent ids, tallies and what was said; what is there already stays."""
     _record_gap(connection, stream_id, settlement.page)
-    _record_dead_letters(connection, stream_id, settlement)
     if settlement.span.is_live or settlement.span.is_rereading:
         _record_ids(connection, stream_id, settlement)
-    _record_said(connection, stream_id, settlement)
-    count(connection, stream_id, settlement.tallies)
+    record_outcomes(connection, stream_id, settlement, settlement.page.served_at)
+
+
+def record_outcomes(connection: Connection, stream_id: int, outcomes: Outcomes, at: datetime) -> None:
+    """Dead letters, tallies and what was said, wherever the events came from; `at` is the server's time."""
+    _record_dead_letters(connection, stream_id, outcomes, at)
+    _record_said(connection, stream_id, outcomes, at)
+    count(connection, stream_id, outcomes.tallies)
 
 
 def note(connection: Connection, stream_id: int, **values: Any) -> None:
@@ -99,7 +105,7 @@ def _record_gap(connection: Connection, stream_id: int, page: Page) -> None:
     connection.execute(row.on_conflict_do_update(index_elements=["stream_id", "after"], set_={"before": grown}))
 
 
-def _record_dead_letters(connection: Connection, stream_id: int, settlement: Settlement) -> None:
+def _record_dead_letters(connection: Connection, stream_id: int, outcomes: Outcomes, at: datetime) -> None:
     letters = [
         {
             "stream_id": stream_id,
@@ -108,9 +114,9 @@ def _record_dead_letters(connection: Connection, stream_id: int, settlement: Set
             "reason": letter.reason,
             "status": letter.status,
             "event": canonical(letter.event.record),
-            "buried_at": settlement.page.served_at,
+            "buried_at": at,
         }
-        for letter in settlement.dead_letters
+        for letter in outcomes.dead_letters
     ]
     if letters:
         connection.execute(sqlite.upsert(schema.dead_letter).on_conflict_do_nothing(), letters)
@@ -122,10 +128,9 @@ def _record_ids(connection: Connection, stream_id: int, settlement: Settlement) 
         connection.execute(sqlite.upsert(schema.recent_id).on_conflict_do_nothing(), ids)
 
 
-def _record_said(connection: Connection, stream_id: int, settlement: Settlement) -> None:
+def _record_said(connection: Connection, stream_id: int, outcomes: Outcomes, at: datetime) -> None:
     facts = [
-        {"stream_id": stream_id, "key": key, "fingerprint": said, "said_at": settlement.page.served_at}
-        for key, said in settlement.said.items()
+        {"stream_id": stream_id, "key": key, "fingerprint": said, "said_at": at} for key, said in outcomes.said.items()
     ]
     if facts:
         row = sqlite.upsert(schema.said)
