@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 import structlog
 
-from poller.core.errors import ConflictError, TransientError
+from poller.core.errors import TransientError
 from poller.core.files import FileMark, UnreadableFileError
-from poller.service.files import FileForwarded, FileWalk, MarkMovedError
+from poller.service.files import FileForwarded, FileWalk
 from poller.service.files import Reading as Pages
 from poller.service.process import Failed, Finished, Process, Reason
 
@@ -44,13 +44,16 @@ class Reading(Pages, AbstractContextManager[Any], Protocol):
 
 
 class LogFile(Protocol):
-    """A file of log events; both raise UnreadableFileError."""
+    """A file of log events; whatever is asked of it may raise UnreadableFileError."""
 
     @property
     def path(self) -> Path: ...
 
     @property
     def size(self) -> int: ...
+
+    @property
+    def beginning(self) -> bytes: ...
 
     def read(self, marks: Iterable[FileMark]) -> Reading: ...
 
@@ -111,6 +114,7 @@ class FileBackfill:
         self._later: queue.SimpleQueue[tuple[LogFile, FileCount]] = queue.SimpleQueue()
         self._todo: queue.SimpleQueue[tuple[LogFile, FileCount]] = queue.SimpleQueue()
         self._open: dict[str, tuple[FileCount, Reading, int]] = {}
+        self._beginnings: set[bytes] = set()
         self._lock = threading.Lock()
         self._ticks = 0
         self.counts = [FileCount(file=str(file.path)) for file in files]
@@ -153,16 +157,23 @@ class FileBackfill:
             except queue.Empty:
                 return
             try:
+                if files is self._todo and not self._is_first_of_its_kind(file):
+                    self._later.put((file, count))
+                    continue
                 self._walk(walk, file, count)
-            except MarkMovedError as error:
-                if files is self._later:
-                    raise ConflictError(str(error)) from error
-                self._later.put((file, count))  # another thread reads a copy of it
             except UnreadableFileError as error:
                 _give_up(count, "file.unreadable", str(error))
             except TransientError:
                 if not self._process.stopping.is_set():
                     raise
+
+    def _is_first_of_its_kind(self, file: LogFile) -> bool:
+        """Copies are read one after the other: the second goes on from where the first was settled."""
+        beginning = file.beginning
+        with self._lock:
+            is_first = beginning not in self._beginnings
+            self._beginnings.add(beginning)
+        return is_first
 
     def _walk(self, walk: FileWalk, file: LogFile, count: FileCount) -> None:
         with file.read(self._marks()) as reading:

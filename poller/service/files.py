@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
-from poller.core.errors import ConflictError
 from poller.core.events import EARLIEST, Gap, LogEvent, LogId, Span, is_derived
 from poller.core.files import BadRecord, FileMark, FilePage, UnreadableFileError
 from poller.core.forward import Courier
@@ -21,10 +20,6 @@ from poller.service.retry import PATIENCE, patiently
 REMEMBERED = 10_000
 """Events of this run that are known again: a stream delivers at least once, and what it repeats, soon after."""
 _TELLING_PAGE = 10
-
-
-class MarkMovedError(Exception):
-    """Someone else settled what was read; the same content, as another file perhaps."""
 
 
 class Reading(Protocol):
@@ -132,7 +127,6 @@ class FileWalk:
 
         Raises:
             UnreadableFileError: the file begins with a page of bad records; nothing of it was settled.
-            MarkMovedError: someone else settled the page at hand.
             TransientError, FatalError: as `forward`; the file is settled up to the last yield.
         """
         is_begun = reading.begun_at.offset > 0
@@ -151,10 +145,7 @@ class FileWalk:
         calls = self._translator.events(taken, self._profiles.of(self._translator.users_in(taken)))
         calls = sift(calls, self._ledger.said(facts_in(calls)))
         settlement = account_file(page, taken, calls, self._courier.deliver(calls.messages))
-        try:
-            self._ledger.settle_file(settlement)
-        except ConflictError as error:
-            raise MarkMovedError(str(error)) from error
+        self._ledger.settle_file(settlement)
         ids = {event.log_id for event in taken}
         self._recent.add(ids)
         bad = tuple(record for record in page.bad if record.log_id in ids)

@@ -7,12 +7,12 @@ import stamina
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.core.errors import FatalError, TransientError
+from poller.core.errors import ConflictError, FatalError, TransientError
 from poller.core.events import EARLIEST, Gap, LogId, Span
 from poller.core.files import UnreadableFileError
 from poller.core.forward import Courier
 from poller.core.translate import Translator
-from poller.service.files import FileForwarded, FileWalk, MarkMovedError, Range, Recent, Settled
+from poller.service.files import FileForwarded, FileWalk, Range, Recent, Settled
 from tests.core.test_forward import KINDS, record
 from tests.fakes import LATER, NEVER, STORED, STREAM, FakeDirectory, FakeFileLedger, FakeReading, FakeSink, numbered
 
@@ -171,8 +171,8 @@ def test_where_later_will_do_the_page_at_hand_is_tried_again() -> None:
 def test_what_someone_else_settled_is_told_and_not_overwritten() -> None:
     bench = Bench()
     bench.walk(FakeReading(records(1)))
-    with pytest.raises(MarkMovedError):
-        bench.walk(FakeReading(records(2)), patience=timedelta(seconds=10))
+    with pytest.raises(ConflictError):
+        bench.walk(FakeReading(records(2)))
     assert bench.ledger.settled == [numbered(1)]
 
 

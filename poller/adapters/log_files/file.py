@@ -13,6 +13,7 @@ from poller.core.files import FileMark, UnreadableFileError
 
 _GLANCE = 1 << 16
 """Bytes that are read of the beginning and of the end, for the plan."""
+_BEGINNING = 1 << 10
 _STRANGERS = {
     b"\xff\xfe": "UTF-16, not UTF-8",
     b"\xfe\xff": "UTF-16, not UTF-8",
@@ -58,6 +59,16 @@ class LogFile:
             return self.path.stat().st_size
         except OSError as error:
             raise UnreadableFileError(error.strerror or type(error).__name__) from error
+
+    @property
+    def beginning(self) -> bytes:
+        """So much of the content that files which begin with it are copies, or one file that grew.
+
+        Raises:
+            UnreadableFileError: it cannot be read.
+        """
+        with Content(self.path) as content:
+            return content.read(_BEGINNING)
 
     def read(self, marks: Iterable[FileMark]) -> Reading:
         """A reading from the last of these marks that is one of this file.
