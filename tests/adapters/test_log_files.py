@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from poller.adapters.log_files import LogFile, Torn
@@ -107,30 +107,25 @@ def test_what_was_written_comes_back_in_order(
     assert pages[-1].end.offset == len(data)
 
 
-@given(
-    st.sampled_from(["lines", "lines, utf-8", "one line", "array", "array, written out", "array, no space"]),
-    st.sampled_from(sorted(WRAPS)),
-    st.floats(0, 1),
+@pytest.mark.parametrize("wrap", sorted(WRAPS))
+@pytest.mark.parametrize(
+    "shape", ["lines", "lines, utf-8", "one line", "array", "array, written out", "array, no space"]
 )
-@example("array", "api", 0.5)
-def test_a_file_that_is_cut_gives_what_is_before_the_cut_and_says_where(shape: str, wrap: str, part: float) -> None:
-    records = [api(number, details={"prompts": [{"name": "é"}, {"log_id": 1}]}) for number in range(5)]
-    data = SHAPES[shape]([WRAPS[wrap](record) for record in records]).encode()
-    cut = round(part * len(data))
-    found = pieces(data[:cut])
-    good = [piece.value for piece in found if not piece.why]
-    assert good == records[: len(good)]
-    assert all(piece.is_torn for piece in found if piece.why)
-    rest = pieces(data[found[-1].before.offset :]) if found and found[-1].is_torn else []
-    if rest:  # what was torn comes whole once the file is
-        assert good + [piece.value for piece in rest if not piece.why] == records
-    if "array" in shape:
-        is_cut = 0 < cut < len(data)
-    else:
-        wrapped = [WRAPS[wrap](record) for record in records]
-        ends = {len(SHAPES[shape](wrapped[:count]).rstrip("\n").encode()) for count in range(6)}
-        is_cut = cut not in ends and cut - data[:cut].endswith(b"\n") not in ends
-    assert any(piece.is_torn for piece in found) == is_cut
+def test_a_file_that_is_cut_anywhere_gives_what_is_before_the_cut_and_says_where(shape: str, wrap: str) -> None:
+    records = [api(number, details={"prompts": [{"name": "é"}, {"log_id": 1}]}, x=[1]) for number in range(3)]
+    wrapped = [WRAPS[wrap](record) for record in records]
+    data = SHAPES[shape](wrapped).encode()
+    ends = {len(SHAPES[shape](wrapped[:count]).rstrip("\n").encode()) for count in range(4)}
+    for cut in range(len(data)):
+        found = pieces(data[:cut], 1000)
+        good = [piece.value for piece in found if not piece.why]
+        assert good == records[: len(good)]
+        assert [piece.is_torn for piece in found if piece.why] == [True] * (len(found) - len(good))
+        is_cut = cut > 0 if "array" in shape else cut not in ends and cut - data[:cut].endswith(b"\n") not in ends
+        assert any(piece.is_torn for piece in found) == is_cut
+        if is_cut:  # what was torn comes whole once the file is
+            rest = pieces(data[found[-1].before.offset :], 1000)
+            assert good + [piece.value for piece in rest if not piece.why] == records
 
 
 @pytest.mark.parametrize(
@@ -168,6 +163,25 @@ def test_in_an_array_on_one_line_the_next_record_is_found_after_a_bad_one(
     assert torn is None
 
 
+@pytest.mark.parametrize("size", [1, 700, 1999, 3001])
+def test_the_next_record_is_found_wherever_what_is_none_ends(size: int) -> None:
+    tail = json.dumps([api(1), api(2)], separators=(",", ":"))[1:]
+    for length in range(5600, 6100, 11):
+        found = pieces(b"[{" + b"y" * length + b"," + tail.encode(), size)
+        assert [piece.value["log_id"] for piece in found if not piece.why] == [numbered(1), numbered(2)]
+        assert [(piece.why is None, piece.is_torn) for piece in found] == [(False, False), (True, False), (True, False)]
+
+
+def test_a_last_line_that_is_no_json_at_all_is_not_settled_before_it_ends(file: Path) -> None:
+    text = SHAPES["lines"]([api(1)])
+    file.write_text(text + "x" * 5000)
+    (page,), torn = read(file)
+    assert (page.end.offset, torn is not None) == (len(text), True)
+    file.write_text(text + "x" * 5000 + "\n")
+    (page,), torn = read(file, (page.end,))
+    assert (len(page.bad), torn) == (1, None)
+
+
 def test_a_record_that_is_too_long_is_passed_over_unseen(file: Path) -> None:
     long = json.dumps(api(2, details="x" * 50_000))
     for parts, form in (("\n", "{}\n"), (",", "[{}]")):
@@ -186,6 +200,8 @@ def test_what_is_not_utf_8_is_a_bad_record(file: Path) -> None:
     (page,), _ = read(file)
     assert [(record.line, record.why) for record in page.bad] == [(1, "not UTF-8")]
     assert page.events[1].log_id == numbered(2)
+    assert page.end.offset == file.stat().st_size
+    assert read(file, (page.end,)) == ([], None)
 
 
 def test_a_record_without_an_id_gets_one_that_is_the_same_at_every_reading(tmp_path: Path) -> None:
