@@ -88,7 +88,7 @@ class Records:
     def __iter__(self) -> Iterator[Piece]:
         begun_at = self._trace.offset
         while self._at < len(self._text) or not self._is_read:
-            self._fill()
+            self._fill(LONGEST)
             between = _BETWEEN.match(self._text, self._at)
             self._pass(between.end() if between else self._at)
             if self._at < len(self._text):
@@ -101,7 +101,7 @@ class Records:
         elif self._kind == "array" and self._trace.offset > begun_at and self._trace.last != b"]":
             yield self._made("", "the array has no end", is_torn=True)
 
-    def _fill(self, ahead: int = LONGEST) -> None:
+    def _fill(self, ahead: int) -> None:
         """Lets so many characters lie ahead, or all there are."""
         while not self._is_read and len(self._text) - self._at < ahead:
             data = b""
