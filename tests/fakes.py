@@ -1,16 +1,17 @@
 """The ports, in memory; each is held to the same contract suite as its real adapter."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from poller.core.calls import Profile, Profiles
 from poller.core.errors import ConflictError, FatalError, RejectedError, TransientError
-from poller.core.events import EARLIEST, Gap, LogId, Page, Span, Stream, parse_events
+from poller.core.events import EARLIEST, Gap, LogId, Page, Span, Stream, begun_at, parse_events
+from poller.core.files import BadRecord, FileMark, FilePage
 from poller.core.messages import Batch, Message, Receipt
-from poller.core.settlement import Settlement, Tally
+from poller.core.settlement import FileSettlement, Settlement, Tally
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 STREAM = Stream(domain="acme.us.auth0.com", source_name="web")
@@ -115,7 +116,7 @@ class FakeLedger:
         self.stream = stream
         self._spans: dict[int, Span] = {}
         self.dead_letters: dict[str, str] = {}
-        self.gaps: list[Gap] = []
+        self.lost: list[Gap] = []
         self.tallies: Counter[Tally] = Counter()
         self.settled: list[str] = []
         self.failures: list[Exception | None] = []
@@ -157,10 +158,10 @@ class FakeLedger:
             if other.id != span.id and other.after < page.position and (other.is_live or other.reached > span.reached):
                 raise ConflictError("the page overlaps another span")
         drained_at = page.served_at if page.is_end and span.is_live else found.drained_at
-        moved = replace(found, reached=page.position, drained_at=drained_at)
+        moved = replace(found, after=begun_at(found, page), reached=page.position, drained_at=drained_at)
         self._spans[span.id] = moved
         if page.lost is not None:
-            self.gaps.append(page.lost)
+            self.lost.append(page.lost)
         self.dead_letters.update({letter.event.log_id: letter.reason for letter in settlement.dead_letters})
         self.tallies.update(settlement.tallies)
         self._said.update(settlement.said)
@@ -168,6 +169,57 @@ class FakeLedger:
         return moved
 
 
+class FakeFileLedger(FakeLedger):
+    """A FileLedger in memory; to settle what `failures` names next raises."""
+
+    def __init__(self, stream: Stream = STREAM) -> None:
+        super().__init__(stream)
+        self.marks: list[FileMark] = []
+
+    def gaps(self) -> tuple[Gap, ...]:
+        return tuple(self.lost)
+
+    def file_marks(self) -> tuple[FileMark, ...]:
+        return tuple(self.marks)
+
+    def settle_file(self, settlement: FileSettlement) -> None:
+        failure = self.failures.pop(0) if self.failures else None
+        if failure is not None:
+            raise failure
+        page = settlement.page
+        if (page.moves is not None and page.moves not in self.marks) or page.end in self.marks:
+            raise ConflictError("the mark was moved")
+        self.marks = [mark for mark in self.marks if mark != page.moves] + [page.end]
+        self.dead_letters.update({letter.event.log_id: letter.reason for letter in settlement.dead_letters})
+        self.tallies.update(settlement.tallies)
+        self._said.update(settlement.said)
+        self.settled += [event.log_id for event, _ in settlement.outcomes()]
+
+
 LATER = TransientError("later", retry_after=timedelta(seconds=1))
 STORED = TransientError("stored")
 NEVER = FatalError("never", hint="do something")
+
+
+class FakeReading:
+    """A reading of a file of which the pages are given; each event is ten bytes long."""
+
+    def __init__(self, *pages: list[Any], begun_at: int = 0) -> None:
+        self._pages = pages
+        self.begun_at = self._mark(begun_at)
+
+    def _mark(self, offset: int) -> FileMark:
+        return FileMark(fingerprint=f"file-{offset}", offset=offset, line=offset // 10)
+
+    def pages(self) -> Iterator[FilePage]:
+        offset, moves = self.begun_at.offset, None
+        for records in self._pages:
+            offset += 10 * len(records)
+            events = parse_events(records, after=LogId(f"file-{offset}"))
+            lines = enumerate(events, (offset - 10 * len(records)) // 10 + 1)
+            bad = tuple(
+                BadRecord(log_id=event.log_id, line=line, why="no type") for line, event in lines if event.defect
+            )
+            end = self._mark(offset)
+            yield FilePage(events=events, bad=bad, moves=moves, end=end, served_at=NOW)
+            moves = end

@@ -43,7 +43,7 @@ class Answer:
             ValueError: it is none, or nested deeper than anyone means.
         """
         try:
-            return json.loads(self.body, parse_int=_whole_number)
+            return json.loads(self.body, parse_int=whole_number)
         except RecursionError:
             raise ValueError("nested too deep") from None
 
@@ -52,8 +52,8 @@ class Answer:
         return parse_retry_after(self.headers.get("Retry-After"), now=self.at)
 
 
-def _whole_number(digits: str) -> int | float:
-    # Python refuses to read an int of more than 4,300 digits, and one record must not make a page unreadable.
+def whole_number(digits: str) -> int | float:
+    """For JSON: Python refuses to read an int of over 4,300 digits, and one must not make its record unreadable."""
     return int(digits) if len(digits) < _LONGEST_INT else float(digits)
 
 

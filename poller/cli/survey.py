@@ -23,7 +23,7 @@ _SHOWN = 12
 class Asked:
     """What the command line asks for."""
 
-    since: Bound
+    since: Bound | None
     until: Bound | None
     parallel: int | None
     again: bool
@@ -96,7 +96,7 @@ class Survey:
 
 
 def survey(settings: Settings, ledger: SqlLedger, services: Services, asked: Asked) -> Survey:
-    """Asks both the ledger and the log.
+    """Asks both the ledger and the log; `since` must be given.
 
     Raises:
         TransientError, FatalError: Auth0 or the ledger cannot answer.
@@ -109,7 +109,7 @@ def survey(settings: Settings, ledger: SqlLedger, services: Services, asked: Ask
     times.append(time.monotonic())
     latency_s = min(after - before for before, after in itertools.pairwise(times))
     newest = floor_id(now - settings.poll.late_window)
-    begin_at = position_of(asked.since, now)
+    begin_at = newest if asked.since is None else position_of(asked.since, now)
     until = newest if asked.until is None else position_of(asked.until, now)
     found = plan(
         ledger.spans(),

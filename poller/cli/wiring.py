@@ -32,6 +32,7 @@ class Services:
     segment: SegmentSink
     sink: MessageSink
     budget: RateBudget
+    clock: ServerClock
     origins: Mapping[str, Http]
     """The clients, by the service's name."""
 
@@ -68,6 +69,7 @@ def connect(
             segment=sink,
             sink=ThrottledSink(sink, stopping, per_second=settings.segment.max_events_per_second),
             budget=budget,
+            clock=clock,
             origins={"Auth0": auth0, "Segment": segment},
         )
     finally:

@@ -18,6 +18,10 @@ EARLIEST = LogId(_PREFIX + "0" * (_TIME_DIGITS + _TAIL_ZEROS))
 """Below every event that a tenant can have kept."""
 
 
+SHORTEST_RETENTION = timedelta(hours=23)
+"""Nothing younger is ever cut: the free plan keeps a day (Auth0 docs: Log Data Retention), less an hour of doubt."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stream:
     """What a ledger row belongs to; another tenant, source or generation never continues it."""
@@ -68,6 +72,8 @@ class Page:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
     """A stretch `(after, reached]` in which every event of interest is settled.
+
+    One asked for from `EARLIEST` on begins, with its first events, where the log did: what was below is not settled.
 
     `until` is None for the live span, which owns everything above its `after`. `drained_at` is the server's time
     when the end of the log was last seen. Late arrivals were looked for up to `confirmed`, None where nobody looks;
@@ -134,6 +140,15 @@ def predecessor(log_id: LogId) -> LogId | None:
     if len(log_id) > _LONGEST_NUMBER or not (log_id.isascii() and log_id.isdigit()) or int(log_id) == 0:
         return None
     return LogId(str(int(log_id) - 1).zfill(len(log_id)))
+
+
+def begun_at(span: Span, page: Page) -> LogId:
+    """Where the span begins once this page is settled: from the earliest on means from where the log then began."""
+    if span.reached != EARLIEST:
+        return span.after
+    below = (predecessor(event.log_id) for event in page.events)
+    first = next((log_id for log_id in below if log_id is not None), span.after)
+    return min(first, floor_id(page.served_at - SHORTEST_RETENTION))
 
 
 def parse_date(value: object) -> datetime | None:

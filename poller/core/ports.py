@@ -5,9 +5,10 @@ from datetime import timedelta
 from typing import Protocol
 
 from poller.core.calls import Profiles
-from poller.core.events import LogId, Page, Span
+from poller.core.events import Gap, LogId, Page, Span
+from poller.core.files import FileMark
 from poller.core.messages import Batch, Receipt
-from poller.core.settlement import Settlement
+from poller.core.settlement import FileSettlement, Settlement
 
 
 class LogSource(Protocol):
@@ -84,6 +85,35 @@ class Ledger(Protocol):
             ConflictError: the span is no longer where the page was read from, or the page overlaps another span.
             TransientError: the database cannot take it for now (locked, disk full).
             FatalError: it cannot until someone acts (read-only, corrupt).
+        """
+        ...
+
+
+class FileLedger(Protocol):
+    """What the same record knows of files; a file makes no span. Thread-safe."""
+
+    def spans(self) -> tuple[Span, ...]:
+        """Every span, by `after`."""
+        ...
+
+    def gaps(self) -> tuple[Gap, ...]:
+        """The stretches that were lost; what a span holds of them is not settled."""
+        ...
+
+    def said(self, keys: Sequence[str]) -> Mapping[str, str]:
+        """As the ledger's."""
+        ...
+
+    def file_marks(self) -> tuple[FileMark, ...]:
+        """Every mark, of every file that was ever read."""
+        ...
+
+    def settle_file(self, settlement: FileSettlement) -> None:
+        """Records, in one transaction, that a page of a file is done: the mark moves, and all that came of it lands.
+
+        Raises:
+            ConflictError: the mark that it moves is not there any more, or the one that it makes is there already.
+            TransientError, FatalError: as `settle`.
         """
         ...
 

@@ -1,12 +1,14 @@
 """What is settled together: the proof that every event of a page is accounted for, ready to be recorded."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 from poller.core.calls import Awaiting, Calls, DeadLetter
 from poller.core.events import LogEvent, LogId, Page, Span, moment_of
+from poller.core.files import FilePage
 from poller.core.messages import Delivery
 
 FILTERED = "filtered"
@@ -29,11 +31,9 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settlement:
-    """A page of which every event is forwarded, filtered or dead-lettered; made only by `account`."""
+class Outcomes:
+    """What became of events, and what Segment was told with them."""
 
-    span: Span
-    page: Page
     forwarded: tuple[LogEvent, ...]
     filtered: tuple[LogEvent, ...]
     dead_letters: tuple[DeadLetter, ...]
@@ -62,29 +62,65 @@ class Settlement:
             yield letter.event, DEAD_LETTERED
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement(Outcomes):
+    """A page of which every event is forwarded, filtered or dead-lettered; made only by `account`."""
+
+    span: Span
+    page: Page
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileSettlement(Outcomes):
+    """A page of a file, of whose events those that were taken have each an outcome; made only by `account_file`."""
+
+    page: FilePage
+
+
 def account(span: Span, page: Page, calls: Calls, delivery: Delivery) -> Settlement:
     """The settlement of a page, if and only if nothing in it is left open.
 
     Raises:
         UnaccountedError: a message is neither acknowledged nor refused, or an event has not exactly one outcome.
     """
+    settlement = Settlement(span=span, page=page, **_outcomes(calls, delivery))
+    _check(settlement, page.events, f"the page after {span.reached}")
+    return settlement
+
+
+def account_file(page: FilePage, taken: Iterable[LogEvent], calls: Calls, delivery: Delivery) -> FileSettlement:
+    """The same of a page of a file; those events that were not `taken` are settled elsewhere, or not asked for.
+
+    Raises:
+        UnaccountedError: as `account`.
+    """
+    settlement = FileSettlement(page=page, **_outcomes(calls, delivery))
+    _check(settlement, taken, f"the page up to byte {page.end.offset}")
+    return settlement
+
+
+def _outcomes(calls: Calls, delivery: Delivery) -> dict[str, Any]:
+    """What `Outcomes` is made of.
+
+    Raises:
+        UnaccountedError: a message is neither acknowledged nor refused.
+    """
     forwarded, dead_letters = divide(calls, delivery)
     acknowledged = delivery.acknowledged
     told = tuple(message for message in calls.messages if message.message_id in acknowledged)
-    settlement = Settlement(
-        span=span,
-        page=page,
-        forwarded=forwarded,
-        filtered=tuple(entry.event for entry in calls.filtered),
-        dead_letters=dead_letters,
-        declined=tuple(entry.event for entry in calls.filtered if entry.is_declined),
-        said={message.fact.key: message.fact.fingerprint for message in told if message.fact is not None},
-        awaiting=_awaiting(calls, forwarded),
-    )
-    settled = Counter(event.log_id for event, _ in settlement.outcomes())
-    if settled != Counter(event.log_id for event in page.events):
-        raise UnaccountedError(f"the page after {span.reached} has events without exactly one outcome")
-    return settlement
+    return {
+        "forwarded": forwarded,
+        "filtered": tuple(entry.event for entry in calls.filtered),
+        "dead_letters": dead_letters,
+        "declined": tuple(entry.event for entry in calls.filtered if entry.is_declined),
+        "said": {message.fact.key: message.fact.fingerprint for message in told if message.fact is not None},
+        "awaiting": _awaiting(calls, forwarded),
+    }
+
+
+def _check(settled: Outcomes, events: Iterable[LogEvent], what: str) -> None:
+    if Counter(event.log_id for event, _ in settled.outcomes()) != Counter(event.log_id for event in events):
+        raise UnaccountedError(f"{what} has events without exactly one outcome")
 
 
 def _awaiting(calls: Calls, forwarded: tuple[LogEvent, ...]) -> tuple[Awaiting, ...]:

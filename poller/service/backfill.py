@@ -9,15 +9,14 @@ from typing import Protocol
 
 import structlog
 
-from poller.core.calls import Awaited
-from poller.core.errors import FatalError, TransientError
+from poller.core.errors import TransientError
 from poller.core.events import LogId, Span, floor_id, moment_of
 from poller.core.forward import Forwarded
 from poller.service.drain import report
-from poller.service.identify import AT_ONCE, Identified, Identifier, Queue
+from poller.service.identify import Identified, Identifying
 from poller.service.once import drain
 from poller.service.process import Failed, Finished, Process, Reason
-from poller.service.retry import PATIENCE, patiently
+from poller.service.retry import PATIENCE
 from poller.service.telemetry import CycleCount
 
 LEAST_PAGES_TO_CUT = 4.0
@@ -30,7 +29,7 @@ log = structlog.get_logger()
 Walk = Callable[[Span], Iterator[Forwarded]]
 
 
-class Slices(Queue, Protocol):
+class Slices(Protocol):
     """What of a ledger a backfill needs beside `forward`."""
 
     def current(self, span: Span) -> Span | None:
@@ -100,14 +99,14 @@ class Backfill:
         process: Process,
         *,
         parallel: int,
-        identifier: Callable[[], Identifier] | None = None,
+        identifying: Identifying | None = None,
         patience: timedelta = PATIENCE,
     ) -> None:
         self._walker = walker
         self._slices = slices
         self._process = process
         self._parallel = parallel
-        self._identifier = identifier
+        self._identifying = identifying
         self._patience = patience
         self._todo: deque[Span] = deque()
         self._changed = threading.Condition()
@@ -116,9 +115,6 @@ class Backfill:
         self._workers_left = 0
         self._done = 0
         self._ticks = 0
-        self._cursor = ""
-        self._identified = Identified()
-        self._is_identifying = False
         self.count = CycleCount()
 
     def run(self, spans: Sequence[Span], on_tick: Callable[[], None] | None = None) -> Reason:
@@ -143,8 +139,8 @@ class Backfill:
                 done=self._done,
                 time_left=waiting + sum((each.time_left for each in slices), timedelta()),
                 pages_left=pages_left,
-                identified=self._identified,
-                is_identifying=self._is_identifying,
+                identified=self._identifying.done if self._identifying else Identified(),
+                is_identifying=self._identifying is not None and self._identifying.is_begun,
             )
 
     def _work(self, number: int) -> None:
@@ -152,8 +148,8 @@ class Backfill:
         with self._process.working():
             try:
                 self._walk_all(number)
-                if self._identifier is not None and not self._process.stopping.is_set():
-                    self._identify_all(self._identifier())
+                if self._identifying is not None:
+                    self._identifying.work()
             except BaseException as error:  # noqa: BLE001 - told by the main thread, bug or not
                 reason = Failed(error)
         with self._changed:
@@ -235,30 +231,6 @@ class Backfill:
             self._todo.append(far)
             self._changed.notify_all()
             return near
-
-    def _identify_all(self, identifier: Identifier) -> None:
-        while batch := self._next_batch():
-            for attempt in patiently(self._patience):
-                with attempt:
-                    try:
-                        done = identifier.send(batch)
-                    except FatalError as error:
-                        # They wait on: the next backfill sends what this one may not read.
-                        log.warning("identify.postponed", reason=str(error), hint=error.hint)
-                        return
-            with self._changed:
-                before = self._identified
-                self._identified = Identified(sent=before.sent + done.sent, left_out=before.left_out + done.left_out)
-
-    def _next_batch(self) -> Sequence[Awaited]:
-        with self._changed:
-            self._is_identifying = True
-            if self._process.stopping.is_set():
-                return ()
-            batch = self._slices.awaiting(self._cursor, AT_ONCE)
-            if batch:
-                self._cursor = batch[-1].who.user_id
-            return batch
 
     def _tell(self) -> None:
         self._ticks += 1

@@ -1,18 +1,22 @@
 """The identifies that a backfill sends at its end: one a user, with the profile as it is then."""
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 import structlog
 
 from poller.core.calls import Awaited, Awaiting
+from poller.core.errors import FatalError
 from poller.core.forward import Courier
 from poller.core.messages import Identify
 from poller.core.novelty import PARTIAL, Said
 from poller.core.ports import ProfileDirectory
 from poller.core.translate import Translator
+from poller.service.process import Process
+from poller.service.retry import PATIENCE, patiently
 
 AT_ONCE = 73
 """Users to one request and one batch: ids as `google-oauth2|…`, of 38 characters, just fit into one search."""
@@ -42,6 +46,61 @@ class Identified:
 
     sent: int = 0
     left_out: int = 0
+
+
+class Identifying:
+    """All who await it, batch by batch; any number of threads may work at it at once. `make` None: nobody is."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        process: Process,
+        make: "Callable[[], Identifier] | None",
+        *,
+        patience: timedelta = PATIENCE,
+    ) -> None:
+        self._queue = queue
+        self._process = process
+        self._make = make
+        self._patience = patience
+        self._lock = threading.Lock()
+        self._cursor = ""
+        self.is_begun = False
+        self.done = Identified()
+
+    def work(self) -> None:
+        """Until nobody is left, or the process is to stop.
+
+        Raises:
+            TransientError: `patience` went by without a success.
+        """
+        if self._make is None or self._process.stopping.is_set():
+            return
+        identifier = self._make()
+        while batch := self._next():
+            for attempt in patiently(self._patience):
+                with attempt:
+                    if self._process.stopping.is_set():
+                        return
+                    try:
+                        done = identifier.send(batch)
+                    except FatalError as error:
+                        # They wait on: the next backfill sends what this one may not read.
+                        log.warning("identify.postponed", reason=str(error), hint=error.hint)
+                        return
+            with self._lock:
+                before = self.done
+                self.done = Identified(sent=before.sent + done.sent, left_out=before.left_out + done.left_out)
+
+    def _next(self) -> Sequence[Awaited]:
+        with self._lock:
+            self.is_begun = True
+            if self._process.stopping.is_set():
+                return ()
+            batch = self._queue.awaiting(self._cursor, AT_ONCE)
+            if batch:
+                self._cursor = batch[-1].who.user_id
+            return batch
 
 
 class Identifier:

@@ -109,6 +109,7 @@ class SecondWalk:
         if self._confirmed is None:
             self._memory.forget_ids(live.reached)
             return
+        self._confirmed = max(self._confirmed, live.after)  # which may have come up with the first page
         if self._confirmed != live.confirmed:
             self._memory.confirm_from(self._confirmed)
         until = min(live.reached, floor_id(now - self._window))

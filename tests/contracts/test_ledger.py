@@ -10,7 +10,7 @@ import pytest
 
 from poller.adapters.sql_ledger import LedgerReader, SqlLedger
 from poller.core.errors import ConflictError
-from poller.core.events import EARLIEST, LogId, Page, Span, parse_events
+from poller.core.events import EARLIEST, SHORTEST_RETENTION, LogId, Page, Span, floor_id, parse_events
 from poller.core.messages import Delivery, Receipt, Refusal
 from poller.core.ports import Ledger
 from poller.core.rules import Rules
@@ -107,6 +107,23 @@ def test_to_settle_moves_the_span_and_counts(ledger: Ledger, counts: Counts) -> 
     assert (span.reached, span.drained_at) == (numbered(7), NOW)
     assert ledger.live_span() == span
     assert counts() == {FORWARDED: 3, FILTERED: 1, DEAD_LETTERED: 0}
+
+
+def test_a_span_from_the_earliest_on_begins_where_the_log_began(ledger: Ledger) -> None:
+    span = ledger.begin(after=EARLIEST)
+    empty = Page(events=(), position=EARLIEST, is_end=True, served_at=NOW)
+    assert ledger.settle(settlement(span, empty)).after == EARLIEST
+    old = numbered(7, NOW - timedelta(days=3))
+    records = [{"type": "s"}, record(7) | {"log_id": old}, record(8)]
+    read = Page(events=parse_events(records, after=EARLIEST), position=numbered(8), is_end=False, served_at=NOW)
+    span = ledger.settle(settlement(span, read))
+    assert (span.after, span.reached) == (numbered(6, NOW - timedelta(days=3)), numbered(8))
+    assert ledger.settle(settlement(span, page(9))).after == ledger.spans()[0].after == span.after
+
+
+def test_what_cannot_have_been_cut_belongs_to_a_span_from_the_earliest_on(ledger: Ledger) -> None:
+    span = ledger.begin(after=EARLIEST)
+    assert ledger.settle(settlement(span, page(1, 2))).after == floor_id(NOW - SHORTEST_RETENTION)
 
 
 def test_an_empty_page_at_the_end_is_a_drain(ledger: Ledger) -> None:

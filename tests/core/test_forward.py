@@ -258,4 +258,4 @@ def test_lost_stretches_are_recorded_with_the_page() -> None:
     bench.log.records += [record(n) for n in range(11, 21)]
     bench.log.floor = numbered(15)
     bench.drain()
-    assert [(gap.after, gap.before) for gap in bench.ledger.gaps] == [(numbered(10), numbered(15))]
+    assert [(gap.after, gap.before) for gap in bench.ledger.lost] == [(numbered(10), numbered(15))]

@@ -54,6 +54,20 @@ def test_a_backfill_prints_its_plan_and_its_summary(make: MakeBench) -> None:
     shown(bench, "status", "status", "--json")
 
 
+def test_a_backfill_from_files_prints_its_plan_each_file_and_their_sum(make: MakeBench, tmp_path: Path) -> None:
+    bench = make("--seed", "3")
+    good, bad = tmp_path / "good.ndjson", tmp_path / "bad.ndjson"
+    good.write_text('{"log_id": "90020240101000000000000000000000000000000000000000000001", "type": "fp"}\n')
+    bad.write_text("no log\n" * 20)
+    ended = bench.run("backfill", "--from-file", str(good), str(bad), "--new", "--yes", "--json")
+    plan, *files, total = map(json.loads, ended.out.splitlines())
+    check("file_plan", plan)
+    assert len(files) == 2
+    for file in files:
+        check("file", file)
+    check("file_total", total)
+
+
 def test_a_field_too_many_or_too_few_is_seen() -> None:
     good = {"code": 0, "findings": []}
     check("check", good)
@@ -65,7 +79,7 @@ def test_a_field_too_many_or_too_few_is_seen() -> None:
 def test_readme_names_every_field_of_every_contract() -> None:
     section = README.split("### JSON", 1)[1].split("\n## ", 1)[0]
     named = set(re.findall(r"`([a-z_0-9]+)`", section))
-    for name in ("status", "check", "dead_letters", "preview", "ledger", "backfill_plan", "backfill_summary"):
+    for name in ("status", "check", "dead_letters", "preview", "ledger", "backfill_plan", "backfill_summary", "file"):
         schema = SCHEMAS["$defs"][name]
         properties = (schema.get("items") or schema)["properties"]
         assert set(properties) <= named, (name, set(properties) - named)

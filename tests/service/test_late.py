@@ -106,6 +106,16 @@ def test_a_late_arrival_is_found_once(bench: Bench, lateness_s: int, restarts: b
     assert sorted(bench.sent()) == sorted([*on_time, late])
 
 
+def test_a_window_that_reaches_below_where_the_log_began_ends_there(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, window=timedelta(days=2))
+    for _ in range(3):
+        bench.happen()
+        bench.cycle()
+        bench.pass_time(timedelta(hours=30))
+    assert len(bench.sent()) == 3
+    bench.ledger.close()
+
+
 def test_what_is_later_than_the_window_is_not_looked_for(bench: Bench) -> None:
     bench.happen()
     for _ in range(30):

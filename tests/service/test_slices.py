@@ -18,7 +18,7 @@ from poller.core.forward import Courier, forward
 from poller.core.messages import Track
 from poller.core.translate import Translator
 from poller.service.backfill import Backfill, Slice, Walk
-from poller.service.identify import Identifier
+from poller.service.identify import Identifier, Identifying
 from poller.service.process import Failed, Finished, Process, Reason
 from tests.core.test_forward import record
 from tests.fakes import NOW, STREAM, FakeDirectory, FakeLog, FakeSink, numbered
@@ -72,7 +72,7 @@ class Bench:
             self.ledger,
             self.process,
             parallel=self.parallel,
-            identifier=self.identifier,
+            identifying=Identifying(self.ledger, self.process, self.identifier, patience=timedelta(seconds=1)),
             patience=timedelta(seconds=1),
         )
         reason = self.work.run(spans)

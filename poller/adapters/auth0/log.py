@@ -9,6 +9,7 @@ from poller.adapters.auth0.api import ManagementApi, Reply
 from poller.core.errors import TransientError
 from poller.core.events import (
     EARLIEST,
+    SHORTEST_RETENTION,
     Gap,
     LogEvent,
     LogId,
@@ -23,9 +24,6 @@ from poller.core.events import (
 
 PAGE_SIZE = 100  # the most that `take` and `per_page` allow (Management API: Search log events)
 SEARCH_LIMIT = 1000  # the most that a search gives, over all its pages
-SHORTEST_RETENTION = timedelta(hours=23)
-"""Nothing younger is ever cut: the free plan keeps a day (Auth0 docs: Log Data Retention), less an hour of doubt."""
-
 _BOUND = re.compile(r"900\d{14}0{39}")
 
 

@@ -6,7 +6,7 @@ from typing import Self
 
 from sqlalchemy import Connection, delete, insert, or_, select, update
 
-from poller.adapters.sql_ledger import recording, revisits, rows, schema, sqlite
+from poller.adapters.sql_ledger import file_progress, recording, revisits, rows, schema, sqlite
 from poller.adapters.sql_ledger.awaiting import (
     count_awaiting,
     read_awaiting,
@@ -19,8 +19,9 @@ from poller.adapters.sql_ledger.graveyard import discard_before
 from poller.core.calls import Awaited, Awaiting
 from poller.core.errors import ConflictError, FatalError
 from poller.core.events import Gap, LogId, Span, Stream, predecessor
+from poller.core.files import FileMark
 from poller.core.novelty import Said
-from poller.core.settlement import Settlement
+from poller.core.settlement import FileSettlement, Settlement
 
 
 class SqlLedger:
@@ -187,6 +188,22 @@ class SqlLedger:
             return connection.execute(
                 delete(schema.said).where(mine, or_(columns.said_at < before, *too_many))
             ).rowcount
+
+    def file_marks(self) -> tuple[FileMark, ...]:
+        """How far files were settled."""
+        with self._database.reading() as connection:
+            return file_progress.marks(connection, self._key)
+
+    def settle_file(self, settlement: FileSettlement) -> None:
+        """Records a page of a file and all that came of it; see the port.
+
+        Raises:
+            ConflictError: the mark was moved by someone else.
+            TransientError, FatalError: the database cannot take it.
+        """
+        with self._database.writing() as connection:
+            file_progress.move(connection, self._key, settlement.page)
+            recording.record_outcomes(connection, self._key, settlement, settlement.page.served_at)
 
     def confirm_from(self, position: LogId | None) -> None:
         """Lets the second walk of the live span begin at `position`, at most what was reached; None: nobody walks.

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, update
@@ -9,8 +10,8 @@ from sqlalchemy import Connection, delete, func, insert, update
 from poller.adapters.sql_ledger import revisits, rows, schema, sqlite
 from poller.adapters.sql_ledger.awaiting import record_awaiting, record_said
 from poller.core.errors import ConflictError
-from poller.core.events import LogId, Page, Span, canonical
-from poller.core.settlement import DEAD_LETTERED, FORWARDED, Settlement, Tally, tally
+from poller.core.events import LogId, Page, Span, begun_at, canonical
+from poller.core.settlement import DEAD_LETTERED, FORWARDED, Outcomes, Settlement, Tally, tally
 
 
 def refuse_overlap(others: Iterable[Span], after: LogId, until: LogId | None) -> None:
@@ -64,15 +65,25 @@ def record(connection: Connection, stream_id: int, settlement: Settlement) -> No
     span, page = settlement.span, settlement.page
     if span.is_counted:
         _record_gap(connection, stream_id, page)
-    _record_dead_letters(connection, stream_id, settlement)
     if span.is_live or span.is_rereading:
         _record_ids(connection, stream_id, settlement)
-    record_said(connection, stream_id, settlement.said, page.served_at)
-    record_awaiting(connection, stream_id, settlement.awaiting, page.served_at)
-    if span.is_counted:
-        count(connection, stream_id, settlement.tallies)
+    record_outcomes(connection, stream_id, settlement, page.served_at, is_counted=span.is_counted)
+
+
+def record_outcomes(
+    connection: Connection, stream_id: int, outcomes: Outcomes, at: datetime, *, is_counted: bool = True
+) -> None:
+    """Dead letters, tallies, what was said and who awaits an identify, wherever the events came from.
+
+    `at` is the server's time. What is not `is_counted` was settled before.
+    """
+    _record_dead_letters(connection, stream_id, outcomes, at)
+    record_said(connection, stream_id, outcomes.said, at)
+    record_awaiting(connection, stream_id, outcomes.awaiting, at)
+    if is_counted:
+        count(connection, stream_id, outcomes.tallies)
     else:
-        _revive(connection, stream_id, settlement)
+        _revive(connection, stream_id, outcomes)
 
 
 def note(connection: Connection, stream_id: int, **values: Any) -> None:
@@ -96,7 +107,7 @@ def _read(span: Span, found: Span, page: Page, spans: tuple[Span, ...]) -> Span:
         if other.id != span.id and other.after < page.position and ends_above:
             raise ConflictError(f"the page up to {page.position} overlaps the span above {other.after}")
     drained_at = page.served_at if page.is_end and span.is_live else found.drained_at
-    return replace(found, reached=page.position, drained_at=drained_at)
+    return replace(found, after=begun_at(found, page), reached=page.position, drained_at=drained_at)
 
 
 def _reread(span: Span, found: Span, page: Page) -> Span:
@@ -108,7 +119,7 @@ def _reread(span: Span, found: Span, page: Page) -> Span:
 
 
 def _position(span: Span) -> dict[str, Any]:
-    return {"reached": span.reached, "drained_at": span.drained_at}
+    return {"after": span.after, "reached": span.reached, "drained_at": span.drained_at}
 
 
 def _record_gap(connection: Connection, stream_id: int, page: Page) -> None:
@@ -122,7 +133,7 @@ def _record_gap(connection: Connection, stream_id: int, page: Page) -> None:
     connection.execute(row.on_conflict_do_update(index_elements=["stream_id", "after"], set_={"before": grown}))
 
 
-def _record_dead_letters(connection: Connection, stream_id: int, settlement: Settlement) -> None:
+def _record_dead_letters(connection: Connection, stream_id: int, outcomes: Outcomes, at: datetime) -> None:
     letters = [
         {
             "stream_id": stream_id,
@@ -131,9 +142,9 @@ def _record_dead_letters(connection: Connection, stream_id: int, settlement: Set
             "reason": letter.reason,
             "status": letter.status,
             "event": canonical(letter.event.record),
-            "buried_at": settlement.page.served_at,
+            "buried_at": at,
         }
-        for letter in settlement.dead_letters
+        for letter in outcomes.dead_letters
     ]
     if letters:
         connection.execute(sqlite.upsert(schema.dead_letter).on_conflict_do_nothing(), letters)
@@ -145,13 +156,13 @@ def _record_ids(connection: Connection, stream_id: int, settlement: Settlement) 
         connection.execute(sqlite.upsert(schema.recent_id).on_conflict_do_nothing(), ids)
 
 
-def _revive(connection: Connection, stream_id: int, settlement: Settlement) -> None:
+def _revive(connection: Connection, stream_id: int, outcomes: Outcomes) -> None:
     """What was a dead letter, and was delivered when it was sent again."""
     columns = schema.dead_letter.c
-    ids = [event.log_id for event in settlement.forwarded]
+    ids = [event.log_id for event in outcomes.forwarded]
     query = delete(schema.dead_letter).where(columns.stream_id == stream_id, columns.log_id.in_(ids))
     revived = set(connection.scalars(query.returning(columns.log_id)))
-    for event in settlement.forwarded:
+    for event in outcomes.forwarded:
         if event.log_id in revived:
             for outcome, change in ((DEAD_LETTERED, -1), (FORWARDED, 1)):
                 count(connection, stream_id, {tally(event, outcome): change})

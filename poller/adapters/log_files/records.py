@@ -1,0 +1,206 @@
+"""The records in a text that may be endless, torn or spoilt: one at a time, in flat memory.
+
+JSON values one after another; white space, commas, closing brackets, `[` and the `{"logs":` of an envelope count for
+nothing between them. So NDJSON, arrays and arrays by the line are read alike, and reading goes on at any record.
+"""
+
+import codecs
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from poller.adapters.http import whole_number
+from poller.adapters.log_files.content import Trace
+from poller.core.events import last_id
+from poller.core.files import FileMark, UnreadableFileError
+
+Kind = Literal["lines", "array", "envelope"]
+
+LONGEST = 1 << 20
+"""Characters of one record; Auth0's have a few thousand, and Segment takes messages of 32 KB."""
+EXCERPT = 4096
+"""Characters that are kept of what is no record."""
+_MOST_KEYS = 16
+_LONGEST_TOKEN = 10
+"""Characters of a literal or an escape; one that is cut off is told at its beginning."""
+_DEEPEST = 4
+
+_BETWEEN = re.compile(r'(?:[\s,\[\]}\ufeff]|\{\s*"logs"\s*:\s*(?=\[))*')
+_REST_OF_LINE = re.compile(r"[ \t,]*\r?\n?")
+_FIRST_KEY = re.compile(r'\{\s*("(?:[^"\\]|\\.)*")')
+_DECODER = json.JSONDecoder(parse_int=whole_number)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """A record, or an excerpt of what is none and `why`; `seed` names its place in the file, `line` counts from 1.
+
+    One that `is_torn` may be whole some day: it is the last, and the file can be settled up to `before` only.
+    """
+
+    value: Any = field(repr=False)
+    line: int
+    seed: str
+    before: FileMark
+    why: str | None = None
+    is_torn: bool = False
+
+
+def kind_of(start: str) -> Kind:
+    """Told by the first characters of the content."""
+    text = start.lstrip("\ufeff \t\r\n")
+    if text.startswith("["):
+        return "array"
+    return "envelope" if re.match(r'\{\s*"logs"\s*:\s*\[', text) else "lines"
+
+
+def unwrapped(record: Any) -> Any:
+    """The event of a log stream's envelope, and of the one that an event bus puts around it; others as they are."""
+    for _ in range(_DEEPEST):
+        inner = record.get("data", record.get("detail"))
+        if "type" in record or not isinstance(inner, dict):
+            return record
+        log_id = record.get("log_id")
+        record = {**inner, "log_id": log_id} if log_id and not inner.get("log_id") else inner
+    return record
+
+
+class Records:
+    """The pieces of a content, once; `trace` has advanced by all that was given.
+
+    Where `read` raises UnreadableFileError, the content ends, torn.
+    """
+
+    def __init__(self, read: Callable[[], bytes], trace: Trace, kind: Kind) -> None:
+        self._read = read
+        self._trace = trace
+        self._kind = kind
+        self._decode = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+        self._text = ""
+        self._at = 0
+        self._is_read = False
+        self._damage: str | None = None
+        self._keys = {f'"{key}"' for key in ("log_id", "_id", "date", "data")}
+        self._starts = _starts(self._keys)
+
+    def __iter__(self) -> Iterator[Piece]:
+        begun_at = self._trace.offset
+        while self._at < len(self._text) or not self._is_read:
+            self._fill(LONGEST)
+            between = _BETWEEN.match(self._text, self._at)
+            self._pass(between.end() if between else self._at)
+            if self._at < len(self._text):
+                piece = self._piece()
+                yield piece
+                if piece.is_torn:
+                    return
+        if self._damage is not None:
+            yield self._made("", self._damage, is_torn=True)
+        elif self._kind == "array" and self._trace.offset > begun_at and self._trace.last != b"]":
+            yield self._made("", "the array has no end", is_torn=True)
+
+    def _fill(self, ahead: int) -> None:
+        """Lets so many characters lie ahead, or all there are."""
+        while not self._is_read and len(self._text) - self._at < ahead:
+            data = b""
+            try:
+                data = self._read()
+            except UnreadableFileError as error:
+                self._damage = str(error)
+            self._is_read = not data
+            self._text = self._text[self._at :] + self._decode.decode(data, final=not data)
+            self._at = 0
+
+    def _pass(self, to: int) -> None:
+        self._trace.advance(self._text[self._at : to].encode("utf-8", "surrogateescape"))
+        self._at = to
+
+    def _pass_line(self, to: int) -> None:
+        """Where a line ends with the piece, it is done with it."""
+        rest = _REST_OF_LINE.match(self._text, to)
+        self._pass(rest.end() if rest else to)
+
+    def _piece(self) -> Piece:
+        try:
+            value, end = _DECODER.raw_decode(self._text, self._at)
+        except json.JSONDecodeError as error:
+            return self._torn(error) if self._is_cut(error) else self._bad(f"no JSON ({error.msg})")
+        except (ValueError, RecursionError):  # a number that is none to Python; nested deeper than anyone means
+            return self._bad("no JSON")
+        if not isinstance(value, dict):
+            return self._bad("no JSON object")
+        if end - self._at > LONGEST:
+            return self._bad(f"longer than {LONGEST} characters")
+        if not _is_utf8(self._text[self._at : end]):
+            return self._bad("not UTF-8")
+        self._learn()
+        piece = self._made(unwrapped(value))
+        self._pass_line(end)
+        return piece
+
+    def _learn(self) -> None:
+        """The first keys of records are how the next one is found after what is none."""
+        key = _FIRST_KEY.match(self._text, self._at)
+        if key and key[1] not in self._keys and len(self._keys) < _MOST_KEYS:
+            self._keys.add(key[1])
+            self._starts = _starts(self._keys)
+
+    def _bad(self, why: str) -> Piece:
+        """What is no record, up to the end of its line or to where one begins again; torn if that is nowhere."""
+        if len(self._text) - self._at >= LONGEST and why.startswith("no JSON ("):
+            why = f"{why}, or longer than {LONGEST} characters"
+        piece = self._made(self._text[self._at : self._at + EXCERPT], why)
+        end = self._next_start(self._at + 1)
+        while end is None and not self._is_read:
+            # All but the last stretch was searched with a whole record ahead.
+            self._pass(max(self._at, len(self._text) - LONGEST))
+            self._fill(2 * LONGEST)
+            end = self._next_start(self._at)
+        self._pass_line(len(self._text) if end is None else end)
+        is_whole = self._damage is None and self._kind != "lines" and self._text.rstrip().endswith(("]", "]}"))
+        if end is not None or is_whole:
+            return piece
+        return replace(piece, why=self._damage or piece.why, is_torn=True)
+
+    def _is_cut(self, error: json.JSONDecodeError) -> bool:
+        """Whether the content ends within a record, which so far is none the worse for it."""
+        if not self._is_read or (self._kind == "lines" and "\n" in self._text[self._at :]):
+            return False
+        end = len(self._text.rstrip())
+        if error.pos >= end or error.msg.startswith("Unterminated string"):
+            return True
+        return error.pos >= end - _LONGEST_TOKEN and self._text[end - 1] != "]"
+
+    def _torn(self, error: json.JSONDecodeError) -> Piece:
+        return self._made("", self._damage or f"no JSON ({error.msg})", is_torn=True)
+
+    def _next_start(self, begin: int) -> int | None:
+        """Where the next record begins, or the line ends; None where neither is in the text."""
+        newline = self._text.find("\n", begin) if self._kind == "lines" else -1
+        for start in self._starts.finditer(self._text, begin, len(self._text) if newline < 0 else newline):
+            try:
+                value, _ = _DECODER.raw_decode(self._text, start.start())
+            except (ValueError, RecursionError):
+                continue
+            if last_id([unwrapped(value)]) is not None:
+                return start.start()
+        return None if newline < 0 else newline
+
+    def _made(self, value: Any, why: str | None = None, *, is_torn: bool = False) -> Piece:
+        trace = self._trace
+        seed = f"file-{trace.whole[:16]}:{trace.line + 1}"
+        return Piece(value=value, line=trace.line + 1, seed=seed, before=trace.mark, why=why, is_torn=is_torn)
+
+
+def _starts(keys: set[str]) -> re.Pattern[str]:
+    return re.compile(rf"\{{\s*(?:{'|'.join(map(re.escape, keys))})\s*:")
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,41 @@
+"""How far files are settled: marks, moved within the transaction that records what came of a page."""
+
+from sqlalchemy import Connection, delete, insert, select
+
+from poller.adapters.sql_ledger import schema
+from poller.core.errors import ConflictError
+from poller.core.files import FileMark, FilePage
+
+
+def marks(connection: Connection, stream_id: int) -> tuple[FileMark, ...]:
+    columns = schema.file.c
+    query = select(columns.fingerprint, columns.offset, columns.line).where(columns.stream_id == stream_id)
+    return tuple(
+        FileMark(fingerprint=row.fingerprint, offset=row.offset, line=row.line) for row in connection.execute(query)
+    )
+
+
+def move(connection: Connection, stream_id: int, page: FilePage) -> None:
+    """Puts the page's mark in the place of the one that it moves; the first of a reading is one more.
+
+    Raises:
+        ConflictError: the mark to move is not there.
+        IntegrityError: the new one is there already.
+    """
+    if page.moves is not None:
+        columns = schema.file.c
+        moved = delete(schema.file).where(
+            columns.stream_id == stream_id,
+            columns.fingerprint == page.moves.fingerprint,
+            columns.offset == page.moves.offset,
+        )
+        if connection.execute(moved).rowcount != 1:
+            raise ConflictError(f"no file is marked at byte {page.moves.offset}: someone else moved it")
+    made = insert(schema.file).values(
+        stream_id=stream_id,
+        fingerprint=page.end.fingerprint,
+        offset=page.end.offset,
+        line=page.end.line,
+        settled_at=page.served_at,
+    )
+    connection.execute(made)

@@ -1,0 +1,54 @@
+"""What all history is sent with, wherever it is read from: tracks, and an identify for each user at the end."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from poller.adapters.sql_ledger import SqlLedger
+from poller.cli.wiring import Services, profiles_of, rules_of, stream_of
+from poller.config import Settings
+from poller.core.events import Span
+from poller.core.forward import Courier, Forwarded, forward
+from poller.core.translate import Translator
+from poller.service.identify import Identifier, Identifying
+from poller.service.process import Process
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """The parts, bound together; with `no_identify` nobody is identified, nor awaits it."""
+
+    settings: Settings
+    services: Services
+    ledger: SqlLedger
+    no_identify: bool
+
+    def translator(self) -> Translator:
+        stream, rules = stream_of(self.settings), rules_of(self.settings)
+        return Translator(stream, rules, tracks_only=True, identifies_later=not self.no_identify)
+
+    def courier(self) -> Courier:
+        return Courier(self.services.sink, refusal_limit=self.settings.segment.refusal_limit)
+
+    def walker(self) -> Callable[[Span], Iterator[Forwarded]]:
+        """What one worker walks with: a memory of profiles and a count of refusals of its own."""
+        profiles = profiles_of(self.settings, self.services)
+        translator, courier = self.translator(), self.courier()
+        return lambda span: forward(self.services.log, profiles, translator, courier, self.ledger, span)
+
+    def identifying(self, process: Process, *, begun_at: datetime) -> Identifying:
+        return Identifying(self.ledger, process, None if self.no_identify else lambda: self._identifier(begun_at))
+
+    def awaiting(self) -> int:
+        """How many still wait for their identify."""
+        return 0 if self.no_identify else self.ledger.count_awaiting()
+
+    def _identifier(self, begun_at: datetime) -> Identifier:
+        return Identifier(
+            self.ledger,
+            self.services.users,
+            self.translator(),
+            self.courier(),
+            begun_at=begun_at,
+            only_news=self.settings.events.identify == "changes",
+        )

@@ -1,0 +1,121 @@
+"""Every FileLedger: marks move with what came of a page, or not at all, and never backwards by someone else's hand."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from poller.adapters.sql_ledger import LedgerReader, SqlLedger
+from poller.core.errors import ConflictError
+from poller.core.events import EARLIEST, LogEvent, Stream, parse_events
+from poller.core.files import FileMark, FilePage
+from poller.core.messages import Delivery, Receipt
+from poller.core.ports import FileLedger
+from poller.core.rules import Rules
+from poller.core.settlement import FileSettlement, UnaccountedError, account_file
+from poller.core.translate import Translator
+from tests.core.test_forward import record
+from tests.fakes import NOW, STREAM, FakeFileLedger
+
+
+def mark(offset: int, name: str = "a") -> FileMark:
+    return FileMark(fingerprint=f"{name}-{offset}", offset=offset, line=offset // 10)
+
+
+def page(end: FileMark, *numbers: int, moves: FileMark | None = None, kind: str = "s") -> FilePage:
+    events = parse_events([record(number, kind) for number in numbers], after=EARLIEST)
+    return FilePage(events=events, bad=(), moves=moves, end=end, served_at=NOW)
+
+
+def settlement(read: FilePage, taken: tuple[LogEvent, ...] | None = None, rules: Rules | None = None) -> FileSettlement:
+    taken = read.events if taken is None else taken
+    calls = Translator(STREAM, rules or Rules()).events(taken, {})
+    receipt = Receipt(message_ids=tuple(message.message_id for message in calls.messages))
+    return account_file(read, taken, calls, Delivery(receipts=(receipt,)))
+
+
+@pytest.fixture(params=["fake", "sqlite"])
+def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FileLedger]:
+    if request.param == "fake":
+        yield FakeFileLedger()
+        return
+    made = SqlLedger.open(f"sqlite:///{tmp_path / 'ledger.db'}", STREAM, create=True)
+    yield made
+    made.close()
+
+
+def forwarded(ledger: FileLedger, path: Path) -> int:
+    if isinstance(ledger, FakeFileLedger):
+        return sum(ledger.tallies.values())
+    reader = LedgerReader.open(f"sqlite:///{path / 'ledger.db'}")
+    try:
+        return sum(reader.totals(STREAM).values())
+    finally:
+        reader.close()
+
+
+def test_a_mark_moves_and_its_events_are_counted(ledger: FileLedger, tmp_path: Path) -> None:
+    assert ledger.file_marks() == ()
+    ledger.settle_file(settlement(page(mark(100), 1, 2)))
+    ledger.settle_file(settlement(page(mark(200), 3, kind="w", moves=mark(100))))
+    assert ledger.file_marks() == (mark(200),)
+    assert forwarded(ledger, tmp_path) == 3
+    assert (ledger.spans(), ledger.gaps()) == ((), ())
+
+
+def test_the_first_page_of_a_reading_leaves_earlier_marks_where_they_are(ledger: FileLedger) -> None:
+    ledger.settle_file(settlement(page(mark(100), 1)))
+    ledger.settle_file(settlement(page(mark(300), 2)))
+    ledger.settle_file(settlement(page(mark(100, "b"), 3)))
+    assert set(ledger.file_marks()) == {mark(100), mark(300), mark(100, "b")}
+
+
+def test_what_was_settled_cannot_be_settled_again(ledger: FileLedger, tmp_path: Path) -> None:
+    first, second = settlement(page(mark(100), 1)), settlement(page(mark(200), 2, moves=mark(100)))
+    ledger.settle_file(first)
+    ledger.settle_file(second)
+    for again in (second, settlement(page(mark(200), 2)), settlement(page(mark(300), 3, moves=mark(100)))):
+        with pytest.raises(ConflictError):
+            ledger.settle_file(again)
+    assert ledger.file_marks() == (mark(200),)
+    assert forwarded(ledger, tmp_path) == 2
+
+
+def test_what_was_said_and_what_is_dead_lands_with_the_mark(ledger: FileLedger, tmp_path: Path) -> None:
+    rules = Rules(identify="changes")
+    done = settlement(page(mark(100), 1, 2), rules=rules)
+    assert done.said
+    ledger.settle_file(done)
+    assert ledger.said(list(done.said)) == done.said
+    ledger.settle_file(settlement(page(mark(200), 3, kind="no_user", moves=mark(100))))
+    assert forwarded(ledger, tmp_path) == 3
+    if isinstance(ledger, SqlLedger):
+        reader = LedgerReader.open(f"sqlite:///{tmp_path / 'ledger.db'}")
+        assert reader.dead_letters_by_reason(STREAM) == {"no_user_id": 1}
+        reader.close()
+
+
+def test_only_what_was_taken_is_counted_and_all_of_that(ledger: FileLedger, tmp_path: Path) -> None:
+    read = page(mark(100), 1, 2, 3)
+    ledger.settle_file(settlement(read, read.events[1:]))
+    assert forwarded(ledger, tmp_path) == 2
+    calls = Translator(STREAM).events(read.events[1:], {})
+    receipt = Receipt(message_ids=tuple(message.message_id for message in calls.messages))
+    with pytest.raises(UnaccountedError):
+        account_file(read, read.events, calls, Delivery(receipts=(receipt,)))
+    with pytest.raises(UnaccountedError):
+        account_file(read, read.events[1:], calls, Delivery())
+
+
+def test_marks_are_a_streams_own(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    first = SqlLedger.open(url, STREAM, create=True)
+    first.begin(after=EARLIEST)
+    first.settle_file(settlement(page(mark(100), 1)))
+    # It has settled something, though no span has: it does not become another stream.
+    other = SqlLedger.open(url, Stream(domain=STREAM.domain, source_name="other"), create=True, adopt=True)
+    assert first.file_marks() == (mark(100),)
+    assert other.file_marks() == ()
+    other.settle_file(settlement(page(mark(100), 1)))
+    other.close()
+    first.close()
