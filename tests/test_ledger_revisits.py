@@ -97,26 +97,39 @@ def test_what_it_finds_gone_is_no_gap_for_it_was_settled(ledger: SqlLedger) -> N
 @pytest.mark.parametrize(
     ("oldest", "after", "rest"), [(14, 13, Gap(after=numbered(10), before=numbered(14))), (10, 10, None), (3, 10, None)]
 )
-def test_a_gap_ends_where_it_can_be_read_again_and_what_is_read_counts(
+def test_a_gap_shrinks_as_it_is_read_and_what_is_read_counts(
     ledger: SqlLedger, path: Path, oldest: int, after: int, rest: Gap | None
 ) -> None:
     gap = with_gap(ledger, 10, 20)
     before = totals(path)[FORWARDED]
     found = ledger.reopen(gap, numbered(oldest))
     assert (found.after, found.until, found.is_counted) == (numbered(after), numbered(19), True)
-    assert ledger.gaps() == (() if rest is None else (rest,))
-    # The row stands for it from now on: nothing of the gap is forgotten if the process ends here.
+    # Until it is read it is lost, for all that anybody knows.
+    assert ledger.gaps() == (gap,)
     assert ledger.revisits() == (found,)
-    ledger.settle(settlement(found, page(15, 19)))
+    half = ledger.settle(settlement(found, page(15)))
+    left = Gap(after=numbered(15), before=numbered(20))
+    assert ledger.gaps() == ((left,) if rest is None else (rest, left))
+    ledger.settle(settlement(half, page(19)))
     assert ledger.revisits() == ()
+    assert ledger.gaps() == (() if rest is None else (rest,))
     assert totals(path)[FORWARDED] == before + 2
 
 
-def test_what_of_a_gap_is_gone_after_all_is_a_gap_again(ledger: SqlLedger) -> None:
+def test_what_of_a_gap_is_gone_after_all_stays_one(ledger: SqlLedger) -> None:
     found = ledger.reopen(with_gap(ledger, 10, 20), numbered(14))
     lost = Gap(after=numbered(13), before=numbered(17))
     ledger.settle(settlement(found, replace(page(17, 19), lost=lost)))
     assert ledger.gaps() == (Gap(after=numbered(10), before=numbered(14)), lost)
+
+
+def test_a_refusal_when_it_is_sent_again_is_counted_as_what_it_is(ledger: SqlLedger, path: Path) -> None:
+    settled(ledger, 1, 2)
+    (again,) = ledger.revisit([(numbered(0), numbered(2))])
+    refused = settlement(again, page(1, 2))
+    letter = DeadLetter(event=refused.forwarded[1], reason="refused_by_segment", status=400)
+    ledger.settle(replace(refused, forwarded=refused.forwarded[:1], dead_letters=(letter,)))
+    assert (totals(path)[FORWARDED], totals(path)[DEAD_LETTERED]) == (1, 1)
 
 
 def test_it_is_cut_like_a_span(ledger: SqlLedger) -> None:

@@ -19,12 +19,13 @@ from poller.cli.history import History
 from poller.cli.progress import shown
 from poller.cli.run import finish
 from poller.cli.survey import Asked, Survey, begin, survey
+from poller.cli.terminal import is_terminal
 from poller.cli.wiring import connect, stream_of
 from poller.config import Settings, integrations
 from poller.core.errors import FatalError
 from poller.service.backfill import Backfill
 from poller.service.process import Exit, Process
-from poller.service.retry import patiently
+from poller.service.retry import PATIENCE, persistently
 from poller.service.telemetry import configure_logging
 
 
@@ -70,14 +71,14 @@ def backfill(config: Path | None, paths: tuple[Path, ...], *, from_file: bool, *
         history = History(settings=settings, services=services, ledger=ledger, no_identify=asked.no_identify)
         if from_file:
             return send_files(history, process, asked, paths)
-        for attempt in patiently():
+        for attempt in persistently(process.stopping, PATIENCE):
             with attempt:
                 found = survey(settings, ledger, services, asked)
         click.echo(json.dumps(found.facts()) if asked.as_json else found.text())
         if asked.dry_run or found.is_empty:
-            return Exit.DONE
-        if not asked.yes and sys.stdin.isatty():
-            click.confirm("Send it?", abort=True)
+            return Exit.ATTENTION if found.plan.is_cut_off and found.plan.is_empty else Exit.DONE
+        if not asked.yes and is_terminal(sys.stdin):
+            click.confirm("Send it?", abort=True, err=True)
         return _Run(history, asked, process, found).run()
 
 
@@ -101,13 +102,13 @@ class _Run:
             parallel=self.found.parallel,
             identifying=self.history.identifying(self.process, begun_at=self.found.begun_at),
         )
-        is_seen = sys.stdout.isatty() and not self.asked.as_json
+        is_seen = is_terminal(sys.stdout) and not self.asked.as_json
         with shown(work, services.budget, self.history.settings.log.level, is_wanted=is_seen) as on_tick:
             code: int = finish(work.run(spans, on_tick), self.process, interrupted=Exit.INTERRUPTED)
         facts = self._facts(work, time.monotonic() - began)
         click.echo(json.dumps(facts) if self.asked.as_json else _summary(facts))
-        is_left = facts["slices_left"] or facts["awaiting_identify"]
-        return Exit.ATTENTION if code == Exit.DONE and is_left else code
+        needs_attention = facts["slices_left"] or facts["awaiting_identify"] or facts["lost"]
+        return Exit.ATTENTION if code == Exit.DONE and needs_attention else code
 
     def _facts(self, work: Backfill, seconds: float) -> dict[str, Any]:
         plan, done = self.found.plan, work.progress
@@ -119,6 +120,7 @@ class _Run:
             "identified": done.identified.sent,
             "identify_left_out": done.identified.left_out,
             "awaiting_identify": self.history.awaiting(),
+            "lost": work.lost,
             "slices": done.done,
             "slices_left": sum(span.reached < plan.until for span in left),
             "rate_limited": self.history.services.budget.refused,
@@ -151,6 +153,8 @@ def _summary(facts: dict[str, Any]) -> str:
         "slices": f"{facts['slices']} walked, {facts['slices_left']} not finished",
         "time": f"{facts['seconds']:.0f} s, {speed}, {facts['rate_limited']} answers of 429",
     }
+    if facts["lost"]:
+        lines["lost"] = f"{facts['lost']} stretches that retention took before they were read: `status` shows the gaps"
     text = "\n".join(f"{name:<12}{said}" for name, said in lines.items())
     if facts["slices_left"] or facts["awaiting_identify"]:
         waiting = facts["awaiting_identify"]

@@ -16,6 +16,7 @@ from poller.cli.bounds import position_of
 from poller.cli.history import History
 from poller.cli.run import finish
 from poller.cli.survey import Asked
+from poller.cli.terminal import is_terminal
 from poller.cli.wiring import profiles_of
 from poller.core.events import EARLIEST
 from poller.core.files import UnreadableFileError
@@ -50,8 +51,8 @@ def send_files(history: History, process: Process, asked: Asked, paths: Sequence
     click.echo(json.dumps({"files": plan}) if asked.as_json else "\n".join(map(_planned, plan)))
     if asked.dry_run:
         return Exit.DONE
-    if not asked.yes and sys.stdin.isatty():
-        click.confirm("Send what is not settled yet?", abort=True)
+    if not asked.yes and is_terminal(sys.stdin):
+        click.confirm("Send what is not settled yet?", abort=True, err=True)
     recent = Recent()
     work = FileBackfill(
         files,
@@ -62,6 +63,7 @@ def send_files(history: History, process: Process, asked: Asked, paths: Sequence
             ledger=ledger,
             wanted=wanted,
             recent=recent,
+            stopping=process.stopping,
         ),
         ledger.file_marks,
         process,

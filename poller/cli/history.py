@@ -48,7 +48,8 @@ class History:
             self.ledger,
             self.services.users,
             self.translator(),
-            self.courier(),
+            Courier(self.services.segment, refusal_limit=self.settings.segment.refusal_limit),
+            turn=self.services.sink.wait,
             begun_at=begun_at,
             only_news=self.settings.events.identify == "changes",
         )

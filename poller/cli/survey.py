@@ -1,15 +1,19 @@
 """What a backfill finds before it begins: the plan, and about how much it is."""
 
+import contextlib
 import itertools
 import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+import click
+
 from poller.adapters.sql_ledger import SqlLedger
 from poller.cli.bounds import Bound, position_of
 from poller.cli.wiring import Services, rules_of, stream_of
 from poller.config import Settings
+from poller.core.errors import TransientError
 from poller.core.events import LogId, Span, floor_id, moment_of
 from poller.core.messages import iso
 from poller.core.translate import Translator
@@ -90,7 +94,9 @@ class Survey:
             lines.append(f"identify    {self.awaiting} users of an earlier run await theirs")
         if self.estimate:
             lines.append(f"about       {_guessed(self.estimate)}, {self.parallel} slices at once")
-        if self.is_empty:
+        if self.is_empty and found.is_cut_off and found.since >= found.until:
+            lines.append("nothing to do: nothing of the range is kept any more")
+        elif self.is_empty:
             lines.append("nothing to do: every event of the range is settled")
         return "\n".join(lines)
 
@@ -111,6 +117,10 @@ def survey(settings: Settings, ledger: SqlLedger, services: Services, asked: Ask
     newest = floor_id(now - settings.poll.late_window)
     begin_at = newest if asked.since is None else position_of(asked.since, now)
     until = newest if asked.until is None else position_of(asked.until, now)
+    if begin_at > floor_id(now):
+        raise click.UsageError("--since lies in the future")
+    if asked.until is not None and until <= begin_at:
+        raise click.UsageError("--until lies before --since")
     found = plan(
         ledger.spans(),
         begin_at,
@@ -126,15 +136,17 @@ def survey(settings: Settings, ledger: SqlLedger, services: Services, asked: Ask
     translator = Translator(stream_of(settings), rules_of(settings), tracks_only=True)
     guess = None
     if not found.is_empty:
-        guess = estimate(
-            found.stretches,
-            services.log.sample,
-            translator.is_of_interest,
-            parallel=parallel,
-            latency_s=latency_s,
-            reading=reading,
-            messages_per_second=settings.segment.max_events_per_second,
-        )
+        # A guess is not worth an end: where Auth0 has no room for it, the plan goes without.
+        with contextlib.suppress(TransientError):
+            guess = estimate(
+                found.stretches,
+                services.log.sample,
+                translator.is_of_interest,
+                parallel=parallel,
+                latency_s=latency_s,
+                reading=reading,
+                messages_per_second=settings.segment.max_events_per_second,
+            )
     awaiting = 0 if asked.no_identify else ledger.count_awaiting()
     return Survey(plan=found, estimate=guess, parallel=parallel, awaiting=awaiting, begun_at=now)
 

@@ -1,6 +1,7 @@
 """The terminal as rich draws on it."""
 
 import sys
+from typing import TextIO
 
 from rich.console import Console
 
@@ -19,3 +20,8 @@ def can_show(text: str) -> bool:
     except (UnicodeEncodeError, LookupError):
         return False
     return True
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether somebody sits there; a stream may be closed, and then is None."""
+    return stream is not None and stream.isatty()

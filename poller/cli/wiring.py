@@ -12,7 +12,6 @@ from poller.adapters.segment import SegmentSink
 from poller.cli.watching import NOBODY, Watcher
 from poller.config import Settings
 from poller.core.events import EARLIEST, LogId, Stream, floor_id
-from poller.core.ports import MessageSink
 from poller.core.privacy import Privacy
 from poller.core.rules import Rules
 from poller.service.drain import warn_of_profiles
@@ -30,7 +29,7 @@ class Services:
     users: Auth0Users
     stats: Auth0Stats
     segment: SegmentSink
-    sink: MessageSink
+    sink: ThrottledSink
     budget: RateBudget
     clock: ServerClock
     origins: Mapping[str, Http]

@@ -43,6 +43,7 @@ class Expression:
             said = "it names neither" if strange == ["@"] else f"`{strange[0]}` is neither"
             raise BadValueError(f"looks at `user` (the profile) and `log` (the event) only: {said}; a text goes in '…'")
         self.names_user = any(root == "user" for root, _ in fields)
+        self.names_log = any(root == "log" for root, _ in fields)
         found = [field for root, field in fields if root == "user"]
         self.user_fields = None if None in found else frozenset(field for field in found if field)
 

@@ -142,6 +142,13 @@ def predecessor(log_id: LogId) -> LogId | None:
     return LogId(str(int(log_id) - 1).zfill(len(log_id)))
 
 
+def successor(log_id: LogId) -> LogId:
+    """An id above this one and below any other that can be above it."""
+    if len(log_id) > _LONGEST_NUMBER or not (log_id.isascii() and log_id.isdigit()):
+        return LogId(f"{log_id}\0")
+    return LogId(str(int(log_id) + 1).zfill(len(log_id)))
+
+
 def begun_at(span: Span, page: Page) -> LogId:
     """Where the span begins once this page is settled: from the earliest on means from where the log then began."""
     if span.reached != EARLIEST:

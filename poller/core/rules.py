@@ -44,6 +44,11 @@ class Expression(Protocol):
         """Whether it looks at the profile at all."""
         ...
 
+    @property
+    def names_log(self) -> bool:
+        """Whether it looks at the event at all."""
+        ...
+
     def of(self, user: Mapping[str, Any] | None, log: Mapping[str, Any]) -> Any:
         """What it finds; `user` is None where there is no profile.
 

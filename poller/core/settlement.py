@@ -124,10 +124,11 @@ def _check(settled: Outcomes, events: Iterable[LogEvent], what: str) -> None:
 
 
 def _awaiting(calls: Calls, forwarded: tuple[LogEvent, ...]) -> tuple[Awaiting, ...]:
-    """Each user once, with the newest of their events."""
+    """Each user, under each id that they were sent under, once, with the newest of their events."""
     delivered = {event.log_id for event in forwarded}
     found = [entry.awaits for entry in calls.forwardable if entry.awaits and entry.event.log_id in delivered]
-    return tuple({awaits.user_id: awaits for awaits in sorted(found, key=lambda awaits: awaits.log_id)}.values())
+    newest = {(awaits.user_id, awaits.sent_as): awaits for awaits in sorted(found, key=lambda awaits: awaits.log_id)}
+    return tuple(newest.values())
 
 
 def divide(calls: Calls, delivery: Delivery) -> tuple[tuple[LogEvent, ...], tuple[DeadLetter, ...]]:

@@ -119,8 +119,14 @@ class Translator:
             log_id=awaiting.log_id, type=SIGNUP, date=profile.read_at, record={"user_id": awaiting.user_id}
         )
         seen = Evidence(event=event, date=profile.read_at, profile=profile, privacy=self._rules.privacy)
-        message = fit(self._identify(seen, awaiting.sent_as, self._traits(seen)))
-        return message if isinstance(message, Identify) else None
+        # A line that looks at the event has none to look at: what it would say is left as it is.
+        lines = {key: None if line and line.names_log else line for key, line in self._rules.traits.items()}
+        message = self._identify(seen, awaiting.sent_as, self._lined(self._shape.traits(seen), lines, seen))
+        # The same at another time may say something else, and is another message then.
+        said = message.fact.fingerprint if message.fact else ""
+        key = f"{awaiting.log_id} {awaiting.sent_as} {said}"
+        fitted = fit(replace(message, message_id=message_id(self._stream, "identify", key)))
+        return fitted if isinstance(fitted, Identify) else None
 
     def _traits(self, seen: Evidence) -> dict[str, Scalar]:
         return self._lined(self._shape.traits(seen), self._rules.traits, seen)

@@ -16,7 +16,7 @@ from poller.service.drain import report
 from poller.service.identify import Identified, Identifying
 from poller.service.once import drain
 from poller.service.process import Failed, Finished, Process, Reason
-from poller.service.retry import PATIENCE
+from poller.service.retry import LONG_PATIENCE
 from poller.service.telemetry import CycleCount
 
 LEAST_PAGES_TO_CUT = 4.0
@@ -100,7 +100,7 @@ class Backfill:
         *,
         parallel: int,
         identifying: Identifying | None = None,
-        patience: timedelta = PATIENCE,
+        patience: timedelta = LONG_PATIENCE,
     ) -> None:
         self._walker = walker
         self._slices = slices
@@ -116,6 +116,8 @@ class Backfill:
         self._done = 0
         self._ticks = 0
         self.count = CycleCount()
+        self.lost = 0
+        """Stretches that retention took before they were read."""
 
     def run(self, spans: Sequence[Span], on_tick: Callable[[], None] | None = None) -> Reason:
         """Walks them all; ends early by a signal, or by the first slice that cannot go on."""
@@ -164,7 +166,7 @@ class Backfill:
         walk = self._walker()
         while (span := self._next(number)) is not None:
             try:
-                drain(lambda: self._pages(walk, number), self._patience, is_told=False)
+                drain(lambda: self._pages(walk, number), self._patience, stopping=self._process.stopping)
             except TransientError:
                 if not self._process.stopping.is_set():
                     raise
@@ -209,6 +211,7 @@ class Backfill:
                 with self._changed:
                     at_work.move(forwarded)
                     self.count.add(forwarded.settlement)
+                    self.lost += forwarded.settlement.page.lost is not None
                 yield forwarded
                 if self._process.stopping.is_set():
                     return

@@ -82,6 +82,9 @@ class Drain:
         after = floor_id(now - START_MARGIN) if self._start is None else self._start
         if after > floor_id(now):
             raise FatalError("poll.start lies in the future", hint="set it to now, earliest, or a time that is past")
+        # Below the end of what a backfill has begun, all is the backfill's.
+        ends = (other.until for other in self._ledger.spans() if other.until is not None)
+        after = max([after, *ends])
         # Stored before the first fetch, so that a crash in it starts from here and not from a later now.
         span = self._ledger.begin(after=after)
         log.warning("span.begun", after=after, **({} if after == EARLIEST else {"note": _BEGUN}))

@@ -15,7 +15,7 @@ from poller.core.novelty import facts_in, sift
 from poller.core.ports import FileLedger, ProfileDirectory
 from poller.core.settlement import FileSettlement, account_file
 from poller.core.translate import Translator
-from poller.service.retry import PATIENCE, patiently
+from poller.service.retry import LONG_PATIENCE, persistently
 
 REMEMBERED = 10_000
 """Events of this run that are known again: a stream delivers at least once, and what it repeats, soon after."""
@@ -102,7 +102,7 @@ class FileForwarded:
 class FileWalk:
     """Forwards files, one at a time; what one thread walks with."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the ports, and how far to go
         self,
         *,
         profiles: ProfileDirectory,
@@ -111,7 +111,8 @@ class FileWalk:
         ledger: FileLedger,
         wanted: Range,
         recent: Recent,
-        patience: timedelta = PATIENCE,
+        stopping: threading.Event | None = None,
+        patience: timedelta = LONG_PATIENCE,
     ) -> None:
         self._profiles = profiles
         self._translator = translator
@@ -119,6 +120,7 @@ class FileWalk:
         self._ledger = ledger
         self._wanted = wanted
         self._recent = recent
+        self._stopping = stopping or threading.Event()
         self._patience = patience
         self._settled = Settled((), ())
 
@@ -135,7 +137,7 @@ class FileWalk:
                 first = page.bad[0]
                 raise UnreadableFileError(f"no log of Auth0: line {first.line} is {first.why}, and so it goes on")
             is_begun = True
-            for attempt in patiently(self._patience):
+            for attempt in persistently(self._stopping, self._patience):
                 with attempt:
                     forwarded = self._forward(page)
             yield forwarded

@@ -8,15 +8,15 @@ from typing import Protocol
 
 import structlog
 
-from poller.core.calls import Awaited, Awaiting
-from poller.core.errors import FatalError
+from poller.core.calls import Awaited, Awaiting, Profiles
+from poller.core.errors import FatalError, TransientError
 from poller.core.forward import Courier
 from poller.core.messages import Identify
 from poller.core.novelty import PARTIAL, Said
 from poller.core.ports import ProfileDirectory
 from poller.core.translate import Translator
 from poller.service.process import Process
-from poller.service.retry import PATIENCE, patiently
+from poller.service.retry import LONG_PATIENCE, persistently
 
 AT_ONCE = 73
 """Users to one request and one batch: ids as `google-oauth2|…`, of 38 characters, just fit into one search."""
@@ -27,8 +27,8 @@ log = structlog.get_logger()
 class Queue(Protocol):
     """A ledger's users who await an identify. Thread-safe."""
 
-    def awaiting(self, after: str, limit: int) -> Sequence[Awaited]:
-        """Up to `limit` above the user id `after`, by user id."""
+    def awaiting(self, after: tuple[str, str], limit: int) -> Sequence[Awaited]:
+        """Up to `limit` above `after`, by Auth0's user id and the one they were sent under."""
         ...
 
     def said_at(self, keys: Sequence[str]) -> Mapping[str, Said]:
@@ -38,6 +38,10 @@ class Queue(Protocol):
     def identified(self, done: Sequence[Awaiting], said: Mapping[str, str], at: datetime) -> None:
         """Records that these await no more, and what Segment was told of them."""
         ...
+
+
+class UnreadableDirectoryError(FatalError):
+    """The users cannot be read until someone acts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,14 +61,14 @@ class Identifying:
         process: Process,
         make: "Callable[[], Identifier] | None",
         *,
-        patience: timedelta = PATIENCE,
+        patience: timedelta = LONG_PATIENCE,
     ) -> None:
         self._queue = queue
         self._process = process
         self._make = make
         self._patience = patience
         self._lock = threading.Lock()
-        self._cursor = ""
+        self._cursor = ("", "")
         self.is_begun = False
         self.done = Identified()
 
@@ -77,14 +81,19 @@ class Identifying:
         if self._make is None or self._process.stopping.is_set():
             return
         identifier = self._make()
+        try:
+            self._send_all(identifier)
+        except TransientError:
+            if not self._process.stopping.is_set():
+                raise
+
+    def _send_all(self, identifier: "Identifier") -> None:
         while batch := self._next():
-            for attempt in patiently(self._patience):
+            for attempt in persistently(self._process.stopping, self._patience):
                 with attempt:
-                    if self._process.stopping.is_set():
-                        return
                     try:
                         done = identifier.send(batch)
-                    except FatalError as error:
+                    except UnreadableDirectoryError as error:
                         # They wait on: the next backfill sends what this one may not read.
                         log.warning("identify.postponed", reason=str(error), hint=error.hint)
                         return
@@ -99,7 +108,7 @@ class Identifying:
                 return ()
             batch = self._queue.awaiting(self._cursor, AT_ONCE)
             if batch:
-                self._cursor = batch[-1].who.user_id
+                self._cursor = (batch[-1].who.user_id, batch[-1].who.sent_as)
             return batch
 
 
@@ -119,7 +128,9 @@ class Identifier:
         *,
         begun_at: datetime,
         only_news: bool,
+        turn: Callable[[int], None] = lambda count: None,  # noqa: ARG005 - at once
     ) -> None:
+        self._turn = turn
         self._queue = queue
         self._directory = directory
         self._translator = translator
@@ -133,20 +144,18 @@ class Identifier:
         Raises:
             TransientError, FatalError: from the directory, the sink or the ledger; all of them still wait.
         """
-        profiles = self._directory.of([entry.who.user_id for entry in batch])
-        messages: dict[str, Identify] = {}
+        # First the wait: what is read before it is old after it.
+        self._turn(len(batch))
+        profiles = self._profiles(batch)
+        made: list[tuple[Awaited, Identify]] = []
         for entry in batch:
             profile = profiles.get(entry.who.user_id)
             message = self._translator.identify(entry.who, profile) if profile else None
             if message is not None:
-                messages[entry.who.user_id] = message
+                made.append((entry, message))
         # Asked after the profiles were read: whom the daemon identifies now has newer traits already.
-        known = self._queue.said_at([message.fact.key for message in messages.values() if message.fact])
-        due = [
-            messages[entry.who.user_id]
-            for entry in batch
-            if entry.who.user_id in messages and not self._is_known(messages[entry.who.user_id], entry, known)
-        ]
+        known = self._queue.said_at([message.fact.key for _, message in made if message.fact])
+        due = [message for entry, message in made if not self._is_known(message, entry, known)]
         delivery = self._courier.deliver(tuple(due))
         for refusal in delivery.refusals:
             log.warning("identify.refused", log_id=refusal.message.log_id, status=refusal.status)
@@ -155,6 +164,12 @@ class Identifier:
         at = max((message.timestamp for message in sent), default=self._begun_at)
         self._queue.identified([entry.who for entry in batch], said, at)
         return Identified(sent=len(sent), left_out=len(batch) - len(sent))
+
+    def _profiles(self, batch: Sequence[Awaited]) -> Profiles:
+        try:
+            return self._directory.of(sorted({entry.who.user_id for entry in batch}))
+        except FatalError as error:
+            raise UnreadableDirectoryError(str(error), hint=error.hint) from None
 
     def _is_known(self, message: Identify, entry: Awaited, known: Mapping[str, Said]) -> bool:
         said = known.get(message.fact.key) if message.fact else None

@@ -11,7 +11,7 @@ from poller.core.errors import PollerError
 from poller.core.forward import Forwarded
 from poller.service.daemon import Journal
 from poller.service.process import Failed, Finished, Process, Reason
-from poller.service.retry import PATIENCE, patiently
+from poller.service.retry import PATIENCE, patiently, persistently
 from poller.service.telemetry import CycleCount
 
 log = structlog.get_logger()
@@ -56,8 +56,12 @@ def note(journal: Journal, reason: Reason) -> None:
             journal.note_cycle(at=datetime.now(UTC), error=None if error is None else str(error))
 
 
-def drain(pages: Callable[[], Iterator[Forwarded]], patience: timedelta, *, is_told: bool = True) -> CycleCount:
-    """Forwards to the end of the log, trying again where later may do; `is_told`: by a log line at the end.
+def drain(
+    pages: Callable[[], Iterator[Forwarded]], patience: timedelta, *, stopping: threading.Event | None = None
+) -> CycleCount:
+    """Forwards to the end of the log, trying again where later may do.
+
+    With `stopping` it is one of many, ends at once when told to, and says nothing at the end.
 
     Raises:
         TransientError: `patience` went by without a settled page.
@@ -68,7 +72,7 @@ def drain(pages: Callable[[], Iterator[Forwarded]], patience: timedelta, *, is_t
     outcome = "cycle.interrupted"
     try:
         while True:
-            for attempt in patiently(patience):
+            for attempt in patiently(patience) if stopping is None else persistently(stopping, patience):
                 with attempt:
                     try:
                         forwarded = next(steps, None)
@@ -80,5 +84,5 @@ def drain(pages: Callable[[], Iterator[Forwarded]], patience: timedelta, *, is_t
                 return count
             count.add(forwarded.settlement)
     finally:
-        if is_told:
+        if stopping is None:
             log.info(outcome, **count.facts())

@@ -69,27 +69,40 @@ def plan(  # noqa: PLR0913 - what the ledger holds, what is asked for, and what 
     `until` comes down to the newest event there is: only by seeing an event there does a span reach its end. What is to
     be sent again may lie in the live span too, as far as that has come.
     """
+    asked_since = since
     end = min([until, *([latest] if latest else [])])
     is_below = oldest is not None and since < (predecessor(oldest) or oldest)
     is_cut_off = is_below and since != EARLIEST
+    begun = tuple(
+        span
+        for span in [*(span for span in spans if not span.is_done), *revisits]
+        # Also what retention has taken by now: who walks it records the gap.
+        if span.until is not None and span.reached < end and span.until > asked_since
+    )
     if oldest is not None and is_below:
         since = predecessor(oldest) or EARLIEST
     live = [span.after for span in spans if span.is_live]
     if oldest is None or since >= end:
-        return Plan(since=since, until=max(since, end))
+        return Plan(since=since, until=max(since, end), unfinished=begun, oldest=oldest, is_cut_off=is_cut_off)
     asked = Stretch(after=since, until=end)
     settled = tuple(_within(asked, [Stretch(after=span.after, until=span.reached) for span in spans]))
     until = min([end, *live])
     covered = [Stretch(after=span.after, until=span.until) for span in spans if span.until is not None]
-    begun = [*(span for span in spans if not span.is_done), *revisits]
+    at_work = [Stretch(after=each.reached, until=each.until) for each in revisits if each.until and each.is_counted]
     return Plan(
         since=since,
         until=end if is_again else max(until, since),
         missing=tuple(_without(Stretch(after=since, until=until), covered)) if since < until else (),
-        unfinished=tuple(
-            span for span in begun if span.until is not None and span.reached < end and span.until > since
+        unfinished=begun,
+        gaps=tuple(
+            _disjoint(
+                gap
+                for gap in gaps
+                if max(gap.after, since, oldest) < gap.before
+                and gap.after < end
+                and not any(other.after < gap.before and gap.after < other.until for other in at_work)
+            )
         ),
-        gaps=tuple(_disjoint(gap for gap in gaps if max(gap.after, since, oldest) < gap.before and gap.after < end)),
         settled=settled,
         again=tuple(_without_all(settled, [Stretch(after=s.reached, until=s.until) for s in revisits if s.until]))
         if is_again

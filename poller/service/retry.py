@@ -1,6 +1,8 @@
 """How long to wait after a failure."""
 
 import random
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import timedelta
@@ -16,6 +18,10 @@ log = structlog.get_logger()
 
 PATIENCE = timedelta(seconds=20)
 """How long a one-shot command keeps trying without a success."""
+
+
+LONG_PATIENCE = timedelta(minutes=10)
+"""How long a backfill does: it is long work, and an outage of minutes is no reason to begin anew by hand."""
 
 
 class Backoff:
@@ -45,6 +51,40 @@ class Backoff:
 
     def succeeded(self) -> None:
         self._failures = 0
+
+
+class _Attempt(AbstractContextManager["_Attempt"]):
+    """One try; what later may do is kept, anything else comes through."""
+
+    def __init__(self) -> None:
+        self.error: TransientError | None = None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        self.error = error if isinstance(error, TransientError) else None
+        return self.error is not None
+
+
+def persistently(
+    stopping: threading.Event, patience: timedelta, *, monotonic: Callable[[], float] = time.monotonic
+) -> Iterator[AbstractContextManager[object]]:
+    """As `patiently`, for long work that is to end at once when it is told to; waits for as long as a server asks.
+
+    A wait that a server asks for does not count against the patience.
+    """
+    backoff, began = Backoff(most=timedelta(seconds=15)), monotonic()
+    while True:
+        attempt = _Attempt()
+        yield attempt
+        if attempt.error is None:
+            return
+        delay = backoff.failed(attempt.error)
+        asked_s = attempt.error.retry_after.total_seconds() if attempt.error.retry_after else 0.0
+        began += asked_s
+        if stopping.is_set() or monotonic() - began > patience.total_seconds():
+            raise attempt.error
+        log.warning("attempt.failed", reason=str(attempt.error), retry_in_s=round(delay.total_seconds(), 1))
+        if stopping.wait(delay.total_seconds()):
+            raise attempt.error
 
 
 def patiently(patience: timedelta = PATIENCE) -> Iterator[AbstractContextManager[object]]:

@@ -36,10 +36,18 @@ class ThrottledSink:
         Raises:
             TransientError: also where the program is to stop, so the wait is off.
         """
-        wait_s = self._reserve(len(batch.messages))
+        self.wait(len(batch.messages))
+        return self._sink.send(batch)
+
+    def wait(self, count: int) -> None:
+        """Returns when it is the turn of so many messages.
+
+        Raises:
+            TransientError: the program is to stop, so the wait is off.
+        """
+        wait_s = self._reserve(count)
         if wait_s > 0 and self._stopping.wait(wait_s):
             raise TransientError("stopped while waiting to send")
-        return self._sink.send(batch)
 
     def _reserve(self, count: int) -> float:
         """The seconds until a batch of so many messages may go out."""

@@ -182,7 +182,7 @@ def test_again_sends_the_same_under_the_same_ids_and_counts_nothing_twice(make: 
 def test_a_recorded_gap_that_can_be_read_again_is_sent_and_is_no_gap_any_more(make: MakeBench) -> None:
     bench = past(make, 1)
     assert bench.run("run", "--once").code == 0
-    bench.sandbox.ask("grow", count=400, seconds=3600)
+    bench.sandbox.ask("grow", count=400)
     bench.sandbox.ask("clock", advance=2 * 86_400)
     bench.sandbox.ask("grow", count=50, seconds=60)
     bench.sandbox.ask("tenant", retention=86_400)
@@ -197,6 +197,70 @@ def test_a_recorded_gap_that_can_be_read_again_is_sent_and_is_no_gap_any_more(ma
     truth = bench.sandbox.truth()
     assert truth["delivered"] >= truth["expected"]
     assert truth["lost"] == []
+
+
+def test_a_gap_that_retention_takes_before_it_is_read_again_stays_a_gap(make: MakeBench) -> None:
+    bench = past(make, 1)
+    assert bench.run("run", "--once").code == 0
+    bench.sandbox.ask("grow", count=400)
+    bench.sandbox.ask("clock", advance=2 * 86_400)
+    bench.sandbox.ask("grow", count=50, seconds=60)
+    bench.sandbox.ask("tenant", retention=86_400)
+    assert bench.run("run", "--once").code == 0
+    bench.sandbox.ask("tenant", retention=30 * 86_400)
+    running = bench.start("backfill", "--since", "earliest", "--yes", "--json")
+    fault = {"action": "kill_after", "service": "segment", "pid": running.process.pid}
+    bench.sandbox.ask("faults", clear=True, set=[fault])
+    assert running.wait().code == -signal.SIGKILL
+    assert bench.run("status").code == 3
+    bench.sandbox.ask("faults", clear=True)
+    bench.sandbox.ask("tenant", retention=86_400)
+    ended, (plan, summary) = backfilled(bench)
+    assert plan["unfinished"]
+    assert (ended.code, summary["lost"], summary["slices_left"]) == (3, 1, 0)
+    assert bench.status()["streams"][0]["gaps"]
+    assert bench.run("status").code == 3
+
+
+def test_a_slice_that_retention_takes_is_a_gap_within_its_bounds(make: MakeBench) -> None:
+    bench = past(make)
+    running = bench.start("backfill", "--since", "earliest", "--yes", "--json", "--new", "--parallel", "2")
+    fault = {"action": "kill_after", "service": "segment", "skip": 3, "pid": running.process.pid}
+    bench.sandbox.ask("faults", clear=True, set=[fault])
+    assert running.wait().code == -signal.SIGKILL
+    bench.sandbox.ask("faults", clear=True)
+    bench.sandbox.ask("clock", advance=86_400)
+    bench.sandbox.ask("grow", count=50, seconds=60)
+    bench.sandbox.ask("tenant", retention=3600)
+    ended, (plan, summary) = backfilled(bench)
+    assert len(plan["unfinished"]) == 2
+    assert (ended.code, summary["slices_left"]) == (3, 0)
+    gaps = bench.status()["streams"][0]["gaps"]
+    assert len(gaps) == summary["lost"] == 2
+    (first, second) = gaps
+    assert int(first["before"]) == int(second["after"]) + 1  # both bounds are outside
+
+
+def test_the_daemon_begins_above_what_a_backfill_holds_whatever_its_start(make: MakeBench) -> None:
+    bench = past(make, 300)
+    assert backfilled(bench, "--new")[0].code == 0
+    bench.write_settings(poll__start="earliest")
+    ended = bench.run("run", "--once")
+    assert ended.code == 0, ended.err
+    bench.sandbox.ask("grow", count=30)
+    assert bench.run("run", "--once").code == 0
+    truth = bench.sandbox.truth()
+    assert truth["delivered"] == truth["expected"]
+    assert not truth["duplicated"]
+
+
+def test_a_range_with_nothing_kept_or_nothing_in_it_is_told_so(make: MakeBench) -> None:
+    bench = past(make, 300)
+    ended = bench.run("backfill", "--since", "2001-01-01", "--until", "2001-02-01", "--new", "--yes")
+    assert ended.code == 3
+    assert "nothing of the range is kept any more" in ended.out
+    for odd in (("--since", "2099-01-01"), ("--since", "1d", "--until", "2d")):
+        assert bench.run("backfill", *odd, "--yes").code == 2
 
 
 def test_history_goes_where_it_is_told_to(make: MakeBench) -> None:

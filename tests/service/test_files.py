@@ -3,7 +3,6 @@
 from datetime import timedelta
 
 import pytest
-import stamina
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +14,7 @@ from poller.core.translate import Translator
 from poller.service.files import FileForwarded, FileWalk, Range, Recent, Settled
 from tests.core.test_forward import KINDS, record
 from tests.fakes import LATER, NEVER, STORED, STREAM, FakeDirectory, FakeFileLedger, FakeReading, FakeSink, numbered
+from tests.service.test_pacing import Stopping
 
 NONE = timedelta(milliseconds=1)
 TAKEN = TransientError("stored", retry_after=timedelta(seconds=1))
@@ -36,6 +36,7 @@ class Bench:
             ledger=self.ledger,
             wanted=self.wanted,
             recent=self.recent,
+            stopping=Stopping(),
             patience=patience,
         )
         return list(walk.pages(reading))
@@ -163,8 +164,7 @@ def test_what_was_not_acknowledged_is_not_settled() -> None:
 def test_where_later_will_do_the_page_at_hand_is_tried_again() -> None:
     bench = Bench()
     bench.sink.failures = [LATER, STORED]
-    with stamina.set_testing(True, attempts=3):
-        assert len(bench.walk(FakeReading(records(1)), patience=timedelta(seconds=10))) == 1
+    assert len(bench.walk(FakeReading(records(1)), patience=timedelta(seconds=10))) == 1
     assert bench.ledger.settled == [numbered(1)]
 
 

@@ -12,7 +12,7 @@ from poller.core.errors import TransientError
 from poller.core.events import Page, floor_id, parse_events
 from poller.core.forward import Courier, forward
 from poller.core.messages import Identify
-from poller.core.novelty import PARTIAL
+from poller.core.novelty import PARTIAL, identify_fact
 from poller.core.rules import Rules
 from poller.core.translate import Translator
 from poller.service.identify import Identified, Identifier
@@ -70,7 +70,7 @@ def identifier(
 
 def test_each_user_is_told_of_once_as_the_profile_is_then(ledger: SqlLedger) -> None:
     backfilled(ledger, "auth0|1", "auth0|1", "auth0|1")
-    (waiting,) = ledger.awaiting("", 10)
+    (waiting,) = ledger.awaiting(("", ""), 10)
     assert (waiting.who.log_id, waiting.seen_at) == (numbered(3), NOW)
     sink = FakeSink()
     assert identifier(ledger, sink).send([waiting]) == Identified(sent=1)
@@ -86,28 +86,20 @@ def test_each_user_is_told_of_once_as_the_profile_is_then(ledger: SqlLedger) -> 
     assert ledger.count_awaiting() == 0
 
 
-def test_who_was_identified_meanwhile_is_left_out(ledger: SqlLedger) -> None:
+@pytest.mark.parametrize(
+    ("after_s", "fingerprint", "sent"),
+    [
+        (-1, "other", 1),  # before: old news
+        (1, PARTIAL, 1),  # of someone whose profile could not be had then
+        (1, "other", 0),
+    ],
+)
+def test_who_was_identified_meanwhile_is_left_out(ledger: SqlLedger, after_s: int, fingerprint: str, sent: int) -> None:
     backfilled(ledger, "auth0|1")
-    (waiting,) = ledger.awaiting("", 10)
-    fact = key_of(ledger)
-    for at, fingerprint, sent in [
-        (NOW - timedelta(seconds=1), "other", 1),  # before: old news
-        (NOW + timedelta(seconds=1), PARTIAL, 1),  # of someone whose profile could not be had then
-        (NOW + timedelta(seconds=1), "other", 0),
-    ]:
-        said(ledger, {fact: fingerprint}, at)
-        assert identifier(ledger, FakeSink()).send([waiting]).sent == sent
-        backfilled_again(ledger)
-
-
-def key_of(ledger: SqlLedger) -> str:
-    """The key under which what is said of the user is remembered."""
-    sink = FakeSink()
-    identifier(ledger, sink).send(ledger.awaiting("", 10))
-    message = sink.taken[0]
-    backfilled_again(ledger)
-    assert message.fact is not None
-    return message.fact.key
+    key = identify_fact("auth0|1", {}, is_partial=False, is_due=False).key
+    said(ledger, {key: fingerprint}, NOW + timedelta(seconds=after_s))
+    assert identifier(ledger, FakeSink()).send(ledger.awaiting(("", ""), 10)).sent == sent
+    assert ledger.count_awaiting() == 0
 
 
 def backfilled_again(ledger: SqlLedger) -> None:
@@ -126,7 +118,7 @@ def test_the_daemons_identifies_are_remembered_whatever_the_mode(ledger: SqlLedg
     next(forward(log, directory, Translator(STREAM), Courier(FakeSink()), ledger, live))
     backfilled(ledger, "auth0|1", served_at=NOW + timedelta(minutes=2))
     sink = FakeSink()
-    done = identifier(ledger, sink, begun_at=NOW).send(ledger.awaiting("", 10))
+    done = identifier(ledger, sink, begun_at=NOW).send(ledger.awaiting(("", ""), 10))
     assert (done, sink.taken) == (Identified(left_out=1), [])
     assert ledger.count_awaiting() == 0
 
@@ -134,13 +126,13 @@ def test_the_daemons_identifies_are_remembered_whatever_the_mode(ledger: SqlLedg
 def test_where_only_changes_count_the_same_is_not_said_again(ledger: SqlLedger) -> None:
     rules = Rules(identify="changes")
     backfilled(ledger, "auth0|1")
-    assert identifier(ledger, FakeSink(), rules=rules).send(ledger.awaiting("", 10)).sent == 1
+    assert identifier(ledger, FakeSink(), rules=rules).send(ledger.awaiting(("", ""), 10)).sent == 1
     backfilled_again(ledger)
     later = NOW + timedelta(days=2)
-    assert identifier(ledger, FakeSink(), rules=rules, begun_at=later).send(ledger.awaiting("", 10)).sent == 0
+    assert identifier(ledger, FakeSink(), rules=rules, begun_at=later).send(ledger.awaiting(("", ""), 10)).sent == 0
     backfilled_again(ledger)
     changed = FakeDirectory({"auth0|1": PROFILE | {"email": "b@x.org"}}, read_at=later)
-    waiting = [replace(each, seen_at=later) for each in ledger.awaiting("", 10)]
+    waiting = [replace(each, seen_at=later) for each in ledger.awaiting(("", ""), 10)]
     assert identifier(ledger, FakeSink(), changed, rules=rules, begun_at=later).send(waiting).sent == 1
 
 
@@ -148,41 +140,41 @@ def test_who_is_deleted_or_refused_waits_no_more_and_the_others_are_sent(ledger:
     backfilled(ledger, "auth0|1", "auth0|2", "auth0|3")
     directory = FakeDirectory({"auth0|1": PROFILE, "auth0|3": PROFILE}, read_at=LATER)
     sink = FakeSink(lambda message: message.user_id == "auth0|3")
-    assert identifier(ledger, sink, directory).send(ledger.awaiting("", 10)) == Identified(sent=1, left_out=2)
+    assert identifier(ledger, sink, directory).send(ledger.awaiting(("", ""), 10)) == Identified(sent=1, left_out=2)
     assert ledger.count_awaiting() == 0
 
 
 def test_where_anything_fails_they_wait_on(ledger: SqlLedger) -> None:
     backfilled(ledger, "auth0|1")
-    waiting = ledger.awaiting("", 10)
+    waiting = ledger.awaiting(("", ""), 10)
     sink = FakeSink()
     sink.failures = [TransientError("later")]
     with pytest.raises(TransientError):
         identifier(ledger, sink).send(waiting)
-    assert ledger.awaiting("", 10) == waiting
+    assert ledger.awaiting(("", ""), 10) == waiting
     failing = FakeDirectory({})
     failing.failure = TransientError("later")
     with pytest.raises(TransientError):
         identifier(ledger, FakeSink(), failing).send(waiting)
-    assert ledger.awaiting("", 10) == waiting
+    assert ledger.awaiting(("", ""), 10) == waiting
 
 
 def test_a_newer_event_of_a_user_keeps_them_waiting(ledger: SqlLedger) -> None:
     backfilled(ledger, "auth0|1")
-    (old,) = ledger.awaiting("", 10)
+    (old,) = ledger.awaiting(("", ""), 10)
     newer = ledger.begin(after=numbered(1), until=numbered(2))
     translator = Translator(STREAM, tracks_only=True)
     for _ in forward(FakeLog([record(2)]), FakeDirectory({}), translator, Courier(FakeSink()), ledger, newer):
         pass
     identifier(ledger, FakeSink()).send([old])
-    assert [each.who.log_id for each in ledger.awaiting("", 10)] == [numbered(2)]
+    assert [each.who.log_id for each in ledger.awaiting(("", ""), 10)] == [numbered(2)]
 
 
 def test_who_awaits_is_read_in_order_piece_by_piece(ledger: SqlLedger) -> None:
     users = [f"auth0|{number}" for number in range(9)]
     backfilled(ledger, *users)
-    first = ledger.awaiting("", 4)
-    rest = ledger.awaiting(first[-1].who.user_id, 100)
+    first = ledger.awaiting(("", ""), 4)
+    rest = ledger.awaiting((first[-1].who.user_id, first[-1].who.sent_as), 100)
     assert [each.who.user_id for each in (*first, *rest)] == users
     assert ledger.count_awaiting() == 9
 
@@ -215,3 +207,87 @@ def test_tracks_alone_ask_for_no_profile_but_where_one_decides() -> None:
     assert Translator(STREAM, Rules(derive_signups=False), tracks_only=True).users_in(events) == ()
     assert len(Translator(STREAM, Rules(preset="spec"), tracks_only=True).users_in(events)) == 3
     assert len(Translator(STREAM).users_in(events)) == 3
+
+
+def test_what_is_said_later_is_another_message(ledger: SqlLedger) -> None:
+    ids = []
+    for email in ("a@x.org", "a@x.org", "b@x.org"):
+        backfilled_again(ledger) if ids else backfilled(ledger, "auth0|1")
+        sink = FakeSink()
+        directory = FakeDirectory({"auth0|1": PROFILE | {"email": email}}, read_at=LATER)
+        waiting = ledger.awaiting(("", ""), 9)
+        after = LATER + timedelta(hours=len(ids))
+        later = [replace(each, seen_at=after) for each in waiting]
+        identifier(ledger, sink, directory, begun_at=after).send(later)
+        ids += [message.message_id for message in sink.taken]
+    assert ids[0] == ids[1] != ids[2]
+
+
+def test_each_id_under_which_a_user_was_sent_is_identified(ledger: SqlLedger) -> None:
+    translator = Translator(STREAM, Rules(user_id=PerApp()), tracks_only=True)
+    records = [record(1), record(2) | {"user_id": "auth0|1"}]
+    span = ledger.begin(after=numbered(0), until=numbered(2))
+    directory = FakeDirectory({"auth0|1": PROFILE}, read_at=LATER)
+    for _ in forward(FakeLog(records), directory, translator, Courier(FakeSink()), ledger, span):
+        pass
+    waiting = ledger.awaiting(("", ""), 9)
+    assert len(waiting) == 2
+    sink = FakeSink()
+    assert identifier(ledger, sink, directory).send(waiting).sent == 2
+    assert {message.user_id for message in sink.taken} == {f"{number}@app" for number in (1, 2)}
+    assert ledger.count_awaiting() == 0
+
+
+class PerApp:
+    """An id of the event's own."""
+
+    user_fields: frozenset[str] | None = frozenset()
+    names_user = False
+    names_log = True
+
+    def of(self, user: object, log: dict[str, str]) -> str:
+        del user
+        return f"{int(log['log_id'][-33:])}@app"
+
+
+class Word:
+    """A trait that is the event's."""
+
+    user_fields: frozenset[str] | None = frozenset()
+    names_user = False
+    names_log = True
+
+    def of(self, user: object, log: dict[str, str]) -> str:
+        del user
+        return log.get("client_name", "unknown")
+
+
+def test_a_trait_of_the_event_is_left_as_it_is(ledger: SqlLedger) -> None:
+    backfilled(ledger, "auth0|1")
+    sink = FakeSink()
+    identifier(ledger, sink, rules=Rules(traits={"app": Word(), "email": Word()})).send(ledger.awaiting(("", ""), 9))
+    (message,) = sink.taken
+    assert isinstance(message, Identify)
+    assert "app" not in message.traits
+    assert "email" not in message.traits
+
+
+def test_its_turn_comes_before_the_profile_is_read(ledger: SqlLedger) -> None:
+    backfilled(ledger, "auth0|1")
+    directory = FakeDirectory({"auth0|1": PROFILE}, read_at=LATER)
+    asked: list[int] = []
+
+    def turn(count: int) -> None:
+        assert directory.asked == []
+        asked.append(count)
+
+    Identifier(
+        ledger, directory, Translator(STREAM), Courier(FakeSink()), begun_at=NOW, only_news=False, turn=turn
+    ).send(ledger.awaiting(("", ""), 9))
+    assert (asked, len(directory.asked)) == ([1], 1)
+
+
+def test_what_was_said_later_stays_what_was_said(ledger: SqlLedger) -> None:
+    said(ledger, {"k": "new"}, LATER)
+    said(ledger, {"k": "old"}, NOW)
+    assert ledger.said(["k"]) == {"k": "new"}

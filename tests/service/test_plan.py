@@ -129,3 +129,25 @@ def test_gaps_that_overlap_are_taken_one_at_a_time() -> None:
     one, other, third = (Gap(after=at(a), before=at(b)) for a, b in ((1, 5), (2, 6), (6, 8)))
     found = plan([span(0, None, 9)], at(0), at(9), oldest=at(-500), latest=LATEST, gaps=[one, other, third])
     assert found.gaps == (one, third)
+
+
+def test_what_was_begun_and_retention_has_taken_is_walked_still_for_its_gap_to_be_told() -> None:
+    begun, rest = span(2, 4, 3), replace(span(1, 3, 1), is_revisit=True)
+    found = plan([begun], EARLIEST, at(50), oldest=at(20), latest=LATEST, revisits=[rest])
+    assert found.unfinished == (begun, rest)
+    assert not found.is_empty
+    emptied = plan([begun], EARLIEST, at(50), oldest=None, latest=None, revisits=[rest])
+    assert emptied.unfinished == (begun, rest)
+
+
+def test_a_range_wholly_below_retention_is_told_so() -> None:
+    found = plan([], at(0), at(10), oldest=at(20), latest=LATEST)
+    assert found.is_empty
+    assert found.is_cut_off
+
+
+def test_a_gap_that_is_being_read_again_is_not_taken_twice() -> None:
+    gap = Gap(after=at(10), before=at(20))
+    at_work = replace(span(9, 20, 12), is_revisit=True)
+    found = plan([span(0, None, 100)], at(0), at(50), oldest=at(1), latest=LATEST, gaps=[gap], revisits=[at_work])
+    assert (found.gaps, found.unfinished) == ((), (at_work,))

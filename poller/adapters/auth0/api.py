@@ -37,6 +37,8 @@ class ManagementApi:
     def get(self, path: str, params: dict[str, str], *, bucket: str, may_miss: bool = False) -> Reply:
         """One GET of `/api/v2/{path}`; a token that is refused is renewed once.
 
+        With `may_miss`, 404 and 400 are no value.
+
         Raises:
             TransientError: 429, 5xx, no JSON, no answer.
             FatalError: the token is refused for good, or the request is; 404 too unless `may_miss`.
@@ -45,7 +47,8 @@ class ManagementApi:
         answer = self._attempt(path, params, token.value, bucket)
         if _is_token_refused(answer):
             answer = self._attempt(path, params, self._tokens.renew(token).value, bucket)
-        if may_miss and answer.status == _NOT_FOUND:
+        # An id that is none of Auth0's own making is refused as such; nobody has it either.
+        if may_miss and answer.status in {_NOT_FOUND, _BAD_REQUEST} and not _is_token_refused(answer):
             return Reply(value=None, at=answer.at)
         _check(answer, path=bucket)
         try:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from urllib.parse import parse_qs, urlsplit
 
@@ -20,6 +21,7 @@ from poller.core.events import (
     moment_of,
     parse_events,
     predecessor,
+    successor,
 )
 
 PAGE_SIZE = 100  # the most that `take` and `per_page` allow (Management API: Search log events)
@@ -154,4 +156,6 @@ def _bounded(
         is_end = not events or events[-1].log_id > span.until
         events = tuple(event for event in events if event.log_id <= span.until)
         position = min(position, span.until)
+        # What lies beyond is another span's, lost or not.
+        lost = None if lost is None else replace(lost, before=min(lost.before, successor(span.until)))
     return Page(events=events, position=position, is_end=is_end, served_at=served_at, lost=lost)

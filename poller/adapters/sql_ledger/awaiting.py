@@ -24,9 +24,9 @@ def record_awaiting(connection: Connection, stream_id: int, awaiting: Iterable[A
     ]
     if rows:
         row = sqlite.upsert(schema.awaiting)
-        newer = {"sent_as": row.excluded.sent_as, "log_id": row.excluded.log_id}
+        newer = {"log_id": row.excluded.log_id}
         is_newer = row.excluded.log_id > schema.awaiting.c.log_id
-        keys = ["stream_id", "user_id"]
+        keys = ["stream_id", "user_id", "sent_as"]
         connection.execute(row.on_conflict_do_update(index_elements=keys, set_=newer, where=is_newer), rows)
 
 
@@ -39,7 +39,9 @@ def record_said(connection: Connection, stream_id: int, said: Mapping[str, str],
     if facts:
         row = sqlite.upsert(schema.said)
         newer = {"fingerprint": row.excluded.fingerprint, "said_at": row.excluded.said_at}
-        connection.execute(row.on_conflict_do_update(index_elements=["stream_id", "key"], set_=newer), facts)
+        is_later = row.excluded.said_at >= schema.said.c.said_at
+        keys = ["stream_id", "key"]
+        connection.execute(row.on_conflict_do_update(index_elements=keys, set_=newer, where=is_later), facts)
 
 
 def read_said(connection: Connection, stream_id: int, keys: Sequence[str]) -> dict[str, Said]:
@@ -49,16 +51,18 @@ def read_said(connection: Connection, stream_id: int, keys: Sequence[str]) -> di
     return {row.key: Said(fingerprint=row.fingerprint, at=row.said_at) for row in connection.execute(query)}
 
 
-def read_awaiting(connection: Connection, stream_id: int, after: str, limit: int) -> tuple[Awaited, ...]:
-    """Up to `limit` above the user id `after`, by user id."""
+def read_awaiting(connection: Connection, stream_id: int, after: tuple[str, str], limit: int) -> tuple[Awaited, ...]:
+    """Up to `limit` above `after`, by Auth0's user id and the one they were sent under."""
     columns = schema.awaiting.c
-    query = select(schema.awaiting).where(columns.stream_id == stream_id, columns.user_id > after)
+    user_id, sent_as = after
+    is_above = or_(columns.user_id > user_id, and_(columns.user_id == user_id, columns.sent_as > sent_as))
+    query = select(schema.awaiting).where(columns.stream_id == stream_id, is_above)
     return tuple(
         Awaited(
             who=Awaiting(user_id=row.user_id, sent_as=row.sent_as, log_id=row.log_id),
             seen_at=row.seen_at,
         )
-        for row in connection.execute(query.order_by(columns.user_id).limit(limit))
+        for row in connection.execute(query.order_by(columns.user_id, columns.sent_as).limit(limit))
     )
 
 
@@ -70,6 +74,9 @@ def count_awaiting(connection: Connection, stream_id: int) -> int:
 def remove_awaiting(connection: Connection, stream_id: int, done: Iterable[Awaiting]) -> None:
     """Removes these, but for those of whom a newer event has come."""
     columns = schema.awaiting.c
-    same = [and_(columns.user_id == who.user_id, columns.log_id == who.log_id) for who in done]
+    same = [
+        and_(columns.user_id == who.user_id, columns.sent_as == who.sent_as, columns.log_id == who.log_id)
+        for who in done
+    ]
     if same:
         connection.execute(delete(schema.awaiting).where(columns.stream_id == stream_id, or_(*same)))

@@ -129,8 +129,8 @@ class SqlLedger:
         with self._database.reading() as connection:
             return read_said(connection, self._key, keys)
 
-    def awaiting(self, after: str, limit: int) -> tuple[Awaited, ...]:
-        """Users who await an identify, up to `limit` above the user id `after`, by user id."""
+    def awaiting(self, after: tuple[str, str], limit: int) -> tuple[Awaited, ...]:
+        """Who awaits an identify, up to `limit` above `after`, by Auth0's user id and the one they were sent under."""
         with self._database.reading() as connection:
             return read_awaiting(connection, self._key, after, limit)
 
@@ -155,11 +155,10 @@ class SqlLedger:
             return revisits.begin(connection, self._stream, self._key, stretches, is_counted=False)
 
     def reopen(self, gap: Gap, oldest: LogId) -> Span:
-        """A gap that can be read again from the oldest event kept, as a stretch to walk; the gap ends there."""
+        """A gap that can be read again from the oldest event kept, as a stretch to walk; it shrinks as that is read."""
         after = max(gap.after, predecessor(oldest) or gap.after)
         until = predecessor(gap.before) or gap.before
         with self._database.writing() as connection:
-            revisits.shrink_gap(connection, self._key, gap, oldest)
             (span,) = revisits.begin(connection, self._stream, self._key, [(after, until)], is_counted=True)
             return span
 

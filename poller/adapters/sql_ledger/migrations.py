@@ -23,7 +23,7 @@ def _remember_what_was_said(connection: Connection) -> None:
 _FOR_BACKFILLS = """
 CREATE TABLE awaiting (
   stream_id INTEGER NOT NULL REFERENCES stream (id), user_id TEXT NOT NULL, sent_as TEXT NOT NULL,
-  log_id TEXT NOT NULL, seen_at TEXT NOT NULL, PRIMARY KEY (stream_id, user_id)
+  log_id TEXT NOT NULL, seen_at TEXT NOT NULL, PRIMARY KEY (stream_id, user_id, sent_as)
 ) WITHOUT ROWID;
 CREATE TABLE revisit (
   id INTEGER NOT NULL PRIMARY KEY, stream_id INTEGER NOT NULL REFERENCES stream (id), after TEXT NOT NULL,

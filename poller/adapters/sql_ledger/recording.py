@@ -5,12 +5,12 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from poller.adapters.sql_ledger import revisits, rows, schema, sqlite
 from poller.adapters.sql_ledger.awaiting import record_awaiting, record_said
 from poller.core.errors import ConflictError
-from poller.core.events import LogId, Page, Span, begun_at, canonical
+from poller.core.events import LogEvent, LogId, Page, Span, begun_at, canonical
 from poller.core.settlement import DEAD_LETTERED, FORWARDED, Outcomes, Settlement, Tally, tally
 
 
@@ -63,6 +63,8 @@ def cut(connection: Connection, stream_id: int, span: Span, at: LogId) -> tuple[
 def record(connection: Connection, stream_id: int, settlement: Settlement) -> None:
     """All that came of a page; what is there already stays."""
     span, page = settlement.span, settlement.page
+    if span.is_revisit and span.is_counted:
+        revisits.shrink_gaps(connection, stream_id, span.reached, page.position)
     if span.is_counted:
         _record_gap(connection, stream_id, page)
     if span.is_live or span.is_rereading:
@@ -77,13 +79,15 @@ def record_outcomes(
 
     `at` is the server's time. What is not `is_counted` was settled before.
     """
-    _record_dead_letters(connection, stream_id, outcomes, at)
+    buried = _record_dead_letters(connection, stream_id, outcomes, at)
     record_said(connection, stream_id, outcomes.said, at)
     record_awaiting(connection, stream_id, outcomes.awaiting, at)
     if is_counted:
         count(connection, stream_id, outcomes.tallies)
     else:
         _revive(connection, stream_id, outcomes)
+        for event in buried:  # which was forwarded when it was counted
+            _recount(connection, stream_id, event, FORWARDED, DEAD_LETTERED)
 
 
 def note(connection: Connection, stream_id: int, **values: Any) -> None:
@@ -133,7 +137,14 @@ def _record_gap(connection: Connection, stream_id: int, page: Page) -> None:
     connection.execute(row.on_conflict_do_update(index_elements=["stream_id", "after"], set_={"before": grown}))
 
 
-def _record_dead_letters(connection: Connection, stream_id: int, outcomes: Outcomes, at: datetime) -> None:
+def _record_dead_letters(
+    connection: Connection, stream_id: int, outcomes: Outcomes, at: datetime
+) -> tuple[LogEvent, ...]:
+    """Returns those events that were no dead letters before."""
+    columns = schema.dead_letter.c
+    ids = [letter.event.log_id for letter in outcomes.dead_letters]
+    query = select(columns.log_id).where(columns.stream_id == stream_id, columns.log_id.in_(ids))
+    known = set(connection.scalars(query)) if ids else set()
     letters = [
         {
             "stream_id": stream_id,
@@ -148,6 +159,7 @@ def _record_dead_letters(connection: Connection, stream_id: int, outcomes: Outco
     ]
     if letters:
         connection.execute(sqlite.upsert(schema.dead_letter).on_conflict_do_nothing(), letters)
+    return tuple(letter.event for letter in outcomes.dead_letters if letter.event.log_id not in known)
 
 
 def _record_ids(connection: Connection, stream_id: int, settlement: Settlement) -> None:
@@ -164,8 +176,12 @@ def _revive(connection: Connection, stream_id: int, outcomes: Outcomes) -> None:
     revived = set(connection.scalars(query.returning(columns.log_id)))
     for event in outcomes.forwarded:
         if event.log_id in revived:
-            for outcome, change in ((DEAD_LETTERED, -1), (FORWARDED, 1)):
-                count(connection, stream_id, {tally(event, outcome): change})
+            _recount(connection, stream_id, event, DEAD_LETTERED, FORWARDED)
+
+
+def _recount(connection: Connection, stream_id: int, event: LogEvent, was: str, outcome: str) -> None:
+    for name, change in ((was, -1), (outcome, 1)):
+        count(connection, stream_id, {tally(event, name): change})
 
 
 def count(connection: Connection, stream_id: int, counted: Mapping[Tally, int]) -> None:

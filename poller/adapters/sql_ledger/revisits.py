@@ -9,9 +9,9 @@ from dataclasses import replace
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
-from poller.adapters.sql_ledger import schema
+from poller.adapters.sql_ledger import schema, sqlite
 from poller.core.errors import ConflictError
-from poller.core.events import Gap, LogId, Span, Stream
+from poller.core.events import LogId, Span, Stream, successor
 from poller.core.settlement import Settlement
 
 
@@ -39,18 +39,24 @@ def begin(
     return tuple(_span(connection.execute(new.values(row)).one(), stream) for row in rows)
 
 
-def shrink_gap(connection: Connection, stream_id: int, gap: Gap, oldest: LogId) -> None:
-    """Leaves of a gap what lies below the oldest event kept."""
+def shrink_gaps(connection: Connection, stream_id: int, after: LogId, reached: LogId) -> None:
+    """Takes `(after, reached]`, which has been read after all, out of the recorded gaps."""
     columns = schema.gap.c
-    same = (columns.stream_id == stream_id, columns.after == gap.after, columns.before == gap.before)
-    if oldest > gap.after:
-        connection.execute(update(schema.gap).where(*same).values(before=oldest))
-    else:
-        connection.execute(delete(schema.gap).where(*same))
+    touched = (columns.stream_id == stream_id, columns.after < reached, columns.before > successor(after))
+    rows = connection.execute(select(schema.gap).where(*touched)).all()
+    connection.execute(delete(schema.gap).where(columns.id.in_([row.id for row in rows])))
+    for row in rows:
+        rests = ((row.after, successor(after)), (reached, row.before))
+        for begin, end in rests:
+            if (row.after, row.before) != (begin, end) and successor(begin) < end and row.after <= begin < row.before:
+                rest = {"stream_id": stream_id, "after": begin, "before": end, "noticed_at": row.noticed_at}
+                connection.execute(sqlite.upsert(schema.gap).values(rest).on_conflict_do_nothing())
 
 
 def move(connection: Connection, settlement: Settlement) -> Span:
     """Moves the stretch to the page's position, if it is still where the page was read from; one that is through goes.
+
+    What was a gap is none any more as far as it has been read; what is lost of it after all is recorded anew.
 
     Raises:
         ConflictError: it is not.

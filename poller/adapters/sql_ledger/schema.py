@@ -141,7 +141,7 @@ awaiting = Table(
     metadata,
     _stream_id(is_key=True),
     Column("user_id", PlainText, primary_key=True),  # Auth0's; until the identify is sent
-    Column("sent_as", PlainText, nullable=False),
+    Column("sent_as", PlainText, primary_key=True),
     Column("log_id", _log_id(), nullable=False),
     Column("seen_at", UtcText, nullable=False),
     sqlite_with_rowid=False,
