@@ -131,24 +131,25 @@ def survey(settings: Settings, ledger: SqlLedger, services: Services, asked: Ask
         gaps=ledger.gaps(),
         is_again=asked.again,
     )
-    reading = services.budget.reading("logs")
-    parallel = asked.parallel or parallelism(reading, latency_s)
-    translator = Translator(stream_of(settings), rules_of(settings), tracks_only=True)
-    guess = None
-    if not found.is_empty:
-        # A guess is not worth an end: where Auth0 has no room for it, the plan goes without.
-        with contextlib.suppress(TransientError):
-            guess = estimate(
-                found.stretches,
-                services.log.sample,
-                translator.is_of_interest,
-                parallel=parallel,
-                latency_s=latency_s,
-                reading=reading,
-                messages_per_second=settings.segment.max_events_per_second,
-            )
+    parallel = asked.parallel or parallelism(services.budget.reading("logs"), latency_s)
+    guess = None if found.is_empty else _guess(settings, services, found, parallel, latency_s)
     awaiting = 0 if asked.no_identify else ledger.count_awaiting()
     return Survey(plan=found, estimate=guess, parallel=parallel, awaiting=awaiting, begun_at=now)
+
+
+def _guess(settings: Settings, services: Services, found: Plan, parallel: int, latency_s: float) -> Estimate | None:
+    """A guess is not worth an end: where Auth0 has no room for it, the plan goes without."""
+    with contextlib.suppress(TransientError):
+        return estimate(
+            found.stretches,
+            services.log.sample,
+            Translator(stream_of(settings), rules_of(settings), tracks_only=True).is_of_interest,
+            parallel=parallel,
+            latency_s=latency_s,
+            reading=services.budget.reading("logs"),
+            messages_per_second=settings.segment.max_events_per_second,
+        )
+    return None
 
 
 def begin(ledger: SqlLedger, found: Plan, pieces: int) -> list[Span]:

@@ -14,6 +14,7 @@ from poller.core.forward import Courier
 from poller.core.messages import Identify
 from poller.core.novelty import PARTIAL, Said
 from poller.core.ports import ProfileDirectory
+from poller.core.settlement import UnaccountedError
 from poller.core.translate import Translator
 from poller.service.process import Process
 from poller.service.retry import LONG_PATIENCE, persistently
@@ -157,6 +158,9 @@ class Identifier:
         known = self._queue.said_at([message.fact.key for _, message in made if message.fact])
         due = [message for entry, message in made if not self._is_known(message, entry, known)]
         delivery = self._courier.deliver(tuple(due))
+        refused = {refusal.message.message_id for refusal in delivery.refusals}
+        if any(message.message_id not in delivery.acknowledged | refused for message in due):
+            raise UnaccountedError("an identify is neither acknowledged nor refused")
         for refusal in delivery.refusals:
             log.warning("identify.refused", log_id=refusal.message.log_id, status=refusal.status)
         sent = [message for message in due if message.message_id in delivery.acknowledged]

@@ -88,21 +88,12 @@ def plan(  # noqa: PLR0913 - what the ledger holds, what is asked for, and what 
     settled = tuple(_within(asked, [Stretch(after=span.after, until=span.reached) for span in spans]))
     until = min([end, *live])
     covered = [Stretch(after=span.after, until=span.until) for span in spans if span.until is not None]
-    at_work = [Stretch(after=each.reached, until=each.until) for each in revisits if each.until and each.is_counted]
     return Plan(
         since=since,
         until=end if is_again else max(until, since),
         missing=tuple(_without(Stretch(after=since, until=until), covered)) if since < until else (),
         unfinished=begun,
-        gaps=tuple(
-            _disjoint(
-                gap
-                for gap in gaps
-                if max(gap.after, since, oldest) < gap.before
-                and gap.after < end
-                and not any(other.after < gap.before and gap.after < other.until for other in at_work)
-            )
-        ),
+        gaps=_to_read_again(gaps, revisits, max(since, oldest), end),
         settled=settled,
         again=tuple(_without_all(settled, [Stretch(after=s.reached, until=s.until) for s in revisits if s.until]))
         if is_again
@@ -135,6 +126,17 @@ def _cut(stretch: Stretch, wanted: timedelta) -> Iterator[Stretch]:
 def _readable(gap: Gap, oldest: LogId | None) -> Stretch:
     after = max(gap.after, (predecessor(oldest) or gap.after) if oldest else gap.after)
     return Stretch(after=after, until=predecessor(gap.before) or gap.before)
+
+
+def _to_read_again(gaps: Sequence[Gap], revisits: Sequence[Span], begin: LogId, end: LogId) -> tuple[Gap, ...]:
+    """Those that reach into what is kept and asked for, and that nobody has begun to read again."""
+    at_work = [Stretch(after=each.reached, until=each.until) for each in revisits if each.until and each.is_counted]
+    kept = (gap for gap in gaps if max(gap.after, begin) < gap.before and gap.after < end)
+    return tuple(
+        _disjoint(
+            gap for gap in kept if not any(other.after < gap.before and gap.after < other.until for other in at_work)
+        )
+    )
 
 
 def _disjoint(gaps: Iterator[Gap]) -> Iterator[Gap]:

@@ -124,3 +124,8 @@ def test_a_linked_account_is_answered_with_the_user_it_was_linked_to(users: Auth
     profiles = users.of(["auth0|a", "google-oauth2|7"])
     assert profiles["google-oauth2|7"].user_id == "auth0|a"
     assert len(scripted.asked) == 1
+
+
+def test_an_id_that_the_api_refuses_costs_nobody_elses_profile(users: Auth0Users, scripted: Scripted) -> None:
+    scripted.replies = [found([user("auth0|a")]), error(400, errorCode="invalid_uri"), found(user("auth0|new"))]
+    assert set(users.of(["auth0|a", "odd", "auth0|new"])) == {"auth0|a", "auth0|new"}

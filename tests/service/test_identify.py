@@ -11,9 +11,10 @@ from poller.adapters.sql_ledger import SqlLedger
 from poller.core.errors import TransientError
 from poller.core.events import Page, floor_id, parse_events
 from poller.core.forward import Courier, forward
-from poller.core.messages import Identify
+from poller.core.messages import Batch, Identify, Receipt
 from poller.core.novelty import PARTIAL, identify_fact
 from poller.core.rules import Rules
+from poller.core.settlement import UnaccountedError
 from poller.core.translate import Translator
 from poller.service.identify import Identified, Identifier
 from tests.core.test_forward import record
@@ -291,3 +292,18 @@ def test_what_was_said_later_stays_what_was_said(ledger: SqlLedger) -> None:
     said(ledger, {"k": "new"}, LATER)
     said(ledger, {"k": "old"}, NOW)
     assert ledger.said(["k"]) == {"k": "new"}
+
+
+class Forgetful(FakeSink):
+    """A sink whose receipts leave a message out."""
+
+    def send(self, batch: Batch) -> Receipt:
+        return Receipt(message_ids=super().send(batch).message_ids[1:])
+
+
+def test_who_is_neither_acknowledged_nor_refused_waits_on(ledger: SqlLedger) -> None:
+    backfilled(ledger, "auth0|1")
+    waiting = ledger.awaiting(("", ""), 9)
+    with pytest.raises(UnaccountedError):
+        identifier(ledger, Forgetful()).send(waiting)
+    assert ledger.awaiting(("", ""), 9) == waiting

@@ -112,7 +112,7 @@ dead_letter = Table(
     Column("type", PlainText, nullable=False),
     Column("reason", Text, nullable=False),
     Column("status", Integer),
-    Column("event", Text, nullable=False),  # JSON, as Auth0 sent it: the only personal data in the ledger
+    Column("event", Text, nullable=False),  # JSON, as Auth0 sent it: personal data
     Column("buried_at", UtcText, nullable=False),
     UniqueConstraint("stream_id", "log_id"),
 )
@@ -140,7 +140,7 @@ awaiting = Table(
     "awaiting",
     metadata,
     _stream_id(is_key=True),
-    Column("user_id", PlainText, primary_key=True),  # Auth0's; until the identify is sent
+    Column("user_id", PlainText, primary_key=True),  # Auth0's, personal data too; until the identify is sent
     Column("sent_as", PlainText, primary_key=True),
     Column("log_id", _log_id(), nullable=False),
     Column("seen_at", UtcText, nullable=False),
