@@ -1,5 +1,6 @@
 """`backfill` as a process: the past arrives once, whatever ends it, and beside the daemon."""
 
+import itertools
 import json
 import signal
 from datetime import datetime, timedelta
@@ -217,7 +218,8 @@ def test_a_gap_that_retention_takes_before_it_is_read_again_stays_a_gap(make: Ma
     bench.sandbox.ask("tenant", retention=86_400)
     ended, (plan, summary) = backfilled(bench)
     assert plan["unfinished"]
-    assert (ended.code, summary["lost"], summary["slices_left"]) == (3, 1, 0)
+    assert (ended.code, summary["slices_left"]) == (3, 0)
+    assert summary["lost"] >= 1  # the gap, and what else the kill left below
     assert bench.status()["streams"][0]["gaps"]
     assert bench.run("status").code == 3
 
@@ -233,12 +235,15 @@ def test_a_slice_that_retention_takes_is_a_gap_within_its_bounds(make: MakeBench
     bench.sandbox.ask("grow", count=50, seconds=60)
     bench.sandbox.ask("tenant", retention=3600)
     ended, (plan, summary) = backfilled(bench)
-    assert len(plan["unfinished"]) == 2
+    assert plan["unfinished"]
     assert (ended.code, summary["slices_left"]) == (3, 0)
     gaps = bench.status()["streams"][0]["gaps"]
-    assert len(gaps) == summary["lost"] == 2
-    (first, second) = gaps
-    assert int(first["before"]) <= int(second["after"]) + 1  # both bounds are outside
+    assert len(gaps) == summary["lost"] >= 1
+    ends = {span["until"] for span in bench.status()["streams"][0]["spans"] if span["until"]}
+    for gap in gaps:
+        assert any(int(gap["after"]) < int(end) and int(gap["before"]) <= int(end) + 1 for end in ends)
+    for lower, upper in itertools.pairwise(gaps):
+        assert int(lower["before"]) <= int(upper["after"]) + 1  # both bounds are outside
 
 
 def test_the_daemon_begins_above_what_a_backfill_holds_whatever_its_start(make: MakeBench) -> None:
