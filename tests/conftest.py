@@ -1,5 +1,7 @@
 """What every test stands on."""
 
+import os
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -15,6 +17,22 @@ from xdist.scheduler import LoadScopeScheduling
 # The same examples in every run: what fails in one fails in the next. The soak looks for new ones.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
+
+_CHANGES_THE_PROGRAM = re.compile(
+    r"POLLER_.*|XDG_.*|CREDENTIALS_DIRECTORY|STATE_DIRECTORY|NOTIFY_SOCKET|WATCHDOG_.*|JOURNAL_STREAM|INVOCATION_ID|"
+    r"(HTTP|ALL|NO)_PROXY|NO_COLOR|FORCE_COLOR|COLUMNS|LINES|TERM|TZ|LANG|LANGUAGE|LC_.*|PYTHON(WARNINGS|IOENCODING)",
+    re.IGNORECASE,
+)
+"""What the host's shell may say to the program. HTTPS_PROXY stays: pip may need it, and the tests speak plain http."""
+
+
+def pytest_configure() -> None:
+    """Give each test process, and whatever it starts, the same surroundings on every host."""
+    for name in [name for name in os.environ if _CHANGES_THE_PROGRAM.fullmatch(name)]:
+        del os.environ[name]
+    os.environ |= {"LC_ALL": "C.UTF-8", "TERM": "dumb"}
+    os.umask(0o022)
+
 
 _ONE_MACHINE = "tests/systemd/"
 

@@ -141,7 +141,7 @@ def test_each_user_is_identified_once_after_every_track_as_they_are_then(make: M
 
 def test_killed_among_the_identifies_the_next_run_sends_those_that_are_left(make: MakeBench) -> None:
     bench = past(make)
-    bench.sandbox.ask("latency", segment=0.1)
+    bench.sandbox.ask("latency", segment=0.4)
     running = bench.start("backfill", "--since", "earliest", "--yes", "--json", "--new", "--parallel", "2")
     eventually("the identifies", lambda: "identify" in {message["type"] for message in messages(bench)}, 60)
     running.signal(signal.SIGKILL)

@@ -20,7 +20,7 @@ def ago(hours: float) -> str:
 
 @pytest.fixture
 def patchy(make: MakeBench) -> Bench:
-    """A ledger with a live span of ten hours, a gap of a second in it, and below a backfill that was ended half-way."""
+    """A live span of ten hours with a gap of a second in one cell of it, and a backfill below that was ended."""
     bench = make("--seed", "1")
     bench.overrides["poll__start"] = "now"
     bench.write_settings()
@@ -31,7 +31,7 @@ def patchy(make: MakeBench) -> Bench:
         )
         columns = "(stream_id, after, reached, until)"
         connection.execute(f"INSERT INTO span {columns} VALUES (1, ?, ?, ?)", (ago(20), ago(18), ago(15)))  # noqa: S608 - ours
-        gap = (ago(5.0003), ago(5), datetime.now(UTC).isoformat(timespec="microseconds"))
+        gap = (ago(5.1003), ago(5.1), datetime.now(UTC).isoformat(timespec="microseconds"))
         connection.execute("INSERT INTO gap (stream_id, after, before, noticed_at) VALUES (1, ?, ?, ?)", gap)
     return bench
 
