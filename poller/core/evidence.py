@@ -9,12 +9,26 @@ from typing import Any
 from poller.core.calls import Profile
 from poller.core.events import LogEvent, parse_date
 from poller.core.privacy import Privacy
-from poller.core.records import at, email_in_log, ip_text, logins_count, text
+from poller.core.records import (
+    at,
+    email_in_log,
+    ip_text,
+    is_masked_email,
+    logins_count,
+    text,
+    user_id_of,
+)
 
 SIGNUP = "ss"
 SSO_LOGIN = "s"
 FIRST_LOGIN_WITHIN = timedelta(minutes=10)
 """A user who was created so shortly before a login was created by it."""
+
+_DATABASE = "auth0"
+"""The provider of every database connection: Auth0 logs an `ss` for its signups."""
+_PASSWORDLESS = frozenset({"email", "sms", "passwordless"})
+_MAY_LACK_STRATEGY = frozenset({SSO_LOGIN, "scoa", "sens", "sepft", "secte", "sepkotpft", "sepkoobft", "sepkrcft"})
+"""The types of logins that may create a user and be logged without `strategy`."""
 
 _NO_BROWSER = {"unknown", "other 0.0.0 / other 0.0.0"}
 """User agents of a signup that no browser asked for; the address beside is a server's (recordings, 2021 to 2023)."""
@@ -34,11 +48,45 @@ def is_made_by_api(event: LogEvent) -> bool:
     return at(record, "details", "body", "is_signup") is False or record.get("client_name") == _GLOBAL_CLIENT
 
 
-def may_be_first_login(event: LogEvent) -> bool:
-    """Whether the event, as far as it tells, is a first login by any connection but a database's."""
+def provider_of(record: Mapping[str, Any], known: Mapping[str, Any]) -> str | None:
+    """Return the identity provider of a login, from the event and else from the profile.
+
+    The prefix of a user id names the provider of the account that was created.
+    """
+    if record.get("strategy_type") == "database":
+        return _DATABASE
+    told = text(record.get("strategy")) or text(record.get("strategy_type"))
+    prefix, sign, _ = (user_id_of(record) or "").partition("|")
+    if told or (prefix and sign):
+        return told or prefix
+    connection = text(record.get("connection"))
+    if connection in _PASSWORDLESS:
+        return connection
+    return _provider_in_profile(known.get("identities"), connection)
+
+
+def _provider_in_profile(identities: object, connection: str | None) -> str | None:
+    """Return the provider of the identity of this connection, else of the first identity."""
+    listed = identities if isinstance(identities, list) else []
+    of_connection = (each for each in listed if connection and at(each, "connection") == connection)
+    return text(at(next(of_connection, listed[0] if listed else None), "provider"))
+
+
+def may_be_first_login(event: LogEvent, known: Mapping[str, Any] | None = None) -> bool:
+    """Tell if the event can be a first login for which Auth0 logs no `ss`.
+
+    `known` holds the fields of the profile, and is None while the profile was not read. Then a
+    provider that only the profile could name does not exclude the event.
+    """
     record = event.record
-    strategy = text(record.get("strategy"))
-    if event.type == SIGNUP or strategy in {None, "auth0"} or record.get("strategy_type") == "database":
+    has_strategy = text(record.get("strategy")) or text(record.get("strategy_type"))
+    if event.type == SIGNUP or not (has_strategy or event.type in _MAY_LACK_STRATEGY):
+        return False
+    provider = provider_of(record, known or {})
+    if provider is None:
+        return known is None
+    # Another `s`, with a connection, began the session, unless the login was an embedded passwordless one.
+    if provider == _DATABASE or (is_sso(event) and provider not in _PASSWORDLESS):
         return False
     return logins_count(record) in {None, 1}
 
@@ -74,7 +122,7 @@ class Evidence:
     @cached_property
     def is_first_login(self) -> bool:
         """Whether the login made the user, by a connection for which Auth0 logs no `ss`."""
-        if not may_be_first_login(self.event):
+        if not may_be_first_login(self.event, self.known):
             return False
         created = parse_date(self.known.get("created_at"))
         if created is None:
@@ -83,7 +131,10 @@ class Evidence:
 
     @property
     def raw_email(self) -> str | None:
-        return text(self.known.get("email")) or email_in_log(self.record)
+        of_profile = text(self.known.get("email"))
+        if of_profile and not is_masked_email(of_profile):
+            return of_profile
+        return email_in_log(self.record)
 
     @property
     def email(self) -> str | None:

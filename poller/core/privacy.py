@@ -40,8 +40,6 @@ class Privacy:
         if self.ip == "omit":
             return None
         address = ipaddress.ip_address(ip)
-        mapped = getattr(address, "ipv4_mapped", None)
-        address = mapped or address
         return str(ipaddress.ip_network((address, _KEPT_BITS[address.version]), strict=False).network_address)
 
     def of_agent(self, agent: str | None) -> str | None:

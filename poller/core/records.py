@@ -8,6 +8,9 @@ from typing import Any
 from poller.core.events import parse_date
 from poller.core.messages import Scalar, iso
 
+_MASKS = ("*", "\u2022", "\u2026")
+"""The asterisk, the bullet and the ellipsis."""
+
 
 def user_id_of(record: Mapping[str, Any]) -> str | None:
     """The event's user id; for a signup without one, that of the form it was made with (auth0-log-schemas: ss)."""
@@ -29,10 +32,20 @@ def email_in_log(record: Mapping[str, Any]) -> str | None:
     """An e-mail from the event itself; `user_name` is often a phone number or a chosen name."""
     for candidate in (record.get("user_name"), at(record, "details", "body", "email")):
         found = text(candidate)
+        if found and is_masked_email(found):
+            continue
         local, sign, domain = (found or "").rpartition("@")
         if found and sign and local and "." in domain.strip(".") and not any(letter.isspace() for letter in found):
             return found
     return None
+
+
+def is_masked_email(value: object) -> bool:
+    """Tell if the text is an e-mail in which something was replaced, as in `a***@e***.com`.
+
+    Log streams can mask personal data. A masked address is nobody's address, and many people share it.
+    """
+    return isinstance(value, str) and "@" in value and any(sign in value for sign in _MASKS)
 
 
 def at(value: Any, *path: str) -> Any:
@@ -68,12 +81,15 @@ def date_text(value: object) -> str | None:
 
 
 def ip_text(value: object) -> str | None:
-    """An IPv4 or IPv6 address, in its shortest spelling."""
+    """An IPv4 or IPv6 address in its shortest spelling; an IPv4 address inside IPv6 as IPv4."""
     found = text(value)
     try:
-        return str(ipaddress.ip_address(found)) if found else None
+        address = ipaddress.ip_address(found) if found else None
     except ValueError:
         return None
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        return str(address.ipv4_mapped)
+    return str(address) if address else None
 
 
 def flat(value: object) -> Scalar | None:

@@ -21,11 +21,13 @@ LOGIN_TYPES: Mapping[str, str | None] = {
     "sepkotpft": None,
     "sepkoobft": None,
     "sepkrcft": None,
+    "secte": None,
 }
 """The log event types that may be counted as logins, and why one would count some logins twice.
 
 `s` is every interactive login and every one on an existing session; `sepft` the password grant, `sens` a native social
-login, `sepk…` the second step after a passkey grant (Auth0 docs: Log Event Type Codes; Auth0 community, 82447).
+login, `sepk…` the second step after a passkey grant, `secte` a custom token exchange (Auth0 docs: Log Event Type
+Codes; Auth0 community, 82447).
 """
 
 Frequency = Literal["always", "changes"]

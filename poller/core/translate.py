@@ -23,7 +23,7 @@ from poller.core.messages import (
 )
 from poller.core.novelty import group_fact, identify_fact
 from poller.core.presets import Values
-from poller.core.records import flat, text, user_id_of
+from poller.core.records import flat, is_masked_email, text, user_id_of
 from poller.core.rules import DEFAULT, Expression, Lines, Rules
 
 _TRIMMED_TEXT = 512
@@ -192,7 +192,7 @@ class Translator:
         values = dict(preset)
         for key, line in lines.items():
             values[key] = None if line is None else flat(_evaluated(line, seen.event, seen.profile))
-        return {key: value for key, value in values.items() if value is not None}
+        return {key: value for key, value in values.items() if value is not None and not is_masked_email(value)}
 
     def _user_id(self, event: LogEvent, logged_id: str | None, profile: Profile | None) -> str | None:
         if self._rules.user_id is None:

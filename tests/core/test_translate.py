@@ -62,7 +62,7 @@ def login(**changes: Any) -> dict[str, Any]:
 
 def translated(profile: Profile | None = None, *, rules: Rules = DEFAULT, **changes: Any) -> Outcome:
     (event,) = parse_events([login(**changes)], after=EARLIEST)
-    return Translator(STREAM, rules).event(event, {profile.user_id: profile} if profile else {})
+    return Translator(STREAM, rules).event(event, {str(user_id_of(event.record)): profile} if profile else {})
 
 
 def tracks(profile: Profile | None = None, *, rules: Rules = DEFAULT, **changes: Any) -> list[Track]:
@@ -234,6 +234,103 @@ def test_a_first_login_that_auth0_logs_no_signup_for_is_one_too(
     assert names == (["Signed Up", "Logged In"] if is_signup else ["Logged In"])
     off = [track.event for track in tracks(profile, rules=Rules(derive_signups=False), **changes)]
     assert off == ["Logged In"]
+
+
+BARE = {"strategy": ..., "strategy_type": ..., "connection": ..., "details": {}}
+"""An event that names neither a strategy nor a connection, nor the count of logins."""
+
+
+def profile_with(*identities: Any) -> Profile:
+    return replace(NEW, fields={**NEW.fields, "identities": list(identities)})
+
+
+@pytest.mark.parametrize("kind", ["scoa", "sens", "sepft", "secte", "sepkotpft", "sepkoobft", "sepkrcft"])
+@pytest.mark.parametrize(
+    ("profile", "changes", "is_signup"),
+    [
+        (NEW, {"user_id": "email|1"}, True),
+        (None, {"user_id": "email|1"} | FIRST, True),
+        (None, {"user_id": "email|1"}, False),
+        (NEW, {"user_id": "samlp|acme|1"}, True),
+        (NEW, {"user_id": "auth0|1"}, False),
+        (NEW, {"user_id": "auth0|1", "connection": "google-oauth2"}, False),
+        (NEW, {"user_id": "plain", "connection": "sms"}, True),
+        (profile_with({"provider": "google-oauth2", "connection": "g"}), {"user_id": "plain"}, True),
+        (profile_with({"provider": "auth0", "connection": "db"}), {"user_id": "plain"}, False),
+        (
+            profile_with({"provider": "auth0", "connection": "db"}, {"provider": "oidc", "connection": "corp"}),
+            {"user_id": "plain", "connection": "corp"},
+            True,
+        ),
+        (profile_with("odd", 7), {"user_id": "plain"}, False),
+        (NEW, {"user_id": "plain"}, False),
+    ],
+)
+def test_without_a_strategy_the_user_id_the_connection_or_the_profile_names_the_provider(
+    kind: str, profile: Profile | None, changes: dict[str, Any], is_signup: bool
+) -> None:
+    rules = Rules(login_types=frozenset({kind}))
+    names = [track.event for track in tracks(profile, rules=rules, **(BARE | {"type": kind} | changes))]
+    assert names == (["Signed Up", "Logged In"] if is_signup else ["Logged In"])
+
+
+@pytest.mark.parametrize(
+    ("user_id", "is_signup"), [("email|1", True), ("sms|1", True), ("auth0|1", False), ("google-oauth2|1", False)]
+)
+def test_a_session_without_connection_is_a_first_login_where_it_is_passwordless(user_id: str, is_signup: bool) -> None:
+    names = [track.event for track in tracks(NEW, **(BARE | {"user_id": user_id}))]
+    assert ("Signed Up" in names) == is_signup
+
+
+def test_other_types_need_a_strategy_to_be_a_first_login() -> None:
+    rules = Rules(login_types=frozenset({"seacft"}))
+    (track,) = tracks(NEW, rules=rules, **(BARE | {"type": "seacft", "user_id": "email|1"}))
+    assert track.event == "Logged In"
+
+
+def test_an_embedded_passwordless_login_of_a_backfill_needs_the_profile_that_tells_of_its_signup() -> None:
+    (record,) = json.loads((DATA / "files" / "embedded-passwordless.json").read_text())
+    (event,) = parse_events([record], after=EARLIEST)
+    translator = Translator(STREAM, Rules(login_types=frozenset({"s", "scoa"})), tracks_only=True)
+    assert translator.users_in([event]) == (record["user_id"],)
+    outcome = translator.event(event, {})
+    assert isinstance(outcome, Forwardable)
+    assert [m.event for m in outcome.messages if isinstance(m, Track)] == ["Signed Up", "Logged In"]
+
+
+MASKED = ("a***@e***.com", "*@example.com", "j\u2022\u2022\u2022@example.com", "a\u2026@example.com")
+
+
+@pytest.mark.parametrize("masked", MASKED)
+def test_a_masked_email_is_no_trait_wherever_it_stands(masked: str) -> None:
+    assert not [
+        message
+        for rules in (Rules(), Rules(preset="spec"), Rules(preset="spec", privacy=Privacy(email="hmac", hmac_key=b"k")))
+        for fields in ({}, {"email": masked, "name": masked, "nickname": masked})
+        for message in tracks_and_identify(rules, fields, user_name=masked, details={"body": {"username": masked}})
+        if masked in json.dumps(wire(message), ensure_ascii=False) or "email" in wire(message).get("traits", {})
+    ]
+
+
+def tracks_and_identify(rules: Rules, fields: dict[str, Any], **changes: Any) -> list[Any]:
+    (event,) = parse_events([login(**changes)], after=EARLIEST)
+    profile = replace(PROFILE, fields=fields)
+    outcome = Translator(STREAM, rules).event(event, {"auth0|1": profile})
+    assert isinstance(outcome, Forwardable)
+    return list(outcome.messages)
+
+
+def test_the_profiles_masked_email_gives_way_to_the_events() -> None:
+    outcome = tracks_and_identify(Rules(), {"email": "a***@e***.com"})
+    assert wire(outcome[0])["traits"]["email"] == "log@example.com"
+
+
+@pytest.mark.parametrize("ip", ["::ffff:203.0.113.9", "::ffff:cb00:7109", "0:0:0:0:0:ffff:cb00:7109", "203.0.113.9"])
+def test_an_ipv4_address_inside_ipv6_leaves_as_ipv4(ip: str) -> None:
+    (event,) = parse_events([login(ip=ip)], after=EARLIEST)
+    outcome = TRANSLATOR.event(event, {})
+    assert isinstance(outcome, Forwardable)
+    assert {message.context["ip"] for message in outcome.messages} == {"203.0.113.9"}
 
 
 def test_a_derived_signup_and_a_logged_one_are_the_same_to_segment() -> None:
