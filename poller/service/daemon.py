@@ -62,16 +62,7 @@ class Daemon:
 
     def run(self) -> Reason:
         """Runs until there is a reason to stop; the cycle under way may still be at work then."""
-        self._scheduler.add_job(
-            self._job,
-            "interval",
-            seconds=self._interval.total_seconds(),
-            id=_JOB,
-            next_run_time=datetime.now(UTC),
-            coalesce=True,
-            max_instances=1,
-            misfire_grace_time=None,
-        )
+        self._plan(timedelta())
         self._supervisor.pulse.beat()
         self._scheduler.start()
         self._supervisor.ready()
@@ -117,7 +108,11 @@ class Daemon:
 
     def _job(self) -> None:
         # APScheduler swallows what a job raises, so nothing may leave here.
-        if self._monotonic() < self._due_at - _OVERDUE_S or self._process.stopping.is_set():
+        if self._process.stopping.is_set():
+            return
+        early_s = self._due_at - self._monotonic()
+        if early_s > _OVERDUE_S:  # the wall clock was set forward, or the nudge came first
+            self._plan(timedelta(seconds=early_s))
             return
         self._supervisor.pulse.beat()
         with self._process.working():
@@ -133,7 +128,23 @@ class Daemon:
         self._due_at = self._monotonic() + delay.total_seconds()
         self._supervisor.pulse.rest(delay.total_seconds())
         if not self._process.stopping.is_set():
-            self._scheduler.modify_job(_JOB, next_run_time=datetime.now(UTC) + delay)
+            self._plan(delay)
+
+    def _plan(self, delay: timedelta) -> None:
+        """Plan the one next cycle.
+
+        APScheduler goes by the wall clock. It lists every run that an interval job has missed, so
+        that a clock set right by years fills the memory. A job for one moment has no such list.
+        """
+        self._scheduler.add_job(
+            self._job,
+            "date",
+            run_date=datetime.now(UTC) + delay,
+            id=_JOB,
+            replace_existing=True,
+            misfire_grace_time=None,  # however late it is, it runs
+            max_instances=2,  # the cycle that plans the next one has not returned yet
+        )
 
     def _tick(self) -> None:
         self._nudge()
@@ -142,7 +153,7 @@ class Daemon:
     def _nudge(self) -> None:
         """Runs a cycle that is overdue: the timer goes by the wall clock, which may have been set back."""
         if self._process.is_idle and self._monotonic() > self._due_at + _OVERDUE_S:
-            self._scheduler.modify_job(_JOB, next_run_time=datetime.now(UTC))
+            self._plan(timedelta())
 
     def _postpone(self, error: TransientError) -> timedelta:
         delay = self._backoff.failed(error)

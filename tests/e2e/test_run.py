@@ -11,7 +11,7 @@ import subprocess
 import time
 from datetime import datetime, timedelta
 
-from tests.e2e.bench import COMMAND, Bench, eventually
+from tests.e2e.bench import COMMAND, Bench, Running, eventually
 from tests.e2e.conftest import MakeBench
 
 STOP_TIMEOUT_S = 15.0
@@ -380,3 +380,13 @@ def test_people_leave_in_the_shape_of_the_settings(make: MakeBench) -> None:
     assert re.search(r"@example\.com|203\.0\.113\.[1-9]|Chrome|Firefox|a-key-of-ours", shown) is None
     assert '"ip": "203.0.113.0"' in shown
     assert re.search(r'"email": "[0-9a-f]{64}"', shown)
+
+
+def test_a_daemon_started_by_nohup_outlives_its_terminal(plain: Bench) -> None:
+    program = f"trap '' HUP; exec {COMMAND} run --config {plain.settings}"
+    with Running(["/bin/sh", "-c", program], plain.folder, dict(os.environ)) as daemon:
+        eventually("a drain", lambda: daemon.says("cycle.finished"))
+        daemon.signal(signal.SIGHUP)
+        plain.sandbox.ask("grow", count=20, seconds=0)
+        eventually("a drain after the signal", lambda: delivered(plain))
+        assert daemon.stop().code == 0

@@ -3,6 +3,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import structlog
+from apscheduler.job import Job
 from structlog.testing import capture_logs
 
 from poller.core.calls import Calls, Filtered
@@ -68,11 +69,12 @@ class Bench:
         )
 
     def run_job(self) -> None:
-        """What the timer does when a cycle is due."""
-        scheduler = self.daemon._scheduler
-        if not scheduler.get_jobs():
-            scheduler.add_job(self.daemon._job, "interval", hours=1, id="cycle")
+        """Do what the timer does when a cycle is due."""
         self.daemon._job()
+
+    def planned(self) -> list[Job]:
+        """Return the jobs that the timer holds."""
+        return list({job.id: job for job in self.daemon._scheduler.get_jobs()}.values())
 
     def is_alive_after(self, seconds: float) -> bool:
         self.now += seconds
@@ -223,3 +225,41 @@ def test_each_page_of_a_long_cycle_is_a_beat_and_one_that_never_comes_is_none() 
     bench.daemon._pages = pages
     bench.run_job()
     assert alive == [True] * 50 + [False]
+
+
+def runs_missed(job: Job, until: datetime) -> list[datetime]:
+    """Return the runs that APScheduler computes once the clock says `until`."""
+    job.next_run_time = job.trigger.get_next_fire_time(None, until)
+    return list(job._get_run_times(until))
+
+
+def test_a_clock_set_right_by_years_has_one_cycle_to_run() -> None:
+    bench = Bench([forwarded()])
+    bench.run_job()
+    (job,) = bench.planned()
+    now = datetime.now(UTC)
+    assert runs_missed(job, now + INTERVAL / 2) == []
+    assert len(runs_missed(job, now + timedelta(days=365 * 50))) == 1
+
+
+def test_a_cycle_that_comes_too_early_is_planned_again() -> None:
+    bench = Bench([forwarded()], [forwarded()])
+    bench.run_job()
+    bench.now += 10.0
+    bench.run_job()  # the wall clock was set forward
+    (job,) = bench.planned()
+    assert len(bench.journal.errors) == 1
+    assert runs_missed(job, datetime.now(UTC) + timedelta(seconds=19)) == []
+    assert len(runs_missed(job, datetime.now(UTC) + timedelta(seconds=21))) == 1
+    bench.now += 20.0
+    bench.run_job()
+    assert len(bench.journal.errors) == 2
+
+
+def test_a_cycle_that_is_overdue_by_the_monotonic_clock_is_planned_for_now() -> None:
+    bench = Bench([forwarded()])
+    bench.run_job()
+    bench.now += INTERVAL.total_seconds() + 3.0  # the wall clock was set back
+    bench.daemon._tick()
+    (job,) = bench.planned()
+    assert len(runs_missed(job, datetime.now(UTC))) == 1
