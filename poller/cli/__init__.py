@@ -72,8 +72,7 @@ def run_command() -> int:
     except click.exceptions.Exit as ended:
         return ended.exit_code
     except click.ClickException as usage:
-        usage.show()
-        return Exit.USAGE
+        return _misused(usage)
     except (click.Abort, KeyboardInterrupt):
         return Exit.INTERRUPTED
     except Exception as error:  # noqa: BLE001 - said below, by what it is
@@ -111,10 +110,27 @@ def _explained(error: Exception) -> tuple[Exit, list[str]]:
     return said
 
 
+def _misused(usage: click.ClickException) -> Exit:
+    if _journal_prefix():
+        return _fail(Exit.USAGE, f"error: {usage.format_message()}")
+    usage.show()
+    return Exit.USAGE
+
+
 def _fail(code: Exit, *lines: str) -> Exit:
+    prefix = _journal_prefix()
     for line in lines:
-        click.echo(line, err=True)
+        click.echo(f"{prefix}{line}", err=True)
     return code
+
+
+def _journal_prefix() -> str:
+    """Return what makes a line an error in systemd's journal; nothing anywhere else."""
+    if "JOURNAL_STREAM" not in os.environ:
+        return ""
+    from poller.service.telemetry import is_the_journal, priority  # noqa: PLC0415 - only here
+
+    return priority("error") if is_the_journal(sys.stderr, os.environ) else ""
 
 
 def _bug(error: Exception) -> tuple[Exit, list[str]]:

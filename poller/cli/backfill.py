@@ -60,7 +60,7 @@ def backfill(config: Path | None, paths: tuple[Path, ...], *, from_file: bool, *
         raise click.UsageError("Missing option '--since'.")
     settings = read_settings(config)
     asked = Asked(**given)
-    configure_logging(settings.log.level)
+    configure_logging(settings.log.level, settings.log.format)
     process = Process()
     share = max(2 * settings.auth0.rate_share - 1, 0.01)  # leaves twice as much as the daemon, which so goes first
     routes = settings.backfill.integrations if asked.integrations is None else asked.integrations
@@ -103,7 +103,8 @@ class _Run:
             identifying=self.history.identifying(self.process, begun_at=self.found.begun_at),
         )
         is_seen = is_terminal(sys.stdout) and not self.asked.as_json
-        with shown(work, services.budget, self.history.settings.log.level, is_wanted=is_seen) as on_tick:
+        log = self.history.settings.log
+        with shown(work, services.budget, (log.level, log.format), is_wanted=is_seen) as on_tick:
             code: int = finish(work.run(spans, on_tick), self.process, interrupted=Exit.INTERRUPTED)
         facts = self._facts(work, time.monotonic() - began)
         click.echo(json.dumps(facts) if self.asked.as_json else _summary(facts))

@@ -85,7 +85,7 @@ def replay_letters(config: Path | None, log_ids: tuple[str, ...], reason: str | 
     """Translates them again and sends them under their own message ids; only what Segment acknowledged goes."""
     _check_picked(log_ids, reason, everything=everything)
     settings = read_settings(config)
-    configure_logging(settings.log.level)
+    configure_logging(settings.log.level, settings.log.format)
     with _opened(settings, to_change=True) as graveyard, connect(settings, threading.Event()) as services:
         stream = stream_of(settings)
         letters = _found(graveyard.letters(stream=stream, log_ids=log_ids, reason=reason), log_ids)

@@ -43,7 +43,7 @@ _COLOURS = {"identify": "bold cyan", "track": "bold green", "group": "bold magen
 def preview(config: Path | None, *, last: int, as_json: bool) -> int:
     """Shows the newest logins and signups beside the calls they become; sends and stores nothing."""
     settings = read_settings(config)
-    configure_logging(settings.log.level)
+    configure_logging(settings.log.level, settings.log.format)
     translator = Translator(stream_of(settings), rules_of(settings))
     with connect(settings, threading.Event()) as services:
         for attempt in patiently():

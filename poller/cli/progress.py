@@ -69,16 +69,21 @@ class View:
 
 
 @contextmanager
-def shown(work: Backfill, budget: RateBudget, level: str, *, is_wanted: bool) -> Iterator[Callable[[], None] | None]:
-    """Shows the work while it goes on, log lines above it; yields what is to be done each second, None: as usual."""
+def shown(
+    work: Backfill, budget: RateBudget, log: tuple[str, str], *, is_wanted: bool
+) -> Iterator[Callable[[], None] | None]:
+    """Shows the work while it goes on, log lines above it; yields what is to be done each second, None: as usual.
+
+    `log` is the level and the form of the log lines.
+    """
     if not is_wanted:
         yield None
         return
     view = View(work, budget)
     with Live(console=Terminal(), get_renderable=view.draw, refresh_per_second=_REDRAWS_A_SECOND, redirect_stderr=True):
-        configure_logging(level)  # to where the lines do not tear the picture
+        configure_logging(*log)  # to where the lines do not tear the picture
         yield lambda: None
-    configure_logging(level)
+    configure_logging(*log)
 
 
 def _bar(part: float) -> ProgressBar:

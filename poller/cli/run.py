@@ -41,7 +41,7 @@ log = structlog.get_logger()
 def run(config: Path | None, *, once: bool, new_stream: bool) -> int:
     """Forwards new logins and signups, from where it last stopped, until it is told to stop."""
     settings = read_settings(config)
-    configure_logging(settings.log.level)
+    configure_logging(settings.log.level, settings.log.format)
     process = Process()
     pulse = Pulse()
     supervisor = Supervisor.of(os.environ, pulse)

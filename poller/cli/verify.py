@@ -54,7 +54,7 @@ def verify(config: Path | None, *, since: Bound, until: Bound | None, exact: boo
     Sends and stores nothing, and may run beside the daemon. Ends with 3 where something differs.
     """
     settings = read_settings(config)
-    configure_logging(settings.log.level)
+    configure_logging(settings.log.level, settings.log.format)
     stream = stream_of(settings)
     # Leaves as much of the rate limit to others as a backfill does, so that the daemon goes first.
     share = max(2 * settings.auth0.rate_share - 1, 0.01)

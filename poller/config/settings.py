@@ -33,6 +33,7 @@ BaseUrl = Annotated[str, BeforeValidator(texts.base_url), Type("origin")]
 Endpoint = Annotated[str, BeforeValidator(texts.endpoint), Type("origin")]
 LedgerUrl = Annotated[str, BeforeValidator(texts.ledger_url), Type("SQLAlchemy URL")]
 Level = Annotated[str, BeforeValidator(texts.level), Type(" | ".join(texts.LEVELS))]
+LogFormat = Annotated[str, BeforeValidator(texts.one_of(texts.LOG_FORMATS)), Type(" | ".join(texts.LOG_FORMATS))]
 SecretWord = Annotated[SecretStr | None, BeforeValidator(secret(texts.word)), Type("secret", is_secret=True)]
 SecretKey = Annotated[SecretStr | None, BeforeValidator(secret(texts.private_key)), Type("secret", is_secret=True)]
 Interval = Annotated[timedelta, BeforeValidator(interval), Type("duration")]
@@ -211,6 +212,10 @@ class StateSettings(Section):
 
 class LogSettings(Section):
     level: Level = Field("info", description="What is logged: debug, info, warning or error.")
+    format: LogFormat = Field(
+        "auto",
+        description="The form of log lines: text, json, or auto: text on a terminal and in the journal, else json.",
+    )
 
 
 class MetricsSettings(Section):

@@ -19,6 +19,7 @@ Parser = Callable[[object], str]
 PLACEHOLDER = "..."
 """What config.example.toml has where a value is the user's own."""
 
+LOG_FORMATS = ("auto", "text", "json")
 LEVELS = ("debug", "info", "warning", "error")
 
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
