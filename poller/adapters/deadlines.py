@@ -4,6 +4,7 @@ One thread watches over all calls of a client; a timer a call would cost a threa
 """
 
 import contextlib
+import errno
 import math
 import threading
 import time
@@ -21,14 +22,16 @@ class Deadlines:
 
     @contextlib.contextmanager
     def within(self, seconds: float, expire: Callable[[], None]) -> Iterator[None]:
-        """Calls `expire` if this lasts longer."""
+        """Call `expire` if this lasts longer.
+
+        Raises:
+            OSError: the system has no room for one more thread.
+        """
         caller = threading.get_ident()
         with self._changed:
+            self._start()
             self._due[caller] = (time.monotonic() + seconds, expire)
-            if self._watch is None:
-                self._watch = threading.Thread(target=self._run, name="deadlines", daemon=True)
-                self._watch.start()
-            elif len(self._due) == 1:
+            if len(self._due) == 1:
                 self._changed.notify()
         try:
             yield
@@ -40,6 +43,16 @@ class Deadlines:
         with self._changed:
             self._is_closed = True
             self._changed.notify()
+
+    def _start(self) -> None:
+        if self._watch is not None:
+            return
+        watch = threading.Thread(target=self._run, name="deadlines", daemon=True)
+        try:
+            watch.start()
+        except RuntimeError as error:  # Python's own class for EAGAIN here
+            raise OSError(errno.EAGAIN, "no thread can be started") from error
+        self._watch = watch
 
     def _run(self) -> None:
         with self._changed:

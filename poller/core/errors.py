@@ -11,11 +11,28 @@ class PollerError(Exception):
 
 
 class TransientError(PollerError):
-    """Later will do; `retry_after` is what the server asked for, if it asked."""
+    """A later attempt may succeed.
 
-    def __init__(self, message: str, *, retry_after: timedelta | None = None) -> None:
+    `retry_after` is the wait that the server asked for, if it asked. `service` names the service that failed, so that
+    each service has its own count of failures. It is empty where no service failed.
+    """
+
+    def __init__(self, message: str, *, retry_after: timedelta | None = None, service: str = "") -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.service = service
+
+
+class UnusableAnswerError(TransientError):
+    """A service answered in full, and the answer cannot be used.
+
+    A later answer may be good. After three in a row somebody must look, so that this never becomes a silent stall.
+    """
+
+    hint = (
+        "look for a proxy, a gateway or a firewall that changes answers; if there is none, ask the support of the "
+        "service. Nothing is lost meanwhile"
+    )
 
 
 class ConflictError(TransientError):

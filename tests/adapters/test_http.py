@@ -1,15 +1,20 @@
 """Deadlines, redirects, and what a failed call leaves behind."""
 
+import gzip
+import resource
 import socket
 import threading
 import time
+import tracemalloc
+import zlib
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 
-from poller.adapters.http import Http, ServerClock, parse_retry_after
-from poller.core.errors import FatalError, TransientError
+from poller.adapters import bodies
+from poller.adapters.http import Http, ServerClock
+from poller.core.errors import TransientError, UnusableAnswerError
 from tests.conftest import Reply, Scripted
 
 Serve = Callable[[Callable[[socket.socket], None]], str]
@@ -128,56 +133,6 @@ def test_a_refused_connection_says_so_and_names_the_origin() -> None:
     client.close()
 
 
-def test_a_certificate_file_that_cannot_be_read_is_fatal_and_names_the_variable(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("SSL_CERT_FILE", "/does/not/exist.pem")
-    with pytest.raises(FatalError, match="SSL_CERT_FILE"):
-        Http("http://127.0.0.1:9", ServerClock()).call("GET", "/")
-
-
-NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("7", timedelta(seconds=7)),
-        ("0", timedelta()),
-        ("Mon, 23 Nov 2026 10:00:30 GMT", timedelta(seconds=30)),
-        ("Mon, 23 Nov 2026 09:00:00 GMT", timedelta()),
-        ("99999999999", timedelta(hours=1)),
-        ("soon", None),
-        ("-5", None),
-        ("", None),
-        (None, None),
-    ],
-)
-def test_retry_after_is_read_as_seconds_or_a_date_and_garbage_is_none(
-    text: str | None, expected: timedelta | None
-) -> None:
-    assert parse_retry_after(text, now=NOW) == expected
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("ALL_PROXY", "socks5://127.0.0.1:1"),
-        ("HTTPS_PROXY", "http://proxy:abc"),
-        ("HTTP_PROXY", "foo://proxy"),
-        ("NO_PROXY", "fe80::/10"),
-    ],
-)
-def test_a_proxy_variable_that_cannot_be_used_is_fatal_and_named(
-    monkeypatch: pytest.MonkeyPatch, name: str, value: str
-) -> None:
-    monkeypatch.setenv(name, value)
-    http = Http("http://127.0.0.1:1", ServerClock())
-    with pytest.raises(FatalError, match="proxy variables") as raised:
-        http.call("GET", "/")
-    assert name in raised.value.hint
-
-
 def test_each_call_is_told_with_its_path_its_status_and_its_time(scripted: Scripted, serve: Serve) -> None:
     told: list[tuple[str, int | None]] = []
 
@@ -214,3 +169,102 @@ def test_a_call_is_told_of_before_and_after_also_where_it_fails(serve: Serve) ->
     with pytest.raises(TransientError):
         client.call("GET", "/")
     assert steps[3:] == ["step", "step"]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body"),
+    [
+        ("gzip, gzip", gzip.compress(gzip.compress(b"[]"))),
+        ("br", b"x"),
+        ("deflate", b"x"),
+        ("gzip", b"no gzip"),
+        ("gzip", gzip.compress(b"[1, 2]")[:-9]),
+    ],
+    ids=["gzip in gzip", "br", "deflate", "no gzip", "cut"],
+)
+def test_a_body_in_a_form_that_was_not_asked_for_is_unusable(scripted: Scripted, encoding: str, body: bytes) -> None:
+    scripted.replies = [Reply(body=body, headers={"Content-Encoding": encoding})]
+    client = Http(scripted.origin, ServerClock(), service="Auth0")
+    with pytest.raises(UnusableAnswerError) as raised:
+        client.call("GET", "/")
+    client.close()
+    assert raised.value.service == "Auth0"
+
+
+def test_gzip_is_the_one_form_that_is_asked_for_and_it_is_inflated(scripted: Scripted) -> None:
+    scripted.replies = [Reply(body=gzip.compress(b"[1]"), headers={"Content-Encoding": "GZIP, identity"})]
+    client = Http(scripted.origin, ServerClock())
+    assert client.call("GET", "/").json() == [1]
+    client.close()
+    assert scripted.asked[0].headers["Accept-Encoding"] == "gzip"
+
+
+def test_a_small_answer_that_inflates_to_much_is_given_up_in_bounded_memory(scripted: Scripted) -> None:
+    packer, megabyte = zlib.compressobj(9, wbits=31), bytes(1024 * 1024)
+    bomb = b"".join([packer.compress(megabyte) for _ in range(600)] + [packer.flush()])
+    scripted.replies = [Reply(body=bomb, headers={"Content-Encoding": "gzip"})]
+    client = Http(scripted.origin, ServerClock())
+    tracemalloc.start()
+    try:
+        with pytest.raises(UnusableAnswerError, match="too large"):
+            client.call("GET", "/")
+        assert tracemalloc.get_traced_memory()[1] < 3 * bodies.MAX_BODY_BYTES
+    finally:
+        tracemalloc.stop()
+        client.close()
+
+
+def test_a_body_beyond_the_bound_is_given_up_while_it_is_read(
+    scripted: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "MAX_BODY_BYTES", 1000)
+    scripted.replies = [Reply(body=b"x" * 1000), Reply(body=b"x" * 1001)]
+    client = Http(scripted.origin, ServerClock())
+    assert len(client.call("GET", "/").body) == 1000
+    with pytest.raises(UnusableAnswerError, match="too large"):
+        client.call("GET", "/")
+    client.close()
+
+
+def test_no_room_for_a_thread_is_trouble_that_passes(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    client = Http(scripted.origin, ServerClock())
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(TransientError, match="this machine cannot call"):
+            client.call("GET", "/")
+    assert client.call("GET", "/").status == 200
+    client.close()
+
+
+def test_no_file_descriptors_are_trouble_that_passes_and_that_is_this_machines(scripted: Scripted) -> None:
+    client = Http(scripted.origin, ServerClock())
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    first = threading.Thread(target=client.call, args=("GET", "/"))  # it loads the certificates
+    first.start()
+    first.join()
+    with socket.socket() as lowest:
+        used = lowest.fileno()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used, before[1]))
+    try:
+        with pytest.raises(TransientError, match=r"this machine cannot call .*: Too many open files"):
+            client.call("GET", "/")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert client.call("GET", "/").status == 200
+    client.close()
+
+
+def test_no_memory_is_trouble_that_passes(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> bytes:
+        raise MemoryError
+
+    client = Http(scripted.origin, ServerClock())
+    with monkeypatch.context() as patched:
+        patched.setattr("poller.adapters.connection.read_body", fail)
+        with pytest.raises(TransientError, match=r"this machine cannot call .*: out of memory"):
+            client.call("GET", "/")
+    assert client.call("GET", "/").status == 200
+    client.close()

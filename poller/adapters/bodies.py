@@ -1,0 +1,98 @@
+"""The body of an answer, bounded while it is read, inflated and parsed: the other side may be hostile."""
+
+import json
+import zlib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+ACCEPTED_ENCODING = "gzip"
+MAX_BODY_BYTES = 32 * 1024 * 1024
+"""A page of 100 log events has about 114 KB, so that this is a bound and not a limit."""
+MAX_VALUES = 1_000_000
+"""A page of 100 log events has about 10,000 JSON values. A million take up to some 200 MB of memory."""
+MAX_DEPTH = 100
+"""Levels of lists and objects within each other. Log events have about 8."""
+_GZIP = zlib.MAX_WBITS | 16
+_CONTAINERS = (dict, list)
+
+
+class UnusableBodyError(Exception):
+    """The body is larger than its bound, or does not have the form that was asked for."""
+
+
+def read_body(chunks: Iterable[bytes], encoding: str) -> bytes:
+    """Return the inflated body; `chunks` are the bytes as they came, `encoding` is the Content-Encoding.
+
+    At most one byte more than `MAX_BODY_BYTES` is inflated. The request asks for gzip only, so that an encoding of
+    another kind, or gzip within gzip, is refused.
+
+    Raises:
+        UnusableBodyError: the body is too large, or is not in that encoding.
+    """
+    applied = [name for each in encoding.split(",") if (name := each.strip().lower()) not in {"", "identity"}]
+    if not applied:
+        return _joined(chunks)
+    if applied not in (["gzip"], ["x-gzip"]):
+        raise UnusableBodyError("the answer is compressed in a way that was not asked for")
+    return _inflated(chunks)
+
+
+def _joined(chunks: Iterable[bytes]) -> bytes:
+    body = bytearray()
+    for chunk in chunks:
+        body += chunk
+        _check_size(len(body))
+    return bytes(body)
+
+
+def _inflated(chunks: Iterable[bytes]) -> bytes:
+    inflater = zlib.decompressobj(_GZIP)
+    body, received = bytearray(), 0
+    for chunk in chunks:
+        received += len(chunk)
+        try:
+            body += inflater.decompress(chunk, MAX_BODY_BYTES - len(body) + 1)
+        except zlib.error:
+            raise UnusableBodyError("the answer says gzip and is not") from None
+        _check_size(max(len(body), received))
+    if received and not inflater.eof:
+        raise UnusableBodyError("the answer breaks off")
+    return bytes(body)
+
+
+def _check_size(size: int) -> None:
+    if size > MAX_BODY_BYTES:
+        raise UnusableBodyError("the answer is too large")
+
+
+def parse_json(body: bytes, parse_int: Callable[[str], Any]) -> Any:
+    """Parse JSON of at most `MAX_VALUES` values and `MAX_DEPTH` levels.
+
+    Raises:
+        ValueError: the body is no JSON, or is beyond one of the bounds.
+    """
+    # Each value but the first follows one of these bytes. They are counted before anything is made of them.
+    if sum(map(body.count, (b",", b"[", b"{"))) > MAX_VALUES:
+        raise ValueError("too many values")
+    try:
+        value = json.loads(body, parse_int=parse_int)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    if _is_deeper(value, MAX_DEPTH):
+        raise ValueError("nested too deep")
+    return value
+
+
+def _is_deeper(value: Any, most: int) -> bool:
+    """Return whether the value has more levels than `most`. Level by level, so that no depth can exhaust the stack."""
+    level = [value] if isinstance(value, _CONTAINERS) else []
+    for _ in range(most):
+        if not level:
+            return False
+        level = [
+            child
+            for parent in level
+            for child in (parent.values() if isinstance(parent, dict) else parent)
+            if isinstance(child, _CONTAINERS)
+        ]
+    return bool(level)

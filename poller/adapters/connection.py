@@ -1,0 +1,151 @@
+"""One thread's connection to an origin, which a deadline can end, and the words for what went wrong with it."""
+
+import contextlib
+import errno
+import re
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+from poller.adapters.bodies import ACCEPTED_ENCODING, read_body
+from poller.adapters.environment import proxy_for, shown
+from poller.core.errors import FatalError
+
+CONNECT_S, READ_S = 5.0, 15.0
+_SHORTAGES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN}
+
+
+class Connection:
+    """An httpx client, and a second handle on its socket by which a deadline can end a call."""
+
+    def __init__(self, client: httpx.Client, *, proxy: str | None, is_tunnelled: bool) -> None:
+        self._client = client
+        self._is_tunnelled = is_tunnelled
+        self._opened = time.monotonic()
+        self._socket: socket.socket | None = None
+        self._lock = threading.Lock()
+        self._is_past_proxy = False
+        self._proxy = proxy
+        self.is_expired = False
+
+    @classmethod
+    def open(cls, origin: str, trust: ssl.SSLContext) -> "Connection":
+        """Prepare a connection, through the proxy that the environment names for this origin.
+
+        Raises:
+            FatalError: the environment names a proxy that cannot be used.
+        """
+        proxy = proxy_for(origin)
+        try:
+            client = httpx.Client(
+                base_url=origin,
+                verify=trust,
+                proxy=proxy,
+                trust_env=False,  # httpx refuses ranges in NO_PROXY that other programs take
+                timeout=httpx.Timeout(READ_S, connect=CONNECT_S),
+                headers={"Accept-Encoding": ACCEPTED_ENCODING},
+                follow_redirects=False,  # a 307 would carry the key and the people to another host
+            )
+        except (httpx.InvalidURL, ValueError, ImportError) as error:
+            # The origin was checked with the settings, so that the variable is at fault.
+            raise FatalError(
+                f"the proxy variables of the environment cannot be used ({type(error).__name__})",
+                hint="HTTP_PROXY, HTTPS_PROXY and ALL_PROXY must be http://host:port (SOCKS is not known here)",
+            ) from None
+        is_tunnelled = origin.startswith("https:")
+        return cls(client, proxy=None if proxy is None else shown(proxy), is_tunnelled=is_tunnelled)
+
+    @property
+    def age_s(self) -> float:
+        return time.monotonic() - self._opened
+
+    @property
+    def is_closed(self) -> bool:
+        return self._client.is_closed
+
+    @property
+    def failing_proxy(self) -> str | None:
+        """The proxy, as long as the call has not come past it: then a failure is the proxy's."""
+        return None if self._is_past_proxy else self._proxy
+
+    def exchange(self, method: str, path: str, **request: Any) -> tuple[int, httpx.Headers, bytes]:
+        """Send one request and return the status, the headers and the whole body.
+
+        Raises:
+            UnusableBodyError: the body is beyond its bound, or compressed in a way that was not asked for.
+            httpx.RequestError, httpx.StreamError, OSError: no whole answer came.
+        """
+        with self._client.stream(method, path, extensions={"trace": self._note}, **request) as response:
+            body = read_body(response.iter_raw(), response.headers.get("Content-Encoding", ""))
+            return response.status_code, response.headers, body
+
+    def close(self) -> None:
+        self._client.close()
+        self._keep(None)
+
+    def _note(self, event: str, info: Mapping[str, Any]) -> None:
+        if event == "connection.connect_tcp.complete":
+            # A duplicate, since TLS takes the original over. Both are the same connection.
+            self._keep(info["return_value"].get_extra_info("socket").dup())
+            self._is_past_proxy = not self._is_tunnelled
+            if self.is_expired:  # while the name was being resolved
+                self.expire()
+        elif event == "proxy.start_tls.started":  # the proxy has answered the CONNECT
+            self._is_past_proxy = True
+
+    def _keep(self, handle: socket.socket | None) -> None:
+        with self._lock:
+            if self._socket is not None:
+                self._socket.close()
+            self._socket = handle
+
+    def expire(self) -> None:
+        """End the call under way; any thread may do so."""
+        self.is_expired = True
+        with self._lock, contextlib.suppress(OSError):
+            if self._socket is not None:
+                self._socket.shutdown(socket.SHUT_RDWR)
+
+
+def trouble(origin: str, connection: Connection | None, error: BaseException) -> str:
+    """Say who failed and how: this machine, the proxy, or the origin. Never a URL with a path, and never a body."""
+    if isinstance(error, MemoryError) or _errno(error) in _SHORTAGES:
+        return f"this machine cannot call {origin} for now: {_reason(error)}"
+    reason = "no answer in time" if connection is not None and connection.is_expired else _reason(error)
+    proxy = connection.failing_proxy if connection is not None else None
+    return f"{origin}: {reason}" if proxy is None else f"the proxy {proxy}, on the way to {origin}: {reason}"
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    found: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None:
+        found.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    return found
+
+
+def _errno(error: BaseException) -> int | None:
+    return next((cause.errno for cause in _causes(error) if isinstance(cause, OSError) and cause.errno), None)
+
+
+def _reason(error: BaseException) -> str:
+    """Return why no answer came, in the system's own words where there are some."""
+    if isinstance(error, MemoryError):
+        return "out of memory"
+    if isinstance(error, httpx.ProxyError):
+        status = re.match(r"\d{3}", str(error))  # the rest is text of the proxy's own choice
+        return f"it answered {status.group()}" if status else "it refused"
+    for cause in _causes(error):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"its certificate is not trusted ({cause.verify_message})"
+        if isinstance(cause, TimeoutError):
+            break
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+    return "no answer in time" if isinstance(error, httpx.TimeoutException) else type(error).__name__

@@ -1,0 +1,59 @@
+"""Guarded readers of the times and durations that a server sends.
+
+None of them raises, whatever the server sends. None of them returns a value that overflows in later arithmetic.
+"""
+
+import math
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+
+LONGEST_DATE = 64
+"""Characters. A date of HTTP has 29."""
+YEARS = range(1970, 9999)
+"""The years that are accepted: near the ends of the calendar, arithmetic with time zones and margins overflows."""
+LONGEST_WAIT = timedelta(minutes=10)
+LONGEST_LIFETIME = timedelta(days=30)
+"""Auth0 issues tokens for at most 30 days."""
+_MOST_DIGITS = 15
+
+
+def parse_http_date(text: str | None) -> datetime | None:
+    """Return the time in UTC, or None where the text is no date of a year in `YEARS`."""
+    if not text or len(text) > LONGEST_DATE:
+        return None
+    try:
+        date = parsedate_to_datetime(text)
+        date = date.replace(tzinfo=UTC) if date.tzinfo is None else date.astimezone(UTC)
+    except (ValueError, OverflowError, TypeError, IndexError):
+        return None
+    return date if date.year in YEARS else None
+
+
+def parse_retry_after(text: str | None, *, now: datetime) -> timedelta | None:
+    """Return the wait that a Retry-After asks for, in seconds or as a date, from 0 s to `LONGEST_WAIT`.
+
+    Anything else is None.
+    """
+    text = (text or "").strip()
+    if text.isascii() and text.isdigit():
+        digits = text.lstrip("0") or "0"
+        return LONGEST_WAIT if len(digits) > _MOST_DIGITS else min(_seconds(int(digits)), LONGEST_WAIT)
+    date = parse_http_date(text)
+    return None if date is None else min(max(date - now, timedelta()), LONGEST_WAIT)
+
+
+def parse_lifetime(value: object) -> timedelta | None:
+    """Return the lifetime that an `expires_in` states, above 0 s and up to `LONGEST_LIFETIME`.
+
+    The standard asks for a number (RFC 6749, 5.1), and a number as text is accepted too. Anything else is None.
+    """
+    if isinstance(value, str) and len(value) <= _MOST_DIGITS and value.isascii() and value.isdigit():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        return None
+    is_long = value == math.inf or value >= LONGEST_LIFETIME.total_seconds()
+    return LONGEST_LIFETIME if is_long else _seconds(value)
+
+
+def _seconds(value: float) -> timedelta:
+    return timedelta(seconds=min(value, LONGEST_LIFETIME.total_seconds()))

@@ -1,0 +1,201 @@
+"""Proxies and CA certificates, as the variables of the environment name them."""
+
+import re
+import socket
+import ssl
+from pathlib import Path
+
+import certifi
+import pytest
+
+from poller.adapters.environment import proxy_for, trust
+from poller.adapters.http import Http, ServerClock
+from poller.core.errors import FatalError, TransientError
+from tests.adapters.test_http import read_request
+from tests.conftest import Serve
+
+PROXY = "http://proxy.example.com:3128"
+
+
+@pytest.fixture(autouse=True)
+def no_proxy_of_this_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+@pytest.mark.parametrize(
+    ("entry", "origin"),
+    [
+        ("*", "https://acme.us.auth0.com"),
+        ("auth0.com", "https://acme.us.auth0.com"),
+        (".auth0.com", "https://acme.us.auth0.com"),
+        ("*.auth0.com", "https://acme.us.auth0.com"),
+        ("ACME.us.Auth0.com", "https://acme.us.auth0.com"),
+        ("acme.us.auth0.com:443", "https://acme.us.auth0.com"),
+        ("https://acme.us.auth0.com", "https://acme.us.auth0.com"),
+        ("example.org, auth0.com", "https://acme.us.auth0.com"),
+        ("example.org auth0.com", "https://acme.us.auth0.com"),
+        ("127.0.0.0/8", "http://127.0.0.1:8080"),
+        ("127.0.0.1", "http://127.0.0.1:8080"),
+        ("127.0.0.1:8080", "http://127.0.0.1:8080"),
+        ("10.0.0.0/8,127.0.0.0/8", "http://127.9.9.9"),
+        ("::1", "http://[::1]:8080"),
+        ("[::1]", "http://[::1]:8080"),
+        ("[::1]:8080", "http://[::1]:8080"),
+        ("0:0:0:0:0:0:0:1", "http://[::1]:8080"),
+        ("fe80::/10", "https://[fe80::7]"),
+        ("[fe80::]/10", "https://[fe80::7]"),
+        ("[fe80::/10]", "https://[fe80::7]"),
+        ("fe80::/10, ::/0", "http://[::1]"),
+        ("localhost", "http://localhost:8080"),
+    ],
+)
+def test_no_proxy_names_hosts_domains_addresses_and_ranges(
+    monkeypatch: pytest.MonkeyPatch, entry: str, origin: str
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", PROXY)
+    assert proxy_for(origin) == PROXY
+    monkeypatch.setenv("NO_PROXY", entry)
+    assert proxy_for(origin) is None
+
+
+@pytest.mark.parametrize(
+    ("entry", "origin"),
+    [
+        ("uth0.com", "https://acme.us.auth0.com"),
+        ("acme.us.auth0.com:8443", "https://acme.us.auth0.com"),
+        ("127.0.0.0/8", "https://acme.us.auth0.com"),
+        ("10.0.0.0/8", "http://127.0.0.1"),
+        ("::/0", "http://127.0.0.1"),
+        ("[::1]:81", "http://[::1]:80"),
+        ("fe80::/300, [, ]:, ., :, /", "http://[::1]"),
+        ("", "http://127.0.0.1"),
+    ],
+)
+def test_an_entry_that_names_another_or_that_nobody_can_read_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch, entry: str, origin: str
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", PROXY)
+    monkeypatch.setenv("NO_PROXY", entry)
+    assert proxy_for(origin) == PROXY
+
+
+def test_the_proxy_of_the_scheme_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "other:1")
+    assert proxy_for("https://acme.us.auth0.com") == "http://other:1"
+    monkeypatch.setenv("https_proxy", PROXY)
+    assert proxy_for("https://acme.us.auth0.com") == PROXY
+
+
+def test_a_range_of_loopback_reaches_the_server_past_a_proxy_that_is_down(
+    monkeypatch: pytest.MonkeyPatch, serve: Serve
+) -> None:
+    def handle(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    monkeypatch.setenv("HTTP_PROXY", unused_origin())
+    monkeypatch.setenv("NO_PROXY", "fe80::/10,127.0.0.0/8")
+    client = Http(serve(handle), ServerClock())
+    assert client.call("GET", "/").status == 200
+    client.close()
+
+
+@pytest.mark.parametrize("origin", ["https://acme.us.auth0.com", "http://127.0.0.2:1"])
+def test_a_proxy_that_is_down_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch, origin: str) -> None:
+    down = unused_origin()
+    monkeypatch.setenv("ALL_PROXY", down.replace("http://", "http://me:secret@"))
+    client = Http(origin, ServerClock())
+    with pytest.raises(TransientError) as raised:
+        client.call("GET", "/")
+    client.close()
+    assert str(raised.value) == f"the proxy {down}, on the way to {origin}: Connection refused"
+
+
+def test_a_proxy_that_refuses_is_named_with_its_status_alone(monkeypatch: pytest.MonkeyPatch, serve: Serve) -> None:
+    def handle(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 407 Own text\r\nContent-Length: 0\r\n\r\n")
+
+    proxy = serve(handle)
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    client = Http("https://acme.us.auth0.com", ServerClock())
+    with pytest.raises(TransientError) as raised:
+        client.call("GET", "/")
+    client.close()
+    assert str(raised.value) == f"the proxy {proxy}, on the way to https://acme.us.auth0.com: it answered 407"
+
+
+def test_what_fails_behind_the_proxy_is_not_the_proxys(monkeypatch: pytest.MonkeyPatch, serve: Serve) -> None:
+    def handle(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        connection.recv(65536)  # the greeting of TLS; the answer is none
+        connection.sendall(b"no TLS here")
+
+    monkeypatch.setenv("HTTPS_PROXY", serve(handle))
+    client = Http("https://acme.us.auth0.com", ServerClock())
+    with pytest.raises(TransientError) as raised:
+        client.call("GET", "/")
+    client.close()
+    assert str(raised.value).startswith("https://acme.us.auth0.com: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("ALL_PROXY", "socks5://127.0.0.1:1"), ("HTTPS_PROXY", "http://proxy:abc"), ("HTTPS_PROXY", "foo://proxy")],
+)
+def test_a_proxy_variable_that_cannot_be_used_is_fatal_and_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    client = Http("https://acme.us.auth0.com", ServerClock())
+    with pytest.raises(FatalError, match="proxy variables") as raised:
+        client.call("GET", "/")
+    assert name in raised.value.hint
+
+
+def test_certificates_that_are_missing_for_a_moment_are_trouble_that_passes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, serve: Serve
+) -> None:
+    def handle(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    file = tmp_path / "ca.pem"
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    client = Http(serve(handle), ServerClock())
+    with pytest.raises(TransientError, match="named by SSL_CERT_FILE cannot be read: No such file"):
+        client.call("GET", "/")
+    file.write_text(Path(certifi.where()).read_text()[:200])
+    with pytest.raises(TransientError, match="named by SSL_CERT_FILE cannot be read: they hold no certificate"):
+        client.call("GET", "/")
+    file.write_text(Path(certifi.where()).read_text())
+    assert client.call("GET", "/").status == 200
+    client.close()
+
+
+def test_the_certificates_that_come_along_may_be_missing_for_a_moment_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(certifi, "where", lambda: str(tmp_path / "gone.pem"))
+    with pytest.raises(TransientError, match=re.escape(f"in {tmp_path}/gone.pem cannot be read")):
+        trust({})
+
+
+def test_certificates_that_this_user_may_not_read_are_fatal_and_name_the_variable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(**_: object) -> ssl.SSLContext:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(ssl, "create_default_context", refuse)
+    with pytest.raises(FatalError, match="CURL_CA_BUNDLE") as raised:
+        trust({"CURL_CA_BUNDLE": "/etc/ca.pem"})
+    assert "/etc/ca.pem" in raised.value.hint
+
+
+def unused_origin() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return f"http://127.0.0.1:{listener.getsockname()[1]}"
