@@ -1,30 +1,30 @@
 """A small HTTP server beside the daemon: metrics, and whether it is alive and ready.
 
-It serves from daemon threads, says nothing in the log of who asks, and however slow or many its clients are, it costs
-the daemon at most `MOST_CLIENTS` threads for `DEADLINE_S`.
+It serves from one daemon thread and says nothing in the log of who asks. However slow or many its clients are, each of
+them has its answer at once (see `connections`).
 """
 
-import contextlib
 import errno
 import socket
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+from io import BytesIO
 from ipaddress import ip_address
-from typing import Any, Self
+from typing import Self
+from urllib.parse import urlsplit
 
 import structlog
 from prometheus_client import generate_latest
 
 from poller.core.errors import FatalError
+from poller.service.connections import MOST_CONNECTIONS, Connections
 from poller.service.health import Health
 from poller.service.meter import Meter
 from poller.service.metrics import registry_of
 
-MOST_CLIENTS = 8
-DEADLINE_S = 10.0
 _TEXT = "text/plain; charset=utf-8"
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -41,6 +41,7 @@ class Page:
 
 
 Routes = Mapping[str, Callable[[], Page]]
+"""What makes the page of each path. It must not wait for anything: every other client waits meanwhile."""
 
 
 def routes_of(meter: Meter, health: Health, version: str) -> Routes:
@@ -62,9 +63,13 @@ def verdict(wrong: str | None) -> Page:
 class Listener:
     """Answers GET and HEAD on one address, from when it was opened until it is closed."""
 
-    def __init__(self, server: "_Server") -> None:
-        self._server = server
-        self._thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
+    def __init__(self, listening: socket.socket, routes: Routes) -> None:
+        self.host, self.port = listening.getsockname()[:2]
+        is_loopback = ip_address(self.host).is_loopback
+        self._connections = Connections(
+            listening, lambda request: _Exchange(request, routes, is_loopback=is_loopback).answered
+        )
+        self._thread = threading.Thread(target=self._connections.serve, name="listener", daemon=True)
 
     @classmethod
     def open(cls, host: str, port: int, routes: Routes) -> Self:
@@ -74,80 +79,41 @@ class Listener:
             FatalError: the address cannot be listened on.
         """
         try:
-            server = (_Server6 if ":" in host else _Server)((host, port), routes)
+            listening = _listening(host, port)
         except OSError as error:
             raise FatalError(
                 f"metrics.listen: cannot listen on {_shown(host, port)}: {error.strerror}", hint=_hint(error)
             ) from None
-        listener = cls(server)
+        listener = cls(listening, routes)
         listener._thread.start()
-        log.info("metrics.listening", address=_shown(host, server.server_port))
+        log.info("metrics.listening", address=_shown(host, listener.port))
         if not ip_address(host).is_loopback:
             log.warning("metrics.exposed", note="other machines can read the metrics; there is no password")
         return listener
 
     def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        self._connections.close()
         self._thread.join(1.0)
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = MOST_CLIENTS
+class _Exchange(BaseHTTPRequestHandler):
+    """One request, parsed and answered in memory by the standard library; `answered` is the whole answer."""
 
-    def __init__(self, address: tuple[str, int], routes: Routes) -> None:
-        self.routes = routes
-        self._free = threading.BoundedSemaphore(MOST_CLIENTS)
-        super().__init__(address, _Handler)
-
-    def server_bind(self) -> None:
-        # As TCPServer; HTTPServer's own asks the name service who we are.
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.socket.bind(self.server_address)
-        self.server_address = self.socket.getsockname()
-        self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment] # as HTTPServer has them
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        if not self._free.acquire(blocking=False):
-            self.shutdown_request(request)
-            return
-        try:
-            super().process_request(request, client_address)
-        except RuntimeError:  # no thread is to be had
-            self._free.release()
-            raise
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        # A timeout is per read: a dripping client outlives it.
-        timer = threading.Timer(DEADLINE_S, _end, (request,))
-        timer.daemon = True
-        try:
-            timer.start()
-            super().process_request_thread(request, client_address)
-        finally:
-            timer.cancel()
-            self._free.release()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is nobody's trouble."""
-
-
-class _Server6(_Server):
-    address_family = socket.AF_INET6
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: _Server
     server_version = "auth0-segment-poller"
     sys_version = ""
-    timeout = DEADLINE_S
+
+    def __init__(self, request: bytes, routes: Routes, *, is_loopback: bool) -> None:
+        # Not the base class's own constructor: it would read from a socket, and wait for it.
+        self.rfile = BytesIO(request)
+        self._written = self.wfile = BytesIO()
+        self._routes = routes
+        self._is_loopback = is_loopback
+        self.close_connection = True
+        self.handle_one_request()
+        self.answered = self._written.getvalue()
 
     def answer(self) -> None:
-        route = self.server.routes.get(self.path.split("?")[0])
-        page = _made(route) if route else Page(body=b"no such page\n", status=HTTPStatus.NOT_FOUND)
-        self._send(page)
+        self._send(self._misdirected() or self._page())
 
     do_GET = do_HEAD = answer  # noqa: N815 - as the base class names them
 
@@ -156,10 +122,29 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = decline  # noqa: N815 - as the base class names them
 
+    def _page(self) -> Page:
+        route = self._routes.get(self.path.split("?")[0])
+        return _made(route) if route else Page(body=b"no such page\n", status=HTTPStatus.NOT_FOUND)
+
+    def _misdirected(self) -> Page | None:
+        """Refuse another host's name on loopback.
+
+        A page in somebody's browser can have its own name resolved to 127.0.0.1, and would read what
+        we answer. A browser always sends that name as Host.
+        """
+        hosts = self.headers.get_all("Host", [])
+        if not self._is_loopback or (not hosts and self.request_version == "HTTP/1.0"):
+            return None
+        if len(hosts) == 1 and _is_loopback_name(hosts[0]):
+            return None
+        told = b"ask by 127.0.0.1, [::1] or localhost: this address answers to no other Host\n"
+        return Page(body=told, status=HTTPStatus.MISDIRECTED_REQUEST)
+
     def _send(self, page: Page, **headers: str) -> None:
         self.send_response(page.status)
         for name, value in {"Content-Type": page.type, "Content-Length": str(len(page.body)), **headers}.items():
             self.send_header(name, value)
+        self.send_header("Connection", "close")
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(page.body)
@@ -168,17 +153,25 @@ class _Handler(BaseHTTPRequestHandler):
         """Says nothing."""
 
 
+def _listening(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=MOST_CONNECTIONS)
+
+
+def _is_loopback_name(host: str) -> bool:
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+        return name == "localhost" or ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
 def _made(route: Callable[[], Page]) -> Page:
     try:
         return route()
     except Exception as error:  # noqa: BLE001 - a bug here is no reason to hurt the daemon
         log.warning("metrics.failed", error=type(error).__name__)
         return Page(body=b"it failed\n", status=HTTPStatus.INTERNAL_SERVER_ERROR)
-
-
-def _end(request: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        request.shutdown(socket.SHUT_RDWR)
 
 
 def _shown(host: str, port: int) -> str:

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
 from datetime import timedelta
@@ -15,9 +16,10 @@ import structlog
 from structlog.testing import capture_logs
 
 from poller.core.errors import FatalError
+from poller.service import connections
 from poller.service import listener as module
 from poller.service.health import Health
-from poller.service.listener import MOST_CLIENTS, Listener, Page, routes_of, verdict
+from poller.service.listener import Listener, Page, routes_of, verdict
 from poller.service.meter import Meter
 from poller.service.pulse import SILENCE_S, Pulse
 from tests.fakes import NOW
@@ -40,7 +42,7 @@ def serve(logs: list[dict[str, object]]) -> Iterator[Open]:  # noqa: ARG001 - ke
         def start(routes: module.Routes | None = None, host: str = "127.0.0.1") -> int:
             opened = Listener.open(host, 0, routes or {"/healthz": lambda: Page(body=b"ok\n")})
             stack.callback(opened.close)
-            return opened._server.server_port
+            return opened.port
 
         yield start
 
@@ -84,36 +86,59 @@ def test_requests_and_clients_that_go_away_leave_no_line(
     port = serve()
     for _ in range(5):
         with socket.create_connection(("127.0.0.1", port)) as client:
-            client.sendall(b"GET /healthz HTTP/1.1\r\n\r\n")
+            client.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     assert ask(port)[0] == 200
     assert [line["event"] for line in logs] == ["metrics.listening"]
     assert capfd.readouterr().err == ""
 
 
-def test_slow_clients_take_no_more_than_their_threads_and_are_cut_off(
-    serve: Open, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "DEADLINE_S", 0.5)
-    before = threading.active_count()
-    port = serve()
+def connected(stack: ExitStack, port: int) -> socket.socket:
+    return stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
+
+
+def is_cut_off(client: socket.socket) -> bool:
+    with suppress(ConnectionResetError):
+        return client.recv(1) == b""
+    return True
+
+
+def test_beside_200_dripping_clients_the_answer_comes_within_a_second(serve: Open) -> None:
+    port, before = serve(), threading.active_count()
+    stopped = threading.Event()
     with ExitStack() as stack:
-        clients = [
-            stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
-            for _ in range(3 * MOST_CLIENTS)
-        ]
-        for client in clients:
-            client.sendall(b"GET /hea")
-        # Those above the bound are turned away, the others when their time is over.
-        assert threading.active_count() <= before + 1 + 2 * MOST_CLIENTS
-        for client in clients:
-            with suppress(ConnectionResetError):
-                assert client.recv(1) == b""
-    assert ask(port)[0] == 200
+        clients = [connected(stack, port) for _ in range(200)]
+
+        def drip() -> None:
+            while not stopped.wait(0.05):
+                for client in clients:
+                    with suppress(OSError):
+                        client.send(b"G")
+
+        dripping = threading.Thread(target=drip)
+        dripping.start()
+        stack.callback(dripping.join)
+        stack.callback(stopped.set)
+        assert threading.active_count() == before + 1  # the one that drips
+        for _ in range(5):
+            began = time.monotonic()
+            assert ask(port) == (200, b"ok\n")
+            assert time.monotonic() - began < 1.0
+
+
+def test_a_client_that_has_not_asked_within_its_time_is_cut_off(serve: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert connections.REQUEST_S == 2.0
+    monkeypatch.setattr(connections, "REQUEST_S", 0.3)
+    port = serve()
+    for begun in (b"", b"GET /healthz HTTP/1.1\r\n", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: "):
+        with ExitStack() as stack:
+            client = connected(stack, port)
+            client.sendall(begun)
+            assert is_cut_off(client)
 
 
 def test_a_client_that_drips_is_cut_off(serve: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "DEADLINE_S", 0.3)
+    monkeypatch.setattr(connections, "REQUEST_S", 0.3)
     port = serve()
     with socket.create_connection(("127.0.0.1", port), timeout=0.05) as client:
         for _ in range(100):
@@ -127,6 +152,92 @@ def test_a_client_that_drips_is_cut_off(serve: Open, monkeypatch: pytest.MonkeyP
                 break
         else:
             pytest.fail("it was never cut off")
+
+
+@pytest.mark.usefixtures("logs")
+def test_a_client_that_takes_no_answer_is_cut_off_and_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "ANSWER_S", 0.3)
+    large = 64 * 1024 * 1024
+    pages = {"/large": lambda: Page(body=b"x" * large), "/healthz": lambda: Page(body=b"ok\n")}
+    with closing(Listener.open("127.0.0.1", 0, pages)) as listener, ExitStack() as stack:
+        client = connected(stack, listener.port)
+        client.sendall(b"GET /large HTTP/1.0\r\n\r\n")
+        assert client.recv(12) == b"HTTP/1.0 200"
+        while listener._connections._open:
+            assert ask(listener.port)[0] == 200
+        taken = 0
+        with suppress(ConnectionResetError):
+            while data := client.recv(1 << 20):
+                taken += len(data)
+        assert taken < large
+
+
+def test_one_connection_too_many_closes_the_oldest(serve: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "MOST_CONNECTIONS", 10)
+    port = serve()
+    with ExitStack() as stack:
+        clients = [connected(stack, port) for _ in range(10)]
+        assert ask(port)[0] == 200
+        assert is_cut_off(clients[0])
+        clients[9].sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+        assert clients[9].recv(12) == b"HTTP/1.0 200"
+
+
+def test_a_request_without_end_is_cut_off_by_its_length(serve: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "REQUEST_S", 60.0)
+    with ExitStack() as stack:
+        client = connected(stack, serve())
+        with suppress(ConnectionError):
+            client.sendall(b"GET /" + b"x" * 100_000)
+        assert is_cut_off(client)
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1:9464", 200),
+        ("localhost", 200),
+        ("LocalHost:1", 200),
+        ("[::1]:9464", 200),
+        ("127.8.9.1", 200),
+        ("attacker.example", 421),
+        ("attacker.example:9464", 421),
+        ("localhost.attacker.example", 421),
+        ("127.0.0.1.attacker.example", 421),
+        ("127.0.0.1@attacker.example", 421),
+        ("192.0.2.1", 421),
+        ("[::1", 421),
+        ("", 421),
+    ],
+)
+def test_on_loopback_only_a_loopback_host_is_answered(serve: Open, host: str, status: int) -> None:
+    asked = {"secret": 0}
+
+    def page() -> Page:
+        asked["secret"] += 1
+        return Page(body=b"ok\n")
+
+    request = f"GET /metrics HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+    with ExitStack() as stack:
+        client = connected(stack, serve({"/metrics": page}))
+        client.sendall(request)
+        assert client.recv(12) == f"HTTP/1.0 {status}".encode()
+    assert asked["secret"] == (status == 200)
+
+
+@pytest.mark.parametrize("hosts", [b"", b"Host: localhost\r\nHost: attacker.example\r\n"])
+def test_a_request_of_http_1_1_names_its_host_once(serve: Open, hosts: bytes) -> None:
+    with ExitStack() as stack:
+        client = connected(stack, serve())
+        client.sendall(b"GET /healthz HTTP/1.1\r\n" + hosts + b"\r\n")
+        assert client.recv(12) == b"HTTP/1.0 421"
+
+
+def test_what_others_reach_answers_to_any_host(serve: Open) -> None:
+    with ExitStack() as stack:
+        client = connected(stack, serve(host="0.0.0.0"))  # noqa: S104 - what others reach
+        client.sendall(b"GET /healthz HTTP/1.1\r\nHost: metrics.example\r\n\r\n")
+        assert client.recv(12) == b"HTTP/1.0 200"
 
 
 def test_an_address_that_is_taken_is_fatal_and_says_what_to_type(serve: Open) -> None:
@@ -167,7 +278,7 @@ def test_it_keeps_no_process_alive() -> None:
 @pytest.mark.usefixtures("logs")
 def test_a_closed_listener_frees_its_address() -> None:
     first = Listener.open("127.0.0.1", 0, {"/healthz": lambda: Page(body=b"1")})
-    port = first._server.server_port
+    port = first.port
     assert ask(port) == (200, b"1")
     first.close()
     second = Listener.open("127.0.0.1", port, {"/healthz": lambda: Page(body=b"2")})
