@@ -220,7 +220,11 @@ def test_a_later_version_is_refused_and_nothing_changed(path: Path) -> None:
         LedgerReader.open(url(path))
 
 
-LATER = {1: ("said", "awaiting", "revisit", "file"), 2: ("awaiting", "revisit", "file")}
+LATER: dict[int, tuple[str, ...]] = {
+    1: ("said", "awaiting", "revisit", "file"),
+    2: ("awaiting", "revisit", "file"),
+    3: (),
+}
 """The tables that a ledger of a version did not have."""
 
 
@@ -240,6 +244,23 @@ def test_a_ledger_of_an_earlier_version_is_brought_up_and_is_as_a_new_one(path: 
     with contextlib.closing(sqlite3.connect(path)) as connection:
         assert shape(connection) == made
         assert connection.execute("SELECT version FROM ledger_version").fetchone() == (1 + len(STEPS),)
+
+
+def test_counts_of_1970_are_moved_to_the_newest_hour_of_their_stream(path: Path) -> None:
+    forwarded(path, 1)
+    old, other = "1970-01-01T00:00:00.000000+00:00", "INSERT INTO stream VALUES (2, 'b', 'b', '')"
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        (newest,) = connection.execute("SELECT MAX(hour) FROM tally").fetchone()
+        connection.execute(other)
+        row = "INSERT INTO tally VALUES (?, ?, '', 'dead_lettered', ?)"
+        connection.executemany(row, [(1, old, 2), (1, newest, 3), (2, old, 4)])
+        connection.execute("UPDATE ledger_version SET version = 3")
+    with opened(path):
+        pass
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        found = connection.execute("SELECT stream_id, hour, events FROM tally WHERE type = ''").fetchall()
+        assert connection.execute("SELECT MIN(hour) FROM tally").fetchone() == (newest,)
+    assert found == [(1, newest, 5)]
 
 
 def shape(connection: sqlite3.Connection) -> dict[str, list[object]]:

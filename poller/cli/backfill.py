@@ -154,6 +154,8 @@ def _summary(facts: dict[str, Any]) -> str:
         "slices": f"{facts['slices']} walked, {facts['slices_left']} not finished",
         "time": f"{facts['seconds']:.0f} s, {speed}, {facts['rate_limited']} answers of 429",
     }
+    if facts["redated"]:
+        lines["dates"] = f"{facts['redated']} cannot be true: the time in the log id was sent instead"
     if facts["lost"]:
         lines["lost"] = f"{facts['lost']} stretches that retention took before they were read: `status` shows the gaps"
     text = "\n".join(f"{name:<12}{said}" for name, said in lines.items())

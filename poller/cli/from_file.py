@@ -1,10 +1,11 @@
 """`backfill --from-file`: logins and signups from files of log events, beyond what the tenant keeps."""
 
+import contextlib
 import hashlib
 import json
 import sys
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from poller.cli.history import History
 from poller.cli.run import finish
 from poller.cli.survey import Asked
 from poller.cli.terminal import is_terminal
-from poller.cli.wiring import profiles_of
+from poller.cli.wiring import Services, profiles_of
+from poller.core.errors import FatalError, TransientError
 from poller.core.events import EARLIEST
 from poller.core.files import UnreadableFileError
 from poller.core.messages import iso
@@ -27,7 +29,18 @@ from poller.service.process import Exit, Process
 
 PARALLEL = 4
 """Files read at once, unless told otherwise."""
-_SUMS = ("read", "forwarded", "filtered", "dead_lettered", "skipped", "repeated", "outside", "bad_records")
+_CLOCKS_AGREE_WITHIN = timedelta(minutes=5)
+_SUMS = (
+    "read",
+    "forwarded",
+    "filtered",
+    "dead_lettered",
+    "skipped",
+    "repeated",
+    "outside",
+    "bad_records",
+    "redated",
+)
 
 
 def check_files(paths: Sequence[Path], *, from_file: bool) -> None:
@@ -46,13 +59,18 @@ def send_files(history: History, process: Process, asked: Asked, paths: Sequence
     settings, services, ledger = history.settings, history.services, history.ledger
     begun_at = services.clock.now()
     wanted = _range(begun_at, asked)
-    files = [LogFile(path, now=services.clock.now, scope=_scope(wanted)) for path in _distinct(paths)]
+    files = [
+        LogFile(path, now=services.clock.now, believed=lambda: _believed_time(services), scope=_scope(wanted))
+        for path in _distinct(paths)
+    ]
     plan = [_look(file, ledger) for file in files]
     click.echo(json.dumps({"files": plan}) if asked.as_json else "\n".join(map(_planned, plan)))
     if asked.dry_run:
         return Exit.DONE
     if not asked.yes and is_terminal(sys.stdin):
         click.confirm("Send what is not settled yet?", abort=True, err=True)
+    with contextlib.suppress(TransientError, FatalError):
+        services.tokens.current()  # The answer tells the server's time before the first event is judged.
     recent = Recent()
     work = FileBackfill(
         files,
@@ -75,8 +93,17 @@ def send_files(history: History, process: Process, asked: Asked, paths: Sequence
     _tell(work.counts, awaiting, as_json=asked.as_json)
     if code == Exit.INTERRUPTED:
         click.echo("interrupted; the same command goes on from there", err=True)
-    is_well = not awaiting and all(count.is_done and not count.bad_records for count in work.counts)
+    is_well = not awaiting and all(
+        count.is_done and not count.bad_records and not count.is_all_dead for count in work.counts
+    )
     return code if code != Exit.DONE or is_well else Exit.ATTENTION
+
+
+def _believed_time(services: Services) -> datetime | None:
+    """Return this host's time if a server that answered agrees with it, else None."""
+    skews = [http.skew for http in services.origins.values() if http.skew is not None]
+    is_agreed = any(abs(skew) <= _CLOCKS_AGREE_WITHIN for skew in skews)
+    return datetime.now(UTC) if is_agreed else None
 
 
 def _range(now: datetime, asked: Asked) -> Range:

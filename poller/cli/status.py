@@ -14,7 +14,8 @@ from poller.cli.given import config_option, read_settings
 from poller.cli.terminal import Terminal, can_show
 from poller.cli.timeline import oldest_known
 from poller.config import Settings
-from poller.core.events import Gap, Span, Stream, moment_of, parse_date
+from poller.core.dates import parse_date
+from poller.core.events import Gap, Span, Stream, moment_of
 from poller.core.messages import iso
 from poller.service.process import Exit
 

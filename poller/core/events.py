@@ -1,11 +1,12 @@
 """Auth0's words: log events, log ids, pages, and the spans of the log that are settled."""
 
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, NewType
+
+from poller.core.dates import believed_date, parse_date
 
 LogId = NewType("LogId", str)
 """Opaque text, ordered as text. 56 digits so far: `900`, UTC ingest time, a tail (facts: recorded 2018 to 2025)."""
@@ -37,6 +38,8 @@ class LogEvent:
 
     `defect` is set where the entry could not be read. One that has no id either is given that of the entry before it
     plus a counter: it sorts in place, and is the same at every reading from the same position.
+
+    Where the record's own date is implausible, `date` is the time in the log id, or None.
     """
 
     log_id: LogId
@@ -44,6 +47,12 @@ class LogEvent:
     date: datetime | None
     record: Any = field(repr=False)
     defect: str | None = None
+    has_implausible_date: bool = False
+
+    @property
+    def is_redated(self) -> bool:
+        """Whether `date` is the time in the log id, in place of a date that is not believed."""
+        return self.date is not None and self.has_implausible_date
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,24 +167,6 @@ def begun_at(span: Span, page: Page) -> LogId:
     return min(first, floor_id(page.served_at - SHORTEST_RETENTION))
 
 
-def parse_date(value: object) -> datetime | None:
-    """An aware UTC datetime from what Auth0 may send as a date, or None.
-
-    ISO 8601 text in every recording; epoch milliseconds and `{"$date": …}` because the schema does not exclude them.
-    """
-    if isinstance(value, Mapping):
-        value = value.get("$date")
-    try:
-        if isinstance(value, str):
-            moment = datetime.fromisoformat(value.strip())
-            return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-            return datetime.fromtimestamp(value / 1000, tz=UTC)
-    except (ValueError, OverflowError, OSError):
-        pass
-    return None
-
-
 def parse_events(records: Sequence[object], *, after: LogId) -> tuple[LogEvent, ...]:
     """Each record as a log event, whatever it is; `after` is the position that the records were read from."""
     events = []
@@ -214,7 +205,20 @@ def _event(log_id: LogId, record: Any) -> LogEvent:
     kind = record.get("type")
     if not isinstance(kind, str) or not kind:
         return LogEvent(log_id=log_id, type="", date=None, record=record, defect="unreadable_record")
-    return LogEvent(log_id=log_id, type=kind, date=parse_date(record.get("date")), record=record)
+    return _dated(LogEvent(log_id=log_id, type=kind, date=None, record=record), now=None)
+
+
+def judge_dates(events: Iterable[LogEvent], now: datetime | None) -> tuple[LogEvent, ...]:
+    """Return the events with no date in the future of `now`, a time that two clocks agree on, or None."""
+    return tuple(event if event.defect or event.date is None else _dated(event, now=now) for event in events)
+
+
+def _dated(event: LogEvent, *, now: datetime | None) -> LogEvent:
+    date = parse_date(event.record.get("date"))
+    if date is None:
+        return event
+    found = believed_date(date, id_time=moment_of(event.log_id), now=now)
+    return replace(event, date=found, has_implausible_date=found != date)
 
 
 def _id_of(record: object) -> LogId | None:

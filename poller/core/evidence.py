@@ -7,7 +7,8 @@ from functools import cached_property
 from typing import Any
 
 from poller.core.calls import Profile
-from poller.core.events import LogEvent, parse_date
+from poller.core.dates import is_plausible, parse_date
+from poller.core.events import LogEvent
 from poller.core.privacy import Privacy
 from poller.core.records import (
     at,
@@ -93,12 +94,16 @@ def may_be_first_login(event: LogEvent, known: Mapping[str, Any] | None = None) 
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """One event with a date, and the user's profile as far as it could be had; what leaves of it, `privacy` decides."""
+    """One event with a date, and the user's profile as far as it could be had; what leaves of it, `privacy` decides.
+
+    `now` is a time that two clocks agree on, or None.
+    """
 
     event: LogEvent
     date: datetime
     profile: Profile | None
     privacy: Privacy
+    now: datetime | None = None
 
     @property
     def record(self) -> Mapping[str, Any]:
@@ -115,6 +120,18 @@ class Evidence:
         """Those of one read after the event: an earlier one would take count and last login back to what they were."""
         return self.known if self.profile and self.profile.read_at >= self.date else {}
 
+    def date_in_profile(self, field: str) -> datetime | None:
+        """Return a date of the profile if it can be true, else None."""
+        return self._believed(self.known.get(field))
+
+    def current_date(self, field: str) -> datetime | None:
+        """Return a date of a profile that was read after the event, if it can be true, else None."""
+        return self._believed(self.current.get(field))
+
+    def _believed(self, value: object) -> datetime | None:
+        date = parse_date(value)
+        return date if date is not None and is_plausible(date, now=self.now) else None
+
     @property
     def is_signup(self) -> bool:
         return self.event.type == SIGNUP
@@ -124,7 +141,7 @@ class Evidence:
         """Whether the login made the user, by a connection for which Auth0 logs no `ss`."""
         if not may_be_first_login(self.event, self.known):
             return False
-        created = parse_date(self.known.get("created_at"))
+        created = self.date_in_profile("created_at")
         if created is None:
             return logins_count(self.record) == 1
         return timedelta(0) <= self.date - created <= FIRST_LOGIN_WITHIN

@@ -37,6 +37,7 @@ class FilePage:
 
     `moves` is the mark of this same reading that `end` takes the place of; the first page of a reading has none, and
     what was marked before stays: a copy of the file may end there. `served_at` is the server's clock.
+    `believed_at` is a time that two clocks agree on, or None.
     """
 
     events: tuple[LogEvent, ...]
@@ -44,3 +45,4 @@ class FilePage:
     moves: FileMark | None
     end: FileMark
     served_at: datetime
+    believed_at: datetime | None = None

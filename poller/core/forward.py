@@ -1,10 +1,10 @@
 """The heart: one page at a time from the log to Segment to the ledger, in that order and no other."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from poller.core.errors import FatalError, RejectedError
-from poller.core.events import Span
+from poller.core.events import Span, judge_dates
 from poller.core.messages import Batch, Delivery, Message, Receipt, Refusal, pack
 from poller.core.novelty import facts_in, sift
 from poller.core.ports import Ledger, LogSource, MessageSink, ProfileDirectory
@@ -83,6 +83,7 @@ def forward(
     """
     while not span.is_done:
         page = source.fetch(span)
+        page = replace(page, events=judge_dates(page.events, page.served_at))
         calls = translator.page(page, profiles.of(translator.users_in(page.events)))
         calls = sift(calls, ledger.said(facts_in(calls)))
         delivery = courier.deliver(calls.messages)

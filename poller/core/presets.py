@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from poller.core.evidence import Evidence, is_made_by_api, is_sso
 from poller.core.messages import Scalar, iso
-from poller.core.records import count, date_text, logins_count, text
+from poller.core.records import count, logins_count, text
 
 PresetName = Literal["rule", "spec"]
 Values = dict[str, Scalar | None]
@@ -30,13 +31,17 @@ class Preset:
     signup_properties: Callable[[Evidence], Values]
 
 
+def _iso(moment: datetime | None) -> str | None:
+    return iso(moment) if moment else None
+
+
 def _rule_traits(seen: Evidence) -> Values:
     told = logins_count(seen.record)
     return {
         "email": seen.email,
-        "signed_up": date_text(seen.known.get("created_at")),
+        "signed_up": _iso(seen.date_in_profile("created_at")),
         "login_count": count(seen.current.get("logins_count")) if told is None else told,
-        "last_login": date_text(seen.current.get("last_login")) if seen.is_signup else iso(seen.date),
+        "last_login": _iso(seen.current_date("last_login") if seen.is_signup else seen.date),
     }
 
 
@@ -57,7 +62,7 @@ def _spec_traits(seen: Evidence) -> Values:
         "username": seen.username,
         "phone": seen.name("phone_number"),
         "avatar": seen.picture,
-        "createdAt": date_text(seen.known.get("created_at")),
+        "createdAt": _iso(seen.date_in_profile("created_at")),
     }
 
 

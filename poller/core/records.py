@@ -5,8 +5,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from poller.core.events import parse_date
-from poller.core.messages import Scalar, iso
+from poller.core.messages import Scalar
 
 _MASKS = ("*", "\u2022", "\u2026")
 """The asterisk, the bullet and the ellipsis."""
@@ -72,12 +71,6 @@ def count(value: object) -> int | None:
         return None
     # Compared before anything else: an int may be too large for a float.
     return int(value) if 0 <= value < 2**53 and value == int(value) else None
-
-
-def date_text(value: object) -> str | None:
-    """A date in ISO 8601, in UTC to the millisecond."""
-    moment = parse_date(value)
-    return iso(moment) if moment else None
 
 
 def ip_text(value: object) -> str | None:

@@ -3,10 +3,11 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from poller.core.calls import Awaiting, Calls, DeadLetter
+from poller.core.dates import believed_date
 from poller.core.events import LogEvent, LogId, Page, Span, moment_of
 from poller.core.files import FilePage
 from poller.core.messages import Delivery
@@ -50,8 +51,18 @@ class Outcomes:
         return tuple(event.log_id for event in (*self.forwarded, *buried, *self.declined))
 
     @property
+    def redated(self) -> int:
+        """The number of events that were sent with the time in their log id, as their own date is not believed."""
+        return sum(event.is_redated for event in self.forwarded)
+
+    @property
+    def settled_at(self) -> datetime:
+        """The server's time of the page."""
+        raise NotImplementedError
+
+    @property
     def tallies(self) -> Counter[Tally]:
-        return Counter(tally(event, outcome) for event, outcome in self.outcomes())
+        return Counter(tally(event, outcome, self.settled_at) for event, outcome in self.outcomes())
 
     def outcomes(self) -> Iterator[tuple[LogEvent, str]]:
         for event in self.forwarded:
@@ -69,12 +80,20 @@ class Settlement(Outcomes):
     span: Span
     page: Page
 
+    @property
+    def settled_at(self) -> datetime:
+        return self.page.served_at
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileSettlement(Outcomes):
     """A page of a file, of whose events those that were taken have each an outcome; made only by `account_file`."""
 
     page: FilePage
+
+    @property
+    def settled_at(self) -> datetime:
+        return self.page.served_at
 
 
 def account(span: Span, page: Page, calls: Calls, delivery: Delivery) -> Settlement:
@@ -154,7 +173,10 @@ def divide(calls: Calls, delivery: Delivery) -> tuple[tuple[LogEvent, ...], tupl
     return tuple(forwarded), tuple(dead_letters)
 
 
-def tally(event: LogEvent, outcome: str) -> Tally:
-    """Where an event of this outcome is counted."""
-    moment = event.date or moment_of(event.log_id) or datetime.fromtimestamp(0, tz=UTC)
+def tally(event: LogEvent, outcome: str, settled_at: datetime) -> Tally:
+    """Return the hourly count of an event with this outcome.
+
+    An event that has no time of its own is counted in the hour in which it was settled.
+    """
+    moment = event.date or believed_date(None, id_time=moment_of(event.log_id)) or settled_at
     return Tally(hour=moment.replace(minute=0, second=0, microsecond=0), type=event.type, outcome=outcome)

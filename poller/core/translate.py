@@ -5,6 +5,7 @@ Identify, group where there is an organization, then track; a first login that i
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from poller.core.calls import Awaiting, Calls, DeadLetter, Filtered, Forwardable, Outcome, Profile, Profiles
@@ -63,26 +64,27 @@ class Translator:
         return tuple(dict.fromkeys(user_id for user_id in found if user_id))
 
     def page(self, page: Page, profiles: Profiles) -> Calls:
-        return self.events(page.events, profiles)
+        return self.events(page.events, profiles, now=page.served_at)
 
-    def events(self, events: Iterable[LogEvent], profiles: Profiles) -> Calls:
-        outcomes = [self.event(event, profiles) for event in events]
+    def events(self, events: Iterable[LogEvent], profiles: Profiles, *, now: datetime | None = None) -> Calls:
+        """What becomes of the events. `now` is a time that two clocks agree on, or None."""
+        outcomes = [self.event(event, profiles, now=now) for event in events]
         return Calls(
             forwardable=tuple(entry for entry in outcomes if isinstance(entry, Forwardable)),
             dead_letters=tuple(entry for entry in outcomes if isinstance(entry, DeadLetter)),
             filtered=tuple(entry for entry in outcomes if isinstance(entry, Filtered)),
         )
 
-    def event(self, event: LogEvent, profiles: Profiles) -> Outcome:
+    def event(self, event: LogEvent, profiles: Profiles, *, now: datetime | None = None) -> Outcome:
         """What becomes of the event."""
         try:
-            return self._outcome(event, profiles)
+            return self._outcome(event, profiles, now)
         except _EvaluationError:
             return DeadLetter(event=event, reason="expression_failed")
         except Exception:  # noqa: BLE001 - a bug must not stop the log; the letter is kept, to be replayed when it is mended
             return DeadLetter(event=event, reason="untranslatable")
 
-    def _outcome(self, event: LogEvent, profiles: Profiles) -> Outcome:
+    def _outcome(self, event: LogEvent, profiles: Profiles, now: datetime | None) -> Outcome:
         if event.defect:
             return DeadLetter(event=event, reason=event.defect)
         if not self.is_of_interest(event):
@@ -91,15 +93,19 @@ class Translator:
         profile = profiles.get(logged_id) if logged_id else None
         if not self._holds(event, profile):
             return Filtered(event=event, is_declined=True)
-        return self._forwardable(event, logged_id, profile)
+        return self._forwardable(event, logged_id, profile, now)
 
-    def _forwardable(self, event: LogEvent, logged_id: str | None, profile: Profile | None) -> Forwardable | DeadLetter:
+    def _forwardable(
+        self, event: LogEvent, logged_id: str | None, profile: Profile | None, now: datetime | None
+    ) -> Forwardable | DeadLetter:
+        if event.date is None and event.has_implausible_date:
+            return DeadLetter(event=event, reason="implausible_date")
         if event.date is None:
             return DeadLetter(event=event, reason="unparseable_date")
         user_id = self._user_id(event, logged_id, profile)
         if not user_id:
             return DeadLetter(event=event, reason="no_user_id")
-        seen = Evidence(event=event, date=event.date, profile=profile, privacy=self._rules.privacy)
+        seen = Evidence(event=event, date=event.date, profile=profile, privacy=self._rules.privacy, now=now)
         fitted = [fit(message) for message in self._messages(seen, user_id, logged_id or user_id)]
         messages = tuple(message for message in fitted if message is not None)
         if len(messages) < len(fitted):

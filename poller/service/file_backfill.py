@@ -68,6 +68,7 @@ class FileCount:
     forwarded: int = 0
     filtered: int = 0
     dead_lettered: int = 0
+    redated: int = 0
     skipped: int = 0
     repeated: int = 0
     outside: int = 0
@@ -83,6 +84,7 @@ class FileCount:
         self.forwarded += len(settlement.forwarded)
         self.filtered += len(settlement.filtered)
         self.dead_lettered += len(settlement.dead_letters)
+        self.redated += settlement.redated
         self.skipped += forwarded.skipped
         self.repeated += forwarded.repeated
         self.outside += forwarded.outside
@@ -91,6 +93,11 @@ class FileCount:
 
     def move(self, mark: FileMark) -> None:
         self.offset, self.line = mark.offset, mark.line
+
+    @property
+    def is_all_dead(self) -> bool:
+        """Whether events of interest were found, and each of them is a dead letter."""
+        return self.dead_lettered > 0 and self.forwarded == 0
 
     def facts(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}

@@ -4,11 +4,11 @@ import threading
 from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Protocol
 
-from poller.core.events import EARLIEST, Gap, LogEvent, LogId, Span, is_derived
+from poller.core.events import EARLIEST, Gap, LogEvent, LogId, Span, is_derived, judge_dates
 from poller.core.files import BadRecord, FileMark, FilePage, UnreadableFileError
 from poller.core.forward import Courier
 from poller.core.novelty import facts_in, sift
@@ -132,7 +132,7 @@ class FileWalk:
             TransientError, FatalError: as `forward`; the file is settled up to the last yield.
         """
         is_begun = reading.begun_at.offset > 0
-        for page in reading.pages():
+        for page in map(_judged, reading.pages()):
             if not is_begun and len(page.bad) == len(page.events) >= _TELLING_PAGE:
                 first = page.bad[0]
                 raise UnreadableFileError(f"no log of Auth0: line {first.line} is {first.why}, and so it goes on")
@@ -144,7 +144,8 @@ class FileWalk:
 
     def _forward(self, page: FilePage) -> FileForwarded:
         taken, left = self._sifted(page.events)
-        calls = self._translator.events(taken, self._profiles.of(self._translator.users_in(taken)))
+        profiles = self._profiles.of(self._translator.users_in(taken))
+        calls = self._translator.events(taken, profiles, now=page.believed_at)
         calls = sift(calls, self._ledger.said(facts_in(calls)))
         settlement = account_file(page, taken, calls, self._courier.deliver(calls.messages))
         self._ledger.settle_file(settlement)
@@ -170,3 +171,7 @@ class FileWalk:
             else:
                 taken[event.log_id] = event
         return list(taken.values()), left
+
+
+def _judged(page: FilePage) -> FilePage:
+    return replace(page, events=judge_dates(page.events, page.believed_at))

@@ -63,7 +63,7 @@ def read(
     counted: Counter[Count] = Counter()
     for stretch in stretches:
         for page in _pages(source, stream, stretch):
-            counted.update(_key(tally(event, FILTERED)) for event in page.events)
+            counted.update(_key(tally(event, FILTERED, page.served_at)) for event in page.events)
             tell(page)
     return counted
 

@@ -126,6 +126,7 @@ class CycleCount:
     filtered: int = 0
     forwarded: int = 0
     dead_lettered: int = 0
+    redated: int = 0
     newest: datetime | None = None
     served_at: datetime | None = None
 
@@ -136,6 +137,7 @@ class CycleCount:
         self.filtered += len(settlement.filtered)
         self.forwarded += len(settlement.forwarded)
         self.dead_lettered += len(settlement.dead_letters)
+        self.redated += settlement.redated
         dates = [event.date for event in page.events if event.date is not None]
         self.newest = max([*dates, *([self.newest] if self.newest else [])], default=None)
         self.served_at = page.served_at
@@ -143,7 +145,7 @@ class CycleCount:
     def facts(self) -> dict[str, Any]:
         """The counts, and `lag_s`: how old the newest event was when it was read, by the server's clock."""
         facts: dict[str, Any] = {
-            name: getattr(self, name) for name in ("pages", "read", "filtered", "forwarded", "dead_lettered")
+            name: getattr(self, name) for name in ("pages", "read", "filtered", "forwarded", "dead_lettered", "redated")
         }
         if self.newest and self.served_at:
             facts["lag_s"] = round(max((self.served_at - self.newest).total_seconds(), 0.0), 1)

@@ -15,7 +15,6 @@ from poller.core.events import (
     floor_id,
     last_id,
     moment_of,
-    parse_date,
     parse_events,
     predecessor,
 )
@@ -65,34 +64,6 @@ def test_the_predecessor_is_the_next_id_below(log_id: LogId) -> None:
 @pytest.mark.parametrize("odd", ["", "0", "000", "abc", "9+001", "-1"])
 def test_what_is_no_positive_number_has_no_predecessor(odd: str) -> None:
     assert predecessor(LogId(odd)) is None
-
-
-@pytest.mark.parametrize(
-    ("value", "moment"),
-    [
-        ("2023-07-26T12:41:11.855Z", datetime(2023, 7, 26, 12, 41, 11, 855000, UTC)),
-        ("2023-07-26T14:41:11.855+02:00", datetime(2023, 7, 26, 12, 41, 11, 855000, UTC)),
-        ("2023-07-26T12:41:11", datetime(2023, 7, 26, 12, 41, 11, 0, UTC)),
-        ("2023-07-26", datetime(2023, 7, 26, tzinfo=UTC)),
-        (1690375271855, datetime(2023, 7, 26, 12, 41, 11, 855000, UTC)),
-        ({"$date": "2023-07-26T12:41:11.855Z"}, datetime(2023, 7, 26, 12, 41, 11, 855000, UTC)),
-    ],
-)
-def test_dates_are_read_as_utc(value: object, moment: datetime) -> None:
-    assert parse_date(value) == moment
-
-
-@pytest.mark.parametrize(
-    "value", [None, "", "soon", True, [], {}, float("nan"), float("inf"), 1e30, "0001-01-01T00:00:00+14:00"]
-)
-def test_what_is_no_date_is_none(value: object) -> None:
-    assert parse_date(value) is None
-
-
-@given(JSON)
-def test_no_value_stops_the_reading_of_a_date(value: object) -> None:
-    found = parse_date(value)
-    assert found is None or found.utcoffset() == timedelta()
 
 
 @given(st.lists(RECORD, max_size=20))

@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from poller.adapters.log_files.content import Content, Trace, resume
-from poller.adapters.log_files.reading import Reading, event_of
+from poller.adapters.log_files.reading import Clocks, Reading, event_of
 from poller.adapters.log_files.records import Kind, Records, kind_of
 from poller.core.events import moment_of
 from poller.core.files import FileMark, UnreadableFileError
@@ -40,12 +40,19 @@ class LogFile:
     """One file, read as often as is wanted.
 
     `scope` names what part of the events is wanted, where it is not all: how far a part was sent says nothing of the
-    rest. `now` is the server's clock.
+    rest. `now` is the server's clock, and `believed` gives a time that two clocks agree on, or None.
     """
 
-    def __init__(self, path: Path, *, now: Callable[[], datetime], scope: str = "") -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        now: Callable[[], datetime],
+        believed: Callable[[], datetime | None] = lambda: None,
+        scope: str = "",
+    ) -> None:
         self.path = path
-        self._now = now
+        self._clocks = Clocks(now=now, believed=believed)
         self._scope = scope
 
     @property
@@ -77,7 +84,7 @@ class LogFile:
             UnreadableFileError: it cannot be read, or it is no text.
         """
         kind, _ = self._start()
-        return Reading(self.path, resume(self.path, marks, self._scope), kind, self._now)
+        return Reading(self.path, resume(self.path, marks, self._scope), kind, self._clocks)
 
     def look(self, marks: Iterable[FileMark]) -> Look:
         """Raises:

@@ -23,13 +23,21 @@ class Torn:
     why: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clocks:
+    """The server's clock, and the time that two clocks agree on, or None."""
+
+    now: Callable[[], datetime]
+    believed: Callable[[], datetime | None] = lambda: None
+
+
 class Reading:
     """Closed by its `with`. After the last page `torn` says where the file breaks off, if it does."""
 
-    def __init__(self, path: Path, trace: Trace, kind: Kind, now: Callable[[], datetime]) -> None:
+    def __init__(self, path: Path, trace: Trace, kind: Kind, clocks: Clocks) -> None:
         self._trace = trace
         self._kind = kind
-        self._now = now
+        self._clocks = clocks
         self._content = Content(path)
         self.begun_at = trace.mark
         self.torn: Torn | None = None
@@ -77,7 +85,14 @@ class Reading:
             for event, piece in zip(events, pieces, strict=True)
             if event.defect
         )
-        return FilePage(events=events, bad=bad, moves=moves, end=end, served_at=self._now())
+        return FilePage(
+            events=events,
+            bad=bad,
+            moves=moves,
+            end=end,
+            served_at=self._clocks.now(),
+            believed_at=self._clocks.believed(),
+        )
 
 
 def event_of(piece: Piece) -> LogEvent:

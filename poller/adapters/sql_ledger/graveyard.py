@@ -74,7 +74,9 @@ class Graveyard:
                 if _remove(connection, known, letter):
                     revived += 1
                     for outcome, count in ((DEAD_LETTERED, -1), (FORWARDED, 1)):
-                        recording.count(connection, known[letter.stream], {tally(event, outcome): count})
+                        recording.count(
+                            connection, known[letter.stream], {tally(event, outcome, letter.buried_at): count}
+                        )
             return revived
 
 

@@ -43,7 +43,30 @@ def _make_room_for_backfills(connection: Connection) -> None:
         connection.execute(text(statement))
 
 
-STEPS: tuple[Step, ...] = (_remember_what_was_said, _make_room_for_backfills)
+_COUNTS_OF_1970 = """
+INSERT INTO tally (stream_id, hour, type, outcome, events)
+SELECT old.stream_id, new.hour, old.type, old.outcome, SUM(old.events)
+FROM tally AS old JOIN (
+  SELECT stream_id, MAX(hour) AS hour FROM tally WHERE hour >= '2013' GROUP BY stream_id
+) AS new ON new.stream_id = old.stream_id
+WHERE old.hour < '2013'
+GROUP BY old.stream_id, new.hour, old.type, old.outcome
+ON CONFLICT (stream_id, hour, type, outcome) DO UPDATE SET events = tally.events + excluded.events;
+DELETE FROM tally WHERE hour < '2013'
+"""
+
+
+def _move_counts_of_1970(connection: Connection) -> None:
+    """Counts events without a time in the stream's newest hour: they stood in one of 1970."""
+    for statement in _COUNTS_OF_1970.split(";"):
+        connection.execute(text(statement))
+
+
+def _to_version_4(connection: Connection) -> None:
+    _move_counts_of_1970(connection)
+
+
+STEPS: tuple[Step, ...] = (_remember_what_was_said, _make_room_for_backfills, _to_version_4)
 """The n-th takes version n to n+1, by SQL of its own: the tables in `schema` will be other ones by then."""
 
 

@@ -85,9 +85,9 @@ def record_outcomes(
     if is_counted:
         count(connection, stream_id, outcomes.tallies)
     else:
-        _revive(connection, stream_id, outcomes)
+        _revive(connection, stream_id, outcomes, at)
         for event in buried:  # which was forwarded when it was counted
-            _recount(connection, stream_id, event, FORWARDED, DEAD_LETTERED)
+            _recount(connection, stream_id, event, FORWARDED, DEAD_LETTERED, at)
 
 
 def note(connection: Connection, stream_id: int, **values: Any) -> None:
@@ -168,7 +168,7 @@ def _record_ids(connection: Connection, stream_id: int, settlement: Settlement) 
         connection.execute(sqlite.upsert(schema.recent_id).on_conflict_do_nothing(), ids)
 
 
-def _revive(connection: Connection, stream_id: int, outcomes: Outcomes) -> None:
+def _revive(connection: Connection, stream_id: int, outcomes: Outcomes, at: datetime) -> None:
     """What was a dead letter, and was delivered when it was sent again."""
     columns = schema.dead_letter.c
     ids = [event.log_id for event in outcomes.forwarded]
@@ -176,12 +176,12 @@ def _revive(connection: Connection, stream_id: int, outcomes: Outcomes) -> None:
     revived = set(connection.scalars(query.returning(columns.log_id)))
     for event in outcomes.forwarded:
         if event.log_id in revived:
-            _recount(connection, stream_id, event, DEAD_LETTERED, FORWARDED)
+            _recount(connection, stream_id, event, DEAD_LETTERED, FORWARDED, at)
 
 
-def _recount(connection: Connection, stream_id: int, event: LogEvent, was: str, outcome: str) -> None:
+def _recount(connection: Connection, stream_id: int, event: LogEvent, was: str, outcome: str, at: datetime) -> None:
     for name, change in ((was, -1), (outcome, 1)):
-        count(connection, stream_id, {tally(event, name): change})
+        count(connection, stream_id, {tally(event, name, at): change})
 
 
 def count(connection: Connection, stream_id: int, counted: Mapping[Tally, int]) -> None:
