@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from poller.adapters.http import Http, ServerClock
+from poller.adapters.clocks import ServerClock
+from poller.adapters.http import Http
 from poller.adapters.segment import SegmentSink
 from poller.config.expressions import Expression
 from poller.core.calls import Forwardable

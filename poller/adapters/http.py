@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from poller.adapters.bodies import UnusableBodyError, parse_json
+from poller.adapters.clocks import ServerClock
 from poller.adapters.connection import Connection, trouble
 from poller.adapters.deadlines import Deadlines
 from poller.adapters.environment import trust
@@ -27,12 +28,19 @@ _LONGEST_INT = 1000  # digits
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A whole response; `at` is the server's clock, or the host's where the server did not say."""
+    """A whole response.
+
+    `at` is the time as far as it is known: the server's where another clock agrees with it, the host's otherwise.
+    `believed_at` is the server's own time of this answer where another clock agrees with it. `date` is the server's
+    own time whoever agrees: whatever else the answer tells in times is to be held against it.
+    """
 
     status: int
     headers: httpx.Headers = field(repr=False)
     body: bytes = field(repr=False)
     at: datetime
+    believed_at: datetime | None = None
+    date: datetime | None = None
 
     def json(self) -> Any:
         """Return the body as JSON.
@@ -60,7 +68,7 @@ class Answer:
 
     @property
     def retry_after(self) -> timedelta | None:
-        return parse_retry_after(self.headers.get("Retry-After"), now=self.at)
+        return parse_retry_after(self.headers.get("Retry-After"), now=self.date or self.at)
 
 
 def whole_number(digits: str) -> int | float:
@@ -70,23 +78,6 @@ def whole_number(digits: str) -> int | float:
 
 Observe = Callable[[str, int | None, float], None]
 """Told of each call that is over: its path, its status if a whole answer came, its seconds."""
-
-
-class ServerClock:
-    """The time as the servers tell it, so that a wrong host clock shifts no event; the host's until one has told."""
-
-    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._monotonic = monotonic
-        self._seen: tuple[datetime, float] | None = None
-
-    def observe(self, date: datetime) -> None:
-        self._seen = (date, self._monotonic())
-
-    def now(self) -> datetime:
-        if self._seen is None:
-            return datetime.now(UTC)
-        date, at = self._seen
-        return date + timedelta(seconds=self._monotonic() - at)
 
 
 class Http:
@@ -107,7 +98,7 @@ class Http:
         on_step: Callable[[], None] = lambda: None,
     ) -> None:
         self._origin = origin
-        self._clock = clock
+        self.clock = clock
         self._service = service
         self._deadline_s = deadline_s
         self._observe = observe
@@ -156,11 +147,13 @@ class Http:
             raise TransientError(trouble(self._origin, connection, error), service=self._service) from None
 
     def _answer(self, status: int, headers: httpx.Headers, body: bytes) -> Answer:
-        date = parse_http_date(headers.get("Date"))
+        is_kept = "Age" in headers  # a cache adds it to what it kept (RFC 9111, 5.1), and the Date is an old one
+        date, believed_at = None if is_kept else parse_http_date(headers.get("Date")), None
         if date is not None:
-            self._clock.observe(date)
+            believed_at = self.clock.observe(date)
             self.skew = date - datetime.now(UTC)
-        return Answer(status=status, headers=headers, body=body, at=date or self._clock.now())
+        at = believed_at or self.clock.now()
+        return Answer(status=status, headers=headers, body=body, at=at, believed_at=believed_at, date=date)
 
     def _connection(self) -> Connection:
         held: Connection | None = getattr(self._threads, "connection", None)

@@ -13,7 +13,8 @@ from typing import Any
 
 from segment.analytics import Client
 
-from poller.adapters.http import Answer, Http, ServerClock
+from poller.adapters.clocks import ServerClock
+from poller.adapters.http import Answer, Http
 from poller.core.errors import FatalError, RejectedError, TransientError
 from poller.core.messages import Batch, Group, Identify, Message, Receipt, Track, iso
 
@@ -60,7 +61,10 @@ class SegmentSink:
         _check(answer)
 
     def body(self, messages: list[dict[str, Any]]) -> bytes:
-        """The request body; `sentAt` is this attempt's, since Segment shifts every timestamp by its distance."""
+        """Return the request body; `sentAt` is the time of this attempt by Segment's clock.
+
+        Segment shifts every timestamp by the distance between `sentAt` and its own clock.
+        """
         envelope: dict[str, Any] = {
             "batch": messages,
             "sentAt": iso(self._clock.now()),

@@ -101,7 +101,13 @@ def daemon_of(
 
 def upkeep_of(settings: Settings, services: Services, ledger: SqlLedger, watcher: Watcher) -> Upkeep:
     retention = settings.state.dead_letter_retention
-    return Upkeep(ledger, services.log, dead_letter_retention=retention, measured=watcher.measured)
+    return Upkeep(
+        ledger,
+        services.log,
+        agreed=services.clock.agreed,
+        dead_letter_retention=retention,
+        measured=watcher.measured,
+    )
 
 
 def drain_of(

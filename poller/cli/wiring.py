@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from poller.adapters.auth0 import Auth0Log, Auth0Stats, Auth0Users, Credentials, ManagementApi, TokenSource
-from poller.adapters.http import Http, ServerClock
+from poller.adapters.clocks import ServerClock, introduce
+from poller.adapters.http import Http
 from poller.adapters.segment import SegmentSink
 from poller.cli.watching import NOBODY, Watcher
 from poller.config import Settings
@@ -32,6 +33,7 @@ class Services:
     sink: ThrottledSink
     budget: RateBudget
     clock: ServerClock
+    """Auth0's."""
     origins: Mapping[str, Http]
     """The clients, by the service's name."""
 
@@ -51,14 +53,15 @@ def connect(
     `share` is that of the rate limit, `integrations` are the destinations that messages go to: None is all. `on_step`
     is told before each call and after it.
     """
-    clock = ServerClock()
+    auth0_clock, segment_clock = ServerClock(), ServerClock()
+    introduce(auth0_clock, segment_clock)
     observe_auth0, observe_segment = watcher.requests()
-    auth0 = Http(settings.auth0.base_url, clock, observe=observe_auth0, on_step=on_step)
-    segment = Http(settings.segment.endpoint, clock, observe=observe_segment, on_step=on_step)
+    auth0 = Http(settings.auth0.base_url, auth0_clock, observe=observe_auth0, on_step=on_step)
+    segment = Http(settings.segment.endpoint, segment_clock, observe=observe_segment, on_step=on_step)
     tokens = TokenSource(_credentials(settings), auth0)
     budget = RateBudget(stopping, share=settings.auth0.rate_share if share is None else share)
     api = ManagementApi(auth0, tokens, watcher.budget(budget))
-    sink = SegmentSink(_revealed(settings.segment.write_key) or "", segment, clock, integrations=integrations)
+    sink = SegmentSink(_revealed(settings.segment.write_key) or "", segment, segment_clock, integrations=integrations)
     try:
         yield Services(
             tokens=tokens,
@@ -68,7 +71,7 @@ def connect(
             segment=sink,
             sink=ThrottledSink(sink, stopping, per_second=settings.segment.max_events_per_second),
             budget=budget,
-            clock=clock,
+            clock=auth0_clock,
             origins={"Auth0": auth0, "Segment": segment},
         )
     finally:

@@ -67,8 +67,9 @@ class Gap:
 class Page:
     """Log events in `(reached, position]`, in log-id order.
 
-    `is_end`: the log had no more to give for the span asked. `served_at` is the server's clock. `lost` is the stretch
-    that retention took before it could be read.
+    `is_end`: the log had no more to give for the span asked. `lost` is the stretch that retention took before it could
+    be read. `served_at` is the time as far as it is known, and dates what is recorded. `believed_at` is the server's
+    time of this answer where another clock agrees with it: only this time proves anything.
     """
 
     events: tuple[LogEvent, ...]
@@ -76,6 +77,7 @@ class Page:
     is_end: bool
     served_at: datetime
     lost: Gap | None = None
+    believed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,13 +33,17 @@ class Keeper(Protocol):
 
 
 class Upkeep:
-    """Looks every ten minutes, whatever became of the cycles between."""
+    """Looks every ten minutes, whatever became of the cycles between.
+
+    `agreed` is the time that two clocks agree on, None where no two do: nothing is deleted on the word of one clock.
+    """
 
     def __init__(
         self,
         ledger: Keeper,
         server: ServerTime,
         *,
+        agreed: Callable[[], datetime | None],
         dead_letter_retention: timedelta,
         measured: Callable[[timedelta], None] = lambda retention: None,  # noqa: ARG005 - nobody looks
         monotonic: Callable[[], float] = time.monotonic,
@@ -47,6 +51,7 @@ class Upkeep:
     ) -> None:
         self._ledger = ledger
         self._server = server
+        self._agreed = agreed
         self._dead_letter_retention = dead_letter_retention
         self._measured = measured
         self._monotonic = monotonic
@@ -54,6 +59,7 @@ class Upkeep:
         self._due_at = float("-inf")
         self._retention: timedelta | None = None
         self._warned_of: timedelta | None = None
+        self._is_unsure = False
 
     def look(self) -> None:
         """To be called after each cycle; never raises what a service or the ledger may fail by."""
@@ -64,14 +70,27 @@ class Upkeep:
             live = self._ledger.live_span()
             if live is not None:
                 self._watch_retention(live)
-            self._ledger.forget_said(self._now() - SAID_FOR, keep=SAID_OF)
-            if self._dead_letter_retention:
-                self._discard()
+            self._discard_what_is_old()
         except PollerError as error:
             log.debug("upkeep.failed", reason=str(error))
 
-    def _discard(self) -> None:
-        gone = self._ledger.discard_dead_letters(self._now() - self._dead_letter_retention)
+    def _discard_what_is_old(self) -> None:
+        now = self._agreed()
+        if now is not None:
+            self._ledger.forget_said(now - SAID_FOR, keep=SAID_OF)
+            if self._dead_letter_retention:
+                self._discard_dead_letters(now)
+        elif not self._is_unsure:
+            log.warning(
+                "clocks.disagreed",
+                host=self._now().isoformat(timespec="seconds"),
+                note="no two clocks of this host, Auth0 and Segment agree: nothing old is discarded until they do; "
+                "compare them with the command check",
+            )
+        self._is_unsure = now is None
+
+    def _discard_dead_letters(self, now: datetime) -> None:
+        gone = self._ledger.discard_dead_letters(now - self._dead_letter_retention)
         if gone:
             log.warning("dead_letters.discarded", count=gone, older_than_s=self._dead_letter_retention.total_seconds())
 

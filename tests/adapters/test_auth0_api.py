@@ -8,7 +8,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from poller.adapters.auth0 import Credentials, ManagementApi, TokenSource
-from poller.adapters.http import Http, ServerClock
+from poller.adapters.clocks import ServerClock
+from poller.adapters.http import Http
+from poller.adapters.parsing import LONGEST_WAIT
 from poller.core.errors import FatalError, PollerError, TransientError
 from tests.conftest import Reply, Scripted
 
@@ -201,6 +203,14 @@ def test_the_rate_limit_is_asked_before_and_told_after_each_request(bench: Bench
     bench.api.get("logs", {}, bucket="logs")
     assert bench.budget.asked == ["logs"]
     assert bench.budget.told == [("logs", 50, 49, timedelta(seconds=1))]
+
+
+def test_a_wait_until_a_reset_is_bounded(bench: Bench, scripted: Scripted) -> None:
+    headers = {"Date": "Fri, 03 Sep 2021 20:16:32 GMT", "x-ratelimit-reset": "99999999999"}
+    scripted.replies = [token(), Reply(status=429, headers=headers)]
+    with pytest.raises(TransientError) as raised:
+        bench.api.get("logs", {}, bucket="logs")
+    assert raised.value.retry_after == LONGEST_WAIT
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from poller.adapters.auth0 import Auth0Log, Credentials, ManagementApi, TokenSource
-from poller.adapters.http import Http, ServerClock
+from poller.adapters.clocks import ServerClock
+from poller.adapters.http import Http
 from poller.core.errors import TransientError
 from poller.core.events import EARLIEST, Gap, LogId, Span, Stream, floor_id, predecessor
 from tests.adapters.test_auth0_api import Budget, token
@@ -41,8 +42,14 @@ def record(found: LogId, kind: str = "w") -> dict[str, str]:
 
 
 @pytest.fixture
-def log(scripted: Scripted) -> Iterator[Auth0Log]:
-    http = Http(scripted.origin, ServerClock())
+def host() -> datetime:
+    """Return the time of this machine's clock."""
+    return NOW
+
+
+@pytest.fixture
+def log(scripted: Scripted, host: datetime) -> Iterator[Auth0Log]:
+    http = Http(scripted.origin, ServerClock(host=lambda: host))
     tokens = TokenSource(Credentials(domain=STREAM.domain, client_id="c", client_secret="s"), http)
     scripted.replies = [token()]
     tokens.current()
@@ -61,6 +68,61 @@ def test_a_page_is_read_from_one_below_the_last_event_and_begins_after_it(log: A
     assert froms(scripted) == [predecessor(log_id(1))]
     assert [event.log_id for event in found.events] == [log_id(2), log_id(3)]
     assert (found.position, found.is_end, found.served_at, found.lost) == (log_id(3), True, NOW, None)
+
+
+def test_a_date_that_the_host_agrees_with_is_believed(log: Auth0Log, scripted: Scripted) -> None:
+    scripted.replies = [page()]
+    found = log.fetch(span(floor_id(NOW)))
+    assert (found.served_at, found.believed_at) == (NOW, NOW)
+
+
+@pytest.mark.parametrize("host", [NOW + timedelta(days=40)])
+class TestAHostClockThatIsWrong:
+    """The newest log ids can bear out the `Date`; a page from the middle of the log cannot."""
+
+    def test_an_event_at_the_end_of_the_log_bears_the_date_out(self, log: Auth0Log, scripted: Scripted) -> None:
+        scripted.replies = [page(record(log_id(3, NOW - timedelta(minutes=2))))]
+        found = log.fetch(span(floor_id(NOW - timedelta(hours=1))))
+        assert (found.served_at, found.believed_at) == (NOW, NOW)
+
+    def test_a_full_page_proves_nothing(self, log: Auth0Log, scripted: Scripted, host: datetime) -> None:
+        scripted.replies = [page(*(record(log_id(number)) for number in range(1, 101)))]
+        found = log.fetch(span(floor_id(NOW)))
+        assert (found.served_at, found.believed_at) == (host, None)
+
+    @pytest.mark.parametrize("records", [[], [record(log_id(1, NOW - timedelta(hours=1)))]], ids=["empty", "old"])
+    def test_a_quiet_log_proves_nothing(
+        self, log: Auth0Log, scripted: Scripted, host: datetime, records: list[Any]
+    ) -> None:
+        scripted.replies = [page(*records)]
+        found = log.fetch(span(floor_id(NOW - timedelta(hours=2))))
+        assert (found.served_at, found.believed_at) == (host, None)
+
+    def test_the_event_that_was_asked_from_proves_nothing(self, log: Auth0Log, scripted: Scripted) -> None:
+        scripted.replies = [page(record(log_id(1)))]
+        assert log.fetch(span(log_id(1))).believed_at is None
+
+    def test_a_first_start_goes_by_the_lower_of_two_clocks_that_disagree(
+        self, log: Auth0Log, scripted: Scripted, host: datetime
+    ) -> None:
+        oldest = record(log_id(1, OLD))
+        scripted.replies = [page(oldest), page(oldest, at=NOW + timedelta(days=400))]
+        assert [log.oldest() for _ in range(2)] == [(log_id(1, OLD), NOW), (log_id(1, OLD), host)]
+
+
+@pytest.mark.parametrize("host", [OLD - timedelta(days=40)])
+def test_the_time_of_a_page_never_lies_below_its_events(log: Auth0Log, scripted: Scripted) -> None:
+    scripted.replies = [page(*(record(log_id(number, OLD)) for number in range(1, 101)))]
+    found = log.fetch(span(floor_id(OLD)))
+    assert (found.served_at, found.believed_at) == (OLD, None)
+
+
+@pytest.mark.parametrize("date", [datetime(1970, 1, 1, tzinfo=UTC), NOW - timedelta(days=1)], ids=["1970", "cached"])
+def test_a_wrong_date_neither_dates_a_page_nor_begins_a_span(log: Auth0Log, scripted: Scripted, date: datetime) -> None:
+    scripted.replies = [page(record(log_id(3)), at=date), page(record(log_id(3)), at=date)]
+    found = log.fetch(span(floor_id(NOW - timedelta(hours=1))))
+    assert (found.served_at, found.believed_at) == (NOW, None)
+    assert log.oldest() == (log_id(3), NOW)
 
 
 def test_a_full_page_of_the_live_span_is_not_the_end(log: Auth0Log, scripted: Scripted) -> None:

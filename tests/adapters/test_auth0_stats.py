@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from poller.adapters.auth0 import Auth0Stats, Credentials, ManagementApi, TokenSource
-from poller.adapters.http import Http, ServerClock
+from poller.adapters.clocks import ServerClock
+from poller.adapters.http import Http
 from poller.core.errors import FatalError, TransientError
 from poller.core.events import DailyCount
 from tests.adapters.test_auth0_api import Budget, error, token

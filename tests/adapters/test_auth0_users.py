@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from poller.adapters.auth0 import Auth0Users, Credentials, ManagementApi, TokenSource
 from poller.adapters.auth0.users import ALWAYS, MAX_QUERY_BYTES, MAX_USERS, SEARCH_LAG, queries
-from poller.adapters.http import Http, ServerClock
+from poller.adapters.clocks import ServerClock
+from poller.adapters.http import Http
 from poller.core.errors import FatalError, TransientError
 from poller.core.rules import DEFAULT
 from tests.adapters.test_auth0_api import INSUFFICIENT, Budget, error, token
@@ -33,7 +34,7 @@ ABSENT = error(404, errorCode="inexistent_user")
 
 @pytest.fixture
 def users(scripted: Scripted) -> Iterator[Auth0Users]:
-    http = Http(scripted.origin, ServerClock())
+    http = Http(scripted.origin, ServerClock(host=lambda: NOW))
     tokens = TokenSource(Credentials(domain="acme.us.auth0.com", client_id="c", client_secret="s"), http)
     scripted.replies = [token()]
     tokens.current()

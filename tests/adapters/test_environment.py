@@ -8,8 +8,9 @@ from pathlib import Path
 import certifi
 import pytest
 
+from poller.adapters.clocks import ServerClock
 from poller.adapters.environment import proxy_for, trust
-from poller.adapters.http import Http, ServerClock
+from poller.adapters.http import Http
 from poller.core.errors import FatalError, TransientError
 from tests.adapters.test_http import read_request
 from tests.conftest import Serve

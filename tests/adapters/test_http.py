@@ -8,12 +8,13 @@ import time
 import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from poller.adapters import bodies
-from poller.adapters.http import Http, ServerClock
+from poller.adapters.clocks import ServerClock
+from poller.adapters.http import Answer, Http
 from poller.core.errors import TransientError, UnusableAnswerError
 from tests.conftest import Reply, Scripted
 
@@ -114,13 +115,46 @@ def test_the_servers_clock_is_learnt_from_its_answers(serve: Serve) -> None:
         read_request(connection)
         connection.sendall(OK)
 
-    ticks = iter([100.0, 107.0])
-    clock = ServerClock(monotonic=lambda: next(ticks))
+    ticks = [100.0]
+    date = datetime(2026, 11, 23, 10, tzinfo=UTC)
+    clock = ServerClock(monotonic=lambda: ticks[-1], host=lambda: date + timedelta(minutes=1))
     client = Http(serve(handle), clock)
     answer = client.call("GET", "/")
     client.close()
-    assert answer.at == datetime(2026, 11, 23, 10, tzinfo=UTC)
-    assert clock.now() == datetime(2026, 11, 23, 10, 0, 7, tzinfo=UTC)
+    assert (answer.at, answer.believed_at, answer.date) == (date, date, date)
+    ticks.append(107.0)
+    assert clock.now() == date + timedelta(seconds=7)
+
+
+def answered(serve: Serve, clock: ServerClock, *headers: str) -> Answer:
+    def handle(connection: socket.socket) -> None:
+        read_request(connection)
+        head = "".join(f"{header}\r\n" for header in headers)
+        connection.sendall(f"HTTP/1.1 200 OK\r\n{head}Content-Length: 2\r\n\r\n{{}}".encode())
+
+    client = Http(serve(handle), clock)
+    answer = client.call("GET", "/")
+    client.close()
+    return answer
+
+
+def test_a_date_that_no_other_clock_agrees_with_dates_nothing(serve: Serve) -> None:
+    host = datetime(2026, 11, 24, 10, tzinfo=UTC)
+    answer = answered(serve, ServerClock(host=lambda: host), "Date: Mon, 23 Nov 2026 10:00:00 GMT")
+    assert (answer.at, answer.believed_at, answer.date) == (host, None, host - timedelta(days=1))
+
+
+def test_an_answer_that_a_cache_kept_tells_no_time(serve: Serve) -> None:
+    host = datetime(2026, 11, 23, 10, 1, tzinfo=UTC)
+    answer = answered(serve, ServerClock(host=lambda: host), "Date: Mon, 23 Nov 2026 10:00:00 GMT", "Age: 60")
+    assert (answer.at, answer.believed_at, answer.date) == (host, None, None)
+
+
+def test_a_time_to_wait_until_is_held_against_the_servers_own_clock(serve: Serve) -> None:
+    host = datetime(2026, 11, 24, 10, tzinfo=UTC)
+    after = "Retry-After: Mon, 23 Nov 2026 10:00:07 GMT"
+    answer = answered(serve, ServerClock(host=lambda: host), "Date: Mon, 23 Nov 2026 10:00:00 GMT", after)
+    assert answer.retry_after == timedelta(seconds=7)
 
 
 def test_a_refused_connection_says_so_and_names_the_origin() -> None:

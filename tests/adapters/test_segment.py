@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from poller.adapters.http import Http, ServerClock
+from poller.adapters.clocks import ServerClock
+from poller.adapters.http import Http
 from poller.adapters.segment import SegmentSink
 from poller.core.errors import FatalError, PollerError, RejectedError, TransientError
 from poller.core.events import LogId
@@ -40,7 +41,7 @@ BATCH = Batch(messages=(IDENTIFY, track()))
 
 @pytest.fixture
 def sink(scripted: Scripted) -> Iterator[SegmentSink]:
-    clock = ServerClock()
+    clock = ServerClock(host=lambda: datetime(2026, 11, 23, 10, 3, tzinfo=UTC))
     http = Http(scripted.origin, clock)
     yield SegmentSink(KEY, http, clock)
     http.close()

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from poller.adapters.auth0 import Auth0Log, Credentials, ManagementApi, TokenSource
-from poller.adapters.http import Http, ServerClock
+from poller.adapters.clocks import ServerClock
+from poller.adapters.http import Http
 from poller.core.events import EARLIEST, LogId, Page, Span
 from poller.core.ports import LogSource
 from poller.sandbox import Sandbox

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from poller.adapters.http import Http, ServerClock
+from poller.adapters.clocks import ServerClock
+from poller.adapters.http import Http
 from poller.adapters.segment import SegmentSink
 from poller.core.errors import FatalError, RejectedError, TransientError
 from poller.core.events import LogId

@@ -8,7 +8,8 @@ from datetime import timedelta
 import pytest
 
 from poller.adapters.auth0 import Auth0Users, Credentials, ManagementApi, TokenSource
-from poller.adapters.http import Http, ServerClock
+from poller.adapters.clocks import ServerClock
+from poller.adapters.http import Http
 from poller.core.errors import TransientError
 from poller.core.ports import ProfileDirectory
 from poller.core.rules import DEFAULT

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from segment.analytics import Client
 
-from poller.adapters.http import Http, ServerClock
+from poller.adapters.clocks import ServerClock
+from poller.adapters.http import Http
 from poller.adapters.segment import SegmentSink
 from poller.core.events import LogId, Stream
 from poller.core.messages import (

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from poller.core.errors import TransientError
 from poller.core.events import EARLIEST, LogId, Span, floor_id
-from poller.service.upkeep import EVERY_S, Upkeep
+from poller.service.upkeep import EVERY_S, SAID_FOR, SAID_OF, Upkeep
 from tests.fakes import LATER, NOW, STREAM
 
 DAY = timedelta(days=1)
@@ -23,12 +23,15 @@ class Bench:
         self.now = NOW
         self.kept = 10 * DAY
         self.is_up = True
+        self.are_clocks_apart = False
+        self.agreed: datetime | None = None
         self.discards: list[datetime] = []
         self.forgotten: list[tuple[datetime, int]] = []
         self.span: Span | None = Span(id=1, stream=STREAM, after=EARLIEST, reached=floor_id(NOW), drained_at=NOW)
         self.upkeep = Upkeep(
             self,
             self,
+            agreed=lambda: self.agreed if self.are_clocks_apart else self.now,
             dead_letter_retention=30 * DAY,
             monotonic=lambda: timedelta.total_seconds(self.now - NOW),
             now=lambda: self.now,
@@ -108,6 +111,23 @@ def test_it_looks_every_ten_minutes_whatever_the_cycles_do() -> None:
     assert bench.discards[0] == NOW + timedelta(seconds=EVERY_S / 10) - 30 * DAY
 
 
+def test_nothing_is_discarded_on_the_word_of_one_clock(logs: list[dict[str, object]]) -> None:
+    bench = Bench()
+    bench.are_clocks_apart = True
+    bench.wait(40 * DAY)
+    assert (bench.discards, bench.forgotten) == ([], [])
+    assert [line["event"] for line in logs].count("clocks.disagreed") == 1
+
+
+def test_what_is_discarded_goes_by_the_time_that_two_clocks_agree_on() -> None:
+    bench = Bench()
+    bench.are_clocks_apart = True
+    bench.agreed = NOW - 40 * DAY
+    bench.upkeep.look()
+    assert bench.discards == [NOW - 70 * DAY]
+    assert bench.forgotten == [(NOW - 40 * DAY - SAID_FOR, SAID_OF)]
+
+
 def test_what_fails_in_it_stops_nothing() -> None:
     bench = Bench()
 
@@ -129,5 +149,6 @@ def test_before_the_first_start_there_is_nothing_to_watch(logs: list[dict[str, o
 def test_what_was_measured_is_told() -> None:
     told: list[timedelta] = []
     bench = Bench()
-    Upkeep(bench, bench, dead_letter_retention=DAY, measured=told.append, now=lambda: bench.now).look()
+    now = lambda: bench.now  # noqa: E731 - said twice
+    Upkeep(bench, bench, agreed=now, dead_letter_retention=DAY, measured=told.append, now=now).look()
     assert told == [10 * DAY]

@@ -1,12 +1,13 @@
 """One GET to the Management API: the token, the rate limit, the verdict."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from poller.adapters.auth0.tokens import TokenSource
 from poller.adapters.http import Answer, Http
+from poller.adapters.parsing import LONGEST_WAIT
 from poller.core.errors import FatalError, TransientError
 from poller.core.ports import Budget
 
@@ -19,10 +20,12 @@ _SCOPE = re.compile(r"\b(?:read|create|update|delete):[a-z_]+\b")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """A parsed answer; `value` is None for what is not there (404)."""
+    """A parsed answer; `value` is None for what is not there (404). The times are those of the `Answer`."""
 
     value: Any = field(repr=False)
     at: datetime
+    believed_at: datetime | None = None
+    date: datetime | None = None
     next_url: str | None = field(default=None, repr=False)
 
 
@@ -49,13 +52,26 @@ class ManagementApi:
             answer = self._attempt(path, params, self._tokens.renew(token).value, bucket)
         # An id that is none of Auth0's own making is refused as such; nobody has it either.
         if may_miss and answer.status in {_NOT_FOUND, _BAD_REQUEST} and not _is_token_refused(answer):
-            return Reply(value=None, at=answer.at)
+            return Reply(value=None, at=answer.at, believed_at=answer.believed_at, date=answer.date)
         _check(answer, path=bucket)
         try:
             value = answer.json()
         except ValueError:
             raise TransientError(f"Auth0 answered {bucket} with what is not JSON") from None
-        return Reply(value=value, at=answer.at, next_url=_next_url(answer))
+        return Reply(
+            value=value, at=answer.at, believed_at=answer.believed_at, date=answer.date, next_url=_next_url(answer)
+        )
+
+    def dated(self, reply: Reply, newest: datetime | None, *, is_end: bool) -> Reply:
+        """Return the reply dated by its newest log event too, which was in the log before the answer was.
+
+        With `is_end` that event is the newest of the whole log: where it is about as young as the answer's `Date`,
+        the `Date` is believed.
+        """
+        if newest is None or reply.believed_at is not None:
+            return reply
+        believed_at = self._http.clock.observe_log(reply.date, newest) if is_end and reply.date else None
+        return replace(reply, at=believed_at or max(reply.at, newest), believed_at=believed_at)
 
     def _attempt(self, path: str, params: dict[str, str], token: str, bucket: str) -> Answer:
         self._budget.acquire(bucket)
@@ -70,7 +86,7 @@ class ManagementApi:
         if limit is None or remaining is None or reset is None:
             self._budget.missed(bucket)
             return answer
-        reset_in = max(timedelta(seconds=reset - answer.at.timestamp()), timedelta())
+        reset_in = _until(reset, answer)
         is_refused = answer.status == _TOO_MANY
         self._budget.observe(bucket, limit=limit, remaining=remaining, reset_in=reset_in, is_refused=is_refused)
         return answer
@@ -107,7 +123,13 @@ def _wait(answer: Answer) -> timedelta | None:
     if answer.retry_after is not None:
         return answer.retry_after
     reset = _number(answer, "x-ratelimit-reset")
-    return None if reset is None else max(timedelta(seconds=reset - answer.at.timestamp()), timedelta())
+    return None if reset is None else _until(reset, answer)
+
+
+def _until(reset: int, answer: Answer) -> timedelta:
+    """Return the time until a reset, both by the server's own clock, however wrong that clock is."""
+    left = timedelta(seconds=reset - (answer.date or answer.at).timestamp())
+    return min(max(left, timedelta()), LONGEST_WAIT)
 
 
 def _number(answer: Answer, header: str) -> int | None:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from urllib.parse import parse_qs, urlsplit
 
 from poller.adapters.auth0.api import ManagementApi, Reply
+from poller.adapters.clocks import earliest_now
 from poller.core.errors import TransientError
 from poller.core.events import (
     EARLIEST,
@@ -54,14 +55,20 @@ class Auth0Log:
             events = events[1:]
         _check_order(events, span)
         position = _position(reply, span) if events else span.reached
-        lost = None if is_anchored else self._lost(span, events, reply.at)
         is_short = len(records) < PAGE_SIZE
-        return _bounded(span, events, position, is_short=is_short, served_at=reply.at, lost=lost)
+        # Only events above the position count: an answer that a cache kept has none.
+        reply = self._api.dated(reply, moment_of(events[-1].log_id) if events else None, is_end=is_short)
+        lost = None if is_anchored else self._lost(span, events, reply.at)
+        page = _bounded(span, events, position, is_short=is_short, served_at=reply.at, lost=lost)
+        return replace(page, believed_at=reply.believed_at)
 
     def oldest(self) -> tuple[LogId | None, datetime]:
-        """The id of the oldest event kept, and the server's clock."""
+        """Return the id of the oldest event kept, and the server's time; the lower time where two clocks disagree."""
         reply = self._read(EARLIEST, 1)
-        return last_id(reply.value), reply.at
+        oldest = last_id(reply.value)
+        if reply.believed_at is not None:
+            return oldest, reply.believed_at
+        return oldest, earliest_now(reply.at, reply.date, not_before=moment_of(oldest) if oldest else None)
 
     def latest(self) -> LogId | None:
         """The id of the newest event that the search shows; it lags."""
