@@ -1,19 +1,17 @@
 """The body of an answer, bounded while it is read, inflated and parsed: the other side may be hostile."""
 
-import json
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
+
+from poller.core.json_text import decode
 
 ACCEPTED_ENCODING = "gzip"
 MAX_BODY_BYTES = 32 * 1024 * 1024
 """A page of 100 log events has about 114 KB, so that this is a bound and not a limit."""
 MAX_VALUES = 1_000_000
 """A page of 100 log events has about 10,000 JSON values. A million take up to some 200 MB of memory."""
-MAX_DEPTH = 100
-"""Levels of lists and objects within each other. Log events have about 8."""
 _GZIP = zlib.MAX_WBITS | 16
-_CONTAINERS = (dict, list)
 
 
 class UnusableBodyError(Exception):
@@ -65,8 +63,8 @@ def _check_size(size: int) -> None:
         raise UnusableBodyError("the answer is too large")
 
 
-def parse_json(body: bytes, parse_int: Callable[[str], Any]) -> Any:
-    """Parse JSON of at most `MAX_VALUES` values and `MAX_DEPTH` levels.
+def parse_json(body: bytes) -> Any:
+    """Parse JSON of at most `MAX_VALUES` values, and of no more levels than `decode` takes.
 
     Raises:
         ValueError: the body is no JSON, or is beyond one of the bounds.
@@ -74,25 +72,4 @@ def parse_json(body: bytes, parse_int: Callable[[str], Any]) -> Any:
     # Each value but the first follows one of these bytes. They are counted before anything is made of them.
     if sum(map(body.count, (b",", b"[", b"{"))) > MAX_VALUES:
         raise ValueError("too many values")
-    try:
-        value = json.loads(body, parse_int=parse_int)
-    except RecursionError:
-        raise ValueError("nested too deep") from None
-    if _is_deeper(value, MAX_DEPTH):
-        raise ValueError("nested too deep")
-    return value
-
-
-def _is_deeper(value: Any, most: int) -> bool:
-    """Return whether the value has more levels than `most`. Level by level, so that no depth can exhaust the stack."""
-    level = [value] if isinstance(value, _CONTAINERS) else []
-    for _ in range(most):
-        if not level:
-            return False
-        level = [
-            child
-            for parent in level
-            for child in (parent.values() if isinstance(parent, dict) else parent)
-            if isinstance(child, _CONTAINERS)
-        ]
-    return bool(level)
+    return decode(body)

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 DEADLINE_S = 30.0
 CONNECTION_LIFETIME_S = 3600.0  # Segment asks to resolve its name anew at least daily (Segment docs: HTTP API)
-_LONGEST_INT = 1000  # digits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +47,7 @@ class Answer:
         Raises:
             ValueError: the body is no JSON, has more values than any answer needs, or is nested too deep.
         """
-        return parse_json(self.body, whole_number)
+        return parse_json(self.body)
 
     @property
     def form(self) -> str:
@@ -69,11 +68,6 @@ class Answer:
     @property
     def retry_after(self) -> timedelta | None:
         return parse_retry_after(self.headers.get("Retry-After"), now=self.date or self.at)
-
-
-def whole_number(digits: str) -> int | float:
-    """For JSON: Python refuses to read an int of over 4,300 digits, and one must not make its record unreadable."""
-    return int(digits) if len(digits) < _LONGEST_INT else float(digits)
 
 
 Observe = Callable[[str, int | None, float], None]

@@ -17,6 +17,7 @@ from poller.config import Settings
 from poller.core.errors import FatalError
 from poller.core.events import LogEvent, parse_events
 from poller.core.forward import Courier
+from poller.core.json_text import decode, encode
 from poller.core.messages import iso
 from poller.core.translate import Translator
 from poller.service.process import Exit
@@ -62,7 +63,7 @@ def show(config: Path | None, log_id: str) -> int:
     with _opened(read_settings(config, secrets=False)) as graveyard:
         letters = _found(graveyard.letters(log_ids=(log_id,)), (log_id,))
     for letter in letters:
-        click.echo(json.dumps(_facts(letter) | {"event": json.loads(letter.event)}, indent=2, ensure_ascii=False))
+        click.echo(encode(_facts(letter) | {"event": decode(letter.event)}, indent=2))
     return Exit.DONE
 
 
@@ -117,7 +118,7 @@ def _replay(settings: Settings, services: Services, graveyard: Graveyard, letter
 
 def _event(letter: BuriedLetter) -> LogEvent:
     """The event under the id that it was buried by, which an unreadable record does not hold."""
-    (event,) = parse_events([json.loads(letter.event)], after=letter.log_id)
+    (event,) = parse_events([decode(letter.event)], after=letter.log_id)
     return replace(event, log_id=letter.log_id)
 
 

@@ -1,6 +1,5 @@
 """`preview`: the newest events of interest beside the calls that they become; sends and stores nothing."""
 
-import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,8 @@ from poller.cli.given import config_option, read_settings
 from poller.cli.terminal import Terminal
 from poller.cli.wiring import connect, profiles_of, rules_of, stream_of
 from poller.core.calls import DeadLetter, Filtered, Forwardable, Outcome
-from poller.core.events import LogEvent, canonical
+from poller.core.events import LogEvent
+from poller.core.json_text import encode
 from poller.core.messages import wire
 from poller.core.translate import Translator
 from poller.service.retry import patiently
@@ -55,7 +55,7 @@ def preview(config: Path | None, *, last: int, as_json: bool) -> int:
                 profiles = directory.of(translator.users_in(events))
     rows = [_row(event, translator.event(event, profiles)) for event in events]
     if as_json:
-        click.echo(json.dumps(rows, indent=2))
+        click.echo(encode(rows, indent=2))
     else:
         _print(rows)
     return 0
@@ -64,7 +64,7 @@ def preview(config: Path | None, *, last: int, as_json: bool) -> int:
 def _row(event: LogEvent, outcome: Outcome) -> dict[str, Any]:
     return {
         "log_id": event.log_id,
-        "event": json.loads(canonical(event.record)),
+        "event": event.record,
         "calls": [wire(message) for message in outcome.messages] if isinstance(outcome, Forwardable) else [],
         "dead_letter": outcome.reason if isinstance(outcome, DeadLetter) else None,
         "filtered": isinstance(outcome, Filtered),

@@ -66,7 +66,7 @@ class Expression:
             return self._compiled.search({"user": user, "log": log})
         except JMESPathError:  # its text holds values
             raise ValueError("the expression cannot be evaluated on this event") from None
-        except (TypeError, ArithmeticError, RecursionError, AttributeError):  # of the library, on odd values
+        except (TypeError, ArithmeticError, AttributeError):  # of the library, on odd values
             raise ValueError("the expression cannot be evaluated on this event") from None
 
 

@@ -1,12 +1,12 @@
 """Auth0's words: log events, log ids, pages, and the spans of the log that are settled."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, NewType
 
 from poller.core.dates import believed_date, parse_date
+from poller.core.json_text import encode
 
 LogId = NewType("LogId", str)
 """Opaque text, ordered as text. 56 digits so far: `900`, UTC ingest time, a tail (facts: recorded 2018 to 2025)."""
@@ -196,11 +196,8 @@ def last_id(records: Sequence[object]) -> LogId | None:
 
 
 def canonical(record: object) -> str:
-    """A record as JSON text that is the same at every reading; NaN and what JSON lacks become text."""
-    try:
-        return json.dumps(record, sort_keys=True, allow_nan=False, default=str)
-    except (ValueError, TypeError, RecursionError):
-        return json.dumps(repr(record))
+    """Return the record as JSON text that is the same at every reading, and that parses to the record again."""
+    return encode(record, is_sorted=True)
 
 
 def _event(log_id: LogId, record: Any) -> LogEvent:

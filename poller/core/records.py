@@ -93,7 +93,7 @@ def flat(value: object) -> Scalar | None:
         # A number that a double cannot hold would be another one at its destination.
         return value if abs(value) < 2**53 else _digits(value)
     if isinstance(value, float):
-        return value if math.isfinite(value) else None
+        return float(value) if math.isfinite(value) else None  # without the digits that it came with
     return text(value)
 
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from poller.core.calls import Awaiting, Calls, DeadLetter, Filtered, Forwardable, Outcome, Profile, Profiles
+from poller.core.errors import TransientError
 from poller.core.events import LogEvent, Page, Stream
 from poller.core.evidence import SIGNUP, Evidence, is_made_by_api, is_sso, may_be_first_login
 from poller.core.messages import (
@@ -27,6 +28,9 @@ from poller.core.presets import Values
 from poller.core.records import flat, is_masked_email, text, user_id_of
 from poller.core.rules import DEFAULT, Expression, Lines, Rules
 
+_OF_THE_DATUM = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What a record of an odd form makes Python raise: a bug of ours, but such a record must not stop the log, and a replay
+sends it once we have mended the bug. Whatever else is raised is no fault of the record, and nothing is settled then."""
 _TRIMMED_TEXT = 512
 """Characters left of each value of a message that would be too large whole."""
 _WHO = ("email", "name")
@@ -76,13 +80,19 @@ class Translator:
         )
 
     def event(self, event: LogEvent, profiles: Profiles, *, now: datetime | None = None) -> Outcome:
-        """What becomes of the event."""
+        """Return what becomes of the event.
+
+        Raises:
+            TransientError: there is no memory left.
+        """
         try:
             return self._outcome(event, profiles, now)
         except _EvaluationError:
             return DeadLetter(event=event, reason="expression_failed")
-        except Exception:  # noqa: BLE001 - a bug must not stop the log; the letter is kept, to be replayed when it is mended
+        except _OF_THE_DATUM:
             return DeadLetter(event=event, reason="untranslatable")
+        except MemoryError:
+            raise TransientError(f"this machine has no memory left to translate {event.log_id}") from None
 
     def _outcome(self, event: LogEvent, profiles: Profiles, now: datetime | None) -> Outcome:
         if event.defect:

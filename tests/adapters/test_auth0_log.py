@@ -13,7 +13,7 @@ from poller.adapters.auth0 import Auth0Log, Credentials, ManagementApi, TokenSou
 from poller.adapters.clocks import ServerClock
 from poller.adapters.http import Http
 from poller.core.errors import TransientError
-from poller.core.events import EARLIEST, Gap, LogId, Span, Stream, floor_id, predecessor
+from poller.core.events import EARLIEST, Gap, LogId, Span, Stream, canonical, floor_id, predecessor
 from tests.adapters.test_auth0_api import Budget, token
 from tests.conftest import Reply, Scripted
 
@@ -261,3 +261,10 @@ def test_a_number_without_end_in_one_record_spoils_no_page(log: Auth0Log, script
     reply = page(record(log_id(1)), record(log_id(2)) | {"details": "@"})
     scripted.replies = [replace(reply, body=reply.body.replace(b'"@"', b"9" * 5000))]
     assert [event.log_id for event in log.fetch(span(EARLIEST)).events] == [log_id(1), log_id(2)]
+
+
+def test_numbers_keep_the_digits_that_came(log: Auth0Log, scripted: Scripted) -> None:
+    raw = f'{{"big": 12345678901234567890123, "huge": 1e400, "log_id": "{log_id(2)}", "type": "w", "z": -0.0}}'
+    scripted.replies = [replace(page(), body=f"[{raw}]".encode())]
+    (event,) = log.fetch(span(log_id(1))).events
+    assert canonical(event.record) == raw

@@ -5,7 +5,8 @@ import tracemalloc
 
 import pytest
 
-from poller.adapters.bodies import MAX_BODY_BYTES, MAX_DEPTH, MAX_VALUES, parse_json
+from poller.adapters.bodies import MAX_BODY_BYTES, MAX_VALUES, parse_json
+from poller.core.json_text import MAX_DEPTH
 
 
 def test_a_body_of_countless_small_values_is_refused_before_it_takes_memory() -> None:
@@ -13,7 +14,7 @@ def test_a_body_of_countless_small_values_is_refused_before_it_takes_memory() ->
     tracemalloc.start()
     try:
         with pytest.raises(ValueError, match="too many values"):
-            parse_json(body, int)
+            parse_json(body)
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
         tracemalloc.stop()
@@ -25,7 +26,7 @@ def test_as_many_values_as_are_allowed_fit_into_bounded_memory(value: bytes) -> 
     body = b"[" + b",".join([value] * pieces) + b"]"
     tracemalloc.start()
     try:
-        assert len(parse_json(body, int)) == pieces
+        assert len(parse_json(body)) == pieces
         assert tracemalloc.get_traced_memory()[1] < 300_000_000
     finally:
         tracemalloc.stop()
@@ -36,13 +37,13 @@ def test_depth_is_bounded(opening: str, closing: str) -> None:
     def nested(levels: int) -> bytes:
         return (opening * levels + "0" + closing * levels).encode()
 
-    assert parse_json(nested(MAX_DEPTH), int) == json.loads(nested(MAX_DEPTH))
+    assert parse_json(nested(MAX_DEPTH)) == json.loads(nested(MAX_DEPTH))
     for levels in (MAX_DEPTH + 1, 900, 100_000):
         with pytest.raises(ValueError, match="nested too deep"):
-            parse_json(nested(levels), int)
+            parse_json(nested(levels))
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b'[{"log_id": "9', b"\xff\xfe\x00"])
 def test_what_is_no_json_is_a_value_error(body: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - json raises several of its kinds
-        parse_json(body, int)
+        parse_json(body)

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poller.core.calls import DeadLetter, Filtered, Forwardable, Outcome, Profile
+from poller.core.errors import TransientError
 from poller.core.events import EARLIEST, LogId, Page, Stream, parse_events
 from poller.core.messages import MAX_MESSAGE_BYTES, Identify, Track, size, wire
 from poller.core.privacy import Privacy
@@ -405,14 +406,34 @@ def test_a_record_that_can_never_become_a_call_is_a_dead_letter(changes: dict[st
     assert found.reason == reason
 
 
-def test_a_bug_of_ours_makes_a_dead_letter_and_stops_nothing() -> None:
-    class Broken(dict[str, Any]):
-        def get(self, *_: object) -> Any:
-            raise ZeroDivisionError
+class Broken(dict[str, Any]):
+    """Fields that cannot be looked at."""
 
-    found = translated(replace(PROFILE, fields=Broken()))
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def get(self, *_: object) -> Any:
+        raise self._error
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError(), KeyError(), TypeError(), AttributeError(), UnicodeError()])
+def test_a_bug_of_ours_on_an_odd_record_makes_a_dead_letter_and_stops_nothing(error: Exception) -> None:
+    found = translated(replace(PROFILE, fields=Broken(error)))
     assert isinstance(found, DeadLetter)
     assert found.reason == "untranslatable"
+
+
+@pytest.mark.parametrize(
+    "error", [RecursionError(), SystemError(), OSError(24, "Too many open files"), RuntimeError(), NameError()]
+)
+def test_what_is_no_fault_of_the_record_buries_nothing(error: Exception) -> None:
+    with pytest.raises(type(error)):
+        translated(replace(PROFILE, fields=Broken(error)))
+
+
+def test_no_memory_for_a_record_is_trouble_that_passes() -> None:
+    with pytest.raises(TransientError, match="no memory"):
+        translated(replace(PROFILE, fields=Broken(MemoryError())))
 
 
 def test_a_signup_without_a_user_id_takes_that_of_its_form() -> None:

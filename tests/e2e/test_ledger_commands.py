@@ -2,6 +2,10 @@
 
 import json
 import re
+import sqlite3
+from contextlib import closing
+
+import pytest
 
 from tests.e2e.bench import NEVER_LOGGED, Bench, eventually
 
@@ -57,6 +61,25 @@ def test_a_replay_sends_under_the_same_ids_and_removes_what_was_acknowledged(pla
     assert after["forwarded"] == before["forwarded"] + 2
     assert after["dead_lettered"] == before["dead_lettered"] - 2
     assert "0 replayed, 0 still dead" in plain.run("dead-letters", "replay", "--reason", "refused_by_segment").out
+
+
+def test_a_letter_is_kept_with_the_digits_that_came_and_can_be_replayed(plain: Bench) -> None:
+    odd = '"big": 123456789012345678901234567890, "huge": 1e400, "long": 0.10000000000000000000001, "z": -0.0'
+    known = f'"_id": "90020261101", "date": "2026-11-01T10:00:00Z", "details": {{{odd}}}'
+    record = f'{{{known}, "type": "s", "user_id": "{USERS[0]}"}}'
+    plain.folder.joinpath("log.ndjson").write_text(record + "\n")
+    plain.sandbox.ask("collector", refused_users=USERS)
+    plain.run("backfill", "--new", "--yes", "--from-file", "log.ndjson")
+    assert listed(plain) == {"90020261101": "refused_by_segment"}
+    with closing(sqlite3.connect(plain.ledger)) as connection:
+        assert connection.execute("SELECT event FROM dead_letter").fetchall() == [(record,)]
+    shown = plain.run("dead-letters", "show", "90020261101").out
+    json.loads(shown, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert re.findall(r'"(?:big|huge|long|z)": ([^,\n]+)', shown) == re.findall(r'": ([^,}{]+)', odd)
+    plain.sandbox.ask("collector", refused_users=[])
+    ended = plain.run("dead-letters", "replay", "--all")
+    assert (ended.code, ended.out.strip()) == (0, "1 replayed, 0 still dead"), ended.err
+    assert listed(plain) == {}
 
 
 def test_a_replay_that_cannot_reach_segment_keeps_the_letters(plain: Bench) -> None:

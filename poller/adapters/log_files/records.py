@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from poller.adapters.http import whole_number
 from poller.adapters.log_files.content import Trace
 from poller.core.events import last_id
 from poller.core.files import FileMark, UnreadableFileError
+from poller.core.json_text import DECODER, is_too_deep
 
 Kind = Literal["lines", "array", "envelope"]
 
@@ -30,7 +30,6 @@ _DEEPEST = 4
 _BETWEEN = re.compile(r'(?:[\s,\[\]}\ufeff]|\{\s*"logs"\s*:\s*(?=\[))*')
 _REST_OF_LINE = re.compile(r"[ \t,]*\r?\n?")
 _FIRST_KEY = re.compile(r'\{\s*("(?:[^"\\]|\\.)*")')
-_DECODER = json.JSONDecoder(parse_int=whole_number)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,17 +123,14 @@ class Records:
 
     def _piece(self) -> Piece:
         try:
-            value, end = _DECODER.raw_decode(self._text, self._at)
+            value, end = DECODER.raw_decode(self._text, self._at)
         except json.JSONDecodeError as error:
             return self._torn(error) if self._is_cut(error) else self._bad(f"no JSON ({error.msg})")
-        except (ValueError, RecursionError):  # a number that is none to Python; nested deeper than anyone means
-            return self._bad("no JSON")
-        if not isinstance(value, dict):
-            return self._bad("no JSON object")
-        if end - self._at > LONGEST:
-            return self._bad(f"longer than {LONGEST} characters")
-        if not _is_utf8(self._text[self._at : end]):
-            return self._bad("not UTF-8")
+        except RecursionError:
+            return self._bad("nested too deep")
+        why = _why_not(value, self._text[self._at : end])
+        if why is not None:
+            return self._bad(why)
         self._learn()
         piece = self._made(unwrapped(value))
         self._pass_line(end)
@@ -181,7 +177,7 @@ class Records:
         newline = self._text.find("\n", begin) if self._kind == "lines" else -1
         for start in self._starts.finditer(self._text, begin, len(self._text) if newline < 0 else newline):
             try:
-                value, _ = _DECODER.raw_decode(self._text, start.start())
+                value, _ = DECODER.raw_decode(self._text, start.start())
             except (ValueError, RecursionError):
                 continue
             if last_id([unwrapped(value)]) is not None:
@@ -196,6 +192,17 @@ class Records:
 
 def _starts(keys: set[str]) -> re.Pattern[str]:
     return re.compile(rf"\{{\s*(?:{'|'.join(map(re.escape, keys))})\s*:")
+
+
+def _why_not(value: Any, text: str) -> str | None:
+    """Return why the value cannot be a record; None where it can."""
+    if not isinstance(value, dict):
+        return "no JSON object"
+    if is_too_deep(value):
+        return "nested too deep"
+    if len(text) > LONGEST:
+        return f"longer than {LONGEST} characters"
+    return None if _is_utf8(text) else "not UTF-8"
 
 
 def _is_utf8(text: str) -> bool:

@@ -1,0 +1,111 @@
+"""JSON text of which nothing is lost: what `encode` writes parses to what `decode` read, digit for digit."""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+MAX_DEPTH = 100
+"""Levels of lists and objects within each other. Log events have about 8."""
+_LONGEST_INT = 1000
+"""Digits. Python refuses to read a whole number of over 4,300 digits."""
+_CONTAINERS = (dict, list)
+
+
+class Number(float):
+    """A number that Python would write with other digits, as `1e400`, `1.50` or `-0`, and those digits."""
+
+    __slots__ = ("digits",)
+    digits: str
+
+    def __repr__(self) -> str:
+        return self.digits
+
+
+# JMESPath tells the type of a value by the name of its class.
+Number.__name__ = "float"
+
+
+def _number(digits: str) -> float:
+    value = float(digits)
+    if repr(value) == digits:
+        return value
+    number = Number(value)
+    number.digits = digits
+    return number
+
+
+def _whole_number(digits: str) -> int | float:
+    return _number(digits) if len(digits) > _LONGEST_INT or digits == "-0" else int(digits)
+
+
+DECODER = json.JSONDecoder(parse_float=_number, parse_int=_whole_number)
+
+
+def decode(text: str | bytes) -> Any:
+    """Parse JSON. Numbers keep their digits. Of two equal keys the last one counts.
+
+    Raises:
+        ValueError: the text is no JSON, or has more than `MAX_DEPTH` levels.
+    """
+    try:
+        value = json.loads(text, parse_float=_number, parse_int=_whole_number)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    if is_too_deep(value):
+        raise ValueError("nested too deep")
+    return value
+
+
+def is_too_deep(value: Any) -> bool:
+    """Return whether the value has more than `MAX_DEPTH` levels. No depth can exhaust the stack."""
+    level = [value] if isinstance(value, _CONTAINERS) else []
+    for _ in range(MAX_DEPTH):
+        if not level:
+            return False
+        level = [
+            child
+            for parent in level
+            for child in (parent.values() if isinstance(parent, dict) else parent)
+            if isinstance(child, _CONTAINERS)
+        ]
+    return bool(level)
+
+
+def encode(value: object, *, indent: int = 0, is_sorted: bool = False) -> str:
+    """Write JSON in ASCII, of at most some hundred levels.
+
+    NaN and infinity, which JSON does not have, become text. So does any object that JSON does not know.
+    """
+    return _encoded(value, "\n" if indent else "", indent, is_sorted=is_sorted)
+
+
+def _encoded(value: object, line: str, indent: int, *, is_sorted: bool) -> str:
+    inner = line + " " * indent
+    if isinstance(value, Mapping):
+        keys = sorted(value, key=str) if is_sorted else [*value]
+        members = [
+            f"{json.dumps(str(key))}: {_encoded(value[key], inner, indent, is_sorted=is_sorted)}" for key in keys
+        ]
+        return _bracketed("{}", members, line, inner)
+    if isinstance(value, list | tuple):
+        entries = [_encoded(entry, inner, indent, is_sorted=is_sorted) for entry in value]
+        return _bracketed("[]", entries, line, inner)
+    return _scalar(value)
+
+
+def _bracketed(brackets: str, parts: list[str], line: str, inner: str) -> str:
+    if not parts:
+        return brackets
+    return f"{brackets[0]}{inner}{(f',{inner}' if line else ', ').join(parts)}{line}{brackets[1]}"
+
+
+def _scalar(value: object) -> str:
+    if isinstance(value, Number):
+        return value.digits
+    if isinstance(value, float) and not math.isfinite(value):
+        return json.dumps(json.dumps(value))
+    try:
+        return json.dumps(value)
+    except (TypeError, ValueError):  # no value of JSON, or a number of over 4,300 digits that JSON never had
+        return json.dumps(f"<{type(value).__name__}>" if isinstance(value, int) else str(value))
