@@ -84,14 +84,6 @@ def test_a_ledger_that_others_could_read_is_closed_to_them(path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files for others")
-def test_what_root_makes_in_the_folder_of_another_is_theirs(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    os.chown(path.parent, 12345, 12345)
-    with opened(path), LedgerLock.acquire(f"sqlite:///{path}", "backfill"):
-        assert {file.stat().st_uid for file in path.parent.iterdir()} == {12345}
-
-
 def test_commits_are_durable_and_readers_do_not_wait(path: Path) -> None:
     with opened(path) as ledger, ledger._database.writing() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"

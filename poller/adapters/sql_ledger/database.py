@@ -32,6 +32,7 @@ class Database:
             FatalError: missing, vanished, not writable, damaged, no ledger, of a later version.
         """
         with sqlite.verdicts(path):
+            files.refuse_second_name(path)
             if create:
                 files.make_folder(path)
             elif files.is_empty(path):
@@ -55,6 +56,7 @@ class Database:
             TransientError, FatalError: as `open`.
         """
         with sqlite.verdicts(path):
+            files.refuse_second_name(path)
             if files.is_empty(path):
                 raise files.vanished(path) if files.was_known(path) else files.missing(path)
             database = cls(path, is_read_only=True)

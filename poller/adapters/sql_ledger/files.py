@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -26,17 +27,47 @@ def make_folder(path: Path) -> None:
 
 
 def open_private(path: Path) -> int:
-    """A file descriptor of the file, for reading and writing; made with mode 0600 where there is none.
+    """Open a file beside the ledger for reading and writing. Make it with mode 0600 if it is missing.
 
-    What root makes belongs to the folder's owner, as with SQLite's own files: else a command that root typed would keep
-    the service from its ledger.
+    Never call this with the database file: closing any descriptor of that file drops SQLite's locks.
+
+    Raises:
+        FatalError: the file is a link, has a second name, or is no regular file.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, OWNER_ONLY)
-    folder = path.parent.stat()
-    if os.geteuid() == 0 and folder.st_uid and os.fstat(descriptor).st_uid == 0:
-        with suppress(OSError):  # a root that may not, in a container, is left with its own
-            os.fchown(descriptor, folder.st_uid, folder.st_gid)
+    if path.is_symlink():
+        raise _not_our_own(path, "is a link")
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags, OWNER_ONLY)
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+        os.close(descriptor)
+        raise _not_our_own(path, "has a second name, or is no regular file")
     return descriptor
+
+
+def refuse_second_name(path: Path) -> None:
+    """Raises:
+    FatalError: the database file has a second hard link, under which another process could use it unseen.
+    """
+    with suppress(FileNotFoundError):
+        found = path.stat()
+        if stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
+            raise FatalError(
+                f"the ledger {path} has a second name (a hard link)",
+                hint="two programs could write to it by two names at once: find the other name with "
+                f"`find / -xdev -samefile {path}`, and remove it or move the copy elsewhere with cp",
+            )
+
+
+def can_be_used(path: Path) -> bool:
+    """Return whether the database file and its folder are there and may be written to.
+
+    If so, a failure to open them has a passing cause, such as no descriptors or no inodes.
+    """
+    beside_it = (beside(path, suffix) for suffix in ("-wal", "-shm", "-journal"))
+    ours = (path, *(each for each in beside_it if each.exists() or each.is_symlink()))
+    are_usable = all(each.is_file() and os.access(each, os.R_OK | os.W_OK) for each in ours)
+    return are_usable and os.access(path.parent, os.W_OK | os.X_OK)
 
 
 def try_lock(descriptor: int, *, patience_s: float, is_shared: bool = False) -> bool:
@@ -74,12 +105,10 @@ class Birthplace:
                 raise missing(self._path)
             if self._path.exists() and self._path.stat().st_size:
                 raise FatalError(f"{self._path} is no ledger", hint="point [state] url at a file of the ledger's own")
-        descriptor = open_private(self._path)
-        try:
-            if os.fstat(descriptor).st_mode & 0o077:
-                os.fchmod(descriptor, OWNER_ONLY)
-        finally:
-            os.close(descriptor)
+        with suppress(FileExistsError):
+            os.mknod(self._path, stat.S_IFREG | OWNER_ONLY)  # makes it without opening it
+        if self._path.stat().st_mode & 0o077:
+            self._path.chmod(OWNER_ONLY)
 
     def remember(self) -> None:
         if not os.fstat(self._descriptor).st_size:
@@ -129,3 +158,7 @@ def vanished(path: Path) -> FatalError:
         hint="put it or its last backup back; or, to begin a new one with nothing settled, remove "
         f"{beside(path, '.known').name} and {path.name}-wal beside it and set [poll] start",
     )
+
+
+def _not_our_own(path: Path, why: str) -> FatalError:
+    return FatalError(f"the program made no such file: {path} {why}", hint="remove it: the program makes it anew")

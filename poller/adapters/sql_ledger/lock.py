@@ -46,6 +46,7 @@ class LedgerLock:
         """
         path = sqlite.ledger_path(url)
         with sqlite.verdicts(path):
+            files.refuse_second_name(path)
             files.make_folder(path)
             descriptor = files.open_private(_lock_file(path, role))
             try:

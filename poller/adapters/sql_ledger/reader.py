@@ -147,9 +147,10 @@ def inspect_ledger(url: str, stream: Stream) -> str:
         TransientError, FatalError: `run` could not use the ledger as it is.
     """
     path = sqlite.ledger_path(url)
-    if files.is_empty(path) and not files.was_known(path):
-        _check_writable(_nearest_folder(path))
-        return f"none yet; `run` creates {path}"
+    with sqlite.verdicts(path):
+        if files.is_empty(path) and not files.was_known(path):
+            _check_writable(_nearest_folder(path))
+            return f"none yet; `run` creates {path}"
     reader = LedgerReader.open(url)
     try:
         known = reader.streams()

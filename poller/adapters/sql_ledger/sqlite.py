@@ -1,6 +1,7 @@
 """All that is SQLite's alone: how to connect, what its errors mean, its spelling of an upsert."""
 
 import errno
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
 
+from poller.adapters.sql_ledger import files
 from poller.core.errors import ConflictError, FatalError, PollerError, TransientError
 
 __all__ = ["engine", "ledger_path", "switch_to_wal", "upsert", "verdicts"]
@@ -19,13 +21,14 @@ __all__ = ["engine", "ledger_path", "switch_to_wal", "upsert", "verdicts"]
 BUSY_TIMEOUT_S = 5.0
 WRITES = "poller_writes"
 
+_OUT_OF_MEMORY = "could not be read or written (out of memory)"
 _PASSING = {
     sqlite3.SQLITE_BUSY: "is locked by another process",
     sqlite3.SQLITE_LOCKED: "is locked",
     sqlite3.SQLITE_PROTOCOL: "is locked by another process",
     sqlite3.SQLITE_FULL: "cannot grow: the disk is full",
     sqlite3.SQLITE_IOERR: "could not be read or written (I/O error; is the disk full?)",
-    sqlite3.SQLITE_NOMEM: "could not be read or written (out of memory)",
+    sqlite3.SQLITE_NOMEM: _OUT_OF_MEMORY,
     sqlite3.SQLITE_INTERRUPT: "was interrupted",
     sqlite3.SQLITE_SCHEMA: "was changed meanwhile",
 }
@@ -37,15 +40,35 @@ _OWNER = "the file and its folder must belong to the user that the program runs 
 _LASTING = {
     sqlite3.SQLITE_CORRUPT: ("is damaged", _RESTORE),
     sqlite3.SQLITE_NOTADB: ("is no SQLite database, or a damaged one", _RESTORE),
+}
+_NOT_OPENED = {
     sqlite3.SQLITE_READONLY: ("is read-only", _OWNER),
     sqlite3.SQLITE_PERM: ("may not be opened", _OWNER),
     sqlite3.SQLITE_CANTOPEN: ("cannot be opened", f"it must be a file that is there; {_OWNER}"),
 }
-_PASSING_OS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR}
+"""SQLite does not tell why. It answers so to a missing right and also to a passing shortage."""
+_LASTING_OS = {
+    errno.EACCES,
+    errno.EEXIST,
+    errno.EINVAL,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.ENODEV,
+    errno.ENOENT,
+    errno.ENOSYS,
+    errno.ENOTDIR,
+    errno.ENXIO,
+    errno.EOPNOTSUPP,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ESPIPE,
+}
+"""What only a person can mend. Anything else passes: no space, no inodes, no descriptors, no memory."""
 
 
 def ledger_path(url: str) -> Path:
-    """The file that the URL names.
+    """Return the file that the URL names, without any link on the way: its locks go by this path.
 
     Raises:
         FatalError: it names none, or another kind of database.
@@ -56,7 +79,7 @@ def ledger_path(url: str) -> Path:
         raise FatalError("state.url is no URL", hint=_WANTED) from None
     if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
         raise FatalError("state.url names no SQLite file", hint=_WANTED)
-    return Path(parsed.database).absolute()
+    return Path(os.path.realpath(parsed.database))
 
 
 _WANTED = "set it to sqlite:////absolute/path/ledger.db (four slashes)"
@@ -124,6 +147,8 @@ def verdicts(path: Path) -> Iterator[None]:
         raise _of_sqlite(path, error) from error
     except SQLAlchemyError as error:
         raise TransientError(f"ledger {path} failed ({type(error).__name__})") from error
+    except MemoryError as error:  # sqlite3 raises it in place of its own
+        raise TransientError(f"ledger {path} {_OUT_OF_MEMORY}") from error
     except OSError as error:
         raise _of_system(path, error) from error
 
@@ -133,6 +158,12 @@ def _of_sqlite(path: Path, error: BaseException | None) -> PollerError:
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
     if code in _PASSING:
         return TransientError(f"ledger {path} {_PASSING[code]}")
+    if code in _NOT_OPENED:
+        text, hint = _NOT_OPENED[code]
+        if files.can_be_used(path):
+            why = "its rights are in order, so that descriptors, inodes or memory ran out"
+            return TransientError(f"ledger {path} {text}: {why}")
+        return FatalError(f"ledger {path} {text}", hint=hint)
     text, hint = _LASTING.get(code, (f"failed ({error})", _RESTORE))
     return FatalError(f"ledger {path} {text}", hint=hint)
 
@@ -140,9 +171,9 @@ def _of_sqlite(path: Path, error: BaseException | None) -> PollerError:
 def _of_system(path: Path, error: OSError) -> PollerError:
     reason = error.strerror or type(error).__name__
     where = error.filename or path
-    if error.errno in _PASSING_OS:
-        return TransientError(f"ledger {path}: {where}: {reason}")
-    return FatalError(f"ledger {path}: {where}: {reason}", hint=_OWNER)
+    if error.errno in _LASTING_OS:
+        return FatalError(f"ledger {path}: {where}: {reason}", hint=_OWNER)
+    return TransientError(f"ledger {path}: {where}: {reason}")
 
 
 def _begin(connection: Connection) -> None:
