@@ -4,14 +4,14 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
 import click
 
 from poller.adapters.sql_ledger import inspect_ledger, ledger_path
-from poller.cli.given import config_option, read_settings
+from poller.cli.given import config_option, read_settings_and
 from poller.cli.surroundings import Finding, clocks, ledger_file, outage, region, secrets
 from poller.cli.wiring import Services, connect, stream_of
 from poller.config import Settings, secret_places
@@ -33,11 +33,11 @@ _LEAST_S = 2.0
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
 def check(config: Path | None, *, as_json: bool) -> int:
     """Proves that settings, credentials, ledger and both services are as they should be."""
-    settings = read_settings(config)
+    settings, about_secrets = read_settings_and(config, _secrets)
     configure_logging("warning")
     with connect(settings, threading.Event()) as services:
         found = []
-        for finding in findings(settings, services):
+        for finding in findings(settings, about_secrets, services):
             found.append(finding)
             if not as_json:
                 _show(finding)
@@ -52,11 +52,11 @@ def check(config: Path | None, *, as_json: bool) -> int:
     return code
 
 
-def findings(settings: Settings, services: Services) -> Iterator[Finding]:
+def findings(settings: Settings, about_secrets: Sequence[Finding], services: Services) -> Iterator[Finding]:
     """Each thing looked at, in the order in which they build on each other; what cannot be well is not tried."""
     source = str(settings.path) if settings.path else "the environment"
     yield Finding(subject="settings", text=f"valid, from {source}")
-    yield from secrets(secret_places(settings.path, os.environ), os.environ)
+    yield from about_secrets
     yield from _twice_counted(settings)
     patience = _Patience()
     yield from ledger_file(ledger_path(settings.state.url))
@@ -74,6 +74,10 @@ def findings(settings: Settings, services: Services) -> Iterator[Finding]:
     yield _attempt("segment", lambda: _segment(settings, services), patience, "segment.endpoint")
     yield from region(settings)
     yield from clocks({name: http.skew for name, http in services.origins.items()})
+
+
+def _secrets(settings: Settings) -> tuple[Finding, ...]:
+    return tuple(secrets(secret_places(settings.path, os.environ), os.environ))
 
 
 def worst(codes: list[Exit]) -> Exit:

@@ -5,7 +5,7 @@ from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.adapters.sql_ledger.lock import Holder, LedgerHeldError, LedgerLock
 from poller.adapters.sql_ledger.positions import set_position
 from poller.adapters.sql_ledger.reader import Journal, LedgerReader, Record, inspect_ledger
-from poller.adapters.sql_ledger.sqlite import ledger_path
+from poller.adapters.sql_ledger.sqlite import given_path, ledger_path
 
 __all__ = [
     "BuriedLetter",
@@ -17,6 +17,7 @@ __all__ = [
     "LedgerReader",
     "Record",
     "SqlLedger",
+    "given_path",
     "inspect_ledger",
     "ledger_path",
     "set_position",

@@ -16,7 +16,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemy
 from poller.adapters.sql_ledger import files
 from poller.core.errors import ConflictError, FatalError, PollerError, TransientError
 
-__all__ = ["engine", "ledger_path", "switch_to_wal", "upsert", "verdicts"]
+__all__ = ["engine", "given_path", "ledger_path", "switch_to_wal", "upsert", "verdicts"]
 
 BUSY_TIMEOUT_S = 5.0
 WRITES = "poller_writes"
@@ -71,6 +71,15 @@ def ledger_path(url: str) -> Path:
     """Return the file that the URL names, without any link on the way: its locks go by this path.
 
     Raises:
+        FatalError: as `given_path`.
+    """
+    return Path(os.path.realpath(given_path(url)))
+
+
+def given_path(url: str) -> Path:
+    """Return the path in the URL as it is given, with its links.
+
+    Raises:
         FatalError: it names none, or another kind of database.
     """
     try:
@@ -79,7 +88,7 @@ def ledger_path(url: str) -> Path:
         raise FatalError("state.url is no URL", hint=_WANTED) from None
     if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
         raise FatalError("state.url names no SQLite file", hint=_WANTED)
-    return Path(os.path.realpath(parsed.database))
+    return Path(parsed.database).absolute()
 
 
 _WANTED = "set it to sqlite:////absolute/path/ledger.db (four slashes)"

@@ -1,0 +1,216 @@
+"""Root gives up its rights before it opens anything in a folder that another user owns.
+
+Whoever owns a folder can put a link in the place of any file there. Root would follow the link and write to
+its target. SQLite opens files of its own, so that no flag of ours can prevent this for each file.
+"""
+
+import errno
+import os
+import pwd
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from poller.core.errors import FatalError, TransientError
+from poller.service.private_folder import PRIVATE, show_only
+
+_ROOT = 0
+_MOST_LINKS = 40  # as in the kernel
+_LASTING = {errno.EPERM, errno.EINVAL}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A folder, or a link, on the way to a file."""
+
+    path: Path
+    status: os.stat_result
+
+    @property
+    def is_link(self) -> bool:
+        return stat.S_ISLNK(self.status.st_mode)
+
+    @property
+    def is_open_to_others(self) -> bool:
+        """Whether another user than its owner may put something into the folder."""
+        by_group = self.status.st_mode & stat.S_IWGRP and self.status.st_gid != _ROOT
+        return not self.is_link and bool(by_group or self.status.st_mode & stat.S_IWOTH)
+
+    @property
+    def is_sticky(self) -> bool:
+        """Whether only the owner of what is in the folder may move it."""
+        return bool(self.status.st_mode & stat.S_ISVTX)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """A user by number: a dynamic user of systemd has no name while its service is down."""
+
+    uid: int
+    gid: int
+
+
+def give_up_root(file: Path) -> None:
+    """Become, for good, the user who owns the folder of this file. Any other process than root's stays as it is.
+
+    Root stays root where only root can write to the folder. Call this from the main thread, before anything
+    in the folder is opened, and after everything that only root may read was read.
+
+    Raises:
+        FatalError: the folder belongs to several users, is open to all, or the process cannot become its owner.
+    """
+    if os.geteuid() != _ROOT:
+        return
+    entries = way_to(file)
+    owner = owner_of(entries)
+    if owner == _ROOT:
+        _refuse_open_folder(entries)
+        return
+    folder = next(entry.path for entry in reversed(entries) if not entry.is_link)
+    user = _user(owner)
+    try:
+        _prove_reach(folder, user)
+        _become(user)
+    except OSError as error:
+        if error.errno not in _LASTING:
+            raise TransientError(f"root cannot become user {owner}: {error.strerror}") from error
+        raise FatalError(
+            f"root cannot become user {owner}, the owner of {folder}: {error.strerror}",
+            hint=f"run it as user {owner}: root opens nothing in a folder of another user",
+        ) from error
+
+
+def way_to(file: Path) -> tuple[Entry, ...]:
+    """Return every folder and link that leads to the file, as far as they exist, from the root folder down."""
+    return tuple(entry for entry in _walk(file) if entry.is_link or stat.S_ISDIR(entry.status.st_mode))
+
+
+def owner_of(entries: tuple[Entry, ...]) -> int:
+    """Return the one user, other than root, to whom anything on the way belongs; root if there is none.
+
+    Raises:
+        FatalError: there are several. Each could lead root into a folder of another.
+    """
+    owners = {entry.status.st_uid: entry.path for entry in entries if entry.status.st_uid != _ROOT}
+    if len(owners) > 1:
+        named = ", ".join(f"{path} of user {uid}" for uid, path in owners.items())
+        raise FatalError(
+            f"several users own the way to the ledger: {named}",
+            hint="keep the ledger where all folders and links above it belong to root or to its own user",
+        )
+    return next(iter(owners), _ROOT)
+
+
+def _walk(file: Path) -> Iterator[Entry]:
+    at, links = Path("/"), 0
+    yield Entry(path=at, status=at.lstat())
+    pending = [*reversed(file.absolute().parts[1:])]
+    while pending and links <= _MOST_LINKS:
+        name = pending.pop()
+        if name == "..":
+            at = at.parent
+            continue
+        child = at / name
+        try:
+            status = child.lstat()
+        except OSError:  # missing, or hidden even from root; whoever opens it will say so
+            return
+        yield Entry(path=child, status=status)
+        if stat.S_ISLNK(status.st_mode):
+            links += 1
+            target = child.readlink()
+            at = Path("/") if target.is_absolute() else at
+            pending += reversed([part for part in target.parts if part != "/"])
+        else:
+            at = child
+
+
+def _refuse_open_folder(entries: tuple[Entry, ...]) -> None:
+    """Refuse a folder of root's in which other users could put links.
+
+    A sticky folder on the way is safe: nobody else may replace what root has there.
+    """
+    last = next(entry for entry in reversed(entries) if not entry.is_link)
+    for entry in entries:
+        if entry.is_open_to_others and (entry is last or not entry.is_sticky):
+            raise FatalError(
+                f"other users can write to {entry.path}, so that root opens no ledger there",
+                hint="keep the ledger in a folder that only its user can write to: mkdir -m 700 FOLDER, or "
+                f"chmod go-w {entry.path}",
+            )
+
+
+def _user(uid: int) -> User:
+    """Return the user with the group of its own; a dynamic user's group has the number of the user.
+
+    The group of the folder says nothing: whoever makes a folder in a setgid folder gets a group they are not in.
+    """
+    try:
+        return User(uid=uid, gid=pwd.getpwuid(uid).pw_gid)
+    except KeyError:
+        return User(uid=uid, gid=uid)
+
+
+def _prove_reach(folder: Path, user: User) -> None:
+    """Make sure that the user reaches the folder, and can read the program.
+
+    Raises:
+        FatalError: the user cannot.
+        OSError: the process may not become the user.
+    """
+    if not _reaches(folder, user) and folder.is_relative_to(PRIVATE):
+        show_only(folder)
+    if not _reaches(folder, user):
+        raise FatalError(
+            f"the owner of the ledger, user {user.uid}, cannot enter {folder}",
+            hint=f"let user {user.uid} search that folder and every one above it (chmod +x)",
+        )
+    for program in (__file__, os.__file__):
+        with _acting_as(user):
+            is_readable = os.access(program, os.R_OK, effective_ids=True)
+        if not is_readable:
+            raise FatalError(
+                f"the owner of the ledger, user {user.uid}, cannot read the program, {program}",
+                hint="install the program and its Python where every user may read them, as in /opt",
+            )
+
+
+def _reaches(folder: Path, user: User) -> bool:
+    with _acting_as(user):
+        return os.access(folder / ".", os.X_OK, effective_ids=True)
+
+
+@contextmanager
+def _acting_as(user: User) -> Iterator[None]:
+    """Act as the user for a moment. Root's other groups are gone afterwards."""
+    os.setgroups([])
+    os.setegid(user.gid)
+    try:
+        os.seteuid(user.uid)
+        try:
+            yield
+        finally:
+            os.seteuid(_ROOT)
+    finally:
+        os.setegid(_ROOT)
+
+
+def _become(user: User) -> None:
+    """Become the user, and prove that there is no way back.
+
+    Raises:
+        FatalError: there is a way back.
+        OSError: the process may not.
+    """
+    os.setgroups([])
+    os.setresgid(user.gid, user.gid, user.gid)
+    os.setresuid(user.uid, user.uid, user.uid)
+    try:
+        os.setresuid(_ROOT, _ROOT, _ROOT)
+    except PermissionError:
+        return
+    raise FatalError(
+        f"became user {user.uid}, and could become root again", hint=f"run it as user {user.uid} instead of root"
+    )
