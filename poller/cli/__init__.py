@@ -5,9 +5,11 @@ import os
 import sys
 from importlib import import_module
 from importlib.metadata import version
+from io import StringIO
 
 import click
 
+from poller.cli.output import prepare_streams, say
 from poller.core.errors import FatalError, TransientError
 from poller.service.process import Exit
 
@@ -64,6 +66,7 @@ def commands() -> None:
 
 def run_command() -> int:
     """Runs the command line; returns the exit code, having said on stderr what is wrong and what to do."""
+    prepare_streams()
     try:
         code = int(commands.main(prog_name=NAME, standalone_mode=False) or 0)
         sys.stdout.flush()  # here, where an error of it is told
@@ -113,14 +116,14 @@ def _explained(error: Exception) -> tuple[Exit, list[str]]:
 def _misused(usage: click.ClickException) -> Exit:
     if _journal_prefix():
         return _fail(Exit.USAGE, f"error: {usage.format_message()}")
-    usage.show()
-    return Exit.USAGE
+    told = StringIO()
+    usage.show(told)
+    return _fail(Exit.USAGE, *told.getvalue().rstrip("\n").split("\n"))
 
 
 def _fail(code: Exit, *lines: str) -> Exit:
     prefix = _journal_prefix()
-    for line in lines:
-        click.echo(f"{prefix}{line}", err=True)
+    say(*(f"{prefix}{line}" for line in lines), is_error=True)
     return code
 
 

@@ -1,6 +1,5 @@
 """`backfill`: a range of the past that was not sent yet."""
 
-import json
 import sys
 import time
 from collections.abc import Iterator
@@ -16,10 +15,10 @@ from poller.cli.bounds import BoundType
 from poller.cli.from_file import check_files, send_files
 from poller.cli.given import config_option, read_settings
 from poller.cli.history import History
+from poller.cli.output import is_terminal, say, say_json
 from poller.cli.progress import shown
 from poller.cli.run import finish
 from poller.cli.survey import Asked, Survey, begin, survey
-from poller.cli.terminal import is_terminal
 from poller.cli.wiring import connect, stream_of
 from poller.config import Settings, integrations
 from poller.core.errors import FatalError
@@ -74,7 +73,7 @@ def backfill(config: Path | None, paths: tuple[Path, ...], *, from_file: bool, *
         for attempt in persistently(process.stopping, PATIENCE):
             with attempt:
                 found = survey(settings, ledger, services, asked)
-        click.echo(json.dumps(found.facts()) if asked.as_json else found.text())
+        say_json(found.facts(), indent=0) if asked.as_json else say(*found.text().split("\n"))
         if asked.dry_run or found.is_empty:
             return Exit.ATTENTION if found.plan.is_cut_off and found.plan.is_empty else Exit.DONE
         if not asked.yes and is_terminal(sys.stdin):
@@ -107,7 +106,7 @@ class _Run:
         with shown(work, services.budget, (log.level, log.format), is_wanted=is_seen) as on_tick:
             code: int = finish(work.run(spans, on_tick), self.process, interrupted=Exit.INTERRUPTED)
         facts = self._facts(work, time.monotonic() - began)
-        click.echo(json.dumps(facts) if self.asked.as_json else _summary(facts))
+        say_json(facts, indent=0) if self.asked.as_json else say(*_summary(facts).split("\n"))
         needs_attention = facts["slices_left"] or facts["awaiting_identify"] or facts["lost"]
         return Exit.ATTENTION if code == Exit.DONE and needs_attention else code
 

@@ -1,6 +1,5 @@
 """`check`: proves the set-up before it matters."""
 
-import json
 import os
 import threading
 import time
@@ -12,6 +11,7 @@ import click
 
 from poller.adapters.sql_ledger import inspect_ledger, ledger_path
 from poller.cli.given import config_option, read_settings_and
+from poller.cli.output import say, say_json
 from poller.cli.surroundings import Finding, clocks, ledger_file, outage, region, secrets
 from poller.cli.wiring import Services, connect, stream_of
 from poller.config import Settings, secret_places
@@ -43,11 +43,11 @@ def check(config: Path | None, *, as_json: bool) -> int:
                 _show(finding)
     code = worst([finding.code for finding in found])
     if as_json:
-        click.echo(json.dumps({"code": code, "findings": [_facts(finding) for finding in found]}, indent=2))
+        say_json({"code": code, "findings": [_facts(finding) for finding in found]})
         return code
-    click.echo(
-        "  Segment answers 200 even to a wrong write key, so that the key is right cannot be proved here:"
-        "\n  after the first login, look at the source's Debugger in Segment."
+    say(
+        "  Segment answers 200 even to a wrong write key, so that the key is right cannot be proved here:",
+        "  after the first login, look at the source's Debugger in Segment.",
     )
     return code
 
@@ -168,7 +168,7 @@ def _facts(finding: Finding) -> dict[str, object]:
 
 
 def _show(finding: Finding) -> None:
-    mark = click.style("✓", fg="green") if finding.code is Exit.DONE else click.style("✗", fg="red")
-    click.echo(f"{mark} {finding.subject:<9}{finding.text}")
+    mark, colour = ("✓", "green") if finding.code is Exit.DONE else ("✗", "red")
+    say(f" {finding.subject:<9}{finding.text}", mark=mark, fg=colour)
     if finding.hint:
-        click.echo(f"  {'':<9}{finding.hint}")
+        say(f"  {'':<9}{finding.hint}")

@@ -1,6 +1,5 @@
 """`dead-letters`: what could not be sent, to look at, to send again, to discard."""
 
-import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,12 +11,13 @@ import click
 
 from poller.adapters.sql_ledger import BuriedLetter, Graveyard
 from poller.cli.given import config_option, read_settings
+from poller.cli.output import say, say_json
 from poller.cli.wiring import Services, connect, profiles_of, rules_of, stream_of
 from poller.config import Settings
 from poller.core.errors import FatalError
 from poller.core.events import LogEvent, parse_events
 from poller.core.forward import Courier
-from poller.core.json_text import decode, encode
+from poller.core.json_text import decode
 from poller.core.messages import iso
 from poller.core.translate import Translator
 from poller.service.process import Exit
@@ -46,12 +46,12 @@ def list_letters(config: Path | None, *, as_json: bool) -> int:
     with _opened(read_settings(config, secrets=False)) as graveyard:
         letters = graveyard.letters()
     if as_json:
-        click.echo(json.dumps([_facts(letter) for letter in letters], indent=2))
+        say_json([_facts(letter) for letter in letters])
         return Exit.DONE
     for letter in letters:
         reason = f"{letter.reason} ({letter.status})" if letter.status else letter.reason
-        click.echo(f"{iso(letter.buried_at)}  {letter.type or '?':<8}{reason:<26}{letter.log_id}")
-    click.echo(f"{len(letters)} dead letters")
+        say(f"{iso(letter.buried_at)}  {letter.type or '?':<8}{reason:<26}{letter.log_id}")
+    say(f"{len(letters)} dead letters")
     return Exit.DONE
 
 
@@ -63,7 +63,7 @@ def show(config: Path | None, log_id: str) -> int:
     with _opened(read_settings(config, secrets=False)) as graveyard:
         letters = _found(graveyard.letters(log_ids=(log_id,)), (log_id,))
     for letter in letters:
-        click.echo(encode(_facts(letter) | {"event": decode(letter.event)}, indent=2))
+        say_json(_facts(letter) | {"event": decode(letter.event)})
     return Exit.DONE
 
 
@@ -75,7 +75,7 @@ def discard(config: Path | None, log_ids: tuple[str, ...], reason: str | None, *
     _check_picked(log_ids, reason, everything=everything)
     with _opened(read_settings(config, secrets=False), to_change=True) as graveyard:
         letters = _found(graveyard.letters(log_ids=log_ids, reason=reason), log_ids)
-        click.echo(f"{graveyard.discard(letters)} discarded")
+        say(f"{graveyard.discard(letters)} discarded")
     return Exit.DONE
 
 
@@ -95,7 +95,7 @@ def replay_letters(config: Path | None, log_ids: tuple[str, ...], reason: str | 
             for start in range(0, len(letters), AT_ONCE)
         )
     left = len(letters) - replayed
-    click.echo(f"{replayed} replayed, {left} still dead")
+    say(f"{replayed} replayed, {left} still dead")
     return Exit.ATTENTION if left else Exit.DONE
 
 
@@ -111,7 +111,7 @@ def _replay(settings: Settings, services: Services, graveyard: Graveyard, letter
                 Courier(services.sink, refusal_limit=settings.segment.refusal_limit),
             )
     for letter in dead:
-        click.echo(f"{letter.event.log_id} stays: {letter.reason}", err=True)
+        say(f"{letter.event.log_id} stays: {letter.reason}", is_error=True)
     by_id = {letter.log_id: letter for letter in letters}
     return graveyard.revive((by_id[event.log_id], event) for event in delivered)
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import json
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -15,9 +14,9 @@ from poller.adapters.log_files import LogFile
 from poller.adapters.sql_ledger import SqlLedger
 from poller.cli.bounds import position_of
 from poller.cli.history import History
+from poller.cli.output import is_terminal, say, say_json
 from poller.cli.run import finish
 from poller.cli.survey import Asked
-from poller.cli.terminal import is_terminal
 from poller.cli.wiring import Services, profiles_of
 from poller.core.errors import FatalError, TransientError
 from poller.core.events import EARLIEST
@@ -64,7 +63,7 @@ def send_files(history: History, process: Process, asked: Asked, paths: Sequence
         for path in _distinct(paths)
     ]
     plan = [_look(file, ledger) for file in files]
-    click.echo(json.dumps({"files": plan}) if asked.as_json else "\n".join(map(_planned, plan)))
+    say_json({"files": plan}, indent=0) if asked.as_json else say(*map(_planned, plan))
     if asked.dry_run:
         return Exit.DONE
     if not asked.yes and is_terminal(sys.stdin):
@@ -92,7 +91,7 @@ def send_files(history: History, process: Process, asked: Asked, paths: Sequence
     awaiting = history.awaiting()
     _tell(work.counts, awaiting, as_json=asked.as_json)
     if code == Exit.INTERRUPTED:
-        click.echo("interrupted; the same command goes on from there", err=True)
+        say("interrupted; the same command goes on from there", is_error=True)
     is_well = not awaiting and all(
         count.is_done and not count.bad_records and not count.is_all_dead for count in work.counts
     )
@@ -155,11 +154,12 @@ def _tell(counts: Sequence[FileCount], awaiting: int, *, as_json: bool) -> None:
     total |= {"files": len(counts), "files_left": sum(not count.is_done for count in counts)}
     total |= {"awaiting_identify": awaiting}
     for count in counts:
-        click.echo(json.dumps(count.facts()) if as_json else f"{count.file}: {_counted(count.facts())}{_state(count)}")
+        facts = count.facts()
+        say_json(facts, indent=0) if as_json else say(f"{count.file}: {_counted(facts)}{_state(count)}")
     if as_json or len(counts) > 1:
-        click.echo(json.dumps(total) if as_json else f"{total['files']} files: {_counted(total)}")
+        say_json(total, indent=0) if as_json else say(f"{total['files']} files: {_counted(total)}")
     if awaiting and not as_json:
-        click.echo(f"{awaiting} users await their identify: run it again to go on")
+        say(f"{awaiting} users await their identify: run it again to go on")
 
 
 def _counted(facts: dict[str, Any]) -> str:

@@ -1,6 +1,5 @@
 """`ledger`: the durable record itself, to look at, and to move a position in it by hand."""
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import click
 
 from poller.adapters.sql_ledger import LedgerLock, LedgerReader, set_position
 from poller.cli.given import config_option, read_settings
+from poller.cli.output import say, say_json
 from poller.config import moment
 from poller.core.errors import FatalError
 from poller.core.events import EARLIEST, LogId, Span, Stream, floor_id, moment_of
@@ -33,16 +33,16 @@ def show(config: Path | None, *, as_json: bool) -> int:
     finally:
         reader.close()
     if as_json:
-        click.echo(json.dumps([_facts(stream, spans) for stream, spans in found.items()], indent=2))
+        say_json([_facts(stream, spans) for stream, spans in found.items()])
         return Exit.DONE
-    click.echo(settings.state.url)
+    say(settings.state.url)
     for stream, spans in found.items():
-        click.echo(f"\n{stream.domain} → {stream.source_name}")
+        say("", f"{stream.domain} → {stream.source_name}")
         for span in spans:
-            click.echo(f"  {'live' if span.is_live else 'span'}  after    {_with_time(span.after)}")
-            click.echo(f"        reached  {_with_time(span.reached)}")
+            say(f"  {'live' if span.is_live else 'span'}  after    {_with_time(span.after)}")
+            say(f"        reached  {_with_time(span.reached)}")
             if span.until is not None:
-                click.echo(f"        until    {_with_time(span.until)}")
+                say(f"        until    {_with_time(span.until)}")
     return Exit.DONE
 
 
@@ -66,8 +66,8 @@ def move(config: Path | None, position: str, source_name: str | None, *, yes: bo
             live = next((span for span in reader.spans(stream) if span.is_live), None)
         finally:
             reader.close()
-        click.echo(f"{stream.domain} → {stream.source_name}")
-        click.echo(f"  now  {_with_time(live.reached) if live else 'nothing begun'}\n  then {_with_time(target)}")
+        say(f"{stream.domain} → {stream.source_name}")
+        say(f"  now  {_with_time(live.reached) if live else 'nothing begun'}", f"  then {_with_time(target)}")
         if not yes:
             click.confirm("Move it?", abort=True)
         set_position(settings.state.url, stream, target)

@@ -11,12 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 from poller.cli.given import config_option, read_settings
+from poller.cli.output import say_json
 from poller.cli.terminal import Terminal
 from poller.cli.wiring import connect, profiles_of, rules_of, stream_of
 from poller.core.calls import DeadLetter, Filtered, Forwardable, Outcome
 from poller.core.events import LogEvent
-from poller.core.json_text import encode
 from poller.core.messages import wire
+from poller.core.plain_text import visible
 from poller.core.translate import Translator
 from poller.service.retry import patiently
 from poller.service.telemetry import configure_logging
@@ -55,7 +56,7 @@ def preview(config: Path | None, *, last: int, as_json: bool) -> int:
                 profiles = directory.of(translator.users_in(events))
     rows = [_row(event, translator.event(event, profiles)) for event in events]
     if as_json:
-        click.echo(encode(rows, indent=2))
+        say_json(rows)
     else:
         _print(rows)
     return 0
@@ -116,5 +117,5 @@ def _flattened(values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 def _lines(facts: dict[str, Any], indent: str = "") -> Text:
     text = Text()
     for number, (key, value) in enumerate(facts.items()):
-        text.append("\n" if number else "").append(f"{indent}{key} ", style="dim").append(str(value))
+        text.append("\n" if number else "").append(f"{indent}{visible(key)} ", style="dim").append(visible(str(value)))
     return text

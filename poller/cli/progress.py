@@ -42,7 +42,7 @@ class View:
         self._whole = max(self._whole, now.time_left)
         part = 1 - now.time_left / self._whole if self._whole else 0.0
         count = self._work.count
-        table.add_row("[bold]total", _bar(part), f"[bold]{part:.0%}", f"[bold]{count.read:,} events")
+        table.add_row("total", _bar(part), f"{part:.0%}", f"{count.read:,} events", style="bold")
         return Group(table, self._speeds(now))
 
     def _speeds(self, now: Progress) -> str:

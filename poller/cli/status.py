@@ -1,6 +1,5 @@
 """`status`: what the ledger says, also while the daemon runs; needs no secret and asks no service."""
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,8 @@ from rich.text import Text
 from poller.adapters.sql_ledger import LedgerReader
 from poller.cli import timeline
 from poller.cli.given import config_option, read_settings
-from poller.cli.terminal import Terminal, can_show
+from poller.cli.output import can_show, say, say_json
+from poller.cli.terminal import Terminal
 from poller.cli.timeline import oldest_known
 from poller.config import Settings
 from poller.core.dates import parse_date
@@ -31,7 +31,7 @@ def status(config: Path | None, *, as_json: bool) -> int:
     settings = read_settings(config, secrets=False)
     facts = collect(settings, datetime.now(UTC))
     if as_json:
-        click.echo(json.dumps(facts, indent=2))
+        say_json(facts)
     else:
         show(facts, datetime.now(UTC))
     needs_attention = any(stream["gaps"] or stream["blocked"] for stream in facts["streams"])
@@ -100,10 +100,10 @@ def _moment(moment: datetime | None) -> str | None:
 
 def show(facts: dict[str, Any], now: datetime) -> None:
     """The same for people."""
-    click.echo(f"ledger        {facts['ledger']}")
+    say(f"ledger        {facts['ledger']}")
     daemon = facts["daemon"]
     running = f"runs, process {daemon['pid']}, since {daemon['since']}" if daemon else "not running"
-    click.echo(f"daemon        {running}")
+    say(f"daemon        {running}")
     for stream in facts["streams"]:
         _show_stream(stream)
         _show_timeline(stream, now)
@@ -111,7 +111,7 @@ def show(facts: dict[str, Any], now: datetime) -> None:
 
 def _show_stream(stream: dict[str, Any]) -> None:
     arrow = "→" if can_show("→") else "->"
-    click.echo(f"\n{stream['domain']} {arrow} {stream['source_name']}")
+    say("", f"{stream['domain']} {arrow} {stream['source_name']}")
     lines = {
         "position": _either(stream["position_at"], stream["position"] or "not begun"),
         "drained": _either(stream["drained_at"], "never"),
@@ -124,16 +124,16 @@ def _show_stream(stream: dict[str, Any]) -> None:
         "gaps": str(len(stream["gaps"]) or "none"),
     }
     for name, text in lines.items():
-        click.echo(f"  {name:<13}{text.rstrip()}")
+        say(f"  {name:<13}{text.rstrip()}")
     for reason, count in stream["dead_letters_by_reason"].items():
-        click.secho(f"    {reason}: {count}", fg="yellow")
+        say(f"    {reason}: {count}", fg="yellow")
     for gap in stream["gaps"]:
-        click.secho(f"    lost below retention: {_when(gap['after'])} to {_when(gap['before'])}", fg="red")
+        say(f"    lost below retention: {_when(gap['after'])} to {_when(gap['before'])}", fg="red")
     if stream["last_error"]:
-        click.secho(f"  last error   {stream['last_error']}", fg="yellow")
+        say(f"  last error   {stream['last_error']}", fg="yellow")
     if stream["blocked"]:
-        click.secho(f"  blocked      since {stream['blocked']['since']}: {stream['blocked']['reason']}", fg="red")
-        click.echo(f"               {stream['blocked']['hint']}")
+        say(f"  blocked      since {stream['blocked']['since']}: {stream['blocked']['reason']}", fg="red")
+        say(f"               {stream['blocked']['hint']}")
 
 
 def _show_timeline(stream: dict[str, Any], now: datetime) -> None:

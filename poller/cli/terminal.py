@@ -1,27 +1,25 @@
 """The terminal as rich draws on it."""
 
-import sys
-from typing import TextIO
+from collections.abc import Iterable
+from typing import Any
 
 from rich.console import Console
+from rich.segment import Segment
+
+from poller.core.plain_text import visible_lines
 
 
 class Terminal(Console):
-    """Ends like every other command where nobody reads any more."""
+    """The terminal as rich draws on it. Text is never markup, and ends like every command where nobody reads it."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, **options)
+
+    def _render_buffer(self, buffer: Iterable[Segment]) -> str:
+        # Segments of control codes are rich's own; all other text may be anybody's.
+        return super()._render_buffer(
+            segment if segment.control else Segment(visible_lines(segment.text), segment.style) for segment in buffer
+        )
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
-
-
-def can_show(text: str) -> bool:
-    """Whether the encoding of the output has these characters."""
-    try:
-        text.encode(getattr(sys.stdout, "encoding", None) or "ascii")
-    except (UnicodeEncodeError, LookupError):
-        return False
-    return True
-
-
-def is_terminal(stream: TextIO | None) -> bool:
-    """Whether somebody sits there; a stream may be closed, and then is None."""
-    return stream is not None and stream.isatty()

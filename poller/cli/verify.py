@@ -1,6 +1,5 @@
 """`verify`: what the ledger settled against the tenant's own statistics and, if asked, against its log."""
 
-import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from poller.adapters.sql_ledger import LedgerReader, Record
 from poller.cli import verification
 from poller.cli.bounds import Bound, BoundType, position_of
 from poller.cli.given import config_option, read_settings
+from poller.cli.output import say_json
 from poller.cli.terminal import Terminal
 from poller.cli.wiring import Services, connect, stream_of
 from poller.config import Settings
@@ -65,7 +65,7 @@ def verify(config: Path | None, *, since: Bound, until: Bound | None, exact: boo
         days, recount = _compared(reader, services, stream, asked, now, exact=exact)
         found = verification.Verified(now=now, begun=begun, days=days, recount=recount)
     facts = verification.facts(settings.state.url, stream, found)
-    click.echo(json.dumps(facts, indent=2)) if as_json else verification.show(facts)
+    say_json(facts) if as_json else verification.show(facts)
     return Exit.ATTENTION if facts["differs"] else Exit.DONE
 
 

@@ -1,6 +1,9 @@
 """Small files that settings and secrets are read from."""
 
 import os
+import select
+import stat
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +11,8 @@ from pathlib import Path
 from poller.config.problems import BadLineError, BadValueError
 from poller.config.texts import Parser, text
 
+PIPE_S = 5.0
+"""What the writer of a pipe gets."""
 _LARGEST_FILE = 1_000_000  # bytes; nothing real comes near, and /dev/zero never ends
 
 
@@ -26,11 +31,12 @@ def read_text(path: Path) -> str:
     """The text of a file.
 
     Raises:
-        BadValueError: no such file, no permission, too large, not text; the path is not in it.
+        BadValueError: no such file, no permission, too large, not text, a silent pipe; the path is not in it.
     """
     try:
-        with path.open("rb") as file:
-            content = file.read(_LARGEST_FILE + 1)
+        content = _read(path)
+    except BadValueError:
+        raise
     except OSError as error:
         raise BadValueError(f"cannot be read: {os.strerror(error.errno or 0).lower()}") from None
     except ValueError:  # a zero byte in the path
@@ -42,6 +48,31 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise BadLineError("is not UTF-8 text", line) from None
+
+
+def _read(path: Path) -> bytes:
+    """Read up to one byte more than is allowed.
+
+    A shell gives a secret by a pipe, as in `<(pass show key)`. Opening a pipe waits for its writer without end, so
+    that it is opened without waiting, and its writer gets `PIPE_S`.
+
+    Raises:
+        OSError: the file cannot be read.
+        BadValueError: nothing more came out of a pipe or a terminal in time.
+    """
+    content, due_at, has_waited = b"", time.monotonic() + PIPE_S, False
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as file:  # noqa: PTH123
+        is_pipe = stat.S_ISFIFO(os.fstat(file.fileno()).st_mode)
+        while len(content) <= _LARGEST_FILE:
+            data = file.read(_LARGEST_FILE + 1 - len(content))
+            content += data or b""
+            if data == b"" and (content or has_waited or not is_pipe):
+                break
+            if not data:
+                has_waited = True
+                if not select.select([file], [], [], max(due_at - time.monotonic(), 0.0))[0]:
+                    raise BadValueError(f"cannot be read: a pipe, and its writer was not done within {PIPE_S:g} s")
+    return content
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

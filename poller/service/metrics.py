@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+from poller.core.plain_text import visible
 from poller.service.meter import Meter
 from poller.service.snapshot import Counts, Distribution, Snapshot
 
@@ -126,7 +127,7 @@ def _limits(snapshot: Snapshot) -> dict[str, Samples]:
 
 
 def _by(counts: Counts) -> Samples:
-    return [((name,), float(count)) for name, count in sorted(counts.items())]
+    return [((visible(name),), float(count)) for name, count in sorted(counts.items())]
 
 
 def _known(value: float | None) -> Samples:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from poller.core.errors import FatalError, TransientError
+from poller.core.plain_text import visible
 from poller.service.process import GRACE_S
 from poller.service.pulse import Pulse
 from poller.service.telemetry import CycleCount
@@ -34,7 +35,7 @@ class Notifier:
         """One message; its fields are in capitals as sd_notify(3) has them. Thread-safe, never raises."""
         if not self._address:
             return
-        lines = (f"{name}={' '.join(str(value).split())}" for name, value in fields.items())
+        lines = (f"{name}={visible(' '.join(str(value).split()))}" for name, value in fields.items())
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
             sender.settimeout(_SEND_S)
             sender.sendto("\n".join(lines).encode(), self._address)

@@ -14,6 +14,7 @@ from typing import Any, TextIO
 
 import structlog
 
+from poller.core.plain_text import visible
 from poller.core.settlement import Settlement
 
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
@@ -63,12 +64,21 @@ def priority(level: str) -> str:
 def _rendering(*, is_terminal: bool, is_journal: bool, form: str) -> list[Any]:
     if is_terminal:
         columns = structlog.dev.ConsoleRenderer(pad_event_to=24)
-        return [structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False), columns]
+        return [structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False), _with_visible_facts, columns]
     stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
     if form == "json" or (form == "auto" and not is_journal):
-        return [stamp, _in_reading_order, structlog.processors.JSONRenderer()]
+        return [stamp, _in_reading_order, structlog.processors.JSONRenderer(), _as_visible]
     # The journal has a time and a priority of its own.
-    return [as_text] if is_journal else [stamp, _with_time_and_level]
+    return [as_text, _as_visible] if is_journal else [stamp, _with_time_and_level, _as_visible]
+
+
+def _with_visible_facts(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> dict[str, Any]:
+    """Escape the facts before colours, which are escape sequences too, come in between."""
+    return {name: visible(value) if isinstance(value, str) else value for name, value in line.items()}
+
+
+def _as_visible(_logger: Any, _method: str, rendered: str) -> str:
+    return visible(rendered)
 
 
 def as_text(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> str:

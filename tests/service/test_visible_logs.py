@@ -1,0 +1,55 @@
+"""What comes from outside is visible in a log line of any form, in a metric and in what systemd is told."""
+
+import io
+import json
+import sys
+
+import pytest
+import structlog
+
+from poller.service.meter import Meter
+from poller.service.metrics import registry_of
+from poller.service.telemetry import configure_logging
+
+HOSTILE = "\x1b[2J\x9b\u202e\x7f\ud800"
+SHOWN = r"\u001b[2J\u009b\u202e\u007f\ud800"
+
+
+class Stream(io.StringIO):
+    """A stderr that may be a terminal."""
+
+    def __init__(self, *, is_terminal: bool) -> None:
+        super().__init__()
+        self._is_terminal = is_terminal
+
+    def isatty(self) -> bool:
+        return self._is_terminal
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+@pytest.mark.parametrize("form", ["auto", "text", "json"])
+def test_a_log_line_shows_what_came_from_outside(
+    monkeypatch: pytest.MonkeyPatch, form: str, *, is_terminal: bool
+) -> None:
+    monkeypatch.delenv("JOURNAL_STREAM", raising=False)
+    stream = Stream(is_terminal=is_terminal)
+    monkeypatch.setattr(sys, "stderr", stream)
+    try:
+        configure_logging("info", form)
+        structlog.get_logger().info("page.failed", reason=HOSTILE)
+    finally:
+        structlog.reset_defaults()
+    said = stream.getvalue()
+    assert not any(character in said for character in "\x9b\u202e\x7f\ud800")
+    assert "\x1b[2J" not in said
+    if form == "json":
+        assert json.loads(said)["reason"] == HOSTILE
+    else:
+        assert SHOWN.replace("\\", "\\\\") in said or SHOWN in said
+
+
+def test_a_type_that_utf_8_cannot_carry_is_a_label_all_the_same() -> None:
+    meter = Meter()
+    meter._swap(read={HOSTILE: 1})
+    (family,) = [found for found in registry_of(meter, "1").collect() if found.name.endswith("events_read")]
+    assert [sample.labels["type"] for sample in family.samples] == [SHOWN]
