@@ -212,10 +212,11 @@ def test_a_later_version_is_refused_and_nothing_changed(path: Path) -> None:
         LedgerReader.open(url(path))
 
 
+VERSION_4 = ("last_words",)
 LATER: dict[int, tuple[str, ...]] = {
-    1: ("said", "awaiting", "revisit", "file"),
-    2: ("awaiting", "revisit", "file"),
-    3: (),
+    1: ("said", "awaiting", "revisit", "file", *VERSION_4),
+    2: ("awaiting", "revisit", "file", *VERSION_4),
+    3: VERSION_4,
 }
 """The tables that a ledger of a version did not have."""
 

@@ -1,6 +1,7 @@
 """The ledger in a SQL database; SQLite so far."""
 
 from poller.adapters.sql_ledger.graveyard import BuriedLetter, Graveyard
+from poller.adapters.sql_ledger.last_words import LastWords, keep_last_words
 from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.adapters.sql_ledger.lock import Holder, LedgerHeldError, LedgerLock
 from poller.adapters.sql_ledger.positions import set_position
@@ -12,6 +13,7 @@ __all__ = [
     "Graveyard",
     "Holder",
     "Journal",
+    "LastWords",
     "LedgerHeldError",
     "LedgerLock",
     "LedgerReader",
@@ -19,6 +21,7 @@ __all__ = [
     "SqlLedger",
     "given_path",
     "inspect_ledger",
+    "keep_last_words",
     "ledger_path",
     "set_position",
 ]

@@ -8,7 +8,14 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from poller.adapters.sql_ledger import files, sqlite
-from poller.adapters.sql_ledger.migrations import check_version, migrate, read_version
+from poller.adapters.sql_ledger.backup import back_up
+from poller.adapters.sql_ledger.migrations import (
+    OlderLedgerError,
+    check_version,
+    migrate,
+    newest_version,
+    read_version,
+)
 from poller.core.errors import ConflictError, FatalError, TransientError
 
 
@@ -111,6 +118,10 @@ class Database:
                 raise files.missing(self.path)
             sqlite.switch_to_wal(connection)
         with self.writing() as connection:
+            # Nobody else writes from here on, so the backup is what the migration begins with.
+            found = read_version(connection)
+            if found is not None and found < newest_version():
+                back_up(self.path, found)
             migrate(connection)
 
     def _check_file(self) -> None:
@@ -136,3 +147,5 @@ def _check_older(found: int | None, path: Path) -> None:
     if found is None:
         raise files.missing(path)
     check_version(found)
+    if found < newest_version():
+        raise OlderLedgerError(path, found)

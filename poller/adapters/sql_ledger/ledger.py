@@ -16,6 +16,7 @@ from poller.adapters.sql_ledger.awaiting import (
 )
 from poller.adapters.sql_ledger.database import Database
 from poller.adapters.sql_ledger.graveyard import discard_before
+from poller.adapters.sql_ledger.last_words import forget_last_words
 from poller.core.calls import Awaited, Awaiting
 from poller.core.errors import ConflictError, FatalError
 from poller.core.events import Gap, LogId, Span, Stream, predecessor
@@ -250,6 +251,8 @@ class SqlLedger:
         """Notes for `status` that a cycle ended, and what stopped it if anything did."""
         with self._database.writing() as connection:
             recording.note(connection, self._key, cycle_at=at, cycle_error=error)
+            if error is None:
+                forget_last_words(connection)
 
     def note_blocked(self, reason: str | None, hint: str | None) -> None:
         """Notes for `status` why nothing moves; None when it does. Since when is kept from the first note on."""

@@ -1,6 +1,7 @@
 """The version of the schema, and the steps from each earlier one to it."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from sqlalchemy import Connection, insert, inspect, select, text, update
 
@@ -62,8 +63,18 @@ def _move_counts_of_1970(connection: Connection) -> None:
         connection.execute(text(statement))
 
 
+def _keep_last_words(connection: Connection) -> None:
+    connection.execute(
+        text(
+            "CREATE TABLE last_words (id INTEGER NOT NULL PRIMARY KEY, at TEXT NOT NULL, error TEXT NOT NULL, "
+            "hint TEXT NOT NULL)"
+        )
+    )
+
+
 def _to_version_4(connection: Connection) -> None:
     _move_counts_of_1970(connection)
+    _keep_last_words(connection)
 
 
 STEPS: tuple[Step, ...] = (_remember_what_was_said, _make_room_for_backfills, _to_version_4)
@@ -94,6 +105,21 @@ def check_version(found: int, *, steps: Sequence[Step] = STEPS) -> None:
         raise FatalError(
             f"its schema is version {found}, and this program knows up to {known}",
             hint="a later version of the program wrote it: upgrade this one; nothing was changed",
+        )
+
+
+def newest_version() -> int:
+    """Return the version that this program writes."""
+    return 1 + len(STEPS)
+
+
+class OlderLedgerError(FatalError):
+    """The ledger was written by an earlier program, and may only be read once it is brought up."""
+
+    def __init__(self, path: Path, found: int) -> None:
+        super().__init__(
+            f"ledger {path}: its schema is version {found}, and this program reads version {newest_version()}",
+            hint="start the service once (or `run --once`): the start keeps a backup and brings the ledger up",
         )
 
 

@@ -11,8 +11,10 @@ from sqlalchemy import ScalarSelect, func, select
 
 from poller.adapters.sql_ledger import files, revisits, rows, schema, sqlite
 from poller.adapters.sql_ledger.database import Database
+from poller.adapters.sql_ledger.last_words import LastWords, read_last_words
 from poller.adapters.sql_ledger.ledger import strangers
 from poller.adapters.sql_ledger.lock import Holder, Role, holder_of
+from poller.adapters.sql_ledger.migrations import OlderLedgerError
 from poller.core.errors import FatalError
 from poller.core.events import Gap, Span, Stream, moment_of
 from poller.core.settlement import OUTCOMES, Tally
@@ -134,6 +136,11 @@ class LedgerReader:
             row = connection.execute(query).mappings().one_or_none()
         return Journal(**{name: value for name, value in row.items() if name != "stream_id"}) if row else Journal()
 
+    def last_words(self) -> LastWords | None:
+        """The fatal error that ended the program last; None once a cycle has succeeded since."""
+        with self._database.reading() as connection:
+            return read_last_words(connection)
+
     def holder(self, role: Role = "run") -> Holder | None:
         """The process that holds the ledger's lock for this role."""
         with sqlite.verdicts(self._database.path):
@@ -151,7 +158,11 @@ def inspect_ledger(url: str, stream: Stream) -> str:
         if files.is_empty(path) and not files.was_known(path):
             _check_writable(_nearest_folder(path))
             return f"none yet; `run` creates {path}"
-    reader = LedgerReader.open(url)
+    try:
+        reader = LedgerReader.open(url)
+    except OlderLedgerError:
+        _check_writable(path, path.parent)
+        return f"usable, {path}; an earlier version wrote it, and the next start brings it up"
     try:
         known = reader.streams()
         is_strange = bool(known) and stream not in known and not reader.may_become(stream)

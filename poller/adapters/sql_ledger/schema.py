@@ -192,3 +192,12 @@ journal = Table(
     Column("blocked_reason", PlainText),
     Column("blocked_hint", PlainText),
 )
+
+last_words = Table(
+    "last_words",
+    metadata,
+    Column("id", Integer, primary_key=True),  # always 1: only the last ones are kept
+    Column("at", UtcText, nullable=False),
+    Column("error", PlainText, nullable=False),
+    Column("hint", PlainText, nullable=False),
+)

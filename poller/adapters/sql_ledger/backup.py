@@ -1,0 +1,39 @@
+"""A copy of the ledger as it was before its schema was changed, made by SQLite itself."""
+
+import contextlib
+import os
+import sqlite3
+from pathlib import Path
+from urllib.parse import quote
+
+from poller.adapters.sql_ledger import files
+
+
+def backup_path(path: Path, version: int) -> Path:
+    """Return the name of the backup that holds this version: `ledger.db.v3` for version 3."""
+    return files.beside(path, f".v{version}")
+
+
+def back_up(path: Path, version: int) -> None:
+    """Copy the ledger's last committed state, whole or not at all; a backup of the same version is replaced.
+
+    Raises:
+        sqlite3.Error, OSError: the copy cannot be written.
+    """
+    unfinished = files.beside(path, f".v{version}.part")
+    descriptor = files.open_private(unfinished)
+    try:
+        os.ftruncate(descriptor, 0)
+        # SQLite has no lock on this file yet, so the descriptor may be closed after it.
+        _copy(path, unfinished)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    unfinished.replace(backup_path(path, version))
+
+
+def _copy(path: Path, target: Path) -> None:
+    source = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)
+    with contextlib.closing(source), contextlib.closing(sqlite3.connect(target)) as copy:
+        source.backup(copy)
+        copy.execute("PRAGMA journal_mode = DELETE")  # one file, with no -wal beside it
