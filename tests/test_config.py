@@ -25,6 +25,7 @@ from poller.config import (
     find_settings_file,
     folders,
     load_settings,
+    secret_places,
 )
 from poller.config.folders import default_ledger
 from poller.config.times import start_at
@@ -513,6 +514,44 @@ def test_each_key_has_the_line_it_begins_on(newline: str) -> None:
 
 
 # --- secrets ---
+
+
+def beside(folder: Path, **secrets: str) -> Path:
+    """The folder of credentials beside the settings file."""
+    credentials = folder / "config.credentials"
+    credentials.mkdir()
+    for name, secret in secrets.items():
+        (credentials / name).write_text(secret)
+    return credentials
+
+
+def test_credentials_beside_the_file_are_found_as_the_units_find_them(tmp_path: Path) -> None:
+    credentials = beside(tmp_path, segment_write_key="beside")
+    found = load(tmp_path, toml(GOOD | {"segment": {"write_key": "..."}})).segment.write_key
+    assert found is not None
+    assert found.get_secret_value() == "beside"
+    places = {place.name: place for place in secret_places(tmp_path / "config.toml", HOME)}
+    assert places["segment.write_key"].file == credentials / "segment_write_key"
+    assert not places["segment.write_key"].is_credential  # so that `check` looks at who may read it
+
+
+def test_systemds_credentials_come_in_place_of_those_beside_the_file(tmp_path: Path) -> None:
+    beside(tmp_path, segment_write_key="beside")
+    systemds = tmp_path / "systemd"
+    systemds.mkdir()
+    (systemds / "segment_write_key").write_text("systemd's")
+    found = load(tmp_path, toml(GOOD), HOME | {"CREDENTIALS_DIRECTORY": str(systemds)}).segment.write_key
+    assert found is not None
+    assert found.get_secret_value() == "systemd's"
+
+
+def test_a_folder_of_credentials_that_is_closed_to_this_user_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    credentials = beside(tmp_path, segment_write_key="beside")
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # root may look anywhere
+    (said,) = problems(tmp_path, toml(GOOD | {"segment": {}}))
+    assert f"is missing; {credentials} may hold it, and this user may not look there: run the command as root" in said
 
 
 @pytest.mark.parametrize(

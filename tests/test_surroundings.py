@@ -1,11 +1,13 @@
 """What `check` says of regions, clocks and retention."""
 
+from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from poller.cli.surroundings import clocks, outage, region
+from poller.cli.surroundings import clocks, disk, outage, region
 from poller.config import load_settings
 from poller.service.process import Exit
 
@@ -58,3 +60,21 @@ def test_a_clock_matters_when_it_is_a_minute_off(seconds: int, said: str, code: 
 def test_an_outage_may_last_as_long_as_the_log_goes_back() -> None:
     assert outage(24 * HOUR, timedelta(seconds=30)).text == "survives one of 24 h without a loss"
     assert outage(24 * HOUR, 13 * HOUR).code is Exit.ATTENTION
+
+
+@pytest.mark.parametrize(
+    ("free", "said", "code"),
+    [(5_200_000_000, "5.2 GB free", Exit.DONE), (42_000_000, "42.0 MB free", Exit.ATTENTION)],
+)
+def test_little_room_for_the_ledger_is_told_before_there_is_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, free: int, said: str, code: Exit
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: _Usage(free=free))
+    found = disk(tmp_path / "not/yet/ledger.db")
+    assert (found.text, found.code) == (said, code)
+    assert (found.hint is None) == (code is Exit.DONE)
+
+
+@dataclass(frozen=True)
+class _Usage:
+    free: int

@@ -91,7 +91,7 @@ def test_the_width_is_exact_and_every_gap_shows(
         assert Cell.LOST in cells[first : last + 1]
     assert (Cell.LOST in cells) == bool(lost)
     assert len(picture(cells, blocks=True).plain) == width
-    assert len(axis(SINCE, NOW, width + 20, blocks=True)) == width + 20
+    assert len(axis(SINCE, NOW, width + 24, blocks=True)) == width + 24
 
 
 @given(st.integers(0, 36_000), st.integers(1, 36_000), st.integers(0, 36_000), st.integers(1, 300))
@@ -112,10 +112,10 @@ def test_a_stretch_between_two_spans_that_none_holds_is_shown_as_missing(
 
 def test_the_axis_has_its_beginning_its_end_and_even_times_between() -> None:
     shown = axis(SINCE, NOW, 80, blocks=True)
-    assert shown == "└11-20 02:00                    └06:00                  └09:00              now┘"
+    assert shown == "└2026-11-20 02:00               └06:00                  └09:00              now┘"
     assert axis(SINCE, NOW, 60, blocks=False).endswith("now|")
     week = axis(NOW - timedelta(days=7), NOW, 100, blocks=False)
-    assert week.startswith("|11-13 12:00")
+    assert week.startswith("|2026-11-13 12:00")
     assert "|11-17" in week
     assert len(week) == 100
 

@@ -8,6 +8,7 @@ import ssl
 import threading
 import time
 from collections.abc import Mapping
+from importlib.metadata import version
 from typing import Any
 
 import httpx
@@ -17,6 +18,8 @@ from poller.adapters.environment import proxy_for, shown
 from poller.core.errors import FatalError
 
 CONNECT_S, READ_S = 5.0, 15.0
+USER_AGENT = f"auth0-segment-poller/{version('auth0-segment-poller')}"
+"""Both services see it in their logs, so that a request can be traced to a version of this program."""
 _SHORTAGES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN}
 
 
@@ -48,7 +51,7 @@ class Connection:
                 proxy=proxy,
                 trust_env=False,  # httpx refuses ranges in NO_PROXY that other programs take
                 timeout=httpx.Timeout(READ_S, connect=CONNECT_S),
-                headers={"Accept-Encoding": ACCEPTED_ENCODING},
+                headers={"Accept-Encoding": ACCEPTED_ENCODING, "User-Agent": USER_AGENT},
                 follow_redirects=False,  # a 307 would carry the key and the people to another host
             )
         except (httpx.InvalidURL, ValueError, ImportError) as error:
@@ -119,6 +122,11 @@ def trouble(origin: str, connection: Connection | None, error: BaseException) ->
     reason = "no answer in time" if connection is not None and connection.is_expired else _reason(error)
     proxy = connection.failing_proxy if connection is not None else None
     return f"{origin}: {reason}" if proxy is None else f"the proxy {proxy}, on the way to {origin}: {reason}"
+
+
+def is_unknown_host(error: BaseException) -> bool:
+    """Tell whether the resolver says that there is no host of this name, rather than that it cannot tell."""
+    return any(isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME for cause in _causes(error))
 
 
 def _causes(error: BaseException) -> list[BaseException]:

@@ -12,11 +12,11 @@ import httpx
 
 from poller.adapters.bodies import UnusableBodyError, parse_json
 from poller.adapters.clocks import ServerClock
-from poller.adapters.connection import Connection, trouble
+from poller.adapters.connection import Connection, is_unknown_host, trouble
 from poller.adapters.deadlines import Deadlines
 from poller.adapters.environment import trust
 from poller.adapters.parsing import parse_http_date, parse_retry_after
-from poller.core.errors import TransientError, UnusableAnswerError
+from poller.core.errors import TransientError, UnknownHostError, UnusableAnswerError
 
 if TYPE_CHECKING:
     import ssl
@@ -138,7 +138,8 @@ class Http:
             raise UnusableAnswerError(f"{self._origin}: {error}", service=self._service) from None
         except (httpx.RequestError, httpx.StreamError, OSError, MemoryError) as error:
             self._drop(connection)
-            raise TransientError(trouble(self._origin, connection, error), service=self._service) from None
+            kind = UnknownHostError if is_unknown_host(error) else TransientError
+            raise kind(trouble(self._origin, connection, error), service=self._service) from None
 
     def _answer(self, status: int, headers: httpx.Headers, body: bytes) -> Answer:
         is_kept = "Age" in headers  # a cache adds it to what it kept (RFC 9111, 5.1), and the Date is an old one

@@ -59,8 +59,9 @@ def commands() -> None:
     Settings are read from --config, $POLLER_CONFIG, ./config.toml or /etc/auth0-segment-poller/config.toml,
     the first that exists; every one can be given as POLLER_<SECTION>__<KEY> too.
 
-    Exit codes: 0 done; 1 a bug; 2 usage; 3 done, but needs attention; 75 a service could not be reached, or the ledger
-    is held by another process; 78 settings, credentials or an unusable ledger; 130 interrupted.
+    Exit codes: 0 done; 1 a bug; 2 usage; 3 done, but needs attention; 69 no daemon runs (status --strict); 75 a service
+    could not be reached, or the ledger is held by another process; 78 settings, credentials or an unusable ledger; 130
+    interrupted.
     """
 
 

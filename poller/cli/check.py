@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
+from importlib.metadata import version
 from pathlib import Path
 
 import click
@@ -12,10 +13,11 @@ import click
 from poller.adapters.sql_ledger import inspect_ledger, ledger_path
 from poller.cli.given import config_option, read_settings_and
 from poller.cli.output import say, say_json
-from poller.cli.surroundings import Finding, clocks, ledger_file, outage, region, secrets
+from poller.cli.surroundings import Finding, clocks, disk, ledger_file, outage, region, secrets
 from poller.cli.wiring import Services, connect, stream_of
+from poller.cli.wording import laid_out
 from poller.config import Settings, secret_places
-from poller.core.errors import FatalError, PollerError, TransientError
+from poller.core.errors import FatalError, PollerError, TransientError, UnknownHostError
 from poller.core.events import moment_of
 from poller.core.messages import iso
 from poller.core.rules import LOGIN_TYPES
@@ -25,6 +27,7 @@ from poller.service.telemetry import configure_logging
 
 LOG_SCOPES = {"read:logs", "read:logs_users"}
 USER_SCOPE = "read:users"
+STATS_SCOPE = "read:stats"
 _LEAST_S = 2.0
 
 
@@ -55,12 +58,14 @@ def check(config: Path | None, *, as_json: bool) -> int:
 def findings(settings: Settings, about_secrets: Sequence[Finding], services: Services) -> Iterator[Finding]:
     """Each thing looked at, in the order in which they build on each other; what cannot be well is not tried."""
     source = str(settings.path) if settings.path else "the environment"
+    yield Finding(subject="version", text=version("auth0-segment-poller"))
     yield Finding(subject="settings", text=f"valid, from {source}")
     yield from about_secrets
     yield from _twice_counted(settings)
     patience = _Patience()
     yield from ledger_file(ledger_path(settings.state.url))
     yield _attempt("ledger", lambda: inspect_ledger(settings.state.url, stream_of(settings)), patience, "state.url")
+    yield disk(ledger_path(settings.state.url))
     scopes: set[str] = set()
     where = "auth0.domain" if settings.auth0.base_url.endswith(settings.auth0.domain) else "auth0.base_url"
     token = _attempt("token", lambda: _token(services, scopes), patience, where)
@@ -68,6 +73,7 @@ def findings(settings: Settings, about_secrets: Sequence[Finding], services: Ser
     if token.code is Exit.DONE:
         yield _log_scope(scopes)
         yield _user_scope(scopes)
+        yield _stats_scope(scopes)
         kept: list[timedelta] = []
         yield _attempt("log", lambda: _oldest(services, kept), patience, where)
         yield from (outage(each, settings.poll.interval) for each in kept)
@@ -102,6 +108,9 @@ def _attempt(subject: str, look: Callable[[], str], patience: _Patience, where: 
                 text = look()
     except FatalError as error:
         return Finding(subject=subject, text=str(error), hint=error.hint, code=Exit.CONFIG)
+    except UnknownHostError as error:
+        hint = f"check {where} for a typing error; if it is right, the DNS of this machine"
+        return Finding(subject=subject, text=str(error), hint=hint, code=Exit.UNREACHABLE)
     except TransientError as error:
         hint = f"check {where}; then the network, DNS and proxy from this machine, and the service's status page"
         return Finding(subject=subject, text=str(error), hint=hint, code=Exit.UNREACHABLE)
@@ -143,6 +152,17 @@ def _user_scope(scopes: set[str]) -> Finding:
     )
 
 
+def _stats_scope(scopes: set[str]) -> Finding:
+    if STATS_SCOPE in scopes:
+        return Finding(subject="scope", text="read:stats is granted")
+    # No cross: the daemon does without.
+    return Finding(
+        subject="scope",
+        text="read:stats is not granted, and only `verify` needs it: it compares what was sent with Auth0's counts",
+        hint=_grant(STATS_SCOPE),
+    )
+
+
 def _grant(scope: str) -> str:
     return f"grant {scope} to the application (Auth0: Applications > APIs > Auth0 Management API)"
 
@@ -169,6 +189,8 @@ def _facts(finding: Finding) -> dict[str, object]:
 
 def _show(finding: Finding) -> None:
     mark, colour = ("✓", "green") if finding.code is Exit.DONE else ("✗", "red")
-    say(f" {finding.subject:<9}{finding.text}", mark=mark, fg=colour)
+    first, *more = laid_out(f"  {finding.subject:<9}", finding.text)
+    say(first[1:], mark=mark, fg=colour)
+    say(*more)
     if finding.hint:
-        say(f"  {'':<9}{finding.hint}")
+        say(*laid_out(" " * 11, finding.hint))

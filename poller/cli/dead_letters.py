@@ -10,9 +10,11 @@ from typing import Any
 import click
 
 from poller.adapters.sql_ledger import BuriedLetter, Graveyard
+from poller.cli.asking import confirm
 from poller.cli.given import config_option, read_settings
 from poller.cli.output import say, say_json
 from poller.cli.wiring import Services, connect, profiles_of, rules_of, stream_of
+from poller.cli.wording import counted
 from poller.config import Settings
 from poller.core.errors import FatalError
 from poller.core.events import LogEvent, parse_events
@@ -51,7 +53,7 @@ def list_letters(config: Path | None, *, as_json: bool) -> int:
     for letter in letters:
         reason = f"{letter.reason} ({letter.status})" if letter.status else letter.reason
         say(f"{iso(letter.buried_at)}  {letter.type or '?':<8}{reason:<26}{letter.log_id}")
-    say(f"{len(letters)} dead letters")
+    say(counted(len(letters), "dead letter"))
     return Exit.DONE
 
 
@@ -70,11 +72,14 @@ def show(config: Path | None, log_id: str) -> int:
 @dead_letters.command()
 @config_option
 @_picking
-def discard(config: Path | None, log_ids: tuple[str, ...], reason: str | None, *, everything: bool) -> int:
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def discard(config: Path | None, log_ids: tuple[str, ...], reason: str | None, *, everything: bool, yes: bool) -> int:
     """Removes dead letters for good."""
     _check_picked(log_ids, reason, everything=everything)
     with _opened(read_settings(config, secrets=False), to_change=True) as graveyard:
         letters = _found(graveyard.letters(log_ids=log_ids, reason=reason), log_ids)
+        if letters:
+            confirm(f"Discard {counted(len(letters), 'dead letter')} for good?", is_answered=yes)
         say(f"{graveyard.discard(letters)} discarded")
     return Exit.DONE
 

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from poller.adapters.sql_ledger import LedgerLock, LedgerReader, set_position
+from poller.cli.asking import confirm
 from poller.cli.given import config_option, read_settings
 from poller.cli.output import say, say_json
 from poller.config import moment
@@ -68,8 +69,7 @@ def move(config: Path | None, position: str, source_name: str | None, *, yes: bo
             reader.close()
         say(f"{stream.domain} → {stream.source_name}")
         say(f"  now  {_with_time(live.reached) if live else 'nothing begun'}", f"  then {_with_time(target)}")
-        if not yes:
-            click.confirm("Move it?", abort=True)
+        confirm("Move it?", is_answered=yes)
         set_position(settings.state.url, stream, target)
     return Exit.DONE
 

@@ -13,6 +13,7 @@ import structlog
 
 from poller.adapters.sql_ledger import LedgerLock, SqlLedger
 from poller.cli.given import config_option, read_settings
+from poller.cli.last_words import last_words
 from poller.cli.watching import NOBODY, Watcher, watching
 from poller.cli.wiring import Services, connect, profiles_of, rules_of, start_of, stream_of
 from poller.config import Settings
@@ -40,11 +41,16 @@ log = structlog.get_logger()
 @click.option("--new-stream", is_flag=True, help="Begin this tenant and source in a ledger that holds others.")
 def run(config: Path | None, *, once: bool, new_stream: bool) -> int:
     """Forwards new logins and signups, from where it last stopped, until it is told to stop."""
+    pulse = Pulse()
+    supervisor = Supervisor.of({} if once else os.environ, pulse)
+    with last_words(config, supervisor):
+        return _run(config, pulse, supervisor, once=once, new_stream=new_stream)
+
+
+def _run(config: Path | None, pulse: Pulse, supervisor: Supervisor, *, once: bool, new_stream: bool) -> int:
     settings = read_settings(config)
     configure_logging(settings.log.level, settings.log.format)
     process = Process()
-    pulse = Pulse()
-    supervisor = Supervisor.of(os.environ, pulse)
     if not once:
         supervisor.opening()
     with (

@@ -1,41 +1,58 @@
 """`status`: what the ledger says, also while the daemon runs; needs no secret and asks no service."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.text import Text
 
-from poller.adapters.sql_ledger import LedgerReader
+from poller.adapters.sql_ledger import LastWords, LedgerReader
 from poller.cli import timeline
 from poller.cli.given import config_option, read_settings
 from poller.cli.output import can_show, say, say_json
 from poller.cli.terminal import Terminal
 from poller.cli.timeline import oldest_known
+from poller.cli.wording import laid_out, lasting
 from poller.config import Settings
 from poller.core.dates import parse_date
 from poller.core.events import Gap, Span, Stream, moment_of
 from poller.core.messages import iso
 from poller.service.process import Exit
 
+_DISTRIBUTION = "auth0-segment-poller"
 _INDENT = "  "
-_NARROWEST = 20
+_NARROWEST = 24
 
 
 @click.command(short_help="Show how far it got, and what needs attention.")
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
-def status(config: Path | None, *, as_json: bool) -> int:
-    """Shows what the ledger says: position, lag, events by outcome, dead letters, gaps, and why it is blocked."""
+@click.option("--strict", is_flag=True, help="Exit with 69 if no daemon runs, with 3 if there are dead letters.")
+def status(config: Path | None, *, as_json: bool, strict: bool) -> int:
+    """Shows what the ledger says: position, lag, events by outcome, dead letters, gaps, and why it is blocked.
+
+    Exit code 3 says that someone must act: the daemon is blocked, a fatal error ended it, or there is a gap.
+    """
     settings = read_settings(config, secrets=False)
     facts = collect(settings, datetime.now(UTC))
     if as_json:
         say_json(facts)
     else:
         show(facts, datetime.now(UTC))
-    needs_attention = any(stream["gaps"] or stream["blocked"] for stream in facts["streams"])
-    return Exit.ATTENTION if needs_attention else Exit.DONE
+    return exit_code(facts, strict=strict)
+
+
+def exit_code(facts: Mapping[str, Any], *, strict: bool) -> Exit:
+    """Return 3 where someone must act, whatever runs; with `strict` 69 where no daemon does."""
+    has_trouble = any(stream["gaps"] or stream["blocked"] for stream in facts["streams"])
+    has_letters = any(stream["dead_letters"] for stream in facts["streams"])
+    is_down = facts["daemon"] is None
+    if has_trouble or (is_down and facts["last_fatal_error"]) or (strict and has_letters):
+        return Exit.ATTENTION
+    return Exit.UNAVAILABLE if strict and is_down else Exit.DONE
 
 
 def collect(settings: Settings, now: datetime) -> dict[str, Any]:
@@ -49,11 +66,17 @@ def collect(settings: Settings, now: datetime) -> dict[str, Any]:
         holder = reader.holder()
         return {
             "ledger": settings.state.url,
+            "version": version(_DISTRIBUTION),
             "daemon": {"pid": holder.pid, "since": _moment(holder.since)} if holder else None,
+            "last_fatal_error": _words(reader.last_words()),
             "streams": [_stream(reader, stream, now) for stream in reader.streams()],
         }
     finally:
         reader.close()
+
+
+def _words(words: LastWords | None) -> dict[str, Any] | None:
+    return {"at": _moment(words.at), "error": words.error, "hint": words.hint} if words else None
 
 
 def _stream(reader: LedgerReader, stream: Stream, now: datetime) -> dict[str, Any]:
@@ -100,10 +123,14 @@ def _moment(moment: datetime | None) -> str | None:
 
 def show(facts: dict[str, Any], now: datetime) -> None:
     """The same for people."""
-    say(f"ledger        {facts['ledger']}")
-    daemon = facts["daemon"]
+    say(*laid_out("ledger        ", facts["ledger"]))
+    say(f"version       {facts['version']}")
+    daemon, fatal = facts["daemon"], facts["last_fatal_error"]
     running = f"runs, process {daemon['pid']}, since {daemon['since']}" if daemon else "not running"
     say(f"daemon        {running}")
+    if fatal and not daemon:
+        say(*laid_out("  ended       ", f"{fatal['at']}: {fatal['error']}"), fg="red")
+        say(*laid_out("              ", fatal["hint"]))
     for stream in facts["streams"]:
         _show_stream(stream)
         _show_timeline(stream, now)
@@ -113,27 +140,40 @@ def _show_stream(stream: dict[str, Any]) -> None:
     arrow = "→" if can_show("→") else "->"
     say("", f"{stream['domain']} {arrow} {stream['source_name']}")
     lines = {
-        "position": _either(stream["position_at"], stream["position"] or "not begun"),
-        "drained": _either(stream["drained_at"], "never"),
-        "lag": "unknown" if stream["lag_s"] is None else f"{stream['lag_s']:.0f} s",
-        "last cycle": _either(stream["last_cycle_at"], "never"),
-        "events": ", ".join(f"{count} {name.replace('_', '-')}" for name, count in stream["events"].items()),
-        "dead letters": f"{stream['dead_letters']}   (`dead-letters list` shows them)"
-        if stream["dead_letters"]
-        else "none",
-        "gaps": str(len(stream["gaps"]) or "none"),
+        "position": stream["position_at"] or stream["position"] or "not begun",
+        "drained": stream["drained_at"] or "never",
+        "lag": "unknown" if stream["lag_s"] is None else lasting(stream["lag_s"]),
+        "last cycle": stream["last_cycle_at"] or "never",
+        "events": ", ".join(f"{count:,} {name.replace('_', '-')}" for name, count in stream["events"].items()),
     }
     for name, text in lines.items():
-        say(f"  {name:<13}{text.rstrip()}")
+        _line(name, text)
+    _show_dead_letters(stream)
+    _show_gaps(stream)
+    if stream["last_error"]:
+        _line("last error", stream["last_error"], fg="yellow")
+    if stream["blocked"]:
+        _line("blocked", f"since {stream['blocked']['since']}: {stream['blocked']['reason']}", fg="red")
+        _line("", stream["blocked"]["hint"])
+
+
+def _show_dead_letters(stream: dict[str, Any]) -> None:
+    number = stream["dead_letters"]
+    which = "it" if number == 1 else "them"
+    _line("dead letters", f"{number:,}   (`dead-letters list` shows {which})" if number else "none")
     for reason, count in stream["dead_letters_by_reason"].items():
         say(f"    {reason}: {count}", fg="yellow")
+
+
+def _show_gaps(stream: dict[str, Any]) -> None:
+    _line("gaps", str(len(stream["gaps"]) or "none"))
     for gap in stream["gaps"]:
-        say(f"    lost below retention: {_when(gap['after'])} to {_when(gap['before'])}", fg="red")
-    if stream["last_error"]:
-        say(f"  last error   {stream['last_error']}", fg="yellow")
-    if stream["blocked"]:
-        say(f"  blocked      since {stream['blocked']['since']}: {stream['blocked']['reason']}", fg="red")
-        say(f"               {stream['blocked']['hint']}")
+        lost = f"lost below retention: {_when(gap['after'])} to {_when(gap['before'])}"
+        say(*laid_out("    ", lost), fg="red")
+
+
+def _line(name: str, text: str, fg: str | None = None) -> None:
+    say(*laid_out(f"  {name:<13}", text), fg=fg)
 
 
 def _show_timeline(stream: dict[str, Any], now: datetime) -> None:
@@ -165,10 +205,6 @@ def _spans(stream: dict[str, Any]) -> list[Span]:
         Span(id=number, stream=of, **span, drained_at=None if span["until"] else drained_at)
         for number, span in enumerate([*stream["spans"], *again])
     ]
-
-
-def _either(text: str | None, otherwise: str) -> str:
-    return text or otherwise
 
 
 def _when(log_id: str) -> str:

@@ -1,6 +1,7 @@
 """What `check` looks at beside the services' answers: secrets, their files, clocks, regions and retention."""
 
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,6 +11,8 @@ from poller.config import SecretPlace, Settings
 from poller.service.process import Exit
 
 SKEW_THAT_MATTERS = timedelta(seconds=60)
+ROOM_THAT_MATTERS = 100_000_000
+_GB = 1_000_000_000
 _SECOND = timedelta(seconds=1)  # a Date header knows no less
 _EU_SEGMENT = "eu1.segmentapis.com"
 _CREDENTIALS = "CREDENTIALS_DIRECTORY"
@@ -57,6 +60,19 @@ def ledger_file(path: Path) -> Iterator[Finding]:
             hint=f"chmod 600 {path}; the next start does so too",
             code=Exit.ATTENTION,
         )
+
+
+def disk(path: Path) -> Finding:
+    """How much room the ledger has."""
+    folder = next(folder for folder in path.parents if folder.exists())
+    free = shutil.disk_usage(folder).free
+    is_short = free < ROOM_THAT_MATTERS
+    return Finding(
+        subject="disk",
+        text=f"{free / 1e9:,.1f} GB free" if free >= _GB else f"{free / 1e6:,.1f} MB free",
+        hint=f"make room at {folder}: on a full disk nothing can be settled, so nothing is sent" if is_short else None,
+        code=Exit.ATTENTION if is_short else Exit.DONE,
+    )
 
 
 def clocks(skews: Mapping[str, timedelta | None]) -> Iterator[Finding]:

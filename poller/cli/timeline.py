@@ -95,11 +95,11 @@ def legend(cells: Sequence[Cell], *, blocks: bool) -> Text:
 
 
 def axis(since: datetime, now: datetime, width: int, *, blocks: bool) -> str:
-    """Marks at even times with their labels, in UTC; as wide as the picture, which has some 20 cells at least."""
+    """Marks at even times with their labels, in UTC; as wide as the picture, which has 24 cells at least."""
     marks = "└┘" if blocks else "||"
     end = f"now{marks[1]}"
     line = [" "] * width
-    _put(line, 0, f"{marks[0]}{since:%m-%d %H:%M}")
+    _put(line, 0, f"{marks[0]}{since:%Y-%m-%d %H:%M}")
     for at in _marks(since, now, width):
         label = f"{marks[0]}{at:%m-%d}" if at == _midnight(at) else f"{marks[0]}{at:%H:%M}"
         _put(line, int((at - since) / (now - since) * width), label, before=width - len(end))

@@ -1,5 +1,6 @@
 """Where settings come from: the environment, the credentials directory, the file, and defaults made of their places."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,11 +46,19 @@ def environment_layer(environ: Mapping[str, str], folder: Path, *, secrets: bool
     return _layer(given, lambda setting: _variable(setting.variable), unknown, folder, secrets=secrets)
 
 
-def credentials_layer(environ: Mapping[str, str], *, secrets: bool) -> Layer:
-    """Files of systemd's LoadCredential=, by the name of their secret; others there are no business of ours."""
-    if not environ.get(CREDENTIALS_VARIABLE):
+def credentials_folder(path: Path | None, environ: Mapping[str, str]) -> Path | None:
+    """Return systemd's folder of credentials; else, for acme.toml, acme.credentials, which the units load them from."""
+    if environ.get(CREDENTIALS_VARIABLE):
+        return Path(environ[CREDENTIALS_VARIABLE])
+    return path.absolute().with_suffix(".credentials") if path else None
+
+
+def credentials_layer(path: Path | None, environ: Mapping[str, str], *, secrets: bool) -> Layer:
+    """Files of credentials, by the name of their secret; others there are no business of ours."""
+    folder = credentials_folder(path, environ)
+    is_given = bool(environ.get(CREDENTIALS_VARIABLE))
+    if folder is None or not (is_given or os.access(folder, os.X_OK)):
         return Layer()
-    folder = Path(environ[CREDENTIALS_VARIABLE])
     values, places = {}, {}
     for setting in SETTINGS:
         path = folder / setting.credential

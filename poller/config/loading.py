@@ -1,5 +1,6 @@
 """From files and variables to settings, or to all that is wrong with them."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,15 @@ from pydantic import ValidationError
 
 from poller.config.declared import SETTINGS, Setting
 from poller.config.folders import CONFIG_VARIABLE, LOCAL_FILE, SYSTEM_FILE
-from poller.config.layers import Layer, credentials_layer, default_layer, environment_layer, file_layer, stand_ins
+from poller.config.layers import (
+    Layer,
+    credentials_folder,
+    credentials_layer,
+    default_layer,
+    environment_layer,
+    file_layer,
+    stand_ins,
+)
 from poller.config.problems import BadKeysError, BadValueError, Place, Problem, Rank, SettingsError, settings_error
 from poller.config.settings import Settings
 from poller.config.toml import TomlFile, read_toml
@@ -31,7 +40,7 @@ def load_settings(path: Path | None, environ: Mapping[str, str], *, secrets: boo
         raise SettingsError((f"there is no settings file: copy config.example.toml and {_where_to_put_one()}",))
     problems = [problem for layer in layers for problem in layer.problems]
     if secrets:
-        problems += _missing_secrets(layers, file)
+        problems += _missing_secrets(layers, file, _closed_folder(path, environ))
     problems += _rivals(layers)
     outcome = _validated(layers, file)
     if secrets and isinstance(outcome, Settings):
@@ -45,9 +54,10 @@ def load_settings(path: Path | None, environ: Mapping[str, str], *, secrets: boo
 
 def _layers(file: TomlFile | None, environ: Mapping[str, str], *, secrets: bool) -> list[Layer]:
     folder = file.path.absolute().parent if file else Path()
-    layers = [environment_layer(environ, folder, secrets=secrets), credentials_layer(environ, secrets=secrets)]
+    path = file.path if file else None
+    layers = [environment_layer(environ, folder, secrets=secrets), credentials_layer(path, environ, secrets=secrets)]
     layers += [file_layer(file, secrets=secrets)] if file else []
-    layers.append(default_layer(file.path if file else None, environ))
+    layers.append(default_layer(path, environ))
     return layers if secrets else [*layers, stand_ins()]
 
 
@@ -99,13 +109,25 @@ def _place(layers: Sequence[Layer], file: TomlFile | None, section: str, key: st
     return Place(rank=Rank.ENVIRONMENT, source=variable)
 
 
-def _missing_secrets(layers: Sequence[Layer], file: TomlFile | None) -> Iterator[Problem]:
+def _closed_folder(path: Path | None, environ: Mapping[str, str]) -> Path | None:
+    """Return the folder of credentials if it is there and this user may not look into it."""
+    folder = credentials_folder(path, environ)
+    return folder if folder and folder.is_dir() and not os.access(folder, os.X_OK) else None
+
+
+def _missing_secrets(layers: Sequence[Layer], file: TomlFile | None, closed: Path | None) -> Iterator[Problem]:
     if not _given(layers, "auth0.client_secret") and not _given(layers, "auth0.private_key"):
         ways = f"{_ways('auth0.client_secret')}; or, for private-key JWT, {_ways('auth0.private_key')}"
-        yield Problem(place=_place(layers, file, "auth0", "client_secret"), wrong=f"is missing: give {ways}")
+        yield Problem(place=_place(layers, file, "auth0", "client_secret"), wrong=_wrong_if_missing(ways, closed))
     if not _given(layers, "segment.write_key"):
         ways = _ways("segment.write_key")
-        yield Problem(place=_place(layers, file, "segment", "write_key"), wrong=f"is missing: give {ways}")
+        yield Problem(place=_place(layers, file, "segment", "write_key"), wrong=_wrong_if_missing(ways, closed))
+
+
+def _wrong_if_missing(ways: str, closed: Path | None) -> str:
+    if closed is not None:
+        return f"is missing; {closed} may hold it, and this user may not look there: run the command as root"
+    return f"is missing: give {ways}"
 
 
 def _missing_hmac_key(settings: Settings, layers: Sequence[Layer], file: TomlFile | None) -> Iterator[Problem]:
@@ -118,7 +140,7 @@ def _ways(name: str) -> str:
     secret: Setting = _SECRETS[name]
     return (
         f"{secret.key} or {secret.key}_file under [{secret.section}], {secret.variable} or {secret.variable}_FILE, "
-        f"or a file {secret.credential} in $CREDENTIALS_DIRECTORY"
+        f"or a file {secret.credential} in $CREDENTIALS_DIRECTORY or, for acme.toml, in acme.credentials/"
     )
 
 

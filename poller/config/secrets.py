@@ -6,7 +6,7 @@ from pathlib import Path
 
 from poller.config.declared import SETTINGS
 from poller.config.files import SecretFile
-from poller.config.layers import Layer, credentials_layer, environment_layer, file_layer
+from poller.config.layers import CREDENTIALS_VARIABLE, Layer, credentials_layer, environment_layer, file_layer
 from poller.config.problems import Rank
 from poller.config.toml import read_toml
 
@@ -29,7 +29,7 @@ def secret_places(path: Path | None, environ: Mapping[str, str]) -> tuple[Secret
     """
     file = read_toml(path) if path else None
     folder = file.path.absolute().parent if file else Path()
-    layers = [environment_layer(environ, folder, secrets=False), credentials_layer(environ, secrets=False)]
+    layers = [environment_layer(environ, folder, secrets=False), credentials_layer(path, environ, secrets=False)]
     layers += [file_layer(file, secrets=False)] if file else []
     found = []
     for setting in SETTINGS:
@@ -41,7 +41,7 @@ def secret_places(path: Path | None, environ: Mapping[str, str]) -> tuple[Secret
                     name=setting.name,
                     place=str(layer.places[key]),
                     file=_holder(layer, key, path),
-                    is_credential=layer.places[key].rank is Rank.CREDENTIAL,
+                    is_credential=layer.places[key].rank is Rank.CREDENTIAL and bool(environ.get(CREDENTIALS_VARIABLE)),
                 )
             )
     return tuple(found)

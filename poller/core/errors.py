@@ -3,11 +3,20 @@
 Their text is made of statuses and ids, never of a body, a token or a person.
 """
 
+import re
 from datetime import timedelta
+
+_LOG_ID_WITH_TIME = re.compile(r"\b900(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(\d{3})\d{36}\b")
 
 
 class PollerError(Exception):
-    """Base of every failure that the program expects."""
+    """Base of every failure that the program expects.
+
+    A log id of 56 digits in the message is shown as the time in it, which people can read.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(_LOG_ID_WITH_TIME.sub(r"\1-\2-\3T\4:\5:\6.\7Z", message))
 
 
 class TransientError(PollerError):
@@ -21,6 +30,13 @@ class TransientError(PollerError):
         super().__init__(message)
         self.retry_after = retry_after
         self.service = service
+
+
+class UnknownHostError(TransientError):
+    """The name of a service is known to no DNS server, as when it was mistyped.
+
+    A daemon tries again all the same. A one-shot command says so at once.
+    """
 
 
 class UnusableAnswerError(TransientError):

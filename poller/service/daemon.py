@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from typing import Protocol
 
 import structlog
@@ -19,6 +20,7 @@ from poller.service.telemetry import CycleCount
 
 PROGRESS_EVERY_S = 60.0
 _OVERDUE_S = 2.0
+_DISTRIBUTION = "auth0-segment-poller"
 _JOB = "cycle"
 
 log = structlog.get_logger()
@@ -66,7 +68,7 @@ class Daemon:
         self._supervisor.pulse.beat()
         self._scheduler.start()
         self._supervisor.ready()
-        log.info("daemon.started", interval_s=self._interval.total_seconds())
+        log.info("daemon.started", version=version(_DISTRIBUTION), interval_s=self._interval.total_seconds())
         try:
             return self._process.wait(self._tick)
         finally:

@@ -92,8 +92,8 @@ class Drain:
 
 
 _BEGUN = (
-    "first start: nothing below this position will be sent. To send what the tenant still keeps of it, stop this "
-    "process and once: auth0-segment-poller ledger set-position earliest"
+    "first start: the daemon sends what comes from now on. To send what the tenant still keeps of the time before, "
+    "run once, also beside the daemon: auth0-segment-poller backfill --since earliest"
 )
 
 

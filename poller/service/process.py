@@ -19,12 +19,13 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Exit(enum.IntEnum):
-    """Exit codes; 75 and 78 are sysexits' TEMPFAIL and CONFIG."""
+    """Exit codes; 69, 75 and 78 are sysexits' UNAVAILABLE, TEMPFAIL and CONFIG."""
 
     DONE = 0
     BUG = 1
     USAGE = 2
     ATTENTION = 3
+    UNAVAILABLE = 69
     UNREACHABLE = 75
     CONFIG = 78
     INTERRUPTED = 130

@@ -10,7 +10,7 @@ from datetime import timedelta
 import stamina
 import structlog
 
-from poller.core.errors import PollerError, TransientError
+from poller.core.errors import PollerError, TransientError, UnknownHostError
 
 _SHORTEST_WAIT = timedelta(seconds=1)
 
@@ -94,7 +94,7 @@ def patiently(patience: timedelta = PATIENCE) -> Iterator[AbstractContextManager
     """
 
     def later(error: Exception) -> bool | timedelta:
-        if not isinstance(error, TransientError):
+        if not isinstance(error, TransientError) or isinstance(error, UnknownHostError):
             return False
         if error.retry_after is None:
             return True

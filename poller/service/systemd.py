@@ -80,6 +80,10 @@ class Supervisor:
     def stopping(self) -> None:
         self._notifier.send(STOPPING=1, STATUS="settling the page at hand", EXTEND_TIMEOUT_USEC=_microseconds(_ENDING))
 
+    def ended(self, error: str, hint: str) -> None:
+        """A fatal error ends the process; systemd keeps the text until the next start."""
+        self._notifier.send(STATUS=f"ended, and is not started again: {error}: {hint}")
+
     def look(self) -> None:
         """To be called about every second, by a thread that is not the loop's: passes its pulse on."""
         if self.watchdog is None or self._monotonic() < self._due_at or not self.pulse.is_alive:

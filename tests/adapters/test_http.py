@@ -15,7 +15,7 @@ import pytest
 from poller.adapters import bodies
 from poller.adapters.clocks import ServerClock
 from poller.adapters.http import Answer, Http
-from poller.core.errors import TransientError, UnusableAnswerError
+from poller.core.errors import TransientError, UnknownHostError, UnusableAnswerError
 from tests.conftest import Reply, Scripted
 
 Serve = Callable[[Callable[[socket.socket], None]], str]
@@ -302,3 +302,20 @@ def test_no_memory_is_trouble_that_passes(scripted: Scripted, monkeypatch: pytes
             client.call("GET", "/")
     assert client.call("GET", "/").status == 200
     client.close()
+
+
+@pytest.mark.parametrize(("code", "kind"), [(socket.EAI_NONAME, UnknownHostError), (socket.EAI_AGAIN, TransientError)])
+def test_a_name_that_no_server_knows_is_told_from_a_resolver_that_is_down(
+    monkeypatch: pytest.MonkeyPatch, code: int, kind: type[TransientError]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise socket.gaierror(code, "as the resolver says it")
+
+    monkeypatch.setattr("socket.getaddrinfo", fail)
+    http = Http("https://acme.us.auht0.com", ServerClock())
+    try:
+        with pytest.raises(TransientError, match="as the resolver says it") as caught:
+            http.call("GET", "/")
+    finally:
+        http.close()
+    assert type(caught.value) is kind

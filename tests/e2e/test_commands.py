@@ -12,6 +12,8 @@ import pytest
 
 from tests.e2e.bench import COMMAND, Bench, eventually
 
+ROOT = Path(__file__).parents[2]
+
 
 def marks(text: str) -> dict[str, str]:
     """Each subject and its mark."""
@@ -25,8 +27,8 @@ def test_check_finds_a_good_set_up_good(plain: Bench) -> None:
     ended = plain.run("check")
     assert ended.code == 0, ended.out + ended.err
     assert set(marks(ended.out).values()) == {"✓"}
-    subjects = {"settings", "secrets", "ledger", "token", "scope", "log", "outage", "segment", "clock"}
-    assert set(marks(ended.out)) == subjects
+    subjects = "version settings secrets ledger disk token scope log outage segment clock"
+    assert set(marks(ended.out)) == set(subjects.split())
     assert "Segment answers 200 even to a wrong write key" in ended.out
     assert not plain.ledger.exists()
 
@@ -46,6 +48,28 @@ def test_check_says_what_is_wrong_and_what_to_do(
     assert ended.code == code
     assert {subject for subject, mark in marks(ended.out).items() if mark == "✗"} == crossed
     assert said in ended.out
+
+
+def test_the_example_as_readme_copies_it_needs_its_values_and_nothing_else(plain: Bench) -> None:
+    (line,) = re.findall(r"^3\. `(install [^`]+)`", (ROOT / "README.md").read_text(), re.MULTILINE)
+    subprocess.run(["/bin/sh", "-c", f"cd {ROOT} && {line.replace(' config.toml', f' {plain.settings}')}"], check=True)
+    facts = plain.sandbox.facts
+    text = plain.settings.read_text()
+    text = text.replace('# base_url = "https://acme.us.auth0.com"', f'base_url = "{facts["auth0_url"]}"')
+    text = text.replace('endpoint = "https://api.segment.io"', f'endpoint = "{facts["segment_url"]}"')
+    text = text.replace("# url = ", f'url = "sqlite:///{plain.ledger}" # ')
+    for name in ("domain", "client_id", "client_secret", "write_key"):
+        text = text.replace(f'{name} = "..."', f'{name} = "{facts[name]}"', 1)
+    plain.settings.write_text(text)
+    ended = plain.run("check")
+    assert (ended.code, "✗" in ended.out) == (0, False), ended.out + ended.err
+
+
+def test_check_names_the_scope_that_only_verify_needs_and_is_content(plain: Bench) -> None:
+    plain.sandbox.ask("tenant", scopes=["read:logs", "read:users"])
+    ended = plain.run("check")
+    assert ended.code == 0
+    assert "grant read:stats" in ended.out
 
 
 @pytest.mark.parametrize(("scopes", "code", "missing"), [([], 78, "read:logs"), (["read:logs"], 3, "read:users")])

@@ -3,7 +3,7 @@ from datetime import timedelta
 import pytest
 import stamina
 
-from poller.core.errors import FatalError, TransientError
+from poller.core.errors import FatalError, TransientError, UnknownHostError
 from poller.service.retry import Backoff, patiently
 
 
@@ -64,8 +64,12 @@ def test_a_one_shot_step_is_tried_again_until_it_succeeds() -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [FatalError("never", hint="act"), TransientError("much later", retry_after=timedelta(hours=1))],
-    ids=["fatal", "asked to wait longer than it has patience"],
+    [
+        FatalError("never", hint="act"),
+        TransientError("much later", retry_after=timedelta(hours=1)),
+        UnknownHostError("no such host"),
+    ],
+    ids=["fatal", "asked to wait longer than it has patience", "a host that nobody knows"],
 )
 def test_a_one_shot_step_gives_up_at_once_where_waiting_is_no_use(error: Exception) -> None:
     attempts = 0

@@ -19,6 +19,7 @@ mount --rbind /run/opt /opt
 for folder in /tmp /var/tmp /var/lib /var/log; do
   mount -t tmpfs -o mode=1777 tmpfs "$folder"
 done
+mount -t tmpfs -o mode=755 tmpfs /usr/local/bin
 chmod 755 /var/lib /var/log
 for folder in / /sys /proc/sys; do
   mountpoint -q "$folder" || mount --bind "$folder" "$folder"

@@ -21,7 +21,7 @@ _IN_A_CLONE = ("poller", "systemd", "pyproject.toml", "README.md", "LICENSE", "c
 _SECTION = re.search(r"^## Install\n(.*?)^## ", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
 assert _SECTION is not None
 BLOCKS = [block.splitlines() for block in re.findall(r"```sh\n(.*?)```", _SECTION[1], re.DOTALL)]
-"""README's commands: install, first start, upgrade, uninstall."""
+"""README's commands: install, first start, upgrade, rollback, uninstall."""
 UNITS = sorted((ROOT / "systemd").glob("*.service"))
 ETC = "/etc/auth0-segment-poller"
 

@@ -16,7 +16,7 @@ from tests.e2e.bench import PATIENCE_S, eventually
 
 BOOT = Path(__file__).with_name("boot.sh")
 UNIT_PATH = "/etc/systemd/system:/run/systemd/system:/run/machine/units"
-PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+PATH = "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _TOOLS = ("unshare", "nsenter", "setpriv", "mount", "systemctl", "systemd-analyze", "journalctl")
 _INHERITED = re.compile(r"HOME|PIP_.*|HTTPS_PROXY|https_proxy|SSL_CERT_FILE|REQUESTS_CA_BUNDLE")
 """What pip may need to reach its index."""

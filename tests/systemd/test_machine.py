@@ -6,7 +6,7 @@ import pytest
 
 from tests.systemd.machine import Machine, booted, missing
 
-OWN = ("/etc", "/opt", "/run", "/tmp", "/var/tmp", "/var/lib", "/var/log", "/dev/shm")  # noqa: S108 - tried, not used
+OWN = ("/etc", "/opt", "/run", "/tmp", "/var/tmp", "/var/lib", "/var/log", "/dev/shm", "/usr/local/bin")  # noqa: S108 - tried, not used
 SHARED = ("/", "/usr", "/proc/sys/kernel", "/sys/kernel")
 NAME = "of-the-private-machine"
 

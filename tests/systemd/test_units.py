@@ -16,7 +16,6 @@ MOST_EXPOSED = 1.1
 DYNAMIC = 61184
 """The first id of those that systemd lends (its UIDS-GIDS)."""
 SOON = "RestartSec=100ms"
-BY_ROOT = f"CREDENTIALS_DIRECTORY={ETC}/{{name}}.credentials /opt/auth0-segment-poller/bin/auth0-segment-poller"
 EDITOR = """#!/bin/sh
 sed -i -e 's|^domain = .*|domain = "{domain}"|' -e 's|^client_id = .*|client_id = "{client_id}"|' \\
   -e 's|^# base_url = .*|base_url = "{auth0_url}"|' -e 's|^endpoint = .*|endpoint = "{segment_url}"|' \\
@@ -159,6 +158,32 @@ def test_what_trying_again_does_not_change_is_not_tried_again(site: Site, interv
     site.machine.systemctl("start", site.unit, is_checked=False)
     eventually("the end", lambda: site.show("ActiveState") == "failed")  # while a restart is due it is "activating"
     assert (site.show("ExecMainStatus"), site.show("NRestarts")) == ("78", "0")
+    assert site.show("StatusText").startswith("ended, and is not started again: ")
+    told = site.machine.run("journalctl", "--no-pager", "--output=cat", "--priority=err", f"--unit={site.unit}").stdout
+    assert "poll.interval" in told if secret is None else "error: Auth0 refused the credentials" in told
+    status = f"auth0-segment-poller status --config {ETC}/{site.name}.toml"
+    ended = site.machine.run("bash", "-c", status, is_checked=False)
+    if secret is not None:
+        assert (ended.returncode, "Auth0 refused the credentials" in ended.stdout) == (3, True)
+
+
+def test_a_credential_that_is_missing_is_no_reason_to_start_it_for_ever(site: Site) -> None:
+    site.drop_in(SOON)
+    (site.machine.root / f"{ETC.lstrip('/')}/{site.name}.credentials/segment_write_key").unlink()
+    site.machine.systemctl("start", site.unit, is_checked=False)
+    eventually("the end", lambda: site.show("ActiveState") == "failed")
+    assert (site.show("ExecMainStatus"), site.show("NRestarts")) == ("243", "0")
+
+
+def test_on_a_full_disk_check_says_so(site: Site) -> None:
+    site.machine.run("mkdir", "-p", "/var/lib/full")
+    site.machine.run("mount", "-t", "tmpfs", "-o", "size=64k,mode=700", "tmpfs", "/var/lib/full")
+    site.machine.run("sh", "-c", "cat /dev/zero > /var/lib/full/filler 2>/dev/null || true")
+    line = f"auth0-segment-poller check --config {ETC}/{site.name}.toml"
+    environ = {"POLLER_STATE__URL": "sqlite:////var/lib/full/ledger.db"}
+    ended = site.machine.run("bash", "-c", line, is_checked=False, environ=environ)
+    assert ended.returncode == 75, ended.stdout
+    assert "✗ ledger   ledger /var/lib/full/ledger.db: nothing can be written beside it: No space left" in ended.stdout
 
 
 def test_a_backfill_beside_the_daemon_is_of_the_same_user_and_both_send(make_site: Callable[..., Site]) -> None:
@@ -171,9 +196,7 @@ def test_a_backfill_beside_the_daemon_is_of_the_same_user_and_both_send(make_sit
     pid = site.show("MainPID")
     site.sandbox.ask("traffic", rate=20)
     eventually("the daemon's", lambda: site.sandbox.ask("collector"))
-    typed(
-        site.machine, f"{BY_ROOT.format(name=site.name)} backfill --dry-run --since 1d --config {ETC}/{site.name}.toml"
-    )
+    typed(site.machine, f"auth0-segment-poller backfill --dry-run --since 1d --config {ETC}/{site.name}.toml")
     site.machine.systemctl("start", site.backfill_unit)
     assert site.machine.show(site.backfill_unit, "Result") == "success"
     site.sandbox.ask("traffic", rate=0)
@@ -257,11 +280,24 @@ def test_readme_upgrades_it_and_brings_its_ledger_along(installed: Machine, plai
     plain_site.assert_conserved()
 
 
-def test_readme_leaves_nothing_of_it(installed: Machine, plain_site: Site) -> None:
+def test_readme_rolls_it_back_with_its_ledger(installed: Machine, plain_site: Site) -> None:
+    """The older version is this one, and the backup that the upgrade made is of its version."""
+    migrations = installed.root / CLONE.lstrip("/") / "poller/adapters/sql_ledger/migrations.py"
+    shutil.copy(ROOT / "poller/adapters/sql_ledger/migrations.py", migrations)
+    later = plain_site.ledger_version()
+    plain_site.sandbox.ask("grow", count=50, seconds=0)
     for line in BLOCKS[3]:
+        typed(installed, line.replace("ledger.db.v3", f"ledger.db.v{later - 1}"))
+    assert plain_site.ledger_version() == later - 1
+    assert plain_site.show("ActiveState") == "active"
+    eventually("what came meanwhile", lambda: plain_site.is_delivered)
+    plain_site.assert_conserved()
+
+
+def test_readme_leaves_nothing_of_it(installed: Machine, plain_site: Site) -> None:
+    for line in BLOCKS[4]:
         typed(installed, line)
     assert plain_site.show("LoadState") == "not-found"
-    found = installed.run(
-        "find", "/etc", "/opt/auth0-segment-poller", "/var/lib", "-name", "*auth0-segment*", is_checked=False
-    )
+    places = ("/etc", "/opt/auth0-segment-poller", "/var/lib", "/usr/local/bin")
+    found = installed.run("find", *places, "-name", "*auth0-segment*", is_checked=False)
     assert found.stdout.split() == []

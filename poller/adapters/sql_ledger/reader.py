@@ -1,6 +1,7 @@
 """What `status` and `check` read: needs no stream and no secret, and does not disturb who writes."""
 
 import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,9 +16,11 @@ from poller.adapters.sql_ledger.last_words import LastWords, read_last_words
 from poller.adapters.sql_ledger.ledger import strangers
 from poller.adapters.sql_ledger.lock import Holder, Role, holder_of
 from poller.adapters.sql_ledger.migrations import OlderLedgerError
-from poller.core.errors import FatalError
+from poller.core.errors import FatalError, TransientError
 from poller.core.events import Gap, Span, Stream, moment_of
 from poller.core.settlement import OUTCOMES, Tally
+
+_TRIED_BYTES = 65_536  # more than a settled page takes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,12 +159,12 @@ def inspect_ledger(url: str, stream: Stream) -> str:
     path = sqlite.ledger_path(url)
     with sqlite.verdicts(path):
         if files.is_empty(path) and not files.was_known(path):
-            _check_writable(_nearest_folder(path))
+            _check_writable(path, _nearest_folder(path))
             return f"none yet; `run` creates {path}"
     try:
         reader = LedgerReader.open(url)
     except OlderLedgerError:
-        _check_writable(path, path.parent)
+        _check_writable(path, path, path.parent)
         return f"usable, {path}; an earlier version wrote it, and the next start brings it up"
     try:
         known = reader.streams()
@@ -172,7 +175,7 @@ def inspect_ledger(url: str, stream: Stream) -> str:
     if is_strange:
         error = strangers(stream, known)
         raise FatalError(f"ledger {path}: {error}", hint=error.hint)
-    _check_writable(path, path.parent)
+    _check_writable(path, path, path.parent)
     return f"usable, {path}; " + (_where(live))
 
 
@@ -200,10 +203,22 @@ def _nearest_folder(path: Path) -> Path:
     return next(folder for folder in path.parents if folder.exists())
 
 
-def _check_writable(*paths: Path) -> None:
+def _check_writable(ledger: Path, *paths: Path) -> None:
+    """Try a write in the last of these paths, a folder.
+
+    Raises:
+        TransientError: the disk is full.
+        FatalError: this user may not write there.
+    """
     for path in paths:
         if not os.access(path, os.W_OK):
             raise FatalError(
                 f"ledger: {path} is not writable by this user",
                 hint="run the check as the user that the service runs as, or give that user the folder",
             )
+    try:
+        with tempfile.TemporaryFile(dir=paths[-1], buffering=0) as file:
+            file.write(b"\0" * _TRIED_BYTES)
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise TransientError(f"ledger {ledger}: nothing can be written beside it: {error.strerror}") from None

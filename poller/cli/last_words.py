@@ -1,0 +1,35 @@
+"""A fatal error on its way out: kept in the ledger for `status`, and told to systemd."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from poller.adapters.sql_ledger import LastWords, LedgerLock, keep_last_words, ledger_path
+from poller.cli.given import read_settings
+from poller.config import SettingsError
+from poller.core.errors import FatalError, PollerError
+from poller.service.systemd import Supervisor
+
+
+@contextmanager
+def last_words(config: Path | None, supervisor: Supervisor) -> Iterator[None]:
+    """Leave a fatal error of the work within where an operator looks for it, and pass it on."""
+    try:
+        yield
+    except FatalError as error:
+        _tell(config, supervisor, str(error), error.hint)
+        raise
+    except SettingsError as error:
+        _tell(config, supervisor, "; ".join(error.problems), "put the settings right, then start it again")
+        raise
+
+
+def _tell(config: Path | None, supervisor: Supervisor, error: str, hint: str) -> None:
+    supervisor.ended(error, hint)
+    # Where there is no ledger, or no telling which, the log and systemd's status are all there is.
+    with suppress(PollerError, SettingsError):
+        url = read_settings(config, secrets=False).state.url
+        if ledger_path(url).exists():
+            with LedgerLock.acquire(url, "run"):  # else a daemon is at work, and this error is not its own
+                keep_last_words(url, LastWords(at=datetime.now(UTC), error=error, hint=hint))
