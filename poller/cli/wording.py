@@ -35,7 +35,7 @@ def lasting(seconds: float) -> str:
 
 
 def laid_out(label: str, text: str, *, width: int | None = None) -> list[str]:
-    """Return the lines that put a text beside its label, broken between words where the terminal ends, never inside one.
+    """Return the lines of a text beside its label, broken between words where the terminal ends, never inside one.
 
     What is piped stays on one line. `width` is that of the terminal.
     """
