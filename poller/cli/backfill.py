@@ -38,12 +38,19 @@ class _RoutesType(click.ParamType[Any]):
             self.fail(str(error), param, ctx)
 
 
+_PATH = click.Path(path_type=Path, allow_dash=True)
+
+
 @click.command(short_help="Send a range of the past that was not sent yet.")
 @config_option
 @click.option("--since", type=BoundType(), help="Where to begin: earliest, a date, a time, or as 7d.")
 @click.option("--until", type=BoundType(), help="Where to end; at the latest where the daemon's own part begins.")
 @click.option("--from-file", "from_file", is_flag=True, help="Read the log from the files named, not from Auth0.")
-@click.argument("paths", metavar="[PATH]...", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--files-from", type=_PATH, help="With --from-file: a file that names the files, a line each; or -.")
+@click.option("--any-tenant", is_flag=True, help="Send events of a file that name another tenant, too.")
+@click.option("--read-again", is_flag=True, help="Read the files from their beginning, as after a change of rules.")
+@click.option("--settle-empty", is_flag=True, help="Settle files in which no type of event is known, too.")
+@click.argument("paths", metavar="[PATH]...", nargs=-1, type=_PATH)
 @click.option("--parallel", type=click.IntRange(1, 32), help="Slices walked at once; by default as the tenant allows.")
 @click.option("--again", is_flag=True, help="Send what is settled of the range again too, under the same message ids.")
 @click.option("--no-identify", is_flag=True, help="Leave out the identify that each user gets at the end.")
@@ -54,7 +61,7 @@ class _RoutesType(click.ParamType[Any]):
 @click.option("--json", "as_json", is_flag=True, help="The plan and the summary as JSON, a line each.")
 def backfill(config: Path | None, paths: tuple[Path, ...], *, from_file: bool, **given: Any) -> int:
     """Sends what of the range is in no span of the ledger; may be interrupted, repeated, and run beside the daemon."""
-    check_files(paths, from_file=from_file)
+    check_files(paths, given["files_from"], from_file=from_file)
     if given["since"] is None and not from_file:
         raise click.UsageError("Missing option '--since'.")
     settings = read_settings(config)

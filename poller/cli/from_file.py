@@ -3,21 +3,23 @@
 import contextlib
 import hashlib
 import sys
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+import time
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
+import structlog
 
-from poller.adapters.log_files import LogFile
-from poller.adapters.sql_ledger import SqlLedger
+from poller.adapters.log_files import LogFile, MarkIndex, Refusals
 from poller.cli.bounds import position_of
+from poller.cli.file_sources import STANDARD_INPUT, FileSource, file_sources
 from poller.cli.history import History
 from poller.cli.output import is_terminal, say, say_json
 from poller.cli.run import finish
 from poller.cli.survey import Asked
-from poller.cli.wiring import Services, profiles_of
+from poller.cli.wiring import profiles_of
 from poller.core.errors import FatalError, TransientError
 from poller.core.events import EARLIEST
 from poller.core.files import UnreadableFileError
@@ -28,7 +30,7 @@ from poller.service.process import Exit, Process
 
 PARALLEL = 4
 """Files read at once, unless told otherwise."""
-_CLOCKS_AGREE_WITHIN = timedelta(minutes=5)
+_TELL_EVERY_S = 5.0
 _SUMS = (
     "read",
     "forwarded",
@@ -38,75 +40,117 @@ _SUMS = (
     "repeated",
     "outside",
     "bad_records",
+    "texts",
     "redated",
 )
 
+log = structlog.get_logger()
 
-def check_files(paths: Sequence[Path], *, from_file: bool) -> None:
+
+def check_files(paths: Sequence[Path], listed: Path | None, *, from_file: bool) -> None:
     """Raises:
-    UsageError: files without the option, or the option without files that are there.
+    UsageError: files without the option, or the option without files.
     """
-    if from_file != bool(paths):
+    if from_file != bool(paths or listed):
         raise click.UsageError("--from-file goes with the files to read, and files go with --from-file")
-    missing = next((path for path in paths if not path.is_file()), None)  # nor can a pipe be read twice
-    if missing is not None:
-        raise click.UsageError(f"{missing} is no file")
+    if STANDARD_INPUT in paths and listed == STANDARD_INPUT:
+        raise click.UsageError("standard input is either a file or the list of files")
 
 
 def send_files(history: History, process: Process, asked: Asked, paths: Sequence[Path]) -> int:
     """Shows what the files are, asks, and sends what of them is not settled; returns the exit code."""
-    settings, services, ledger = history.settings, history.services, history.ledger
-    begun_at = services.clock.now()
-    wanted = _range(begun_at, asked)
-    files = [
-        LogFile(path, now=services.clock.now, believed=lambda: _believed_time(services), scope=_scope(wanted))
-        for path in _distinct(paths)
-    ]
-    plan = [_look(file, ledger) for file in files]
-    say_json({"files": plan}, indent=0) if asked.as_json else say(*map(_planned, plan))
-    if asked.dry_run:
-        return Exit.DONE
-    if not asked.yes and is_terminal(sys.stdin):
-        click.confirm("Send what is not settled yet?", abort=True, err=True)
-    with contextlib.suppress(TransientError, FatalError):
-        services.tokens.current()  # The answer tells the server's time before the first event is judged.
-    recent = Recent()
-    work = FileBackfill(
-        files,
-        lambda: FileWalk(
-            profiles=profiles_of(settings, services),
+    reads_input = STANDARD_INPUT in {*paths, asked.files_from}
+    with file_sources(paths, asked.files_from) as sources:
+        return _FileRun(history, process, asked).run(sources, may_ask=not reads_input)
+
+
+class _FileRun:
+    """One backfill from files, bound together."""
+
+    def __init__(self, history: History, process: Process, asked: Asked) -> None:
+        self._history = history
+        self._process = process
+        self._asked = asked
+        self._begun_at = history.services.clock.now()
+        self._wanted = _range(self._begun_at, asked)
+
+    def run(self, sources: Sequence[FileSource], *, may_ask: bool) -> int:
+        asked = self._asked
+        index = MarkIndex(self._history.ledger.file_marks())
+        files = [self._file(source) for source in sources]
+        plan = list(_looked(files, index))
+        say_json({"files": plan}, indent=0) if asked.as_json else say(*map(_planned, plan))
+        if asked.dry_run:
+            return Exit.DONE
+        if not asked.yes and may_ask and is_terminal(sys.stdin):
+            click.confirm("Send what is not settled yet?", abort=True, err=True)
+        return self._send(files, index)
+
+    def _file(self, source: FileSource) -> LogFile:
+        asked, services = self._asked, self._history.services
+        domain = None if asked.any_tenant else self._history.settings.auth0.domain
+        return LogFile(
+            source.path,
+            name=source.name,
+            now=services.clock.now,
+            believed=services.clock.agreed,
+            scope=_scope(self._wanted),
+            refusals=Refusals(domain=domain, only_codes=not asked.settle_empty),
+            is_again=asked.read_again,
+        )
+
+    def _send(self, files: Sequence[LogFile], index: MarkIndex) -> int:
+        history, process = self._history, self._process
+        with contextlib.suppress(TransientError, FatalError):
+            history.services.tokens.current()  # The answer tells the server's time before the first event is judged.
+        recent = Recent()
+        work = FileBackfill(
+            files,
+            lambda: self._walk(recent),
+            lambda: index,
+            process,
+            parallel=self._asked.parallel or PARALLEL,
+            identifying=history.identifying(process, begun_at=self._begun_at),
+            settled=lambda page: index.move(page.moves, page.end),
+        )
+        code: int = finish(work.run(), process, interrupted=Exit.INTERRUPTED)
+        awaiting = history.awaiting()
+        _tell(work.counts, awaiting, as_json=self._asked.as_json)
+        if code == Exit.INTERRUPTED:
+            say("interrupted; the same command goes on from there", is_error=True)
+        is_well = not awaiting and all(_is_well(count) for count in work.counts)
+        return code if code != Exit.DONE or is_well else Exit.ATTENTION
+
+    def _walk(self, recent: Recent) -> FileWalk:
+        history = self._history
+        return FileWalk(
+            profiles=profiles_of(history.settings, history.services),
             translator=history.translator(),
             courier=history.courier(),
-            ledger=ledger,
-            wanted=wanted,
+            ledger=history.ledger,
+            wanted=self._wanted,
             recent=recent,
-            stopping=process.stopping,
-        ),
-        ledger.file_marks,
-        process,
-        parallel=asked.parallel or PARALLEL,
-        identifying=history.identifying(process, begun_at=begun_at),
-    )
-    code: int = finish(work.run(), process, interrupted=Exit.INTERRUPTED)
-    awaiting = history.awaiting()
-    _tell(work.counts, awaiting, as_json=asked.as_json)
-    if code == Exit.INTERRUPTED:
-        say("interrupted; the same command goes on from there", is_error=True)
-    is_well = not awaiting and all(
-        count.is_done and not count.bad_records and not count.is_all_dead for count in work.counts
-    )
-    return code if code != Exit.DONE or is_well else Exit.ATTENTION
+            stopping=self._process.stopping,
+            settles_empty=self._asked.settle_empty,
+        )
 
 
-def _believed_time(services: Services) -> datetime | None:
-    """Return this host's time if a server that answered agrees with it, else None."""
-    skews = [http.skew for http in services.origins.values() if http.skew is not None]
-    is_agreed = any(abs(skew) <= _CLOCKS_AGREE_WITHIN for skew in skews)
-    return datetime.now(UTC) if is_agreed else None
+def _is_well(count: FileCount) -> bool:
+    return count.is_done and not count.bad_records and not count.is_all_dead
+
+
+def _looked(files: Sequence[LogFile], index: MarkIndex) -> Iterator[dict[str, Any]]:
+    """The plan of each file; says how far it is, since a thousand files take a while."""
+    told_at = time.monotonic()
+    for number, file in enumerate(files):
+        if time.monotonic() - told_at >= _TELL_EVERY_S:
+            told_at = time.monotonic()
+            log.info("files.examined", files=len(files), files_done=number)
+        yield _look(file, index)
 
 
 def _range(now: datetime, asked: Asked) -> Range:
-    since = EARLIEST if asked.since is None else position_of(asked.since, now)
+    since = None if asked.since in {None, EARLIEST} else position_of(asked.since, now)
     return Range(since=since, until=None if asked.until is None else position_of(asked.until, now))
 
 
@@ -117,17 +161,13 @@ def _scope(wanted: Range) -> str:
     return hashlib.sha256(f"{wanted.since} {wanted.until}".encode()).hexdigest()[:8]
 
 
-def _distinct(paths: Sequence[Path]) -> list[Path]:
-    return list({path.resolve(): path for path in reversed(paths)}.values())[::-1]
-
-
-def _look(file: LogFile, ledger: SqlLedger) -> dict[str, Any]:
+def _look(file: LogFile, index: MarkIndex) -> dict[str, Any]:
     try:
-        look = file.look(ledger.file_marks())
+        look = file.look(index)
     except UnreadableFileError as error:
-        return {"file": str(file.path), "problem": str(error)}
+        return {"file": file.name, "problem": str(error)}
     return {
-        "file": str(file.path),
+        "file": file.name,
         "size": look.size,
         "kind": look.kind,
         "gzip": look.is_compressed,
@@ -170,6 +210,15 @@ def _counted(facts: dict[str, Any]) -> str:
 
 
 def _state(count: FileCount) -> str:
+    return _types(count) + _progress(count)
+
+
+def _types(count: FileCount) -> str:
+    named = ", ".join(f"{name} {number} times" for name, number in count.unknown_types.items())
+    return f"; types that Auth0 has not published: {named}" if named else ""
+
+
+def _progress(count: FileCount) -> str:
     if count.problem:
         return f"; {count.problem}"
     return "" if count.is_done else f"; settled up to line {count.line}: run it again to go on"

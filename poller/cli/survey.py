@@ -5,6 +5,7 @@ import itertools
 import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import click
@@ -37,6 +38,10 @@ class Asked:
     yes: bool
     new: bool
     as_json: bool
+    files_from: Path | None = None
+    settle_empty: bool = False
+    any_tenant: bool = False
+    read_again: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -201,7 +201,9 @@ def canonical(record: object) -> str:
 
 
 def _event(log_id: LogId, record: Any) -> LogEvent:
-    kind = record.get("type")
+    # Archives of Auth0's own extensions hold the name in `type`, and the code in `type_code`.
+    code = record.get("type_code")
+    kind = code if isinstance(code, str) and code else record.get("type")
     if not isinstance(kind, str) or not kind:
         return LogEvent(log_id=log_id, type="", date=None, record=record, defect="unreadable_record")
     return _dated(LogEvent(log_id=log_id, type=kind, date=None, record=record), now=None)

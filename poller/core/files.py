@@ -37,7 +37,9 @@ class FilePage:
 
     `moves` is the mark of this same reading that `end` takes the place of; the first page of a reading has none, and
     what was marked before stays: a copy of the file may end there. `served_at` is the server's clock.
-    `believed_at` is a time that two clocks agree on, or None.
+    `believed_at` is a time that two clocks agree on, or None. `is_again`: whatever is marked, the file is read from its
+    beginning. Of bad records `bad_not_kept` are not among the events, since there are too many of them. `texts` counts
+    lines of text that hold no JSON object, and `text_lines` names the first of the file.
     """
 
     events: tuple[LogEvent, ...]
@@ -46,3 +48,7 @@ class FilePage:
     end: FileMark
     served_at: datetime
     believed_at: datetime | None = None
+    is_again: bool = False
+    bad_not_kept: int = 0
+    texts: int = 0
+    text_lines: tuple[int, ...] = ()

@@ -83,7 +83,7 @@ def forward(
     """
     while not span.is_done:
         page = source.fetch(span)
-        page = replace(page, events=judge_dates(page.events, page.served_at))
+        page = replace(page, events=judge_dates(page.events, page.believed_at))
         calls = translator.page(page, profiles.of(translator.users_in(page.events)))
         calls = sift(calls, ledger.said(facts_in(calls)))
         delivery = courier.deliver(calls.messages)

@@ -68,7 +68,7 @@ class Translator:
         return tuple(dict.fromkeys(user_id for user_id in found if user_id))
 
     def page(self, page: Page, profiles: Profiles) -> Calls:
-        return self.events(page.events, profiles, now=page.served_at)
+        return self.events(page.events, profiles, now=page.believed_at)
 
     def events(self, events: Iterable[LogEvent], profiles: Profiles, *, now: datetime | None = None) -> Calls:
         """What becomes of the events. `now` is a time that two clocks agree on, or None."""

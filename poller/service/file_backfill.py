@@ -4,20 +4,22 @@ import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import structlog
 
 from poller.core.errors import TransientError
-from poller.core.files import FileMark, UnreadableFileError
+from poller.core.files import FileMark, FilePage, UnreadableFileError
+from poller.core.log_types import KNOWN_TYPES
 from poller.service.files import FileForwarded, FileWalk
 from poller.service.files import Reading as Pages
 from poller.service.identify import Identifying
 from poller.service.process import Failed, Finished, Process, Reason
 
 PROGRESS_EVERY_TICKS = 30
+_MOST_TYPES = 50
+_LONGEST_TYPE = 60
 _TOLD = 100
 """Bad records of a file that have a line of the log each; the count is of all."""
 
@@ -48,7 +50,7 @@ class LogFile(Protocol):
     """A file of log events; whatever is asked of it may raise UnreadableFileError."""
 
     @property
-    def path(self) -> Path: ...
+    def name(self) -> str: ...
 
     @property
     def size(self) -> int: ...
@@ -73,6 +75,8 @@ class FileCount:
     repeated: int = 0
     outside: int = 0
     bad_records: int = 0
+    texts: int = 0
+    unknown_types: dict[str, int] = field(default_factory=dict)
     offset: int = 0
     line: int = 0
     is_done: bool = False
@@ -88,8 +92,19 @@ class FileCount:
         self.skipped += forwarded.skipped
         self.repeated += forwarded.repeated
         self.outside += forwarded.outside
-        self.bad_records += len(forwarded.bad)
+        self.bad_records += len(forwarded.bad) + settlement.page.bad_not_kept
+        self.texts += settlement.page.texts
+        self._add_unknown_types(settlement.page)
         self.move(settlement.page.end)
+
+    def _add_unknown_types(self, page: FilePage) -> None:
+        """Counts the types that are in no list of Auth0's by name, as long as the names are few."""
+        for event in page.events:
+            if event.type and event.type not in KNOWN_TYPES:
+                name = ascii(event.type[:_LONGEST_TYPE])[1:-1]
+                if name not in self.unknown_types and len(self.unknown_types) >= _MOST_TYPES:
+                    name = "other types"
+                self.unknown_types[name] = self.unknown_types.get(name, 0) + 1
 
     def move(self, mark: FileMark) -> None:
         self.offset, self.line = mark.offset, mark.line
@@ -104,7 +119,10 @@ class FileCount:
 
 
 class FileBackfill:
-    """Walks the files in the order given, some at once; `walker` makes what one thread walks with."""
+    """Walks the files in the order given, some at once; `walker` makes what one thread walks with.
+
+    `settled` is told of each page after it is durable.
+    """
 
     def __init__(
         self,
@@ -115,7 +133,9 @@ class FileBackfill:
         *,
         parallel: int,
         identifying: Identifying | None = None,
+        settled: Callable[[FilePage], None] | None = None,
     ) -> None:
+        self._settled = settled or (lambda _: None)
         self._identifying = identifying
         self._walker = walker
         self._marks = marks
@@ -127,7 +147,7 @@ class FileBackfill:
         self._beginnings: set[bytes] = set()
         self._lock = threading.Lock()
         self._ticks = 0
-        self.counts = [FileCount(file=str(file.path)) for file in files]
+        self.counts = [FileCount(file=file.name) for file in files]
         for entry in zip(files, self.counts, strict=True):
             self._todo.put(entry)
 
@@ -194,6 +214,7 @@ class FileBackfill:
                 self._open[count.file] = (count, reading, file.size)
             try:
                 for forwarded in self._until_stopped(walk.pages(reading)):
+                    self._settled(forwarded.settlement.page)
                     _report(count, forwarded)
                     count.add(forwarded)
             finally:
@@ -215,6 +236,9 @@ class FileBackfill:
         self._ticks += 1
         if self._ticks % PROGRESS_EVERY_TICKS:
             return
+        done = sum(count.is_done or count.problem is not None for count in self.counts)
+        if len(self.counts) > 1:
+            log.info("files.progressed", files=len(self.counts), files_done=done)
         with self._lock:
             found = [(count, reading.bytes_done, size) for count, reading, size in self._open.values()]
         for count, done, size in found:
@@ -231,6 +255,8 @@ def _report(count: FileCount, forwarded: FileForwarded) -> None:
     for told, record in enumerate(forwarded.bad, count.bad_records):
         if told < _TOLD:
             log.warning("record.unreadable", file=count.file, line=record.line, reason=record.why)
+    for line in forwarded.settlement.page.text_lines:
+        log.warning("text.skipped", file=count.file, line=line, reason="no JSON object")
     bad = {record.log_id for record in forwarded.bad}
     for letter in forwarded.settlement.dead_letters:
         if letter.event.log_id not in bad:

@@ -2,15 +2,25 @@
 
 import threading
 from bisect import bisect_left
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Protocol
 
-from poller.core.events import EARLIEST, Gap, LogEvent, LogId, Span, is_derived, judge_dates
+from poller.core.events import (
+    Gap,
+    LogEvent,
+    LogId,
+    Span,
+    floor_id,
+    is_derived,
+    judge_dates,
+    moment_of,
+)
 from poller.core.files import BadRecord, FileMark, FilePage, UnreadableFileError
 from poller.core.forward import Courier
+from poller.core.log_types import KNOWN_TYPES
 from poller.core.novelty import facts_in, sift
 from poller.core.ports import FileLedger, ProfileDirectory
 from poller.core.settlement import FileSettlement, account_file
@@ -20,6 +30,10 @@ from poller.service.retry import LONG_PATIENCE, persistently
 REMEMBERED = 10_000
 """Events of this run that are known again: a stream delivers at least once, and what it repeats, soon after."""
 _TELLING_PAGE = 10
+_OPENING_PAGES = 20
+"""Pages in which at least one record of a log of Auth0 has a type that Auth0 has published."""
+_NAMED_TYPES = 5
+_LONGEST_TYPE = 60
 
 
 class Reading(Protocol):
@@ -33,13 +47,23 @@ class Reading(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Range:
-    """What of the log is wanted: `(since, until]`; a record without an id may be of any time."""
+    """The wanted part `(since, until]` of the log; None is no bound.
 
-    since: LogId = EARLIEST
+    An event whose log id holds no time is judged by its date, and is wanted where it has none.
+    """
+
+    since: LogId | None = None
     until: LogId | None = None
 
-    def holds(self, log_id: LogId) -> bool:
-        return is_derived(log_id) or (log_id > self.since and (self.until is None or log_id <= self.until))
+    def holds(self, event: LogEvent) -> bool:
+        if is_derived(event.log_id):
+            return True
+        place = event.log_id if moment_of(event.log_id) else None
+        if place is None and event.date is not None:
+            place = floor_id(event.date)
+        if place is None:
+            return True
+        return (self.since is None or place > self.since) and (self.until is None or place <= self.until)
 
 
 class Settled:
@@ -113,7 +137,9 @@ class FileWalk:
         recent: Recent,
         stopping: threading.Event | None = None,
         patience: timedelta = LONG_PATIENCE,
+        settles_empty: bool = False,
     ) -> None:
+        self._settles_empty = settles_empty
         self._profiles = profiles
         self._translator = translator
         self._courier = courier
@@ -127,16 +153,16 @@ class FileWalk:
     def pages(self, reading: Reading) -> Iterator[FileForwarded]:
         """A yield means durable; where later may do, the page at hand is tried again for `patience`.
 
+        A file is not settled before one of its records has a known type, unless empty files are settled too.
+
         Raises:
-            UnreadableFileError: the file begins with a page of bad records; nothing of it was settled.
+            UnreadableFileError: the file begins with a page of bad records, or no type in it is known. Nothing of it
+                was settled.
             TransientError, FatalError: as `forward`; the file is settled up to the last yield.
         """
+        pages = map(_judged, reading.pages())
         is_begun = reading.begun_at.offset > 0
-        for page in map(_judged, reading.pages()):
-            if not is_begun and len(page.bad) == len(page.events) >= _TELLING_PAGE:
-                first = page.bad[0]
-                raise UnreadableFileError(f"no log of Auth0: line {first.line} is {first.why}, and so it goes on")
-            is_begun = True
+        for page in pages if is_begun or self._settles_empty else _with_known_type(pages):
             for attempt in persistently(self._stopping, self._patience):
                 with attempt:
                     forwarded = self._forward(page)
@@ -162,7 +188,7 @@ class FileWalk:
         taken: dict[LogId, LogEvent] = {}
         left = {"skipped": 0, "outside": 0, "repeated": 0}
         for event in events:
-            if not self._wanted.holds(event.log_id):
+            if not self._wanted.holds(event):
                 left["outside"] += 1
             elif self._settled.holds(event.log_id):
                 left["skipped"] += 1
@@ -175,3 +201,42 @@ class FileWalk:
 
 def _judged(page: FilePage) -> FilePage:
     return replace(page, events=judge_dates(page.events, page.believed_at))
+
+
+def _with_known_type(pages: Iterator[FilePage]) -> Iterator[FilePage]:
+    """The pages, once a record among the first of them has a type that Auth0 has published.
+
+    Raises:
+        UnreadableFileError: none has, and there are readable records, or lines of text alone.
+    """
+    opening: list[FilePage] = []
+    for page in pages:
+        if not opening and len(page.bad) == len(page.events) >= _TELLING_PAGE:
+            first = page.bad[0]
+            raise UnreadableFileError(f"no log of Auth0: line {first.line} is {first.why}, and so it goes on")
+        opening.append(page)
+        if any(event.type in KNOWN_TYPES for event in page.events):
+            yield from opening
+            yield from pages
+            return
+        if len(opening) == _OPENING_PAGES:
+            break
+    problem = _nothing_known(opening)
+    if problem is not None:
+        raise UnreadableFileError(problem)
+    yield from opening
+    yield from pages
+
+
+def _nothing_known(pages: Iterable[FilePage]) -> str | None:
+    """Return why pages without a known type are no log of Auth0's; None where they hold only bad records, if any."""
+    events = [event for page in pages for event in page.events]
+    types = Counter(ascii(event.type[:_LONGEST_TYPE]) for event in events if not event.defect)
+    if types:
+        named = ", ".join(f"{name} {count} times" for name, count in types.most_common(_NAMED_TYPES))
+        return (
+            f"no log of Auth0: it has only types that Auth0 has not published: {named} "
+            "(--settle-empty settles the file all the same)"
+        )
+    lines = [line for page in pages for line in page.text_lines]
+    return f"no log of Auth0: line {lines[0]} is no JSON object, and so it goes on" if lines and not events else None

@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.adapters.log_files import LogFile, Torn
+from poller.adapters.log_files import LogFile, MarkIndex, Refusals, Torn
 from poller.adapters.log_files import records as records_module
 from poller.adapters.log_files.content import Content, Trace
-from poller.adapters.log_files.records import Records, kind_of
+from poller.adapters.log_files.records import Records
+from poller.adapters.log_files.shapes import kind_of
+from poller.adapters.log_files.tenant import foreign_tenant
 from poller.core.files import FileMark, FilePage, UnreadableFileError
 from tests.fakes import NOW, numbered
 
@@ -138,7 +140,8 @@ def test_a_bad_line_is_told_and_the_next_ones_are_read(file: Path, bad: str) -> 
     pages, torn = read(file)
     (page,) = pages
     assert torn is None
-    assert {record.line for record in page.bad} == {3}
+    assert {record.line for record in page.bad} | set(page.text_lines) == {3}
+    assert all(line.startswith("{") for line in [bad] if page.bad)
     assert [event.record for event in page.events if not event.defect] == [api(number) for number in range(4)]
 
 
@@ -180,7 +183,7 @@ def test_a_last_line_that_is_no_json_at_all_is_not_settled_before_it_ends(file: 
     assert (page.end.offset, torn is not None) == (len(text), True)
     file.write_text(text + "x" * 5000 + "\n")
     (page,), torn = read(file, (page.end,))
-    assert (len(page.bad), torn) == (1, None)
+    assert (len(page.events), page.text_lines, torn) == (0, (2,), None)
 
 
 def test_a_record_that_is_too_long_is_passed_over_unseen(file: Path) -> None:
@@ -206,7 +209,7 @@ def test_what_is_not_utf_8_is_a_bad_record(file: Path) -> None:
 
 
 def test_a_record_without_an_id_gets_one_that_is_the_same_at_every_reading(tmp_path: Path) -> None:
-    text = "".join(f"{json.dumps(record)}\n" for record in [api(1), {"type": "s"}, api(2), {"type": "s"}, "junk"])
+    text = "".join(f"{json.dumps(record)}\n" for record in [api(1), {"type": "s"}, api(2), {"type": "s"}, {}])
     plain, compressed, other = tmp_path / "a", tmp_path / "b", tmp_path / "c"
     plain.write_text(text)
     compressed.write_bytes(gzip.compress((text + text).encode()))
@@ -218,7 +221,7 @@ def test_a_record_without_an_id_gets_one_that_is_the_same_at_every_reading(tmp_p
     assert [(record.line, record.why) for record in page.bad] == [
         (2, "no log id"),
         (4, "no log id"),
-        (5, "no JSON object"),
+        (5, "no log id"),
     ]
 
 
@@ -355,3 +358,141 @@ def test_a_content_is_closed(file: Path) -> None:
     with Content(file) as content:
         assert content.read() == b"{}"
     assert content._file.closed
+
+
+@pytest.mark.parametrize("spaces", [None, 1])
+@pytest.mark.parametrize("size", [1, 3, 60])
+@pytest.mark.parametrize(
+    "order",
+    [("start", "limit", "total", "logs"), ("logs", "total", "start"), ("start", "logs", "meta", "total"), ("logs",)],
+)
+def test_an_object_that_holds_the_list_is_read_whatever_its_keys(
+    file: Path, order: tuple[str, ...], size: int, spaces: int | None
+) -> None:
+    records = [api(number, details={"prompts": [{"a": 1}]}) for number in range(size)]
+    members = {"start": 0, "limit": 50, "total": size, "meta": {"a": [1, {"b": None}], "c": "]}"}, "logs": records}
+    file.write_text(json.dumps({key: members[key] for key in order}, indent=spaces))
+    pages, torn = read(file)
+    assert (records_of(pages), torn) == (records, None)
+    assert not any(page.bad or page.texts for page in pages)
+    assert read(file, (pages[-1].end,)) == ([], None)
+
+
+def test_the_key_of_the_list_may_be_another_and_the_list_empty(file: Path) -> None:
+    file.write_text(json.dumps({"total": 1, "Records": [api(1)]}) + "\n" + json.dumps({"logs": [], "total": 0}) + "\n")
+    (page,), torn = read(file)
+    assert ([event.record for event in page.events], page.bad, torn) == ([api(1)], (), None)
+
+
+def test_a_cloud_event_has_a_type_of_its_own_beside_the_data(file: Path) -> None:
+    inner = api(1)
+    cloud = {"specversion": "1.0", "type": "com.auth0.log", "source": "urn:x", "id": numbered(2), "data": inner}
+    without = {**cloud, "data": {key: value for key, value in inner.items() if key != "log_id"}}
+    nested = {**cloud, "data": {"log_id": numbered(3), "data": without["data"]}}
+    file.write_text("".join(f"{json.dumps(record)}\n" for record in (cloud, without, nested)))
+    (page,), _ = read(file)
+    assert [(event.type, event.log_id) for event in page.events] == [("s", numbered(n)) for n in (1, 2, 3)]
+
+
+def test_text_before_an_object_is_passed_and_lines_of_text_are_counted(file: Path) -> None:
+    stamped = [f"2024-03-11T10:20:30.040Z [info] {json.dumps(bus(api(number)))}\n" for number in range(3)]
+    file.write_text("".join(["START RequestId: 7\n", *stamped, "END {}\n", "17\n", "null\n"]))
+    pages, torn = read(file)
+    assert (records_of(pages), torn) == ([api(number) for number in range(3)], None)
+    assert [(page.texts, page.text_lines, page.bad) for page in pages] == [(4, (1, 5, 6, 7), ())]
+    file.write_text("[" + file.read_text())
+    assert kind_of(file.read_text()) == "lines"
+
+
+def test_many_bad_records_are_only_counted_unless_they_have_an_id(file: Path) -> None:
+    named = [f'{{"log_id": "{numbered(number)}", "x": }}\n' for number in range(150)]
+    file.write_text("".join([json.dumps(api(1)) + "\n", *['{"x": }\n'] * 130, *named, *["text\n"] * 230]))
+    pages, torn = read(file)
+    assert torn is None
+    assert sum(len(page.bad) for page in pages) == 100 + 150
+    assert sum(page.bad_not_kept for page in pages) == 30
+    assert (sum(page.texts for page in pages), sum(len(page.text_lines) for page in pages)) == (230, 100)
+
+
+def test_the_code_in_type_code_is_the_type_and_what_is_no_code_ends_the_reading(file: Path) -> None:
+    file.write_text(
+        SHAPES["lines"]([api(1, type="Success Login", type_code="s"), api(2, type="Success\x1bLogin"), api(3)])
+    )
+    (page,), torn = read(file)
+    assert [event.type for event in page.events] == ["s"]
+    assert torn is not None
+    assert (torn.line, "'Success\\x1bLogin'" in torn.why) == (2, True)
+    with LogFile(file, now=lambda: NOW, refusals=Refusals(only_codes=False)).read(()) as reading:
+        (page,) = reading.pages()
+    assert (len(page.events), reading.torn) == (3, None)
+
+
+@pytest.mark.parametrize(
+    ("record", "source", "foreign"),
+    [
+        ({"tenant_name": "acme"}, None, None),
+        ({"tenant_name": "Other"}, None, "Other"),
+        ({"hostname": "acme.us.auth0.com"}, None, None),
+        ({"hostname": "acme.eu.auth0.com"}, None, "acme.eu.auth0.com"),
+        ({"hostname": "login.example.com"}, None, None),
+        ({"tenant_name": 7, "hostname": None}, None, None),
+        ({}, "aws.partner/auth0.com/acme-0000/auth0.logs", None),
+        ({}, "aws.partner/auth0.com/other-0000/auth0.logs", "other-0000"),
+        ({}, "urn:something", None),
+    ],
+)
+def test_an_event_names_its_tenant(record: dict[str, Any], source: str | None, foreign: str | None) -> None:
+    assert foreign_tenant(record, source, "acme.us.auth0.com") == foreign
+    assert foreign_tenant(record, source, "login.example.com") is None
+
+
+def test_an_event_of_another_tenant_ends_the_reading(file: Path) -> None:
+    source = "aws.partner/auth0.com/other-0000/auth0.logs"
+    file.write_text(SHAPES["lines"]([bus(api(1)), {**bus(api(2)), "source": source}, bus(api(3))]))
+    refusals = Refusals(domain="acme.us.auth0.com")
+    with LogFile(file, now=lambda: NOW, refusals=refusals).read(()) as reading:
+        (page,) = reading.pages()
+    assert records_of([page]) == [api(1)]
+    assert reading.torn is not None
+    assert (reading.torn.line, "other-0000" in reading.torn.why) == (2, True)
+
+
+def test_a_file_that_is_read_again_starts_at_its_beginning(file: Path) -> None:
+    file.write_text(SHAPES["lines"]([api(1)]))
+    (page,), _ = read(file)
+    with LogFile(file, now=lambda: NOW, is_again=True).read((page.end,)) as reading:
+        (again,) = reading.pages()
+    assert (again.is_again, again.end, records_of([again])) == (True, page.end, [api(1)])
+
+
+def test_marks_of_many_small_files_are_found_without_hashing_for_each(tmp_path: Path) -> None:
+    paths, ends = [tmp_path / f"{number:03d}" for number in range(200)], []
+    for number, path in enumerate(paths):
+        path.write_text(SHAPES["lines"]([api(number, x="y" * number)]))
+        ends.append(read(path)[0][-1].end)
+    index = MarkIndex(ends)
+    for path, end in zip(paths, ends, strict=True):
+        assert index.candidates(path.read_bytes(), "") == [end]
+        assert read(path, index) == ([], None)  # type: ignore[arg-type]
+    grown = paths[7]
+    grown.write_text(grown.read_text() + SHAPES["lines"]([api(900)]))
+    (page,), _ = read(grown, index)  # type: ignore[arg-type]
+    assert records_of([page]) == [api(900)]
+    index.move(ends[7], page.end)
+    assert ends[7] not in set(index)
+    assert read(grown, index) == ([], None)  # type: ignore[arg-type]
+
+
+def test_a_line_without_an_end_is_read_in_flat_memory_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records_module, "LONGEST", 1 << 16)
+    for chunk in (b'{"log_id":"1","x":"' + b"y" * 8000, b'{"a":' * 2000, b"text " * 2000, b'{"log_id":{' * 1000):
+        parts = iter([*[chunk] * 200, b"\n", json.dumps(api(7)).encode() + b"\n"])
+        records = Records(lambda parts=parts: next(parts, b""), Trace(), "lines")  # type: ignore[misc]
+        longest, found = 0, []
+        for piece in records:
+            longest = max(longest, len(records._text))
+            found.append(piece)
+        assert longest < 4 * (1 << 16)
+        assert found[-1].value == api(7)
+        assert found[-1].line == 2
+        assert all(piece.is_text or piece.why for piece in found[:-1])

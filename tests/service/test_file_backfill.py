@@ -70,7 +70,7 @@ def test_what_came_of_each_file_is_told(bench: Bench) -> None:
     whole = bench.write("whole", lines(*range(1, 251)))
     torn = bench.write("torn", lines(*range(300, 310))[:-20])
     packed = bench.write("packed", "PK\3\4")
-    bad = bench.write("bad", lines(401) + "no json\n" + lines(402))
+    bad = bench.write("bad", lines(401) + "{no json\n" + lines(402))
     reason, (first, second, third, fourth) = bench.run(whole, torn, packed, bad)
     assert isinstance(reason, Finished)
     assert (first.read, first.forwarded, first.line, first.is_done, first.problem) == (250, 250, 250, True, None)

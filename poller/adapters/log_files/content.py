@@ -9,7 +9,6 @@ the dash, a hash of the first 64 KiB, spares it where nothing can be found.
 
 import gzip
 import zlib
-from collections.abc import Iterable
 from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +17,8 @@ from typing import Self
 from poller.core.files import FileMark, UnreadableFileError
 
 CHUNK = 1 << 20
-_HEAD = 1 << 16
+HEAD = 1 << 16
+"""Bytes of a file that the first part of a fingerprint is a hash of."""
 _GZIP = b"\x1f\x8b"
 
 
@@ -84,8 +84,8 @@ class Trace:
         self.last = b""
 
     def advance(self, data: bytes) -> None:
-        if self.offset < _HEAD:
-            self._head.update(data[: _HEAD - self.offset])
+        if self.offset < HEAD:
+            self._head.update(data[: HEAD - self.offset])
         self._whole.update(data)
         self.offset += len(data)
         self.line += data.count(b"\n")
@@ -109,43 +109,3 @@ class Trace:
     def mark(self) -> FileMark:
         scope = f"-{self._scope}" if self._scope else ""
         return FileMark(fingerprint=f"{self.head}-{self.whole}{scope}", offset=self.offset, line=self.line)
-
-
-def resume(path: Path, marks: Iterable[FileMark], scope: str) -> Trace:
-    """The trace of the longest beginning of the file that is marked: with this scope, or with none, as all was wanted.
-
-    Raises:
-        UnreadableFileError: the file cannot be read so far.
-    """
-    with Content(path) as content:
-        found, trace = Trace(scope), Trace(scope)
-        for mark in sorted(_candidates(path, marks, scope), key=lambda mark: mark.offset):
-            _read_to(content, trace, mark.offset)
-            if trace.offset == mark.offset and mark.fingerprint.split("-")[1] == trace.whole:
-                found = trace.copy()
-    return found
-
-
-def _candidates(path: Path, marks: Iterable[FileMark], scope: str) -> list[FileMark]:
-    """Those marks of the scope that the first bytes of the file do not rule out."""
-    with Content(path) as content:
-        start = b""
-        while len(start) < _HEAD and (data := content.read(_HEAD - len(start))):
-            start += data
-    heads = {_HEAD: blake2b(start, digest_size=8).hexdigest()}
-    found = []
-    for mark in marks:
-        head, _, rest = mark.fingerprint.partition("-")
-        length = min(mark.offset, _HEAD)
-        if length > len(start) or rest.partition("-")[2] not in {"", scope}:
-            continue
-        if length not in heads:
-            heads[length] = blake2b(start[:length], digest_size=8).hexdigest()
-        if heads[length] == head:
-            found.append(mark)
-    return found
-
-
-def _read_to(content: Content, trace: Trace, offset: int) -> None:
-    while trace.offset < offset and (data := content.read(min(CHUNK, offset - trace.offset))):
-        trace.advance(data)

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from poller.adapters.log_files.content import Content, Trace, resume
-from poller.adapters.log_files.reading import Clocks, Reading, event_of
-from poller.adapters.log_files.records import Kind, Records, kind_of
+from poller.adapters.log_files.content import Content, Trace
+from poller.adapters.log_files.marks import resume
+from poller.adapters.log_files.reading import Clocks, Reading, Refusals, event_of
+from poller.adapters.log_files.records import Records
+from poller.adapters.log_files.shapes import Kind, kind_of
 from poller.core.events import moment_of
 from poller.core.files import FileMark, UnreadableFileError
 
@@ -40,7 +42,8 @@ class LogFile:
     """One file, read as often as is wanted.
 
     `scope` names what part of the events is wanted, where it is not all: how far a part was sent says nothing of the
-    rest. `now` is the server's clock, and `believed` gives a time that two clocks agree on, or None.
+    rest. `refusals` says at which records a reading ends. A file that is read again starts at its beginning, whatever
+    is marked. `now` is the server's clock, and `believed` gives a time that two clocks agree on, or None.
     """
 
     def __init__(
@@ -50,8 +53,14 @@ class LogFile:
         now: Callable[[], datetime],
         believed: Callable[[], datetime | None] = lambda: None,
         scope: str = "",
+        refusals: Refusals | None = None,
+        is_again: bool = False,
+        name: str | None = None,
     ) -> None:
         self.path = path
+        self.name = name or str(path)
+        self._refusals = refusals or Refusals()
+        self._is_again = is_again
         self._clocks = Clocks(now=now, believed=believed)
         self._scope = scope
 
@@ -84,7 +93,8 @@ class LogFile:
             UnreadableFileError: it cannot be read, or it is no text.
         """
         kind, _ = self._start()
-        return Reading(self.path, resume(self.path, marks, self._scope), kind, self._clocks)
+        trace = Trace(self._scope) if self._is_again else resume(self.path, marks, self._scope)
+        return Reading(self.path, trace, kind, self._clocks, self._refusals, is_again=self._is_again)
 
     def look(self, marks: Iterable[FileMark]) -> Look:
         """Raises:
@@ -123,6 +133,8 @@ def _moment(data: bytes, kind: Kind, *, is_first: bool) -> datetime | None:
     parts = iter([data])
     found = None
     for piece in Records(lambda: next(parts, b""), Trace(), kind):
+        if piece.is_text:
+            continue
         event = event_of(piece)
         moment = None if piece.why or event.defect else event.date or moment_of(event.log_id)
         found = moment or found

@@ -1,18 +1,27 @@
 """One reading of a file: pages from where it was settled to its end."""
 
+import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from poller.adapters.log_files.content import Content, Trace
-from poller.adapters.log_files.records import Kind, Piece, Records
-from poller.core.events import LogEvent, LogId, parse_events
+from poller.adapters.log_files.records import Piece, Records
+from poller.adapters.log_files.shapes import Kind
+from poller.adapters.log_files.tenant import foreign_tenant
+from poller.core.events import LogEvent, LogId, is_derived, parse_events
 from poller.core.files import BadRecord, FileMark, FilePage
+from poller.core.log_types import is_code
 
 PAGE_SIZE = 100
+KEPT = 100
+"""Bad records without an id that a reading keeps, and lines of text that it names. More are counted."""
+_TEXTS_OF_A_PAGE = 10_000
+_SHOWN_TYPE = 40
+_ID = re.compile(r'"(?:log_id|_id)"\s*:\s*"?[0-9A-Za-z]{8}')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,14 +40,60 @@ class Clocks:
     believed: Callable[[], datetime | None] = lambda: None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusals:
+    """The records that end a reading: those of another tenant than `domain`, and those whose type is no code."""
+
+    domain: str | None = None
+    only_codes: bool = True
+
+    def reason(self, event: LogEvent, source: str | None) -> str | None:
+        """Return why the reading ends at this event, or None."""
+        if event.defect:
+            return None
+        if self.only_codes and not is_code(event.type):
+            shown = ascii(event.type[:_SHOWN_TYPE])
+            return f"the type {shown} is no code of Auth0's (--settle-empty reads on)"
+        tenant = foreign_tenant(event.record, source, self.domain) if self.domain else None
+        return f"an event of another tenant, {tenant!a} (--any-tenant reads on)" if tenant else None
+
+
+@dataclass(slots=True, kw_only=True)
+class _Held:
+    """The records for the next page."""
+
+    events: list[LogEvent] = field(default_factory=list)
+    bad: list[BadRecord] = field(default_factory=list)
+    bad_not_kept: int = 0
+    texts: int = 0
+    text_lines: list[int] = field(default_factory=list)
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.events) >= PAGE_SIZE or self.texts + self.bad_not_kept >= _TEXTS_OF_A_PAGE
+
+
 class Reading:
     """Closed by its `with`. After the last page `torn` says where the file breaks off, if it does."""
 
-    def __init__(self, path: Path, trace: Trace, kind: Kind, clocks: Clocks) -> None:
+    def __init__(
+        self,
+        path: Path,
+        trace: Trace,
+        kind: Kind,
+        clocks: Clocks,
+        refusals: Refusals,
+        *,
+        is_again: bool = False,
+    ) -> None:
         self._trace = trace
         self._kind = kind
         self._clocks = clocks
+        self._refusals = refusals
+        self._is_again = is_again
         self._content = Content(path)
+        self._bad_kept = 0
+        self._texts_named = 0
         self.begun_at = trace.mark
         self.torn: Torn | None = None
 
@@ -63,35 +118,53 @@ class Reading:
         """
         self._content.seek(self._trace.offset)
         moves: FileMark | None = None
-        held: list[Piece] = []
+        held = _Held()
         for piece in Records(self._content.read, self._trace, self._kind):
-            if piece.is_torn:
-                self.torn = Torn(line=piece.line, why=piece.why or "")
+            event = event_of(piece)
+            why = piece.why if piece.is_torn else self._refusals.reason(event, piece.source)
+            if piece.is_torn or why:
+                self.torn = Torn(line=piece.line, why=why or "")
                 end = piece.before
                 break
-            held.append(piece)
-            if len(held) == PAGE_SIZE:
+            self._hold(held, piece, event)
+            if held.is_full:
                 yield self._page(held, moves, moves := self._trace.mark)
-                held = []
+                held = _Held()
         else:
             end = self._trace.mark
-        if held or end.offset > (moves or self.begun_at).offset:
+        if held.events or end.offset > (moves or self.begun_at).offset:
             yield self._page(held, moves, end)
 
-    def _page(self, pieces: list[Piece], moves: FileMark | None, end: FileMark) -> FilePage:
-        events = tuple(event_of(piece) for piece in pieces)
-        bad = tuple(
-            BadRecord(log_id=event.log_id, line=piece.line, why=piece.why or _lacking(event))
-            for event, piece in zip(events, pieces, strict=True)
-            if event.defect
-        )
+    def _hold(self, held: _Held, piece: Piece, event: LogEvent) -> None:
+        if piece.is_text:
+            held.texts += 1
+            if self._texts_named < KEPT:
+                self._texts_named += 1
+                held.text_lines.append(piece.line)
+            return
+        if event.defect:
+            excerpt = piece.value if isinstance(piece.value, str) else ""
+            has_id = not is_derived(event.log_id) or _ID.search(excerpt) is not None
+            if not has_id and self._bad_kept >= KEPT:
+                held.bad_not_kept += 1
+                return
+            self._bad_kept += 1
+            why = piece.why or _lacking(event)
+            held.bad.append(BadRecord(log_id=event.log_id, line=piece.line, why=why))
+        held.events.append(event)
+
+    def _page(self, held: _Held, moves: FileMark | None, end: FileMark) -> FilePage:
         return FilePage(
-            events=events,
-            bad=bad,
+            events=tuple(held.events),
+            bad=tuple(held.bad),
             moves=moves,
             end=end,
             served_at=self._clocks.now(),
             believed_at=self._clocks.believed(),
+            is_again=self._is_again,
+            bad_not_kept=held.bad_not_kept,
+            texts=held.texts,
+            text_lines=tuple(held.text_lines),
         )
 
 

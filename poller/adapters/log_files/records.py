@@ -1,22 +1,23 @@
 """The records in a text that may be endless, torn or spoilt: one at a time, in flat memory.
 
-JSON values one after another; white space, commas, closing brackets, `[` and the `{"logs":` of an envelope count for
-nothing between them. So NDJSON, arrays and arrays by the line are read alike, and reading goes on at any record.
+JSON values one after another; white space, commas, closing brackets and `[` count for nothing between them, nor do the
+other members of an object that holds the list of records, nor text that is no JSON object. So NDJSON, arrays, arrays by
+the line and lines with a time before each object are read alike, and reading goes on at any record.
 """
 
 import codecs
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 from poller.adapters.log_files.content import Trace
+from poller.adapters.log_files.shapes import Kind, end_of_member, list_in, unwrapped
 from poller.core.events import last_id
 from poller.core.files import FileMark, UnreadableFileError
 from poller.core.json_text import DECODER, is_too_deep
-
-Kind = Literal["lines", "array", "envelope"]
 
 LONGEST = 1 << 20
 """Characters of one record; Auth0's have a few thousand, and Segment takes messages of 32 KB."""
@@ -25,11 +26,14 @@ EXCERPT = 4096
 _MOST_KEYS = 16
 _LONGEST_TOKEN = 10
 """Characters of a literal or an escape; one that is cut off is told at its beginning."""
-_DEEPEST = 4
+_MOST_TRIES = 1000
+"""Places of a text at which a record is tried: a hostile one holds millions, each as slow as the other."""
 
-_BETWEEN = re.compile(r'(?:[\s,\[\]}\ufeff]|\{\s*"logs"\s*:\s*(?=\[))*')
+_BETWEEN = re.compile(r"[\s,\[\]}\ufeff]*")
 _REST_OF_LINE = re.compile(r"[ \t,]*\r?\n?")
-_FIRST_KEY = re.compile(r'\{\s*("(?:[^"\\]|\\.)*")')
+_FIRST_KEY = re.compile(r'\{\s*("(?:[^"\\]|\\.){0,100}")\s*:')
+_LONGEST_KEY = 200
+"""Characters of the first key of an object with what is around it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,33 +41,17 @@ class Piece:
     """A record, or an excerpt of what is none and `why`; `seed` names its place in the file, `line` counts from 1.
 
     One that `is_torn` may be whole some day: it is the last, and the file can be settled up to `before` only.
+    One that `is_text` is no JSON object at all, and no record either. `source` is what an event bus says of its origin.
     """
 
     value: Any = field(repr=False)
+    source: str | None = None
+    is_text: bool = False
     line: int
     seed: str
     before: FileMark
     why: str | None = None
     is_torn: bool = False
-
-
-def kind_of(start: str) -> Kind:
-    """Told by the first characters of the content."""
-    text = start.lstrip("\ufeff \t\r\n")
-    if text.startswith("["):
-        return "array"
-    return "envelope" if re.match(r'\{\s*"logs"\s*:\s*\[', text) else "lines"
-
-
-def unwrapped(record: Any) -> Any:
-    """The event of a log stream's envelope, and of the one that an event bus puts around it; others as they are."""
-    for _ in range(_DEEPEST):
-        inner = record.get("data", record.get("detail"))
-        if "type" in record or not isinstance(inner, dict):
-            return record
-        log_id = record.get("log_id")
-        record = {**inner, "log_id": log_id} if log_id and not inner.get("log_id") else inner
-    return record
 
 
 class Records:
@@ -90,8 +78,8 @@ class Records:
             self._fill(LONGEST)
             between = _BETWEEN.match(self._text, self._at)
             self._pass(between.end() if between else self._at)
-            if self._at < len(self._text):
-                piece = self._piece()
+            piece = self._next_piece() if self._at < len(self._text) else None
+            if piece is not None:
                 yield piece
                 if piece.is_torn:
                     return
@@ -121,20 +109,65 @@ class Records:
         rest = _REST_OF_LINE.match(self._text, to)
         self._pass(rest.end() if rest else to)
 
-    def _piece(self) -> Piece:
+    def _next_piece(self) -> Piece | None:
+        """The piece at hand; None where what is there belongs to no record, and was passed."""
+        if self._text[self._at] == "{":
+            return self._object()
+        end = end_of_member(self._text, self._at) if self._text[self._at] == '"' else None
+        if end is None:
+            return self._no_object()
+        self._pass(end)
+        return None
+
+    def _object(self) -> Piece | None:
         try:
             value, end = DECODER.raw_decode(self._text, self._at)
         except json.JSONDecodeError as error:
+            if self._pass_to_list():
+                return None
             return self._torn(error) if self._is_cut(error) else self._bad(f"no JSON ({error.msg})")
         except RecursionError:
             return self._bad("nested too deep")
+        if last_id([unwrapped(value)]) is None and self._pass_to_list():
+            return None
+        return self._record(value, end)
+
+    def _record(self, value: Any, end: int) -> Piece:
         why = _why_not(value, self._text[self._at : end])
         if why is not None:
             return self._bad(why)
         self._learn()
-        piece = self._made(unwrapped(value))
+        source = value.get("source")
+        made = replace(self._made(unwrapped(value)), source=source if isinstance(source, str) else None)
         self._pass_line(end)
-        return piece
+        return made
+
+    def _pass_to_list(self) -> bool:
+        """Passes the beginning of an object that holds the list of records, if it is one."""
+        place = list_in(self._text, self._at)
+        if place is not None:
+            self._pass(place)
+        return place is not None
+
+    def _no_object(self) -> Piece | None:
+        """Passes text up to an object on the same line, or to the end of the line; that is a piece."""
+        piece = replace(self._made("", "no JSON object"), is_text=True)
+        while True:
+            newline = self._text.find("\n", self._at)
+            found = _FIRST_KEY.search(self._text, self._at, len(self._text) if newline < 0 else newline)
+            if found or newline >= 0 or self._is_read:
+                break
+            self._pass(max(self._at, len(self._text) - _LONGEST_KEY))
+            self._fill(LONGEST)
+        if found:
+            self._pass(found.start())
+            return None
+        is_whole = newline >= 0 or (self._damage is None and self._ends_a_list())
+        self._pass(newline + 1 if newline >= 0 else len(self._text))
+        return piece if is_whole else replace(piece, why=self._damage or piece.why, is_torn=True)
+
+    def _ends_a_list(self) -> bool:
+        return self._kind != "lines" and self._text.rstrip().endswith(("]", "]}"))
 
     def _learn(self) -> None:
         """The first keys of records are how the next one is found after what is none."""
@@ -146,17 +179,16 @@ class Records:
     def _bad(self, why: str) -> Piece:
         """What is no record, up to the end of its line or to where one begins again; torn if that is nowhere."""
         if len(self._text) - self._at >= LONGEST and why.startswith("no JSON ("):
-            why = f"{why}, or longer than {LONGEST} characters"
-        piece = self._made(self._text[self._at : self._at + EXCERPT], why)
+            why = f"a record longer than {LONGEST} characters, or no JSON"
         end = self._next_start(self._at + 1)
+        piece = self._made(self._text[self._at : end][:EXCERPT], why)
         while end is None and not self._is_read:
             # All but the last stretch was searched with a whole record ahead.
             self._pass(max(self._at, len(self._text) - LONGEST))
             self._fill(2 * LONGEST)
             end = self._next_start(self._at)
         self._pass_line(len(self._text) if end is None else end)
-        is_whole = self._damage is None and self._kind != "lines" and self._text.rstrip().endswith(("]", "]}"))
-        if end is not None or is_whole:
+        if end is not None or (self._damage is None and self._ends_a_list()):
             return piece
         return replace(piece, why=self._damage or piece.why, is_torn=True)
 
@@ -175,7 +207,8 @@ class Records:
     def _next_start(self, begin: int) -> int | None:
         """Where the next record begins, or the line ends; None where neither is in the text."""
         newline = self._text.find("\n", begin) if self._kind == "lines" else -1
-        for start in self._starts.finditer(self._text, begin, len(self._text) if newline < 0 else newline):
+        starts = self._starts.finditer(self._text, begin, len(self._text) if newline < 0 else newline)
+        for start in itertools.islice(starts, _MOST_TRIES):
             try:
                 value, _ = DECODER.raw_decode(self._text, start.start())
             except (ValueError, RecursionError):
@@ -196,12 +229,10 @@ def _starts(keys: set[str]) -> re.Pattern[str]:
 
 def _why_not(value: Any, text: str) -> str | None:
     """Return why the value cannot be a record; None where it can."""
-    if not isinstance(value, dict):
-        return "no JSON object"
     if is_too_deep(value):
         return "nested too deep"
     if len(text) > LONGEST:
-        return f"longer than {LONGEST} characters"
+        return f"a record longer than {LONGEST} characters"
     return None if _is_utf8(text) else "not UTF-8"
 
 

@@ -20,7 +20,7 @@ def move(connection: Connection, stream_id: int, page: FilePage) -> None:
 
     Raises:
         ConflictError: the mark to move is not there.
-        IntegrityError: the new one is there already.
+        IntegrityError: the new one is there already, and the file is not read again on purpose.
     """
     if page.moves is not None:
         columns = schema.file.c
@@ -31,6 +31,9 @@ def move(connection: Connection, stream_id: int, page: FilePage) -> None:
         )
         if connection.execute(moved).rowcount != 1:
             raise ConflictError(f"no file is marked at byte {page.moves.offset}: someone else moved it")
+    if page.is_again:
+        same = (schema.file.c.stream_id == stream_id, schema.file.c.fingerprint == page.end.fingerprint)
+        connection.execute(delete(schema.file).where(*same))
     made = insert(schema.file).values(
         stream_id=stream_id,
         fingerprint=page.end.fingerprint,

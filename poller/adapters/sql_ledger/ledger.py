@@ -202,8 +202,10 @@ class SqlLedger:
             TransientError, FatalError: the database cannot take it.
         """
         with self._database.writing() as connection:
-            file_progress.move(connection, self._key, settlement.page)
-            recording.record_outcomes(connection, self._key, settlement, settlement.page.served_at)
+            page = settlement.page
+            file_progress.move(connection, self._key, page)
+            is_counted = not page.is_again
+            recording.record_outcomes(connection, self._key, settlement, page.served_at, is_counted=is_counted)
 
     def confirm_from(self, position: LogId | None) -> None:
         """Lets the second walk of the live span begin at `position`, at most what was reached; None: nobody walks.

@@ -1,0 +1,96 @@
+"""The marks of a ledger, arranged so that those of one file are found without a look at all of them."""
+
+import threading
+from bisect import bisect_right, insort
+from collections.abc import Iterable, Iterator
+from hashlib import blake2b
+from pathlib import Path
+
+from poller.adapters.log_files.content import CHUNK, HEAD, Content, Trace
+from poller.core.files import FileMark
+
+
+class MarkIndex:
+    """The marks, by the length of their head and by its hash. Thread-safe."""
+
+    def __init__(self, marks: Iterable[FileMark]) -> None:
+        self._heads: dict[int, dict[str, list[FileMark]]] = {}
+        self._lengths: list[int] = []
+        self._lock = threading.Lock()
+        for mark in marks:
+            self._add(mark)
+
+    def __iter__(self) -> Iterator[FileMark]:
+        with self._lock:
+            return iter([mark for of_length in self._heads.values() for marks in of_length.values() for mark in marks])
+
+    def move(self, old: FileMark | None, new: FileMark) -> None:
+        """Puts the new mark in the place of the old one, if there is one."""
+        with self._lock:
+            if old is not None:
+                of_head = self._heads[min(old.offset, HEAD)][_head_of(old)]
+                of_head.remove(old)
+            self._add(new)
+
+    def candidates(self, start: bytes, scope: str) -> list[FileMark]:
+        """Return the marks of the scope that the first bytes of a file do not rule out.
+
+        `start` holds the whole content where it is shorter than a head. A mark at its very end is enough then.
+        """
+        with self._lock:
+            if len(start) < HEAD and (
+                whole := self._found(len(start), blake2b(start, digest_size=8).hexdigest(), scope)
+            ):
+                return whole
+            found: list[FileMark] = []
+            hashed, done = blake2b(digest_size=8), 0
+            for length in self._lengths[: bisect_right(self._lengths, len(start))]:
+                hashed.update(start[done:length])
+                done = length
+                found += self._found(length, hashed.hexdigest(), scope)
+            return found
+
+    def _add(self, mark: FileMark) -> None:
+        length = min(mark.offset, HEAD)
+        if length not in self._heads:
+            self._heads[length] = {}
+            insort(self._lengths, length)
+        self._heads[length].setdefault(_head_of(mark), []).append(mark)
+
+    def _found(self, length: int, head: str, scope: str) -> list[FileMark]:
+        marks = self._heads.get(length, {}).get(head, ())
+        return [mark for mark in marks if mark.fingerprint.partition("-")[2].partition("-")[2] in {"", scope}]
+
+
+def resume(path: Path, marks: Iterable[FileMark], scope: str) -> Trace:
+    """The trace of the longest beginning of the file that is marked: with this scope, or with none, as all was wanted.
+
+    Raises:
+        UnreadableFileError: the file cannot be read so far.
+    """
+    index = marks if isinstance(marks, MarkIndex) else MarkIndex(marks)
+    candidates = index.candidates(_start_of(path), scope)
+    with Content(path) as content:
+        found, trace = Trace(scope), Trace(scope)
+        for mark in sorted(candidates, key=lambda mark: mark.offset):
+            _read_to(content, trace, mark.offset)
+            if trace.offset == mark.offset and mark.fingerprint.split("-")[1] == trace.whole:
+                found = trace.copy()
+    return found
+
+
+def _head_of(mark: FileMark) -> str:
+    return mark.fingerprint.partition("-")[0]
+
+
+def _start_of(path: Path) -> bytes:
+    start = b""
+    with Content(path) as content:
+        while len(start) < HEAD and (data := content.read(HEAD - len(start))):
+            start += data
+    return start
+
+
+def _read_to(content: Content, trace: Trace, offset: int) -> None:
+    while trace.offset < offset and (data := content.read(min(CHUNK, offset - trace.offset))):
+        trace.advance(data)
