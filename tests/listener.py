@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_PATIENCE_S = 30.0
+_PATIENCE_S = 120.0
 _ASKED = b"the listener's own question"
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.bench import COMMAND, Bench, eventually
+from tests.e2e.bench import COMMAND, PATIENCE_S, Bench, eventually
 
 ROOT = Path(__file__).parents[2]
 
@@ -180,7 +180,7 @@ def test_the_demo_loses_nothing_and_leaves_nothing(tmp_path: Path) -> None:
         [COMMAND, "demo", "--for", "4s"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
         env={**os.environ, "TMPDIR": str(tmp_path)},
     )
@@ -207,7 +207,7 @@ def test_the_demo_on_a_terminal_shows_events_passing_until_ctrl_c(tmp_path: Path
         except OSError:
             break
     os.close(ours)
-    assert process.wait(20) == 0
+    assert process.wait(PATIENCE_S) == 0
     assert b"forwarded" in seen
     assert b"lost" in seen
     assert list(tmp_path.iterdir()) == []

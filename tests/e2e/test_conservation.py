@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.bench import Bench, Running, eventually
+from tests.e2e.bench import PATIENCE_S, Bench, Running, eventually
 from tests.e2e.conftest import MakeBench
 
 KILLS = 5
@@ -299,7 +299,7 @@ def test_a_tenant_that_was_silent_for_weeks_has_no_gap(make: MakeBench) -> None:
 def test_thirty_thousand_events_of_one_moment(make: MakeBench) -> None:
     bench = make("--seed", "1", "--plan", "unlimited")
     bench.sandbox.ask("grow", count=30_000, seconds=0)
-    assert bench.run("run", "--once", timeout_s=120).code == 0
+    assert bench.run("run", "--once", timeout_s=2 * PATIENCE_S).code == 0
     bench.assert_conserved()
 
 
@@ -319,7 +319,8 @@ def test_traffic_that_never_lets_a_poll_see_the_end(make: MakeBench) -> None:
     bench = make("--seed", "1", "--events", "500", "--plan", "unlimited")
     bench.sandbox.ask("traffic", rate=1500)
     with bench.start("run") as daemon:
-        eventually("many", lambda: bench.sandbox.truth()["delivered"] > 1500)
+        # A look at the whole truth would take the time that the daemon needs.
+        eventually("many", lambda: sum(bench.sandbox.ask("collector").values()) > 3000)
         ended = daemon.stop()
     bench.sandbox.ask("traffic", rate=0)
     assert ended.code == 0

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.e2e.bench import COMMAND, Bench
+from tests.e2e.bench import COMMAND, PATIENCE_S, Bench
 from tests.e2e.conftest import MakeBench
 
 
@@ -74,7 +74,7 @@ def test_on_a_terminal_it_is_as_wide_and_coloured(patchy: Bench) -> None:
         while more := os.read(ours, 65536):
             seen += more
     os.close(ours)
-    assert process.wait(20) == 3
+    assert process.wait(PATIENCE_S) == 3
     assert "\x1b[1;31m×".encode() in seen  # noqa: RUF001 - a cross it is
     (drawn,) = [each for each in seen.decode().splitlines() if each.count("█") > 20]
     assert sum(drawn.count(cell) for cell in "▓█▁░·×") == 129  # noqa: RUF001 - same

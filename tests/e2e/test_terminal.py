@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.bench import COMMAND, Bench, Running
+from tests.e2e.bench import COMMAND, PATIENCE_S, Bench, Running
 
 HOSTILE = json.loads((Path(__file__).parents[1] / "data" / "terminal-escapes.json").read_text())[0]
 LOG_ID = "90020240312\x1b[2J\x9b1m\u202e\x7f\nforged"
@@ -85,7 +85,11 @@ def test_a_terminal_of_any_encoding_shows_what_it_can(plain: Bench, encoding: st
     environ = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
     for command in (["preview"], ["preview", "--json"], ["check"]):
         ended = subprocess.run(
-            [COMMAND, *command, "--config", plain.settings], env=environ, capture_output=True, timeout=60, check=False
+            [COMMAND, *command, "--config", plain.settings],
+            env=environ,
+            capture_output=True,
+            timeout=PATIENCE_S,
+            check=False,
         )
         assert ended.returncode in {0, 3}, ended.stderr
         text = ended.stdout.decode(encoding)

@@ -65,7 +65,7 @@ def test_a_locked_ledger_is_waited_out(plain: Bench) -> None:
         with contextlib.closing(sqlite3.connect(plain.ledger, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             plain.sandbox.ask("grow", count=30, seconds=0)
-            eventually("trouble", lambda: daemon.says("cycle.postponed"), timeout_s=20)
+            eventually("trouble", lambda: daemon.says("cycle.postponed"))
             time.sleep(0.1)
         eventually("everything", lambda: not plain.sandbox.truth()["lost"])
         ended = daemon.stop()

@@ -13,7 +13,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from tests.e2e.bench import COMMAND, Bench, Ended, eventually
+from tests.e2e.bench import COMMAND, PATIENCE_S, Bench, Ended, eventually
 from tests.e2e.conftest import MakeBench
 
 SCHEMA = json.loads((Path(__file__).parents[1] / "schemas/verify.json").read_text())
@@ -220,5 +220,5 @@ def test_it_is_coloured_on_a_terminal_only(make: MakeBench) -> None:
         while more := os.read(ours, 65536):
             seen += more
     os.close(ours)
-    assert process.wait(20) == 0
+    assert process.wait(PATIENCE_S) == 0
     assert b"\x1b[32magrees" in seen

@@ -56,7 +56,7 @@ class Machine:
         stdin: str = "",
         cwd: str = "/",
         environ: dict[str, str] | None = None,
-        timeout_s: float = 120.0,
+        timeout_s: float = 2 * PATIENCE_S,
     ) -> subprocess.CompletedProcess[str]:
         """Runs a command inside, as root with the PATH of a Debian, and fails with what it said where it does."""
         inherited = {name: value for name, value in os.environ.items() if _INHERITED.fullmatch(name)}
