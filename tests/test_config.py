@@ -269,6 +269,8 @@ def test_a_start_may_be_a_date_or_time_of_toml_itself(tmp_path: Path, text: str)
         ("segment", "endpoint", "https://Events.eu1.segmentapis.com/", "https://events.eu1.segmentapis.com"),
         ("segment", "source_name", "Web, production", "Web, production"),
         ("state", "url", "sqlite:////srv/a b/ledger.db", "sqlite:////srv/a b/ledger.db"),
+        ("state", "url", "/srv/a b/ledger.db", "sqlite:////srv/a b/ledger.db"),
+        ("state", "url", "/x/q?x/state.db", "/x/q?x/state.db"),
         ("log", "level", "WARNING", "warning"),
     ],
 )
@@ -320,7 +322,8 @@ def test_values_are_stored_in_one_form(tmp_path: Path, section: str, key: str, v
         ("state", "url", "sqlite://", "absolute path"),
         ("state", "url", "sqlite:///:memory:", "absolute path"),
         ("state", "url", "sqlite:////a.db?mode=ro", "absolute path"),
-        ("state", "url", "/var/lib/ledger.db", "must be a URL"),
+        ("state", "url", "sqlite:////x/q?x/state.db", "absolute path"),
+        ("state", "url", "/x/", "must name a file"),
         ("log", "level", "verbose", "one of debug, info, warning, error"),
         ("metrics", "listen", ":9464", "an address and a port"),
         ("metrics", "listen", "9464", "an address and a port"),

@@ -82,7 +82,7 @@ def backfill(config: Path | None, paths: tuple[Path, ...], *, from_file: bool, *
                 found = survey(settings, ledger, services, asked)
         say_json(found.facts(), indent=0) if asked.as_json else say(*found.text().split("\n"))
         if asked.dry_run or found.is_empty:
-            return Exit.ATTENTION if found.plan.is_cut_off and found.plan.is_empty else Exit.DONE
+            return Exit.ATTENTION if found.is_gone else Exit.DONE
         if not asked.yes and is_terminal(sys.stdin):
             click.confirm("Send it?", abort=True, err=True)
         return _Run(history, asked, process, found).run()

@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
-from poller.adapters.sql_ledger import LedgerLock, LedgerReader, set_position
+from poller.adapters.sql_ledger import LedgerLock, LedgerReader, remove_stream, set_position
 from poller.cli.asking import confirm
 from poller.cli.given import config_option, read_settings
 from poller.cli.output import say, say_json
-from poller.config import moment
+from poller.config import Settings, moment
 from poller.core.errors import FatalError
 from poller.core.events import EARLIEST, LogId, Span, Stream, floor_id, moment_of
 from poller.core.messages import iso
@@ -63,7 +63,7 @@ def move(config: Path | None, position: str, source_name: str | None, *, yes: bo
     with LedgerLock.acquire(settings.state.url, "run"):
         reader = LedgerReader.open(settings.state.url)
         try:
-            stream = _stream(reader.streams(), source_name)
+            stream = _stream(reader.streams(), settings, domain=settings.auth0.domain, source_name=source_name)
             live = next((span for span in reader.spans(stream) if span.is_live), None)
         finally:
             reader.close()
@@ -71,6 +71,29 @@ def move(config: Path | None, position: str, source_name: str | None, *, yes: bo
         say(f"  now  {_with_time(live.reached) if live else 'nothing begun'}", f"  then {_with_time(target)}")
         confirm("Move it?", is_answered=yes)
         set_position(settings.state.url, stream, target)
+    return Exit.DONE
+
+
+@ledger.command("remove-stream")
+@config_option
+@click.option("--domain", help="The tenant's domain; by default that of the settings.")
+@click.option("--source-name", help="The name of the Segment source, where the ledger holds several.")
+@click.option("--with-spans", is_flag=True, help="Also forget what the stream has settled.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def remove(config: Path | None, domain: str | None, source_name: str | None, *, with_spans: bool, yes: bool) -> int:
+    """Removes a stream that was begun by mistake. Refused while the daemon or a backfill runs."""
+    settings = read_settings(config, secrets=False)
+    url = settings.state.url
+    with LedgerLock.acquire(url, "run"), LedgerLock.acquire(url, "backfill"):
+        reader = LedgerReader.open(url)
+        try:
+            domain = domain or settings.auth0.domain
+            stream = _stream(reader.streams(), settings, domain=domain, source_name=source_name)
+        finally:
+            reader.close()
+        say(f"{stream.domain} → {stream.source_name}")
+        confirm("Remove it with all that the ledger holds of it?", is_answered=yes)
+        remove_stream(url, stream, with_spans=with_spans)
     return Exit.DONE
 
 
@@ -88,11 +111,18 @@ def _position(text: str) -> LogId:
     return floor_id(found)
 
 
-def _stream(streams: tuple[Stream, ...], source_name: str | None) -> Stream:
-    named = [stream for stream in streams if source_name in {None, stream.source_name}]
+def _stream(streams: tuple[Stream, ...], settings: Settings, *, domain: str, source_name: str | None) -> Stream:
+    """The stream of this domain and source name; where several are left, that of the settings."""
+    named = [each for each in streams if each.domain == domain and source_name in {None, each.source_name}]
+    if len(named) > 1:
+        wanted = (source_name or settings.segment.source_name, settings.segment.generation)
+        named = [each for each in named if (each.source_name, each.generation) == wanted]
     if len(named) != 1:
-        known = ", ".join(stream.source_name for stream in streams)
-        raise FatalError(f"the ledger holds {len(named)} streams of that name", hint=f"--source-name, one of: {known}")
+        known = "; ".join(f"{each.domain} → {each.source_name}" for each in streams)
+        raise FatalError(
+            f"the ledger holds no one stream of {domain} with that source name",
+            hint=f"--source-name; it holds: {known}",
+        )
     return named[0]
 
 

@@ -46,17 +46,26 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
-    """The plan of a run, `begun_at` by the server's clock; `awaiting` are users whom one before left to identify."""
+    """The plan of a run, `begun_at` by the server's clock; `awaiting` are users whom one before left to identify.
+
+    `is_oldest_settled`: the oldest event that Auth0 keeps lies in a span.
+    """
 
     plan: Plan
     estimate: Estimate | None
     parallel: int
     awaiting: int
     begun_at: datetime
+    is_oldest_settled: bool = False
 
     @property
     def is_empty(self) -> bool:
         return self.plan.is_empty and not self.awaiting
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether there is nothing to do since retention removed the range, and what is kept was not settled."""
+        return self.is_empty and self.plan.is_cut_off and not self.plan.settled and not self.is_oldest_settled
 
     def facts(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -99,7 +108,7 @@ class Survey:
             lines.append(f"identify    {self.awaiting} users of an earlier run await theirs")
         if self.estimate:
             lines.append(f"about       {_guessed(self.estimate)}, {self.parallel} slices at once")
-        if self.is_empty and found.is_cut_off and found.since >= found.until:
+        if self.is_gone:
             lines.append("nothing to do: nothing of the range is kept any more")
         elif self.is_empty:
             lines.append("nothing to do: every event of the range is settled")
@@ -126,8 +135,9 @@ def survey(settings: Settings, ledger: SqlLedger, services: Services, asked: Ask
         raise click.UsageError("--since lies in the future")
     if asked.until is not None and until <= begin_at:
         raise click.UsageError("--until lies before --since")
+    spans = ledger.spans()
     found = plan(
-        ledger.spans(),
+        spans,
         begin_at,
         min(until, newest),
         oldest=oldest,
@@ -139,7 +149,15 @@ def survey(settings: Settings, ledger: SqlLedger, services: Services, asked: Ask
     parallel = asked.parallel or parallelism(services.budget.reading("logs"), latency_s)
     guess = None if found.is_empty else _guess(settings, services, found, parallel, latency_s)
     awaiting = 0 if asked.no_identify else ledger.count_awaiting()
-    return Survey(plan=found, estimate=guess, parallel=parallel, awaiting=awaiting, begun_at=now)
+    is_settled = oldest is not None and any(span.after < oldest <= span.reached for span in spans)
+    return Survey(
+        plan=found,
+        estimate=guess,
+        parallel=parallel,
+        awaiting=awaiting,
+        begun_at=now,
+        is_oldest_settled=is_settled,
+    )
 
 
 def _guess(settings: Settings, services: Services, found: Plan, parallel: int, latency_s: float) -> Estimate | None:

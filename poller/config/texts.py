@@ -200,8 +200,16 @@ def socket(value: object) -> Socket:
 
 
 def ledger_url(value: object) -> str:
-    """The SQLAlchemy URL of the ledger: a SQLite file by its absolute path."""
-    wanted = "sqlite:////absolute/path/ledger.db (four slashes)"
+    """The SQLAlchemy URL of the ledger, from an absolute path or a URL of a SQLite file."""
+    wanted = "/absolute/path/ledger.db, or sqlite:////absolute/path/ledger.db (four slashes)"
+    if isinstance(value, str) and value.startswith("/"):
+        if value.endswith("/") or not value.isprintable():
+            raise BadValueError(f"must name a file: {wanted}")
+        return sqlite_url(Path(text(value)))
+    if isinstance(value, str) and "?" in value:  # SQLAlchemy would cut the path off there
+        raise BadValueError(
+            f"must name a file by its absolute path and nothing else: {wanted}; a path with ? in it as the path alone"
+        )
     try:
         url = make_url(text(value))
     except (ArgumentError, ValueError) as error:
@@ -216,7 +224,9 @@ def ledger_url(value: object) -> str:
 
 
 def sqlite_url(path: Path) -> str:
-    """The URL of a SQLite file."""
+    """Return the URL of a SQLite file, or the path itself where a URL cannot hold it."""
+    if "?" in str(path):
+        return str(path)
     return URL.create("sqlite", database=str(path)).render_as_string()
 
 

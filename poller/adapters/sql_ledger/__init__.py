@@ -7,6 +7,7 @@ from poller.adapters.sql_ledger.lock import Holder, LedgerHeldError, LedgerLock
 from poller.adapters.sql_ledger.positions import set_position
 from poller.adapters.sql_ledger.reader import Journal, LedgerReader, Record, inspect_ledger
 from poller.adapters.sql_ledger.sqlite import given_path, ledger_path
+from poller.adapters.sql_ledger.streams import remove_stream
 
 __all__ = [
     "BuriedLetter",
@@ -23,5 +24,6 @@ __all__ = [
     "inspect_ledger",
     "keep_last_words",
     "ledger_path",
+    "remove_stream",
     "set_position",
 ]

@@ -82,6 +82,8 @@ def given_path(url: str) -> Path:
     Raises:
         FatalError: it names none, or another kind of database.
     """
+    if url.startswith("/"):
+        return Path(url)
     try:
         parsed = make_url(url)
     except ArgumentError:
@@ -91,7 +93,7 @@ def given_path(url: str) -> Path:
     return Path(parsed.database).absolute()
 
 
-_WANTED = "set it to sqlite:////absolute/path/ledger.db (four slashes)"
+_WANTED = "set it to /absolute/path/ledger.db"
 
 
 def engine(path: Path, *, is_read_only: bool = False) -> Engine:
