@@ -64,6 +64,10 @@ def backfill(config: Path | None, paths: tuple[Path, ...], *, from_file: bool, *
     check_files(paths, given["files_from"], from_file=from_file)
     if given["since"] is None and not from_file:
         raise click.UsageError("Missing option '--since'.")
+    if from_file and given["again"]:
+        raise click.UsageError(
+            "--again is for the tenant's log: what was sent of a file is sent again under a new segment.generation"
+        )
     settings = read_settings(config)
     asked = Asked(**given)
     configure_logging(settings.log.level, settings.log.format)
@@ -74,7 +78,9 @@ def backfill(config: Path | None, paths: tuple[Path, ...], *, from_file: bool, *
         _opened(settings, create=asked.new) as ledger,
         connect(settings, process.stopping, share=share, integrations=routes) as services,
     ):
-        history = History(settings=settings, services=services, ledger=ledger, no_identify=asked.no_identify)
+        history = History(
+            settings=settings, services=services, ledger=ledger, no_identify=asked.no_identify, again=asked.again
+        )
         if from_file:
             return send_files(history, process, asked, paths)
         for attempt in persistently(process.stopping, PATIENCE):

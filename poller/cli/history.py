@@ -16,12 +16,16 @@ from poller.service.process import Process
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """The parts, bound together; with `no_identify` nobody is identified, nor awaits it."""
+    """The parts, bound together; with `no_identify` nobody is identified, nor awaits it.
+
+    With `again` everything is news: what Segment was told before may have gone to a wrong source.
+    """
 
     settings: Settings
     services: Services
     ledger: SqlLedger
     no_identify: bool
+    again: bool = False
 
     def translator(self) -> Translator:
         stream, rules = stream_of(self.settings), rules_of(self.settings)
@@ -34,7 +38,13 @@ class History:
         """What one worker walks with: a memory of profiles and a count of refusals of its own."""
         profiles = profiles_of(self.settings, self.services)
         translator, courier = self.translator(), self.courier()
-        return lambda span: forward(self.services.log, profiles, translator, courier, self.ledger, span)
+        afresh = self.ledger.afresh(self.services.clock.now())
+
+        def walk(span: Span) -> Iterator[Forwarded]:
+            ledger = afresh if self.again or span.is_sent_again else self.ledger
+            return forward(self.services.log, profiles, translator, courier, ledger, span)
+
+        return walk
 
     def identifying(self, process: Process, *, begun_at: datetime) -> Identifying:
         return Identifying(self.ledger, process, None if self.no_identify else lambda: self._identifier(begun_at))
@@ -45,7 +55,7 @@ class History:
 
     def _identifier(self, begun_at: datetime) -> Identifier:
         return Identifier(
-            self.ledger,
+            self.ledger.afresh(begun_at) if self.again else self.ledger,
             self.services.users,
             self.translator(),
             Courier(self.services.segment, refusal_limit=self.settings.segment.refusal_limit),

@@ -106,6 +106,11 @@ class Span:
     is_counted: bool = True
 
     @property
+    def is_sent_again(self) -> bool:
+        """Whether the events are settled already, and go out once more because somebody asked for it."""
+        return self.is_revisit and not self.is_counted
+
+    @property
     def is_live(self) -> bool:
         return self.until is None
 

@@ -26,7 +26,12 @@ class Said:
 def identify_fact(user_id: str, traits: Mapping[str, Scalar], *, is_partial: bool, is_due: bool) -> Fact:
     """What an identify says; a partial one, made without a profile, is news only of someone never heard of."""
     fingerprint = PARTIAL if is_partial else _hash(json.dumps(dict(traits), sort_keys=True))[:_FINGERPRINT_DIGITS]
-    return Fact(key=_key("identify", user_id), fingerprint=fingerprint, is_due=is_due)
+    return Fact(key=identify_key(user_id), fingerprint=fingerprint, is_due=is_due)
+
+
+def identify_key(user_id: str) -> str:
+    """Return the key of what an identify of this user says."""
+    return _key("identify", user_id)
 
 
 def group_fact(user_id: str, group_id: str) -> Fact:

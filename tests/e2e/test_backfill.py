@@ -180,6 +180,35 @@ def test_again_sends_the_same_under_the_same_ids_and_counts_nothing_twice(make: 
     assert fates(bench)["duplicate"] == len(first)
 
 
+def test_again_tells_the_right_source_what_was_told_to_a_wrong_one(make: MakeBench) -> None:
+    bench = past(make, 300)
+    login = {"type": "s", "user_id": "auth0|member", "organization_id": "org_1", "date": "2026-11-20T10:00:00.000Z"}
+    bench.sandbox.ask("append", records=[login, login])
+    bench.sandbox.ask("clock", advance=60)
+    bench.overrides["segment__source_name"] = "web"
+    bench.write_settings(segment__write_key="w" * 32)
+    ended, (_, first) = backfilled(bench, "--new")
+    assert ended.code == 0, ended.err
+    lost = told(bench, "dropped")
+    assert {kind for kind, _ in lost} == {"identify", "track", "group"}
+    bench.write_settings()
+    ended, lines = backfilled(bench, "--again")
+    assert ended.code == 0, ended.err
+    second = lines[-1]
+    assert (second["identified"], second["identify_left_out"]) == (first["identified"], first["identify_left_out"])
+    assert told(bench, "published") == lost
+
+
+def told(bench: Bench, fate: str) -> set[tuple[str, str]]:
+    """The tracks by id, and who was identified or put into which group."""
+    arrivals = bench.sandbox.ask("messages", count=20_000)
+    found = [arrival["message"] for arrival in arrivals if arrival["fate"] == fate]
+    return {
+        (message["type"], message["messageId"] if message["type"] == "track" else message["userId"])
+        for message in found
+    }
+
+
 def test_a_recorded_gap_that_can_be_read_again_is_sent_and_is_no_gap_any_more(make: MakeBench) -> None:
     bench = past(make, 1)
     assert bench.run("run", "--once").code == 0

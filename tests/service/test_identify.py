@@ -9,7 +9,7 @@ import pytest
 
 from poller.adapters.sql_ledger import SqlLedger
 from poller.core.errors import TransientError
-from poller.core.events import Page, floor_id, parse_events
+from poller.core.events import Page, Span, floor_id, parse_events
 from poller.core.forward import Courier, forward
 from poller.core.messages import Batch, Identify, Receipt
 from poller.core.novelty import PARTIAL, identify_fact
@@ -104,9 +104,17 @@ def test_who_was_identified_meanwhile_is_left_out(ledger: SqlLedger, after_s: in
 
 
 def backfilled_again(ledger: SqlLedger) -> None:
-    span = ledger.revisit([(numbered(0), numbered(1))])[0]
-    translator = Translator(STREAM, tracks_only=True)
-    for _ in forward(FakeLog([record(1)]), FakeDirectory({}), translator, Courier(FakeSink()), ledger, span):
+    walked(ledger, ledger.revisit([(numbered(0), numbered(1))])[0], 1)
+
+
+def backfilled_more(ledger: SqlLedger, number: int) -> None:
+    """Walk another stretch of the past, in which auth0|1 logged in."""
+    walked(ledger, ledger.begin(after=numbered(number - 1), until=numbered(number)), number)
+
+
+def walked(ledger: SqlLedger, span: Span, number: int) -> None:
+    log = FakeLog([record(number) | {"user_id": "auth0|1"}])
+    for _ in forward(log, FakeDirectory({}), Translator(STREAM, tracks_only=True), Courier(FakeSink()), ledger, span):
         pass
 
 
@@ -128,13 +136,38 @@ def test_where_only_changes_count_the_same_is_not_said_again(ledger: SqlLedger) 
     rules = Rules(identify="changes")
     backfilled(ledger, "auth0|1")
     assert identifier(ledger, FakeSink(), rules=rules).send(ledger.awaiting(("", ""), 10)).sent == 1
-    backfilled_again(ledger)
+    backfilled_more(ledger, 2)
     later = NOW + timedelta(days=2)
     assert identifier(ledger, FakeSink(), rules=rules, begun_at=later).send(ledger.awaiting(("", ""), 10)).sent == 0
-    backfilled_again(ledger)
+    backfilled_more(ledger, 3)
     changed = FakeDirectory({"auth0|1": PROFILE | {"email": "b@x.org"}}, read_at=later)
     waiting = [replace(each, seen_at=later) for each in ledger.awaiting(("", ""), 10)]
     assert identifier(ledger, FakeSink(), changed, rules=rules, begun_at=later).send(waiting).sent == 1
+
+
+def test_what_is_sent_again_is_identified_again_whatever_was_said_before(ledger: SqlLedger) -> None:
+    """The first time the write key may have been a wrong one."""
+    rules = Rules(identify="changes")
+    backfilled(ledger, "auth0|1")
+    assert identifier(ledger, FakeSink(), rules=rules).send(ledger.awaiting(("", ""), 10)).sent == 1
+    backfilled_again(ledger)
+    assert identifier(ledger, FakeSink(), rules=rules).send(ledger.awaiting(("", ""), 10)).sent == 1
+
+
+def test_a_ledger_taken_afresh_knows_only_what_was_said_since(ledger: SqlLedger) -> None:
+    said(ledger, {"old": "x"}, NOW - timedelta(seconds=1))
+    said(ledger, {"new": "x"}, NOW)
+    assert ledger.afresh(NOW).said(["old", "new"]) == {"new": "x"}
+    assert ledger.said(["old", "new"]) == {"old": "x", "new": "x"}
+
+
+def test_who_awaits_since_before_is_identified_by_a_run_that_takes_the_ledger_afresh(ledger: SqlLedger) -> None:
+    backfilled(ledger, "auth0|1")
+    key = identify_fact("auth0|1", {}, is_partial=False, is_due=False).key
+    said(ledger, {key: "other"}, NOW + timedelta(seconds=1))
+    waiting = ledger.awaiting(("", ""), 10)
+    begun_at = NOW + timedelta(minutes=1)
+    assert identifier(ledger.afresh(begun_at), FakeSink(), begun_at=begun_at).send(waiting).sent == 1
 
 
 def test_who_is_deleted_or_refused_waits_no_more_and_the_others_are_sent(ledger: SqlLedger) -> None:

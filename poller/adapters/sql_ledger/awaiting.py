@@ -7,7 +7,7 @@ from sqlalchemy import Connection, and_, delete, func, or_, select
 
 from poller.adapters.sql_ledger import schema, sqlite
 from poller.core.calls import Awaited, Awaiting
-from poller.core.novelty import Said
+from poller.core.novelty import Said, identify_key
 
 
 def record_awaiting(connection: Connection, stream_id: int, awaiting: Iterable[Awaiting], seen_at: datetime) -> None:
@@ -44,10 +44,23 @@ def record_said(connection: Connection, stream_id: int, said: Mapping[str, str],
         connection.execute(row.on_conflict_do_update(index_elements=keys, set_=newer, where=is_later), facts)
 
 
-def read_said(connection: Connection, stream_id: int, keys: Sequence[str]) -> dict[str, Said]:
+def forget_identifies(connection: Connection, stream_id: int, awaiting: Iterable[Awaiting]) -> None:
+    """Forget what was said of these users, so that they are identified even where it would be the same again."""
+    columns = schema.said.c
+    keys = [identify_key(who.sent_as) for who in awaiting]
+    if keys:
+        connection.execute(delete(schema.said).where(columns.stream_id == stream_id, columns.key.in_(keys)))
+
+
+def read_said(
+    connection: Connection, stream_id: int, keys: Sequence[str], *, since: datetime | None
+) -> dict[str, Said]:
+    """Return what was said, by key; with `since` only what was said from that moment on."""
     columns = schema.said.c
     query = select(columns.key, columns.fingerprint, columns.said_at)
     query = query.where(columns.stream_id == stream_id, columns.key.in_(keys))
+    if since is not None:
+        query = query.where(columns.said_at >= since)
     return {row.key: Said(fingerprint=row.fingerprint, at=row.said_at) for row in connection.execute(query)}
 
 

@@ -33,6 +33,7 @@ class SqlLedger:
         self._stream = stream
         self._key = key
         self._now = now
+        self._said_since: datetime | None = None
 
     @classmethod
     def open(
@@ -128,7 +129,13 @@ class SqlLedger:
         if not keys:
             return {}
         with self._database.reading() as connection:
-            return read_said(connection, self._key, keys)
+            return read_said(connection, self._key, keys, since=self._said_since)
+
+    def afresh(self, since: datetime) -> "SqlLedger":
+        """Return the same ledger as if Segment had been told of nobody before this moment of the server's."""
+        view = SqlLedger(self._database, self._stream, self._key, self._now)
+        view._said_since = since
+        return view
 
     def awaiting(self, after: tuple[str, str], limit: int) -> tuple[Awaited, ...]:
         """Who awaits an identify, up to `limit` above `after`, by Auth0's user id and the one they were sent under."""

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from poller.adapters.sql_ledger import revisits, rows, schema, sqlite
-from poller.adapters.sql_ledger.awaiting import record_awaiting, record_said
+from poller.adapters.sql_ledger.awaiting import forget_identifies, record_awaiting, record_said
 from poller.core.errors import ConflictError
 from poller.core.events import LogEvent, LogId, Page, Span, begun_at, canonical
 from poller.core.settlement import DEAD_LETTERED, FORWARDED, Outcomes, Settlement, Tally, tally
@@ -80,6 +80,8 @@ def record_outcomes(
     `at` is the server's time. What is not `is_counted` was settled before.
     """
     buried = _record_dead_letters(connection, stream_id, outcomes, at)
+    if not is_counted:  # sent again: what these users were told before may have gone to a wrong source
+        forget_identifies(connection, stream_id, outcomes.awaiting)
     record_said(connection, stream_id, outcomes.said, at)
     record_awaiting(connection, stream_id, outcomes.awaiting, at)
     if is_counted:
