@@ -51,6 +51,7 @@ class FakeLog:
             position=min(last, span.until) if span.until else last,
             is_end=(beyond or not page) if span.until else len(page) < self.page_size,
             served_at=self.now,
+            believed_at=self.now,
             lost=self._lost(span, page),
         )
 

@@ -1,6 +1,7 @@
 """The SQLite ledger: its files, its errors, what a kill leaves, and what beside the port is asked of it."""
 
 import contextlib
+import json
 import os
 import signal
 import sqlite3
@@ -14,13 +15,16 @@ from pathlib import Path
 
 import pytest
 
-from poller.adapters.sql_ledger import LedgerHeldError, LedgerLock, LedgerReader, SqlLedger, inspect_ledger
+from poller.adapters.sql_ledger import Graveyard, LedgerHeldError, LedgerLock, LedgerReader, SqlLedger, inspect_ledger
 from poller.adapters.sql_ledger.migrations import STEPS, check_version, migrate
 from poller.core.calls import Calls
 from poller.core.errors import ConflictError, FatalError, PollerError, TransientError
 from poller.core.events import EARLIEST, Gap, LogId, Page, parse_events
 from poller.core.messages import Delivery
 from poller.core.settlement import account
+from tests.contracts.test_file_ledger import mark
+from tests.contracts.test_file_ledger import page as file_page
+from tests.contracts.test_file_ledger import settlement as file_settlement
 from tests.contracts.test_ledger import page, settlement
 from tests.core.test_forward import record
 from tests.fakes import NOW, STREAM, numbered
@@ -219,21 +223,38 @@ LATER: dict[int, tuple[str, ...]] = {
     3: VERSION_4,
 }
 """The tables that a ledger of a version did not have."""
+WITHOUT_ORIGIN = """
+CREATE TABLE old AS SELECT * FROM tally;
+DROP TABLE tally;
+CREATE TABLE tally (
+  stream_id INTEGER NOT NULL REFERENCES stream (id), hour TEXT NOT NULL, type TEXT NOT NULL, outcome TEXT NOT NULL,
+  events INTEGER NOT NULL, PRIMARY KEY (stream_id, hour, type, outcome)
+) WITHOUT ROWID;
+INSERT INTO tally SELECT stream_id, hour, type, outcome, events FROM old;
+DROP TABLE old;
+"""
+"""The counts as they were up to version 3."""
 
 
 @pytest.mark.parametrize("version", LATER)
 def test_a_ledger_of_an_earlier_version_is_brought_up_and_is_as_a_new_one(path: Path, version: int) -> None:
     forwarded(path, 1)
+    with reading(path) as reader:
+        counted = reader.record(STREAM, NOW - timedelta(days=1), NOW + timedelta(days=1)).tallies
+    assert counted
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
         made = shape(connection)
         for table in LATER[version]:
             connection.execute(f"DROP TABLE {table}")
+        connection.executescript(WITHOUT_ORIGIN)
         connection.execute("UPDATE ledger_version SET version = ?", (version,))
     with opened(path) as ledger:
         assert ledger.said(["a"]) == {}
         live = ledger.live_span()
         assert live is not None
         assert live.reached == numbered(1)
+    with reading(path) as reader:
+        assert reader.record(STREAM, NOW - timedelta(days=1), NOW + timedelta(days=1)).tallies == counted
     with contextlib.closing(sqlite3.connect(path)) as connection:
         assert shape(connection) == made
         assert connection.execute("SELECT version FROM ledger_version").fetchone() == (1 + len(STEPS),)
@@ -243,6 +264,9 @@ def test_counts_of_1970_are_moved_to_the_newest_hour_of_their_stream(path: Path)
     forwarded(path, 1)
     old, other = "1970-01-01T00:00:00.000000+00:00", "INSERT INTO stream VALUES (2, 'b', 'b', '')"
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.executescript(WITHOUT_ORIGIN)
+        for table in VERSION_4:
+            connection.execute(f"DROP TABLE {table}")
         (newest,) = connection.execute("SELECT MAX(hour) FROM tally").fetchone()
         connection.execute(other)
         row = "INSERT INTO tally VALUES (?, ?, '', 'dead_lettered', ?)"
@@ -266,6 +290,34 @@ def shape(connection: sqlite3.Connection) -> dict[str, list[object]]:
         ]
         for table in sorted(tables)
     }
+
+
+def test_what_a_file_counted_is_not_among_the_logs_own_counts(path: Path) -> None:
+    """An archive that the daemon reads from the log too, or one of years ago."""
+    with opened(path) as ledger:
+        ledger.settle_file(file_settlement(file_page(mark(100), 1, 2)))
+    with reading(path) as reader:
+        record = reader.record(STREAM, NOW - timedelta(days=1), NOW + timedelta(days=1))
+        assert (record.tallies, record.first_hour) == ({}, None)
+        assert reader.totals(STREAM)["forwarded"] == 2
+    forwarded(path, 1, 2)
+    with reading(path) as reader:
+        record = reader.record(STREAM, NOW - timedelta(days=1), NOW + timedelta(days=1))
+        assert list(record.tallies.values()) == [2]
+        assert reader.totals(STREAM)["forwarded"] == 4
+
+
+def test_a_dead_letter_of_a_file_that_is_revived_moves_in_the_counts_of_files(path: Path) -> None:
+    with opened(path) as ledger:
+        ledger.settle_file(file_settlement(file_page(mark(100), 1, kind="bad_date")))
+    graveyard = Graveyard.open(url(path), to_change=True)
+    (letter,) = graveyard.letters()
+    (event,) = parse_events([json.loads(letter.event)], after=EARLIEST)
+    assert graveyard.revive([(letter, event)]) == 1
+    graveyard.close()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        found = connection.execute("SELECT outcome, origin, events FROM tally WHERE events != 0").fetchall()
+    assert found == [("forwarded", "file", 1)]
 
 
 def test_what_was_said_is_forgotten_by_age_and_by_number(path: Path) -> None:

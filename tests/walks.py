@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from poller.adapters.sql_ledger import SqlLedger
 from poller.core.events import LogId
 from poller.core.forward import Courier
+from poller.core.rules import DEFAULT, Rules
 from poller.core.translate import Translator
 from poller.service.drain import Drain
 from poller.service.late import SecondWalk
@@ -23,7 +24,7 @@ class Server:
         return None, self._log.now
 
 
-def live_walks(
+def live_walks(  # noqa: PLR0913 - all that a process binds together
     log: FakeLog,
     sink: FakeSink,
     ledger: SqlLedger,
@@ -32,9 +33,10 @@ def live_walks(
     window: timedelta,
     monotonic: Callable[[], float],
     has_room: Callable[[], bool] = lambda: True,
+    rules: Rules = DEFAULT,
 ) -> Drain:
     """A drain as a process that has just begun has it."""
-    profiles, translator, courier = FakeDirectory({}), Translator(STREAM), Courier(sink)
+    profiles, translator, courier = FakeDirectory({}), Translator(STREAM, rules), Courier(sink)
     walk = SecondWalk(
         source=log,
         profiles=profiles,

@@ -65,7 +65,7 @@ class Forwardable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filtered:
-    """An event that becomes nothing; `is_declined` where it is of interest, and the condition does not hold."""
+    """An event that becomes nothing; `is_declined` where the settings say so, and others would send it."""
 
     event: LogEvent
     is_declined: bool = False

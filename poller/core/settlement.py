@@ -16,6 +16,9 @@ FILTERED = "filtered"
 FORWARDED = "forwarded"
 DEAD_LETTERED = "dead_lettered"
 OUTCOMES = (FORWARDED, FILTERED, DEAD_LETTERED)
+LOG = "log"
+FILE = "file"
+"""Where an event was read. One that was read from both counts once for each."""
 
 
 class UnaccountedError(AssertionError):
@@ -24,11 +27,12 @@ class UnaccountedError(AssertionError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
-    """How many events of one type, dated within one hour, had one outcome."""
+    """How many events of one type, dated within one hour and read from one origin, had one outcome."""
 
     hour: datetime
     type: str
     outcome: str
+    origin: str = LOG
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +43,7 @@ class Outcomes:
     filtered: tuple[LogEvent, ...]
     dead_letters: tuple[DeadLetter, ...]
     declined: tuple[LogEvent, ...] = ()
-    """Those of the filtered that are of interest, and for which the condition does not hold."""
+    """Those of the filtered that the settings decline, and other settings would send."""
     said: Mapping[str, str] = field(default_factory=dict)
     """What Segment has been told of whom with this page: fingerprints by key."""
     awaiting: tuple[Awaiting, ...] = ()
@@ -61,8 +65,13 @@ class Outcomes:
         raise NotImplementedError
 
     @property
+    def origin(self) -> str:
+        """Where the events were read: `LOG` or `FILE`."""
+        raise NotImplementedError
+
+    @property
     def tallies(self) -> Counter[Tally]:
-        return Counter(tally(event, outcome, self.settled_at) for event, outcome in self.outcomes())
+        return Counter(tally(event, outcome, self.settled_at, origin=self.origin) for event, outcome in self.outcomes())
 
     def outcomes(self) -> Iterator[tuple[LogEvent, str]]:
         for event in self.forwarded:
@@ -81,6 +90,10 @@ class Settlement(Outcomes):
     page: Page
 
     @property
+    def origin(self) -> str:
+        return LOG
+
+    @property
     def settled_at(self) -> datetime:
         return self.page.served_at
 
@@ -90,6 +103,10 @@ class FileSettlement(Outcomes):
     """A page of a file, of whose events those that were taken have each an outcome; made only by `account_file`."""
 
     page: FilePage
+
+    @property
+    def origin(self) -> str:
+        return FILE
 
     @property
     def settled_at(self) -> datetime:
@@ -173,10 +190,11 @@ def divide(calls: Calls, delivery: Delivery) -> tuple[tuple[LogEvent, ...], tupl
     return tuple(forwarded), tuple(dead_letters)
 
 
-def tally(event: LogEvent, outcome: str, settled_at: datetime) -> Tally:
+def tally(event: LogEvent, outcome: str, settled_at: datetime, *, origin: str = LOG) -> Tally:
     """Return the hourly count of an event with this outcome.
 
     An event that has no time of its own is counted in the hour in which it was settled.
     """
     moment = event.date or believed_date(None, id_time=moment_of(event.log_id)) or settled_at
-    return Tally(hour=moment.replace(minute=0, second=0, microsecond=0), type=event.type, outcome=outcome)
+    hour = moment.replace(minute=0, second=0, microsecond=0)
+    return Tally(hour=hour, type=event.type, outcome=outcome, origin=origin)

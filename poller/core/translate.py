@@ -26,13 +26,15 @@ from poller.core.messages import (
 from poller.core.novelty import group_fact, identify_fact
 from poller.core.presets import Values
 from poller.core.records import flat, is_masked_email, text, user_id_of
-from poller.core.rules import DEFAULT, Expression, Lines, Rules
+from poller.core.rules import DEFAULT, LOGIN_TYPES, Expression, Lines, Rules
 
 _OF_THE_DATUM = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 """What a record of an odd form makes Python raise: a bug of ours, but such a record must not stop the log, and a replay
 sends it once we have mended the bug. Whatever else is raised is no fault of the record, and nothing is settled then."""
 _TRIMMED_TEXT = 512
 """Characters left of each value of a message that would be too large whole."""
+_MAY_BE_OF_INTEREST = {*LOGIN_TYPES, SIGNUP}
+"""The types that some settings send. What was filtered of them stays filtered when the settings change."""
 _WHO = ("email", "name")
 """The traits that destinations keyed on a person look for in the context of a track."""
 
@@ -98,7 +100,7 @@ class Translator:
         if event.defect:
             return DeadLetter(event=event, reason=event.defect)
         if not self.is_of_interest(event):
-            return Filtered(event=event)
+            return Filtered(event=event, is_declined=event.type in _MAY_BE_OF_INTEREST)
         logged_id = user_id_of(event.record)
         profile = profiles.get(logged_id) if logged_id else None
         if not self._holds(event, profile):

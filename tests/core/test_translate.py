@@ -89,7 +89,7 @@ def test_every_recorded_event_comes_out_as_the_table_says(name: str) -> None:
     for event, expected in zip(parse_events(sample(name), after=EARLIEST), CALLS[name], strict=True):
         found = TRANSLATOR.event(event, {})
         if expected == "filtered":
-            assert found == Filtered(event=event)
+            assert isinstance(found, Filtered)
         else:
             assert isinstance(found, Forwardable)
             assert [wire(message) for message in found.messages] == expected

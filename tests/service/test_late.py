@@ -9,6 +9,7 @@ import pytest
 from poller.adapters.sql_ledger import SqlLedger
 from poller.core.errors import TransientError
 from poller.core.events import EARLIEST, LogId, floor_id
+from poller.core.rules import DEFAULT, Rules
 from poller.service.late import EVERY_S
 from tests.core.test_forward import record
 from tests.fakes import LATER, NOW, STREAM, FakeLog, FakeSink, numbered
@@ -32,7 +33,7 @@ class Bench:
         self.numbers = 0
         self.restart()
 
-    def restart(self) -> None:
+    def restart(self, rules: Rules = DEFAULT) -> None:
         if hasattr(self, "ledger"):
             self.ledger.close()
         self.ledger = SqlLedger.open(self.url, STREAM, create=True)
@@ -44,6 +45,7 @@ class Bench:
             window=self.window,
             has_room=lambda: self.has_room,
             monotonic=lambda: self.ticks,
+            rules=rules,
         )
 
     def happen(self, ago: timedelta = timedelta(0), kind: str = "s") -> LogId:
@@ -143,6 +145,22 @@ def test_late_noise_is_passed_over_and_a_late_bad_record_is_a_dead_letter(bench:
     with bench.ledger._database.reading() as connection:
         assert connection.exec_driver_sql("SELECT log_id FROM dead_letter").scalars().all() == [bad]
         assert connection.exec_driver_sql("SELECT sum(events) FROM tally").scalar() == 3
+
+
+def test_a_type_that_is_named_from_now_on_is_neither_sent_nor_counted_for_what_was_read_before(bench: Bench) -> None:
+    bench.happen()
+    before = bench.happen(kind="ssa")
+    bench.cycle()
+    bench.restart(Rules(login_types=frozenset({"s", "ssa"})))
+    after = bench.happen(kind="ssa")
+    bench.cycle()
+    bench.pass_time(timedelta(minutes=11))
+    bench.happen()
+    bench.cycle()
+    assert after in bench.sent()
+    assert before not in bench.sent()
+    with bench.ledger._database.reading() as connection:
+        assert connection.exec_driver_sql("SELECT sum(events) FROM tally").scalar() == 4
 
 
 def test_a_record_without_an_id_is_not_counted_again(bench: Bench) -> None:

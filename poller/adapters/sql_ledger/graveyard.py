@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, delete, select
 from poller.adapters.sql_ledger import recording, rows, schema, sqlite
 from poller.adapters.sql_ledger.database import Database
 from poller.core.events import LogEvent, LogId, Stream
-from poller.core.settlement import DEAD_LETTERED, FORWARDED, tally
+from poller.core.settlement import DEAD_LETTERED, FORWARDED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,10 +73,9 @@ class Graveyard:
             for letter, event in delivered:
                 if _remove(connection, known, letter):
                     revived += 1
-                    for outcome, count in ((DEAD_LETTERED, -1), (FORWARDED, 1)):
-                        recording.count(
-                            connection, known[letter.stream], {tally(event, outcome, letter.buried_at): count}
-                        )
+                    recording.recount(
+                        connection, known[letter.stream], event, DEAD_LETTERED, FORWARDED, letter.buried_at
+                    )
             return revived
 
 

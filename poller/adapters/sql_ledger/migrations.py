@@ -72,9 +72,28 @@ def _keep_last_words(connection: Connection) -> None:
     )
 
 
+_COUNTS_BY_ORIGIN = """
+ALTER TABLE tally RENAME TO tally_3;
+CREATE TABLE tally (
+  stream_id INTEGER NOT NULL REFERENCES stream (id), hour TEXT NOT NULL, type TEXT NOT NULL, outcome TEXT NOT NULL,
+  origin TEXT NOT NULL, events INTEGER NOT NULL, PRIMARY KEY (stream_id, hour, type, outcome, origin)
+) WITHOUT ROWID;
+INSERT INTO tally (stream_id, hour, type, outcome, origin, events)
+SELECT stream_id, hour, type, outcome, 'log', events FROM tally_3;
+DROP TABLE tally_3
+"""
+
+
+def _count_by_origin(connection: Connection) -> None:
+    """Tell counts of the log from those of files; what was counted so far counts as read from the log."""
+    for statement in _COUNTS_BY_ORIGIN.split(";"):
+        connection.execute(text(statement))
+
+
 def _to_version_4(connection: Connection) -> None:
     _move_counts_of_1970(connection)
     _keep_last_words(connection)
+    _count_by_origin(connection)
 
 
 STEPS: tuple[Step, ...] = (_remember_what_was_said, _make_room_for_backfills, _to_version_4)

@@ -18,7 +18,7 @@ from poller.adapters.sql_ledger.lock import Holder, Role, holder_of
 from poller.adapters.sql_ledger.migrations import OlderLedgerError
 from poller.core.errors import FatalError, TransientError
 from poller.core.events import Gap, Span, Stream, moment_of
-from poller.core.settlement import OUTCOMES, Tally
+from poller.core.settlement import LOG, OUTCOMES, Tally
 
 _TRIED_BYTES = 65_536  # more than a settled page takes
 
@@ -89,10 +89,13 @@ class LedgerReader:
             return () if key is None else rows.gaps(connection, key)
 
     def record(self, stream: Stream, since: datetime, until: datetime) -> Record:
-        """Spans, gaps, and what was counted in the hours from `since` to before `until`, all of one moment."""
+        """Return spans, gaps, and the log's own counts in the hours from `since` to before `until`, of one moment.
+
+        What was read from files is not among the counts: the log is compared with what was read from the log.
+        """
         columns = schema.tally.c
-        mine = columns.stream_id == _key(stream)
-        query = select(schema.tally).where(mine, columns.hour >= since, columns.hour < until)
+        mine = (columns.stream_id == _key(stream), columns.origin == LOG)
+        query = select(schema.tally).where(*mine, columns.hour >= since, columns.hour < until)
         with self._database.reading() as connection:
             key = rows.streams(connection).get(stream)
             again = () if key is None else revisits.read(connection, stream, key)
@@ -104,11 +107,11 @@ class LedgerReader:
                     Tally(hour=row.hour, type=row.type, outcome=row.outcome): row.events
                     for row in connection.execute(query)
                 },
-                first_hour=connection.scalar(select(func.min(columns.hour)).where(mine)),
+                first_hour=connection.scalar(select(func.min(columns.hour)).where(*mine)),
             )
 
     def totals(self, stream: Stream) -> dict[str, int]:
-        """Events by outcome, over all time; an outcome that never was is 0."""
+        """Return the events by outcome, over all time; one that came from the log and from a file counts twice."""
         columns = schema.tally.c
         query = (
             select(columns.outcome, func.sum(columns.events))

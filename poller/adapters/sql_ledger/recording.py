@@ -11,7 +11,7 @@ from poller.adapters.sql_ledger import revisits, rows, schema, sqlite
 from poller.adapters.sql_ledger.awaiting import forget_identifies, record_awaiting, record_said
 from poller.core.errors import ConflictError
 from poller.core.events import LogEvent, LogId, Page, Span, begun_at, canonical
-from poller.core.settlement import DEAD_LETTERED, FORWARDED, Outcomes, Settlement, Tally, tally
+from poller.core.settlement import DEAD_LETTERED, FILE, FORWARDED, LOG, Outcomes, Settlement, Tally, tally
 
 
 def refuse_overlap(others: Iterable[Span], after: LogId, until: LogId | None) -> None:
@@ -89,7 +89,7 @@ def record_outcomes(
     else:
         _revive(connection, stream_id, outcomes, at)
         for event in buried:  # which was forwarded when it was counted
-            _recount(connection, stream_id, event, FORWARDED, DEAD_LETTERED, at)
+            recount(connection, stream_id, event, FORWARDED, DEAD_LETTERED, at)
 
 
 def note(connection: Connection, stream_id: int, **values: Any) -> None:
@@ -178,22 +178,40 @@ def _revive(connection: Connection, stream_id: int, outcomes: Outcomes, at: date
     revived = set(connection.scalars(query.returning(columns.log_id)))
     for event in outcomes.forwarded:
         if event.log_id in revived:
-            _recount(connection, stream_id, event, DEAD_LETTERED, FORWARDED, at)
+            recount(connection, stream_id, event, DEAD_LETTERED, FORWARDED, at)
 
 
-def _recount(connection: Connection, stream_id: int, event: LogEvent, was: str, outcome: str, at: datetime) -> None:
+def recount(connection: Connection, stream_id: int, event: LogEvent, was: str, outcome: str, at: datetime) -> None:
+    """Move an event from one outcome to another, where it was counted: in the log's counts, or else in the files'."""
+    key = tally(event, was, at)
+    columns = schema.tally.c
+    query = select(columns.events).where(
+        columns.stream_id == stream_id,
+        columns.hour == key.hour,
+        columns.type == key.type,
+        columns.outcome == was,
+        columns.origin == LOG,
+    )
+    origin = LOG if (connection.scalar(query) or 0) > 0 else FILE
     for name, change in ((was, -1), (outcome, 1)):
-        count(connection, stream_id, {tally(event, name, at): change})
+        count(connection, stream_id, {replace(key, outcome=name, origin=origin): change})
 
 
 def count(connection: Connection, stream_id: int, counted: Mapping[Tally, int]) -> None:
     """Adds these numbers of events to what was counted before."""
     tallies = [
-        {"stream_id": stream_id, "hour": key.hour, "type": key.type, "outcome": key.outcome, "events": events}
+        {
+            "stream_id": stream_id,
+            "hour": key.hour,
+            "type": key.type,
+            "outcome": key.outcome,
+            "origin": key.origin,
+            "events": events,
+        }
         for key, events in counted.items()
     ]
     if tallies:
         row = sqlite.upsert(schema.tally)
         total = schema.tally.c.events + row.excluded.events
-        keys = ["stream_id", "hour", "type", "outcome"]
+        keys = ["stream_id", "hour", "type", "outcome", "origin"]
         connection.execute(row.on_conflict_do_update(index_elements=keys, set_={"events": total}), tallies)

@@ -178,6 +178,7 @@ tally = Table(
     Column("hour", UtcText, primary_key=True),
     Column("type", PlainText, primary_key=True),
     Column("outcome", Text, primary_key=True),
+    Column("origin", Text, primary_key=True),  # "log" or "file": one event may come from both
     Column("events", Integer, nullable=False),
     sqlite_with_rowid=False,
 )
