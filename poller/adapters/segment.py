@@ -15,12 +15,15 @@ from segment.analytics import Client
 
 from poller.adapters.clocks import ServerClock
 from poller.adapters.http import Answer, Http
-from poller.core.errors import FatalError, RejectedError, TransientError
+from poller.core.errors import FatalError, RejectedError, TransientError, UnusableAnswerError
 from poller.core.messages import Batch, Group, Identify, Message, Receipt, Track, iso
 
 PATH = "/v1/batch"
+SERVICE = "Segment"
 _TRANSIENT = {408, 410, 429, 460}
-_TOO_MUCH = {400, 413}
+_BAD_REQUEST = 400
+_TOO_MUCH = {_BAD_REQUEST, 413}
+_REDIRECTS = range(300, 400)
 _SERVER_ERROR = 500
 _GZIP_LEVEL = 1  # on such bodies nearly as small as 6, and three times as fast
 
@@ -102,21 +105,38 @@ def _check(answer: Answer) -> None:
     if 200 <= status < 300:  # noqa: PLR2004 - the class of success
         if _is_acknowledgement(answer):
             return
-        raise TransientError(f"Segment answered {status} without acknowledging", retry_after=answer.retry_after)
+        raise UnusableAnswerError(_without_receipt(answer), retry_after=answer.retry_after, service=SERVICE)
     if status in _TRANSIENT or status >= _SERVER_ERROR:
-        raise TransientError(f"Segment answered {status}", retry_after=answer.retry_after)
-    if status in _TOO_MUCH and not _names_write_key(answer.body):
+        raise TransientError(f"Segment answered {status}", retry_after=answer.retry_after, service=SERVICE)
+    # Segment's own 400 is JSON or plain text (segment-docs; analytics-ruby#147), and a 413 is worth to be halved.
+    if status in _TOO_MUCH and not _is_page(answer):
+        if _names_write_key(answer.body):
+            raise FatalError(f"Segment answered {status}", hint=_hint(status))
         raise RejectedError(f"Segment answered {status}", status=status)
+    if status in _REDIRECTS or not answer.json_object:
+        raise TransientError(_in_between(answer), retry_after=answer.retry_after, service=SERVICE)
     raise FatalError(f"Segment answered {status}", hint=_hint(status))
 
 
+def _in_between(answer: Answer) -> str:
+    return f"something between here and Segment answered: {answer.form}"
+
+
+def _without_receipt(answer: Answer) -> str:
+    """Say that no receipt came, and who may have answered: JSON may be Segment's, anything else is not."""
+    if answer.json_object:
+        return f"Segment answered {answer.status} without acknowledging"
+    return f"{_in_between(answer)}, without Segment's receipt"
+
+
+def _is_page(answer: Answer) -> bool:
+    """Return whether a 400 is a page for people: then something in between speaks."""
+    return answer.status == _BAD_REQUEST and "html" in answer.form
+
+
 def _is_acknowledgement(answer: Answer) -> bool:
-    """Whether it is `{"success": true}`, as in every recording; a proxy that refuses may answer 200 with other JSON."""
-    try:
-        value = answer.json()
-    except ValueError:
-        return False
-    return isinstance(value, Mapping) and value.get("success") is True
+    """Return whether it is `{"success": true}`, as in every recording. A proxy that refuses may answer 200, too."""
+    return answer.json_object.get("success") is True
 
 
 def _names_write_key(body: bytes) -> bool:
@@ -124,8 +144,6 @@ def _names_write_key(body: bytes) -> bool:
 
 
 def _hint(status: int) -> str:
-    if 300 <= status < 400:  # noqa: PLR2004 - the class of redirects
-        return "segment.endpoint redirects, which is never followed: set it to Segment's own origin"
     if status == 404:  # noqa: PLR2004 - not found
         return "segment.endpoint is not Segment's: use https://api.segment.io or https://events.eu1.segmentapis.com"
     return "check segment.write_key (Segment: Connections > Sources > your source > Settings > API Keys)"

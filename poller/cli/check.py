@@ -4,7 +4,8 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 
@@ -25,10 +26,9 @@ from poller.service.process import Exit
 from poller.service.retry import PATIENCE, patiently
 from poller.service.telemetry import configure_logging
 
-LOG_SCOPES = {"read:logs", "read:logs_users"}
-USER_SCOPE = "read:users"
-STATS_SCOPE = "read:stats"
 _LEAST_S = 2.0
+_NO_USER = "auth0|000000000000000000000000"
+"""Nobody has this id. To ask for it shows whether users may be read."""
 
 
 @click.command(short_help="Prove settings, credentials, ledger and services.")
@@ -66,16 +66,14 @@ def findings(settings: Settings, about_secrets: Sequence[Finding], services: Ser
     yield from ledger_file(ledger_path(settings.state.url))
     yield _attempt("ledger", lambda: inspect_ledger(settings.state.url, stream_of(settings)), patience, "state.url")
     yield disk(ledger_path(settings.state.url))
-    scopes: set[str] = set()
     where = "auth0.domain" if settings.auth0.base_url.endswith(settings.auth0.domain) else "auth0.base_url"
-    token = _attempt("token", lambda: _token(services, scopes), patience, where)
+    token = _attempt("token", lambda: _token(services), patience, where)
     yield token
     if token.code is Exit.DONE:
-        yield _log_scope(scopes)
-        yield _user_scope(scopes)
-        yield _stats_scope(scopes)
         kept: list[timedelta] = []
         yield _attempt("log", lambda: _oldest(services, kept), patience, where)
+        yield _lenient(_attempt("users", lambda: _users(services), patience, where))
+        yield _optional(_attempt("stats", lambda: _stats(services), patience, where))
         yield from (outage(each, settings.poll.interval) for each in kept)
     yield _attempt("segment", lambda: _segment(settings, services), patience, "segment.endpoint")
     yield from region(settings)
@@ -119,8 +117,8 @@ def _attempt(subject: str, look: Callable[[], str], patience: _Patience, where: 
     return Finding(subject=subject, text=text)
 
 
-def _token(services: Services, scopes: set[str]) -> str:
-    scopes |= services.tokens.current().scopes
+def _token(services: Services) -> str:
+    services.tokens.current()
     return "granted"
 
 
@@ -135,36 +133,31 @@ def _twice_counted(settings: Settings) -> Iterator[Finding]:
             )
 
 
-def _log_scope(scopes: set[str]) -> Finding:
-    if scopes & LOG_SCOPES:
-        return Finding(subject="scope", text="read:logs is granted")
-    return Finding(subject="scope", text="read:logs is missing", hint=_grant("read:logs"), code=Exit.CONFIG)
+def _users(services: Services) -> str:
+    services.users.of([_NO_USER])
+    return "readable"
 
 
-def _user_scope(scopes: set[str]) -> Finding:
-    if USER_SCOPE in scopes:
-        return Finding(subject="scope", text="read:users is granted")
-    return Finding(
-        subject="scope",
-        text="read:users is missing: events are forwarded, but without signed_up and other traits of the profile",
-        hint=_grant(USER_SCOPE),
-        code=Exit.ATTENTION,
-    )
+def _lenient(found: Finding) -> Finding:
+    """Users that may not be read need attention and stop nothing: events are forwarded without them."""
+    if found.code is not Exit.CONFIG:
+        return found
+    text = f"{found.text}: events are forwarded, but without signed_up and other traits of the profile"
+    return replace(found, text=text, code=Exit.ATTENTION)
 
 
-def _stats_scope(scopes: set[str]) -> Finding:
-    if STATS_SCOPE in scopes:
-        return Finding(subject="scope", text="read:stats is granted")
-    # No cross: the daemon does without.
-    return Finding(
-        subject="scope",
-        text="read:stats is not granted, and only `verify` needs it: it compares what was sent with Auth0's counts",
-        hint=_grant(STATS_SCOPE),
-    )
+def _stats(services: Services) -> str:
+    day = datetime.now(UTC).date()
+    services.stats.daily(day, day)
+    return "readable"
 
 
-def _grant(scope: str) -> str:
-    return f"grant {scope} to the application (Auth0: Applications > APIs > Auth0 Management API)"
+def _optional(found: Finding) -> Finding:
+    """Statistics that may not be read are no fault: the daemon does without."""
+    if found.code is not Exit.CONFIG:
+        return found
+    text = f"{found.text}: only `verify` needs it, which compares what was sent with Auth0's counts"
+    return replace(found, text=text, code=Exit.DONE)
 
 
 def _oldest(services: Services, kept: list[timedelta]) -> str:

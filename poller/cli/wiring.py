@@ -56,8 +56,10 @@ def connect(
     auth0_clock, segment_clock = ServerClock(), ServerClock()
     introduce(auth0_clock, segment_clock)
     observe_auth0, observe_segment = watcher.requests()
-    auth0 = Http(settings.auth0.base_url, auth0_clock, observe=observe_auth0, on_step=on_step)
-    segment = Http(settings.segment.endpoint, segment_clock, observe=observe_segment, on_step=on_step)
+    auth0 = Http(settings.auth0.base_url, auth0_clock, service="Auth0", observe=observe_auth0, on_step=on_step)
+    segment = Http(
+        settings.segment.endpoint, segment_clock, service="Segment", observe=observe_segment, on_step=on_step
+    )
     tokens = TokenSource(_credentials(settings), auth0)
     budget = RateBudget(stopping, share=settings.auth0.rate_share if share is None else share)
     api = ManagementApi(auth0, tokens, watcher.budget(budget))

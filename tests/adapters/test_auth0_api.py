@@ -8,10 +8,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from poller.adapters.auth0 import Credentials, ManagementApi, TokenSource
+from poller.adapters.auth0.api import MAX_RECORDS
 from poller.adapters.clocks import ServerClock
 from poller.adapters.http import Http
 from poller.adapters.parsing import LONGEST_WAIT
-from poller.core.errors import FatalError, PollerError, TransientError
+from poller.core.errors import FatalError, PollerError, TransientError, UnusableAnswerError
 from tests.conftest import Reply, Scripted
 
 DOMAIN = "acme.us.auth0.com"
@@ -41,7 +42,7 @@ class Bench:
 
     def __init__(self, scripted: Scripted, credentials: Credentials) -> None:
         self.now = 0.0
-        self.http = Http(scripted.origin, ServerClock())
+        self.http = Http(scripted.origin, ServerClock(), service="Auth0")
         self.tokens = TokenSource(credentials, self.http, monotonic=lambda: self.now)
         self.budget = Budget()
         self.api = ManagementApi(self.http, self.tokens, self.budget)
@@ -142,17 +143,31 @@ def test_a_new_token_that_is_refused_too_is_fatal(bench: Bench, scripted: Script
     assert len(scripted.asked) == 4
 
 
+PAGE = b"<html>Own text</html>"
+HTML = {"Content-Type": "text/html; charset=utf-8"}
+
+
+def page(status: int, **headers: str) -> Reply:
+    """An answer of a proxy, a portal or a firewall."""
+    return Reply(status=status, body=PAGE, headers=HTML | headers)
+
+
 @pytest.mark.parametrize(
     ("reply", "verdict"),
     [
         (error(429, errorCode="too_many_requests"), TransientError),
         (Reply(status=500, body=b"<html>"), TransientError),
         (Reply(status=503), TransientError),
-        (Reply(body=b"<html>"), TransientError),
-        (Reply(body=b'[{"log_id": "9'), TransientError),
+        (Reply(body=b"<html>"), UnusableAnswerError),
+        (Reply(body=b'[{"log_id": "9'), UnusableAnswerError),
+        (Reply(body=b"[" + b"{}," * MAX_RECORDS + b"{}]"), UnusableAnswerError),
         (error(400, errorCode="invalid_query_string"), FatalError),
         (error(404), FatalError),
-        (Reply(status=302, headers={"Location": "https://example.com"}), FatalError),
+        (error(405), FatalError),
+        (Reply(status=403, body=b'{"error": "blocked by policy"}'), TransientError),
+        (Reply(status=403, body=b'{"statusCode": 200, "errorCode": "insufficient_scope"}'), TransientError),
+        (page(302, Location="https://example.com"), TransientError),
+        *((page(status), TransientError) for status in (400, 401, 403, 404, 407, 451, 511)),
     ],
     ids=lambda value: f"{value.status} {value.body[:20]!r}" if isinstance(value, Reply) else value.__name__,
 )
@@ -160,24 +175,79 @@ def test_each_answer_has_its_verdict(
     bench: Bench, scripted: Scripted, reply: Reply, verdict: type[PollerError]
 ) -> None:
     scripted.replies = [token(), reply]
-    with pytest.raises(verdict):
+    with pytest.raises(verdict) as raised:
         bench.api.get("logs", {}, bucket="logs")
+    assert type(raised.value) is verdict
+    assert "Own text" not in str(raised.value)
+    if isinstance(raised.value, TransientError):
+        assert raised.value.service == "Auth0"
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_who_answers_in_auth0s_place_is_named_by_status_and_type_and_costs_no_token(
+    bench: Bench, scripted: Scripted, status: int
+) -> None:
+    scripted.replies = [token(), page(status)]
+    with pytest.raises(TransientError, match=f"^something between here and Auth0 answered: {status} text/html$"):
+        bench.api.get("logs", {}, bucket="logs")
+    assert paths(scripted).count("/oauth/token") == 1
+
+
+def test_a_media_type_of_its_own_making_is_not_repeated(bench: Bench, scripted: Scripted) -> None:
+    scripted.replies = [token(), Reply(status=403, headers={"Content-Type": "\x1b[2Jevil"})]
+    with pytest.raises(TransientError, match=r"answered: 403 without a media type$"):
+        bench.api.get("logs", {}, bucket="logs")
+
+
+def test_a_missing_scope_and_whatever_else_forbids_have_different_hints(bench: Bench, scripted: Scripted) -> None:
+    scripted.replies = [token(), INSUFFICIENT, token("t2"), INSUFFICIENT]
+    with pytest.raises(FatalError, match="lacks read:logs") as scope:
+        bench.api.get("logs", {}, bucket="logs")
+    assert "grant read:logs" in scope.value.hint
+    denied = error(403, error="Forbidden", message="Access denied", errorCode="access_denied")
+    scripted.replies = [denied, token("t3"), denied]
+    with pytest.raises(FatalError, match=r"403 \(access_denied\)") as other:
+        bench.api.get("logs", {}, bucket="logs")
+    assert "Tenant Access Control List" in other.value.hint
+    assert "grant" not in other.value.hint
+
+
+@pytest.mark.parametrize("status", [400, 404, 414])
+def test_a_status_that_means_absent_counts_only_from_auth0_itself(
+    bench: Bench, scripted: Scripted, status: int
+) -> None:
+    absent = frozenset({status})
+    scripted.replies = [token(), error(status)]
+    assert bench.api.get("users/x", {}, bucket="users", absent=absent).value is None
+    scripted.replies = [page(status)]
+    if status == 414:  # whoever gives it, the request was too long for it
+        assert bench.api.get("users/x", {}, bucket="users", absent=absent).value is None
+        return
+    with pytest.raises(TransientError):
+        bench.api.get("users/x", {}, bucket="users", absent=absent)
+
+
+def refused(status: int, code: str, description: str = "Unauthorized") -> Reply:
+    body = {"error": code, "error_description": description}
+    return Reply(status=status, body=json.dumps(body).encode(), headers={"Content-Type": "application/json"})
 
 
 @pytest.mark.parametrize(
     ("reply", "verdict"),
     [
-        (error(401, error="access_denied"), FatalError),
-        (error(403, error="access_denied"), FatalError),
-        (error(403, error="unauthorized_client"), FatalError),
-        (error(400, error="invalid_request"), FatalError),
-        (error(429, error="too_many_requests"), TransientError),
+        (refused(401, "access_denied"), FatalError),
+        (refused(403, "access_denied"), FatalError),
+        (refused(403, "unauthorized_client"), FatalError),
+        (refused(400, "invalid_request"), FatalError),
+        (refused(429, "too_many_requests"), TransientError),
+        (error(403, error="Forbidden"), TransientError),
         (Reply(status=500), TransientError),
         (Reply(status=404), TransientError),
-        (Reply(body=b"<html>"), TransientError),
-        (Reply(body=b'{"access_token": 5, "expires_in": 1}'), TransientError),
-        (Reply(body=b'{"access_token": "t"}'), TransientError),
-        (Reply(body=b"[]"), TransientError),
+        *((page(status), TransientError) for status in (302, 400, 401, 403, 404, 407, 451)),
+        (page(200), UnusableAnswerError),
+        (Reply(body=b'{"access_token": 5, "expires_in": 1}'), UnusableAnswerError),
+        (Reply(body=b'{"access_token": "a\\r\\nb"}'), UnusableAnswerError),
+        (Reply(body=b"[]"), UnusableAnswerError),
     ],
     ids=lambda value: f"{value.status} {value.body[:40]!r}" if isinstance(value, Reply) else value.__name__,
 )
@@ -187,9 +257,72 @@ def test_each_answer_of_the_token_endpoint_has_its_verdict(
     scripted.replies = [reply]
     with pytest.raises(verdict) as raised:
         bench.tokens.current()
+    assert type(raised.value) is verdict
     assert SECRET not in str(raised.value)
     if isinstance(raised.value, FatalError):
         assert raised.value.hint
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "lasts_s"),
+    [
+        (b"", 3540),
+        (b', "expires_in": null', 3540),
+        (b', "expires_in": "soon"', 3540),
+        (b', "expires_in": 0', 3540),
+        (b', "expires_in": "86400"', 86340),
+        (b', "expires_in": 60', 30),
+        (b', "expires_in": ' + b"9" * 500, 30 * 86400 - 60),
+    ],
+)
+def test_a_token_serves_whatever_is_said_of_its_lifetime(
+    bench: Bench, scripted: Scripted, lifetime: bytes, lasts_s: float
+) -> None:
+    scripted.replies = [Reply(body=b'{"access_token": "t"' + lifetime + b"}"), token("t2")]
+    for bench.now, value in ((0.0, "t"), (lasts_s - 1, "t"), (lasts_s, "t2")):
+        assert bench.tokens.current().value == value
+
+
+def test_a_scope_that_is_not_stated_is_unknown_and_not_empty(bench: Bench, scripted: Scripted) -> None:
+    scripted.replies = [Reply(body=b'{"access_token": "t"}')]
+    assert bench.tokens.current().scopes is None
+
+
+@pytest.mark.parametrize(
+    ("domain", "reply", "said", "hinted"),
+    [
+        (DOMAIN, refused(403, "unauthorized_client", "Grant type not allowed"), "not allowed", "Client Credentials"),
+        (DOMAIN, refused(403, "access_denied", "Client is not authorized"), "not authorized", "authorize the appl"),
+        (DOMAIN, refused(401, "access_denied", "Unauthorized"), "401, access_denied: Unauthorized", "client_secret"),
+        (
+            "login.acme.com",
+            refused(403, "access_denied", "Service not enabled within domain: https://login.acme.com/api/v2/"),
+            "Service not enabled within domain",
+            "also where it has a custom domain",
+        ),
+        ("login.acme.com", refused(401, "access_denied"), "401", "client_secret"),
+    ],
+)
+def test_the_tokens_refusal_quotes_auth0_and_the_hint_names_the_cause(
+    scripted: Scripted, domain: str, reply: Reply, said: str, hinted: str
+) -> None:
+    bench = Bench(scripted, Credentials(domain=domain, client_id="client", client_secret=SECRET))
+    scripted.replies = [reply]
+    with pytest.raises(FatalError) as raised:
+        bench.tokens.current()
+    bench.http.close()
+    assert said in str(raised.value)
+    assert hinted in raised.value.hint
+
+
+def test_what_is_quoted_holds_no_secret_and_nothing_that_a_terminal_acts_on(bench: Bench, scripted: Scripted) -> None:
+    scripted.replies = [refused(401, "access_denied", f"\x1b[2J\u202e{SECRET}" + "x" * 5000)]
+    with pytest.raises(FatalError) as raised:
+        bench.tokens.current()
+    text = str(raised.value)
+    assert text.isprintable()
+    assert SECRET not in text
+    assert len(text) < 500
 
 
 def test_the_rate_limit_is_asked_before_and_told_after_each_request(bench: Bench, scripted: Scripted) -> None:

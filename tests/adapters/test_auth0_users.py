@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poller.adapters.auth0 import Auth0Users, Credentials, ManagementApi, TokenSource
-from poller.adapters.auth0.users import ALWAYS, MAX_QUERY_BYTES, MAX_USERS, SEARCH_LAG, queries
+from poller.adapters.auth0.users import ALWAYS, MAX_QUERY_BYTES, MAX_USERS, SEARCH_LAG, chunks, query_of
 from poller.adapters.clocks import ServerClock
 from poller.adapters.http import Http
 from poller.core.errors import FatalError, TransientError
@@ -98,10 +98,12 @@ def test_odd_profiles_are_left_out_one_by_one(users: Auth0Users, scripted: Scrip
 @given(st.lists(st.text(min_size=1, max_size=300), max_size=250, unique=True))
 def test_queries_name_every_id_once_within_the_length_that_the_api_takes(user_ids: list[str]) -> None:
     named: list[str] = []
-    for query in queries(user_ids):
+    for chunk in chunks(user_ids):
+        query = query_of(chunk)
         assert query.startswith("user_id:(")
         assert query.endswith(")")
         terms = quoted_terms(query[len("user_id:(") : -1])
+        assert terms == chunk
         assert 1 <= len(terms) <= MAX_USERS
         assert len(terms) == 1 or len(quote(query, errors="replace")) <= MAX_QUERY_BYTES
         named += terms
@@ -130,3 +132,45 @@ def test_a_linked_account_is_answered_with_the_user_it_was_linked_to(users: Auth
 def test_an_id_that_the_api_refuses_costs_nobody_elses_profile(users: Auth0Users, scripted: Scripted) -> None:
     scripted.replies = [found([user("auth0|a")]), error(400, errorCode="invalid_uri"), found(user("auth0|new"))]
     assert set(users.of(["auth0|a", "odd", "auth0|new"])) == {"auth0|a", "auth0|new"}
+
+
+URI_TOO_LONG = Reply(status=414, body=b"URI Too Long", headers={"Content-Type": "text/plain"})
+REFUSED = error(400, errorCode="invalid_query_string")
+
+
+@pytest.mark.parametrize("refusal", [REFUSED, URI_TOO_LONG], ids=["400", "414"])
+def test_one_id_that_the_search_refuses_is_found_by_halving_and_read_alone(
+    users: Auth0Users, scripted: Scripted, refusal: Reply
+) -> None:
+    a, b, c, odd = "auth0|a", "auth0|b", "auth0|c", "auth0|odd"
+    scripted.replies = [
+        refusal,  # all four
+        found([user(a), user(b)]),
+        refusal,  # the other half
+        found([user(c)]),
+        refusal,  # the odd one
+        found(user(odd)),
+    ]
+    assert set(users.of([a, b, c, odd])) == {a, b, c, odd}
+    assert [asked.query.get("q", asked.path) for asked in scripted.asked] == [
+        query_of([a, b, c, odd]),
+        query_of([a, b]),
+        query_of([c, odd]),
+        query_of([c]),
+        query_of([odd]),
+        "/api/v2/users/auth0%7Codd",
+    ]
+
+
+@pytest.mark.parametrize("refusal", [REFUSED, URI_TOO_LONG, ABSENT], ids=["400", "414", "404"])
+def test_an_id_that_is_refused_alone_too_is_nobodys(users: Auth0Users, scripted: Scripted, refusal: Reply) -> None:
+    scripted.replies = [REFUSED, refusal]
+    assert users.of(["auth0|odd"]) == {}
+
+
+def test_a_page_in_auth0s_place_is_nobodys_absence(users: Auth0Users, scripted: Scripted) -> None:
+    for status in (400, 404):
+        portal = Reply(status=status, body=b"<html>", headers={"Content-Type": "text/html"})
+        scripted.replies = [found([]), portal]
+        with pytest.raises(TransientError, match=f"between here and Auth0 answered: {status} text/html"):
+            users.of(["auth0|a"])

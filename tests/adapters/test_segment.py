@@ -9,7 +9,7 @@ import pytest
 from poller.adapters.clocks import ServerClock
 from poller.adapters.http import Http
 from poller.adapters.segment import SegmentSink
-from poller.core.errors import FatalError, PollerError, RejectedError, TransientError
+from poller.core.errors import FatalError, PollerError, RejectedError, TransientError, UnusableAnswerError
 from poller.core.events import LogId
 from poller.core.messages import Batch, Group, Identify, Message, Track, size
 from tests.conftest import Reply, Scripted
@@ -75,22 +75,30 @@ def test_no_message_is_larger_on_the_wire_than_core_reckons(sink: SegmentSink, m
     assert len(json.dumps(sink.build(message))) <= size(message)
 
 
+HTML = {"Content-Type": "text/html"}
 NAMES_KEY = b'{"success": false, "message": "An invalid write key was provided"}'
 
 
 @pytest.mark.parametrize(
     ("reply", "verdict"),
     [
-        (Reply(status=200, body=b'{"success": false}'), TransientError),
-        (Reply(status=200, body=b"<html>"), TransientError),
-        (Reply(status=200, body=b"[]"), TransientError),
-        (Reply(status=200, body=b""), TransientError),
-        (Reply(status=204, body=b""), TransientError),
+        (Reply(status=200, body=b'{"success": false}'), UnusableAnswerError),
+        (Reply(status=200, body=b"<html>"), UnusableAnswerError),
+        (Reply(status=200, body=b"[]"), UnusableAnswerError),
+        (Reply(status=200, body=b""), UnusableAnswerError),
+        (Reply(status=204, body=b""), UnusableAnswerError),
         (Reply(status=400, body=b"Bad Request"), RejectedError),
+        (Reply(status=400, body=b"Bad Request", headers={"Content-Type": "text/plain"}), RejectedError),
+        (Reply(status=400, body=b'{"success": false, "message": "invalid json"}'), RejectedError),
+        (Reply(status=400, body=b"<html>", headers=HTML), TransientError),
+        (Reply(status=400, body=b"<html>the write key of the proxy", headers=HTML), TransientError),
         (Reply(status=413, body=b""), RejectedError),
+        (Reply(status=413, body=b"<html>", headers=HTML), RejectedError),
         (Reply(status=400, body=NAMES_KEY), FatalError),
         *((Reply(status=status), TransientError) for status in (408, 410, 429, 460, 500, 501, 503, 529)),
-        *((Reply(status=status), FatalError) for status in (301, 302, 307, 401, 402, 403, 404, 405, 422)),
+        *((Reply(status=status), FatalError) for status in (401, 402, 403, 404, 405, 422)),
+        *((Reply(status=status), TransientError) for status in (301, 302, 307)),
+        *((Reply(status=status, body=b"<html>", headers=HTML), TransientError) for status in (401, 403, 404, 407, 451)),
     ],
     ids=lambda value: f"{value.status} {value.body!r}" if isinstance(value, Reply) else value.__name__,
 )
@@ -103,6 +111,17 @@ def test_each_answer_has_its_verdict(
     assert type(raised.value) is verdict
     assert KEY not in str(raised.value)
     assert "auth0|1" not in str(raised.value)
+    if isinstance(raised.value, TransientError):
+        assert raised.value.service == "Segment"
+
+
+@pytest.mark.parametrize("status", [200, 302, 400, 403])
+def test_who_answers_in_segments_place_is_named_by_status_and_type(
+    sink: SegmentSink, scripted: Scripted, status: int
+) -> None:
+    scripted.replies = [Reply(status=status, body=b"<html>", headers=HTML)]
+    with pytest.raises(TransientError, match=f"^something between here and Segment answered: {status} text/html"):
+        sink.send(BATCH)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +142,7 @@ def test_what_a_proxy_may_answer_in_segments_place_is_no_receipt(
     sink: SegmentSink, scripted: Scripted, body: bytes
 ) -> None:
     scripted.replies = [Reply(body=body)]
-    with pytest.raises(TransientError, match="without acknowledging"):
+    with pytest.raises(UnusableAnswerError, match=r"without acknowledging|without Segment's receipt"):
         sink.send(BATCH)
 
 

@@ -62,7 +62,7 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
         faults = {
             "later": Fault(action="status", status=503),
             "stored": Fault(action="drop_answer"),
-            "never": Fault(action="status", status=403),
+            "never": Fault(action="status", status=403, body='{"success": false}'),
         }
         yield World(
             SegmentSink(sandbox.write_key, http, clock),

@@ -27,7 +27,7 @@ def test_check_finds_a_good_set_up_good(plain: Bench) -> None:
     ended = plain.run("check")
     assert ended.code == 0, ended.out + ended.err
     assert set(marks(ended.out).values()) == {"✓"}
-    subjects = "version settings secrets ledger disk token scope log outage segment clock"
+    subjects = "version settings secrets ledger disk token log users stats outage segment clock"
     assert set(marks(ended.out)) == set(subjects.split())
     assert "Segment answers 200 even to a wrong write key" in ended.out
     assert not plain.ledger.exists()
@@ -86,7 +86,7 @@ def test_check_as_json_says_the_same(plain: Bench) -> None:
     shown = json.loads(ended.out)
     assert shown["code"] == ended.code == 3
     (wrong,) = (finding for finding in shown["findings"] if not finding["is_well"])
-    assert wrong["subject"] == "scope"
+    assert wrong["subject"] == "users"
     assert "grant read:users" in wrong["hint"]
 
 

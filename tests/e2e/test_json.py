@@ -37,7 +37,10 @@ def test_every_command_keeps_to_its_schema_whatever_has_happened(make: MakeBench
     letters = shown(bench, "dead_letters", "dead-letters", "list", "--json")
     shown(bench, "dead_letter", "dead-letters", "show", letters[0]["log_id"])
     shown(bench, "ledger", "ledger", "show", "--json")
-    bench.sandbox.ask("faults", set=[{"action": "status", "status": 401, "service": "segment", "times": None}])
+    bench.sandbox.ask(
+        "faults",
+        set=[{"action": "status", "status": 401, "body": '{"success": false}', "service": "segment", "times": None}],
+    )
     bench.sandbox.ask("grow", count=30)
     assert bench.run("run", "--once").code == 78
     shown(bench, "check", "check", "--json")

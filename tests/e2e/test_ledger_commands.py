@@ -85,7 +85,10 @@ def test_a_letter_is_kept_with_the_digits_that_came_and_can_be_replayed(plain: B
 def test_a_replay_that_cannot_reach_segment_keeps_the_letters(plain: Bench) -> None:
     poison(plain)
     plain.sandbox.ask("collector", refused_users=[])
-    plain.sandbox.ask("faults", set=[{"action": "status", "service": "segment", "status": 401, "times": None}])
+    plain.sandbox.ask(
+        "faults",
+        set=[{"action": "status", "service": "segment", "status": 401, "body": '{"success": false}', "times": None}],
+    )
     assert plain.run("dead-letters", "replay", "--all").code == 78
     assert len(listed(plain)) == 3
 

@@ -167,7 +167,12 @@ def test_a_blocked_daemon_is_alive_and_not_ready(plain: Bench) -> None:
     with plain.start("run") as daemon:
         scraper = Scraper(daemon)
         eventually("ready", lambda: scraper.ask("/readyz")[0] == 200)
-        plain.sandbox.ask("faults", set=[{"action": "status", "service": "segment", "status": 401, "times": None}])
+        plain.sandbox.ask(
+            "faults",
+            set=[
+                {"action": "status", "service": "segment", "status": 401, "body": '{"success": false}', "times": None}
+            ],
+        )
         plain.sandbox.ask("grow", count=50, seconds=0)
         assert eventually("blocked", lambda: is_503(scraper.ask("/readyz")))[1] == "blocked: `status` says why\n"
         assert scraper.ask("/healthz")[0] == 200

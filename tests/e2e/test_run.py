@@ -180,7 +180,10 @@ def test_an_outage_of_both_services_is_waited_out(plain: Bench) -> None:
 def test_blocked_after_it_ran_it_says_why_and_recovers(plain: Bench) -> None:
     with plain.start("run") as daemon:
         eventually("a drain", lambda: delivered(plain))
-        set_faults(plain, {"action": "status", "service": "segment", "status": 401, "times": None})
+        set_faults(
+            plain,
+            {"action": "status", "service": "segment", "status": 401, "body": '{"success": false}', "times": None},
+        )
         plain.sandbox.ask("grow", count=100, seconds=0)
         eventually("blocked", lambda: daemon.says("daemon.blocked"))
         blocked = eventually("a note of it", lambda: plain.status()["streams"][0]["blocked"])

@@ -6,21 +6,25 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from poller.adapters.auth0.tokens import TokenSource
+from poller.adapters.auth0.verdicts import SERVICE, in_between
 from poller.adapters.http import Answer, Http
 from poller.adapters.parsing import LONGEST_WAIT
-from poller.core.errors import FatalError, TransientError
+from poller.core.errors import FatalError, TransientError, UnusableAnswerError
 from poller.core.ports import Budget
 
-_OK, _BAD_REQUEST, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 200, 400, 401, 403, 404
-_TOO_MANY = 429
-_TRANSIENT = {408, _TOO_MANY}
+MAX_RECORDS = 1000
+"""Records in one answer. Ten times what is ever asked for, so that a longer list is not the tenant's."""
+_OK, _BAD_REQUEST, _UNAUTHORIZED, _FORBIDDEN = 200, 400, 401, 403
+_REQUEST_TIMEOUT, _URI_TOO_LONG, _TOO_MANY = 408, 414, 429
+_TRANSIENT = {_REQUEST_TIMEOUT, _TOO_MANY}
 _SERVER_ERROR = 500
 _SCOPE = re.compile(r"\b(?:read|create|update|delete):[a-z_]+\b")
+_ERROR_CODE = re.compile(r"\w{1,40}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """A parsed answer; `value` is None for what is not there (404). The times are those of the `Answer`."""
+    """A parsed answer; `value` is None where the answer is that there is none. The times are those of the `Answer`."""
 
     value: Any = field(repr=False)
     at: datetime
@@ -37,29 +41,29 @@ class ManagementApi:
         self._tokens = tokens
         self._budget = budget
 
-    def get(self, path: str, params: dict[str, str], *, bucket: str, may_miss: bool = False) -> Reply:
-        """One GET of `/api/v2/{path}`; a token that is refused is renewed once.
+    def get(self, path: str, params: dict[str, str], *, bucket: str, absent: frozenset[int] = frozenset()) -> Reply:
+        """Make one GET of `/api/v2/{path}`; a token that is refused is renewed once.
 
-        With `may_miss`, 404 and 400 are no value.
+        The statuses in `absent` are an answer without a value, if Auth0 itself gives them.
 
         Raises:
-            TransientError: 429, 5xx, no JSON, no answer.
-            FatalError: the token is refused for good, or the request is; 404 too unless `may_miss`.
+            TransientError: 429, 5xx, no answer, or something in between answers.
+            UnusableAnswerError: a 200 that is no JSON, or that holds more than anyone asked for.
+            FatalError: Auth0 refuses the token for good, or the request.
         """
         token = self._tokens.current()
         answer = self._attempt(path, params, token.value, bucket)
         if _is_token_refused(answer):
             answer = self._attempt(path, params, self._tokens.renew(token).value, bucket)
-        # An id that is none of Auth0's own making is refused as such; nobody has it either.
-        if may_miss and answer.status in {_NOT_FOUND, _BAD_REQUEST} and not _is_token_refused(answer):
-            return Reply(value=None, at=answer.at, believed_at=answer.believed_at, date=answer.date)
-        _check(answer, path=bucket)
-        try:
-            value = answer.json()
-        except ValueError:
-            raise TransientError(f"Auth0 answered {bucket} with what is not JSON") from None
+        is_absent = _is_absent(answer, absent)
+        if not is_absent:
+            _check(answer, path=bucket)
         return Reply(
-            value=value, at=answer.at, believed_at=answer.believed_at, date=answer.date, next_url=_next_url(answer)
+            value=None if is_absent else _value(answer, path=bucket),
+            at=answer.at,
+            believed_at=answer.believed_at,
+            date=answer.date,
+            next_url=_next_url(answer),
         )
 
     def dated(self, reply: Reply, newest: datetime | None, *, is_end: bool) -> Reply:
@@ -92,11 +96,42 @@ class ManagementApi:
         return answer
 
 
+def _own_error(answer: Answer) -> dict[str, Any]:
+    """The error where it is Auth0's own, otherwise an empty one.
+
+    The Management API repeats the status in the body, in every recording and in the published schema. A proxy, a portal
+    or a firewall on the way does not.
+    """
+    body = answer.json_object
+    return body if body.get("statusCode") == answer.status else {}
+
+
+def _error_code(answer: Answer) -> str:
+    code = _own_error(answer).get("errorCode")
+    return code if isinstance(code, str) and _ERROR_CODE.fullmatch(code) else ""
+
+
 def _is_token_refused(answer: Answer) -> bool:
     # An opaque token gets a 400 whose error code is "Bearer" (Auth0 community, 11660).
-    return answer.status in {_UNAUTHORIZED, _FORBIDDEN} or (
-        answer.status == _BAD_REQUEST and _field(answer, "errorCode") == "Bearer"
-    )
+    if answer.status == _BAD_REQUEST:
+        return _error_code(answer) == "Bearer"
+    return answer.status in {_UNAUTHORIZED, _FORBIDDEN} and bool(_own_error(answer))
+
+
+def _is_absent(answer: Answer, absent: frozenset[int]) -> bool:
+    # A 414 is given before anything reads the request, so that it has no form of its own.
+    is_own = answer.status == _URI_TOO_LONG or bool(_own_error(answer))
+    return answer.status in absent and is_own and not _is_token_refused(answer)
+
+
+def _value(answer: Answer, *, path: str) -> Any:
+    try:
+        value = answer.json()
+    except ValueError:
+        raise UnusableAnswerError(in_between(answer), service=SERVICE) from None
+    if isinstance(value, list) and len(value) > MAX_RECORDS:
+        raise UnusableAnswerError(f"Auth0 answered {path} with {len(value)} records in one page", service=SERVICE)
+    return value
 
 
 def _check(answer: Answer, *, path: str) -> None:
@@ -104,18 +139,31 @@ def _check(answer: Answer, *, path: str) -> None:
     if status == _OK:
         return
     if status in _TRANSIENT or status >= _SERVER_ERROR:
-        raise TransientError(f"Auth0 answered {path} with {status}", retry_after=_wait(answer))
+        raise TransientError(f"Auth0 answered {path} with {status}", retry_after=_wait(answer), service=SERVICE)
+    if not _own_error(answer):
+        raise TransientError(in_between(answer), retry_after=answer.retry_after, service=SERVICE)
+    code = _error_code(answer)
+    said = f"Auth0 answered {path} with {status}" + (f" ({code})" if code else "")
     if status == _FORBIDDEN:
-        scopes = sorted(set(_SCOPE.findall(str(_field(answer, "message")))))
-        named = " or ".join(scopes) or "a scope"
-        raise FatalError(
-            f"Auth0 answered {path} with 403: the token lacks {named}",
-            hint=f"grant {named} to the application (Auth0: Applications > APIs > Auth0 Management API)",
-        )
+        raise _forbidden(answer, path, said)
     if _is_token_refused(answer):
-        raise FatalError(f"Auth0 answered {path} with {status}", hint="check that auth0.domain is the tenant's own")
-    raise FatalError(
-        f"Auth0 answered {path} with {status}", hint="check auth0.domain and auth0.base_url, and any proxy between"
+        raise FatalError(said, hint="check that auth0.domain is the tenant's own, as acme.us.auth0.com")
+    raise FatalError(said, hint="check auth0.domain and auth0.base_url, and any proxy between")
+
+
+def _forbidden(answer: Answer, path: str, said: str) -> FatalError:
+    """Tell a missing scope from everything else that forbids."""
+    scopes = sorted(set(_SCOPE.findall(str(_own_error(answer).get("message")))))
+    if not scopes and _error_code(answer) != "insufficient_scope":
+        return FatalError(
+            said,
+            hint="the token is good, and something else forbids the request: look in Auth0 for a Tenant Access Control "
+            "List that blocks this machine's address, and for limits of the tenant's plan",
+        )
+    named = " or ".join(scopes) or "a scope"
+    return FatalError(
+        f"Auth0 answered {path} with 403: the token lacks {named}",
+        hint=f"grant {named} to the application (Auth0: Applications > APIs > Auth0 Management API)",
     )
 
 
@@ -135,14 +183,6 @@ def _until(reset: int, answer: Answer) -> timedelta:
 def _number(answer: Answer, header: str) -> int | None:
     text = answer.headers.get(header, "")
     return int(text) if text.isascii() and text.isdigit() and len(text) < 12 else None  # noqa: PLR2004 - unix seconds
-
-
-def _field(answer: Answer, name: str) -> object:
-    try:
-        body = answer.json()
-    except ValueError:
-        return None
-    return body.get(name) if isinstance(body, dict) else None
 
 
 def _next_url(answer: Answer) -> str | None:

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from poller.adapters.auth0.api import ManagementApi, Reply
 from poller.adapters.clocks import earliest_now
-from poller.core.errors import TransientError
+from poller.core.errors import UnusableAnswerError
 from poller.core.events import (
     EARLIEST,
     SHORTEST_RETENTION,
@@ -125,21 +125,21 @@ def _anchor(span: Span) -> LogId:
 
 def _records(reply: Reply) -> list[object]:
     if not isinstance(reply.value, list):
-        raise TransientError("Auth0 answered logs with JSON that is no list")
+        raise UnusableAnswerError("Auth0 answered logs with JSON that is no list")
     return reply.value
 
 
 def _check_order(events: tuple[LogEvent, ...], span: Span) -> None:
     ids = [event.log_id for event in events]
     if ids and (min(ids) <= span.reached or ids != sorted(ids)):
-        raise TransientError(f"Auth0 answered with a page that does not lie above {span.reached}, in order")
+        raise UnusableAnswerError(f"Auth0 answered with a page that does not lie above {span.reached}, in order")
 
 
 def _position(reply: Reply, span: Span) -> LogId:
     """The last record's id; where that record has none, what the server says comes next."""
     read = last_id(reply.value[-1:]) or _next_position(reply.next_url) or last_id(reply.value)
     if read is None or read <= span.reached:
-        raise TransientError(f"Auth0 answered with a page that does not move past {span.reached}")
+        raise UnusableAnswerError(f"Auth0 answered with a page that does not move past {span.reached}")
     return read
 
 

@@ -5,7 +5,8 @@ from datetime import date
 from typing import Any
 
 from poller.adapters.auth0.api import ManagementApi
-from poller.core.errors import TransientError
+from poller.adapters.auth0.verdicts import SERVICE
+from poller.core.errors import UnusableAnswerError
 from poller.core.events import DailyCount
 
 _DAY_LENGTH = len("2026-01-31")
@@ -30,7 +31,7 @@ class Auth0Stats:
         params = {"from": f"{first:%Y%m%d}", "to": f"{last:%Y%m%d}"}
         reply = self._api.get("stats/daily", params, bucket="stats")
         if not isinstance(reply.value, list):
-            raise TransientError("Auth0 answered stats with JSON that is no list")
+            raise UnusableAnswerError("Auth0 answered stats with JSON that is no list", service=SERVICE)
         found = dict(_day(record) for record in reply.value)
         return {day: count for day, count in found.items() if first <= day <= last}
 
@@ -41,7 +42,7 @@ def _day(record: Any) -> tuple[date, DailyCount]:
         day = date.fromisoformat(record["date"][:_DAY_LENGTH])
         return day, DailyCount(logins=_number(record, "logins"), signups=_number(record, "signups"))
     except (TypeError, KeyError, ValueError):
-        raise TransientError("Auth0 answered stats with what is no count of a day") from None
+        raise UnusableAnswerError("Auth0 answered stats with what is no count of a day", service=SERVICE) from None
 
 
 def _number(record: Mapping[str, Any], name: str) -> int:
