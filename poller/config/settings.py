@@ -92,7 +92,9 @@ class Section(BaseModel):
 
 
 class Auth0Settings(Section):
-    domain: Host = Field(description="Host name of the tenant, as acme.us.auth0.com, or its custom domain.")
+    domain: Host = Field(
+        description="The tenant's own host name, as acme.us.auth0.com, also where it has a custom domain: tokens are for it."
+    )
     client_id: Word = Field(description="Client id of the machine-to-machine application that may read:logs.")
     client_secret: SecretWord = Field(
         None, description="Secret of that application.", json_schema_extra=_default("required, or private_key")
@@ -102,7 +104,7 @@ class Auth0Settings(Section):
     )
     base_url: BaseUrl = Field(
         default_factory=_base_url,
-        description="Origin of a proxy in front of the tenant; plain http only to loopback.",
+        description="Where requests go: the tenant's custom domain, or a proxy before it; plain http only to loopback.",
         json_schema_extra=_default("https:// and the domain"),
     )
     rate_share: Share = Field(
