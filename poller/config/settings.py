@@ -93,7 +93,7 @@ class Section(BaseModel):
 
 class Auth0Settings(Section):
     domain: Host = Field(
-        description="The tenant's own host name, as acme.us.auth0.com, also where it has a custom domain: tokens are for it."
+        description="The tenant's own host name, as acme.us.auth0.com, never a custom domain: tokens are for that name."
     )
     client_id: Word = Field(description="Client id of the machine-to-machine application that may read:logs.")
     client_secret: SecretWord = Field(
