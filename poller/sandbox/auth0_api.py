@@ -112,8 +112,9 @@ class Auth0Api:
         token = jwt.encode({"exp": expires_at, "jti": secrets.token_hex(8)}, "0" * 32, algorithm="HS256")
         self._tokens[token] = (expires_at, frozenset(self._tenant.scopes))
         self._tenant.record_event("seccft")
-        body = {"access_token": token, "expires_in": lifetime, "token_type": "Bearer"}
-        return web.json_response(body | {"scope": " ".join(self._tenant.scopes)})
+        body = {"access_token": token, "token_type": "Bearer"}
+        stated = {"expires_in": lifetime, "scope": " ".join(self._tenant.scopes)}
+        return web.json_response(body | stated if self._tenant.states_scope else body)
 
     def _refuse_credentials(self, asked: Any) -> web.Response | None:
         tenant = self._tenant
@@ -126,7 +127,11 @@ class Auth0Api:
         known = asked.get("client_id") == tenant.client_id
         assertion = asked.get("client_assertion")
         proven = self._is_signed(assertion) if assertion else asked.get("client_secret") == tenant.client_secret
-        return None if known and proven else _refused(401, "access_denied", "Unauthorized")
+        if not known or not proven:
+            return _refused(401, "access_denied", "Unauthorized")
+        if not tenant.is_granted:
+            return _refused(403, "access_denied", f"Client is not authorized to access {asked.get('audience')}")
+        return None
 
     def _is_signed(self, assertion: str) -> bool:
         if self._tenant.public_key is None:
@@ -198,7 +203,10 @@ class Auth0Api:
 
     async def _search_users(self, request: web.Request) -> web.Response:
         now = self._tenant.clock.now()
-        found = [self._tenant.user(user_id) for user_id in user_ids(request.query.get("q", ""))]
+        asked = user_ids(request.query.get("q", ""))
+        if any(user_id in self._tenant.unsearchable for user_id in asked):
+            return _error(400, "The query is not valid", "invalid_query_string")
+        found = [self._tenant.user(user_id) for user_id in asked]
         shown = [_fields(request, user) for user in found if user is not None and user.searchable_at <= now]
         size = min(_number(request, "per_page", DEFAULT_TAKE), MAX_TAKE)
         return web.json_response(shown[:size])

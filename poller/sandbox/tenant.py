@@ -25,6 +25,12 @@ class Tenant:
         self.public_key: str | None = None
         self.scopes: tuple[str, ...] = TICKET_SCOPES
         self.token_lifetime = timedelta(days=1)
+        self.is_granted = True
+        """Whether the application is authorized for the Management API."""
+        self.states_scope = True
+        """Whether a token's answer states its scope and its lifetime; the standard makes both optional."""
+        self.unsearchable: list[str] = []
+        """User ids for which the search of users answers 400."""
         self.retention = timedelta(days=30)
         self.index_lag = timedelta(seconds=2)
         self.id_length = 56

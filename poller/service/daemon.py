@@ -85,9 +85,10 @@ class Daemon:
                 raise
             return self._block(error)
         except TransientError as error:
-            return self._postpone(error)
+            # Unusable answers block and never end the process: who sends them may be gone soon.
+            unusable = self._backoff.judged(error)
+            return self._postpone(error) if unusable is None else self._block(unusable)
         self._unblock()
-        self._backoff.succeeded()
         self._note_cycle(None)
         self._supervisor.finished(count)
         return self._interval
@@ -98,6 +99,7 @@ class Daemon:
         try:
             for forwarded in self._pages():
                 self._has_progressed = True
+                self._backoff.succeeded()
                 self._supervisor.pulse.beat()
                 count.add(forwarded.settlement)
                 if self._monotonic() - reported_at >= PROGRESS_EVERY_S:

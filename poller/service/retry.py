@@ -1,4 +1,4 @@
-"""How long to wait after a failure."""
+"""The wait after a failure, and the end of waiting where answers stay unusable."""
 
 import random
 import threading
@@ -10,9 +10,12 @@ from datetime import timedelta
 import stamina
 import structlog
 
-from poller.core.errors import PollerError, TransientError, UnknownHostError
+from poller.core.errors import FatalError, PollerError, TransientError, UnknownHostError, UnusableAnswerError
 
-_SHORTEST_WAIT = timedelta(seconds=1)
+SHORTEST_ASKED, LONGEST_ASKED = timedelta(seconds=0.5), timedelta(minutes=10)
+"""A wait that a service asks for is believed between these two."""
+UNUSABLE_LIMIT = 3
+"""So many unusable answers without a good one between them need somebody to look."""
 
 log = structlog.get_logger()
 
@@ -25,7 +28,11 @@ LONG_PATIENCE = timedelta(minutes=10)
 
 
 class Backoff:
-    """Doubling delays with jitter, from one second to a minute; what a server asked for comes first."""
+    """The delays after failures. A wait that a service asks for comes first.
+
+    Otherwise the delays double, with jitter, from one second to a minute. Each service has its own
+    count of failures, so that trouble with one makes nobody wait longer for the other.
+    """
 
     def __init__(
         self,
@@ -35,22 +42,41 @@ class Backoff:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._first, self._most, self._jitter = first, most, jitter
-        self._failures = 0
+        self._failures: dict[str, int] = {}
+        self._unusable = 0
 
     def failed(self, error: PollerError) -> timedelta:
-        """The delay before the next attempt; never shorter than the server asked for."""
-        asked = error.retry_after if isinstance(error, TransientError) else None
-        doublings = min(self._failures, 16)  # 2**16 s is far beyond `most`
-        self._failures += 1
+        """Return the delay before the next attempt; never shorter than the service asked for."""
+        asked = asked_wait(error)
+        if asked is not None:
+            return min(asked * (1 + self._jitter() / 10), LONGEST_ASKED)
+        service = error.service if isinstance(error, TransientError) else ""
+        failures = self._failures.get(service, 0)
+        self._failures[service] = failures + 1
+        doublings = min(failures, 16)  # 2**16 s is far beyond `most`
         ceiling_s = min(self._first.total_seconds() * 2**doublings, self._most.total_seconds())
-        delay = timedelta(seconds=ceiling_s * (0.5 + self._jitter() / 2))
-        if asked is None:
-            return delay
-        # A server that says "at once" again and again does not end the doubling.
-        return max(asked + self._first * self._jitter(), delay)
+        return timedelta(seconds=ceiling_s * (0.5 + self._jitter() / 2))
+
+    def judged(self, error: TransientError) -> FatalError | None:
+        """Count an unusable answer; return the fatal error if it is one too many in a row."""
+        if not isinstance(error, UnusableAnswerError):
+            return None  # no answer, so that it says nothing of the next one
+        self._unusable += 1
+        if self._unusable < UNUSABLE_LIMIT:
+            return None
+        return FatalError(f"{error}, three times in a row", hint=error.hint)
 
     def succeeded(self) -> None:
-        self._failures = 0
+        """Begin anew: a page was settled, so that both services answered well."""
+        self._failures.clear()
+        self._unusable = 0
+
+
+def asked_wait(error: PollerError) -> timedelta | None:
+    """Return the wait that the service asked for, within bounds, or None if it asked for none."""
+    if not isinstance(error, TransientError) or error.retry_after is None:
+        return None
+    return min(max(error.retry_after, SHORTEST_ASKED), LONGEST_ASKED)
 
 
 class _Attempt(AbstractContextManager["_Attempt"]):
@@ -67,9 +93,9 @@ class _Attempt(AbstractContextManager["_Attempt"]):
 def persistently(
     stopping: threading.Event, patience: timedelta, *, monotonic: Callable[[], float] = time.monotonic
 ) -> Iterator[AbstractContextManager[object]]:
-    """As `patiently`, for long work that is to end at once when it is told to; waits for as long as a server asks.
+    """As `patiently`, for long work that ends at once when it is told to.
 
-    A wait that a server asks for does not count against the patience.
+    A wait that a service asks for does not count against the patience.
     """
     backoff, began = Backoff(most=timedelta(seconds=15)), monotonic()
     while True:
@@ -77,9 +103,11 @@ def persistently(
         yield attempt
         if attempt.error is None:
             return
+        final = backoff.judged(attempt.error)
+        if final is not None:
+            raise final
         delay = backoff.failed(attempt.error)
-        asked_s = attempt.error.retry_after.total_seconds() if attempt.error.retry_after else 0.0
-        began += asked_s
+        began += (asked_wait(attempt.error) or timedelta()).total_seconds()
         if stopping.is_set() or monotonic() - began > patience.total_seconds():
             raise attempt.error
         log.warning("attempt.failed", reason=str(attempt.error), retry_in_s=round(delay.total_seconds(), 1))
@@ -88,23 +116,35 @@ def persistently(
 
 
 def patiently(patience: timedelta = PATIENCE) -> Iterator[AbstractContextManager[object]]:
-    """Attempts at one step of a one-shot command, until it succeeds or `patience` is over.
+    """Make attempts at one step of a one-shot command, until it succeeds or `patience` is over.
 
-    Used as `for attempt in patiently(): with attempt: …`; the last TransientError comes through.
+    Used as `for attempt in patiently(): with attempt: …`. The last TransientError comes through.
+
+    Raises:
+        FatalError: the answers stay unusable.
     """
+    backoff = Backoff()
+    final: FatalError | None = None
 
     def later(error: Exception) -> bool | timedelta:
+        nonlocal final
         if not isinstance(error, TransientError) or isinstance(error, UnknownHostError):
             return False
-        if error.retry_after is None:
+        final = backoff.judged(error)
+        if final is not None:
+            return False
+        asked = asked_wait(error)
+        if asked is None:
             return True
-        # A server that says "at once" is not taken at its word.
-        return max(error.retry_after, _SHORTEST_WAIT) if error.retry_after < patience else False
+        return asked if asked < patience else False
 
     stamina.instrumentation.set_on_retry_hooks([_tell])
-    yield from stamina.retry_context(
-        on=later, attempts=None, timeout=patience, wait_initial=0.5, wait_max=5.0, wait_jitter=0.5
-    )
+    try:
+        yield from stamina.retry_context(
+            on=later, attempts=None, timeout=patience, wait_initial=0.5, wait_max=5.0, wait_jitter=0.5
+        )
+    except UnusableAnswerError as error:
+        raise final or error from None
 
 
 def _tell(details: stamina.instrumentation.RetryDetails) -> None:

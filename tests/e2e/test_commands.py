@@ -80,6 +80,37 @@ def test_check_names_the_missing_scope(plain: Bench, scopes: list[str], code: in
     assert f"grant {missing}" in ended.out
 
 
+@pytest.mark.parametrize(("scopes", "code"), [(["read:logs", "read:users"], 0), (["read:logs"], 3), ([], 78)])
+def test_check_tries_what_a_token_does_not_state(plain: Bench, scopes: list[str], code: int) -> None:
+    plain.sandbox.ask("tenant", scopes=scopes, states_scope=False)
+    ended = plain.run("check")
+    assert ended.code == code, ended.out
+
+
+def test_check_tells_a_missing_grant_a_missing_scope_and_a_custom_domain_apart(plain: Bench) -> None:
+    hints = []
+    plain.sandbox.ask("tenant", scopes=[])
+    hints.append(plain.run("check").out)
+    plain.sandbox.ask("tenant", is_granted=False)
+    hints.append(plain.run("check").out)
+    plain.write_settings(auth0__domain="login.acme.com")
+    hints.append(plain.run("check").out)
+    said = ["the token lacks read:logs", "Client is not authorized to access", "Service not enabled within domain"]
+    for hint, own in zip(hints, said, strict=True):
+        assert [text for text in said if text in hint] == [own]
+    assert "auth0.base_url" in hints[2]
+
+
+@pytest.mark.parametrize(("path", "status"), [("/oauth/token", 403), ("/api/v2/logs", 302), ("/v1/batch", 404)])
+def test_a_page_in_a_services_place_is_never_taken_for_its_verdict(plain: Bench, path: str, status: int) -> None:
+    page = {"status": status, "body": "<html>", "headers": {"Content-Type": "text/html"}}
+    plain.sandbox.ask("faults", set=[{"action": "status", "path": path, "times": None, **page}])
+    ended = plain.run("check")
+    service = "Segment" if path == "/v1/batch" else "Auth0"
+    assert ended.code == 75, ended.out
+    assert f"something between here and {service} answered: {status} text/html" in ended.out
+
+
 def test_check_as_json_says_the_same(plain: Bench) -> None:
     plain.sandbox.ask("tenant", scopes=["read:logs"])
     ended = plain.run("check", "--json")

@@ -190,6 +190,33 @@ def test_faults_that_need_someone_end_a_drain_with_78_move_nothing_and_say_what_
     assert bench.status()["streams"][0]["dead_letters"] == 0
 
 
+STALLS: dict[str, Fault] = {
+    "segment without a receipt": {"path": "/v1/batch", "action": "body", "body": "<html>"},
+    "logs without order": {"path": "/api/v2/logs", "action": "body", "body": '[{"log_id": "0"}]'},
+}
+
+
+@pytest.mark.parametrize("name", STALLS)
+def test_answers_that_stay_unusable_end_a_drain_and_block_the_daemon_until_they_are_gone(
+    make: MakeBench, name: str
+) -> None:
+    bench = make("--seed", "1", "--events", "50", "--plan", "unlimited")
+    bench.run("run", "--once")
+    bench.sandbox.ask("grow", count=50, seconds=0)
+    set_faults(bench, STALLS[name] | {"times": None})
+    ended = bench.run("run", "--once")
+    assert ended.code == 78, ended.err
+    assert ", three times in a row" in ended.err
+    with bench.start("run") as daemon:  # from its start: it blocks and does not end
+        eventually("blocked", lambda: daemon.says("daemon.blocked"))
+        assert ", three times in a row" in bench.status()["streams"][0]["blocked"]["reason"]
+        set_faults(bench)
+        eventually("recovered", lambda: daemon.says("daemon.recovered"))
+        eventually("all of it", lambda: all_delivered(bench))
+        assert daemon.stop().code == 0
+    bench.assert_conserved()
+
+
 @contextmanager
 def second_host() -> Iterator[tuple[str, list[object]]]:
     """Where redirects lead; remembers who came."""
