@@ -3,6 +3,7 @@
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import timedelta
@@ -15,7 +16,7 @@ from poller.core.errors import FatalError, PollerError, TransientError, UnknownH
 SHORTEST_ASKED, LONGEST_ASKED = timedelta(seconds=0.5), timedelta(minutes=10)
 """A wait that a service asks for is believed between these two."""
 UNUSABLE_LIMIT = 3
-"""So many unusable answers without a good one between them need somebody to look."""
+"""So many unusable answers of one service, and nothing settled between them, need somebody to look."""
 
 log = structlog.get_logger()
 
@@ -43,7 +44,7 @@ class Backoff:
     ) -> None:
         self._first, self._most, self._jitter = first, most, jitter
         self._failures: dict[str, int] = {}
-        self._unusable = 0
+        self._unusable: Counter[str] = Counter()
 
     def failed(self, error: PollerError) -> timedelta:
         """Return the delay before the next attempt; never shorter than the service asked for."""
@@ -58,18 +59,21 @@ class Backoff:
         return timedelta(seconds=ceiling_s * (0.5 + self._jitter() / 2))
 
     def judged(self, error: TransientError) -> FatalError | None:
-        """Count an unusable answer; return the fatal error if it is one too many in a row."""
+        """Count an unusable answer; return the fatal error if it is one too many of that service.
+
+        Between two of them no page was settled. Other errors are no answers, and count for nothing.
+        """
         if not isinstance(error, UnusableAnswerError):
-            return None  # no answer, so that it says nothing of the next one
-        self._unusable += 1
-        if self._unusable < UNUSABLE_LIMIT:
+            return None
+        self._unusable[error.service] += 1
+        if self._unusable[error.service] < UNUSABLE_LIMIT:
             return None
         return FatalError(f"{error}, three times in a row", hint=error.hint)
 
     def succeeded(self) -> None:
         """Begin anew: a page was settled, so that both services answered well."""
         self._failures.clear()
-        self._unusable = 0
+        self._unusable.clear()
 
 
 def asked_wait(error: PollerError) -> timedelta | None:

@@ -78,6 +78,12 @@ def test_the_third_unusable_answer_in_a_row_needs_someone() -> None:
     assert backoff.judged(unusable) is None
 
 
+def test_unusable_answers_of_two_services_are_counted_apart() -> None:
+    backoff = Backoff()
+    answers = [UnusableAnswerError("nonsense", service=service) for service in ("Auth0", "Segment")] * 2
+    assert [backoff.judged(error) for error in answers] == [None] * 4
+
+
 @pytest.mark.parametrize("loop", ["patiently", "persistently"])
 def test_a_one_shot_step_ends_at_the_third_unusable_answer(loop: str) -> None:
     attempts = 0
