@@ -62,6 +62,12 @@ def test_an_outage_may_last_as_long_as_the_log_goes_back() -> None:
     assert outage(24 * HOUR, 13 * HOUR).code is Exit.ATTENTION
 
 
+def test_a_young_tenant_is_not_taken_for_one_that_keeps_its_log_for_an_hour() -> None:
+    found = outage(HOUR, timedelta(seconds=30))
+    assert found.text.startswith("survives one of 24 h without a loss; the log is only 1 h old")
+    assert outage(HOUR, 2 * HOUR).code is Exit.DONE
+
+
 @pytest.mark.parametrize(
     ("free", "said", "code"),
     [(5_200_000_000, "5.2 GB free", Exit.DONE), (42_000_000, "42.0 MB free", Exit.ATTENTION)],

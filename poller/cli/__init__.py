@@ -9,12 +9,10 @@ from io import StringIO
 
 import click
 
+from poller.cli.groups import NAME, Suggesting, examples
 from poller.cli.output import prepare_streams, say
 from poller.core.errors import FatalError, TransientError
 from poller.service.process import Exit
-
-NAME = "auth0-segment-poller"
-
 
 COMMANDS = {
     "run": "Forward logins and signups, as a daemon or once.",
@@ -30,7 +28,7 @@ COMMANDS = {
 """Each command's line of help; its module is of the same name, and is imported when it is called."""
 
 
-class Commands(click.Group):
+class Commands(Suggesting):
     """Imports a command when it is called: all of them together take longer than most take to do their work."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -51,7 +49,11 @@ class Commands(click.Group):
             formatter.write_dl([*COMMANDS.items()])
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=examples("demo", "check --config config.toml", "run"),
+)
 @click.version_option(version(NAME), prog_name=NAME)
 def commands() -> None:
     """Gets logins and signups out of Auth0 and into Segment: nothing lost, nothing twice.

@@ -14,6 +14,7 @@ from poller.adapters.sql_ledger import LedgerLock, SqlLedger
 from poller.cli.bounds import BoundType
 from poller.cli.from_file import check_files, send_files
 from poller.cli.given import config_option, read_settings
+from poller.cli.groups import examples
 from poller.cli.history import History
 from poller.cli.output import is_terminal, say, say_json
 from poller.cli.progress import shown
@@ -41,7 +42,14 @@ class _RoutesType(click.ParamType[Any]):
 _PATH = click.Path(path_type=Path, allow_dash=True)
 
 
-@click.command(short_help="Send a range of the past that was not sent yet.")
+@click.command(
+    short_help="Send a range of the past that was not sent yet.",
+    epilog=examples(
+        "backfill --since 7d --dry-run",
+        "backfill --since 2026-01-01 --until 2026-02-01",
+        "backfill --from-file archive/2024-01.json.gz archive/2024-02.json.gz",
+    ),
+)
 @config_option
 @click.option("--since", type=BoundType(), help="Where to begin: earliest, a date, a time, or as 7d.")
 @click.option("--until", type=BoundType(), help="Where to end; at the latest where the daemon's own part begins.")
@@ -117,7 +125,9 @@ class _Run:
         is_seen = is_terminal(sys.stdout) and not self.asked.as_json
         log = self.history.settings.log
         with shown(work, services.budget, (log.level, log.format), is_wanted=is_seen) as on_tick:
-            code: int = finish(work.run(spans, on_tick), self.process, interrupted=Exit.INTERRUPTED)
+            reason = work.run(spans, on_tick)
+        # Below the bars, which its log lines would tear.
+        code = finish(reason, self.process, interrupted=Exit.INTERRUPTED)
         facts = self._facts(work, time.monotonic() - began)
         say_json(facts, indent=0) if self.asked.as_json else say(*_summary(facts).split("\n"))
         needs_attention = facts["slices_left"] or facts["awaiting_identify"] or facts["lost"]

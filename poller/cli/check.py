@@ -13,6 +13,7 @@ import click
 
 from poller.adapters.sql_ledger import inspect_ledger, ledger_path
 from poller.cli.given import config_option, read_settings_and
+from poller.cli.groups import examples
 from poller.cli.output import say, say_json
 from poller.cli.surroundings import Finding, clocks, disk, ledger_file, outage, region, secrets
 from poller.cli.wiring import Services, connect, stream_of
@@ -31,7 +32,10 @@ _NO_USER = "auth0|000000000000000000000000"
 """Nobody has this id. To ask for it shows whether users may be read."""
 
 
-@click.command(short_help="Prove settings, credentials, ledger and services.")
+@click.command(
+    short_help="Prove settings, credentials, ledger and services.",
+    epilog=examples("check", "check --json"),
+)
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
 def check(config: Path | None, *, as_json: bool) -> int:

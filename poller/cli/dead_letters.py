@@ -1,9 +1,7 @@
 """`dead-letters`: what could not be sent, to look at, to send again, to discard."""
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +10,22 @@ import click
 from poller.adapters.sql_ledger import BuriedLetter, Graveyard
 from poller.cli.asking import confirm
 from poller.cli.given import config_option, read_settings
+from poller.cli.groups import Suggesting, examples
 from poller.cli.output import say, say_json
-from poller.cli.wiring import Services, connect, profiles_of, rules_of, stream_of
 from poller.cli.wording import counted
 from poller.config import Settings
 from poller.core.errors import FatalError
-from poller.core.events import LogEvent, parse_events
-from poller.core.forward import Courier
 from poller.core.json_text import decode
 from poller.core.messages import iso
-from poller.core.translate import Translator
 from poller.service.process import Exit
-from poller.service.replay import AT_ONCE, replay
-from poller.service.retry import patiently
-from poller.service.telemetry import configure_logging
 
 
-@click.group("dead-letters", short_help="List, show, replay or discard what could not be sent.")
+@click.group(
+    "dead-letters",
+    cls=Suggesting,
+    short_help="List, show, replay or discard what could not be sent.",
+    epilog=examples("dead-letters list", "dead-letters replay --all"),
+)
 def dead_letters() -> None:
     """Events that could not be sent, kept in the ledger with their reasons."""
 
@@ -40,7 +37,7 @@ def _picking(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.argument("log_ids", metavar="[ID]...", nargs=-1)(function)
 
 
-@dead_letters.command("list")
+@dead_letters.command("list", short_help="When, why and which; never who.", epilog=examples("dead-letters list --json"))
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON list, for scripts.")
 def list_letters(config: Path | None, *, as_json: bool) -> int:
@@ -57,7 +54,10 @@ def list_letters(config: Path | None, *, as_json: bool) -> int:
     return Exit.DONE
 
 
-@dead_letters.command()
+@dead_letters.command(
+    short_help="One of them, with the event as Auth0 sent it.",
+    epilog=examples("dead-letters show 90020260131080000000000000000000000000000000000000000001"),
+)
 @config_option
 @click.argument("log_id", metavar="ID")
 def show(config: Path | None, log_id: str) -> int:
@@ -69,7 +69,10 @@ def show(config: Path | None, log_id: str) -> int:
     return Exit.DONE
 
 
-@dead_letters.command()
+@dead_letters.command(
+    short_help="Remove them for good.",
+    epilog=examples("dead-letters discard --reason no_user_id", "dead-letters discard --all --yes"),
+)
 @config_option
 @_picking
 @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -84,47 +87,27 @@ def discard(config: Path | None, log_ids: tuple[str, ...], reason: str | None, *
     return Exit.DONE
 
 
-@dead_letters.command("replay")
+@dead_letters.command(
+    "replay",
+    short_help="Send them again, under their own message ids.",
+    epilog=examples("dead-letters replay --all", "dead-letters replay --reason expression_failed"),
+)
 @config_option
 @_picking
 def replay_letters(config: Path | None, log_ids: tuple[str, ...], reason: str | None, *, everything: bool) -> int:
     """Translates them again and sends them under their own message ids; only what Segment acknowledged goes."""
     _check_picked(log_ids, reason, everything=everything)
+    from poller.cli.replaying import replay_all  # noqa: PLC0415 - the other commands do not wait for all of it
+
     settings = read_settings(config)
-    configure_logging(settings.log.level, settings.log.format)
-    with _opened(settings, to_change=True) as graveyard, connect(settings, threading.Event()) as services:
-        stream = stream_of(settings)
-        letters = _found(graveyard.letters(stream=stream, log_ids=log_ids, reason=reason), log_ids)
-        replayed = sum(
-            _replay(settings, services, graveyard, letters[start : start + AT_ONCE])
-            for start in range(0, len(letters), AT_ONCE)
+    with _opened(settings, to_change=True) as graveyard:
+        replayed, left = replay_all(
+            settings,
+            graveyard,
+            lambda stream: _found(graveyard.letters(stream=stream, log_ids=log_ids, reason=reason), log_ids),
         )
-    left = len(letters) - replayed
     say(f"{replayed} replayed, {left} still dead")
     return Exit.ATTENTION if left else Exit.DONE
-
-
-def _replay(settings: Settings, services: Services, graveyard: Graveyard, letters: Sequence[BuriedLetter]) -> int:
-    """How many of these letters Segment acknowledged."""
-    events = {letter.log_id: _event(letter) for letter in letters}
-    for attempt in patiently():
-        with attempt:
-            delivered, dead = replay(
-                tuple(events.values()),
-                profiles_of(settings, services),
-                Translator(stream_of(settings), rules_of(settings)),
-                Courier(services.sink, refusal_limit=settings.segment.refusal_limit),
-            )
-    for letter in dead:
-        say(f"{letter.event.log_id} stays: {letter.reason}", is_error=True)
-    by_id = {letter.log_id: letter for letter in letters}
-    return graveyard.revive((by_id[event.log_id], event) for event in delivered)
-
-
-def _event(letter: BuriedLetter) -> LogEvent:
-    """The event under the id that it was buried by, which an unreadable record does not hold."""
-    (event,) = parse_events([decode(letter.event)], after=letter.log_id)
-    return replace(event, log_id=letter.log_id)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from poller.cli.groups import examples
 from poller.config import duration
 
 
@@ -18,7 +19,9 @@ class _Duration(click.ParamType[timedelta]):
             self.fail(str(error), param, ctx)
 
 
-@click.command(short_help="Watch the whole thing work, with no account anywhere.")
+@click.command(
+    short_help="Watch the whole thing work, with no account anywhere.", epilog=examples("demo", "demo --for 30s")
+)
 @click.option("--for", "run_for", type=_Duration(), help="How long, as 10s or 1m; without a terminal 10s.")
 def demo(run_for: timedelta | None) -> int:
     """Runs the real daemon between a simulated Auth0 tenant and a Segment-compatible collector."""

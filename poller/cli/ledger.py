@@ -9,6 +9,7 @@ import click
 from poller.adapters.sql_ledger import LedgerLock, LedgerReader, remove_stream, set_position
 from poller.cli.asking import confirm
 from poller.cli.given import config_option, read_settings
+from poller.cli.groups import Suggesting, examples
 from poller.cli.output import say, say_json
 from poller.config import Settings, moment
 from poller.core.errors import FatalError
@@ -17,14 +18,19 @@ from poller.core.messages import iso
 from poller.service.process import Exit
 
 
-@click.group("ledger", short_help="Show the durable record, or move a position in it.")
+@click.group(
+    "ledger",
+    cls=Suggesting,
+    short_help="Show the durable record, or move a position in it.",
+    epilog=examples("ledger show", "ledger set-position 2026-01-31T08:00:00Z"),
+)
 def ledger() -> None:
     """The durable record: what is settled, and where the daemon goes on."""
 
 
-@ledger.command()
+@ledger.command(short_help="Every span, with its positions.", epilog=examples("ledger show --json"))
 @config_option
-@click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON list, for scripts.")
 def show(config: Path | None, *, as_json: bool) -> int:
     """Shows every stream's spans, with the positions as they are kept."""
     settings = read_settings(config, secrets=False)
@@ -47,7 +53,11 @@ def show(config: Path | None, *, as_json: bool) -> int:
     return Exit.DONE
 
 
-@ledger.command("set-position")
+@ledger.command(
+    "set-position",
+    short_help="Let the daemon go on somewhere else.",
+    epilog=examples("ledger set-position 2026-01-31T08:00:00Z", "ledger set-position earliest --yes"),
+)
 @config_option
 @click.argument("position")
 @click.option("--source-name", help="Which stream, where the ledger holds several.")
@@ -74,7 +84,11 @@ def move(config: Path | None, position: str, source_name: str | None, *, yes: bo
     return Exit.DONE
 
 
-@ledger.command("remove-stream")
+@ledger.command(
+    "remove-stream",
+    short_help="Remove all that is kept of one stream.",
+    epilog=examples("ledger remove-stream --source-name web"),
+)
 @config_option
 @click.option("--domain", help="The tenant's domain; by default that of the settings.")
 @click.option("--source-name", help="The name of the Segment source, where the ledger holds several.")

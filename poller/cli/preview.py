@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from poller.cli.given import config_option, read_settings
+from poller.cli.groups import examples
 from poller.cli.output import say_json
 from poller.cli.terminal import Terminal
 from poller.cli.wiring import connect, profiles_of, rules_of, stream_of
@@ -34,10 +35,14 @@ _USED = (
     "user_agent",
     "organization_id",
 )
+_MESSAGE_ID = len("identify-") + 40
 _COLOURS = {"identify": "bold cyan", "track": "bold green", "group": "bold magenta"}
 
 
-@click.command(short_help="Show the newest events beside the calls they become.")
+@click.command(
+    short_help="Show the newest events beside the calls they become.",
+    epilog=examples("preview --last 5", "preview --json"),
+)
 @config_option
 @click.option("--last", default=10, type=click.IntRange(1, 1000), show_default=True, help="How many events.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON list, for scripts.")
@@ -73,12 +78,14 @@ def _row(event: LogEvent, outcome: Outcome) -> dict[str, Any]:
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
+    console = Terminal()
+    width = console.width
     table = Table(show_lines=True, expand=True)
-    table.add_column("Auth0 log event, what is used of it", ratio=2, overflow="fold")
-    table.add_column("Segment calls", ratio=3, overflow="fold")
+    table.add_column("Auth0 log event, what is used of it", ratio=1, overflow="fold")
+    # As wide as a message id, which is there to be copied.
+    table.add_column("Segment calls, each with its messageId", width=max(_MESSAGE_ID, width * 3 // 5), overflow="fold")
     for row in rows:
         table.add_row(_lines(_used(row["event"])), _calls(row))
-    console = Terminal()
     if rows:
         console.print(table)
     console.print(f"{len(rows)} event{'' if len(rows) == 1 else 's'}; nothing was sent or stored. --json shows all.")
@@ -102,7 +109,7 @@ def _call(call: dict[str, Any]) -> Text:
     who = {"groupId": call["groupId"]} if "groupId" in call else {}
     context = {f"context.{key}": value for key, value in _flattened(call["context"])}
     facts = {"userId": call["userId"], **who, "timestamp": call["timestamp"], **context}
-    text = Text().append(name, style=_COLOURS[call["type"]])
+    text = Text().append(name, style=_COLOURS[call["type"]]).append(f"\n{call['messageId']}")
     return text.append("\n").append_text(_lines(facts | (call.get("traits") or call.get("properties") or {}), "  "))
 
 

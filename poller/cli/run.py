@@ -13,6 +13,7 @@ import structlog
 
 from poller.adapters.sql_ledger import LedgerLock, SqlLedger
 from poller.cli.given import config_option, read_settings
+from poller.cli.groups import examples
 from poller.cli.last_words import last_words
 from poller.cli.watching import NOBODY, Watcher, watching
 from poller.cli.wiring import Services, connect, profiles_of, rules_of, start_of, stream_of
@@ -35,7 +36,10 @@ _STDERR = 2
 log = structlog.get_logger()
 
 
-@click.command(short_help="Forward logins and signups, as a daemon or once.")
+@click.command(
+    short_help="Forward logins and signups, as a daemon or once.",
+    epilog=examples("run --config /etc/auth0-segment-poller/acme.toml", "run --once"),
+)
 @config_option
 @click.option("--once", is_flag=True, help="One drain to the end of the log, then exit: for cron.")
 @click.option("--new-stream", is_flag=True, help="Begin this tenant and source in a ledger that holds others.")

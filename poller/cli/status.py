@@ -12,6 +12,7 @@ from rich.text import Text
 from poller.adapters.sql_ledger import LastWords, LedgerReader
 from poller.cli import timeline
 from poller.cli.given import config_option, read_settings
+from poller.cli.groups import examples
 from poller.cli.output import can_show, say, say_json
 from poller.cli.terminal import Terminal
 from poller.cli.timeline import oldest_known
@@ -27,7 +28,9 @@ _INDENT = "  "
 _NARROWEST = 24
 
 
-@click.command(short_help="Show how far it got, and what needs attention.")
+@click.command(
+    short_help="Show how far it got, and what needs attention.", epilog=examples("status", "status --strict --json")
+)
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
 @click.option("--strict", is_flag=True, help="Exit with 69 if no daemon runs, with 3 if there are dead letters.")

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from poller.cli.wording import lasting
 from poller.config import SecretPlace, Settings
 from poller.service.process import Exit
 
 SKEW_THAT_MATTERS = timedelta(seconds=60)
 ROOM_THAT_MATTERS = 100_000_000
 _GB = 1_000_000_000
+_HOUR, _SHORTEST_RETENTION = timedelta(hours=1), timedelta(days=1)
 _SECOND = timedelta(seconds=1)  # a Date header knows no less
 _EU_SEGMENT = "eu1.segmentapis.com"
 _CREDENTIALS = "CREDENTIALS_DIRECTORY"
@@ -111,9 +113,14 @@ def region(settings: Settings) -> Iterator[Finding]:
         )
 
 
-def outage(kept: timedelta, interval: timedelta) -> Finding:
-    """How long an outage may last until the log drops what was not read: `kept` is the age of the oldest event."""
-    hours = kept / timedelta(hours=1)
+def outage(age: timedelta, interval: timedelta) -> Finding:
+    """Say how long an outage may last until the log drops events that were not read.
+
+    `age` is that of the oldest event. A log that is younger than a day may be kept for longer than its age, since every
+    plan of Auth0 keeps events for a day at least.
+    """
+    kept = max(age, _SHORTEST_RETENTION)
+    hours = kept / _HOUR
     if interval * 2 > kept:
         return Finding(
             subject="outage",
@@ -121,9 +128,10 @@ def outage(kept: timedelta, interval: timedelta) -> Finding:
             hint='a shorter one leaves room for an outage, as poll.interval = "30s"',
             code=Exit.ATTENTION,
         )
-    return Finding(
-        subject="outage", text=f"survives one of {hours - interval / timedelta(hours=1):.0f} h without a loss"
-    )
+    text = f"survives one of {hours - interval / _HOUR:.0f} h without a loss"
+    if age < _SHORTEST_RETENTION:
+        text += f"; the log is only {lasting(age.total_seconds())} old, and how long Auth0 keeps it does not show yet"
+    return Finding(subject="outage", text=text)
 
 
 def _off(skew: timedelta) -> str:

@@ -15,6 +15,7 @@ from poller.adapters.sql_ledger import LedgerReader, Record
 from poller.cli import verification
 from poller.cli.bounds import Bound, BoundType, position_of
 from poller.cli.given import config_option, read_settings
+from poller.cli.groups import examples
 from poller.cli.output import say_json
 from poller.cli.terminal import Terminal
 from poller.cli.wiring import Services, connect, stream_of
@@ -42,7 +43,10 @@ class Range:
     walked_by: datetime
 
 
-@click.command(short_help="Compare what was settled with Auth0's own counts.")
+@click.command(
+    short_help="Compare what was settled with Auth0's own counts.",
+    epilog=examples("verify", "verify --since 30d --exact"),
+)
 @config_option
 @click.option("--since", default="7d", type=BoundType(), show_default=True, help="earliest, a date, a time, or as 7d.")
 @click.option("--until", type=BoundType(), help="Where to end; else now.")

@@ -198,6 +198,7 @@ def test_preview_shows_the_newest_and_sends_and_stores_nothing(plain: Bench) -> 
         assert row["calls"][0]["traits"]["email"].endswith("@example.com")
     table = plain.run("preview", "--last", "2")
     assert "Auth0 log event" in table.out
+    assert all(call["messageId"] in table.out for row in rows[:2] for call in row["calls"])
     assert "nothing was sent or stored" in table.out
     assert plain.sandbox.ask("collector") == {}
     assert not plain.ledger.exists()

@@ -1,0 +1,54 @@
+"""The replay of dead letters: all that takes the two services, so that the other commands do without."""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from poller.adapters.sql_ledger import BuriedLetter, Graveyard
+from poller.cli.output import say
+from poller.cli.wiring import Services, connect, profiles_of, rules_of, stream_of
+from poller.config import Settings
+from poller.core.events import LogEvent, Stream, parse_events
+from poller.core.forward import Courier
+from poller.core.json_text import decode
+from poller.core.translate import Translator
+from poller.service.replay import AT_ONCE, replay
+from poller.service.retry import patiently
+from poller.service.telemetry import configure_logging
+
+Letters = tuple[BuriedLetter, ...]
+
+
+def replay_all(settings: Settings, graveyard: Graveyard, pick: Callable[[Stream], Letters]) -> tuple[int, int]:
+    """Send the letters that `pick` finds in this stream again; return how many were acknowledged, and how many not."""
+    configure_logging(settings.log.level, settings.log.format)
+    with connect(settings, threading.Event()) as services:
+        letters = pick(stream_of(settings))
+        replayed = sum(
+            _replay(settings, services, graveyard, letters[start : start + AT_ONCE])
+            for start in range(0, len(letters), AT_ONCE)
+        )
+    return replayed, len(letters) - replayed
+
+
+def _replay(settings: Settings, services: Services, graveyard: Graveyard, letters: Sequence[BuriedLetter]) -> int:
+    """How many of these letters Segment acknowledged."""
+    events = {letter.log_id: _event(letter) for letter in letters}
+    for attempt in patiently():
+        with attempt:
+            delivered, dead = replay(
+                tuple(events.values()),
+                profiles_of(settings, services),
+                Translator(stream_of(settings), rules_of(settings)),
+                Courier(services.sink, refusal_limit=settings.segment.refusal_limit),
+            )
+    for letter in dead:
+        say(f"{letter.event.log_id} stays: {letter.reason}", is_error=True)
+    by_id = {letter.log_id: letter for letter in letters}
+    return graveyard.revive((by_id[event.log_id], event) for event in delivered)
+
+
+def _event(letter: BuriedLetter) -> LogEvent:
+    """The event under the id that it was buried by, which an unreadable record does not hold."""
+    (event,) = parse_events([decode(letter.event)], after=letter.log_id)
+    return replace(event, log_id=letter.log_id)
