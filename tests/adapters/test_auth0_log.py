@@ -105,8 +105,8 @@ class TestAHostClockThatIsWrong:
     def test_a_first_start_goes_by_the_lower_of_two_clocks_that_disagree(
         self, log: Auth0Log, scripted: Scripted, host: datetime
     ) -> None:
-        oldest = record(log_id(1, OLD))
-        scripted.replies = [page(oldest), page(oldest, at=NOW + timedelta(days=400))]
+        oldest, newest = record(log_id(1, OLD)), record(log_id(1, NOW - timedelta(hours=1)))
+        scripted.replies = [page(oldest), page(newest), page(oldest, at=NOW + timedelta(days=400)), page(newest)]
         assert [log.oldest() for _ in range(2)] == [(log_id(1, OLD), NOW), (log_id(1, OLD), host)]
 
 
@@ -122,7 +122,14 @@ def test_a_wrong_date_neither_dates_a_page_nor_begins_a_span(log: Auth0Log, scri
     scripted.replies = [page(record(log_id(3)), at=date), page(record(log_id(3)), at=date)]
     found = log.fetch(span(floor_id(NOW - timedelta(hours=1))))
     assert (found.served_at, found.believed_at) == (NOW, None)
+    scripted.replies.append(page(record(log_id(3))))
     assert log.oldest() == (log_id(3), NOW)
+
+
+@pytest.mark.parametrize("host", [NOW - timedelta(days=2), NOW + timedelta(days=2)], ids=["behind", "ahead"])
+def test_the_newest_event_bears_the_date_out_where_the_host_does_not(log: Auth0Log, scripted: Scripted) -> None:
+    scripted.replies = [page(record(log_id(1, OLD))), page(record(log_id(9, NOW - timedelta(minutes=1))))]
+    assert log.oldest() == (log_id(1, OLD), NOW)
 
 
 def test_a_full_page_of_the_live_span_is_not_the_end(log: Auth0Log, scripted: Scripted) -> None:

@@ -63,12 +63,18 @@ class Auth0Log:
         return replace(page, believed_at=reply.believed_at)
 
     def oldest(self) -> tuple[LogId | None, datetime]:
-        """Return the id of the oldest event kept, and the server's time; the lower time where two clocks disagree."""
+        """Return the id of the oldest event kept, and the server's time.
+
+        Where no other clock agrees with the server's, the newest event of the log may. Where that does not either, the
+        lower time of the two is returned that the newest event does not disprove.
+        """
         reply = self._read(EARLIEST, 1)
         oldest = last_id(reply.value)
-        if reply.believed_at is not None:
-            return oldest, reply.believed_at
-        return oldest, earliest_now(reply.at, reply.date, not_before=moment_of(oldest) if oldest else None)
+        if reply.believed_at is not None or oldest is None:
+            return oldest, reply.at
+        newest = moment_of(self.latest() or oldest)
+        dated = self._api.dated(reply, newest, is_end=True)
+        return oldest, dated.believed_at or earliest_now(reply.at, reply.date, not_before=newest)
 
     def latest(self) -> LogId | None:
         """The id of the newest event that the search shows; it lags."""
