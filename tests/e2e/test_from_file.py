@@ -192,7 +192,7 @@ def test_bad_records_are_told_by_line_and_kept_and_the_rest_goes_on(make: MakeBe
     bench = tenant(make, 100)
     good = lines(exported(bench)).splitlines(keepends=True)
     file = tmp_path / "log.ndjson"
-    file.write_text("".join([*good[:10], "no json\n", '{"type": "s"}\n', *good[10:-1], good[-1][:50]]))
+    file.write_text("".join([*good[:10], "{no json\n", '{"type": "s"}\n', *good[10:-1], good[-1][:50]]))
     ended, (_, count, _) = sent(bench, "--new", file)
     assert ended.code == 3
     assert count["bad_records"] == count["dead_lettered"] == 2
@@ -201,7 +201,7 @@ def test_bad_records_are_told_by_line_and_kept_and_the_rest_goes_on(make: MakeBe
     letters = json.loads(bench.run("dead-letters", "list", "--json").out)
     assert {letter["reason"] for letter in letters} == {"unreadable_record"}
     assert len({letter["log_id"] for letter in letters}) == 2
-    file.write_text("".join([*good[:10], "no json\n", '{"type": "s"}\n', *good[10:]]))
+    file.write_text("".join([*good[:10], "{no json\n", '{"type": "s"}\n', *good[10:]]))
     ended, (_, count, _) = sent(bench, file)
     assert ended.code == 0, ended.err
     assert (count["read"], count["problem"]) == (1, None)

@@ -1,5 +1,6 @@
 """The walk through a file: each event once, only what is not settled, and nothing settled that did not arrive."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -7,13 +8,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poller.core.errors import ConflictError, FatalError, TransientError
-from poller.core.events import EARLIEST, Gap, LogId, Span
+from poller.core.events import EARLIEST, Gap, LogEvent, LogId, Span, floor_id
 from poller.core.files import UnreadableFileError
 from poller.core.forward import Courier
 from poller.core.translate import Translator
 from poller.service.files import FileForwarded, FileWalk, Range, Recent, Settled
 from tests.core.test_forward import KINDS, record
-from tests.fakes import LATER, NEVER, STORED, STREAM, FakeDirectory, FakeFileLedger, FakeReading, FakeSink, numbered
+from tests.fakes import (
+    LATER,
+    NEVER,
+    NOW,
+    STORED,
+    STREAM,
+    FakeDirectory,
+    FakeFileLedger,
+    FakeReading,
+    FakeSink,
+    numbered,
+)
 from tests.service.test_pacing import Stopping
 
 NONE = timedelta(milliseconds=1)
@@ -28,7 +40,9 @@ class Bench:
         self.wanted = wanted or Range()
         self.recent = Recent()
 
-    def walk(self, reading: FakeReading, *, patience: timedelta = NONE) -> list[FileForwarded]:
+    def walk(
+        self, reading: FakeReading, *, patience: timedelta = NONE, settles_empty: bool = False
+    ) -> list[FileForwarded]:
         walk = FileWalk(
             profiles=self.directory,
             translator=Translator(STREAM, tracks_only=True),
@@ -38,6 +52,7 @@ class Bench:
             recent=self.recent,
             stopping=Stopping(),
             patience=patience,
+            settles_empty=settles_empty,
         )
         return list(walk.pages(reading))
 
@@ -186,3 +201,37 @@ def test_a_file_that_begins_with_nothing_but_bad_records_is_not_taken_for_a_log(
     assert len(bench.ledger.dead_letters) == 10
     bench.walk(FakeReading(junk, begun_at=1000))
     assert EARLIEST not in bench.ledger.settled
+
+
+@pytest.mark.parametrize(
+    "log_id", ["49570000000000000000000000000000000000000000000000000001", "5a0f3e5e2d7c4b0012345678", "0"]
+)
+@pytest.mark.parametrize(("days", "is_wanted"), [(-1, True), (1, False)])
+def test_an_event_whose_id_holds_no_time_is_judged_by_its_date(log_id: str, days: int, is_wanted: bool) -> None:
+    event = LogEvent(log_id=LogId(log_id), type="s", date=NOW, record={})
+    assert Range().holds(event)
+    assert Range(since=floor_id(NOW + timedelta(days=days))).holds(event) == is_wanted
+    assert Range(until=floor_id(NOW - timedelta(days=days))).holds(event) == is_wanted
+    assert Range(since=floor_id(NOW)).holds(replace(event, date=None))
+
+
+def of_type(*kinds: str) -> list[dict[str, object]]:
+    return [record(number) | {"type": kind} for number, kind in enumerate(kinds, 1)]
+
+
+def test_a_file_without_a_known_type_is_not_settled_unless_it_is_wanted() -> None:
+    bench = Bench()
+    with pytest.raises(UnreadableFileError, match="not published: 'login' 2 times, 'quux' 1 times"):
+        bench.walk(FakeReading(of_type("login", "login"), of_type("quux")))
+    with pytest.raises(UnreadableFileError, match="not published"):
+        bench.walk(FakeReading(*[of_type("login")] * 21, of_type("s")))
+    assert (bench.ledger.marks, bench.ledger.settled) == ([], [])
+    assert len(bench.walk(FakeReading(of_type("login"), of_type("quux")), settles_empty=True)) == 2
+    assert len(bench.walk(FakeReading(of_type("login"), of_type("quux", "fp"), begun_at=1000))) == 2
+
+
+def test_pages_before_the_first_known_type_are_settled_with_it() -> None:
+    bench = Bench()
+    pages = bench.walk(FakeReading([record(7) | {"type": "quux"}], of_type("s")))
+    assert [len(page.settlement.page.events) for page in pages] == [1, 1]
+    assert bench.sent == [numbered(1)]

@@ -132,7 +132,8 @@ class Reading:
                 held = _Held()
         else:
             end = self._trace.mark
-        if held.events or end.offset > (moves or self.begun_at).offset:
+        is_further = self.torn is None and end.offset > (moves or self.begun_at).offset
+        if held.events or held.texts or is_further:
             yield self._page(held, moves, end)
 
     def _hold(self, held: _Held, piece: Piece, event: LogEvent) -> None:
