@@ -53,6 +53,9 @@ def check_files(paths: Sequence[Path], listed: Path | None, *, from_file: bool) 
     """
     if from_file != bool(paths or listed):
         raise click.UsageError("--from-file goes with the files to read, and files go with --from-file")
+    missing = next((path for path in paths if path != STANDARD_INPUT and not path.exists()), None)
+    if missing is not None:
+        raise click.UsageError(f"{missing} is no file and no folder")
     if STANDARD_INPUT in paths and listed == STANDARD_INPUT:
         raise click.UsageError("standard input is either a file or the list of files")
 
