@@ -137,7 +137,7 @@ class Conservation(RuleBasedStateMachine):
         try:
             spans, gaps = reader.spans(STREAM), reader.gaps(STREAM)
             totals = reader.totals(STREAM)
-            dead = {letter.log_id for letter in graveyard.letters()}
+            dead = {letter.log_id for page in graveyard.pages() for letter in page}
         finally:
             reader.close()
             graveyard.close()

@@ -311,8 +311,8 @@ def test_a_dead_letter_of_a_file_that_is_revived_moves_in_the_counts_of_files(pa
     with opened(path) as ledger:
         ledger.settle_file(file_settlement(file_page(mark(100), 1, kind="bad_date")))
     graveyard = Graveyard.open(url(path), to_change=True)
-    (letter,) = graveyard.letters()
-    (event,) = parse_events([json.loads(letter.event)], after=EARLIEST)
+    ((letter,),) = graveyard.pages()
+    (event,) = parse_events([json.loads(graveyard.events([letter])[letter])], after=EARLIEST)
     assert graveyard.revive([(letter, event)]) == 1
     graveyard.close()
     with contextlib.closing(sqlite3.connect(path)) as connection:

@@ -11,10 +11,11 @@ from poller.adapters.sql_ledger import BuriedLetter, Graveyard
 from poller.cli.asking import confirm
 from poller.cli.given import config_option, read_settings
 from poller.cli.groups import Suggesting, examples
-from poller.cli.output import say, say_json
+from poller.cli.output import say, say_json, say_json_list, say_page
 from poller.cli.wording import counted
 from poller.config import Settings
 from poller.core.errors import FatalError
+from poller.core.events import Stream
 from poller.core.json_text import decode
 from poller.core.messages import iso
 from poller.service.process import Exit
@@ -43,15 +44,20 @@ def _picking(function: Callable[..., Any]) -> Callable[..., Any]:
 def list_letters(config: Path | None, *, as_json: bool) -> int:
     """Lists them, oldest first: when, why and which; never who."""
     with _opened(read_settings(config, secrets=False)) as graveyard:
-        letters = graveyard.letters()
-    if as_json:
-        say_json([_facts(letter) for letter in letters])
-        return Exit.DONE
-    for letter in letters:
-        reason = f"{letter.reason} ({letter.status})" if letter.status else letter.reason
-        say(f"{iso(letter.buried_at)}  {letter.type or '?':<8}{reason:<26}{letter.log_id}")
-    say(counted(len(letters), "dead letter"))
+        if as_json:
+            say_json_list(map(_facts, page) for page in graveyard.pages())
+            return Exit.DONE
+        shown = 0
+        for page in graveyard.pages():
+            say_page(map(_line, page))
+            shown += len(page)
+    say(counted(shown, "dead letter"))
     return Exit.DONE
+
+
+def _line(letter: BuriedLetter) -> str:
+    reason = f"{letter.reason} ({letter.status})" if letter.status else letter.reason
+    return f"{iso(letter.buried_at)}  {letter.type or '?':<8}{reason:<26}{letter.log_id}"
 
 
 @dead_letters.command(
@@ -63,9 +69,10 @@ def list_letters(config: Path | None, *, as_json: bool) -> int:
 def show(config: Path | None, log_id: str) -> int:
     """Shows one whole, with the event as Auth0 sent it: personal data."""
     with _opened(read_settings(config, secrets=False)) as graveyard:
-        letters = _found(graveyard.letters(log_ids=(log_id,)), (log_id,))
-    for letter in letters:
-        say_json(_facts(letter) | {"event": decode(letter.event)})
+        _check_known(graveyard, (log_id,))
+        letters = [letter for page in graveyard.pages(log_ids=(log_id,)) for letter in page]
+        for letter, event in graveyard.events(letters).items():
+            say_json(_facts(letter) | {"event": decode(event)})
     return Exit.DONE
 
 
@@ -80,10 +87,11 @@ def discard(config: Path | None, log_ids: tuple[str, ...], reason: str | None, *
     """Removes dead letters for good."""
     _check_picked(log_ids, reason, everything=everything)
     with _opened(read_settings(config, secrets=False), to_change=True) as graveyard:
-        letters = _found(graveyard.letters(log_ids=log_ids, reason=reason), log_ids)
-        if letters:
-            confirm(f"Discard {counted(len(letters), 'dead letter')} for good?", is_answered=yes)
-        say(f"{graveyard.discard(letters)} discarded")
+        _check_known(graveyard, log_ids)
+        wanted = sum(map(len, graveyard.pages(log_ids=log_ids))) if log_ids else graveyard.count(reason=reason)
+        if wanted:
+            confirm(f"Discard {counted(wanted, 'dead letter')} for good?", is_answered=yes)
+        say(f"{sum(map(graveyard.discard, graveyard.pages(log_ids=log_ids, reason=reason)))} discarded")
     return Exit.DONE
 
 
@@ -101,11 +109,12 @@ def replay_letters(config: Path | None, log_ids: tuple[str, ...], reason: str | 
 
     settings = read_settings(config)
     with _opened(settings, to_change=True) as graveyard:
-        replayed, left = replay_all(
-            settings,
-            graveyard,
-            lambda stream: _found(graveyard.letters(stream=stream, log_ids=log_ids, reason=reason), log_ids),
-        )
+
+        def pick(stream: Stream) -> Iterator[tuple[BuriedLetter, ...]]:
+            _check_known(graveyard, log_ids, stream)
+            return graveyard.pages(stream=stream, log_ids=log_ids, reason=reason)
+
+        replayed, left = replay_all(settings, graveyard, pick)
     say(f"{replayed} replayed, {left} still dead")
     return Exit.ATTENTION if left else Exit.DONE
 
@@ -124,11 +133,15 @@ def _check_picked(log_ids: tuple[str, ...], reason: str | None, *, everything: b
         raise click.UsageError("name ids, or --reason, or --all")
 
 
-def _found(letters: tuple[BuriedLetter, ...], log_ids: tuple[str, ...]) -> tuple[BuriedLetter, ...]:
-    missing = sorted(set(log_ids) - {letter.log_id for letter in letters})
-    if missing:
+def _check_known(graveyard: Graveyard, log_ids: tuple[str, ...], stream: Stream | None = None) -> None:
+    """Raises:
+    FatalError: one of the ids is no dead letter's.
+    """
+    if not log_ids:
+        return
+    found = {letter.log_id for page in graveyard.pages(stream=stream, log_ids=log_ids) for letter in page}
+    if missing := sorted(set(log_ids) - found):
         raise FatalError(f"no dead letter has the id {missing[0]}", hint="`dead-letters list` shows the ids")
-    return letters
 
 
 def _facts(letter: BuriedLetter) -> dict[str, Any]:

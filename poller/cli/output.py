@@ -8,6 +8,7 @@ import codecs
 import io
 import os
 import sys
+from collections.abc import Iterable
 from typing import TextIO
 
 import click
@@ -29,6 +30,21 @@ def say(*lines: str, is_error: bool = False, fg: str | None = None, mark: str = 
 def say_json(value: object, *, indent: int = 2) -> None:
     """Write JSON to stdout, on one line where `indent` is 0."""
     click.echo(visible_lines(encode(value, indent=indent)), file=sys.stdout)
+
+
+def say_page(lines: Iterable[str]) -> None:
+    """Write many lines to stdout at once: `say` hands each over by itself."""
+    click.echo("\n".join(map(visible, lines)), file=sys.stdout)
+
+
+def say_json_list(pages: Iterable[Iterable[object]]) -> None:
+    """Write one JSON list to stdout, a page of its items at a time, as `say_json` would write it whole."""
+    begin = "[\n"
+    for page in pages:
+        items = (visible_lines(encode(item, indent=2)).replace("\n", "\n  ") for item in page)
+        click.echo(f"{begin}  " + ",\n  ".join(items), file=sys.stdout, nl=False)
+        begin = ",\n"
+    click.echo("[]" if begin == "[\n" else "\n]", file=sys.stdout)
 
 
 def prepare_streams() -> None:

@@ -1,7 +1,7 @@
 """The replay of dead letters: all that takes the two services, so that the other commands do without."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from poller.adapters.sql_ledger import BuriedLetter, Graveyard
@@ -19,21 +19,26 @@ from poller.service.telemetry import configure_logging
 Letters = tuple[BuriedLetter, ...]
 
 
-def replay_all(settings: Settings, graveyard: Graveyard, pick: Callable[[Stream], Letters]) -> tuple[int, int]:
+def replay_all(
+    settings: Settings, graveyard: Graveyard, pick: Callable[[Stream], Iterable[Letters]]
+) -> tuple[int, int]:
     """Send the letters that `pick` finds in this stream again; return how many were acknowledged, and how many not."""
     configure_logging(settings.log.level, settings.log.format)
     with connect(settings, threading.Event()) as services:
-        letters = pick(stream_of(settings))
-        replayed = sum(
-            _replay(settings, services, graveyard, letters[start : start + AT_ONCE])
-            for start in range(0, len(letters), AT_ONCE)
-        )
-    return replayed, len(letters) - replayed
+        tried = replayed = 0
+        for page in pick(stream_of(settings)):
+            tried += len(page)
+            replayed += sum(
+                _replay(settings, services, graveyard, page[start : start + AT_ONCE])
+                for start in range(0, len(page), AT_ONCE)
+            )
+    return replayed, tried - replayed
 
 
 def _replay(settings: Settings, services: Services, graveyard: Graveyard, letters: Sequence[BuriedLetter]) -> int:
     """How many of these letters Segment acknowledged."""
-    events = {letter.log_id: _event(letter) for letter in letters}
+    kept = graveyard.events(letters)
+    events = {letter.log_id: _event(letter, text) for letter, text in kept.items()}
     for attempt in patiently():
         with attempt:
             delivered, dead = replay(
@@ -48,7 +53,7 @@ def _replay(settings: Settings, services: Services, graveyard: Graveyard, letter
     return graveyard.revive((by_id[event.log_id], event) for event in delivered)
 
 
-def _event(letter: BuriedLetter) -> LogEvent:
+def _event(letter: BuriedLetter, text: str) -> LogEvent:
     """The event under the id that it was buried by, which an unreadable record does not hold."""
-    (event,) = parse_events([decode(letter.event)], after=letter.log_id)
+    (event,) = parse_events([decode(text)], after=letter.log_id)
     return replace(event, log_id=letter.log_id)

@@ -1,21 +1,29 @@
 """The dead letters of every stream: to look at, to discard, and to send again; needs no secret."""
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
-from sqlalchemy import ColumnElement, Connection, delete, select
+from sqlalchemy import ColumnElement, Connection, delete, select, tuple_
 
-from poller.adapters.sql_ledger import recording, rows, schema, sqlite
+from poller.adapters.sql_ledger import counts, recording, rows, schema, sqlite
 from poller.adapters.sql_ledger.database import Database
 from poller.core.events import LogEvent, LogId, Stream
 from poller.core.settlement import DEAD_LETTERED, FORWARDED
 
+PAGE = 1000
+"""Letters read at once."""
+
+_HEADING = tuple(
+    schema.dead_letter.c[name] for name in ("stream_id", "log_id", "type", "reason", "status", "buried_at")
+)
+"""The columns of an index, so that no page of the table is read."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuriedLetter:
-    """A dead letter as it is kept; `event` is the record as JSON text. `buried_at` is the server's time."""
+    """A dead letter without its event, which is personal data. `buried_at` is the server's time."""
 
     stream: Stream
     log_id: LogId
@@ -23,7 +31,6 @@ class BuriedLetter:
     reason: str
     status: int | None
     buried_at: datetime
-    event: str = field(repr=False)
 
 
 class Graveyard:
@@ -44,20 +51,65 @@ class Graveyard:
     def close(self) -> None:
         self._database.close()
 
-    def letters(
-        self, *, stream: Stream | None = None, log_ids: Collection[str] = (), reason: str | None = None
-    ) -> tuple[BuriedLetter, ...]:
-        """Those that match all that is given, oldest log id first."""
+    def pages(
+        self,
+        *,
+        stream: Stream | None = None,
+        log_ids: Collection[str] = (),
+        reason: str | None = None,
+        size: int = PAGE,
+    ) -> Iterator[tuple[BuriedLetter, ...]]:
+        """Yield those that match all that is given, oldest log id first, in pages of at most `size`.
+
+        Each page is read when it is asked for. Letters may come and go between two pages.
+        """
         columns = schema.dead_letter.c
+        wanted = [] if reason is None else [columns.reason == reason]
+        if not log_ids:
+            yield from self._read(stream, wanted, size)
+            return
+        ids = sorted(set(log_ids))
+        for start in range(0, len(ids), PAGE):
+            yield from self._read(stream, [*wanted, columns.log_id.in_(ids[start : start + PAGE])], size)
+
+    def count(self, *, stream: Stream | None = None, reason: str | None = None) -> int:
+        """Return how many there are of this stream and reason."""
         with self._database.reading() as connection:
-            known = {key: found for found, key in rows.streams(connection).items()}
-            query = select(schema.dead_letter).order_by(columns.log_id, columns.id)
-            if log_ids:
-                query = query.where(columns.log_id.in_(log_ids))
-            if reason is not None:
-                query = query.where(columns.reason == reason)
-            found = (_letter(row, known) for row in connection.execute(query))
-            return tuple(letter for letter in found if stream in {None, letter.stream})
+            known = rows.streams(connection)
+            found = (counts.letters_by_reason(connection, key) for each, key in known.items() if stream in {None, each})
+            return sum(number for each in found for why, number in each.items() if reason in {None, why})
+
+    def events(self, letters: Iterable[BuriedLetter]) -> dict[BuriedLetter, str]:
+        """Return the events of these letters as JSON text: personal data. A letter that is gone is left out."""
+        columns = schema.dead_letter.c
+        found = {}
+        with self._database.reading() as connection:
+            known = rows.streams(connection)
+            for letter in letters:
+                query = select(columns.event).where(*_same(known, letter))
+                event = connection.scalar(query)
+                if event is not None:
+                    found[letter] = str(event)
+        return found
+
+    def _read(
+        self, stream: Stream | None, wanted: Sequence[ColumnElement[bool]], size: int
+    ) -> Iterator[tuple[BuriedLetter, ...]]:
+        order = (schema.dead_letter.c.log_id, schema.dead_letter.c.stream_id)
+        query = select(*_HEADING).where(*wanted).order_by(*order).limit(size)
+        after: list[ColumnElement[bool]] = []
+        while True:
+            with self._database.reading() as connection:
+                known = {key: found for found, key in rows.streams(connection).items()}
+                mine = [order[1] == key for key, found in known.items() if found == stream]
+                if stream is not None and not mine:
+                    return
+                found = connection.execute(query.where(*after, *mine)).all()
+            if found:
+                yield tuple(_letter(row, known) for row in found)
+            if len(found) < size:
+                return
+            after = [tuple_(*order) > (found[-1].log_id, found[-1].stream_id)]
 
     def discard(self, letters: Iterable[BuriedLetter]) -> int:
         """Removes them for good; returns how many were still there."""
@@ -87,13 +139,13 @@ def discard_before(database: Database, stream_id: int, moment: datetime) -> int:
         return connection.execute(old).rowcount
 
 
-def _remove(connection: Connection, known: dict[Stream, int], letter: BuriedLetter) -> int:
+def _same(known: dict[Stream, int], letter: BuriedLetter) -> tuple[ColumnElement[bool], ...]:
     columns = schema.dead_letter.c
-    same: tuple[ColumnElement[bool], ...] = (
-        columns.stream_id == known[letter.stream],
-        columns.log_id == letter.log_id,
-    )
-    return connection.execute(delete(schema.dead_letter).where(*same)).rowcount
+    return columns.stream_id == known[letter.stream], columns.log_id == letter.log_id
+
+
+def _remove(connection: Connection, known: dict[Stream, int], letter: BuriedLetter) -> int:
+    return connection.execute(delete(schema.dead_letter).where(*_same(known, letter))).rowcount
 
 
 def _letter(row: Any, known: dict[int, Stream]) -> BuriedLetter:
@@ -104,5 +156,4 @@ def _letter(row: Any, known: dict[int, Stream]) -> BuriedLetter:
         reason=row.reason,
         status=row.status,
         buried_at=row.buried_at,
-        event=row.event,
     )

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, insert, inspect, select, text, update
 
+from poller.adapters.sql_ledger.counts import keep_counts
 from poller.adapters.sql_ledger.schema import metadata, version
 from poller.core.errors import FatalError
 
@@ -90,10 +91,24 @@ def _count_by_origin(connection: Connection) -> None:
         connection.execute(text(statement))
 
 
+_FIND_DEAD_LETTERS = """
+CREATE INDEX IF NOT EXISTS dead_letter_in_order
+  ON dead_letter (log_id, stream_id, type, reason, status, buried_at);
+CREATE INDEX IF NOT EXISTS dead_letter_by_age ON dead_letter (stream_id, buried_at)
+"""
+
+
+def _find_dead_letters(connection: Connection) -> None:
+    for statement in _FIND_DEAD_LETTERS.split(";"):
+        connection.execute(text(statement))
+
+
 def _to_version_4(connection: Connection) -> None:
     _move_counts_of_1970(connection)
     _keep_last_words(connection)
     _count_by_origin(connection)
+    _find_dead_letters(connection)
+    keep_counts(connection)
 
 
 STEPS: tuple[Step, ...] = (_remember_what_was_said, _make_room_for_backfills, _to_version_4)
@@ -151,6 +166,7 @@ def migrate(connection: Connection, *, steps: Sequence[Step] = STEPS) -> None:
     found = read_version(connection)
     if found is None:
         metadata.create_all(connection)
+        keep_counts(connection)
         connection.execute(insert(version).values(version=1 + len(steps)))
         return
     check_version(found, steps=steps)

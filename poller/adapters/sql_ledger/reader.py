@@ -10,7 +10,7 @@ from typing import Self
 
 from sqlalchemy import ScalarSelect, func, select
 
-from poller.adapters.sql_ledger import files, revisits, rows, schema, sqlite
+from poller.adapters.sql_ledger import counts, files, revisits, rows, schema, sqlite
 from poller.adapters.sql_ledger.database import Database
 from poller.adapters.sql_ledger.last_words import LastWords, read_last_words
 from poller.adapters.sql_ledger.ledger import strangers
@@ -112,27 +112,16 @@ class LedgerReader:
 
     def totals(self, stream: Stream) -> dict[str, int]:
         """Return the events by outcome, over all time; one that came from the log and from a file counts twice."""
-        columns = schema.tally.c
-        query = (
-            select(columns.outcome, func.sum(columns.events))
-            .where(columns.stream_id == _key(stream))
-            .group_by(columns.outcome)
-        )
         with self._database.reading() as connection:
-            found = {outcome: int(events) for outcome, events in connection.execute(query)}
+            key = rows.streams(connection).get(stream)
+            found = {} if key is None else counts.events_by_outcome(connection, key)
         return dict.fromkeys(OUTCOMES, 0) | found
 
     def dead_letters_by_reason(self, stream: Stream) -> dict[str, int]:
         """How many are there now, neither replayed nor discarded, by reason code."""
-        columns = schema.dead_letter.c
-        query = (
-            select(columns.reason, func.count())
-            .where(columns.stream_id == _key(stream))
-            .group_by(columns.reason)
-            .order_by(columns.reason)
-        )
         with self._database.reading() as connection:
-            return {reason: int(count) for reason, count in connection.execute(query)}
+            key = rows.streams(connection).get(stream)
+            return {} if key is None else counts.letters_by_reason(connection, key)
 
     def journal(self, stream: Stream) -> Journal:
         """What `run` noted last."""

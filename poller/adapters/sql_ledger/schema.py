@@ -115,6 +115,9 @@ dead_letter = Table(
     Column("event", Text, nullable=False),  # JSON, as Auth0 sent it: personal data
     Column("buried_at", UtcText, nullable=False),
     UniqueConstraint("stream_id", "log_id"),
+    # All that a list shows: a row would be read with its event, which may fill many pages.
+    Index("dead_letter_in_order", "log_id", "stream_id", "type", "reason", "status", "buried_at"),
+    Index("dead_letter_by_age", "stream_id", "buried_at"),
 )
 
 recent_id = Table(
@@ -180,6 +183,25 @@ tally = Table(
     Column("outcome", Text, primary_key=True),
     Column("origin", Text, primary_key=True),  # "log" or "file": one event may come from both
     Column("events", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# Both are kept by triggers: see `counts`.
+event_count = Table(
+    "event_count",
+    metadata,
+    _stream_id(is_key=True),
+    Column("outcome", Text, primary_key=True),
+    Column("events", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+letter_count = Table(
+    "letter_count",
+    metadata,
+    _stream_id(is_key=True),
+    Column("reason", Text, primary_key=True),
+    Column("letters", Integer, nullable=False),
     sqlite_with_rowid=False,
 )
 
