@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from poller.adapters.sql_ledger import LedgerReader, SqlLedger, ledger_path, remove_stream
+from poller.cli.ledger import choose
 from poller.core.errors import FatalError
 from poller.core.events import EARLIEST, Stream
 from tests.fakes import STREAM
@@ -35,3 +36,18 @@ def test_a_plain_path_may_hold_what_a_url_cannot(tmp_path: Path) -> None:
     ledger = SqlLedger.open(str(path), STREAM, create=True)
     ledger.close()
     assert path.is_file()
+
+
+@pytest.mark.parametrize(
+    ("source_name", "own", "found"),
+    [(None, "web", 0), ("web", "web", 0), ("app", "web", 1), (None, "app", 1), ("gone", "web", None)],
+)
+def test_a_stream_is_chosen_by_the_domain_of_the_settings(source_name: str | None, own: str, found: int | None) -> None:
+    domain = STREAM.domain
+    streams = (*(Stream(domain=domain, source_name=name) for name in ("web", "app")), OTHER)
+    if found is None:
+        with pytest.raises(FatalError, match="no one stream of"):
+            choose(streams, domain=domain, source_name=source_name, own=(own, ""))
+    else:
+        assert choose(streams, domain=domain, source_name=source_name, own=(own, "")) == streams[found]
+    assert choose(streams, domain=OTHER.domain, source_name=None, own=(own, "")) == OTHER

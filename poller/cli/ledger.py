@@ -73,7 +73,7 @@ def move(config: Path | None, position: str, source_name: str | None, *, yes: bo
     with LedgerLock.acquire(settings.state.url, "run"):
         reader = LedgerReader.open(settings.state.url)
         try:
-            stream = _stream(reader.streams(), settings, domain=settings.auth0.domain, source_name=source_name)
+            stream = choose(reader.streams(), domain=settings.auth0.domain, source_name=source_name, own=_own(settings))
             live = next((span for span in reader.spans(stream) if span.is_live), None)
         finally:
             reader.close()
@@ -102,7 +102,7 @@ def remove(config: Path | None, domain: str | None, source_name: str | None, *, 
         reader = LedgerReader.open(url)
         try:
             domain = domain or settings.auth0.domain
-            stream = _stream(reader.streams(), settings, domain=domain, source_name=source_name)
+            stream = choose(reader.streams(), domain=domain, source_name=source_name, own=_own(settings))
         finally:
             reader.close()
         say(f"{stream.domain} → {stream.source_name}")
@@ -125,11 +125,21 @@ def _position(text: str) -> LogId:
     return floor_id(found)
 
 
-def _stream(streams: tuple[Stream, ...], settings: Settings, *, domain: str, source_name: str | None) -> Stream:
-    """The stream of this domain and source name; where several are left, that of the settings."""
+def _own(settings: Settings) -> tuple[str | None, str]:
+    return settings.segment.source_name, settings.segment.generation
+
+
+def choose(streams: tuple[Stream, ...], *, domain: str, source_name: str | None, own: tuple[str | None, str]) -> Stream:
+    """Return the stream of this domain and source name. Of several, return that of the settings.
+
+    `own` is the source name and the generation in the settings.
+
+    Raises:
+        FatalError: there is none, or several are left.
+    """
     named = [each for each in streams if each.domain == domain and source_name in {None, each.source_name}]
     if len(named) > 1:
-        wanted = (source_name or settings.segment.source_name, settings.segment.generation)
+        wanted = (source_name or own[0], own[1])
         named = [each for each in named if (each.source_name, each.generation) == wanted]
     if len(named) != 1:
         known = "; ".join(f"{each.domain} → {each.source_name}" for each in streams)

@@ -41,7 +41,7 @@ def test_a_published_file_is_sent_as_its_table_says(
     assert "\x1b" not in ended.out + ended.err
 
 
-def test_files_are_found_in_a_folder_in_a_list_and_at_standard_input(make: MakeBench, tmp_path: Path) -> None:
+def test_files_are_found_in_a_folder_and_in_a_list(make: MakeBench, tmp_path: Path) -> None:
     bench = make()
     folder, listed = tmp_path / "logs", tmp_path / "list"
     (folder / "deep").mkdir(parents=True)
