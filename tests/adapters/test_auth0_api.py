@@ -181,6 +181,7 @@ def test_each_answer_has_its_verdict(
     assert "Own text" not in str(raised.value)
     if isinstance(raised.value, TransientError):
         assert raised.value.service == "Auth0"
+        assert paths(scripted).count("/oauth/token") == 1
 
 
 @pytest.mark.parametrize("status", [401, 403])
