@@ -11,6 +11,7 @@ from poller.cli.asking import confirm
 from poller.cli.given import config_option, read_settings
 from poller.cli.groups import Suggesting, examples
 from poller.cli.output import say, say_json
+from poller.cli.person import person
 from poller.config import Settings, moment
 from poller.core.errors import FatalError
 from poller.core.events import EARLIEST, LogId, Span, Stream, floor_id, moment_of
@@ -26,6 +27,9 @@ from poller.service.process import Exit
 )
 def ledger() -> None:
     """The durable record: what is settled, and where the daemon goes on."""
+
+
+ledger.add_command(person)
 
 
 @ledger.command(short_help="Every span, with its positions.", epilog=examples("ledger show --json"))

@@ -2,15 +2,13 @@
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 
-from poller.adapters.sql_ledger import BuriedLetter, Graveyard
+from poller.adapters.sql_ledger import BuriedLetter, Graveyard, event_of
 from poller.cli.output import say
 from poller.cli.wiring import Services, connect, profiles_of, rules_of, stream_of
 from poller.config import Settings
-from poller.core.events import LogEvent, Stream, parse_events
+from poller.core.events import Stream
 from poller.core.forward import Courier
-from poller.core.json_text import decode
 from poller.core.translate import Translator
 from poller.service.replay import AT_ONCE, replay
 from poller.service.retry import patiently
@@ -38,7 +36,7 @@ def replay_all(
 def _replay(settings: Settings, services: Services, graveyard: Graveyard, letters: Sequence[BuriedLetter]) -> int:
     """How many of these letters Segment acknowledged."""
     kept = graveyard.events(letters)
-    events = {letter.log_id: _event(letter, text) for letter, text in kept.items()}
+    events = {letter.log_id: event_of(letter, text) for letter, text in kept.items()}
     for attempt in patiently():
         with attempt:
             delivered, dead = replay(
@@ -51,9 +49,3 @@ def _replay(settings: Settings, services: Services, graveyard: Graveyard, letter
         say(f"{letter.event.log_id} stays: {letter.reason}", is_error=True)
     by_id = {letter.log_id: letter for letter in letters}
     return graveyard.revive((by_id[event.log_id], event) for event in delivered)
-
-
-def _event(letter: BuriedLetter, text: str) -> LogEvent:
-    """The event under the id that it was buried by, which an unreadable record does not hold."""
-    (event,) = parse_events([decode(text)], after=letter.log_id)
-    return replace(event, log_id=letter.log_id)

@@ -15,7 +15,9 @@ from poller.core.messages import Delivery
 FILTERED = "filtered"
 FORWARDED = "forwarded"
 DEAD_LETTERED = "dead_lettered"
-OUTCOMES = (FORWARDED, FILTERED, DEAD_LETTERED)
+DISCARDED = "discarded"
+"""The end of a dead letter that was discarded on request: it is counted in its hour, and no id of it is kept."""
+OUTCOMES = (FORWARDED, FILTERED, DEAD_LETTERED, DISCARDED)
 LOG = "log"
 FILE = "file"
 """Where an event was read. One that was read from both counts once for each."""

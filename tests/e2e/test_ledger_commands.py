@@ -160,3 +160,19 @@ def test_a_position_is_not_moved_while_the_daemon_runs_nor_unasked(plain: Bench)
     assert plain.run("ledger", "set-position", "soon", "--yes").code == 2
     assert plain.run("ledger", "set-position", "2999-01-01", "--yes").code == 2
     assert plain.position() == before
+
+
+def test_a_person_is_shown_and_forgotten_beside_the_daemon(plain: Bench) -> None:
+    poison(plain)
+    without_secrets(plain)
+    (held,) = json.loads(plain.run("ledger", "person", "show", USERS[0], "--json").out)
+    assert len(held["dead_letters"]) == 1
+    assert plain.run("ledger", "person", "forget", USERS[0]).code == 2  # nobody answers
+    plain.write_settings()
+    with plain.start("run") as daemon:
+        eventually("a drain", lambda: daemon.says("cycle.finished"))
+        ended = plain.run("ledger", "person", "forget", USERS[0], "--yes")
+        assert (ended.code, "1 dead letter discarded on request" in ended.out) == (0, True), ended.err
+        daemon.stop()
+    assert "holds nothing of this person" in plain.run("ledger", "person", "show", USERS[0]).out
+    assert plain.status()["streams"][0]["events"]["discarded"] == 1

@@ -1,7 +1,7 @@
 """The dead letters of every stream: to look at, to discard, and to send again; needs no secret."""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Self
 
@@ -9,8 +9,9 @@ from sqlalchemy import ColumnElement, Connection, delete, select, tuple_
 
 from poller.adapters.sql_ledger import counts, recording, rows, schema, sqlite
 from poller.adapters.sql_ledger.database import Database
-from poller.core.events import LogEvent, LogId, Stream
-from poller.core.settlement import DEAD_LETTERED, FORWARDED
+from poller.core.events import LogEvent, LogId, Stream, parse_events
+from poller.core.json_text import decode
+from poller.core.settlement import DEAD_LETTERED, DISCARDED, FORWARDED
 
 PAGE = 1000
 """Letters read at once."""
@@ -112,10 +113,9 @@ class Graveyard:
             after = [tuple_(*order) > (found[-1].log_id, found[-1].stream_id)]
 
     def discard(self, letters: Iterable[BuriedLetter]) -> int:
-        """Removes them for good; returns how many were still there."""
+        """Remove them for good, and count them as discarded; return how many were still there."""
         with self._database.writing() as connection:
-            known = rows.streams(connection)
-            return sum(_remove(connection, known, letter) for letter in letters)
+            return discard_letters(connection, letters)
 
     def revive(self, delivered: Iterable[tuple[BuriedLetter, LogEvent]]) -> int:
         """Removes those that Segment has acknowledged by now, and counts their events as forwarded."""
@@ -129,6 +129,34 @@ class Graveyard:
                         connection, known[letter.stream], event, DEAD_LETTERED, FORWARDED, letter.buried_at
                     )
             return revived
+
+
+def discard_letters(connection: Connection, letters: Iterable[BuriedLetter]) -> int:
+    """Remove these letters within the transaction at hand; see `Graveyard.discard`."""
+    known = rows.streams(connection)
+    discarded = 0
+    for letter in letters:
+        removed = delete(schema.dead_letter).where(*_same(known, letter)).returning(schema.dead_letter.c.event)
+        text = connection.scalar(removed)
+        if text is not None:
+            discarded += 1
+            event, key = event_of(letter, str(text)), known[letter.stream]
+            recording.recount(connection, key, event, DEAD_LETTERED, DISCARDED, letter.buried_at)
+    return discarded
+
+
+def letters_with_events(connection: Connection) -> Iterator[tuple[BuriedLetter, str]]:
+    """Yield all dead letters, each with its event as JSON text, which is personal data."""
+    known = {key: found for found, key in rows.streams(connection).items()}
+    columns = schema.dead_letter.c
+    for row in connection.execute(select(*_HEADING, columns.event).order_by(columns.log_id)):
+        yield _letter(row, known), row.event
+
+
+def event_of(letter: BuriedLetter, text: str) -> LogEvent:
+    """Return the event under the id that it was buried by, which an unreadable record does not hold."""
+    (event,) = parse_events([decode(text)], after=letter.log_id)
+    return replace(event, log_id=letter.log_id)
 
 
 def discard_before(database: Database, stream_id: int, moment: datetime) -> int:
