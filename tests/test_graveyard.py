@@ -63,14 +63,16 @@ def bury(path: Path, count: int, *, event: str = "{}", streams: int = 1) -> None
 
 
 def counted(path: Path) -> tuple[dict[str, int], dict[str, int]]:
-    """The counts that are kept, and the same counted anew."""
+    """The counts that are kept, and the same counted anew; without those that are nothing."""
     with contextlib.closing(LedgerReader.open(url(path))) as reader:
         kept = reader.dead_letters_by_reason(STREAM) | reader.totals(STREAM)
     with contextlib.closing(sqlite3.connect(path)) as connection:
         letters = connection.execute("SELECT reason, COUNT(*) FROM dead_letter WHERE stream_id = 1 GROUP BY 1")
-        anew = dict(letters.fetchall()) | dict.fromkeys(("forwarded", "filtered", "dead_lettered"), 0)
+        anew: dict[str, int] = dict(letters.fetchall())
         anew |= dict(connection.execute("SELECT outcome, SUM(events) FROM tally WHERE stream_id = 1 GROUP BY 1"))
-    return kept, anew
+    return {name: count for name, count in kept.items() if count}, {
+        name: count for name, count in anew.items() if count
+    }
 
 
 @given(size=st.integers(1, 9), count=st.integers(0, 20), streams=st.integers(1, 2))
@@ -130,7 +132,7 @@ def test_counts_follow_whatever_changes_a_row(path: Path) -> None:
             connection.execute("UPDATE tally SET events = events + 5")
             connection.execute("DELETE FROM tally WHERE outcome = 'dead_lettered'")
         kept, anew = counted(path)
-        assert {name: count for name, count in kept.items() if count} == {n: c for n, c in anew.items() if c}
+        assert kept == anew
         assert kept["too_large"] == 3
         ledger.discard_dead_letters(datetime(2027, 1, 1, tzinfo=UTC))
         kept, anew = counted(path)

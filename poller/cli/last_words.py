@@ -28,7 +28,7 @@ def last_words(config: Path | None, supervisor: Supervisor) -> Iterator[None]:
 def _tell(config: Path | None, supervisor: Supervisor, error: str, hint: str) -> None:
     supervisor.ended(error, hint)
     # Where there is no ledger, or no telling which, the log and systemd's status are all there is.
-    with suppress(PollerError, SettingsError):
+    with suppress(PollerError, SettingsError, OSError):
         url = read_settings(config, secrets=False).state.url
         if ledger_path(url).exists():
             with LedgerLock.acquire(url, "run"):  # else a daemon is at work, and this error is not its own

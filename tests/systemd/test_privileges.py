@@ -167,6 +167,14 @@ def test_a_user_who_cannot_reach_the_folder_is_told(home: Home) -> None:
     assert (code, "cannot enter" in said) == (78, True), said
 
 
+def test_another_user_who_may_not_enter_the_folder_is_told_what_is_wrong(home: Home) -> None:
+    home.machine.run("sh", "-c", f"chmod 700 {home.folder} && chmod 644 {ETC}/home.toml")
+    other = ("setpriv", f"--reuid={OTHER}", f"--regid={OTHER}", "--clear-groups", "--")
+    for command in ("run --once", "status", "ledger show", "dead-letters list"):
+        code, said = home.run(command, wrapper=other)
+        assert (code, "bug" in said) == (78, False), (command, said)
+
+
 def test_the_process_has_no_right_of_roots_left_and_its_memory_is_closed_to_the_user(home: Home) -> None:
     script = f"""
 import json, os
