@@ -2,16 +2,30 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any
 
 from poller.core.calls import Profile, Profiles
 from poller.core.errors import ConflictError, FatalError, RejectedError, TransientError
-from poller.core.events import EARLIEST, Gap, LogId, Page, Span, Stream, begun_at, parse_events
+from poller.core.events import (
+    Gap,
+    LogCursor,
+    LogId,
+    Page,
+    SecondReading,
+    Span,
+    Stream,
+    UnreadStretch,
+    floor_id,
+    moment_of,
+    parse_events,
+    successor,
+)
 from poller.core.files import BadRecord, FileMark, FilePage
 from poller.core.messages import Batch, Message, Receipt
 from poller.core.settlement import FileSettlement, Settlement, Tally
+from poller.core.spans import advance, joined
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 STREAM = Stream(domain="acme.us.auth0.com", source_name="web")
@@ -31,37 +45,55 @@ class FakeLog:
         self.floor = ""
         self.failures: list[Exception] = []
         self.now = NOW
-        self.asked: list[Span] = []
+        self.is_time_believed = True
+        self.shown: int | None = None
+        self.asked: list[LogCursor] = []
         self.nameless: set[LogId] = set()
 
-    def fetch(self, span: Span) -> Page:
-        self.asked.append(span)
+    def fetch(self, cursor: LogCursor) -> Page:
+        self.asked.append(cursor)
         if self.failures:
             raise self.failures.pop(0)
-        kept = [record for record in self.records if _id(record) >= self.floor and _id(record) > span.reached]
-        page = kept[: self.page_size]
+        kept = [record for record in self.records if max(self.floor, _above(cursor.reached)) <= _id(record)]
+        page = kept[: self.shown or self.page_size]
         shown = [None if _id(record) in self.nameless else record for record in page]
-        events = parse_events(shown, after=span.reached)
-        beyond = span.until is not None and any(event.log_id > span.until for event in events)
-        if span.until is not None:
-            events = tuple(event for event in events if event.log_id <= span.until)
-        last = LogId(_id(page[-1])) if page else span.reached
+        while shown and shown[-1] is None:
+            shown.pop()
+        events = parse_events(shown, after=cursor.reached)
+        read = events[-1].log_id if events else cursor.reached
+        is_past = cursor.until is not None and (
+            (bool(events) and read >= cursor.until) or (not page and self._is_younger(cursor.until))
+        )
+        newest = moment_of(read) if events and len(page) < self.page_size else None
+        is_near = newest is not None and self.is_time_believed and self.now - newest <= timedelta(seconds=10)
+        drained_to = self.now if not page else newest if is_near else None
         return Page(
-            events=events,
-            position=min(last, span.until) if span.until else last,
-            is_end=(beyond or not page) if span.until else len(page) < self.page_size,
+            events=tuple(event for event in events if cursor.until is None or event.log_id <= cursor.until),
+            position=cursor.until if cursor.until and is_past else read,
+            is_end=not events or (is_past if cursor.until else is_near),
             served_at=self.now,
-            believed_at=self.now,
-            lost=self._lost(span, page),
+            believed_at=self.now if self.is_time_believed else None,
+            drained_to=drained_to if self.is_time_believed and cursor.until is None else None,
+            lost=self._lost(cursor, page),
         )
 
-    def _lost(self, span: Span, page: list[Any]) -> Gap | None:
-        gone = [record for record in self.records if span.reached < _id(record) < self.floor]
-        if span.until is not None:
-            gone = [record for record in gone if _id(record) <= span.until]
-        if not gone or span.reached == EARLIEST:
+    def _is_younger(self, until: LogId) -> bool:
+        return self.is_time_believed and moment_of(until) is not None and floor_id(self.now) >= until
+
+    def _lost(self, cursor: LogCursor, page: list[Any]) -> Gap | None:
+        gone = [record for record in self.records if cursor.reached < _id(record) < self.floor]
+        gone = [record for record in gone if cursor.until is None or _id(record) <= cursor.until]
+        if not gone:
             return None
-        return Gap(after=span.reached, before=LogId(_id(page[0])) if page else LogId(_id(gone[-1]) + "0"))
+        before = LogId(_id(page[0])) if page else LogId(_id(gone[-1]) + "0")
+        if cursor.until is not None:
+            before = min(before, successor(cursor.until))
+        is_read_once = isinstance(cursor, SecondReading | UnreadStretch)
+        return Gap(after=cursor.reached, before=before, is_read_once=is_read_once)
+
+
+def _above(log_id: LogId) -> str:
+    return f"{log_id}\0"
 
 
 def _id(record: Any) -> str:
@@ -113,8 +145,11 @@ class FakeSink:
 class FakeLedger:
     """A Ledger in memory, of one stream."""
 
-    def __init__(self, stream: Stream = STREAM) -> None:
+    def __init__(self, stream: Stream = STREAM, *, late_window: timedelta = timedelta(minutes=10)) -> None:
         self.stream = stream
+        self.late_window = late_window
+        self.unread: list[tuple[LogId, LogId]] = []
+        self._ids = count(1)
         self._spans: dict[int, Span] = {}
         self.dead_letters: dict[str, str] = {}
         self.lost: list[Gap] = []
@@ -140,27 +175,36 @@ class FakeLedger:
                 raise ConflictError("there is a live span")
             if (until is None or until > other.after) and (other.until is None or other.until > after):
                 raise ConflictError("the stretch overlaps another span")
-        span = Span(id=len(self._spans) + 1, stream=self.stream, after=after, reached=after, until=until)
+        span = Span(id=next(self._ids), stream=self.stream, after=after, reached=after, until=until, confirmed=after)
         self._spans[span.id] = span
-        return span
+        self._join()
+        return self._spans[span.id]
 
-    def settle(self, settlement: Settlement) -> Span:
+    def _join(self) -> None:
+        self._spans = {span.id: span for span in joined(self._spans.values())}
+
+    def settle(self, settlement: Settlement) -> LogCursor:
         failure = self.failures.pop(0) if self.failures else None
         if failure is not None:
             raise failure
         span, page = settlement.span, settlement.page
         found = self._spans.get(span.id)
-        if span.stream != self.stream or found is None or found.reached != span.reached:
+        if span.stream != self.stream or found is None:
+            raise ConflictError("there is no such span")
+        if (found.reached, found.until) != (span.reached, span.until):
             raise ConflictError("the span is not where the page was read from")
         moves = page.position > span.reached or (page.position == span.reached and not page.events)
-        if not moves or (span.until is not None and page.position > span.until):
+        is_above = all(span.reached < event.log_id <= page.position for event in page.events)
+        if not moves or not is_above or (span.until is not None and page.position > span.until):
             raise ConflictError("the page does not continue the span")
         for other in self._spans.values():
             if other.id != span.id and other.after < page.position and (other.is_live or other.reached > span.reached):
                 raise ConflictError("the page overlaps another span")
-        drained_at = page.served_at if page.is_end and span.is_live else found.drained_at
-        moved = replace(found, after=begun_at(found, page), reached=page.position, drained_at=drained_at)
+        moved = advance(found, page, late_window=self.late_window)
+        if moved.is_done and moved.confirmed < moved.reached:
+            self.unread.append((moved.confirmed, moved.reached))
         self._spans[span.id] = moved
+        self._join()
         if page.lost is not None:
             self.lost.append(page.lost)
         self.dead_letters.update({letter.event.log_id: letter.reason for letter in settlement.dead_letters})

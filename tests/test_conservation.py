@@ -4,7 +4,9 @@ import contextlib
 import tempfile
 from collections import Counter
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -18,9 +20,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from poller.adapters.sql_ledger import Graveyard, LedgerReader, SqlLedger
-from poller.core.errors import ConflictError, PollerError
-from poller.core.events import LogId, Span, floor_id
+from poller.adapters.sql_ledger import Graveyard, LedgerReader, SqlLedger, set_position
+from poller.core.errors import ConflictError, FatalError, PollerError
+from poller.core.events import LogId, Span, floor_id, moment_of
 from poller.core.forward import Courier, Forwarded, forward
 from poller.core.translate import Translator
 from tests.core.test_forward import record
@@ -29,15 +31,20 @@ from tests.walks import live_walks
 
 WINDOW = timedelta(minutes=10)
 HOUR = timedelta(hours=1)
+MINUTE = timedelta(minutes=1)
 KINDS = st.lists(st.sampled_from(["s", "ss", "w", "ssa", "no_user", "bad_date", "no_type"]), min_size=1, max_size=25)
 FAILURES = st.lists(st.sampled_from([None, None, LATER, STORED]), max_size=4)
 
 
 class Conservation(RuleBasedStateMachine):
-    """The live span with its second walk, and slices below it, over one log and one ledger."""
+    """The live span, second readings, and slices below it, over one log and one ledger.
 
-    @initialize(before=KINDS)
-    def begin(self, before: list[str]) -> None:
+    Pages may be short anywhere, the time may not be believed, positions are moved by hand, and
+    retention may take events at any moment, also before the first page is settled.
+    """
+
+    @initialize(before=KINDS, start=st.sampled_from([floor_id(NOW - MINUTE), "earliest", None]), loses=st.booleans())
+    def begin(self, before: list[str], start: LogId | Literal["earliest"] | None, loses: bool) -> None:
         self.folder = tempfile.TemporaryDirectory()
         self.url = f"sqlite:///{Path(self.folder.name) / 'ledger.db'}"
         self.log = FakeLog([], page_size=4)
@@ -46,12 +53,15 @@ class Conservation(RuleBasedStateMachine):
         self.numbers = 0
         self.ticks = 0.0
         self.settled: Counter[str] = Counter()
-        self.late: set[str] = set()
+        self.counted = 0
         self.happen(before)
         self.log.now = NOW
-        self.start = floor_id(NOW - timedelta(minutes=1))
+        self.start = start
         self.ledger = SqlLedger.open(self.url, STREAM, create=True)
         self.restart()
+        self.cycle([], [LATER])
+        if loses:
+            self.log.floor = floor_id(self.log.now)
         self.cycle([], [])
 
     def teardown(self) -> None:
@@ -71,7 +81,7 @@ class Conservation(RuleBasedStateMachine):
     def come_late(self, kinds: list[str], ago: int) -> None:
         if self.log.now - timedelta(seconds=ago) > NOW:
             for kind in kinds:
-                self.late.add(self.insert(kind, self.log.now - timedelta(seconds=ago)))
+                self.insert(kind, self.log.now - timedelta(seconds=ago))
 
     @rule(seconds=st.sampled_from([1, 30, 61, 300, 700, 4000]))
     def pass_time(self, seconds: int) -> None:
@@ -81,6 +91,14 @@ class Conservation(RuleBasedStateMachine):
     @rule(age=st.sampled_from([HOUR, 2 * HOUR]))
     def forget_what_is_old(self, age: timedelta) -> None:
         self.log.floor = max(self.log.floor, floor_id(self.log.now - age))
+
+    @rule(shown=st.sampled_from([None, 1, 2, 3]))
+    def cut_pages(self, shown: int | None) -> None:
+        self.log.shown = shown
+
+    @rule(is_believed=st.booleans())
+    def set_a_clock(self, is_believed: bool) -> None:
+        self.log.is_time_believed = is_believed
 
     # What the program does
 
@@ -102,10 +120,27 @@ class Conservation(RuleBasedStateMachine):
 
     @rule(begin=st.integers(0, 30), length=st.integers(1, 15))
     def cut_a_slice(self, begin: int, length: int) -> None:
-        ids = [LogId(str(made["log_id"])) for made in self.log.records if str(made["log_id"]) <= self.start]
+        live = self.live()
+        ids = [LogId(str(made["log_id"])) for made in self.log.records if str(made["log_id"]) <= live.after]
         if begin + length < len(ids):
             with contextlib.suppress(ConflictError):
                 self.ledger.begin(after=ids[begin], until=ids[begin + length])
+
+    @rule(reaches_down=st.integers(1, 3000))
+    def cut_a_slice_up_to_the_live_span(self, reaches_down: int) -> None:
+        live = self.live()
+        end = moment_of(live.after)
+        assert end is not None
+        with contextlib.suppress(ConflictError):
+            self.ledger.begin(after=floor_id(end - timedelta(seconds=reaches_down)), until=live.after)
+
+    @rule(ago=st.sampled_from([None, 0, 5, 90, 400, 1500]))
+    def set_the_position(self, ago: int | None) -> None:
+        position = self.live().reached if ago is None else floor_id(self.log.now - timedelta(seconds=ago))
+        with contextlib.suppress(FatalError):
+            set_position(self.url, STREAM, position)
+            # What lies above is read and counted once more.
+            self.settled = Counter({made: n for made, n in self.settled.items() if made <= position})
 
     @precondition(lambda self: any(not span.is_live and not span.is_done for span in self.ledger.spans()))
     @rule(pages=st.integers(1, 4), sink=FAILURES, data=st.data())
@@ -123,13 +158,18 @@ class Conservation(RuleBasedStateMachine):
         assert set(getattr(self, "settled", Counter()).values()) <= {1}
 
     def finish(self) -> None:
-        """Without failures all is walked to its end, and then each event is accounted for."""
-        for _ in range(3):
-            self.cycle([], [])
-            self.pass_time(700)
+        """Without failures everything is read to its end, and then each event is accounted for."""
+        self.log.is_time_believed, self.log.shown = True, None
         for span in self.ledger.spans():
             if not span.is_live and not span.is_done:
                 self.walk(span, 1000)
+        for _ in range(4):
+            self.cycle([], [])
+            self.pass_time(700)
+        assert self.ledger.unread_stretches() == ()
+        with self.ledger._database.reading() as connection:
+            ids = connection.exec_driver_sql("SELECT log_id FROM recent_id").scalars().all()
+        assert all(log_id > self.live().confirmed for log_id in ids)
         self.check()
 
     def check(self) -> None:
@@ -154,11 +194,13 @@ class Conservation(RuleBasedStateMachine):
                 assert (log_id in dead) == (made["type"] not in {"w", "ssa"} and not is_forwardable)
                 assert bool(taken[log_id]) == bool(is_forwardable)  # type: ignore[index]
             elif is_covered and made["type"] not in {"w", "ssa"}:
-                # What came in late, and was gone before anyone could look again, left no trace to find.
-                is_gone = log_id in self.late and log_id < self.log.floor
-                assert is_lost or is_gone, f"{log_id} is covered, and has no outcome"
-        assert sum(totals.values()) == len(self.settled)
-        assert totals["dead_lettered"] == len(dead)
+                assert is_lost, f"{log_id} is covered, and has no outcome"
+        assert sum(totals.values()) == self.counted
+
+    @invariant()
+    def no_finished_span_touches_another(self) -> None:
+        spans = self.ledger.spans() if hasattr(self, "ledger") else ()
+        assert not any(below.is_done and below.until == above.after for below, above in pairwise(spans))
 
     # How
 
@@ -176,7 +218,13 @@ class Conservation(RuleBasedStateMachine):
             if forwarded.settlement.page.is_end or number == pages:
                 return
 
+    def live(self) -> Span:
+        live = self.ledger.live_span()
+        assert live is not None
+        return live
+
     def note(self, forwarded: Forwarded) -> None:
+        self.counted += len([*forwarded.settlement.outcomes()])
         self.settled.update(event.log_id for event, _ in forwarded.settlement.outcomes())
 
 

@@ -11,15 +11,25 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from poller.adapters.sql_ledger import Graveyard, LedgerHeldError, LedgerLock, LedgerReader, SqlLedger, inspect_ledger
+from poller.adapters.sql_ledger import (
+    Graveyard,
+    LedgerHeldError,
+    LedgerLock,
+    LedgerReader,
+    SqlLedger,
+    inspect_ledger,
+    unread,
+)
 from poller.adapters.sql_ledger.migrations import STEPS, check_version, migrate
 from poller.core.calls import Calls
 from poller.core.errors import ConflictError, FatalError, PollerError, TransientError
-from poller.core.events import EARLIEST, Gap, LogId, Page, parse_events
+from poller.core.events import EARLIEST, Gap, LogId, Page, SecondReading, floor_id, parse_events
 from poller.core.messages import Delivery
 from poller.core.settlement import account
 from tests.contracts.test_file_ledger import mark
@@ -216,7 +226,7 @@ def test_a_later_version_is_refused_and_nothing_changed(path: Path) -> None:
         LedgerReader.open(url(path))
 
 
-VERSION_4 = ("last_words",)
+VERSION_4 = ("last_words", "unread")
 LATER: dict[int, tuple[str, ...]] = {
     1: ("said", "awaiting", "revisit", "file", *VERSION_4),
     2: ("awaiting", "revisit", "file", *VERSION_4),
@@ -235,6 +245,32 @@ DROP TABLE old;
 """
 """The counts as they were up to version 3."""
 
+TABLES_OF_VERSION_3 = """
+DROP TABLE span; DROP TABLE gap; ALTER TABLE stream DROP COLUMN live_after;
+CREATE TABLE span (
+  id INTEGER NOT NULL PRIMARY KEY, stream_id INTEGER NOT NULL REFERENCES stream (id), after TEXT NOT NULL,
+  reached TEXT NOT NULL, until TEXT, confirmed TEXT, drained_at TEXT,
+  CONSTRAINT span_moves_up CHECK (reached >= after),
+  CONSTRAINT span_stays_in_bound CHECK (reached <= until),
+  CONSTRAINT span_confirms_what_it_reached CHECK (confirmed <= reached)
+);
+CREATE UNIQUE INDEX one_live_span ON span (stream_id) WHERE until IS NULL;
+CREATE TABLE gap (
+  id INTEGER NOT NULL PRIMARY KEY, stream_id INTEGER NOT NULL REFERENCES stream (id), after TEXT NOT NULL,
+  before TEXT NOT NULL, noticed_at TEXT NOT NULL, UNIQUE (stream_id, after)
+);
+"""
+
+
+def as_of_version(connection: sqlite3.Connection, version: int, spans: list[tuple[str | None, ...]]) -> None:
+    """Make a ledger as that version left it, with these spans: after, reached, until, confirmed."""
+    connection.executescript(TABLES_OF_VERSION_3 + WITHOUT_ORIGIN)
+    for table in LATER[version]:
+        connection.execute(f"DROP TABLE {table}")
+    for span in spans:
+        connection.execute("INSERT INTO span VALUES (NULL, 1, ?, ?, ?, ?, NULL)", span)
+    connection.execute("UPDATE ledger_version SET version = ?", (version,))
+
 
 @pytest.mark.parametrize("version", LATER)
 def test_a_ledger_of_an_earlier_version_is_brought_up_and_is_as_a_new_one(path: Path, version: int) -> None:
@@ -244,15 +280,12 @@ def test_a_ledger_of_an_earlier_version_is_brought_up_and_is_as_a_new_one(path: 
     assert counted
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
         made = shape(connection)
-        for table in LATER[version]:
-            connection.execute(f"DROP TABLE {table}")
-        connection.executescript(WITHOUT_ORIGIN)
-        connection.execute("UPDATE ledger_version SET version = ?", (version,))
+        as_of_version(connection, version, [(numbered(0), numbered(1), None, None)])
     with opened(path) as ledger:
         assert ledger.said(["a"]) == {}
         live = ledger.live_span()
         assert live is not None
-        assert live.reached == numbered(1)
+        assert (live.reached, live.confirmed) == (numbered(1), numbered(1))
     with reading(path) as reader:
         assert reader.record(STREAM, NOW - timedelta(days=1), NOW + timedelta(days=1)).tallies == counted
     with contextlib.closing(sqlite3.connect(path)) as connection:
@@ -260,18 +293,46 @@ def test_a_ledger_of_an_earlier_version_is_brought_up_and_is_as_a_new_one(path: 
         assert connection.execute("SELECT version FROM ledger_version").fetchone() == (1 + len(STEPS),)
 
 
+FIRST_HOUR = floor_id(datetime(2026, 11, 20, 11, tzinfo=UTC))
+"""The hour of the one event that `forwarded` counts."""
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        # Finished spans that touch are joined. An unfinished one is not.
+        (
+            [(1, 2, 2, None), (2, 4, 4, None), (4, 5, 6, None), (6, 9, None, 7)],
+            [(1, 5, 6, 5), (6, 9, None, 7)],
+        ),
+        ([(1, 2, 2, None), (2, 4, 4, None), (4, 9, None, 4)], [(1, 9, None, 4)]),
+        # A live span that settled nothing from below all ids begins anew.
+        ([(EARLIEST, EARLIEST, None, None)], []),
+        # One that settled something claims no more than was counted.
+        ([(EARLIEST, 9, None, EARLIEST)], [(FIRST_HOUR, 9, None, FIRST_HOUR)]),
+    ],
+)
+def test_spans_of_version_3_are_brought_up(path: Path, before: list[Any], after: list[Any]) -> None:
+    def bounds(rows: list[Any]) -> list[tuple[str | None, ...]]:
+        return [tuple(numbered(each) if isinstance(each, int) else each for each in row) for row in rows]
+
+    forwarded(path, 1)
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        as_of_version(connection, 3, bounds(before))
+    with opened(path) as ledger:
+        found = [(span.after, span.reached, span.until, span.confirmed) for span in ledger.spans()]
+    assert found == bounds(after)
+
+
 def test_counts_of_1970_are_moved_to_the_newest_hour_of_their_stream(path: Path) -> None:
     forwarded(path, 1)
     old, other = "1970-01-01T00:00:00.000000+00:00", "INSERT INTO stream VALUES (2, 'b', 'b', '')"
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
-        connection.executescript(WITHOUT_ORIGIN)
-        for table in VERSION_4:
-            connection.execute(f"DROP TABLE {table}")
+        as_of_version(connection, 3, [(numbered(0), numbered(1), None, None)])
         (newest,) = connection.execute("SELECT MAX(hour) FROM tally").fetchone()
         connection.execute(other)
         row = "INSERT INTO tally VALUES (?, ?, '', 'dead_lettered', ?)"
         connection.executemany(row, [(1, old, 2), (1, newest, 3), (2, old, 4)])
-        connection.execute("UPDATE ledger_version SET version = 3")
     with opened(path):
         pass
     with contextlib.closing(sqlite3.connect(path)) as connection:
@@ -528,48 +589,102 @@ def test_the_journal_keeps_since_when_it_is_blocked(path: Path) -> None:
         ledger.close()
 
 
-# The second walk
+# The second reading
 
 
-def test_what_the_first_walk_settled_is_seen_and_late_arrivals_are_not(path: Path) -> None:
-    with opened(path) as ledger:
-        live = ledger.begin(after=numbered(0))
-        live = ledger.settle(settlement(live, page(2, 4, 6)))
-        ledger.confirm_from(numbered(0))
-        live = ledger.live_span() or live
-        second = live.rereading(numbered(6))
-        assert ledger.unseen(second, [numbered(n) for n in (1, 2, 3, 4)]) == {numbered(1), numbered(3)}
-        moved = ledger.settle(settlement(second, page(3, position=5)))
-        assert (moved.confirmed, moved.is_rereading) == (numbered(5), True)
-        after = ledger.live_span()
-        assert after is not None
-        assert (after.reached, after.confirmed) == (numbered(6), numbered(5))
-        assert ledger.unseen(after.rereading(numbered(6)), [numbered(3)]) == frozenset()
-        with pytest.raises(ConflictError):
-            ledger.settle(settlement(second, page(3, position=5)))
-        with pytest.raises(ConflictError):
-            ledger.settle(settlement(after.rereading(numbered(9)), page(8)))
+def second_reading(ledger: SqlLedger, until: LogId) -> SecondReading:
+    live = ledger.live_span()
+    assert live is not None
+    return live.second_reading(until)
 
 
-def test_ids_are_forgotten_below_a_bound_but_not_before_the_second_walk_has_passed(path: Path) -> None:
+def test_what_the_first_reading_settled_is_seen_and_late_arrivals_are_not(path: Path) -> None:
     with opened(path) as ledger:
         live = ledger.begin(after=numbered(0))
         ledger.settle(settlement(live, page(2, 4, 6)))
-        ledger.confirm_from(numbered(3))
-        assert ledger.forget_ids(numbered(5)) == 1
-        ledger.confirm_from(None)
-        assert ledger.forget_ids(LogId("901")) == 2
-
-
-def test_the_second_walk_begins_within_what_was_read(path: Path) -> None:
-    with opened(path) as ledger:
+        second = second_reading(ledger, numbered(6))
+        asked = [numbered(n) for n in (1, 2, 3, 4)]
+        assert ledger.unseen(second, asked) == {numbered(1), numbered(3)}
+        moved = ledger.settle(settlement(second, page(3, position=5)))
+        assert (type(moved), moved.reached) == (SecondReading, numbered(5))
+        after = ledger.live_span()
+        assert after is not None
+        assert (after.reached, after.confirmed) == (numbered(6), numbered(5))
+        assert ledger.unseen(second_reading(ledger, numbered(6)), [numbered(3)]) == frozenset()
         with pytest.raises(ConflictError):
-            ledger.confirm_from(numbered(1))
-        live = ledger.begin(after=numbered(2))
-        ledger.settle(settlement(live, page(3, 4)))
-        for outside in (1, 5):
-            with pytest.raises(ConflictError):
-                ledger.confirm_from(numbered(outside))
+            ledger.settle(settlement(second, page(3, position=5)))
+        with pytest.raises(ConflictError):
+            ledger.settle(settlement(second_reading(ledger, numbered(9)), page(8)))
+
+
+def test_a_second_reading_without_a_believed_time_is_refused(path: Path) -> None:
+    with opened(path) as ledger:
+        live = ledger.begin(after=numbered(0))
+        ledger.settle(settlement(live, page(2, 4, 6)))
+        read = replace(page(3), believed_at=None)
+        with pytest.raises(ConflictError):
+            ledger.settle(settlement(second_reading(ledger, numbered(6)), read))
+
+
+def recent_ids(ledger: SqlLedger) -> list[str]:
+    with ledger._database.reading() as connection:
+        return list(connection.exec_driver_sql("SELECT log_id FROM recent_id ORDER BY 1").scalars())
+
+
+def test_an_id_is_kept_while_it_is_not_confirmed(path: Path) -> None:
+    with opened(path) as ledger:
+        live = ledger.begin(after=numbered(0))
+        ledger.settle(settlement(live, page(2, 4, 6)))
+        ledger.settle(settlement(second_reading(ledger, numbered(6)), page(3, position=5)))
+        assert ledger.forget_ids() == 2
+        assert recent_ids(ledger) == [numbered(6)]
+
+
+def test_an_id_in_an_unread_stretch_is_kept_until_the_stretch_is_read(path: Path) -> None:
+    with opened(path) as ledger:
+        bounded = ledger.begin(after=numbered(0), until=numbered(9))
+        ledger.settle(settlement(bounded, page(2, 4, 6, position=9)))
+        assert ledger.forget_ids() == 0
+        (stretch,) = ledger.unread_stretches()
+        assert (stretch.reached, stretch.until) == (numbered(0), numbered(9))
+        half = ledger.settle(settlement(stretch, page(3, position=5)))
+        # The live span, which the finished one does not touch, has nothing to do with it.
+        assert ledger.forget_ids() == 2
+        with pytest.raises(ConflictError):
+            ledger.settle(settlement(stretch, page(3, position=5)))
+        ledger.settle(settlement(half, page(7, position=9)))
+        assert ledger.unread_stretches() == ()
+        assert (ledger.forget_ids(), recent_ids(ledger)) == (1, [])
+
+
+def test_an_id_of_an_unfinished_span_is_kept(path: Path) -> None:
+    with opened(path) as ledger:
+        bounded = ledger.begin(after=numbered(0), until=numbered(9))
+        ledger.settle(settlement(bounded, page(2, 4)))
+        assert ledger.forget_ids() == 0
+
+
+def test_unread_stretches_never_overlap(path: Path) -> None:
+    with opened(path) as ledger:
+        with ledger._database.writing() as connection:
+            for at, until in ((5, 8), (2, 4), (1, 10), (3, 9)):
+                unread.begin(connection, ledger._key, numbered(at), numbered(until))
+        found = [(each.reached, each.until) for each in ledger.unread_stretches()]
+        edges = [numbered(n) for n in (1, 2, 4, 5, 8, 10)]
+        assert found == list(pairwise(edges))
+
+
+# A first start
+
+
+def test_a_backfill_leaves_where_a_first_start_goes_on(path: Path) -> None:
+    with opened(path) as ledger:
+        assert ledger.live_after() is None
+        ledger.leave_live_after(numbered(9))
+    with opened(path) as ledger:
+        assert ledger.live_after() == numbered(9)
+        ledger.begin(after=numbered(9))
+        assert ledger.live_after() is None
 
 
 # check

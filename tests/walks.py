@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Literal
 
 from poller.adapters.sql_ledger import SqlLedger
 from poller.core.events import LogId
@@ -10,18 +11,28 @@ from poller.core.forward import Courier
 from poller.core.rules import DEFAULT, Rules
 from poller.core.translate import Translator
 from poller.service.drain import Drain
-from poller.service.late import SecondWalk
+from poller.service.late import LookbackScan
 from tests.fakes import STREAM, FakeDirectory, FakeLog, FakeSink
 
 
-class Server:
-    """The clock of a fake log."""
+class Bounds:
+    """Both ends of a fake log, and its clock."""
 
     def __init__(self, log: FakeLog) -> None:
         self._log = log
 
     def oldest(self) -> tuple[LogId | None, datetime]:
-        return None, self._log.now
+        return self.first(), self._log.now
+
+    def latest(self) -> LogId | None:
+        return max(self._kept(), default=None)
+
+    def first(self) -> LogId | None:
+        return min(self._kept(), default=None)
+
+    def _kept(self) -> list[LogId]:
+        ids = [LogId(str(record["log_id"])) for record in self._log.records]
+        return [log_id for log_id in ids if log_id >= self._log.floor]
 
 
 def live_walks(  # noqa: PLR0913 - all that a process binds together
@@ -29,23 +40,25 @@ def live_walks(  # noqa: PLR0913 - all that a process binds together
     sink: FakeSink,
     ledger: SqlLedger,
     *,
-    start: LogId,
+    start: LogId | Literal["earliest"] | None,
     window: timedelta,
     monotonic: Callable[[], float],
     has_room: Callable[[], bool] = lambda: True,
     rules: Rules = DEFAULT,
+    measured: Callable[[datetime | None], None] = lambda confirmed_at: None,
 ) -> Drain:
     """A drain as a process that has just begun has it."""
     profiles, translator, courier = FakeDirectory({}), Translator(STREAM, rules), Courier(sink)
-    walk = SecondWalk(
+    lookback = LookbackScan(
         source=log,
         profiles=profiles,
         translator=translator,
         courier=courier,
-        memory=ledger,
+        ledger=ledger,
         window=window,
         has_room=has_room,
         monotonic=monotonic,
+        measured=measured,
     )
     return Drain(
         source=log,
@@ -53,8 +66,8 @@ def live_walks(  # noqa: PLR0913 - all that a process binds together
         translator=translator,
         courier=courier,
         ledger=ledger,
-        server=Server(log),
-        second_walk=walk,
+        bounds=Bounds(log),
+        lookback=lookback,
         start=start,
         stopping=threading.Event(),
     )

@@ -114,7 +114,8 @@ class _Run:
     def run(self) -> int:
         began, ledger, services = time.monotonic(), self.history.ledger, self.history.services
         # Every slice is in the ledger before the first is walked, so that a later run finds what a kill left.
-        spans = begin(ledger, self.found.plan, self.found.parallel)
+        is_open = self.asked.until is None
+        spans = begin(ledger, self.found.plan, self.found.parallel, is_open=is_open)
         work = Backfill(
             self.history.walker,
             ledger,
@@ -155,7 +156,9 @@ class _Run:
 def _opened(settings: Settings, *, create: bool) -> Iterator[SqlLedger]:
     with LedgerLock.acquire(settings.state.url, "backfill"):
         try:
-            ledger = SqlLedger.open(settings.state.url, stream_of(settings), create=create)
+            ledger = SqlLedger.open(
+                settings.state.url, stream_of(settings), create=create, late_window=settings.poll.late_window
+            )
         except FatalError as error:
             if create or not error.hint.startswith("`run`"):
                 raise

@@ -7,7 +7,7 @@ from datetime import datetime
 from poller.adapters.sql_ledger import SqlLedger
 from poller.cli.wiring import Services, profiles_of, rules_of, stream_of
 from poller.config import Settings
-from poller.core.events import Span
+from poller.core.events import LogCursor, Resend
 from poller.core.forward import Courier, Forwarded, forward
 from poller.core.translate import Translator
 from poller.service.identify import Identifier, Identifying
@@ -34,14 +34,14 @@ class History:
     def courier(self) -> Courier:
         return Courier(self.services.sink, refusal_limit=self.settings.segment.refusal_limit)
 
-    def walker(self) -> Callable[[Span], Iterator[Forwarded]]:
+    def walker(self) -> Callable[[LogCursor], Iterator[Forwarded]]:
         """What one worker walks with: a memory of profiles and a count of refusals of its own."""
         profiles = profiles_of(self.settings, self.services)
         translator, courier = self.translator(), self.courier()
         afresh = self.ledger.afresh(self.services.clock.now())
 
-        def walk(span: Span) -> Iterator[Forwarded]:
-            ledger = afresh if self.again or span.is_sent_again else self.ledger
+        def walk(span: LogCursor) -> Iterator[Forwarded]:
+            ledger = afresh if self.again or isinstance(span, Resend) else self.ledger
             return forward(self.services.log, profiles, translator, courier, ledger, span)
 
         return walk

@@ -1,6 +1,7 @@
 """`ledger`: the durable record itself, to look at, and to move a position in it by hand."""
 
-from datetime import UTC, datetime
+import threading
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,13 @@ from poller.cli.output import say, say_json
 from poller.cli.person import person
 from poller.config import Settings, moment
 from poller.core.errors import FatalError
-from poller.core.events import EARLIEST, LogId, Span, Stream, floor_id, moment_of
+from poller.core.events import LogId, Span, Stream, floor_id, just_below, moment_of
 from poller.core.messages import iso
 from poller.service.process import Exit
+
+_EARLIEST = "earliest"
+_CLOCK_DOUBT = timedelta(minutes=10)
+"""A log id may be so much later than the host's clock, which may be wrong."""
 
 
 @click.group(
@@ -72,8 +77,8 @@ def move(config: Path | None, position: str, source_name: str | None, *, yes: bo
     Forward, what lies between is sent by nobody until a backfill takes it; backward, what lies above is sent again
     under the same message ids, which Segment drops for at least a day.
     """
-    settings = read_settings(config, secrets=False)
-    target = _position(position)
+    settings = read_settings(config, secrets=position == _EARLIEST)
+    target = _oldest(settings) if position == _EARLIEST else _position(position)
     with LedgerLock.acquire(settings.state.url, "run"):
         reader = LedgerReader.open(settings.state.url)
         try:
@@ -115,10 +120,22 @@ def remove(config: Path | None, domain: str | None, source_name: str | None, *, 
     return Exit.DONE
 
 
+def _oldest(settings: Settings) -> LogId:
+    """Ask Auth0 for the oldest event kept, so that what retention takes from now on is noticed."""
+    from poller.cli.wiring import connect  # noqa: PLC0415 - only this position needs the clients
+
+    with connect(settings, threading.Event()) as services:
+        oldest, _ = services.log.oldest()
+    if oldest is None:
+        raise FatalError("the tenant's log is empty", hint="give a date or a time instead of `earliest`")
+    return just_below(oldest)
+
+
 def _position(text: str) -> LogId:
-    if text == "earliest":
-        return EARLIEST
-    if text.isascii() and text.isdigit() and moment_of(text) is not None:
+    made_at = moment_of(text) if text.isascii() and text.isdigit() else None
+    if made_at is not None:
+        if made_at > datetime.now(UTC) + _CLOCK_DOUBT:
+            raise click.BadParameter(f"lies in the future, at {iso(made_at)}", param_hint="POSITION")
         return LogId(text)
     try:
         found = moment(text)

@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from poller.cli.terminal import Terminal
-from poller.core.events import Span, moment_of
+from poller.core.events import LogCursor, moment_of
 from poller.service.backfill import Backfill, Progress
 from poller.service.pacing import RateBudget
 from poller.service.telemetry import configure_logging
@@ -90,7 +90,7 @@ def _bar(part: float) -> ProgressBar:
     return ProgressBar(total=1.0, completed=min(max(part, 0.0), 1.0), width=_BAR)
 
 
-def _named(span: Span) -> str:
+def _named(span: LogCursor) -> str:
     begin, end = moment_of(span.after), moment_of(span.until or span.after)
     if begin is None or end is None:
         return span.after[:24]

@@ -22,7 +22,7 @@ from poller.core.forward import Courier
 from poller.core.translate import Translator
 from poller.service.daemon import Daemon
 from poller.service.drain import Drain
-from poller.service.late import SecondWalk
+from poller.service.late import LookbackScan
 from poller.service.once import run_once
 from poller.service.process import GRACE_S, Exit, Failed, Process, Reason, Signalled
 from poller.service.pulse import Pauses, Pulse
@@ -79,7 +79,9 @@ def open_ledger(settings: Settings, *, adopt: bool = False) -> Iterator[SqlLedge
     """The ledger, made if there is none, held against a second writer."""
     stream = stream_of(settings)
     with LedgerLock.acquire(settings.state.url, "run"):
-        ledger = SqlLedger.open(settings.state.url, stream, create=True, adopt=adopt)
+        ledger = SqlLedger.open(
+            settings.state.url, stream, create=True, adopt=adopt, late_window=settings.poll.late_window
+        )
         try:
             log.info("ledger.opened", ledger=settings.state.url, domain=stream.domain, source_name=stream.source_name)
             yield ledger
@@ -132,15 +134,16 @@ def drain_of(
         translator=translator,
         courier=courier,
         ledger=ledger,
-        server=services.log,
-        second_walk=SecondWalk(
+        bounds=services.log,
+        lookback=LookbackScan(
             source=services.log,
             profiles=profiles,
             translator=translator,
             courier=courier,
-            memory=ledger,
+            ledger=ledger,
             window=settings.poll.late_window,
             has_room=lambda: services.budget.has_room("logs"),
+            measured=watcher.confirmed,
         ),
         start=start_of(settings),
         stopping=process.stopping,

@@ -1,6 +1,7 @@
 """`status`: what the ledger says, also while the daemon runs; needs no secret and asks no service."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +22,7 @@ from poller.config import Settings
 from poller.core.dates import parse_date
 from poller.core.events import Gap, Span, Stream, moment_of
 from poller.core.messages import iso
+from poller.service.coverage import holes
 from poller.service.process import Exit
 
 _DISTRIBUTION = "auth0-segment-poller"
@@ -107,7 +109,9 @@ def _stream(reader: LedgerReader, stream: Stream, now: datetime) -> dict[str, An
         "events": reader.totals(stream),
         "dead_letters": sum(reasons.values()),
         "dead_letters_by_reason": reasons,
-        "gaps": [{"after": gap.after, "before": gap.before} for gap in record.gaps],
+        "gaps": [asdict(gap) for gap in record.gaps],
+        "holes": [asdict(hole) for hole in holes(spans)],
+        "unread": [{"at": each.reached, "until": each.until} for each in record.unread],
         "revisits": [{"reached": span.reached, "until": span.until} for span in record.revisits],
         "known_since": _moment(oldest_known(spans, record.gaps, record.first_hour)),
         "spans": [{"after": span.after, "reached": span.reached, "until": span.until} for span in spans],
@@ -173,6 +177,9 @@ def _show_gaps(stream: dict[str, Any]) -> None:
     for gap in stream["gaps"]:
         lost = f"lost below retention: {_when(gap['after'])} to {_when(gap['before'])}"
         say(*laid_out("    ", lost), fg="red")
+    for hole in stream["holes"]:
+        skipped = f"in no span: {_when(hole['after'])} to {_when(hole['until'])} (`backfill` sends it)"
+        say(*laid_out("    ", skipped), fg="yellow")
 
 
 def _line(name: str, text: str, fg: str | None = None) -> None:

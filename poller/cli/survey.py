@@ -15,7 +15,7 @@ from poller.cli.bounds import Bound, position_of
 from poller.cli.wiring import Services, rules_of, stream_of
 from poller.config import Settings
 from poller.core.errors import TransientError
-from poller.core.events import LogId, Span, floor_id, moment_of
+from poller.core.events import LogCursor, LogId, floor_id, moment_of
 from poller.core.messages import iso
 from poller.core.translate import Translator
 from poller.service.estimate import Estimate, estimate, parallelism
@@ -125,10 +125,13 @@ def survey(settings: Settings, ledger: SqlLedger, services: Services, asked: Ask
     times = [time.monotonic()]
     oldest, now = services.log.oldest()
     times.append(time.monotonic())
-    latest = services.log.latest()
+    oldest, now = services.log.oldest()
     times.append(time.monotonic())
     latency_s = min(after - before for before, after in itertools.pairwise(times))
+    live = ledger.live_span()
     newest = floor_id(now - settings.poll.late_window)
+    # Up to where the daemon's own part begins, however young that is.
+    newest = newest if live is None else max(newest, live.after)
     begin_at = newest if asked.since is None else position_of(asked.since, now)
     until = newest if asked.until is None else position_of(asked.until, now)
     if begin_at > floor_id(now):
@@ -141,7 +144,6 @@ def survey(settings: Settings, ledger: SqlLedger, services: Services, asked: Ask
         begin_at,
         min(until, newest),
         oldest=oldest,
-        latest=latest,
         revisits=ledger.revisits(),
         gaps=ledger.gaps(),
         is_again=asked.again,
@@ -175,12 +177,16 @@ def _guess(settings: Settings, services: Services, found: Plan, parallel: int, l
     return None
 
 
-def begin(ledger: SqlLedger, found: Plan, pieces: int) -> list[Span]:
-    """The spans to walk: what was begun, and what the rest is cut into; all of it in the ledger.
+def begin(ledger: SqlLedger, found: Plan, pieces: int, *, is_open: bool) -> list[LogCursor]:
+    """Record what is to be walked: what was begun before, and the slices that the rest is cut into.
+
+    `is_open`: no end was asked for, so that a first start of the daemon goes on at this end.
 
     Raises:
         ConflictError: the ledger has changed since the plan was made.
     """
+    if is_open and ledger.live_span() is None:
+        ledger.leave_live_after(found.until)
     reopened = [ledger.reopen(gap, found.oldest) for gap in found.gaps] if found.oldest else []
     missing = cut(found.missing, pieces)
     begun = [ledger.begin(after=stretch.after, until=stretch.until) for stretch in missing]

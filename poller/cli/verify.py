@@ -119,7 +119,7 @@ def _range(
 
 
 def _settled(record: Record) -> tuple[Stretch, ...]:
-    return settled(record.spans, record.gaps, revisits=record.revisits, first_hour=record.first_hour)
+    return settled(record.spans, record.gaps, revisits=record.revisits)
 
 
 def _recounted(services: Services, stream: Stream, record: Record, held: tuple[Stretch, ...], asked: Range) -> Recount:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from importlib.metadata import version
 
 from poller.adapters.http import Observe
@@ -54,6 +54,10 @@ class Watcher:
     def begun(self, live: Span | None) -> None:
         if self.meter:
             self.meter.begun(live)
+
+    def confirmed(self, confirmed_at: datetime | None) -> None:
+        if self.meter:
+            self.meter.confirmed(confirmed_at)
 
     def measured(self, retention: timedelta) -> None:
         if self.meter:

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from poller.adapters.auth0 import Auth0Log, Auth0Stats, Auth0Users, Credentials, ManagementApi, TokenSource
 from poller.adapters.clocks import ServerClock, introduce
@@ -12,7 +12,7 @@ from poller.adapters.http import Http
 from poller.adapters.segment import SegmentSink
 from poller.cli.watching import NOBODY, Watcher
 from poller.config import Settings
-from poller.core.events import EARLIEST, LogId, Stream, floor_id
+from poller.core.events import LogId, Stream, floor_id
 from poller.core.privacy import Privacy
 from poller.core.rules import Rules
 from poller.service.drain import warn_of_profiles
@@ -67,7 +67,7 @@ def connect(
     try:
         yield Services(
             tokens=tokens,
-            log=Auth0Log(api),
+            log=Auth0Log(api, now=auth0_clock.now),
             users=Auth0Users(api, fields=rules_of(settings).profile_fields),
             stats=Auth0Stats(api),
             segment=sink,
@@ -117,11 +117,11 @@ def profiles_of(settings: Settings, services: Services) -> CachedProfiles:
     return CachedProfiles(services.users, warn_of_profiles, is_needed=rules_of(settings).needs_profiles)
 
 
-def start_of(settings: Settings) -> LogId | None:
-    """Where a first start begins; None is the server's now."""
+def start_of(settings: Settings) -> LogId | Literal["earliest"] | None:
+    """Return where a first start begins. None is the server's now."""
     start = settings.poll.start
     if start.is_earliest:
-        return EARLIEST
+        return "earliest"
     return floor_id(start.moment) if start.moment else None
 
 

@@ -12,7 +12,7 @@ from poller.config import texts
 from poller.config.expressions import Expression, expression, lines
 from poller.config.files import secret
 from poller.config.routes import integrations
-from poller.config.times import StartAt, interval, length, start_at
+from poller.config.times import StartAt, interval, late_window, length, start_at
 from poller.core import privacy
 from poller.core.presets import PresetName
 from poller.core.privacy import Address, Agent, Email
@@ -60,6 +60,7 @@ CountOrNone = Annotated[int, BeforeValidator(texts.count_or_none), Type("whole n
 Routes = Annotated[dict[str, Any], BeforeValidator(integrations), Type("table")]
 Share = Annotated[float, BeforeValidator(texts.share), Type("number")]
 SocketAddress = Annotated[texts.Socket | None, BeforeValidator(texts.socket), Type("address:port")]
+LateWindow = Annotated[timedelta, BeforeValidator(late_window), Type("duration")]
 Start = Annotated[StartAt, BeforeValidator(start_at), Type("now | earliest | date | time")]
 
 
@@ -150,7 +151,7 @@ class PollSettings(Section):
     start: Start = Field(
         _written("now"), description="Where the very first start begins: now, earliest, a date or a time."
     )
-    late_window: Length = Field(
+    late_window: LateWindow = Field(
         _written("10m"),
         description="How far behind the log is read once more for events that came in late; 0s: not at all.",
     )

@@ -15,6 +15,7 @@ _TIME = re.compile(_DATE.pattern + r"[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,
 _OLDEST_YEAR = 1970
 _SHORTEST_INTERVAL = timedelta(seconds=1)
 _LONGEST_LENGTH = timedelta(days=3650)
+_LONGEST_LATE_WINDOW = timedelta(minutes=50)
 _LONGEST_INTERVAL = timedelta(days=30)  # the longest that any plan of Auth0 keeps its log
 
 
@@ -67,6 +68,21 @@ def length(value: object) -> timedelta:
     found = duration(value)
     if found > _LONGEST_LENGTH:
         raise BadValueError("must be at most 3650d")
+    return found
+
+
+def late_window(value: object) -> timedelta:
+    """Return how far behind the log is read a second time.
+
+    The shortest retention of Auth0 is a day, of which 23 hours are relied on (Auth0 docs: Log Data
+    Retention). The window has to be shorter than the hour between.
+
+    Raises:
+        BadValueError: not a duration, or over 50m.
+    """
+    found = length(value)
+    if found > _LONGEST_LATE_WINDOW:
+        raise BadValueError("must be at most 50m")
     return found
 
 

@@ -57,41 +57,41 @@ class LogEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gap:
-    """A stretch `(after, before)` that was asked for and is gone: below retention."""
+    """A stretch `(after, before)` that was asked for and is gone: below retention.
+
+    `is_read_once`: the log was read there before, so that only late arrivals can be missing.
+    Such a gap is never read again, since that would send its other events a second time.
+    """
 
     after: LogId
     before: LogId
+    is_read_once: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
     """Log events in `(reached, position]`, in log-id order.
 
-    `is_end`: the log had no more to give for the span asked. `lost` is the stretch that retention took before it could
-    be read. `served_at` is the time as far as it is known, and dates what is recorded. `believed_at` is the server's
-    time of this answer where another clock agrees with it: only this time proves anything.
+    `is_end`: the log has nothing more to give now. `served_at` is the best known time of the
+    answer, and rows are dated by it. `believed_at` is the server's time of the answer, or None
+    where no second clock agrees with it. `drained_to`: the log held nothing more below this time.
+    `lost` is the stretch that retention removed before it could be read.
     """
 
     events: tuple[LogEvent, ...]
     position: LogId
     is_end: bool
     served_at: datetime
-    lost: Gap | None = None
     believed_at: datetime | None = None
+    drained_to: datetime | None = None
+    lost: Gap | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
-    """A stretch `(after, reached]` in which every event of interest is settled.
+class LogCursor:
+    """A stretch `(after, until]` of the log that is read upwards, and how far it is read: `reached`.
 
-    One asked for from `EARLIEST` on begins, with its first events, where the log did: what was below is not settled.
-
-    `until` is None for the live span, which owns everything above its `after`. `drained_at` is the server's time
-    when the end of the log was last seen. Late arrivals were looked for up to `confirmed`, None where nobody looks;
-    a span that `is_rereading` is the second walk of the live one, and to settle it moves `confirmed`.
-
-    One that `is_revisit` walks a stretch that other spans hold: what was a gap, or what is to be sent again, and then
-    it is not `is_counted`.
+    `drained_at` is the server's time up to which the log held nothing more above `reached`.
     """
 
     id: int
@@ -99,28 +99,51 @@ class Span:
     after: LogId
     reached: LogId
     until: LogId | None = None
-    confirmed: LogId | None = None
     drained_at: datetime | None = None
-    is_rereading: bool = False
-    is_revisit: bool = False
-    is_counted: bool = True
 
     @property
-    def is_sent_again(self) -> bool:
-        """Whether the events are settled already, and go out once more because somebody asked for it."""
-        return self.is_revisit and not self.is_counted
+    def is_done(self) -> bool:
+        return self.until is not None and self.reached >= self.until
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span(LogCursor):
+    """A stretch `(after, reached]` in which every event of interest is settled.
+
+    The live span has no `until` and owns everything above its `after`. Up to `confirmed` the log
+    was read late enough to hold no late arrivals. `(confirmed, reached]` is read a second time.
+    """
+
+    confirmed: LogId = LogId("")
 
     @property
     def is_live(self) -> bool:
         return self.until is None
 
-    def rereading(self, until: LogId) -> "Span":
-        """The live span as it is walked a second time, from `confirmed` to `until`."""
-        return replace(self, reached=self.confirmed or self.after, until=until, is_rereading=True)
+    def second_reading(self, until: LogId) -> "SecondReading":
+        """The part `(confirmed, until]` of the live span as it is read a second time."""
+        begin = max(self.confirmed, self.after)
+        return SecondReading(id=self.id, stream=self.stream, after=begin, reached=begin, until=until)
 
-    @property
-    def is_done(self) -> bool:
-        return self.until is not None and self.reached >= self.until
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecondReading(LogCursor):
+    """A part of the live span, by the span's id. Settling a page of it moves `confirmed`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnreadStretch(LogCursor):
+    """A stretch that a second reading still has to pass. It belongs to no span."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReopenedGap(LogCursor):
+    """A recorded gap that can be read after all. Its events were never settled, so they count."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resend(LogCursor):
+    """A settled stretch that is sent again at will. Its events were counted before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,13 +188,9 @@ def successor(log_id: LogId) -> LogId:
     return LogId(str(int(log_id) + 1).zfill(len(log_id)))
 
 
-def begun_at(span: Span, page: Page) -> LogId:
-    """Where the span begins once this page is settled: from the earliest on means from where the log then began."""
-    if span.reached != EARLIEST:
-        return span.after
-    below = (predecessor(event.log_id) for event in page.events)
-    first = next((log_id for log_id in below if log_id is not None), span.after)
-    return min(first, floor_id(page.served_at - SHORTEST_RETENTION))
+def just_below(log_id: LogId) -> LogId:
+    """A bound below this id, and above every event below it that can still be in the log."""
+    return predecessor(log_id) or LogId(log_id[:-1])
 
 
 def parse_events(records: Sequence[object], *, after: LogId) -> tuple[LogEvent, ...]:

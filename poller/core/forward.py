@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from poller.core.errors import FatalError, RejectedError
-from poller.core.events import Span, judge_dates
+from poller.core.events import LogCursor, judge_dates
 from poller.core.messages import Batch, Delivery, Message, Receipt, Refusal, pack
 from poller.core.novelty import facts_in, sift
 from poller.core.ports import Ledger, LogSource, MessageSink, ProfileDirectory
@@ -21,7 +21,7 @@ _TELLING_BATCH = 5
 class Forwarded:
     """A page that is durable: what was settled, and where the span is now."""
 
-    span: Span
+    span: LogCursor
     settlement: Settlement
 
 
@@ -71,7 +71,7 @@ def forward(
     translator: Translator,
     courier: Courier,
     ledger: Ledger,
-    span: Span,
+    span: LogCursor,
 ) -> Iterator[Forwarded]:
     """Forwards the span page by page; a yield means durable.
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Protocol
 
 from poller.core.calls import Profiles
-from poller.core.events import Gap, LogId, Page, Span
+from poller.core.events import Gap, LogCursor, LogId, Page, Span
 from poller.core.files import FileMark
 from poller.core.messages import Batch, Receipt
 from poller.core.settlement import FileSettlement, Settlement
@@ -14,12 +14,17 @@ from poller.core.settlement import FileSettlement, Settlement
 class LogSource(Protocol):
     """The tenant log. One attempt a call; raises TransientError or FatalError."""
 
-    def fetch(self, span: Span) -> Page:
-        """The next page above `span.reached`, in log-id order, every record in it, up to 100.
+    def fetch(self, cursor: LogCursor) -> Page:
+        """Return the next page above `cursor.reached`, in log-id order, every record of it, up to 100.
 
-        `position` is above `span.reached` unless the page is empty, and never above `span.until`. For the live span
-        `is_end` means that the page was shorter than asked; for a bounded one, that an event beyond `until` was seen
-        or that nothing came. What retention took from the stretch is in `lost`, never silently skipped.
+        `position` is an id of the log, or `until`. It is above `cursor.reached` unless the page is
+        empty, and never above `until`. Records without an id are left for later until an id
+        follows them. What retention removed from the stretch is in `lost`.
+
+        `is_end` without an `until` means that no request now would bring more than the next poll:
+        nothing came, or a short page whose newest event is at most 10 s older than the answer. Any
+        other short page proves nothing. `is_end` with an `until` means that an event at or beyond
+        it was seen, or that nothing came. The bound is reached then if the answer is younger.
         """
         ...
 
@@ -64,7 +69,9 @@ class Ledger(Protocol):
         ...
 
     def begin(self, *, after: LogId, until: LogId | None = None) -> Span:
-        """A new span that has settled nothing; without `until` the live one.
+        """Begin a span that has settled nothing; without `until` the live one.
+
+        A finished span that ends at `after` is joined to it, so that its `after` may be lower.
 
         Raises:
             ConflictError: a live span exists, or the stretch overlaps another span.
@@ -75,11 +82,13 @@ class Ledger(Protocol):
         """Of what Segment was told before, the fingerprints by key; what is not here is news."""
         ...
 
-    def settle(self, settlement: Settlement) -> Span:
-        """Records, in one transaction, that a page is done; returns the span as it is then.
+    def settle(self, settlement: Settlement) -> LogCursor:
+        """Record, in one transaction, that a page is done. Return the cursor as it is then.
 
-        Dead letters, gaps, recent ids, tallies and what was said land with the move or not at all. Settling what is
-        settled already conflicts, so it cannot count twice.
+        Dead letters, gaps, recent ids, counts and what was said land with the move or not at all.
+        Settling what is settled already conflicts, so that nothing counts twice. A bounded span
+        that reaches its end above its `confirmed` leaves an unread stretch, and a finished span is
+        joined to the one that begins where it ends.
 
         Raises:
             ConflictError: the span is no longer where the page was read from, or the page overlaps another span.

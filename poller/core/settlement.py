@@ -8,7 +8,7 @@ from typing import Any
 
 from poller.core.calls import Awaiting, Calls, DeadLetter
 from poller.core.dates import believed_date
-from poller.core.events import LogEvent, LogId, Page, Span, moment_of
+from poller.core.events import LogCursor, LogEvent, LogId, Page, moment_of
 from poller.core.files import FilePage
 from poller.core.messages import Delivery
 
@@ -88,7 +88,7 @@ class Outcomes:
 class Settlement(Outcomes):
     """A page of which every event is forwarded, filtered or dead-lettered; made only by `account`."""
 
-    span: Span
+    span: LogCursor
     page: Page
 
     @property
@@ -115,7 +115,7 @@ class FileSettlement(Outcomes):
         return self.page.served_at
 
 
-def account(span: Span, page: Page, calls: Calls, delivery: Delivery) -> Settlement:
+def account(span: LogCursor, page: Page, calls: Calls, delivery: Delivery) -> Settlement:
     """The settlement of a page, if and only if nothing in it is left open.
 
     Raises:

@@ -34,6 +34,10 @@ class Tenant:
         self.retention = timedelta(days=30)
         self.index_lag = timedelta(seconds=2)
         self.id_length = 56
+        self.most_shown: int | None = None
+        """The most entries that a page by checkpoint has, whatever is asked for."""
+        self.visible_after = timedelta()
+        """How long after the time in its id an entry appears in pages by checkpoint."""
         self.stats_have_sso = True  # Auth0 does not say whether theirs do
         self.keeps_drawn = False
         """Whether an entry is drawn once and kept: more memory, and less time for each page."""
@@ -112,7 +116,8 @@ class Tenant:
         """Up to `take` entries above `position`, oldest first; below retention there is nothing."""
         with self.lock:
             first = max(bisect.bisect_right(self._ids, position), self._first_kept())
-            return self._entries[first : first + take]
+            last = bisect.bisect_left(self._ids, self._first_hidden())
+            return self._entries[first : min(first + min(take, self.most_shown or take), last)]
 
     def newest(self, *, before: datetime | None = None) -> list[Entry]:
         """All that is kept, newest first, without what the search index does not show yet."""
@@ -147,6 +152,12 @@ class Tenant:
                     counts["logins"] += logins
                     counts["signups"] += signups
         return [_daily(day, counts, run_at) for day, counts in sorted(days.items())]
+
+    def _first_hidden(self) -> str:
+        """Return the id above which nothing is shown by checkpoint yet."""
+        if not self.visible_after:
+            return "~"
+        return log_id(self.clock.now() - self.visible_after, 0, length=self.id_length)
 
     def _first_kept(self) -> int:
         floor = log_id(self.clock.now() - self.retention, -(10**15), length=self.id_length)

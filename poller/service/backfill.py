@@ -10,7 +10,7 @@ from typing import Protocol
 import structlog
 
 from poller.core.errors import TransientError
-from poller.core.events import LogId, Span, floor_id, moment_of
+from poller.core.events import LogCursor, LogId, floor_id, moment_of
 from poller.core.forward import Forwarded
 from poller.service.drain import report
 from poller.service.identify import Identified, Identifying
@@ -26,26 +26,30 @@ _LOOK_AGAIN_S = 0.2
 
 log = structlog.get_logger()
 
-Walk = Callable[[Span], Iterator[Forwarded]]
+Walk = Callable[[LogCursor], Iterator[Forwarded]]
 
 
 class Slices(Protocol):
     """What of a ledger a backfill needs beside `forward`."""
 
-    def current(self, span: Span) -> Span | None:
+    def current(self, span: LogCursor) -> LogCursor | None:
         """The span as it is recorded now; None where nothing is left of it."""
         ...
 
-    def cut(self, span: Span, at: LogId) -> tuple[Span, Span]:
+    def cut(self, span: LogCursor, at: LogId) -> tuple[LogCursor, LogCursor]:
         """The part up to `at`, and the rest as a span of its own."""
         ...
 
 
 @dataclass(slots=True, kw_only=True)
 class Slice:
-    """A span at work; `page_time` is how much of the log's time a page takes, as far as was seen."""
+    """A span at work, and where it began, since a join moves the beginning of the span.
 
-    span: Span
+    `page_time` is how much of the log's time a page takes, as far as was seen.
+    """
+
+    span: LogCursor
+    after: LogId
     pages: int = 0
     events: int = 0
     page_time: timedelta | None = None
@@ -62,7 +66,7 @@ class Slice:
 
     @property
     def part_done(self) -> float:
-        whole = _between(self.span.after, self.span.until)
+        whole = _between(self.after, self.span.until)
         return 1 - self.time_left / whole if whole else 1.0
 
     def move(self, forwarded: Forwarded) -> None:
@@ -108,7 +112,7 @@ class Backfill:
         self._parallel = parallel
         self._identifying = identifying
         self._patience = patience
-        self._todo: deque[Span] = deque()
+        self._todo: deque[LogCursor] = deque()
         self._changed = threading.Condition()
         self._at_work: dict[int, Slice] = {}
         self._idle = 0
@@ -119,7 +123,7 @@ class Backfill:
         self.lost = 0
         """Stretches that retention took before they were read."""
 
-    def run(self, spans: Sequence[Span], on_tick: Callable[[], None] | None = None) -> Reason:
+    def run(self, spans: Sequence[LogCursor], on_tick: Callable[[], None] | None = None) -> Reason:
         """Walks them all; ends early by a signal, or by the first slice that cannot go on."""
         self._todo.extend(sorted(spans, key=lambda span: span.reached))
         self._workers_left = self._parallel
@@ -174,7 +178,7 @@ class Backfill:
                 self._leave(number)
             log.debug("slice.left", after=span.after)
 
-    def _next(self, number: int) -> Span | None:
+    def _next(self, number: int) -> LogCursor | None:
         """A slice to walk, as soon as there is one; None when all is walked."""
         with self._changed:
             self._idle += 1
@@ -182,7 +186,7 @@ class Backfill:
                 while not self._process.stopping.is_set():
                     if self._todo:
                         span = self._todo.popleft()
-                        self._at_work[number] = Slice(span=span)
+                        self._at_work[number] = Slice(span=span, after=span.after)
                         return span
                     if not self._at_work:
                         self._changed.notify_all()
@@ -221,7 +225,7 @@ class Backfill:
                 if found is not None:
                     break
 
-    def _share(self, mine: Slice) -> Span | None:
+    def _share(self, mine: Slice) -> LogCursor | None:
         """Cuts the far half off, if someone waits for it and nobody has more; what is left, if so."""
         with self._changed:
             is_wanted = self._idle > len(self._todo) and mine.pages_left >= LEAST_PAGES_TO_CUT
@@ -253,7 +257,7 @@ def _between(after: LogId, until: LogId | None) -> timedelta:
     return max(end - begin, timedelta()) if begin and end else timedelta()
 
 
-def _middle(span: Span) -> LogId | None:
+def _middle(span: LogCursor) -> LogId | None:
     """The middle of what is left, by time; None where there is no place between."""
     begin = moment_of(span.reached)
     if begin is None or span.until is None:

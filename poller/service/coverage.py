@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from itertools import pairwise
 
-from poller.core.events import EARLIEST, Gap, LogId, Span, floor_id, predecessor
+from poller.core.events import Gap, LogCursor, LogId, Span, floor_id, predecessor
 from poller.service.plan import Stretch
 
 
@@ -11,16 +12,17 @@ def settled(
     spans: Iterable[Span],
     gaps: Iterable[Gap] = (),
     *,
-    revisits: Iterable[Span] = (),
-    first_hour: datetime | None = None,
+    revisits: Iterable[LogCursor] = (),
 ) -> tuple[Stretch, ...]:
-    """The union of what the spans settled, without the gaps and what of them is still to be revisited.
+    """Return the union of what the spans settled, without gaps and reopened gaps that are not read.
 
-    A span from the earliest on began with the oldest event that was kept then, in the first hour that anything was
-    counted in; whatever was before, retention had taken. The live span reaches to where the end of the log was seen.
+    A gap that was read once holds settled events, so it stays in. The live span reaches to where
+    the end of the log was seen.
     """
-    held = [Stretch(after=_begin(span, first_hour), until=_end(span)) for span in spans]
-    lost = [Stretch(after=gap.after, until=predecessor(gap.before) or gap.before) for gap in gaps]
+    held = [Stretch(after=span.after, until=_end(span)) for span in spans]
+    lost = [
+        Stretch(after=gap.after, until=predecessor(gap.before) or gap.before) for gap in gaps if not gap.is_read_once
+    ]
     lost += [Stretch(after=span.reached, until=span.until or span.reached) for span in revisits]
     return tuple(_without(merged(stretch for stretch in held if stretch.until > stretch.after), merged(lost)))
 
@@ -42,16 +44,16 @@ def clipped(stretches: Iterable[Stretch], after: LogId, until: LogId) -> tuple[S
     return tuple(stretch for stretch in found if stretch.until > stretch.after)
 
 
+def holes(spans: Iterable[Span]) -> tuple[Stretch, ...]:
+    """Return what lies between spans and is in none of them, oldest first."""
+    owned = merged(Stretch(after=span.after, until=span.until or max(span.after, span.reached)) for span in spans)
+    return tuple(Stretch(after=below.until, until=above.after) for below, above in pairwise(owned))
+
+
 def covering(stretches: Iterable[Stretch], begin: datetime, end: datetime) -> Stretch | None:
     """The one of these merged stretches that holds all that was ingested from `begin` to before `end`."""
     after, until = floor_id(begin), floor_id(end)
     return next((each for each in stretches if each.after <= after and until <= each.until), None)
-
-
-def _begin(span: Span, first_hour: datetime | None) -> LogId:
-    if span.after != EARLIEST:
-        return span.after
-    return _end(span) if first_hour is None else floor_id(first_hour)
 
 
 def _end(span: Span) -> LogId:

@@ -182,7 +182,8 @@ class FileWalk:
 
     def _sifted(self, events: Iterable[LogEvent]) -> tuple[list[LogEvent], dict[str, int]]:
         """The events to be settled, and how many are left out for which reason."""
-        spans, gaps = self._ledger.spans(), self._ledger.gaps()
+        spans = self._ledger.spans()
+        gaps = tuple(gap for gap in self._ledger.gaps() if not gap.is_read_once)
         if not self._settled.is_of(spans, gaps):
             self._settled = Settled(spans, gaps)
         taken: dict[LogId, LogEvent] = {}

@@ -67,6 +67,14 @@ class Meter:
     def position_age_s(self, snapshot: Snapshot) -> float | None:
         return self._since(snapshot.position_at)
 
+    def second_reading_lag_s(self, snapshot: Snapshot) -> float:
+        """How far the second reading is behind; a window's length where it keeps up."""
+        return self._since(snapshot.confirmed_at) or 0.0
+
+    def confirmed(self, confirmed_at: datetime | None) -> None:
+        """Up to when the log is confirmed; None: everything that was read is."""
+        self._swap(confirmed_at=confirmed_at)
+
     def begun(self, live: Span | None) -> None:
         """Where the ledger stands at the start."""
         if live is not None:
@@ -192,10 +200,10 @@ def _indexing_delays(events: Iterable[LogEvent]) -> list[float]:
 def _where(forwarded: Forwarded) -> dict[str, datetime | None]:
     """How far the live span is settled; the second walk moves nothing of it."""
     span, page = forwarded.span, forwarded.settlement.page
-    if not span.is_live:
+    if not isinstance(span, Span) or not span.is_live:
         return {}
-    if page.is_end:
-        return {"caught_up_at": page.served_at, "position_at": page.served_at}
+    if page.drained_to is not None:
+        return {"caught_up_at": page.drained_to, "position_at": page.drained_to}
     position_at = _position_at(span)
     newest = max((event.date for event in page.events if event.date is not None), default=None)
     # An event that is dated after its own arrival shows a wrong clock, and no lead.

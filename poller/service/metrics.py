@@ -57,6 +57,11 @@ METRICS = (
     _metric("histogram", "indexing_delay_seconds", "From an event's date to its arrival in the log, by its log id."),
     _metric("gauge", "position_age_seconds", "How old the position is; the log before it is settled."),
     _metric("gauge", "retention_seconds", "How far back the tenant's log goes; absent until it was asked."),
+    _metric(
+        "gauge",
+        "second_reading_lag_seconds",
+        "Age of the log up to which late events were looked for; 0 where nothing is left to look at.",
+    ),
     _metric("counter", "gaps_total", "Stretches of the log that retention took before they were read."),
     _metric("gauge", "last_success_timestamp_seconds", "When a page was last settled, an empty one too; 0 for never."),
     _metric("gauge", "blocked", "1 while nothing goes on until someone acts."),
@@ -84,6 +89,7 @@ class MeterCollector(Collector):
             "lag_seconds": _known(self._meter.lag_s(snapshot)),
             "position_age_seconds": _known(self._meter.position_age_s(snapshot)),
             "retention_seconds": _known(snapshot.retention_s),
+            "second_reading_lag_seconds": _known(self._meter.second_reading_lag_s(snapshot)),
             "event_age_seconds": [((), snapshot.event_age)],
             "indexing_delay_seconds": [((), snapshot.indexing_delay)],
             "last_success_timestamp_seconds": _known(

@@ -4,7 +4,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from poller.core.events import EARLIEST, Gap, LogId, Span, floor_id, moment_of, predecessor
+from poller.core.events import (
+    EARLIEST,
+    Gap,
+    LogCursor,
+    LogId,
+    ReopenedGap,
+    Span,
+    floor_id,
+    just_below,
+    moment_of,
+    predecessor,
+)
 
 SHORTEST_SLICE = timedelta(minutes=10)
 
@@ -34,7 +45,7 @@ class Plan:
     since: LogId
     until: LogId
     missing: tuple[Stretch, ...] = ()
-    unfinished: tuple[Span, ...] = ()
+    unfinished: tuple[LogCursor, ...] = ()
     gaps: tuple[Gap, ...] = ()
     settled: tuple[Stretch, ...] = ()
     again: tuple[Stretch, ...] = ()
@@ -53,25 +64,22 @@ class Plan:
         return tuple(sorted([*self.missing, *rest, *lost, *self.again], key=lambda stretch: stretch.after))
 
 
-def plan(  # noqa: PLR0913 - what the ledger holds, what is asked for, and what the log has
+def plan(
     spans: Sequence[Span],
     since: LogId,
     until: LogId,
     *,
     oldest: LogId | None,
-    latest: LogId | None,
-    revisits: Sequence[Span] = (),
+    revisits: Sequence[LogCursor] = (),
     gaps: Sequence[Gap] = (),
     is_again: bool = False,
 ) -> Plan:
-    """The plan for what was asked for, as far as the log goes and up to where the live span begins.
+    """Return the plan for what was asked for, up to where the live span begins.
 
-    `until` comes down to the newest event there is: only by seeing an event there does a span reach its end. What is to
-    be sent again may lie in the live span too, as far as that has come.
+    What is to be sent again may lie in the live span too, as far as that has come.
     """
-    asked_since = since
-    end = min([until, *([latest] if latest else [])])
-    is_below = oldest is not None and since < (predecessor(oldest) or oldest)
+    asked_since, end = since, until
+    is_below = oldest is not None and since < just_below(oldest)
     is_cut_off = is_below and since != EARLIEST
     begun = tuple(
         span
@@ -80,7 +88,7 @@ def plan(  # noqa: PLR0913 - what the ledger holds, what is asked for, and what 
         if span.until is not None and span.reached < end and span.until > asked_since
     )
     if oldest is not None and is_below:
-        since = predecessor(oldest) or EARLIEST
+        since = just_below(oldest)
     live = [span.after for span in spans if span.is_live]
     if oldest is None or since >= end:
         return Plan(since=since, until=max(since, end), unfinished=begun, oldest=oldest, is_cut_off=is_cut_off)
@@ -124,14 +132,19 @@ def _cut(stretch: Stretch, wanted: timedelta) -> Iterator[Stretch]:
 
 
 def _readable(gap: Gap, oldest: LogId | None) -> Stretch:
-    after = max(gap.after, (predecessor(oldest) or gap.after) if oldest else gap.after)
+    after = max(gap.after, just_below(oldest)) if oldest else gap.after
     return Stretch(after=after, until=predecessor(gap.before) or gap.before)
 
 
-def _to_read_again(gaps: Sequence[Gap], revisits: Sequence[Span], begin: LogId, end: LogId) -> tuple[Gap, ...]:
+def _to_read_again(gaps: Sequence[Gap], revisits: Sequence[LogCursor], begin: LogId, end: LogId) -> tuple[Gap, ...]:
     """Those that reach into what is kept and asked for, and that nobody has begun to read again."""
-    at_work = [Stretch(after=each.reached, until=each.until) for each in revisits if each.until and each.is_counted]
-    kept = (gap for gap in gaps if max(gap.after, begin) < gap.before and gap.after < end)
+    at_work = [
+        Stretch(after=each.reached, until=each.until)
+        for each in revisits
+        if each.until and isinstance(each, ReopenedGap)
+    ]
+    unread = (gap for gap in gaps if not gap.is_read_once)
+    kept = (gap for gap in unread if max(gap.after, begin) < gap.before and gap.after < end)
     return tuple(
         _disjoint(
             gap for gap in kept if not any(other.after < gap.before and gap.after < other.until for other in at_work)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from poller.core.events import LogId, Page, Span, Stream, floor_id, predecessor
+from poller.core.events import LogCursor, LogId, Page, Stream, floor_id, predecessor
 from poller.core.ports import LogSource
 from poller.core.settlement import FILTERED, Tally, tally
 from poller.service.coverage import clipped, covering
@@ -124,16 +124,16 @@ def hours_between(since: datetime, until: datetime) -> Iterator[datetime]:
 
 
 def _pages(source: LogSource, stream: Stream, stretch: Stretch) -> Iterator[Page]:
-    # A span of no ledger.
-    span = Span(id=0, stream=stream, after=stretch.after, reached=stretch.after, until=stretch.until)
-    while not span.is_done:
+    # The stretch is read and not settled, so that no ledger knows the cursor.
+    cursor = LogCursor(id=0, stream=stream, after=stretch.after, reached=stretch.after, until=stretch.until)
+    while not cursor.is_done:
         for attempt in patiently():
             with attempt:
-                page = source.fetch(span)
+                page = source.fetch(cursor)
         yield page
         if page.is_end:
             return
-        span = replace(span, reached=page.position)
+        cursor = replace(cursor, reached=page.position)
 
 
 def _is_kept(position: LogId, oldest: LogId | None) -> bool:

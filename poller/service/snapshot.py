@@ -81,6 +81,7 @@ class Snapshot:
     caught_up_at: datetime | None = None
     position_at: datetime | None = None
     retention_s: float | None = None
+    confirmed_at: datetime | None = None
     succeeded_at: datetime | None = None
     is_blocked: bool = False
 

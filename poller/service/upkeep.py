@@ -8,8 +8,7 @@ from typing import Protocol
 import structlog
 
 from poller.core.errors import PollerError
-from poller.core.events import Span, moment_of
-from poller.service.drain import ServerTime
+from poller.core.events import LogId, Span, moment_of
 
 EVERY_S = 600.0
 SAID_FOR = timedelta(days=30)
@@ -20,6 +19,14 @@ _FRESH = timedelta(hours=1)
 """A position younger than this is in no danger: the shortest retention is a day."""
 
 log = structlog.get_logger()
+
+
+class LogAge(Protocol):
+    """Reads how far back the log goes."""
+
+    def oldest(self) -> tuple[LogId | None, datetime]:
+        """Return the oldest event kept, and the time of the answer."""
+        ...
 
 
 class Keeper(Protocol):
@@ -41,7 +48,7 @@ class Upkeep:
     def __init__(
         self,
         ledger: Keeper,
-        server: ServerTime,
+        server: LogAge,
         *,
         agreed: Callable[[], datetime | None],
         dead_letter_retention: timedelta,

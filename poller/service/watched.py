@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from poller.core.events import Page, Span
+from poller.core.events import LogCursor, Page
 from poller.core.forward import Forwarded
 from poller.core.messages import Batch, Receipt
 from poller.core.ports import Budget, LogSource, MessageSink
@@ -25,8 +25,8 @@ class WatchedLog:
     def __init__(self, source: LogSource, meter: Meter) -> None:
         self._source, self._meter = source, meter
 
-    def fetch(self, span: Span) -> Page:
-        page = self._source.fetch(span)
+    def fetch(self, cursor: LogCursor) -> Page:
+        page = self._source.fetch(cursor)
         self._meter.fetched(page)
         return page
 

@@ -13,7 +13,17 @@ from poller.adapters.auth0 import Auth0Log, Credentials, ManagementApi, TokenSou
 from poller.adapters.clocks import ServerClock
 from poller.adapters.http import Http
 from poller.core.errors import TransientError
-from poller.core.events import EARLIEST, Gap, LogId, Span, Stream, canonical, floor_id, predecessor
+from poller.core.events import (
+    EARLIEST,
+    SHORTEST_RETENTION,
+    Gap,
+    LogId,
+    Span,
+    Stream,
+    canonical,
+    floor_id,
+    predecessor,
+)
 from tests.adapters.test_auth0_api import Budget, token
 from tests.conftest import Reply, Scripted
 
@@ -54,7 +64,7 @@ def log(scripted: Scripted, host: datetime) -> Iterator[Auth0Log]:
     scripted.replies = [token()]
     tokens.current()
     scripted.asked.clear()
-    yield Auth0Log(ManagementApi(http, tokens, Budget()))
+    yield Auth0Log(ManagementApi(http, tokens, Budget()), now=lambda: NOW)
     http.close()
 
 
@@ -62,12 +72,61 @@ def froms(scripted: Scripted) -> list[str]:
     return [asked.query["from"] for asked in scripted.asked]
 
 
-def test_a_page_is_read_from_one_below_the_last_event_and_begins_after_it(log: Auth0Log, scripted: Scripted) -> None:
-    scripted.replies = [page(record(log_id(1)), record(log_id(2)), record(log_id(3)))]
+def test_a_young_position_is_asked_from_itself(log: Auth0Log, scripted: Scripted) -> None:
+    scripted.replies = [page(record(log_id(2)), record(log_id(3)))]
     found = log.fetch(span(log_id(1)))
-    assert froms(scripted) == [predecessor(log_id(1))]
-    assert [event.log_id for event in found.events] == [log_id(2), log_id(3)]
+    assert froms(scripted) == [log_id(1)]
     assert (found.position, found.is_end, found.served_at, found.lost) == (log_id(3), True, NOW, None)
+
+
+def test_an_old_position_is_asked_from_one_below(log: Auth0Log, scripted: Scripted) -> None:
+    scripted.replies = [page(*(record(log_id(number, OLD)) for number in range(1, 4)))]
+    found = log.fetch(span(log_id(1, OLD)))
+    assert froms(scripted) == [predecessor(log_id(1, OLD))]
+    assert [event.log_id for event in found.events] == [log_id(2, OLD), log_id(3, OLD)]
+    assert (found.position, found.is_end, found.lost) == (log_id(3, OLD), False, None)
+
+
+def test_an_answer_that_holds_only_the_record_asked_from_shows_nothing_of_what_is_above(
+    log: Auth0Log, scripted: Scripted
+) -> None:
+    here = record(log_id(1, OLD))
+    scripted.replies = [page(here), page(record(log_id(2))), page(here)]
+    found = log.fetch(span(log_id(1, OLD)))
+    assert froms(scripted) == [predecessor(log_id(1, OLD)), log_id(1, OLD), EARLIEST]
+    assert ([event.log_id for event in found.events], found.lost) == ([log_id(2)], None)
+
+
+def test_an_idle_poll_is_one_request(log: Auth0Log, scripted: Scripted) -> None:
+    scripted.replies = [page()]
+    found = log.fetch(span(log_id(1, OLD), drained_at=NOW - timedelta(minutes=1)))
+    assert froms(scripted) == [log_id(1, OLD)]
+    assert (found.is_end, found.drained_to) == (True, NOW)
+
+
+@pytest.mark.parametrize(("age_s", "is_end"), [(0, True), (10, True), (11, False), (3600, False)])
+def test_a_short_page_ends_a_poll_only_if_its_newest_event_is_young(
+    log: Auth0Log, scripted: Scripted, age_s: int, is_end: bool
+) -> None:
+    newest = log_id(2, NOW - timedelta(seconds=age_s))
+    scripted.replies = [page(record(newest))]
+    found = log.fetch(span(log_id(1, NOW - timedelta(hours=2))))
+    assert (found.is_end, found.position) == (is_end, newest)
+    assert found.drained_to == (NOW - timedelta(seconds=age_s) if is_end else None)
+
+
+def test_a_short_page_without_a_believed_time_is_no_end(log: Auth0Log, scripted: Scripted) -> None:
+    yesterday = NOW - timedelta(days=1)
+    scripted.replies = [page(record(log_id(2)), at=yesterday), page(record(log_id(1)))]
+    found = log.fetch(span(log_id(1)))
+    assert (found.is_end, found.drained_to) == (False, None)
+
+
+def test_an_id_without_a_time_needs_the_empty_page(log: Auth0Log, scripted: Scripted) -> None:
+    scripted.replies = [page(record(LogId("Cg2"))), page(record(LogId("Cg1"))), page(), page(record(LogId("Cg1")))]
+    found = log.fetch(span(LogId("Cg1")))
+    assert (found.is_end, found.position) == (False, LogId("Cg2"))
+    assert log.fetch(span(LogId("Cg2"))).is_end
 
 
 def test_a_date_that_the_host_agrees_with_is_believed(log: Auth0Log, scripted: Scripted) -> None:
@@ -99,8 +158,9 @@ class TestAHostClockThatIsWrong:
         assert (found.served_at, found.believed_at) == (host, None)
 
     def test_the_event_that_was_asked_from_proves_nothing(self, log: Auth0Log, scripted: Scripted) -> None:
-        scripted.replies = [page(record(log_id(1)))]
-        assert log.fetch(span(log_id(1))).believed_at is None
+        here = record(log_id(1, OLD))
+        scripted.replies = [page(here), page(), page(here)]
+        assert log.fetch(span(log_id(1, OLD))).believed_at is None
 
     def test_a_first_start_goes_by_the_lower_of_two_clocks_that_disagree(
         self, log: Auth0Log, scripted: Scripted, host: datetime
@@ -154,7 +214,7 @@ def test_the_event_at_the_position_proves_that_nothing_after_it_was_cut(log: Aut
 
 
 def test_an_oldest_event_at_or_below_the_position_is_proof_too(log: Auth0Log, scripted: Scripted) -> None:
-    scripted.replies = [page(record(log_id(2))), page(record(log_id(0, OLD)))]
+    scripted.replies = [page(record(log_id(2)), record(log_id(3))), page(record(log_id(0, OLD)))]
     assert log.fetch(span(log_id(1, OLD))).lost is None
     assert froms(scripted)[1] == EARLIEST
 
@@ -163,13 +223,27 @@ def test_an_oldest_event_at_or_below_the_position_is_proof_too(log: Auth0Log, sc
 def test_without_proof_the_stretch_up_to_the_page_is_lost(log: Auth0Log, scripted: Scripted, reached: LogId) -> None:
     scripted.replies = [page(record(log_id(5)), record(log_id(6))), page(record(log_id(5)))]
     found = log.fetch(span(reached))
-    assert found.lost == Gap(after=reached, before=log_id(5))
+    assert found.lost == Gap(after=reached, before=floor_id(NOW - SHORTEST_RETENTION))
     assert [event.log_id for event in found.events] == [log_id(5), log_id(6)]
 
 
-def test_an_emptied_log_after_a_long_absence_is_lost_up_to_now(log: Auth0Log, scripted: Scripted) -> None:
+def test_a_gap_ends_at_the_first_event_of_the_page(log: Auth0Log, scripted: Scripted) -> None:
+    first = log_id(5, NOW - timedelta(days=2))
+    scripted.replies = [page(record(first), record(log_id(6))), page(record(first))]
+    assert log.fetch(span(log_id(1, OLD))).lost == Gap(after=log_id(1, OLD), before=first)
+
+
+def test_an_empty_log_without_a_believed_time_says_nothing(log: Auth0Log, scripted: Scripted) -> None:
+    yesterday = NOW - timedelta(days=1)
+    scripted.replies = [page(at=yesterday), page(at=yesterday)]
+    found = log.fetch(span(log_id(1, OLD)))
+    assert (found.lost, found.drained_to, found.is_end) == (None, None, True)
+
+
+def test_an_emptied_log_is_lost_up_to_what_retention_can_have_taken(log: Auth0Log, scripted: Scripted) -> None:
     scripted.replies = [page(), page()]
-    assert log.fetch(span(log_id(1, OLD))).lost == Gap(after=log_id(1, OLD), before=floor_id(NOW))
+    gap = Gap(after=log_id(1, OLD), before=floor_id(NOW - SHORTEST_RETENTION))
+    assert log.fetch(span(log_id(1, OLD))).lost == gap
 
 
 def test_a_quiet_tenant_that_was_drained_lately_lost_nothing(log: Auth0Log, scripted: Scripted) -> None:
@@ -178,9 +252,10 @@ def test_a_quiet_tenant_that_was_drained_lately_lost_nothing(log: Auth0Log, scri
     assert len(scripted.asked) == 1
 
 
-def test_a_start_at_the_earliest_asks_for_no_more_than_is_kept(log: Auth0Log, scripted: Scripted) -> None:
-    scripted.replies = [page(record(log_id(5, OLD)))]
-    assert log.fetch(span(EARLIEST)).lost is None
+def test_nothing_is_lost_where_the_page_begins_right_above_the_position(log: Auth0Log, scripted: Scripted) -> None:
+    scripted.replies = [page(record(log_id(5, OLD)), record(log_id(6, OLD)))]
+    assert log.fetch(span(log_id(4, OLD))).lost is None
+    assert len(scripted.asked) == 1
 
 
 @pytest.mark.parametrize(
@@ -189,12 +264,10 @@ def test_a_start_at_the_earliest_asks_for_no_more_than_is_kept(log: Auth0Log, sc
         page(record(log_id(1))),
         page(record(log_id(0)), record(log_id(1)), record(log_id(2))),
         page(record(log_id(4)), record(log_id(3))),
-        page(None, None),
-        page(None, next_from=log_id(2)),
         Reply(body=b'{"logs": []}'),
         Reply(body=b'"text"'),
     ],
-    ids=["same again", "from below", "descending", "nothing readable", "link does not advance", "object", "text"],
+    ids=["same again", "from below", "descending", "object", "text"],
 )
 def test_a_page_that_does_not_lie_above_the_position_is_noticed_and_not_settled(
     log: Auth0Log, scripted: Scripted, reply: Reply
@@ -204,39 +277,77 @@ def test_a_page_that_does_not_lie_above_the_position_is_noticed_and_not_settled(
         log.fetch(span(log_id(2)))
 
 
-def test_a_page_that_ends_unreadable_goes_on_from_where_the_server_says(log: Auth0Log, scripted: Scripted) -> None:
-    scripted.replies = [page(record(log_id(3)), None, {"type": "s"}, next_from=log_id(9))]
-    found = log.fetch(span(log_id(2), drained_at=NOW))
-    assert found.position == log_id(9)
-    assert [event.defect for event in found.events] == [None, "unreadable_record", "unreadable_record"]
-    assert [event.log_id for event in found.events] == sorted(event.log_id for event in found.events)
+@pytest.mark.parametrize("named", [log_id(9), "~", "soon", None])
+def test_records_at_the_end_that_have_no_id_are_left_whatever_the_link_names(
+    log: Auth0Log, scripted: Scripted, named: str | None
+) -> None:
+    scripted.replies = [page(record(log_id(3)), None, {"type": "s"}, next_from=named)]
+    found = log.fetch(span(log_id(2)))
+    assert [event.log_id for event in found.events] == [log_id(3)]
+    assert found.position == log_id(3)
+
+
+def test_a_page_of_records_without_ids_moves_nothing_and_ends_the_poll(log: Auth0Log, scripted: Scripted) -> None:
+    scripted.replies = [page(None, None, next_from="~")]
+    found = log.fetch(span(log_id(2)))
+    assert (found.events, found.position, found.is_end, found.drained_to) == ((), log_id(2), True, None)
+
+
+def test_a_whole_page_of_records_without_ids_cannot_be_passed(log: Auth0Log, scripted: Scripted) -> None:
+    scripted.replies = [page(*[None] * 100)]
+    with pytest.raises(TransientError, match="without any log id"):
+        log.fetch(span(log_id(2)))
 
 
 def test_an_unreadable_record_right_after_the_position_is_no_reason_to_stop(log: Auth0Log, scripted: Scripted) -> None:
-    scripted.replies = [page(record(log_id(2)), None, record(log_id(3)))]
+    scripted.replies = [page(None, record(log_id(3)))]
     found = log.fetch(span(log_id(2)))
     assert [event.defect for event in found.events] == ["unreadable_record", None]
     assert found.position == log_id(3)
 
 
 class TestBounded:
-    """A span with `until` ends only by seeing an event beyond it, or nothing at all."""
+    """A cursor with `until` ends by an event at or beyond it, or by an empty answer that is younger."""
 
     def test_events_beyond_the_bound_end_it_there(self, log: Auth0Log, scripted: Scripted) -> None:
-        scripted.replies = [page(record(log_id(1)), record(log_id(2)), record(log_id(7)))]
+        scripted.replies = [page(record(log_id(2)), record(log_id(7)))]
         found = log.fetch(span(log_id(1), until=log_id(5)))
         assert [event.log_id for event in found.events] == [log_id(2)]
         assert (found.position, found.is_end) == (log_id(5), True)
 
+    def test_the_event_at_the_bound_ends_it(self, log: Auth0Log, scripted: Scripted) -> None:
+        scripted.replies = [page(record(log_id(2)), record(log_id(5)))]
+        found = log.fetch(span(log_id(1), until=log_id(5)))
+        assert (len(found.events), found.position, found.is_end) == (2, log_id(5), True)
+
     def test_a_short_page_below_the_bound_is_not_the_end(self, log: Auth0Log, scripted: Scripted) -> None:
-        scripted.replies = [page(record(log_id(1)), record(log_id(2)))]
+        scripted.replies = [page(record(log_id(2)))]
         found = log.fetch(span(log_id(1), until=log_id(5)))
         assert (found.position, found.is_end) == (log_id(2), False)
 
-    def test_an_empty_page_is_the_end_and_does_not_claim_the_bound(self, log: Auth0Log, scripted: Scripted) -> None:
-        scripted.replies = [page(record(log_id(1)))]
-        found = log.fetch(span(log_id(1), until=log_id(5)))
-        assert (found.position, found.is_end) == (log_id(1), True)
+    @pytest.mark.parametrize(
+        ("until", "reaches"),
+        [
+            (log_id(5, NOW - timedelta(seconds=1)), True),
+            (floor_id(NOW), True),
+            (log_id(5), False),
+            (floor_id(NOW + timedelta(seconds=1)), False),
+            (LogId("Cg9"), False),
+        ],
+    )
+    def test_an_empty_page_reaches_a_bound_that_is_past(
+        self, log: Auth0Log, scripted: Scripted, until: LogId, reaches: bool
+    ) -> None:
+        scripted.replies = [page()]
+        reached = log_id(1, NOW - timedelta(hours=1))
+        found = log.fetch(span(reached, until=until))
+        assert (found.position, found.is_end) == (until if reaches else reached, True)
+
+    def test_an_empty_page_without_a_believed_time_reaches_no_bound(self, log: Auth0Log, scripted: Scripted) -> None:
+        yesterday = NOW - timedelta(days=1)
+        scripted.replies = [page(at=yesterday), page(record(log_id(0, OLD)), at=yesterday)]
+        found = log.fetch(span(log_id(1, OLD), until=log_id(2, OLD), drained_at=NOW))
+        assert (found.position, found.is_end) == (log_id(1, OLD), True)
 
 
 def test_the_newest_events_are_searched_by_type_over_as_many_pages_as_it_takes(
@@ -253,15 +364,10 @@ def test_the_newest_events_are_searched_by_type_over_as_many_pages_as_it_takes(
 
 def test_a_drain_dated_by_a_clock_that_was_wrong_proves_nothing(log: Auth0Log, scripted: Scripted) -> None:
     oldest = log_id(9, NOW - timedelta(days=1))
-    scripted.replies = [page(record(log_id(10))), page(record(oldest))]
+    scripted.replies = [page(record(log_id(10)), record(log_id(11))), page(record(oldest))]
     found = log.fetch(span(log_id(1, OLD), drained_at=NOW + timedelta(days=3650)))
-    assert found.lost == Gap(after=log_id(1, OLD), before=log_id(10))
-
-
-def test_a_tenant_that_was_empty_once_is_not_trusted_to_have_stayed_so(log: Auth0Log, scripted: Scripted) -> None:
-    scripted.replies = [page(record(log_id(10))), page(record(log_id(9, NOW - timedelta(days=1))))]
-    found = log.fetch(span(EARLIEST, drained_at=OLD))
-    assert found.lost == Gap(after=floor_id(OLD), before=log_id(10))
+    assert found.lost is not None
+    assert found.lost.after == log_id(1, OLD)
 
 
 def test_a_number_without_end_in_one_record_spoils_no_page(log: Auth0Log, scripted: Scripted) -> None:

@@ -3,14 +3,15 @@
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from poller.adapters.sql_ledger import LedgerReader, SqlLedger
 from poller.core.errors import ConflictError
-from poller.core.events import EARLIEST, SHORTEST_RETENTION, LogId, Page, Span, floor_id, parse_events
+from poller.core.events import EARLIEST, LogCursor, LogId, Page, Span, floor_id, parse_events
 from poller.core.messages import Delivery, Receipt, Refusal
 from poller.core.ports import Ledger
 from poller.core.rules import Rules
@@ -25,7 +26,8 @@ Counts = Callable[[], dict[str, int]]
 def page(*numbers: int, kind: str = "s", position: int | None = None, is_end: bool = False) -> Page:
     events = parse_events([record(number, kind) for number in numbers], after=EARLIEST)
     at = numbered(position if position is not None else numbers[-1])
-    return Page(events=events, position=at, is_end=is_end, served_at=NOW)
+    drained_to = NOW if is_end else None
+    return Page(events=events, position=at, is_end=is_end, served_at=NOW, believed_at=NOW, drained_to=drained_to)
 
 
 def settlement(span: Span, read: Page) -> Settlement:
@@ -109,27 +111,141 @@ def test_to_settle_moves_the_span_and_counts(ledger: Ledger, counts: Counts) -> 
     assert counts() == {FORWARDED: 3, FILTERED: 1, DEAD_LETTERED: 0}
 
 
-def test_a_span_from_the_earliest_on_begins_where_the_log_began(ledger: Ledger) -> None:
-    span = ledger.begin(after=EARLIEST)
-    empty = Page(events=(), position=EARLIEST, is_end=True, served_at=NOW)
-    assert ledger.settle(settlement(span, empty)).after == EARLIEST
-    old = numbered(7, NOW - timedelta(days=3))
-    records = [{"type": "s"}, record(7) | {"log_id": old}, record(8)]
-    read = Page(events=parse_events(records, after=EARLIEST), position=numbered(8), is_end=False, served_at=NOW)
-    span = ledger.settle(settlement(span, read))
-    assert (span.after, span.reached) == (numbered(6, NOW - timedelta(days=3)), numbered(8))
-    assert ledger.settle(settlement(span, page(9))).after == ledger.spans()[0].after == span.after
-
-
-def test_what_cannot_have_been_cut_belongs_to_a_span_from_the_earliest_on(ledger: Ledger) -> None:
-    span = ledger.begin(after=EARLIEST)
-    assert ledger.settle(settlement(span, page(1, 2))).after == floor_id(NOW - SHORTEST_RETENTION)
-
-
 def test_an_empty_page_at_the_end_is_a_drain(ledger: Ledger) -> None:
     span = ledger.begin(after=numbered(5))
-    empty = Page(events=(), position=span.reached, is_end=True, served_at=NOW)
+    empty = Page(events=(), position=span.reached, is_end=True, served_at=NOW, drained_to=NOW)
     assert ledger.settle(settlement(span, empty)).drained_at == NOW
+
+
+def test_an_end_without_a_time_is_no_drain(ledger: Ledger) -> None:
+    span = ledger.begin(after=numbered(5))
+    empty = Page(events=(), position=span.reached, is_end=True, served_at=NOW)
+    assert ledger.settle(settlement(span, empty)).drained_at is None
+
+
+OLD = NOW - timedelta(hours=1)
+
+
+def old_page(*numbers: int, position: LogId | None = None, believed_at: datetime | None = NOW) -> Page:
+    """A page of events that came into the log an hour ago."""
+    records = [record(number) | {"log_id": numbered(number, OLD)} for number in numbers]
+    at = position or numbered(numbers[-1], OLD)
+    events = parse_events(records, after=EARLIEST)
+    return Page(events=events, position=at, is_end=False, served_at=NOW, believed_at=believed_at)
+
+
+def span_of(ledger: Ledger, cursor: LogCursor) -> Span:
+    return next(span for span in ledger.spans() if span.id == cursor.id)
+
+
+def test_a_page_read_late_enough_is_confirmed(ledger: Ledger) -> None:
+    span = ledger.begin(after=numbered(0, OLD))
+    ledger.settle(settlement(span, old_page(1, 2)))
+    assert span_of(ledger, span).confirmed == numbered(2, OLD)
+
+
+def test_a_page_is_confirmed_up_to_the_late_window_before_the_answer(ledger: Ledger) -> None:
+    span = ledger.begin(after=numbered(0, OLD))
+    ledger.settle(settlement(span, page(1, 2)))
+    assert span_of(ledger, span).confirmed == floor_id(NOW - timedelta(minutes=10))
+
+
+def test_what_was_not_confirmed_stays_so_until_it_is_read_again(ledger: Ledger) -> None:
+    span = ledger.begin(after=numbered(0))
+    moved = ledger.settle(settlement(span, page(1)))
+    later = NOW + timedelta(hours=1)
+    read = replace(page(2), served_at=later, believed_at=later)
+    ledger.settle(settlement(moved, read))
+    assert span_of(ledger, span).confirmed == numbered(0)
+
+
+def test_an_answer_without_a_believed_time_confirms_nothing(ledger: Ledger) -> None:
+    span = ledger.begin(after=numbered(0, OLD))
+    ledger.settle(settlement(span, old_page(1, believed_at=None)))
+    assert span_of(ledger, span).confirmed == numbered(0, OLD)
+
+
+def unread_of(ledger: Ledger) -> list[tuple[LogId, LogId]]:
+    if isinstance(ledger, FakeLedger):
+        return ledger.unread
+    assert isinstance(ledger, SqlLedger)
+    return [(each.reached, each.until or EARLIEST) for each in ledger.unread_stretches()]
+
+
+def test_a_span_that_ends_above_its_confirmed_leaves_an_unread_stretch(ledger: Ledger) -> None:
+    span = ledger.begin(after=numbered(0, OLD), until=numbered(9))
+    moved = ledger.settle(settlement(span, old_page(1, 2)))
+    ledger.settle(settlement(moved, page(3, position=9, is_end=True)))
+    assert unread_of(ledger) == [(floor_id(NOW - timedelta(minutes=10)), numbered(9))]
+
+
+def test_a_span_that_ends_confirmed_leaves_nothing_unread(ledger: Ledger) -> None:
+    span = ledger.begin(after=numbered(0, OLD), until=numbered(9, OLD))
+    ledger.settle(settlement(span, old_page(1, 2, position=numbered(9, OLD))))
+    assert unread_of(ledger) == []
+
+
+def test_a_finished_span_is_joined_to_the_live_one_above_it(ledger: Ledger) -> None:
+    live = ledger.begin(after=numbered(9, OLD))
+    ledger.settle(settlement(live, page(20)))
+    before = span_of(ledger, live)
+    below = ledger.begin(after=numbered(0, OLD), until=numbered(9, OLD))
+    ledger.settle(settlement(below, old_page(1, 2, position=numbered(9, OLD))))
+    assert ledger.spans() == (replace(before, after=numbered(0, OLD)),)
+
+
+def test_a_span_that_begins_above_a_finished_one_is_joined_to_it(ledger: Ledger) -> None:
+    below = ledger.begin(after=numbered(0, OLD), until=numbered(9, OLD))
+    ledger.settle(settlement(below, old_page(1, 2, position=numbered(9, OLD))))
+    live = ledger.begin(after=numbered(9, OLD))
+    assert (live.after, live.reached, live.confirmed) == (
+        numbered(0, OLD),
+        numbered(9, OLD),
+        numbered(9, OLD),
+    )
+    assert ledger.spans() == (live,)
+
+
+def test_a_span_that_is_not_finished_is_joined_to_nothing(ledger: Ledger) -> None:
+    below = ledger.begin(after=numbered(0, OLD), until=numbered(9, OLD))
+    ledger.settle(settlement(below, old_page(1, 2)))
+    ledger.begin(after=numbered(9, OLD))
+    assert len(ledger.spans()) == 2
+
+
+def test_spans_that_do_not_touch_are_not_joined(ledger: Ledger) -> None:
+    below = ledger.begin(after=numbered(0, OLD), until=numbered(9, OLD))
+    ledger.settle(settlement(below, old_page(1, 2, position=numbered(9, OLD))))
+    ledger.begin(after=numbered(10, OLD))
+    assert len(ledger.spans()) == 2
+
+
+def test_the_worker_of_a_span_goes_on_when_another_is_joined_to_it(ledger: Ledger) -> None:
+    live = ledger.begin(after=numbered(9, OLD))
+    below = ledger.begin(after=numbered(0, OLD), until=numbered(9, OLD))
+    ledger.settle(settlement(below, old_page(1, 2, position=numbered(9, OLD))))
+    ledger.settle(settlement(live, page(20)))
+    assert [(span.after, span.reached) for span in ledger.spans()] == [(numbered(0, OLD), numbered(20))]
+
+
+def test_joins_run_through_a_whole_row_of_spans(ledger: Ledger) -> None:
+    edges = [numbered(number, OLD) for number in (0, 10, 20, 30)]
+    spans = [ledger.begin(after=a, until=b) for a, b in pairwise(edges)]
+    for number in (2, 0, 1):
+        after = spans[number].after
+        read = old_page(number * 10 + 1, position=edges[number + 1])
+        assert after in edges
+        ledger.settle(settlement(spans[number], read))
+    (span,) = ledger.spans()
+    assert (span.after, span.reached, span.until) == (edges[0], edges[3], edges[3])
+
+
+def test_a_page_whose_events_do_not_lie_above_the_position_is_refused(ledger: Ledger) -> None:
+    span = ledger.begin(after=numbered(5))
+    with pytest.raises(ConflictError):
+        ledger.settle(settlement(span, page(4, 7)))
+    with pytest.raises(ConflictError):
+        ledger.settle(settlement(span, page(6, 8, position=7)))
 
 
 def test_a_bounded_span_is_done_at_its_bound(ledger: Ledger) -> None:

@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.core.events import EARLIEST, Gap, LogId, Span, floor_id
-from poller.service.coverage import clipped, covering, settled
+from poller.core.events import Gap, LogId, Span, floor_id
+from poller.service.coverage import clipped, covering, holes, settled
 from tests.fakes import NOW, STREAM
 
 HOUR = timedelta(hours=1)
@@ -22,8 +22,8 @@ def span(
     return Span(id=number, stream=STREAM, after=after, reached=reached, until=until, drained_at=drained_at)
 
 
-def bounds(*spans: Span, gaps: tuple[Gap, ...] = (), first_hour: datetime | None = None) -> list[tuple[LogId, LogId]]:
-    return [(each.after, each.until) for each in settled(spans, gaps, first_hour=first_hour)]
+def bounds(*spans: Span, gaps: tuple[Gap, ...] = ()) -> list[tuple[LogId, LogId]]:
+    return [(each.after, each.until) for each in settled(spans, gaps)]
 
 
 def test_spans_that_touch_are_one_and_an_unfinished_one_counts_as_far_as_it_came() -> None:
@@ -50,11 +50,14 @@ def test_what_was_a_gap_is_settled_as_far_as_it_was_read_again() -> None:
     assert [(each.after, each.until) for each in held] == [(at(0), at(4)), (at(6), at(9))]
 
 
-def test_from_the_earliest_on_means_from_the_first_hour_that_was_counted() -> None:
-    assert bounds(span(EARLIEST, at(9)), first_hour=NOW) == [(at(0), at(9))]
-    assert bounds(span(EARLIEST, EARLIEST, drained_at=NOW)) == []
-    # A span that begins at a moment was asked for from there on, counted or not.
-    assert bounds(span(at(0), at(9)), first_hour=NOW + 5 * HOUR) == [(at(0), at(9))]
+def test_a_gap_that_was_read_once_stays_settled() -> None:
+    gap = Gap(after=at(3), before=at(5), is_read_once=True)
+    assert bounds(span(at(0), at(9)), gaps=(gap,)) == [(at(0), at(9))]
+
+
+def test_a_hole_lies_between_spans_that_do_not_touch() -> None:
+    spans = [span(at(0), at(2), at(4)), span(at(4), at(5), at(5)), span(at(7), at(9))]
+    assert [(each.after, each.until) for each in holes(spans)] == [(at(5), at(7))]
 
 
 def test_a_stretch_is_covered_only_by_one_that_holds_it_whole() -> None:

@@ -1,14 +1,15 @@
 """The second walk: late arrivals are found once, and what is on time is not sent again."""
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
-from poller.adapters.sql_ledger import SqlLedger
+from poller.adapters.sql_ledger import SqlLedger, set_position
 from poller.core.errors import TransientError
-from poller.core.events import EARLIEST, LogId, floor_id
+from poller.core.events import LogId, SecondReading, floor_id
 from poller.core.rules import DEFAULT, Rules
 from poller.service.late import EVERY_S
 from tests.core.test_forward import record
@@ -31,21 +32,23 @@ class Bench:
         self.ticks = 0.0
         self.has_room = True
         self.numbers = 0
+        self.confirmed_at: list[datetime | None] = []
         self.restart()
 
     def restart(self, rules: Rules = DEFAULT) -> None:
         if hasattr(self, "ledger"):
             self.ledger.close()
-        self.ledger = SqlLedger.open(self.url, STREAM, create=True)
+        self.ledger = SqlLedger.open(self.url, STREAM, create=True, late_window=self.window)
         self.drain = live_walks(
             self.log,
             self.sink,
             self.ledger,
-            start=EARLIEST,
+            start=floor_id(START - timedelta(minutes=30)),
             window=self.window,
             has_room=lambda: self.has_room,
             monotonic=lambda: self.ticks,
             rules=rules,
+            measured=self.confirmed_at.append,
         )
 
     def happen(self, ago: timedelta = timedelta(0), kind: str = "s") -> LogId:
@@ -76,7 +79,11 @@ class Bench:
     def sent(self) -> list[str]:
         return [message.log_id for message in self.sink.taken if message.message_id.startswith("track")]
 
-    def confirmed(self) -> LogId | None:
+    def recent_ids(self) -> list[str]:
+        with self.ledger._database.reading() as connection:
+            return list(connection.exec_driver_sql("SELECT log_id FROM recent_id").scalars())
+
+    def confirmed(self) -> LogId:
         live = self.ledger.live_span()
         assert live is not None
         return live.confirmed
@@ -197,7 +204,7 @@ def test_it_is_walked_once_a_minute_and_costs_nothing_in_a_quiet_tenant(bench: B
     for _ in range(10):
         bench.pass_time(timedelta(seconds=EVERY_S))
         bench.cycle()
-    assert not any(span.is_rereading for span in bench.log.asked)
+    assert not any(isinstance(cursor, SecondReading) for cursor in bench.log.asked)
     for _ in range(60):
         bench.pass_time(timedelta(seconds=10))
         bench.happen()
@@ -207,7 +214,7 @@ def test_it_is_walked_once_a_minute_and_costs_nothing_in_a_quiet_tenant(bench: B
         bench.pass_time(timedelta(seconds=10))
         bench.happen()
         bench.cycle()
-    assert sum(span.is_rereading for span in bench.log.asked) <= 6
+    assert sum(isinstance(cursor, SecondReading) for cursor in bench.log.asked) <= 6
 
 
 def test_what_was_read_later_than_the_window_is_not_read_again(bench: Bench) -> None:
@@ -218,7 +225,7 @@ def test_what_was_read_later_than_the_window_is_not_read_again(bench: Bench) -> 
     bench.cycle()
     bench.pass_time(timedelta(minutes=1))
     bench.cycle()
-    assert not any(span.is_rereading for span in bench.log.asked)
+    assert not any(isinstance(cursor, SecondReading) for cursor in bench.log.asked)
     assert len(bench.sent()) == 200
     assert bench.confirmed() == bench.log.records[-1]["log_id"]
 
@@ -226,13 +233,83 @@ def test_what_was_read_later_than_the_window_is_not_read_again(bench: Bench) -> 
 def test_it_yields_where_the_rate_limit_is_short_and_catches_up_later(bench: Bench) -> None:
     late = bench.late_arrival()
     bench.has_room = False
-    for _ in range(30):
+    for _ in range(4):
         bench.pass_time(timedelta(minutes=1))
         bench.cycle()
+    bench.pass_time(timedelta(minutes=8))
     assert late not in bench.sent()
     bench.has_room = True
     bench.cycle()
     assert late in bench.sent()
+
+
+def test_it_takes_its_turn_where_the_rate_limit_is_always_short(bench: Bench) -> None:
+    late = bench.late_arrival()
+    bench.has_room = False
+    with capture_logs() as logs:
+        for _ in range(16):
+            bench.pass_time(timedelta(minutes=1))
+            bench.happen()
+            bench.cycle()
+    assert bench.sent().count(late) == 1
+    overdue = [entry for entry in logs if entry["event"] == "second_reading.overdue"]
+    assert [entry["waited_s"] for entry in overdue] == [300, 300]
+    assert {entry["log_level"] for entry in overdue} == {"warning"}
+    assert len(bench.recent_ids()) <= 16
+
+
+@pytest.mark.parametrize("is_moved_to", ["reached", "later", "earlier"])
+def test_a_position_moved_by_hand_loses_no_late_arrival(bench: Bench, is_moved_to: str) -> None:
+    late = bench.late_arrival()
+    live = bench.ledger.live_span()
+    assert live is not None
+    bench.pass_time(timedelta(seconds=5))
+    by = {"reached": live.reached, "later": floor_id(bench.log.now), "earlier": live.after}
+    bench.ledger.close()
+    set_position(bench.url, STREAM, by[is_moved_to])
+    bench.restart()
+    bench.pass_time(timedelta(minutes=12))
+    for _ in range(2):
+        bench.cycle()
+        bench.pass_time(timedelta(minutes=1))
+    assert bench.sent().count(late) == 1
+
+
+def test_retention_that_overtakes_the_second_reading_is_a_gap_that_is_read_once(bench: Bench) -> None:
+    late = bench.late_arrival()
+    bench.pass_time(timedelta(minutes=12))
+    bench.happen()
+    bench.log.floor = floor_id(bench.log.now - timedelta(seconds=5))
+    bench.cycle()
+    assert late not in bench.sent()
+    (gap,) = bench.ledger.gaps()
+    assert gap.is_read_once
+    assert gap.after < late < gap.before
+
+
+def test_an_answer_without_a_believed_time_confirms_nothing(bench: Bench) -> None:
+    late = bench.late_arrival()
+    bench.log.is_time_believed = False
+    before = bench.confirmed()
+    for _ in range(20):
+        bench.pass_time(timedelta(minutes=1))
+        bench.cycle()
+    assert bench.confirmed() == before
+    bench.log.is_time_believed = True
+    bench.cycle()
+    assert bench.sent().count(late) == 1
+
+
+def test_the_lag_of_the_second_reading_is_told(bench: Bench) -> None:
+    bench.happen()
+    bench.cycle()
+    bench.pass_time(timedelta(minutes=3))
+    bench.happen()
+    bench.cycle()
+    assert bench.confirmed_at[-1] == bench.log.now - WINDOW
+    bench.pass_time(timedelta(minutes=20))
+    bench.cycle()
+    assert bench.confirmed_at[-1] is None
 
 
 def test_a_failure_in_it_is_made_up_for(bench: Bench) -> None:
@@ -247,36 +324,37 @@ def test_a_failure_in_it_is_made_up_for(bench: Bench) -> None:
     assert len(bench.sent()) == 3
 
 
-def test_ids_are_kept_for_twice_the_window_and_no_longer(bench: Bench) -> None:
+def test_ids_are_kept_until_they_are_confirmed_and_no_longer(bench: Bench) -> None:
     for _ in range(120):
         bench.happen()
         bench.cycle()
         bench.pass_time(timedelta(minutes=1))
-    with bench.ledger._database.reading() as connection:
-        ids = connection.exec_driver_sql("SELECT log_id FROM recent_id").scalars().all()
-    assert min(ids) >= floor_id(bench.log.now - 2 * WINDOW - timedelta(minutes=2))
-    assert 20 <= len(ids) <= 23
+    ids = bench.recent_ids()
+    assert min(ids) > bench.confirmed()
+    assert 10 <= len(ids) <= 12
 
 
 def test_a_window_of_zero_switches_it_off_and_on_again(tmp_path: Path) -> None:
     bench = Bench(tmp_path, window=timedelta(0))
     for _ in range(5):
         bench.happen()
-        bench.pass_time(timedelta(minutes=5))
         bench.cycle()
-    assert bench.confirmed() is None
-    with bench.ledger._database.reading() as connection:
-        assert connection.exec_driver_sql("SELECT count(*) FROM recent_id").scalar() == 1
+        bench.pass_time(timedelta(minutes=1))
+    assert bench.confirmed() == bench.log.records[-1]["log_id"]
+    assert bench.recent_ids() == []
     bench.window = WINDOW
     bench.restart()
     for _ in range(3):
         bench.happen()
         bench.cycle()
-        bench.pass_time(timedelta(minutes=5))
-    assert bench.confirmed() is not None
+        bench.pass_time(timedelta(minutes=1))
+    assert bench.confirmed() < bench.log.records[-1]["log_id"]
+    assert len(bench.recent_ids()) == 3
     bench.window = timedelta(0)
     bench.restart()
     bench.cycle()
-    assert bench.confirmed() is None
+    assert bench.confirmed() == bench.log.records[-1]["log_id"]
+    assert bench.recent_ids() == []
+    assert not any(isinstance(cursor, SecondReading) for cursor in bench.log.asked)
     assert len(set(bench.sent())) == len(bench.sent()) == 8
     bench.ledger.close()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from poller.core.errors import TransientError
-from poller.core.events import EARLIEST, Span, floor_id
+from poller.core.events import EARLIEST, SecondReading, Span, floor_id
 from poller.core.forward import Courier, Forwarded, forward
 from poller.core.messages import Batch, Receipt
 from poller.core.rules import Rules
@@ -128,10 +128,11 @@ def test_a_page_that_comes_back_shorter_takes_nothing_back_from_what_was_read() 
 
 
 def test_what_the_second_walk_finds_is_read_and_settled_at_once_and_moves_no_position() -> None:
-    (forwarded,) = Bench(FakeLog(records(3))).pages()
+    (forwarded, _) = Bench(FakeLog(records(3))).pages()
     meter = Meter(["s"], now=lambda: NOW)
     meter.begun(Span(id=1, stream=STREAM, after=EARLIEST, reached=floor_id(NOW - timedelta(hours=1))))
-    meter.settled(replace(forwarded, span=replace(forwarded.span, until=floor_id(NOW), is_rereading=True)))
+    second = SecondReading(id=1, stream=STREAM, after=EARLIEST, reached=EARLIEST, until=floor_id(NOW))
+    meter.settled(replace(forwarded, span=second))
     assert sum(meter.snapshot.read.values()) == 3
     assert_identity(meter.snapshot)
     assert meter.snapshot.in_hand == 0

@@ -1,13 +1,22 @@
 """The plan of a backfill: what is in no span, and nothing else; and its slices, which are all of it."""
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.core.events import EARLIEST, Gap, LogId, Span, floor_id, predecessor
+from poller.core.events import (
+    EARLIEST,
+    Gap,
+    LogCursor,
+    LogId,
+    ReopenedGap,
+    Resend,
+    Span,
+    floor_id,
+    predecessor,
+)
 from poller.service.plan import SHORTEST_SLICE, Stretch, cut, plan
 from tests.fakes import NOW, STREAM, numbered
 
@@ -25,11 +34,12 @@ def span(after: float, until: float | None, reached: float | None = None) -> Spa
     )
 
 
-LATEST = at(1000)
+def revisit(kind: type[ReopenedGap | Resend], after: float, until: float, reached: float) -> LogCursor:
+    return kind(id=1, stream=STREAM, after=at(after), reached=at(reached), until=at(until))
 
 
 def hours(since: float, until: float, *spans: Span, oldest: LogId | None = None) -> list[tuple[LogId, LogId]]:
-    found = plan(spans, at(since), at(until), oldest=oldest or at(-500), latest=LATEST)
+    found = plan(spans, at(since), at(until), oldest=oldest or at(-500))
     return [(stretch.after, stretch.until) for stretch in found.missing]
 
 
@@ -46,25 +56,25 @@ def test_it_ends_where_the_live_span_begins() -> None:
 
 def test_what_was_begun_is_gone_on_with_and_what_is_done_is_not() -> None:
     begun, done, elsewhere = span(2, 4, 3), span(4, 5, 5), span(50, 60, 50)
-    found = plan([begun, done, elsewhere], at(0), at(10), oldest=at(-500), latest=LATEST)
+    found = plan([begun, done, elsewhere], at(0), at(10), oldest=at(-500))
     assert found.unfinished == (begun,)
     assert not found.is_empty
 
 
-def test_it_begins_at_the_oldest_event_kept_and_ends_at_the_newest() -> None:
-    oldest, newest = numbered(5, NOW + 2 * HOUR), numbered(9, NOW + 4 * HOUR)
-    found = plan([], at(0), at(10), oldest=oldest, latest=newest)
+def test_it_begins_just_below_the_oldest_event_kept() -> None:
+    oldest = numbered(5, NOW + 2 * HOUR)
+    found = plan([], at(0), at(10), oldest=oldest)
     assert found.is_cut_off
-    assert found.missing == (Stretch(after=predecessor(oldest) or EARLIEST, until=newest),)
-    all_there_is = plan([], EARLIEST, at(10), oldest=oldest, latest=newest)
+    assert found.missing == (Stretch(after=predecessor(oldest) or EARLIEST, until=at(10)),)
+    all_there_is = plan([], EARLIEST, at(10), oldest=oldest)
     assert (all_there_is.missing, all_there_is.is_cut_off) == (found.missing, False)
-    assert plan([], at(3), at(10), oldest=oldest, latest=newest).is_cut_off is False
+    assert plan([], at(3), at(10), oldest=oldest).is_cut_off is False
 
 
 @pytest.mark.parametrize(("since", "until"), [(5, 5), (6, 5)])
 def test_a_range_without_anything_in_it_has_an_empty_plan(since: float, until: float) -> None:
-    assert plan([], at(since), at(until), oldest=at(-500), latest=LATEST).is_empty
-    assert plan([], at(0), at(5), oldest=None, latest=None).is_empty
+    assert plan([], at(since), at(until), oldest=at(-500)).is_empty
+    assert plan([], at(0), at(5), oldest=None).is_empty
 
 
 BOUNDS = st.integers(0, 60)
@@ -75,7 +85,7 @@ def test_slices_are_all_that_is_missing_and_touch_no_span(
     since: int, until: int, others: list[tuple[int, int, int]], pieces: int
 ) -> None:
     spans = [span(a, max(b, a + 1), min(max(a, r), max(b, a + 1))) for a, b, r in others]
-    found = plan(spans, at(since), at(until), oldest=at(-500), latest=LATEST)
+    found = plan(spans, at(since), at(until), oldest=at(-500))
     slices = cut(found.missing, pieces)
     for quarter in range(61 * 4):
         event = numbered(1, NOW + HOUR * quarter / 4)
@@ -94,7 +104,7 @@ def test_slices_are_no_shorter_than_they_are_worth() -> None:
 
 def test_what_is_to_be_sent_again_is_what_is_settled_of_the_range_the_live_part_too() -> None:
     spans = [span(0, 4, 4), span(6, 9, 8), span(20, None, 25)]
-    found = plan(spans, at(2), at(30), oldest=at(-500), latest=LATEST, is_again=True)
+    found = plan(spans, at(2), at(30), oldest=at(-500), is_again=True)
     assert found.again == (
         Stretch(after=at(2), until=at(4)),
         Stretch(after=at(6), until=at(8)),
@@ -102,52 +112,57 @@ def test_what_is_to_be_sent_again_is_what_is_settled_of_the_range_the_live_part_
     )
     assert found.missing == (Stretch(after=at(4), until=at(6)), Stretch(after=at(9), until=at(20)))
     assert [each.id for each in found.unfinished] == [6]
-    assert plan(spans, at(2), at(30), oldest=at(-500), latest=LATEST).again == ()
+    assert plan(spans, at(2), at(30), oldest=at(-500)).again == ()
 
 
 def test_what_is_being_sent_again_already_is_gone_on_with() -> None:
     spans = [span(0, 10, 10)]
-    begun = replace(span(2, 8, 3), is_revisit=True, is_counted=False)
-    found = plan(spans, at(0), at(10), oldest=at(-500), latest=LATEST, revisits=[begun], is_again=True)
+    begun = revisit(Resend, 2, 8, 3)
+    found = plan(spans, at(0), at(10), oldest=at(-500), revisits=[begun], is_again=True)
     assert found.unfinished == (begun,)
     assert found.again == (Stretch(after=at(0), until=at(3)), Stretch(after=at(8), until=at(10)))
     # It was asked for before: a run without it goes on with it too.
-    assert plan(spans, at(0), at(10), oldest=at(-500), latest=LATEST, revisits=[begun]).unfinished == (begun,)
+    assert plan(spans, at(0), at(10), oldest=at(-500), revisits=[begun]).unfinished == (begun,)
 
 
 def test_a_gap_counts_only_while_some_of_it_can_be_read_again() -> None:
     spans = [span(0, None, 100)]
     gap, gone = Gap(after=at(10), before=at(20)), Gap(after=at(2), before=at(4))
-    found = plan(spans, at(0), at(50), oldest=at(15), latest=LATEST, gaps=[gone, gap])
+    found = plan(spans, at(0), at(50), oldest=at(15), gaps=[gone, gap])
     assert found.gaps == (gap,)
     assert found.stretches == (Stretch(after=predecessor(at(15)) or at(15), until=predecessor(at(20)) or at(20)),)
-    assert plan(spans, at(30), at(50), oldest=at(15), latest=LATEST, gaps=[gap]).gaps == ()
-    assert plan(spans, at(0), at(50), oldest=at(20), latest=LATEST, gaps=[gap]).gaps == ()
+    assert plan(spans, at(30), at(50), oldest=at(15), gaps=[gap]).gaps == ()
+    assert plan(spans, at(0), at(50), oldest=at(20), gaps=[gap]).gaps == ()
+
+
+def test_a_gap_that_was_read_once_is_never_read_again() -> None:
+    gap = Gap(after=at(10), before=at(20), is_read_once=True)
+    assert plan([span(0, None, 100)], at(0), at(50), oldest=at(1), gaps=[gap]).gaps == ()
 
 
 def test_gaps_that_overlap_are_taken_one_at_a_time() -> None:
     one, other, third = (Gap(after=at(a), before=at(b)) for a, b in ((1, 5), (2, 6), (6, 8)))
-    found = plan([span(0, None, 9)], at(0), at(9), oldest=at(-500), latest=LATEST, gaps=[one, other, third])
+    found = plan([span(0, None, 9)], at(0), at(9), oldest=at(-500), gaps=[one, other, third])
     assert found.gaps == (one, third)
 
 
 def test_what_was_begun_and_retention_has_taken_is_walked_still_for_its_gap_to_be_told() -> None:
-    begun, rest = span(2, 4, 3), replace(span(1, 3, 1), is_revisit=True)
-    found = plan([begun], EARLIEST, at(50), oldest=at(20), latest=LATEST, revisits=[rest])
+    begun, rest = span(2, 4, 3), revisit(ReopenedGap, 1, 3, 1)
+    found = plan([begun], EARLIEST, at(50), oldest=at(20), revisits=[rest])
     assert found.unfinished == (begun, rest)
     assert not found.is_empty
-    emptied = plan([begun], EARLIEST, at(50), oldest=None, latest=None, revisits=[rest])
+    emptied = plan([begun], EARLIEST, at(50), oldest=None, revisits=[rest])
     assert emptied.unfinished == (begun, rest)
 
 
 def test_a_range_wholly_below_retention_is_told_so() -> None:
-    found = plan([], at(0), at(10), oldest=at(20), latest=LATEST)
+    found = plan([], at(0), at(10), oldest=at(20))
     assert found.is_empty
     assert found.is_cut_off
 
 
 def test_a_gap_that_is_being_read_again_is_not_taken_twice() -> None:
     gap = Gap(after=at(10), before=at(20))
-    at_work = replace(span(9, 20, 12), is_revisit=True)
-    found = plan([span(0, None, 100)], at(0), at(50), oldest=at(1), latest=LATEST, gaps=[gap], revisits=[at_work])
+    at_work = revisit(ReopenedGap, 9, 20, 12)
+    found = plan([span(0, None, 100)], at(0), at(50), oldest=at(1), gaps=[gap], revisits=[at_work])
     assert (found.gaps, found.unfinished) == ((), (at_work,))

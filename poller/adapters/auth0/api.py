@@ -30,7 +30,6 @@ class Reply:
     at: datetime
     believed_at: datetime | None = None
     date: datetime | None = None
-    next_url: str | None = field(default=None, repr=False)
 
 
 class ManagementApi:
@@ -63,7 +62,6 @@ class ManagementApi:
             at=answer.at,
             believed_at=answer.believed_at,
             date=answer.date,
-            next_url=_next_url(answer),
         )
 
     def dated(self, reply: Reply, newest: datetime | None, *, is_end: bool) -> Reply:
@@ -183,11 +181,3 @@ def _until(reset: int, answer: Answer) -> timedelta:
 def _number(answer: Answer, header: str) -> int | None:
     text = answer.headers.get(header, "")
     return int(text) if text.isascii() and text.isdigit() and len(text) < 12 else None  # noqa: PLR2004 - unix seconds
-
-
-def _next_url(answer: Answer) -> str | None:
-    """The target of the Link whose rel is "next"; there even on an empty page, so never a reason to go on."""
-    for target, params in re.findall(r"<([^>]*)>([^,]*)", answer.headers.get("Link", "")):
-        if re.search(r'rel="?next"?', params):
-            return str(target)
-    return None

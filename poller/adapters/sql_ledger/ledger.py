@@ -1,12 +1,12 @@
 """The ledger of one stream: the port, and what `run` notes beside it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Self
 
-from sqlalchemy import Connection, delete, insert, or_, select, update
+from sqlalchemy import Connection, and_, delete, exists, insert, or_, select, update
 
-from poller.adapters.sql_ledger import file_progress, recording, revisits, rows, schema, sqlite
+from poller.adapters.sql_ledger import file_progress, recording, revisits, rows, schema, sqlite, unread
 from poller.adapters.sql_ledger.awaiting import (
     count_awaiting,
     read_awaiting,
@@ -17,21 +17,44 @@ from poller.adapters.sql_ledger.awaiting import (
 from poller.adapters.sql_ledger.database import Database
 from poller.adapters.sql_ledger.graveyard import discard_before
 from poller.adapters.sql_ledger.last_words import forget_last_words
+from poller.adapters.sql_ledger.revisits import Revisit
 from poller.core.calls import Awaited, Awaiting
 from poller.core.errors import ConflictError, FatalError
-from poller.core.events import Gap, LogId, Span, Stream, predecessor
+from poller.core.events import (
+    Gap,
+    LogCursor,
+    LogId,
+    ReopenedGap,
+    Resend,
+    Span,
+    Stream,
+    UnreadStretch,
+    just_below,
+    predecessor,
+)
 from poller.core.files import FileMark
 from poller.core.novelty import Said
 from poller.core.settlement import FileSettlement, Settlement
+
+LATE_WINDOW = timedelta(minutes=10)
 
 
 class SqlLedger:
     """Implements core's Ledger on SQLite. Thread-safe; other processes may have the same file open."""
 
-    def __init__(self, database: Database, stream: Stream, key: int, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        stream: Stream,
+        key: int,
+        *,
+        late_window: timedelta,
+        now: Callable[[], datetime],
+    ) -> None:
         self._database = database
         self._stream = stream
         self._key = key
+        self._late_window = late_window
         self._now = now
         self._said_since: datetime | None = None
 
@@ -43,6 +66,7 @@ class SqlLedger:
         *,
         create: bool,
         adopt: bool = False,
+        late_window: timedelta = LATE_WINDOW,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> Self:
         """Opens the stream's ledger; `create` makes what is missing, `adopt` adds the stream to those of others.
@@ -62,7 +86,7 @@ class SqlLedger:
         except BaseException:
             database.close()
             raise
-        return cls(database, stream, key, now)
+        return cls(database, stream, key, late_window=late_window, now=now)
 
     def close(self) -> None:
         self._database.close()
@@ -86,13 +110,16 @@ class SqlLedger:
         with self._database.reading() as connection:
             return rows.gaps(connection, self._key)
 
-    def current(self, span: Span) -> Span | None:
-        """The span as it is recorded now; None for a revisit that is through."""
-        found = self.revisits() if span.is_revisit else self.spans()
-        return next((other for other in found if other.id == span.id), None)
+    def current(self, cursor: LogCursor) -> LogCursor | None:
+        """Return the stretch as it is recorded now, or None where its row is gone.
+
+        A revisit is gone once it is done, a bounded span once it is done and joined to another.
+        """
+        found = self.spans() if isinstance(cursor, Span) else self.revisits()
+        return next((other for other in found if other.id == cursor.id), None)
 
     def begin(self, *, after: LogId, until: LogId | None = None) -> Span:
-        """A new span that has settled nothing; see the port.
+        """Begin a span that has settled nothing. See the port.
 
         Raises:
             ValueError: the stretch is empty.
@@ -101,23 +128,46 @@ class SqlLedger:
         if until is not None and until <= after:
             raise ValueError("a span ends above its beginning")
         with self._database.writing() as connection:
-            recording.refuse_overlap(rows.spans(connection, self._stream, self._key), after, until)
-            new = insert(schema.span).values(stream_id=self._key, after=after, reached=after, until=until)
-            row = connection.execute(new.returning(schema.span)).one()
-            return rows.span(row, self._stream)
+            spans = rows.spans(connection, self._stream, self._key)
+            recording.refuse_overlap(spans, after, until)
+            values = {"after": after, "reached": after, "confirmed": after, "until": until}
+            new = insert(schema.span).values(stream_id=self._key, **values)
+            key = connection.execute(new.returning(schema.span.c.id)).scalar_one()
+            if until is None:
+                self._note_live_after(connection, None)
+            recording.join(connection, self._stream, self._key)
+            spans = rows.spans(connection, self._stream, self._key)
+            return next(span for span in spans if span.id == key)
 
-    def settle(self, settlement: Settlement) -> Span:
-        """Records a page and all that came of it; see the port. A span that is reread moves `confirmed`.
+    def live_after(self) -> LogId | None:
+        """Return where a first start goes on above a backfill that left its end open."""
+        columns = schema.stream.c
+        with self._database.reading() as connection:
+            found = connection.scalar(select(columns.live_after).where(columns.id == self._key))
+            return None if found is None else LogId(found)
+
+    def leave_live_after(self, position: LogId) -> None:
+        """Let a first start go on at `position`, where a backfill without an end of its own ends."""
+        with self._database.writing() as connection:
+            self._note_live_after(connection, position)
+
+    def _note_live_after(self, connection: Connection, position: LogId | None) -> None:
+        row = update(schema.stream).where(schema.stream.c.id == self._key)
+        connection.execute(row.values(live_after=position))
+
+    def settle(self, settlement: Settlement) -> LogCursor:
+        """Record a page and everything that came of it. See the port.
 
         Raises:
-            ConflictError: the span is no longer where the page was read from, or the page overlaps another span.
+            ConflictError: the cursor is not where the page was read from any more, or the page
+                overlaps another span.
             TransientError, FatalError: the database cannot take it.
         """
         if settlement.span.stream != self._stream:
             raise ConflictError("the page is of another stream")
         with self._database.writing() as connection:
-            moved = recording.move(connection, settlement, rows.spans(connection, self._stream, self._key))
-            recording.record(connection, self._key, settlement)
+            moved = recording.move(connection, self._key, settlement, late_window=self._late_window)
+            recording.record(connection, self._key, settlement, moved)
             return moved
 
     def said(self, keys: Sequence[str]) -> dict[str, str]:
@@ -133,7 +183,7 @@ class SqlLedger:
 
     def afresh(self, since: datetime) -> "SqlLedger":
         """Return the same ledger as if Segment had been told of nobody before this moment of the server's."""
-        view = SqlLedger(self._database, self._stream, self._key, self._now)
+        view = SqlLedger(self._database, self._stream, self._key, late_window=self._late_window, now=self._now)
         view._said_since = since
         return view
 
@@ -152,25 +202,25 @@ class SqlLedger:
             record_said(connection, self._key, said, at)
             remove_awaiting(connection, self._key, done)
 
-    def revisits(self) -> tuple[Span, ...]:
+    def revisits(self) -> tuple[Revisit, ...]:
         """The stretches that are to be walked once more, by `after`."""
         with self._database.reading() as connection:
             return revisits.read(connection, self._stream, self._key)
 
-    def revisit(self, stretches: Sequence[tuple[LogId, LogId]]) -> tuple[Span, ...]:
+    def revisit(self, stretches: Sequence[tuple[LogId, LogId]]) -> tuple[Revisit, ...]:
         """Stretches `(after, until]` that are to be sent again, whatever holds them."""
         with self._database.writing() as connection:
             return revisits.begin(connection, self._stream, self._key, stretches, is_counted=False)
 
-    def reopen(self, gap: Gap, oldest: LogId) -> Span:
+    def reopen(self, gap: Gap, oldest: LogId) -> Revisit:
         """A gap that can be read again from the oldest event kept, as a stretch to walk; it shrinks as that is read."""
-        after = max(gap.after, predecessor(oldest) or gap.after)
+        after = max(gap.after, just_below(oldest))
         until = predecessor(gap.before) or gap.before
         with self._database.writing() as connection:
             (span,) = revisits.begin(connection, self._stream, self._key, [(after, until)], is_counted=True)
             return span
 
-    def cut(self, span: Span, at: LogId) -> tuple[Span, Span]:
+    def cut(self, span: LogCursor, at: LogId) -> tuple[LogCursor, LogCursor]:
         """A span that has not come so far, up to `at`, and the rest of it as a span that has settled nothing.
 
         Raises:
@@ -180,9 +230,11 @@ class SqlLedger:
         if span.until is None or not span.reached < at < span.until:
             raise ValueError(f"span {span.id} cannot be cut at {at}")
         with self._database.writing() as connection:
-            if span.is_revisit:
+            if isinstance(span, ReopenedGap | Resend):
                 return revisits.cut(connection, self._key, span, at)
-            return recording.cut(connection, self._key, span, at)
+            if isinstance(span, Span):
+                return recording.cut(connection, self._key, span, at)
+        raise ValueError(f"a {type(span).__name__} cannot be cut")
 
     def forget_said(self, before: datetime, *, keep: int) -> int:
         """Forgets what was said before this moment of the server's, and all but the newest `keep`; returns how many."""
@@ -214,43 +266,44 @@ class SqlLedger:
             is_counted = not page.is_again
             recording.record_outcomes(connection, self._key, settlement, page.served_at, is_counted=is_counted)
 
-    def confirm_from(self, position: LogId | None) -> None:
-        """Lets the second walk of the live span begin at `position`, at most what was reached; None: nobody walks.
+    def unread_stretches(self) -> tuple[UnreadStretch, ...]:
+        """Return what second readings still have to pass outside of the live span, oldest first."""
+        with self._database.reading() as connection:
+            return unread.read(connection, self._stream, self._key)
 
-        Raises:
-            ConflictError: there is no live span, or it has not come so far.
-        """
-        columns = schema.span.c
-        where = [columns.stream_id == self._key, columns.until.is_(None)]
-        if position is not None:
-            where += [columns.after <= position, columns.reached >= position]
-        with self._database.writing() as connection:
-            if connection.execute(update(schema.span).where(*where).values(confirmed=position)).rowcount != 1:
-                raise ConflictError(f"the live span does not cover {position}")
-
-    def unseen(self, span: Span, log_ids: Sequence[LogId]) -> frozenset[LogId]:
-        """Those of these ids that were not settled, above where the span stands."""
-        asked = {log_id for log_id in log_ids if log_id > span.reached}
+    def unseen(self, cursor: LogCursor, log_ids: Sequence[LogId]) -> frozenset[LogId]:
+        """Return those of these ids, above where the cursor stands, that were not settled."""
+        asked = {log_id for log_id in log_ids if log_id > cursor.reached}
         column = schema.recent_id.c.log_id
         query = select(column).where(schema.recent_id.c.stream_id == self._key, column.in_(asked))
         with self._database.reading() as connection:
             return frozenset(asked.difference(connection.scalars(query)))
 
-    def forget_ids(self, before: LogId) -> int:
-        """Forgets recent ids below `before`, except those that the second walk has still to pass; returns how many."""
-        columns = schema.recent_id.c
-        confirmed = (
-            select(schema.span.c.confirmed)
-            .where(schema.span.c.stream_id == self._key, schema.span.c.until.is_(None))
-            .scalar_subquery()
+    def forget_ids(self) -> int:
+        """Forget the recent ids that no second reading will pass any more. Return their number."""
+        ids, spans, stretches = schema.recent_id.c, schema.span.c, schema.unread.c
+        is_unconfirmed = exists().where(
+            spans.stream_id == self._key,
+            spans.confirmed < ids.log_id,
+            or_(spans.until.is_(None), and_(spans.reached < spans.until, ids.log_id <= spans.reached)),
         )
-        old = delete(schema.recent_id).where(
-            columns.stream_id == self._key,
-            columns.log_id < before,
-            or_(confirmed.is_(None), columns.log_id <= confirmed),
+        is_unread = exists().where(
+            stretches.stream_id == self._key,
+            stretches.at < ids.log_id,
+            ids.log_id <= stretches.until,
         )
+        old = delete(schema.recent_id).where(ids.stream_id == self._key, ~is_unconfirmed, ~is_unread)
         with self._database.writing() as connection:
             return connection.execute(old).rowcount
+
+    def stop_second_readings(self) -> None:
+        """Confirm everything that was read, since nobody will read it a second time."""
+        mine = schema.span.c.stream_id == self._key
+        with self._database.writing() as connection:
+            confirmed = {"confirmed": schema.span.c.reached}
+            connection.execute(update(schema.span).where(mine).values(confirmed))
+            for table in (schema.unread, schema.recent_id):
+                connection.execute(delete(table).where(table.c.stream_id == self._key))
 
     def discard_dead_letters(self, before: datetime) -> int:
         """Removes the dead letters that were buried before this moment of the server's; returns how many."""

@@ -103,12 +103,77 @@ def _find_dead_letters(connection: Connection) -> None:
         connection.execute(text(statement))
 
 
+_REPAIR_BEGINNINGS = """
+DELETE FROM span WHERE after >= '900' AND after < '9002013' AND reached = after AND until IS NULL;
+UPDATE span SET after = min(reached, coalesce((
+  SELECT '900' || strftime('%Y%m%d%H%M%S', min(hour)) || printf('%039d', 0) FROM tally
+  WHERE tally.stream_id = span.stream_id AND hour >= '2013'
+), reached)) WHERE after >= '900' AND after < '9002013'
+"""
+
+_FOR_SECOND_READINGS = """
+CREATE TABLE new_span (
+  id INTEGER NOT NULL PRIMARY KEY, stream_id INTEGER NOT NULL REFERENCES stream (id), after TEXT NOT NULL,
+  reached TEXT NOT NULL, until TEXT, confirmed TEXT NOT NULL, drained_at TEXT,
+  CONSTRAINT span_moves_up CHECK (reached >= after),
+  CONSTRAINT span_stays_in_bound CHECK (reached <= until),
+  CONSTRAINT span_confirms_what_it_reached CHECK (confirmed <= reached),
+  CONSTRAINT span_confirms_its_own CHECK (confirmed >= after)
+);
+INSERT INTO new_span
+  SELECT id, stream_id, after, reached, until, max(after, coalesce(confirmed, reached)), drained_at FROM span;
+DROP TABLE span;
+ALTER TABLE new_span RENAME TO span;
+CREATE UNIQUE INDEX one_live_span ON span (stream_id) WHERE until IS NULL;
+CREATE TABLE new_gap (
+  id INTEGER NOT NULL PRIMARY KEY, stream_id INTEGER NOT NULL REFERENCES stream (id), after TEXT NOT NULL,
+  before TEXT NOT NULL, noticed_at TEXT NOT NULL, is_read_once BOOLEAN NOT NULL,
+  UNIQUE (stream_id, after, is_read_once)
+);
+INSERT INTO new_gap SELECT id, stream_id, after, before, noticed_at, 0 FROM gap;
+DROP TABLE gap;
+ALTER TABLE new_gap RENAME TO gap;
+CREATE TABLE unread (
+  id INTEGER NOT NULL PRIMARY KEY, stream_id INTEGER NOT NULL REFERENCES stream (id), at TEXT NOT NULL,
+  until TEXT NOT NULL, CONSTRAINT unread_is_not_empty CHECK (at < until)
+);
+ALTER TABLE stream ADD COLUMN live_after TEXT
+"""
+
+
+def _confirm_every_span(connection: Connection) -> None:
+    """Give every span a `confirmed`, and make room for what second readings leave behind.
+
+    A span that began below all ids is repaired here: the live one that settled nothing is
+    removed, so that the next start chooses its beginning anew, and any other one begins with the
+    oldest hour that was counted.
+    """
+    for statement in (*_REPAIR_BEGINNINGS.split(";"), *_FOR_SECOND_READINGS.split(";")):
+        connection.execute(text(statement))
+    _join_spans(connection)
+
+
+def _join_spans(connection: Connection) -> None:
+    """Join each finished span to the one that begins where it ends."""
+    query = text(
+        "SELECT lower.id AS gone, upper.id AS kept, lower.after AS after FROM span AS lower "
+        "JOIN span AS upper ON upper.stream_id = lower.stream_id AND upper.after = lower.until "
+        "WHERE lower.reached = lower.until LIMIT 1"
+    )
+    while (row := connection.execute(query).one_or_none()) is not None:
+        connection.execute(text("DELETE FROM span WHERE id = :gone"), {"gone": row.gone})
+        connection.execute(
+            text("UPDATE span SET after = :after WHERE id = :kept"), {"after": row.after, "kept": row.kept}
+        )
+
+
 def _to_version_4(connection: Connection) -> None:
     _move_counts_of_1970(connection)
     _keep_last_words(connection)
     _count_by_origin(connection)
     _find_dead_letters(connection)
-    keep_counts(connection)
+    _confirm_every_span(connection)
+    keep_counts(connection)  # last, since a table that is made anew has no triggers
 
 
 STEPS: tuple[Step, ...] = (_remember_what_was_said, _make_room_for_backfills, _to_version_4)

@@ -2,10 +2,10 @@
 
 from sqlalchemy import Connection, delete, insert, update
 
-from poller.adapters.sql_ledger import rows, schema, sqlite
+from poller.adapters.sql_ledger import recording, revisits, rows, schema, sqlite, unread
 from poller.adapters.sql_ledger.database import Database
 from poller.core.errors import FatalError
-from poller.core.events import LogId, Span, Stream
+from poller.core.events import LogId, Span, Stream, successor
 
 
 def set_position(url: str, stream: Stream, position: LogId) -> Span:
@@ -39,19 +39,38 @@ def _move(connection: Connection, stream: Stream, position: LogId) -> Span:
                 f"{position} lies below the end of the span above {other.after}",
                 hint=f"a live span begins at {other.until} or above; what lies below is a backfill's",
             )
-    _close(connection, live, min(live.reached, position))
-    old = schema.recent_id.c
-    connection.execute(delete(schema.recent_id).where(old.stream_id == key, old.log_id > position))
-    values = {"stream_id": key, "after": position, "reached": position, "until": None}
-    row = connection.execute(insert(schema.span).values(values).returning(schema.span)).one()
-    return rows.span(row, stream)
+    if position < live.reached:
+        _cut_above(connection, key, position)
+    _close(connection, key, live, min(live.reached, position))
+    values = {"after": position, "reached": position, "confirmed": position, "until": None}
+    new = insert(schema.span).values(stream_id=key, **values)
+    row = connection.execute(new.returning(schema.span.c.id)).one()
+    recording.join(connection, stream, key)
+    return next(span for span in rows.spans(connection, stream, key) if span.id == row.id)
 
 
-def _close(connection: Connection, live: Span, end: LogId) -> None:
-    """Ends the live span where it settled to, or removes it if that is nothing."""
+def _close(connection: Connection, stream_id: int, live: Span, end: LogId) -> None:
+    """End the live span at `end`, or remove it if it settled nothing up to there.
+
+    What was settled and not yet confirmed is left as an unread stretch.
+    """
     same = schema.span.c.id == live.id
     if end > live.after:
-        ended = {"reached": end, "until": end, "confirmed": None}
+        if live.confirmed < end:
+            unread.begin(connection, stream_id, live.confirmed, end)
+        ended = {"reached": end, "until": end, "confirmed": end}
         connection.execute(update(schema.span).where(same).values(ended))
     else:
         connection.execute(delete(schema.span).where(same))
+
+
+def _cut_above(connection: Connection, stream_id: int, position: LogId) -> None:
+    """Forget what is known of the log above the position, since it is read anew from there."""
+    ids, gaps = schema.recent_id.c, schema.gap.c
+    connection.execute(delete(schema.recent_id).where(ids.stream_id == stream_id, ids.log_id > position))
+    mine = gaps.stream_id == stream_id
+    end = successor(position)
+    connection.execute(delete(schema.gap).where(mine, gaps.after >= position))
+    connection.execute(update(schema.gap).where(mine, gaps.before > end).values(before=end))
+    unread.cut(connection, stream_id, position)
+    revisits.cut_off(connection, stream_id, position)

@@ -10,14 +10,14 @@ from typing import Self
 
 from sqlalchemy import ScalarSelect, func, select
 
-from poller.adapters.sql_ledger import counts, files, revisits, rows, schema, sqlite
+from poller.adapters.sql_ledger import counts, files, revisits, rows, schema, sqlite, unread
 from poller.adapters.sql_ledger.database import Database
 from poller.adapters.sql_ledger.last_words import LastWords, read_last_words
 from poller.adapters.sql_ledger.ledger import strangers
 from poller.adapters.sql_ledger.lock import Holder, Role, holder_of
 from poller.adapters.sql_ledger.migrations import OlderLedgerError
 from poller.core.errors import FatalError, TransientError
-from poller.core.events import Gap, Span, Stream, moment_of
+from poller.core.events import Gap, ReopenedGap, Span, Stream, UnreadStretch, moment_of
 from poller.core.settlement import LOG, OUTCOMES, Tally
 
 _TRIED_BYTES = 65_536  # more than a settled page takes
@@ -43,7 +43,8 @@ class Record:
 
     spans: tuple[Span, ...]
     gaps: tuple[Gap, ...]
-    revisits: tuple[Span, ...]
+    revisits: tuple[ReopenedGap, ...]
+    unread: tuple[UnreadStretch, ...]
     tallies: Mapping[Tally, int]
     first_hour: datetime | None
 
@@ -102,7 +103,8 @@ class LedgerReader:
             return Record(
                 spans=() if key is None else rows.spans(connection, stream, key),
                 gaps=() if key is None else rows.gaps(connection, key),
-                revisits=tuple(span for span in again if span.is_counted),
+                revisits=tuple(each for each in again if isinstance(each, ReopenedGap)),
+                unread=() if key is None else unread.read(connection, stream, key),
                 tallies={
                     Tally(hour=row.hour, type=row.type, outcome=row.outcome): row.events
                     for row in connection.execute(query)

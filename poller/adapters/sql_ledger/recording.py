@@ -1,17 +1,30 @@
-"""What one settle writes, within its transaction."""
+"""The rows that one settle writes, within its transaction."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
-from datetime import datetime
+from dataclasses import asdict, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from poller.adapters.sql_ledger import revisits, rows, schema, sqlite
+from poller.adapters.sql_ledger import revisits, rows, schema, sqlite, unread
 from poller.adapters.sql_ledger.awaiting import forget_identifies, record_awaiting, record_said
 from poller.core.errors import ConflictError
-from poller.core.events import LogEvent, LogId, Page, Span, begun_at, canonical
+from poller.core.events import (
+    LogCursor,
+    LogEvent,
+    LogId,
+    Page,
+    ReopenedGap,
+    Resend,
+    SecondReading,
+    Span,
+    Stream,
+    UnreadStretch,
+    canonical,
+)
 from poller.core.settlement import DEAD_LETTERED, FILE, FORWARDED, LOG, Outcomes, Settlement, Tally, tally
+from poller.core.spans import advance, joined
 
 
 def refuse_overlap(others: Iterable[Span], after: LogId, until: LogId | None) -> None:
@@ -27,23 +40,39 @@ def refuse_overlap(others: Iterable[Span], after: LogId, until: LogId | None) ->
             raise ConflictError(f"the stretch overlaps the span above {other.after}")
 
 
-def move(connection: Connection, settlement: Settlement, spans: tuple[Span, ...]) -> Span:
-    """Moves the span to the page's position, if it is still where the page was read from.
+def move(connection: Connection, stream_id: int, settlement: Settlement, *, late_window: timedelta) -> LogCursor:
+    """Move the cursor to the page's position, if it is still where the page was read from.
 
     Raises:
-        ConflictError: it is not, or the page lies outside of what the span may settle.
+        ConflictError: it is not, or the page lies outside of what the cursor may settle.
     """
-    span, page = settlement.span, settlement.page
-    _refuse_stray(span, page)
-    if span.is_revisit:
-        return revisits.move(connection, settlement)
-    found = next((other for other in spans if other.id == span.id), None)
-    if found is None:
-        raise ConflictError(f"there is no span {span.id}")
-    moved = _reread(span, found, page) if span.is_rereading else _read(span, found, page, spans)
-    values = {"confirmed": moved.confirmed} if span.is_rereading else _position(moved)
-    connection.execute(update(schema.span).where(schema.span.c.id == span.id).values(values))
-    return moved
+    cursor, page = settlement.span, settlement.page
+    _refuse_stray(cursor, page)
+    match cursor:
+        case Span():
+            return _move_span(connection, stream_id, cursor, page, late_window)
+        case SecondReading():
+            return _confirm(connection, stream_id, cursor, page)
+        case UnreadStretch():
+            return unread.move(connection, cursor, page)
+        case ReopenedGap() | Resend():
+            return revisits.move(connection, cursor, page)
+    raise TypeError(type(cursor).__name__)
+
+
+def join(connection: Connection, stream: Stream, stream_id: int) -> None:
+    """Join each finished span to the span that begins where it ends."""
+    before = rows.spans(connection, stream, stream_id)
+    after = {span.id: span for span in joined(before)}
+    gone = [span.id for span in before if span.id not in after]
+    if not gone:
+        return
+    columns = schema.span.c
+    connection.execute(delete(schema.span).where(columns.id.in_(gone)))
+    for span in before:
+        if span.id in after and after[span.id].after != span.after:
+            values = {"after": after[span.id].after}
+            connection.execute(update(schema.span).where(columns.id == span.id).values(values))
 
 
 def cut(connection: Connection, stream_id: int, span: Span, at: LogId) -> tuple[Span, Span]:
@@ -56,20 +85,22 @@ def cut(connection: Connection, stream_id: int, span: Span, at: LogId) -> tuple[
     where = (columns.id == span.id, columns.reached == span.reached, columns.until == span.until)
     if connection.execute(update(schema.span).where(*where).values(until=at)).rowcount != 1:
         raise ConflictError(f"span {span.id} is not at {span.reached}: someone else moved it")
-    far = insert(schema.span).values(stream_id=stream_id, after=at, reached=at, until=span.until)
+    values = {"after": at, "reached": at, "confirmed": at, "until": span.until}
+    far = insert(schema.span).values(stream_id=stream_id, **values)
     return replace(span, until=at), rows.span(connection.execute(far.returning(schema.span)).one(), span.stream)
 
 
-def record(connection: Connection, stream_id: int, settlement: Settlement) -> None:
-    """All that came of a page; what is there already stays."""
-    span, page = settlement.span, settlement.page
-    if span.is_revisit and span.is_counted:
-        revisits.shrink_gaps(connection, stream_id, span.reached, page.position)
-    if span.is_counted:
+def record(connection: Connection, stream_id: int, settlement: Settlement, moved: LogCursor) -> None:
+    """Write everything that came of a page. Rows that are there already stay as they are."""
+    cursor, page = settlement.span, settlement.page
+    if isinstance(cursor, ReopenedGap):
+        revisits.shrink_gaps(connection, stream_id, cursor.reached, page.position)
+    is_counted = not isinstance(cursor, Resend)
+    if is_counted:
         _record_gap(connection, stream_id, page)
-    if span.is_live or span.is_rereading:
-        _record_ids(connection, stream_id, settlement)
-    record_outcomes(connection, stream_id, settlement, page.served_at, is_counted=span.is_counted)
+    if isinstance(moved, Span):
+        _record_ids(connection, stream_id, settlement, above=moved.confirmed)
+    record_outcomes(connection, stream_id, settlement, page.served_at, is_counted=is_counted)
 
 
 def record_outcomes(
@@ -98,45 +129,65 @@ def note(connection: Connection, stream_id: int, **values: Any) -> None:
     connection.execute(row.on_conflict_do_update(index_elements=["stream_id"], set_=values))
 
 
-def _refuse_stray(span: Span, page: Page) -> None:
-    """A page lies above where it was read from, and moves the span past its events."""
-    moves_up = page.position > span.reached or (page.position == span.reached and not page.events)
-    if not moves_up or (span.until is not None and page.position > span.until):
-        raise ConflictError(f"the page up to {page.position} does not continue the span at {span.reached}")
+def _refuse_stray(cursor: LogCursor, page: Page) -> None:
+    """Refuse a page that does not lie above where it was read from, or moves beyond the end."""
+    is_empty_answer = page.position == cursor.reached and not page.events
+    moves_up = page.position > cursor.reached or is_empty_answer
+    is_above = all(cursor.reached < event.log_id <= page.position for event in page.events)
+    if not moves_up or not is_above or (cursor.until is not None and page.position > cursor.until):
+        raise ConflictError(f"the page up to {page.position} does not continue the position {cursor.reached}")
 
 
-def _read(span: Span, found: Span, page: Page, spans: tuple[Span, ...]) -> Span:
+def _move_span(connection: Connection, stream_id: int, span: Span, page: Page, late_window: timedelta) -> Span:
+    spans = rows.spans(connection, span.stream, stream_id)
+    found = next((other for other in spans if other.id == span.id), None)
+    if found is None:
+        raise ConflictError(f"there is no span {span.id}")
     if (found.reached, found.until) != (span.reached, span.until):
         raise ConflictError(f"span {span.id} is at {found.reached} and not at {span.reached}: someone else moved it")
     for other in spans:
         ends_above = other.is_live or other.reached > span.reached
         if other.id != span.id and other.after < page.position and ends_above:
-            raise ConflictError(f"the page up to {page.position} overlaps the span above {other.after}")
-    drained_at = page.served_at if page.is_end and span.is_live else found.drained_at
-    return replace(found, after=begun_at(found, page), reached=page.position, drained_at=drained_at)
+            raise ConflictError(f"the page overlaps the span above {other.after}")
+    moved = advance(found, page, late_window=late_window)
+    if moved.is_done and moved.confirmed < moved.reached:
+        unread.begin(connection, stream_id, moved.confirmed, moved.reached)
+    values = {
+        "reached": moved.reached,
+        "confirmed": moved.confirmed,
+        "drained_at": moved.drained_at,
+    }
+    connection.execute(update(schema.span).where(schema.span.c.id == span.id).values(values))
+    if moved.is_done:
+        join(connection, span.stream, stream_id)
+    return moved
 
 
-def _reread(span: Span, found: Span, page: Page) -> Span:
-    if not found.is_live or (found.confirmed or found.after) != span.reached:
-        raise ConflictError(f"span {span.id} is confirmed up to {found.confirmed}: someone else moved it")
+def _confirm(connection: Connection, stream_id: int, cursor: SecondReading, page: Page) -> SecondReading:
+    """Move `confirmed` of the live span. An answer without a believed time confirms nothing."""
+    columns = schema.span.c
+    live = (columns.id == cursor.id, columns.stream_id == stream_id, columns.until.is_(None))
+    found = connection.execute(select(columns.confirmed, columns.reached).where(*live)).one_or_none()
+    if found is None or found.confirmed != cursor.reached:
+        raise ConflictError(f"span {cursor.id} is not confirmed up to {cursor.reached} any more")
     if page.position > found.reached:
-        raise ConflictError(f"what is above {found.reached} is not there to be reread")
-    return replace(span, reached=page.position, confirmed=page.position)
-
-
-def _position(span: Span) -> dict[str, Any]:
-    return {"after": span.after, "reached": span.reached, "drained_at": span.drained_at}
+        raise ConflictError(f"nothing above {found.reached} was read a first time")
+    if page.believed_at is None:
+        raise ConflictError("an answer without a believed time confirms nothing")
+    change = update(schema.span).where(*live).values(confirmed=page.position)
+    connection.execute(change)
+    return replace(cursor, reached=page.position)
 
 
 def _record_gap(connection: Connection, stream_id: int, page: Page) -> None:
     if page.lost is None:
         return
-    row = sqlite.upsert(schema.gap).values(
-        stream_id=stream_id, after=page.lost.after, before=page.lost.before, noticed_at=page.served_at
-    )
+    values = asdict(page.lost) | {"stream_id": stream_id, "noticed_at": page.served_at}
+    row = sqlite.upsert(schema.gap).values(values)
     # Seen from the same position again, a gap may have grown.
     grown = func.max(schema.gap.c.before, row.excluded.before)
-    connection.execute(row.on_conflict_do_update(index_elements=["stream_id", "after"], set_={"before": grown}))
+    keys = ["stream_id", "after", "is_read_once"]
+    connection.execute(row.on_conflict_do_update(index_elements=keys, set_={"before": grown}))
 
 
 def _record_dead_letters(
@@ -164,8 +215,9 @@ def _record_dead_letters(
     return tuple(letter.event for letter in outcomes.dead_letters if letter.event.log_id not in known)
 
 
-def _record_ids(connection: Connection, stream_id: int, settlement: Settlement) -> None:
-    ids = [{"stream_id": stream_id, "log_id": log_id} for log_id in settlement.ids_of_interest]
+def _record_ids(connection: Connection, stream_id: int, settlement: Settlement, *, above: LogId) -> None:
+    """Remember the ids that a second reading still has to pass, so that it leaves them out."""
+    ids = [{"stream_id": stream_id, "log_id": log_id} for log_id in settlement.ids_of_interest if log_id > above]
     if ids:
         connection.execute(sqlite.upsert(schema.recent_id).on_conflict_do_nothing(), ids)
 

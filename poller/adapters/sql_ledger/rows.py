@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, select
 
 from poller.adapters.sql_ledger import schema
-from poller.core.events import Gap, LogId, Span, Stream
+from poller.core.events import Gap, Span, Stream
 
 
 def streams(connection: Connection) -> dict[Stream, int]:
@@ -39,8 +39,12 @@ def span(row: Row[Any], stream: Stream) -> Span:
 def gaps(connection: Connection, key: int) -> tuple[Gap, ...]:
     """By `after`; they may overlap."""
     columns = schema.gap.c
-    query = select(columns.after, columns.before).where(columns.stream_id == key).order_by(columns.after)
-    return tuple(Gap(after=LogId(row.after), before=LogId(row.before)) for row in connection.execute(query))
+    query = (
+        select(columns.after, columns.before, columns.is_read_once)
+        .where(columns.stream_id == key)
+        .order_by(columns.after)
+    )
+    return tuple(Gap(**row) for row in connection.execute(query).mappings())
 
 
 def may_become(connection: Connection, other: Stream, key: int, stream: Stream) -> bool:

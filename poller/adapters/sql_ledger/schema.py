@@ -67,6 +67,7 @@ stream = Table(
     Column("domain", Text, nullable=False),
     Column("source_name", Text, nullable=False),
     Column("generation", Text, nullable=False),
+    Column("live_after", _log_id()),  # where a first start goes on above a backfill
     UniqueConstraint("domain", "source_name", "generation"),
 )
 
@@ -78,11 +79,12 @@ span = Table(
     Column("after", _log_id(), nullable=False),
     Column("reached", _log_id(), nullable=False),
     Column("until", _log_id()),
-    Column("confirmed", _log_id()),
+    Column("confirmed", _log_id(), nullable=False),
     Column("drained_at", UtcText),
     CheckConstraint("reached >= after", name="span_moves_up"),
     CheckConstraint("reached <= until", name="span_stays_in_bound"),
     CheckConstraint("confirmed <= reached", name="span_confirms_what_it_reached"),
+    CheckConstraint("confirmed >= after", name="span_confirms_its_own"),
 )
 Index(
     "one_live_span",
@@ -100,7 +102,18 @@ gap = Table(
     Column("after", _log_id(), nullable=False),
     Column("before", _log_id(), nullable=False),
     Column("noticed_at", UtcText, nullable=False),
-    UniqueConstraint("stream_id", "after"),
+    Column("is_read_once", Boolean(create_constraint=False), nullable=False),
+    UniqueConstraint("stream_id", "after", "is_read_once"),
+)
+
+unread = Table(
+    "unread",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _stream_id(),
+    Column("at", _log_id(), nullable=False),
+    Column("until", _log_id(), nullable=False),
+    CheckConstraint("at < until", name="unread_is_not_empty"),
 )
 
 dead_letter = Table(

@@ -1,0 +1,227 @@
+"""A drain: where a first start begins, when a poll is over, and how many requests it takes."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from structlog.testing import capture_logs
+
+from poller.adapters.sql_ledger import SqlLedger
+from poller.core.errors import FatalError, TransientError
+from poller.core.events import Gap, LogCursor, LogId, Page, Span, floor_id, just_below, moment_of
+from poller.service import drain
+from poller.service.drain import Drain
+from tests.core.test_forward import record
+from tests.fakes import LATER, NOW, STREAM, FakeLog, FakeSink, numbered
+from tests.walks import live_walks
+
+WINDOW = timedelta(minutes=10)
+HOUR = timedelta(hours=1)
+PRESENT = floor_id(NOW - timedelta(seconds=10))
+
+
+@dataclass
+class Bench:
+    log: FakeLog
+    ledger: SqlLedger
+    sink: FakeSink = field(default_factory=FakeSink)
+    stopping: threading.Event = field(default_factory=threading.Event)
+    ticks: float = 0.0
+
+    def drain(self, start: LogId | Literal["earliest"] | None = None) -> Drain:
+        return live_walks(self.log, self.sink, self.ledger, start=start, window=WINDOW, monotonic=lambda: self.ticks)
+
+    def poll(self, start: LogId | Literal["earliest"] | None = None) -> Span:
+        for _ in self.drain(start).pages():
+            pass
+        return self.live()
+
+    def live(self) -> Span:
+        live = self.ledger.live_span()
+        assert live is not None
+        return live
+
+    def sent(self) -> list[str]:
+        return [message.log_id for message in self.sink.taken if message.message_id.startswith("track")]
+
+
+def events(*ids: LogId) -> list[dict[str, Any]]:
+    return [record(number) | {"log_id": log_id} for number, log_id in enumerate(ids)]
+
+
+def hours_ago(hours: float, number: int = 0) -> LogId:
+    return numbered(number, NOW - hours * HOUR)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    ledger = SqlLedger.open(f"sqlite:///{tmp_path / 'ledger.db'}", STREAM, create=True, late_window=WINDOW)
+    yield Bench(FakeLog([], page_size=4), ledger)
+    ledger.close()
+
+
+# Where a first start begins
+
+
+def test_a_first_start_begins_ten_seconds_before_the_servers_now(bench: Bench) -> None:
+    bench.log.records = events(hours_ago(2))
+    assert bench.poll().after == PRESENT
+    assert bench.sent() == []
+
+
+def test_a_start_at_the_earliest_begins_just_below_the_oldest_event(bench: Bench) -> None:
+    oldest = hours_ago(30)
+    bench.log.records = events(oldest, hours_ago(2))
+    assert bench.poll("earliest").after == just_below(oldest)
+    assert bench.sent() == [oldest, hours_ago(2)]
+
+
+def test_a_start_at_the_earliest_of_an_empty_log_begins_at_the_present(bench: Bench) -> None:
+    assert bench.poll("earliest").after == PRESENT
+
+
+@pytest.mark.parametrize("start", ["earliest", hours_ago(31)])
+def test_what_retention_takes_before_the_first_page_is_settled_is_a_gap(
+    bench: Bench, start: LogId | Literal["earliest"]
+) -> None:
+    bench.log.records = events(hours_ago(30), hours_ago(29), hours_ago(2))
+    bench.sink.failures = [LATER]
+    with pytest.raises(TransientError):
+        bench.poll(start)
+    began = bench.live().after
+    bench.log.floor = floor_id(NOW - 28 * HOUR)
+    bench.poll(start)
+    assert bench.ledger.gaps() == (Gap(after=began, before=hours_ago(2)),)
+    assert began < hours_ago(30)
+    assert bench.sent() == [hours_ago(2)]
+
+
+def test_a_start_in_the_future_is_refused(bench: Bench) -> None:
+    with pytest.raises(FatalError, match=r"poll\.start lies in the future"):
+        bench.poll(floor_id(NOW + HOUR))
+    assert bench.ledger.live_span() is None
+
+
+def test_a_first_start_goes_on_where_a_backfill_left_its_end_open(bench: Bench) -> None:
+    end = floor_id(NOW - HOUR)
+    below = bench.ledger.begin(after=hours_ago(5), until=end)
+    bench.ledger.leave_live_after(end)
+    bench.log.records = events(hours_ago(0.5))
+    with capture_logs() as logs:
+        bench.poll()
+    assert [span.after for span in bench.ledger.spans()] == [below.after, end]
+    assert bench.sent() == [hours_ago(0.5)]
+    assert not any(entry["event"] == "span.hole" for entry in logs)
+
+
+def test_a_hole_below_a_first_start_is_named(bench: Bench) -> None:
+    bench.ledger.begin(after=hours_ago(5), until=hours_ago(3))
+    with capture_logs() as logs:
+        bench.poll()
+    (hole,) = [entry for entry in logs if entry["event"] == "span.hole"]
+    assert (hole["after"], hole["until"], hole["log_level"]) == (hours_ago(3), PRESENT, "warning")
+    assert hole["hint"].endswith("backfill --since 2026-11-20T09:00:00Z")
+
+
+@pytest.mark.parametrize("start", [None, "earliest"])
+def test_ids_without_a_time_are_told_of_and_read_all_the_same(bench: Bench, start: Literal["earliest"] | None) -> None:
+    ids = [LogId(f"5f{number:022x}") for number in range(3)]
+    bench.log.records = events(*ids)
+    with capture_logs() as logs:
+        bench.poll(start)
+    assert bench.live().after == (ids[-1] if start is None else just_below(ids[0]))
+    bench.log.records += events(LogId("5f" + "f" * 22))
+    with capture_logs() as later:
+        bench.poll(start)
+    assert bench.sent() == [*(ids if start else []), "5f" + "f" * 22]
+    (told,) = [entry for entry in [*logs, *later] if entry["event"] == "log.ids_without_time"]
+    assert told["log_level"] == "error"
+
+
+# When a poll is over
+
+
+def test_an_idle_poll_is_one_request(bench: Bench) -> None:
+    bench.poll()
+    bench.log.asked.clear()
+    bench.poll()
+    assert len(bench.log.asked) == 1
+
+
+@pytest.mark.parametrize(("age_s", "requests"), [(5, 1), (60, 2)])
+def test_a_busy_poll_takes_at_most_one_request_more(bench: Bench, age_s: int, requests: int) -> None:
+    bench.poll()
+    bench.log.now += timedelta(minutes=5)
+    bench.log.records = events(numbered(1, bench.log.now - timedelta(seconds=age_s)))
+    bench.log.asked.clear()
+    bench.poll()
+    assert len(bench.log.asked) == requests
+
+
+@pytest.mark.parametrize("shown", [1, 2, 3])
+def test_a_short_page_is_not_taken_for_the_end_of_the_log(bench: Bench, shown: int) -> None:
+    ids = [hours_ago(20 - number) for number in range(12)]
+    bench.log.records = events(*ids)
+    bench.log.shown = shown
+    live = bench.poll("earliest")
+    assert bench.sent() == ids
+    assert live.drained_at == NOW
+
+
+def test_traffic_that_never_lets_a_poll_see_the_end_does_not_keep_it(bench: Bench) -> None:
+    class Busy(FakeLog):
+        """A log that gains a page for each page that is read."""
+
+        def fetch(self, cursor: LogCursor) -> Page:
+            self.now += timedelta(seconds=1)
+            for _ in range(self.page_size):
+                self.records += events(numbered(len(self.records), self.now))
+            return super().fetch(cursor)
+
+    bench.log = Busy([], page_size=4)
+    live = bench.poll(floor_id(NOW - HOUR))
+    assert len(bench.log.asked) <= 3
+    assert live.drained_at is None
+    reached = moment_of(live.reached)
+    assert reached is not None
+    assert reached >= NOW + timedelta(seconds=1)
+
+
+def test_a_poll_whose_time_is_not_believed_ends_after_so_many_pages(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drain, "MOST_PAGES_WITHOUT_TIME", 20)
+
+    class Endless(FakeLog):
+        def fetch(self, cursor: LogCursor) -> Page:
+            self.records = events(numbered(len(self.asked) + 1))
+            return super().fetch(cursor)
+
+    bench.log = Endless([], page_size=4)
+    bench.log.is_time_believed = False
+    bench.poll(floor_id(NOW - HOUR))
+    assert len(bench.log.asked) == 20
+
+
+def test_events_that_become_visible_later_than_their_ids_say_are_all_sent(bench: Bench) -> None:
+    class Slow(FakeLog):
+        """A log that shows an event only 3 s after the time in its id."""
+
+        made: list[Any]
+
+        def fetch(self, cursor: LogCursor) -> Page:
+            bound = numbered(0, self.now - timedelta(seconds=3))
+            self.records = [item for item in self.made if str(item["log_id"]) <= bound]
+            return super().fetch(cursor)
+
+    bench.log = Slow([], page_size=4)
+    ids = [numbered(number, NOW + timedelta(seconds=number * 0.7)) for number in range(100)]
+    bench.log.made = events(*ids)
+    for _ in range(40):
+        bench.poll(floor_id(NOW - HOUR))
+        bench.log.now += timedelta(seconds=2)
+    assert bench.sent() == ids
