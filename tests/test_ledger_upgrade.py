@@ -9,8 +9,8 @@ import pytest
 from poller.adapters.sql_ledger import LedgerReader, SqlLedger, inspect_ledger
 from poller.adapters.sql_ledger.migrations import STEPS
 from poller.core.errors import FatalError
-from tests.contracts.test_ledger import STREAM
-from tests.test_sql_ledger import VERSION_4, forwarded, opened, path, reading, url
+from tests.contracts.test_ledger import STREAM, numbered
+from tests.test_sql_ledger import as_of_version, forwarded, opened, path, reading, url
 
 __all__ = ["path"]  # a fixture
 
@@ -22,9 +22,7 @@ def older(path: Path) -> Path:
     """A ledger of version 3 that has settled an event."""
     forwarded(path, 1)
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
-        for table in VERSION_4:
-            connection.execute(f"DROP TABLE {table}")
-        connection.execute("UPDATE ledger_version SET version = ?", (OLD,))
+        as_of_version(connection, OLD, [(numbered(0), numbered(1), None, None)])
     return path
 
 

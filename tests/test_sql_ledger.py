@@ -226,7 +226,7 @@ def test_a_later_version_is_refused_and_nothing_changed(path: Path) -> None:
         LedgerReader.open(url(path))
 
 
-VERSION_4 = ("last_words", "unread")
+VERSION_4 = ("last_words", "unread", "sent")
 LATER: dict[int, tuple[str, ...]] = {
     1: ("said", "awaiting", "revisit", "file", *VERSION_4),
     2: ("awaiting", "revisit", "file", *VERSION_4),
@@ -374,11 +374,13 @@ def test_a_dead_letter_of_a_file_that_is_revived_moves_in_the_counts_of_files(pa
     graveyard = Graveyard.open(url(path), to_change=True)
     ((letter,),) = graveyard.pages()
     (event,) = parse_events([json.loads(graveyard.events([letter])[letter])], after=EARLIEST)
-    assert graveyard.revive([(letter, event)]) == 1
+    assert graveyard.revive([(letter, event, ["Logged In"])]) == 1
     graveyard.close()
     with contextlib.closing(sqlite3.connect(path)) as connection:
         found = connection.execute("SELECT outcome, origin, events FROM tally WHERE events != 0").fetchall()
+        sent = connection.execute("SELECT name, origin, tracks FROM sent").fetchall()
     assert found == [("forwarded", "file", 1)]
+    assert sent == [("Logged In", "file", 1)]
 
 
 def test_what_was_said_is_forgotten_by_age_and_by_number(path: Path) -> None:

@@ -39,7 +39,7 @@ def _replay(settings: Settings, services: Services, graveyard: Graveyard, letter
     events = {letter.log_id: event_of(letter, text) for letter, text in kept.items()}
     for attempt in patiently():
         with attempt:
-            delivered, dead = replay(
+            delivered, tracks, dead = replay(
                 tuple(events.values()),
                 profiles_of(settings, services),
                 Translator(stream_of(settings), rules_of(settings)),
@@ -48,4 +48,7 @@ def _replay(settings: Settings, services: Services, graveyard: Graveyard, letter
     for letter in dead:
         say(f"{letter.event.log_id} stays: {letter.reason}", is_error=True)
     by_id = {letter.log_id: letter for letter in letters}
-    return graveyard.revive((by_id[event.log_id], event) for event in delivered)
+    names: dict[str, list[str]] = {}
+    for event, name in tracks:
+        names.setdefault(event.log_id, []).append(name)
+    return graveyard.revive((by_id[event.log_id], event, names.get(event.log_id, [])) for event in delivered)

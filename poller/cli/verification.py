@@ -1,5 +1,6 @@
 """What `verify` found, for scripts and for people."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -69,12 +70,13 @@ def _day(day: Day, recount: Recount | None) -> dict[str, Any]:
         "logins": _compared(day.logins),
         "signups": _compared(day.signups),
         "dead_letters": day.dead_letters,
+        "sent": dict(sorted(day.sent.items())),
         "final_at": iso(beginning_of(day.day) + FINAL_AFTER),
     }
 
 
 def _compared(count: Compared) -> dict[str, int]:
-    return {"settled": count.least, "settled_at_most": count.most, "auth0": count.auth0, "excess": count.excess}
+    return {"settled": count.settled, "settled_at_most": count.most, "auth0": count.auth0, "excess": count.excess}
 
 
 def _exact(recount: Recount) -> dict[str, Any]:
@@ -145,6 +147,7 @@ def show(found: dict[str, Any]) -> None:
         console.print("nothing of this range is settled yet: there is nothing to compare")
         return
     console.print(_table(found["days"]))
+    console.print(f"Sent in these days: {_names(found['days'])}.")
     for line in _notes(found):
         console.print(line)
     if found["exact"]:
@@ -163,7 +166,24 @@ def _table(days: list[dict[str, Any]]) -> Table:
         letters = Text(str(day["dead_letters"]), style="yellow" if day["dead_letters"] else "")
         said = Text(day["said"], style=style)
         table.add_row(day["day"], *(f"{count:,}" for count in counts), letters, said)
+    if len(days) > 1:
+        table.add_section()
+        table.add_row("total", *(f"{total:,}" for total in _totals(days)), style="bold")
     return table
+
+
+def _totals(days: list[dict[str, Any]]) -> list[int]:
+    """The sums of the columns of numbers."""
+    columns = [[day[name][of] for day in days] for name in ("logins", "signups") for of in ("settled", "auth0")]
+    return [sum(column) for column in [*columns, [day["dead_letters"] for day in days]]]
+
+
+def _names(days: list[dict[str, Any]]) -> str:
+    """What was sent, by the name of the track."""
+    sent: Counter[str] = Counter()
+    for day in days:
+        sent.update(day["sent"])
+    return ", ".join(f"{count:,} {name}" for name, count in sorted(sent.items())) or "nothing"
 
 
 def _notes(found: dict[str, Any]) -> list[str]:

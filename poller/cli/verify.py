@@ -96,7 +96,7 @@ def _compared(
     record = reader.record(stream, beginning_of(dates[0]), beginning_of(dates[-1]) + timedelta(days=1))
     held = _settled(record)
     counted = _patient(lambda: services.stats.daily(dates[0], dates[-1]))
-    days = reconcile(record.tallies, counted, held, dates, now=now)
+    days = reconcile(record.tallies, counted, held, dates, now=now, sent=record.sent)
     if not exact:
         return days, None
     recount = _recounted(services, stream, record, held, asked)

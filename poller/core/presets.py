@@ -10,6 +10,8 @@ from poller.core.messages import Scalar, iso
 from poller.core.records import count, logins_count, text
 
 PresetName = Literal["rule", "spec"]
+SIGNED_UP = "Signed Up"
+"""The name of the track of a signup, in both presets."""
 Values = dict[str, Scalar | None]
 """What is None is left out."""
 
@@ -116,7 +118,7 @@ PRESETS: Mapping[PresetName, Preset] = {
     # What the integration sent that Auth0 documented for its rules.
     "rule": Preset(
         logged_in="Logged In",
-        signed_up="Signed Up",
+        signed_up=SIGNED_UP,
         profile_fields=frozenset({"email", "created_at", "logins_count", "last_login"}),
         tells_who=False,
         is_of_profile=False,
@@ -127,7 +129,7 @@ PRESETS: Mapping[PresetName, Preset] = {
     # Segment's reserved traits (docs: Spec: Identify) and its B2B SaaS events (docs: B2B SaaS Spec).
     "spec": Preset(
         logged_in="Signed In",
-        signed_up="Signed Up",
+        signed_up=SIGNED_UP,
         profile_fields=_SPEC_FIELDS,
         tells_who=True,
         is_of_profile=True,

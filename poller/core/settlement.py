@@ -1,11 +1,12 @@
 """What is settled together: the proof that every event of a page is accounted for, ready to be recorded."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from poller.core import messages
 from poller.core.calls import Awaiting, Calls, DeadLetter
 from poller.core.dates import believed_date
 from poller.core.events import LogCursor, LogEvent, LogId, Page, moment_of
@@ -38,6 +39,20 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """How many tracks of one name were sent for events of one type, dated within one hour and read from one origin."""
+
+    hour: datetime
+    type: str
+    name: str
+    origin: str = LOG
+
+
+Track = tuple[LogEvent, str]
+"""An event, and the name of a track that was sent for it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcomes:
     """What became of events, and what Segment was told with them."""
 
@@ -50,6 +65,8 @@ class Outcomes:
     """What Segment has been told of whom with this page: fingerprints by key."""
     awaiting: tuple[Awaiting, ...] = ()
     """Of the forwarded, those whose user is still to be identified."""
+    tracks: tuple[Track, ...] = ()
+    """The tracks of the forwarded: a login that is a signup too has two."""
 
     @property
     def ids_of_interest(self) -> tuple[LogId, ...]:
@@ -74,6 +91,11 @@ class Outcomes:
     @property
     def tallies(self) -> Counter[Tally]:
         return Counter(tally(event, outcome, self.settled_at, origin=self.origin) for event, outcome in self.outcomes())
+
+    def sent(self, log_ids: Collection[LogId] | None = None) -> Counter[Sent]:
+        """Return the tracks that were sent, for all events or for these."""
+        tracks = [track for track in self.tracks if log_ids is None or track[0].log_id in log_ids]
+        return count_sent(tracks, self.settled_at, origin=self.origin)
 
     def outcomes(self) -> Iterator[tuple[LogEvent, str]]:
         for event in self.forwarded:
@@ -153,6 +175,7 @@ def _outcomes(calls: Calls, delivery: Delivery) -> dict[str, Any]:
         "declined": tuple(entry.event for entry in calls.filtered if entry.is_declined),
         "said": {message.fact.key: message.fact.fingerprint for message in told if message.fact is not None},
         "awaiting": _awaiting(calls, forwarded),
+        "tracks": tuple(tracks_of(calls, forwarded)),
     }
 
 
@@ -200,3 +223,18 @@ def tally(event: LogEvent, outcome: str, settled_at: datetime, *, origin: str = 
     moment = event.date or believed_date(None, id_time=moment_of(event.log_id)) or settled_at
     hour = moment.replace(minute=0, second=0, microsecond=0)
     return Tally(hour=hour, type=event.type, outcome=outcome, origin=origin)
+
+
+def tracks_of(calls: Calls, forwarded: Iterable[LogEvent]) -> Iterator[Track]:
+    """Yield the tracks of these events, in the order of the calls."""
+    delivered = {event.log_id for event in forwarded}
+    for entry in calls.forwardable:
+        if entry.event.log_id in delivered:
+            names = (message.event for message in entry.messages if isinstance(message, messages.Track))
+            yield from ((entry.event, name) for name in names)
+
+
+def count_sent(tracks: Iterable[Track], settled_at: datetime, *, origin: str = LOG) -> Counter[Sent]:
+    """Count tracks by name, in the hours in which `tally` counts their events."""
+    keys = ((tally(event, FORWARDED, settled_at, origin=origin), name) for event, name in tracks)
+    return Counter(Sent(hour=key.hour, type=key.type, name=name, origin=origin) for key, name in keys)

@@ -9,13 +9,14 @@ import enum
 import math
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 
 from poller.core.events import DailyCount, floor_id
 from poller.core.evidence import SIGNUP
+from poller.core.presets import SIGNED_UP
 from poller.core.rules import LOGIN_TYPES
-from poller.core.settlement import DEAD_LETTERED, Tally
+from poller.core.settlement import DEAD_LETTERED, Sent, Tally
 from poller.service.coverage import clipped, covering
 from poller.service.plan import Stretch
 
@@ -48,6 +49,13 @@ class Compared:
     least: int
     most: int
     auth0: int
+    derived: int = 0
+    """Signups that the log has no `ss` of, and that were sent for logins."""
+
+    @property
+    def settled(self) -> int:
+        """What is shown beside Auth0's count."""
+        return self.least + self.derived
 
     @property
     def excess(self) -> int:
@@ -68,6 +76,8 @@ class Day:
     logins: Compared
     signups: Compared
     dead_letters: int
+    sent: Mapping[str, int] = field(default_factory=dict)
+    """The tracks that were sent, by name."""
 
     @property
     def differing(self) -> dict[str, Compared]:
@@ -83,12 +93,25 @@ def reconcile(
     days: Collection[date],
     *,
     now: datetime,
+    sent: Mapping[Sent, int] | None = None,
 ) -> tuple[Day, ...]:
     """A verdict on each of these days; one that Auth0 leaves out had nothing. `settled` is merged."""
     by_day: dict[date, dict[Tally, int]] = defaultdict(dict)
     for key, events in tallies.items():
         by_day[key.hour.date()][key] = events
-    return tuple(_day(day, by_day.get(day, {}), counted.get(day, DailyCount()), settled, now) for day in days)
+    found = (_day(day, by_day.get(day, {}), counted.get(day, DailyCount()), settled, now) for day in days)
+    return tuple(_with_sent(day, sent or {}) for day in found)
+
+
+def _with_sent(day: Day, sent: Mapping[Sent, int]) -> Day:
+    """Add what was sent by name. A track of a signup whose event is no `ss` was derived from a login."""
+    names: dict[str, int] = defaultdict(int)
+    derived = 0
+    for key, tracks in sent.items():
+        if key.hour.date() == day.day:
+            names[key.name] += tracks
+            derived += tracks if key.name == SIGNED_UP and key.type != SIGNUP else 0
+    return replace(day, sent=dict(names), signups=replace(day.signups, derived=derived))
 
 
 def days_between(since: datetime, until: datetime) -> tuple[date, ...]:

@@ -6,7 +6,7 @@ from poller.core.calls import DeadLetter
 from poller.core.events import LogEvent
 from poller.core.forward import Courier
 from poller.core.ports import ProfileDirectory
-from poller.core.settlement import divide
+from poller.core.settlement import Track, divide, tracks_of
 from poller.core.translate import Translator
 
 AT_ONCE = 50
@@ -15,8 +15,10 @@ AT_ONCE = 50
 
 def replay(
     events: Sequence[LogEvent], profiles: ProfileDirectory, translator: Translator, courier: Courier
-) -> tuple[tuple[LogEvent, ...], tuple[DeadLetter, ...]]:
-    """The events that Segment acknowledged, and those that are dead letters still, each with its reason of today.
+) -> tuple[tuple[LogEvent, ...], tuple[Track, ...], tuple[DeadLetter, ...]]:
+    """Return the events that Segment acknowledged, their tracks, and the dead letters that are left.
+
+    Each of the dead letters has its reason of today.
 
     An event that is of no interest any more is in neither.
 
@@ -24,4 +26,5 @@ def replay(
         TransientError, FatalError: from the sink; some of the events may have arrived.
     """
     calls = translator.events(events, profiles.of(translator.users_in(events)))
-    return divide(calls, courier.deliver(calls.messages))
+    forwarded, dead = divide(calls, courier.deliver(calls.messages))
+    return forwarded, tuple(tracks_of(calls, forwarded)), dead

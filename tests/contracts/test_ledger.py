@@ -108,7 +108,7 @@ def test_to_settle_moves_the_span_and_counts(ledger: Ledger, counts: Counts) -> 
     span = ledger.settle(settlement(span, page(4, kind="w", position=7, is_end=True)))
     assert (span.reached, span.drained_at) == (numbered(7), NOW)
     assert ledger.live_span() == span
-    assert counts() == {FORWARDED: 3, FILTERED: 1, DEAD_LETTERED: 0}
+    assert {outcome: count for outcome, count in counts().items() if count} == {FORWARDED: 3, FILTERED: 1}
 
 
 def test_an_empty_page_at_the_end_is_a_drain(ledger: Ledger) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pty
+import re
 import sqlite3
 import subprocess
 from datetime import UTC, datetime, timedelta
@@ -63,8 +64,16 @@ def test_what_was_settled_agrees_and_nothing_is_sent_or_stored(make: MakeBench) 
     assert [day["verdict"] for day in days.values()] == ["agrees", "agrees", "agrees", "not_final", "not_final"]
     assert list(days) == [str(FIRST + number * DAY) for number in range(5)]
     assert all(day["logins"]["auth0"] > 25 for day in days.values() if day["verdict"] == "agrees")
-    # Signups of social connections are in the statistics, and have no `ss`.
-    assert sum(day["signups"]["auth0"] - day["signups"]["settled"] for day in days.values()) > 0
+    # Signups of social connections are in the statistics and have no `ss`: they were sent for logins.
+    with contextlib.closing(sqlite3.connect(bench.ledger)) as connection:
+        (logged,) = connection.execute("SELECT SUM(events) FROM tally WHERE type = 'ss'").fetchone()
+    signups = [(day["signups"]["settled"], day["signups"]["auth0"], day["sent"]["Signed Up"]) for day in days.values()]
+    assert all(settled == auth0 == sent for settled, auth0, sent in signups)
+    assert sum(settled for settled, _, _ in signups) > logged
+    text = bench.run("verify").out
+    total = sum(auth0 for _, auth0, _ in signups)
+    assert re.search(rf"total +\d+ +\d+ +{total} +{total} +0", text), text
+    assert re.search(rf"Sent in these days: \d+ Logged In, {total} Signed Up", text), text
     assert said["exact"]["hours_judged"] == said["exact"]["hours_agreeing"] >= 4 * 24 - 1
     assert said["exact"]["not_kept"] == []
     assert said["settled_from"] == f"{FIRST}T00:00:00.000Z"

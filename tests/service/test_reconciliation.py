@@ -5,7 +5,7 @@ from datetime import date, datetime, timedelta
 import pytest
 
 from poller.core.events import DailyCount, LogId, floor_id
-from poller.core.settlement import DEAD_LETTERED, FILTERED, FORWARDED, Tally
+from poller.core.settlement import DEAD_LETTERED, FILTERED, FORWARDED, Sent, Tally
 from poller.service.plan import Stretch
 from poller.service.reconciliation import Compared, Day, Verdict, beginning_of, days_between, reconcile
 
@@ -127,3 +127,22 @@ def test_the_days_of_a_range_are_whole_and_end_before_its_end() -> None:
     assert days_between(BEGIN + timedelta(hours=5), BEGIN + timedelta(days=1)) == (DAY,)
     assert days_between(BEGIN, BEGIN + timedelta(days=1, seconds=1)) == (DAY, DAY + timedelta(days=1))
     assert days_between(BEGIN, BEGIN) == ()
+
+
+def test_a_signup_that_was_sent_for_a_login_is_shown_as_one_and_each_name_is_counted() -> None:
+    hour = BEGIN + timedelta(hours=8)
+    tallies = {
+        Tally(hour=hour, type="s", outcome=FORWARDED): 20,
+        Tally(hour=hour, type="ss", outcome=FORWARDED): 8,
+    }
+    sent = {
+        Sent(hour=hour, type="s", name="Logged In"): 20,
+        Sent(hour=hour, type="s", name="Signed Up"): 5,
+        Sent(hour=hour, type="ss", name="Signed Up"): 8,
+        Sent(hour=hour - timedelta(days=1), type="s", name="Signed Up"): 100,
+    }
+    counted = {DAY: DailyCount(logins=20, signups=13)}
+    (day,) = reconcile(tallies, counted, WHOLE, [DAY], now=LATER, sent=sent)
+    assert (day.signups.settled, day.signups.auth0, day.logins.settled) == (13, 13, 20)
+    assert day.sent == {"Logged In": 20, "Signed Up": 13}
+    assert day.verdict is Verdict.AGREES

@@ -11,7 +11,7 @@ from poller.adapters.sql_ledger import counts, recording, rows, schema, sqlite
 from poller.adapters.sql_ledger.database import Database
 from poller.core.events import LogEvent, LogId, Stream, parse_events
 from poller.core.json_text import decode
-from poller.core.settlement import DEAD_LETTERED, DISCARDED, FORWARDED
+from poller.core.settlement import DEAD_LETTERED, DISCARDED, FORWARDED, count_sent
 
 PAGE = 1000
 """Letters read at once."""
@@ -117,17 +117,21 @@ class Graveyard:
         with self._database.writing() as connection:
             return discard_letters(connection, letters)
 
-    def revive(self, delivered: Iterable[tuple[BuriedLetter, LogEvent]]) -> int:
-        """Removes those that Segment has acknowledged by now, and counts their events as forwarded."""
+    def revive(self, delivered: Iterable[tuple[BuriedLetter, LogEvent, Sequence[str]]]) -> int:
+        """Remove those that Segment has acknowledged by now, and count their events as forwarded.
+
+        With each letter comes its event, and the names of the tracks that were sent for it.
+        """
         with self._database.writing() as connection:
             known = rows.streams(connection)
             revived = 0
-            for letter, event in delivered:
+            for letter, event, names in delivered:
                 if _remove(connection, known, letter):
                     revived += 1
-                    recording.recount(
-                        connection, known[letter.stream], event, DEAD_LETTERED, FORWARDED, letter.buried_at
-                    )
+                    key, at = known[letter.stream], letter.buried_at
+                    origin = recording.recount(connection, key, event, DEAD_LETTERED, FORWARDED, at)
+                    sent = count_sent([(event, name) for name in names], at, origin=origin)
+                    recording.count_tracks(connection, key, sent)
             return revived
 
 

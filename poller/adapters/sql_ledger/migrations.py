@@ -103,6 +103,16 @@ def _find_dead_letters(connection: Connection) -> None:
         connection.execute(text(statement))
 
 
+def _count_what_is_sent(connection: Connection) -> None:
+    connection.execute(
+        text(
+            "CREATE TABLE sent (stream_id INTEGER NOT NULL REFERENCES stream (id), hour TEXT NOT NULL, "
+            "type TEXT NOT NULL, name TEXT NOT NULL, origin TEXT NOT NULL, tracks INTEGER NOT NULL, "
+            "PRIMARY KEY (stream_id, hour, type, name, origin)) WITHOUT ROWID"
+        )
+    )
+
+
 _REPAIR_BEGINNINGS = """
 DELETE FROM span WHERE after >= '900' AND after < '9002013' AND reached = after AND until IS NULL;
 UPDATE span SET after = min(reached, coalesce((
@@ -171,6 +181,7 @@ def _to_version_4(connection: Connection) -> None:
     _move_counts_of_1970(connection)
     _keep_last_words(connection)
     _count_by_origin(connection)
+    _count_what_is_sent(connection)
     _find_dead_letters(connection)
     _confirm_every_span(connection)
     keep_counts(connection)  # last, since a table that is made anew has no triggers

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Self
 
-from sqlalchemy import ScalarSelect, func, select
+from sqlalchemy import Connection, ScalarSelect, func, select
 
 from poller.adapters.sql_ledger import counts, files, revisits, rows, schema, sqlite, unread
 from poller.adapters.sql_ledger.database import Database
@@ -18,7 +18,7 @@ from poller.adapters.sql_ledger.lock import Holder, Role, holder_of
 from poller.adapters.sql_ledger.migrations import OlderLedgerError
 from poller.core.errors import FatalError, TransientError
 from poller.core.events import Gap, ReopenedGap, Span, Stream, UnreadStretch, moment_of
-from poller.core.settlement import LOG, OUTCOMES, Tally
+from poller.core.settlement import LOG, OUTCOMES, Sent, Tally
 
 _TRIED_BYTES = 65_536  # more than a settled page takes
 
@@ -46,6 +46,7 @@ class Record:
     revisits: tuple[ReopenedGap, ...]
     unread: tuple[UnreadStretch, ...]
     tallies: Mapping[Tally, int]
+    sent: Mapping[Sent, int]
     first_hour: datetime | None
 
 
@@ -109,6 +110,7 @@ class LedgerReader:
                     Tally(hour=row.hour, type=row.type, outcome=row.outcome): row.events
                     for row in connection.execute(query)
                 },
+                sent=_sent(connection, stream, since, until),
                 first_hour=connection.scalar(select(func.min(columns.hour)).where(*mine)),
             )
 
@@ -142,6 +144,13 @@ class LedgerReader:
         """The process that holds the ledger's lock for this role."""
         with sqlite.verdicts(self._database.path):
             return holder_of(self._database.path, role)
+
+
+def _sent(connection: Connection, stream: Stream, since: datetime, until: datetime) -> dict[Sent, int]:
+    columns = schema.sent.c
+    mine = (columns.stream_id == _key(stream), columns.origin == LOG)
+    query = select(schema.sent).where(*mine, columns.hour >= since, columns.hour < until)
+    return {Sent(hour=row.hour, type=row.type, name=row.name): row.tracks for row in connection.execute(query)}
 
 
 def inspect_ledger(url: str, stream: Stream) -> str:

@@ -23,7 +23,7 @@ from poller.core.events import (
     UnreadStretch,
     canonical,
 )
-from poller.core.settlement import DEAD_LETTERED, FILE, FORWARDED, LOG, Outcomes, Settlement, Tally, tally
+from poller.core.settlement import DEAD_LETTERED, FILE, FORWARDED, LOG, Outcomes, Sent, Settlement, Tally, tally
 from poller.core.spans import advance, joined
 
 
@@ -117,8 +117,10 @@ def record_outcomes(
     record_awaiting(connection, stream_id, outcomes.awaiting, at)
     if is_counted:
         count(connection, stream_id, outcomes.tallies)
+        count_tracks(connection, stream_id, outcomes.sent())
     else:
-        _revive(connection, stream_id, outcomes, at)
+        revived = _revive(connection, stream_id, outcomes, at)
+        count_tracks(connection, stream_id, outcomes.sent(revived))
         for event in buried:  # which was forwarded when it was counted
             recount(connection, stream_id, event, FORWARDED, DEAD_LETTERED, at)
 
@@ -222,8 +224,8 @@ def _record_ids(connection: Connection, stream_id: int, settlement: Settlement, 
         connection.execute(sqlite.upsert(schema.recent_id).on_conflict_do_nothing(), ids)
 
 
-def _revive(connection: Connection, stream_id: int, outcomes: Outcomes, at: datetime) -> None:
-    """What was a dead letter, and was delivered when it was sent again."""
+def _revive(connection: Connection, stream_id: int, outcomes: Outcomes, at: datetime) -> set[LogId]:
+    """Take what was a dead letter, and was delivered when it was sent again, for forwarded; return the ids."""
     columns = schema.dead_letter.c
     ids = [event.log_id for event in outcomes.forwarded]
     query = delete(schema.dead_letter).where(columns.stream_id == stream_id, columns.log_id.in_(ids))
@@ -231,10 +233,14 @@ def _revive(connection: Connection, stream_id: int, outcomes: Outcomes, at: date
     for event in outcomes.forwarded:
         if event.log_id in revived:
             recount(connection, stream_id, event, DEAD_LETTERED, FORWARDED, at)
+    return revived
 
 
-def recount(connection: Connection, stream_id: int, event: LogEvent, was: str, outcome: str, at: datetime) -> None:
-    """Move an event from one outcome to another, where it was counted: in the log's counts, or else in the files'."""
+def recount(connection: Connection, stream_id: int, event: LogEvent, was: str, outcome: str, at: datetime) -> str:
+    """Move an event from one outcome to another, where it was counted: in the log's counts, or else in the files'.
+
+    Return that origin.
+    """
     key = tally(event, was, at)
     columns = schema.tally.c
     query = select(columns.events).where(
@@ -247,6 +253,27 @@ def recount(connection: Connection, stream_id: int, event: LogEvent, was: str, o
     origin = LOG if (connection.scalar(query) or 0) > 0 else FILE
     for name, change in ((was, -1), (outcome, 1)):
         count(connection, stream_id, {replace(key, outcome=name, origin=origin): change})
+    return origin
+
+
+def count_tracks(connection: Connection, stream_id: int, sent: Mapping[Sent, int]) -> None:
+    """Add these numbers of tracks to what was sent before."""
+    found = [
+        {
+            "stream_id": stream_id,
+            "hour": key.hour,
+            "type": key.type,
+            "name": key.name,
+            "origin": key.origin,
+            "tracks": tracks,
+        }
+        for key, tracks in sent.items()
+    ]
+    if found:
+        row = sqlite.upsert(schema.sent)
+        total = schema.sent.c.tracks + row.excluded.tracks
+        keys = ["stream_id", "hour", "type", "name", "origin"]
+        connection.execute(row.on_conflict_do_update(index_elements=keys, set_={"tracks": total}), found)
 
 
 def count(connection: Connection, stream_id: int, counted: Mapping[Tally, int]) -> None:

@@ -199,6 +199,18 @@ tally = Table(
     sqlite_with_rowid=False,
 )
 
+sent = Table(
+    "sent",
+    metadata,
+    _stream_id(is_key=True),
+    Column("hour", UtcText, primary_key=True),
+    Column("type", PlainText, primary_key=True),
+    Column("name", PlainText, primary_key=True),  # of the track
+    Column("origin", Text, primary_key=True),
+    Column("tracks", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 # Both are kept by triggers: see `counts`.
 event_count = Table(
     "event_count",
