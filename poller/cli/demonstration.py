@@ -3,6 +3,7 @@
 import os
 import tempfile
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from datetime import timedelta
@@ -14,6 +15,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from poller.cli.aftermath import Aftermath
 from poller.cli.run import drain_of, open_ledger
 from poller.cli.terminal import Terminal
 from poller.cli.wiring import connect
@@ -42,6 +44,12 @@ _FAULTS = (
 """What goes wrong on purpose: Segment down, its answer lost after it stored a batch, a broken connection to Auth0."""
 
 
+_ODD_AFTER_S = 3.0
+"""When a login without a user id comes in, which becomes a dead letter."""
+_ALL_SHOWN_AFTER_S = 10.0
+_NEXT = "Next, with your own tenant: the section Start of README.md. `auth0-segment-poller check` says what is missing."
+
+
 def demonstrate(run_for: timedelta | None) -> int:
     """Runs until `run_for` is over, or on a terminal until Ctrl-C; says what came of it."""
     configure_logging("error")
@@ -62,9 +70,18 @@ def demonstrate(run_for: timedelta | None) -> int:
                 _end_after(length, process)
             code = _run(work, view, process, settings, ledger, console)
             _finish(drain_of(settings, services, ledger, Process()), view)
+            console.print(view.summary(sandbox.reconcile()))
+            for line in Aftermath(sandbox=sandbox, settings=settings, services=services, ledger=ledger).play():
+                console.print(line)
         truth = sandbox.reconcile()
-        console.print(view.summary(truth))
-    return Exit.ATTENTION if truth.lost else code
+        console.print(_end(truth))
+    return Exit.ATTENTION if truth.lost or truth.duplicated else code
+
+
+def _end(truth: Reconciliation) -> Text:
+    is_well = not truth.lost and not truth.duplicated
+    said = "nothing was lost, and nothing counts twice" if is_well else "something is not as it must be"
+    return Text(f"Done: {said}. {_NEXT}", style="bold" if is_well else "bold red")
 
 
 def _run(work: Drain, view: "View", process: Process, settings: Settings, journal: Any, console: Terminal) -> Exit:
@@ -72,6 +89,8 @@ def _run(work: Drain, view: "View", process: Process, settings: Settings, journa
         lambda: view.watch(work.pages()), journal, process, interval=settings.poll.interval, backoff=Backoff()
     )
     view.sandbox.traffic.run(EVENTS_PER_SECOND)
+    odd = threading.Timer(_ODD_AFTER_S, lambda: view.sandbox.tenant.append([{"type": "s", "client_name": "x"}]))
+    odd.start()
     try:
         if not console.is_terminal:
             reason = daemon.run()
@@ -79,6 +98,7 @@ def _run(work: Drain, view: "View", process: Process, settings: Settings, journa
             with Live(get_renderable=view.render, console=console, refresh_per_second=8, screen=True):
                 reason = daemon.run()
     finally:
+        odd.cancel()
         view.sandbox.traffic.stop()
     process.settle_down()
     if not isinstance(reason, Finished | Signalled):
@@ -121,6 +141,7 @@ class View:
         self.count = CycleCount()
         self._passing: deque[tuple[LogEvent, str]] = deque(maxlen=_SHOWN)
         self._lock = threading.Lock()
+        self._began = time.monotonic()
 
     def watch(self, pages: Iterator[Forwarded]) -> Iterator[Forwarded]:
         for forwarded in pages:
@@ -139,7 +160,9 @@ class View:
         for event, outcome in rows:
             table.add_row(*_cells(event, outcome))
         faults = f"gone wrong so far, on purpose: {', '.join(self._faults()) or 'nothing yet'}"
-        title = Text("Auth0 → Segment: both simulated, the daemon is real. Ctrl-C ends it.")
+        is_over = time.monotonic() - self._began > _ALL_SHOWN_AFTER_S
+        told = "Every fault was shown and overcome: Ctrl-C goes on to the sums." if is_over else "Ctrl-C ends it."
+        title = Text(f"Auth0 → Segment: both simulated, the daemon is real. {told}")
         title.stylize("bold")
         return Group(title, Text(), table, Text(), Text(totals, style="cyan"), Text(faults, style="yellow"))
 

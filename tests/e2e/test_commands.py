@@ -220,7 +220,11 @@ def test_the_demo_loses_nothing_and_leaves_nothing(tmp_path: Path) -> None:
     rows = dict(re.findall(r"│ ([a-z -]+?) +│ (\d+) +│", ended.stdout))
     assert int(rows["forwarded"]) > 5
     assert int(rows["read"]) == sum(int(rows[name]) for name in ("filtered", "forwarded", "dead-lettered"))
-    assert (rows["duplicates"], rows["lost"]) == ("0", "0")
+    assert (rows["dead-lettered"], rows["duplicates"], rows["lost"]) == ("1", "0", "0")
+    said = " ".join(ended.stdout.split())
+    assert re.search(r"records a gap: \d+ logins and signups were gone", said), said
+    assert re.search(r"`backfill --since earliest` sends \d+ events? of it: 0 are lost now", said), said
+    assert "Done: nothing was lost, and nothing counts twice. Next, with your own tenant" in said
     assert list(tmp_path.iterdir()) == []
 
 
