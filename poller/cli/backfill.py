@@ -25,8 +25,8 @@ from poller.config import Settings, integrations
 from poller.core.errors import FatalError
 from poller.service.backfill import Backfill
 from poller.service.process import Exit, Process
-from poller.service.retry import PATIENCE, persistently
 from poller.service.telemetry import configure_logging
+from poller.service.upstream.retry import PATIENCE, persistently
 
 
 class _RoutesType(click.ParamType[Any]):

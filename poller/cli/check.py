@@ -24,8 +24,8 @@ from poller.core.events import moment_of
 from poller.core.messages import iso
 from poller.core.rules import LOGIN_TYPES
 from poller.service.process import Exit
-from poller.service.retry import PATIENCE, patiently
 from poller.service.telemetry import configure_logging
+from poller.service.upstream.retry import PATIENCE, patiently
 
 _LEAST_S = 2.0
 _NO_USER = "auth0|000000000000000000000000"

@@ -29,8 +29,8 @@ from poller.service.daemon import Daemon
 from poller.service.drain import Drain
 from poller.service.once import drain
 from poller.service.process import Exit, Finished, Process, Signalled
-from poller.service.retry import PATIENCE, Backoff
 from poller.service.telemetry import CycleCount, configure_logging
+from poller.service.upstream.retry import PATIENCE, Backoff
 
 EVENTS_PER_SECOND = 25.0
 DEFAULT_RUN = timedelta(seconds=10)

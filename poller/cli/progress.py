@@ -14,8 +14,8 @@ from rich.table import Table
 from poller.cli.terminal import Terminal
 from poller.core.events import LogCursor, moment_of
 from poller.service.backfill import Backfill, Progress
-from poller.service.pacing import RateBudget
 from poller.service.telemetry import configure_logging
+from poller.service.upstream.rate_limit import RateBudget
 
 _BAR = 28
 _SEEN_S = 15.0  # the speed is that of so many seconds

@@ -11,8 +11,8 @@ from poller.core.events import Stream
 from poller.core.forward import Courier
 from poller.core.translate import Translator
 from poller.service.replay import AT_ONCE, replay
-from poller.service.retry import patiently
 from poller.service.telemetry import configure_logging
+from poller.service.upstream.retry import patiently
 
 Letters = tuple[BuriedLetter, ...]
 

@@ -26,10 +26,10 @@ from poller.service.late import LookbackScan
 from poller.service.once import run_once
 from poller.service.process import GRACE_S, Exit, Failed, Process, Reason, Signalled
 from poller.service.pulse import Pauses, Pulse
-from poller.service.retry import Backoff
 from poller.service.systemd import Supervisor
 from poller.service.telemetry import configure_logging
 from poller.service.upkeep import Upkeep
+from poller.service.upstream.retry import Backoff
 
 _STDERR = 2
 

@@ -28,8 +28,8 @@ from poller.service.plan import Stretch
 from poller.service.process import Exit
 from poller.service.reconciliation import Day, beginning_of, days_between, reconcile
 from poller.service.recount import Recount, hours_between, stretches_to_read, weighed
-from poller.service.retry import patiently
 from poller.service.telemetry import configure_logging
+from poller.service.upstream.retry import patiently
 
 T = TypeVar("T")
 

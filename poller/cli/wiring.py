@@ -16,9 +16,9 @@ from poller.core.events import LogId, Stream, floor_id
 from poller.core.privacy import Privacy
 from poller.core.rules import Rules
 from poller.service.drain import warn_of_profiles
-from poller.service.pacing import RateBudget
-from poller.service.profiles import CachedProfiles
-from poller.service.throttle import ThrottledSink
+from poller.service.upstream.profile_cache import CachedProfiles
+from poller.service.upstream.rate_limit import RateBudget
+from poller.service.upstream.send_rate import ThrottledSink
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,8 +16,8 @@ from poller.service.drain import report
 from poller.service.identify import Identified, Identifying
 from poller.service.once import drain
 from poller.service.process import Failed, Finished, Process, Reason
-from poller.service.retry import LONG_PATIENCE
 from poller.service.telemetry import CycleCount
+from poller.service.upstream.retry import LONG_PATIENCE
 
 LEAST_PAGES_TO_CUT = 4.0
 """A cut costs about two requests more: a page that is read twice, and the proof that retention took nothing."""

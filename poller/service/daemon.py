@@ -14,9 +14,9 @@ from poller.core.errors import FatalError, PollerError, TransientError
 from poller.core.forward import Forwarded
 from poller.service.process import Failed, Process, Reason
 from poller.service.pulse import Pulse
-from poller.service.retry import Backoff
 from poller.service.systemd import Notifier, Supervisor
 from poller.service.telemetry import CycleCount
+from poller.service.upstream.retry import Backoff
 
 PROGRESS_EVERY_S = 60.0
 _OVERDUE_S = 2.0

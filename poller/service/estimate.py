@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 
 from poller.core.events import LogEvent, LogId, floor_id, moment_of
 from poller.service.identify import AT_ONCE
-from poller.service.pacing import Reading
 from poller.service.plan import Stretch
+from poller.service.upstream.rate_limit import Reading
 
 PROBES = 6
 PAGE = 100

@@ -25,7 +25,7 @@ from poller.core.novelty import facts_in, sift
 from poller.core.ports import FileLedger, ProfileDirectory
 from poller.core.settlement import FileSettlement, account_file
 from poller.core.translate import Translator
-from poller.service.retry import LONG_PATIENCE, persistently
+from poller.service.upstream.retry import LONG_PATIENCE, persistently
 
 REMEMBERED = 10_000
 """Events of this run that are known again: a stream delivers at least once, and what it repeats, soon after."""

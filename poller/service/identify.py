@@ -17,7 +17,7 @@ from poller.core.ports import ProfileDirectory
 from poller.core.settlement import UnaccountedError
 from poller.core.translate import Translator
 from poller.service.process import Process
-from poller.service.retry import LONG_PATIENCE, persistently
+from poller.service.upstream.retry import LONG_PATIENCE, persistently
 
 AT_ONCE = 73
 """Users to one request and one batch: ids as `google-oauth2|…`, of 38 characters, just fit into one search."""

@@ -11,8 +11,8 @@ from poller.core.errors import PollerError
 from poller.core.forward import Forwarded
 from poller.service.daemon import Journal
 from poller.service.process import Failed, Finished, Process, Reason
-from poller.service.retry import PATIENCE, patiently, persistently
 from poller.service.telemetry import CycleCount
+from poller.service.upstream.retry import PATIENCE, patiently, persistently
 
 log = structlog.get_logger()
 

@@ -26,7 +26,7 @@ from poller.core.events import (
 )
 from poller.core.ports import LogSource
 from poller.sandbox import Sandbox
-from poller.service.pacing import RateBudget
+from poller.service.upstream.rate_limit import RateBudget
 from tests.fakes import STREAM, FakeLog, numbered
 
 PAGE = 100

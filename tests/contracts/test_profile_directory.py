@@ -14,8 +14,8 @@ from poller.core.errors import TransientError
 from poller.core.ports import ProfileDirectory
 from poller.core.rules import DEFAULT
 from poller.sandbox import Fault, Sandbox
-from poller.service.pacing import RateBudget
-from poller.service.profiles import CachedProfiles
+from poller.service.upstream.profile_cache import CachedProfiles
+from poller.service.upstream.rate_limit import RateBudget
 from tests.fakes import LATER, FakeDirectory
 
 

@@ -15,8 +15,8 @@ from poller.core.settlement import account
 from poller.service.daemon import Daemon
 from poller.service.process import Process
 from poller.service.pulse import SILENCE_S, Pulse
-from poller.service.retry import Backoff
 from poller.service.systemd import Notifier, Supervisor
+from poller.service.upstream.retry import Backoff
 
 NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
 INTERVAL = timedelta(seconds=30)

@@ -4,7 +4,7 @@ from datetime import timedelta
 import pytest
 
 from poller.core.errors import TransientError
-from poller.service.pacing import RateBudget
+from poller.service.upstream.rate_limit import RateBudget
 
 
 class Stopping(threading.Event):

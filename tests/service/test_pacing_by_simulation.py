@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.service.pacing import RateBudget
+from poller.service.upstream.rate_limit import RateBudget
 
 
 @dataclass(kw_only=True)

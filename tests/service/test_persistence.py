@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from poller.core.errors import FatalError, TransientError
-from poller.service.retry import persistently
+from poller.service.upstream.retry import persistently
 from tests.service.test_pacing import Stopping
 
 MINUTE = timedelta(minutes=1)

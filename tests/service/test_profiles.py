@@ -5,8 +5,8 @@ import pytest
 
 from poller.core.calls import Profile, Profiles
 from poller.core.errors import FatalError, PollerError, TransientError
-from poller.service import profiles as module
-from poller.service.profiles import CachedProfiles
+from poller.service.upstream import profile_cache as module
+from poller.service.upstream.profile_cache import CachedProfiles
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 

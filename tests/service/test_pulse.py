@@ -4,8 +4,8 @@ import threading
 from datetime import timedelta
 
 from poller.adapters.http import DEADLINE_S
-from poller.service.pacing import RateBudget
 from poller.service.pulse import SILENCE_S, Pauses, Pulse
+from poller.service.upstream.rate_limit import RateBudget
 
 
 class Clock:

@@ -5,7 +5,7 @@ import pytest
 import stamina
 
 from poller.core.errors import FatalError, TransientError, UnknownHostError, UnusableAnswerError
-from poller.service.retry import Backoff, patiently, persistently
+from poller.service.upstream.retry import Backoff, patiently, persistently
 
 
 def test_delays_double_up_to_the_most_and_jitter_only_shortens_them() -> None:

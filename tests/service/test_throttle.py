@@ -6,7 +6,7 @@ from poller.core.errors import TransientError
 from poller.core.events import parse_events
 from poller.core.messages import Batch
 from poller.core.translate import Translator
-from poller.service.throttle import ThrottledSink
+from poller.service.upstream.send_rate import ThrottledSink
 from tests.core.test_forward import record
 from tests.fakes import NOW, STREAM, FakeSink, numbered
 from tests.service.test_pacing import Stopping

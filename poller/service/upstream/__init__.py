@@ -1,0 +1,1 @@
+"""Calls upstream at the pace that the services allow."""
