@@ -9,7 +9,7 @@ import pytest
 
 from poller.cli import commands
 from poller.config import SETTINGS
-from poller.service.process import Exit
+from poller.service.lifecycle.process import Exit
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

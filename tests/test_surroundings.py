@@ -9,7 +9,7 @@ import pytest
 
 from poller.cli.surroundings import clocks, disk, outage, region
 from poller.config import load_settings
-from poller.service.process import Exit
+from poller.service.lifecycle.process import Exit
 
 HOUR = timedelta(hours=1)
 

@@ -12,7 +12,7 @@ import click
 from poller.cli.groups import NAME, Suggesting, examples
 from poller.cli.output import prepare_streams, say
 from poller.core.errors import FatalError, TransientError
-from poller.service.process import Exit
+from poller.service.lifecycle.process import Exit
 
 COMMANDS = {
     "run": "Forward logins and signups, as a daemon or once.",

@@ -23,7 +23,7 @@ from poller.core.errors import FatalError, PollerError, TransientError, UnknownH
 from poller.core.events import moment_of
 from poller.core.messages import iso
 from poller.core.rules import LOGIN_TYPES
-from poller.service.process import Exit
+from poller.service.lifecycle.process import Exit
 from poller.service.telemetry import configure_logging
 from poller.service.upstream.retry import PATIENCE, patiently
 

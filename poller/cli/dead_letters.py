@@ -18,7 +18,7 @@ from poller.core.errors import FatalError
 from poller.core.events import Stream
 from poller.core.json_text import decode
 from poller.core.messages import iso
-from poller.service.process import Exit
+from poller.service.lifecycle.process import Exit
 
 
 @click.group(

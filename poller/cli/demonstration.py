@@ -27,8 +27,8 @@ from poller.core.settlement import DEAD_LETTERED, FILTERED, FORWARDED
 from poller.sandbox import Fault, Reconciliation, Sandbox
 from poller.service.daemon import Daemon
 from poller.service.drain import Drain
-from poller.service.once import drain
-from poller.service.process import Exit, Finished, Process, Signalled
+from poller.service.lifecycle.one_shot import drain
+from poller.service.lifecycle.process import Exit, Finished, Process, Signalled
 from poller.service.telemetry import CycleCount, configure_logging
 from poller.service.upstream.retry import PATIENCE, Backoff
 

@@ -26,7 +26,7 @@ from poller.core.files import UnreadableFileError
 from poller.core.messages import iso
 from poller.service.file_backfill import FileBackfill, FileCount
 from poller.service.files import FileWalk, Range, Recent
-from poller.service.process import Exit, Process
+from poller.service.lifecycle.process import Exit, Process
 
 PARALLEL = 4
 """Files read at once, unless told otherwise."""

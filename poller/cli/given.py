@@ -46,7 +46,7 @@ def read_settings_and(
     if os.geteuid() == 0:
         # Here, so that others do not wait for the import.
         from poller.adapters.sql_ledger import given_path  # noqa: PLC0415 - same
-        from poller.service.privileges import give_up_root  # noqa: PLC0415 - same
+        from poller.service.lifecycle.privileges import give_up_root  # noqa: PLC0415 - same
 
         give_up_root(given_path(settings.state.url))
     return settings, found

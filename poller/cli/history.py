@@ -11,7 +11,7 @@ from poller.core.events import LogCursor, Resend
 from poller.core.forward import Courier, Forwarded, forward
 from poller.core.translate import Translator
 from poller.service.identify import Identifier, Identifying
-from poller.service.process import Process
+from poller.service.lifecycle.process import Process
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from poller.config import Settings, moment
 from poller.core.errors import FatalError
 from poller.core.events import LogId, Span, Stream, floor_id, just_below, moment_of
 from poller.core.messages import iso
-from poller.service.process import Exit
+from poller.service.lifecycle.process import Exit
 
 _EARLIEST = "earliest"
 _CLOCK_DOUBT = timedelta(minutes=10)

@@ -15,7 +15,7 @@ from poller.cli.output import say, say_json
 from poller.cli.wording import counted
 from poller.config import Settings
 from poller.core.messages import iso
-from poller.service.process import Exit
+from poller.service.lifecycle.process import Exit
 
 _NEVER_FOUND = (
     "Hashes that say whom an organization was told of cannot be found by a person, and nobody can be read from them."

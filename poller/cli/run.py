@@ -23,9 +23,9 @@ from poller.core.translate import Translator
 from poller.service.daemon import Daemon
 from poller.service.drain import Drain
 from poller.service.late import LookbackScan
-from poller.service.once import run_once
-from poller.service.process import GRACE_S, Exit, Failed, Process, Reason, Signalled
-from poller.service.pulse import Pauses, Pulse
+from poller.service.lifecycle.liveness import Pauses, Pulse
+from poller.service.lifecycle.one_shot import run_once
+from poller.service.lifecycle.process import GRACE_S, Exit, Failed, Process, Reason, Signalled
 from poller.service.systemd import Supervisor
 from poller.service.telemetry import configure_logging
 from poller.service.upkeep import Upkeep

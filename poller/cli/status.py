@@ -23,7 +23,7 @@ from poller.core.dates import parse_date
 from poller.core.events import Gap, Span, Stream, moment_of
 from poller.core.messages import iso
 from poller.service.coverage import holes
-from poller.service.process import Exit
+from poller.service.lifecycle.process import Exit
 
 _DISTRIBUTION = "auth0-segment-poller"
 _INDENT = "  "

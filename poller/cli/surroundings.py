@@ -9,7 +9,7 @@ from pathlib import Path
 
 from poller.cli.wording import lasting
 from poller.config import SecretPlace, Settings
-from poller.service.process import Exit
+from poller.service.lifecycle.process import Exit
 
 SKEW_THAT_MATTERS = timedelta(seconds=60)
 ROOM_THAT_MATTERS = 100_000_000

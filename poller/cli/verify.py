@@ -24,8 +24,8 @@ from poller.core.errors import FatalError
 from poller.core.events import Page, Stream, moment_of
 from poller.service import recount as recounting
 from poller.service.coverage import settled
+from poller.service.lifecycle.process import Exit
 from poller.service.plan import Stretch
-from poller.service.process import Exit
 from poller.service.reconciliation import Day, beginning_of, days_between, reconcile
 from poller.service.recount import Recount, hours_between, stretches_to_read, weighed
 from poller.service.telemetry import configure_logging

@@ -14,8 +14,8 @@ from poller.core.forward import Forwarded
 from poller.core.ports import Budget, LogSource, MessageSink
 from poller.service.daemon import Journal
 from poller.service.health import Health
+from poller.service.lifecycle.liveness import Pulse
 from poller.service.meter import Meter
-from poller.service.pulse import Pulse
 from poller.service.watched import WatchedBudget, WatchedJournal, WatchedLog, WatchedSink, watch
 
 _DISTRIBUTION = "auth0-segment-poller"

@@ -14,8 +14,8 @@ from poller.core.events import LogCursor, LogId, floor_id, moment_of
 from poller.core.forward import Forwarded
 from poller.service.drain import report
 from poller.service.identify import Identified, Identifying
-from poller.service.once import drain
-from poller.service.process import Failed, Finished, Process, Reason
+from poller.service.lifecycle.one_shot import drain
+from poller.service.lifecycle.process import Failed, Finished, Process, Reason
 from poller.service.telemetry import CycleCount
 from poller.service.upstream.retry import LONG_PATIENCE
 

@@ -12,8 +12,8 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from poller.core.errors import FatalError, PollerError, TransientError
 from poller.core.forward import Forwarded
-from poller.service.process import Failed, Process, Reason
-from poller.service.pulse import Pulse
+from poller.service.lifecycle.liveness import Pulse
+from poller.service.lifecycle.process import Failed, Process, Reason
 from poller.service.systemd import Notifier, Supervisor
 from poller.service.telemetry import CycleCount
 from poller.service.upstream.retry import Backoff

@@ -15,7 +15,7 @@ from poller.core.log_types import KNOWN_TYPES
 from poller.service.files import FileForwarded, FileWalk
 from poller.service.files import Reading as Pages
 from poller.service.identify import Identifying
-from poller.service.process import Failed, Finished, Process, Reason
+from poller.service.lifecycle.process import Failed, Finished, Process, Reason
 
 PROGRESS_EVERY_TICKS = 30
 _MOST_TYPES = 50

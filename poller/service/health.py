@@ -2,8 +2,8 @@
 
 from datetime import timedelta
 
+from poller.service.lifecycle.liveness import Pulse
 from poller.service.meter import Meter
-from poller.service.pulse import Pulse
 
 
 class Health:

@@ -16,7 +16,7 @@ from poller.core.novelty import PARTIAL, Said
 from poller.core.ports import ProfileDirectory
 from poller.core.settlement import UnaccountedError
 from poller.core.translate import Translator
-from poller.service.process import Process
+from poller.service.lifecycle.process import Process
 from poller.service.upstream.retry import LONG_PATIENCE, persistently
 
 AT_ONCE = 73

@@ -13,8 +13,8 @@ from datetime import UTC, datetime, timedelta
 
 from poller.core.errors import FatalError, TransientError
 from poller.core.plain_text import visible
-from poller.service.process import GRACE_S
-from poller.service.pulse import Pulse
+from poller.service.lifecycle.liveness import Pulse
+from poller.service.lifecycle.process import GRACE_S
 from poller.service.telemetry import CycleCount
 
 OPENING = timedelta(minutes=10)

@@ -13,8 +13,8 @@ from poller.core.forward import Forwarded
 from poller.core.messages import Delivery
 from poller.core.settlement import account
 from poller.service.daemon import Daemon
-from poller.service.process import Process
-from poller.service.pulse import SILENCE_S, Pulse
+from poller.service.lifecycle.liveness import SILENCE_S, Pulse
+from poller.service.lifecycle.process import Process
 from poller.service.systemd import Notifier, Supervisor
 from poller.service.upstream.retry import Backoff
 

@@ -19,9 +19,9 @@ from poller.core.errors import FatalError
 from poller.service import connections
 from poller.service import listener as module
 from poller.service.health import Health
+from poller.service.lifecycle.liveness import SILENCE_S, Pulse
 from poller.service.listener import Listener, Page, routes_of, verdict
 from poller.service.meter import Meter
-from poller.service.pulse import SILENCE_S, Pulse
 from tests.fakes import NOW
 
 Open = Callable[..., int]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from poller.core.errors import FatalError
-from poller.service.privileges import Entry, give_up_root, owner_of, way_to
+from poller.service.lifecycle.privileges import Entry, give_up_root, owner_of, way_to
 
 
 def seen(file: Path) -> list[Path]:

@@ -4,7 +4,7 @@ import threading
 from datetime import timedelta
 
 from poller.adapters.http import DEADLINE_S
-from poller.service.pulse import SILENCE_S, Pauses, Pulse
+from poller.service.lifecycle.liveness import SILENCE_S, Pauses, Pulse
 from poller.service.upstream.rate_limit import RateBudget
 
 

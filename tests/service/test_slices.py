@@ -19,7 +19,7 @@ from poller.core.messages import Track
 from poller.core.translate import Translator
 from poller.service.backfill import Backfill, Slice, Walk
 from poller.service.identify import Identifier, Identifying
-from poller.service.process import Failed, Finished, Process, Reason
+from poller.service.lifecycle.process import Failed, Finished, Process, Reason
 from tests.core.test_forward import record
 from tests.fakes import NOW, STREAM, FakeDirectory, FakeLog, FakeSink, numbered
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from poller.core.errors import FatalError, TransientError
-from poller.service.pulse import SILENCE_S, Pulse
+from poller.service.lifecycle.liveness import SILENCE_S, Pulse
 from poller.service.systemd import Notifier, Supervisor
 from poller.service.telemetry import CycleCount
 from tests.listener import Listener, listening

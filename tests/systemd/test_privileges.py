@@ -179,7 +179,7 @@ def test_the_process_has_no_right_of_roots_left_and_its_memory_is_closed_to_the_
     script = f"""
 import json, os
 from pathlib import Path
-from poller.service.privileges import give_up_root
+from poller.service.lifecycle.privileges import give_up_root
 give_up_root(Path("{home.folder}/ledger.db"))
 status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
 facts = {{name: status[name].split() for name in ("Uid", "Gid", "Groups", "CapEff", "CapPrm")}}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from poller.adapters.sql_ledger import SqlLedger
-from poller.service import pulse
+from poller.service.lifecycle import liveness as pulse
 
 pulse.SILENCE_S = 2.0
 _settle = SqlLedger.settle

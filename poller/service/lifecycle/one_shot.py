@@ -10,7 +10,7 @@ import structlog
 from poller.core.errors import PollerError
 from poller.core.forward import Forwarded
 from poller.service.daemon import Journal
-from poller.service.process import Failed, Finished, Process, Reason
+from poller.service.lifecycle.process import Failed, Finished, Process, Reason
 from poller.service.telemetry import CycleCount
 from poller.service.upstream.retry import PATIENCE, patiently, persistently
 

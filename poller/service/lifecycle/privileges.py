@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from poller.core.errors import FatalError, TransientError
-from poller.service.private_folder import PRIVATE, show_only
+from poller.service.lifecycle.private_folder import PRIVATE, show_only
 
 _ROOT = 0
 _MOST_LINKS = 40  # as in the kernel
