@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from poller.service.metrics import METRICS, PREFIX
+from poller.service.observability.metrics import METRICS, PREFIX
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

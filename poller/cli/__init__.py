@@ -134,13 +134,13 @@ def _journal_prefix() -> str:
     """Return what makes a line an error in systemd's journal; nothing anywhere else."""
     if "JOURNAL_STREAM" not in os.environ:
         return ""
-    from poller.service.telemetry import is_the_journal, priority  # noqa: PLC0415 - only here
+    from poller.service.observability.logging_setup import is_the_journal, priority  # noqa: PLC0415 - only here
 
     return priority("error") if is_the_journal(sys.stderr, os.environ) else ""
 
 
 def _bug(error: Exception) -> tuple[Exit, list[str]]:
-    from poller.service.telemetry import describe_bug  # noqa: PLC0415 - only here
+    from poller.service.observability.logging_setup import describe_bug  # noqa: PLC0415 - only here
 
     facts = describe_bug(error)
     told = (

@@ -25,7 +25,7 @@ from poller.config import Settings, integrations
 from poller.core.errors import FatalError
 from poller.service.backfill import Backfill
 from poller.service.lifecycle.process import Exit, Process
-from poller.service.telemetry import configure_logging
+from poller.service.observability.logging_setup import configure_logging
 from poller.service.upstream.retry import PATIENCE, persistently
 
 

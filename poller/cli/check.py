@@ -24,7 +24,7 @@ from poller.core.events import moment_of
 from poller.core.messages import iso
 from poller.core.rules import LOGIN_TYPES
 from poller.service.lifecycle.process import Exit
-from poller.service.telemetry import configure_logging
+from poller.service.observability.logging_setup import configure_logging
 from poller.service.upstream.retry import PATIENCE, patiently
 
 _LEAST_S = 2.0

@@ -29,7 +29,7 @@ from poller.service.daemon import Daemon
 from poller.service.drain import Drain
 from poller.service.lifecycle.one_shot import drain
 from poller.service.lifecycle.process import Exit, Finished, Process, Signalled
-from poller.service.telemetry import CycleCount, configure_logging
+from poller.service.observability.logging_setup import CycleCount, configure_logging
 from poller.service.upstream.retry import PATIENCE, Backoff
 
 EVENTS_PER_SECOND = 25.0

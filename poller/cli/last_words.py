@@ -9,7 +9,7 @@ from poller.adapters.sql_ledger import LastWords, LedgerLock, keep_last_words, l
 from poller.cli.given import read_settings
 from poller.config import SettingsError
 from poller.core.errors import FatalError, PollerError
-from poller.service.systemd import Supervisor
+from poller.service.observability.systemd import Supervisor
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from rich.table import Table
 from poller.cli.terminal import Terminal
 from poller.core.events import LogCursor, moment_of
 from poller.service.backfill import Backfill, Progress
-from poller.service.telemetry import configure_logging
+from poller.service.observability.logging_setup import configure_logging
 from poller.service.upstream.rate_limit import RateBudget
 
 _BAR = 28

@@ -10,8 +10,8 @@ from poller.config import Settings
 from poller.core.events import Stream
 from poller.core.forward import Courier
 from poller.core.translate import Translator
+from poller.service.observability.logging_setup import configure_logging
 from poller.service.replay import AT_ONCE, replay
-from poller.service.telemetry import configure_logging
 from poller.service.upstream.retry import patiently
 
 Letters = tuple[BuriedLetter, ...]

@@ -26,8 +26,8 @@ from poller.service.late import LookbackScan
 from poller.service.lifecycle.liveness import Pauses, Pulse
 from poller.service.lifecycle.one_shot import run_once
 from poller.service.lifecycle.process import GRACE_S, Exit, Failed, Process, Reason, Signalled
-from poller.service.systemd import Supervisor
-from poller.service.telemetry import configure_logging
+from poller.service.observability.logging_setup import configure_logging
+from poller.service.observability.systemd import Supervisor
 from poller.service.upkeep import Upkeep
 from poller.service.upstream.retry import Backoff
 

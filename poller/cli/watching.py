@@ -13,10 +13,10 @@ from poller.core.evidence import SIGNUP
 from poller.core.forward import Forwarded
 from poller.core.ports import Budget, LogSource, MessageSink
 from poller.service.daemon import Journal
-from poller.service.health import Health
 from poller.service.lifecycle.liveness import Pulse
-from poller.service.meter import Meter
-from poller.service.watched import WatchedBudget, WatchedJournal, WatchedLog, WatchedSink, watch
+from poller.service.observability.health import Health
+from poller.service.observability.instrumented import WatchedBudget, WatchedJournal, WatchedLog, WatchedSink, watch
+from poller.service.observability.meter import Meter
 
 _DISTRIBUTION = "auth0-segment-poller"
 _AUTH0_CALLS = {"/api/v2/logs": "logs", "/api/v2/users": "users", "/oauth/token": "token"}
@@ -78,7 +78,7 @@ def watching(settings: Settings, pulse: Pulse, *, once: bool) -> Iterator[Watche
         yield NOBODY
         return
     # Here, so that who does not listen does not wait for the library.
-    from poller.service.listener import Listener, routes_of  # noqa: PLC0415 - same
+    from poller.service.observability.http_endpoint import Listener, routes_of  # noqa: PLC0415 - same
 
     meter = Meter({*settings.logins.types, SIGNUP})
     health = Health(meter, pulse, ready_lag=settings.metrics.ready_lag + settings.poll.interval)

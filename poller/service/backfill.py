@@ -16,7 +16,7 @@ from poller.service.drain import report
 from poller.service.identify import Identified, Identifying
 from poller.service.lifecycle.one_shot import drain
 from poller.service.lifecycle.process import Failed, Finished, Process, Reason
-from poller.service.telemetry import CycleCount
+from poller.service.observability.logging_setup import CycleCount
 from poller.service.upstream.retry import LONG_PATIENCE
 
 LEAST_PAGES_TO_CUT = 4.0

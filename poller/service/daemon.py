@@ -14,8 +14,8 @@ from poller.core.errors import FatalError, PollerError, TransientError
 from poller.core.forward import Forwarded
 from poller.service.lifecycle.liveness import Pulse
 from poller.service.lifecycle.process import Failed, Process, Reason
-from poller.service.systemd import Notifier, Supervisor
-from poller.service.telemetry import CycleCount
+from poller.service.observability.logging_setup import CycleCount
+from poller.service.observability.systemd import Notifier, Supervisor
 from poller.service.upstream.retry import Backoff
 
 PROGRESS_EVERY_S = 60.0

@@ -15,7 +15,7 @@ from poller.core.settlement import account
 from poller.service.daemon import Daemon
 from poller.service.lifecycle.liveness import SILENCE_S, Pulse
 from poller.service.lifecycle.process import Process
-from poller.service.systemd import Notifier, Supervisor
+from poller.service.observability.systemd import Notifier, Supervisor
 from poller.service.upstream.retry import Backoff
 
 NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)

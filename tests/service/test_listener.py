@@ -16,12 +16,12 @@ import structlog
 from structlog.testing import capture_logs
 
 from poller.core.errors import FatalError
-from poller.service import connections
-from poller.service import listener as module
-from poller.service.health import Health
 from poller.service.lifecycle.liveness import SILENCE_S, Pulse
-from poller.service.listener import Listener, Page, routes_of, verdict
-from poller.service.meter import Meter
+from poller.service.observability import connections
+from poller.service.observability import http_endpoint as module
+from poller.service.observability.health import Health
+from poller.service.observability.http_endpoint import Listener, Page, routes_of, verdict
+from poller.service.observability.meter import Meter
 from tests.fakes import NOW
 
 Open = Callable[..., int]
@@ -271,7 +271,7 @@ def test_it_listens_on_ipv6_too(serve: Open, logs: list[dict[str, object]]) -> N
 
 
 def test_it_keeps_no_process_alive() -> None:
-    program = "from poller.service.listener import Listener\nListener.open('127.0.0.1', 0, {})"
+    program = "from poller.service.observability.http_endpoint import Listener\nListener.open('127.0.0.1', 0, {})"
     subprocess.run([sys.executable, "-c", program], check=True, timeout=20, capture_output=True)
 
 

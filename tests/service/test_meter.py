@@ -15,9 +15,9 @@ from poller.core.forward import Courier, Forwarded, forward
 from poller.core.messages import Batch, Receipt
 from poller.core.rules import Rules
 from poller.core.translate import Translator
-from poller.service.meter import MOST_TYPES, OTHER, OUTCOMES, Meter
-from poller.service.snapshot import Distribution, Request, Snapshot
-from poller.service.watched import WatchedBudget, WatchedJournal, WatchedLog, WatchedSink, watch
+from poller.service.observability.instrumented import WatchedBudget, WatchedJournal, WatchedLog, WatchedSink, watch
+from poller.service.observability.meter import MOST_TYPES, OTHER, OUTCOMES, Meter
+from poller.service.observability.snapshot import Distribution, Request, Snapshot
 from tests.fakes import LATER, NOW, STREAM, FakeDirectory, FakeLedger, FakeLog, FakeSink, numbered
 
 KINDS = ("s", "ss", "w", "fp", "s")

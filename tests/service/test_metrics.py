@@ -9,8 +9,8 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from poller.service.meter import Meter
-from poller.service.metrics import METRICS, PREFIX, MeterCollector, registry_of
+from poller.service.observability.meter import Meter
+from poller.service.observability.metrics import METRICS, PREFIX, MeterCollector, registry_of
 from tests.fakes import NOW
 
 BASE_UNITS = ("_seconds", "_total", "_info", "_requests", "_in_hand", "_blocked")

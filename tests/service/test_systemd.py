@@ -12,8 +12,8 @@ import pytest
 
 from poller.core.errors import FatalError, TransientError
 from poller.service.lifecycle.liveness import SILENCE_S, Pulse
-from poller.service.systemd import Notifier, Supervisor
-from poller.service.telemetry import CycleCount
+from poller.service.observability.logging_setup import CycleCount
+from poller.service.observability.systemd import Notifier, Supervisor
 from tests.listener import Listener, listening
 
 NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
@@ -56,7 +56,7 @@ def test_a_socket_that_is_not_there_stops_nothing(address: str | None) -> None:
 
 
 def test_a_manager_that_reads_nothing_stops_nothing(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("poller.service.systemd._SEND_S", 0.001)
+    monkeypatch.setattr("poller.service.observability.systemd._SEND_S", 0.001)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as deaf:
         deaf.bind(address)
         fill(address)

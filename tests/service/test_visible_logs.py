@@ -7,9 +7,9 @@ import sys
 import pytest
 import structlog
 
-from poller.service.meter import Meter
-from poller.service.metrics import registry_of
-from poller.service.telemetry import configure_logging
+from poller.service.observability.logging_setup import configure_logging
+from poller.service.observability.meter import Meter
+from poller.service.observability.metrics import registry_of
 
 HOSTILE = "\x1b[2J\x9b\u202e\x7f\ud800"
 SHOWN = r"\u001b[2J\u009b\u202e\u007f\ud800"

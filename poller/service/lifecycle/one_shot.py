@@ -11,7 +11,7 @@ from poller.core.errors import PollerError
 from poller.core.forward import Forwarded
 from poller.service.daemon import Journal
 from poller.service.lifecycle.process import Failed, Finished, Process, Reason
-from poller.service.telemetry import CycleCount
+from poller.service.observability.logging_setup import CycleCount
 from poller.service.upstream.retry import PATIENCE, patiently, persistently
 
 log = structlog.get_logger()

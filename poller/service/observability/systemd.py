@@ -15,7 +15,7 @@ from poller.core.errors import FatalError, TransientError
 from poller.core.plain_text import visible
 from poller.service.lifecycle.liveness import Pulse
 from poller.service.lifecycle.process import GRACE_S
-from poller.service.telemetry import CycleCount
+from poller.service.observability.logging_setup import CycleCount
 
 OPENING = timedelta(minutes=10)
 """What a start may take: an older ledger is brought to the new version first."""

@@ -16,7 +16,7 @@ from poller.core.events import LogEvent, Page, Span, moment_of
 from poller.core.forward import Forwarded
 from poller.core.messages import Batch
 from poller.core.settlement import DEAD_LETTERED, FILTERED, FORWARDED
-from poller.service.snapshot import LATENCIES_S, Counts, Distribution, Limit, Request, Snapshot
+from poller.service.observability.snapshot import LATENCIES_S, Counts, Distribution, Limit, Request, Snapshot
 
 MOST_TYPES = 100
 """Event types that are told apart; they come from the wire, and each is a series of the scraper's for good."""

@@ -9,7 +9,7 @@ from poller.core.forward import Forwarded
 from poller.core.messages import Batch, Receipt
 from poller.core.ports import Budget, LogSource, MessageSink
 from poller.service.daemon import Journal
-from poller.service.meter import Meter
+from poller.service.observability.meter import Meter
 
 
 def watch(pages: Iterator[Forwarded], meter: Meter) -> Iterator[Forwarded]:

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from poller.service.lifecycle.liveness import Pulse
-from poller.service.meter import Meter
+from poller.service.observability.meter import Meter
 
 
 class Health:

@@ -9,8 +9,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from poller.core.plain_text import visible
-from poller.service.meter import Meter
-from poller.service.snapshot import Counts, Distribution, Snapshot
+from poller.service.observability.meter import Meter
+from poller.service.observability.snapshot import Counts, Distribution, Snapshot
 
 PREFIX = "auth0_segment_poller_"
 

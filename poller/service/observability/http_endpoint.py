@@ -20,10 +20,10 @@ import structlog
 from prometheus_client import generate_latest
 
 from poller.core.errors import FatalError
-from poller.service.connections import MOST_CONNECTIONS, Connections
-from poller.service.health import Health
-from poller.service.meter import Meter
-from poller.service.metrics import registry_of
+from poller.service.observability.connections import MOST_CONNECTIONS, Connections
+from poller.service.observability.health import Health
+from poller.service.observability.meter import Meter
+from poller.service.observability.metrics import registry_of
 
 _TEXT = "text/plain; charset=utf-8"
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"

@@ -1,0 +1,1 @@
+"""Reports to operators: logs, metrics, health, and systemd's notifications."""
