@@ -14,7 +14,7 @@ from poller.cli.terminal import Terminal
 from poller.core.events import Stream, moment_of
 from poller.core.messages import iso
 from poller.service.plan import Stretch
-from poller.service.reconciliation import (
+from poller.service.verify.daily import (
     BAND_EVENTS,
     BAND_PERCENT,
     FINAL_AFTER,
@@ -23,7 +23,7 @@ from poller.service.reconciliation import (
     Verdict,
     beginning_of,
 )
-from poller.service.recount import HOUR, HOURS_A_DAY, Mismatch, Recount
+from poller.service.verify.hourly import HOUR, HOURS_A_DAY, Mismatch, Recount
 
 _STYLES = {
     "agrees": "green",

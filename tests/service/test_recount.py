@@ -13,8 +13,8 @@ from poller.core.errors import TransientError
 from poller.core.events import LogId, floor_id
 from poller.core.settlement import FILTERED, FORWARDED, Tally
 from poller.service.plan import Stretch
-from poller.service.reconciliation import Compared, Day, Verdict
-from poller.service.recount import (
+from poller.service.verify.daily import Compared, Day, Verdict
+from poller.service.verify.hourly import (
     HOUR,
     MARGIN,
     Mismatch,
@@ -118,7 +118,7 @@ def test_an_hour_whose_margin_is_gone_is_not_judged_either() -> None:
 
 
 def test_only_settled_stretches_are_read_and_reading_goes_on_where_it_failed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("poller.service.recount.patiently", _at_once)
+    monkeypatch.setattr("poller.service.verify.hourly.patiently", _at_once)
     log = FakeLog(EVENTS, page_size=4)
     log.failures = [LATER]
     settled = (Stretch(after=at(0), until=at(1)), Stretch(after=at(2), until=at(9)))

@@ -10,8 +10,8 @@ from poller.core.ports import LogSource
 from poller.core.settlement import FILTERED, Tally, tally
 from poller.service.coverage import clipped, covering
 from poller.service.plan import Stretch
-from poller.service.reconciliation import Day, Verdict
 from poller.service.upstream.retry import patiently
+from poller.service.verify.daily import Day, Verdict
 
 MARGIN = timedelta(minutes=10)
 """An event is logged some seconds after its date (recorded: at most 6), so an hour is read from so long before it to so

@@ -1,0 +1,1 @@
+"""Comparisons of what was settled with what Auth0 counted."""
