@@ -10,8 +10,8 @@ from poller.core.events import LogId
 from poller.core.forward import Courier
 from poller.core.rules import DEFAULT, Rules
 from poller.core.translate import Translator
-from poller.service.drain import Drain
-from poller.service.late import LookbackScan
+from poller.service.daemon.drain import Drain
+from poller.service.daemon.late_arrivals import LookbackScan
 from tests.fakes import STREAM, FakeDirectory, FakeLog, FakeSink
 
 

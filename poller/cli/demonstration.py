@@ -25,8 +25,8 @@ from poller.core.evidence import SIGNUP
 from poller.core.forward import Forwarded
 from poller.core.settlement import DEAD_LETTERED, FILTERED, FORWARDED
 from poller.sandbox import Fault, Reconciliation, Sandbox
-from poller.service.daemon import Daemon
-from poller.service.drain import Drain
+from poller.service.daemon.daemon import Daemon
+from poller.service.daemon.drain import Drain
 from poller.service.lifecycle.one_shot import drain
 from poller.service.lifecycle.process import Exit, Finished, Process, Signalled
 from poller.service.observability.logging_setup import CycleCount, configure_logging

@@ -20,15 +20,15 @@ from poller.cli.wiring import Services, connect, profiles_of, rules_of, start_of
 from poller.config import Settings
 from poller.core.forward import Courier
 from poller.core.translate import Translator
-from poller.service.daemon import Daemon
-from poller.service.drain import Drain
-from poller.service.late import LookbackScan
+from poller.service.daemon.daemon import Daemon
+from poller.service.daemon.drain import Drain
+from poller.service.daemon.late_arrivals import LookbackScan
+from poller.service.daemon.maintenance import Upkeep
 from poller.service.lifecycle.liveness import Pauses, Pulse
 from poller.service.lifecycle.one_shot import run_once
 from poller.service.lifecycle.process import GRACE_S, Exit, Failed, Process, Reason, Signalled
 from poller.service.observability.logging_setup import configure_logging
 from poller.service.observability.systemd import Supervisor
-from poller.service.upkeep import Upkeep
 from poller.service.upstream.retry import Backoff
 
 _STDERR = 2

@@ -12,7 +12,7 @@ from poller.core.events import Span
 from poller.core.evidence import SIGNUP
 from poller.core.forward import Forwarded
 from poller.core.ports import Budget, LogSource, MessageSink
-from poller.service.daemon import Journal
+from poller.service.daemon.daemon import Journal
 from poller.service.lifecycle.liveness import Pulse
 from poller.service.observability.health import Health
 from poller.service.observability.instrumented import WatchedBudget, WatchedJournal, WatchedLog, WatchedSink, watch

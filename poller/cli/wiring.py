@@ -15,7 +15,7 @@ from poller.config import Settings
 from poller.core.events import LogId, Stream, floor_id
 from poller.core.privacy import Privacy
 from poller.core.rules import Rules
-from poller.service.drain import warn_of_profiles
+from poller.service.daemon.drain import warn_of_profiles
 from poller.service.upstream.profile_cache import CachedProfiles
 from poller.service.upstream.rate_limit import RateBudget
 from poller.service.upstream.send_rate import ThrottledSink

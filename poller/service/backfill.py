@@ -12,7 +12,7 @@ import structlog
 from poller.core.errors import TransientError
 from poller.core.events import LogCursor, LogId, floor_id, moment_of
 from poller.core.forward import Forwarded
-from poller.service.drain import report
+from poller.service.daemon.drain import report
 from poller.service.identify import Identified, Identifying
 from poller.service.lifecycle.one_shot import drain
 from poller.service.lifecycle.process import Failed, Finished, Process, Reason

@@ -12,7 +12,7 @@ from poller.core.events import EARLIEST, LogEvent, LogId, Page, Span, Stream
 from poller.core.forward import Forwarded
 from poller.core.messages import Delivery
 from poller.core.settlement import account
-from poller.service.daemon import Daemon
+from poller.service.daemon.daemon import Daemon
 from poller.service.lifecycle.liveness import SILENCE_S, Pulse
 from poller.service.lifecycle.process import Process
 from poller.service.observability.systemd import Notifier, Supervisor

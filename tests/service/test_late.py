@@ -11,7 +11,7 @@ from poller.adapters.sql_ledger import SqlLedger, set_position
 from poller.core.errors import TransientError
 from poller.core.events import LogId, SecondReading, floor_id
 from poller.core.rules import DEFAULT, Rules
-from poller.service.late import EVERY_S
+from poller.service.daemon.late_arrivals import EVERY_S
 from tests.core.test_forward import record
 from tests.fakes import LATER, NOW, STREAM, FakeLog, FakeSink, numbered
 from tests.walks import live_walks

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from poller.core.errors import TransientError
 from poller.core.events import EARLIEST, LogId, Span, floor_id
-from poller.service.upkeep import EVERY_S, SAID_FOR, SAID_OF, Upkeep
+from poller.service.daemon.maintenance import EVERY_S, SAID_FOR, SAID_OF, Upkeep
 from tests.fakes import LATER, NOW, STREAM
 
 DAY = timedelta(days=1)

@@ -9,7 +9,7 @@ import structlog
 
 from poller.core.errors import PollerError
 from poller.core.forward import Forwarded
-from poller.service.daemon import Journal
+from poller.service.daemon.daemon import Journal
 from poller.service.lifecycle.process import Failed, Finished, Process, Reason
 from poller.service.observability.logging_setup import CycleCount
 from poller.service.upstream.retry import PATIENCE, patiently, persistently

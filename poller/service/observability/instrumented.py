@@ -8,7 +8,7 @@ from poller.core.events import LogCursor, Page
 from poller.core.forward import Forwarded
 from poller.core.messages import Batch, Receipt
 from poller.core.ports import Budget, LogSource, MessageSink
-from poller.service.daemon import Journal
+from poller.service.daemon.daemon import Journal
 from poller.service.observability.meter import Meter
 
 

@@ -37,4 +37,4 @@ for name, module in list(sys.modules.items()):
         module.datetime = Clock  # type: ignore[attr-defined]
 
 assert apscheduler.schedulers.base.datetime is Clock
-assert poller.service.daemon.datetime is Clock
+assert poller.service.daemon.daemon.datetime is Clock

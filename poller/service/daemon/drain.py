@@ -13,7 +13,7 @@ from poller.core.events import LogId, Page, Span, floor_id, just_below, moment_o
 from poller.core.forward import Courier, Forwarded, forward
 from poller.core.ports import Ledger, LogSource, ProfileDirectory
 from poller.core.translate import Translator
-from poller.service.late import LookbackScan
+from poller.service.daemon.late_arrivals import LookbackScan
 
 START_MARGIN = timedelta(seconds=10)
 """A first start at "now" begins so much earlier: events take up to 6 s into the log (recordings of 2018 to 2023)."""

@@ -1,0 +1,1 @@
+"""The daemon: polls, late arrivals, maintenance."""
