@@ -23,9 +23,9 @@ from poller.cli.survey import Asked, Survey, begin, survey
 from poller.cli.wiring import connect, stream_of
 from poller.config import Settings, integrations
 from poller.core.errors import FatalError
-from poller.service.backfill import Backfill
 from poller.service.lifecycle.process import Exit, Process
 from poller.service.observability.logging_setup import configure_logging
+from poller.service.slices.workers import Backfill
 from poller.service.upstream.retry import PATIENCE, persistently
 
 

@@ -10,8 +10,8 @@ from poller.config import Settings
 from poller.core.events import LogCursor, Resend
 from poller.core.forward import Courier, Forwarded, forward
 from poller.core.translate import Translator
-from poller.service.identify import Identifier, Identifying
 from poller.service.lifecycle.process import Process
+from poller.service.slices.deferred_identify import Identifier, Identifying
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,8 +13,8 @@ from rich.table import Table
 
 from poller.cli.terminal import Terminal
 from poller.core.events import LogCursor, moment_of
-from poller.service.backfill import Backfill, Progress
 from poller.service.observability.logging_setup import configure_logging
+from poller.service.slices.workers import Backfill, Progress
 from poller.service.upstream.rate_limit import RateBudget
 
 _BAR = 28

@@ -14,8 +14,8 @@ from poller.core.files import FileMark, FilePage, UnreadableFileError
 from poller.core.log_types import KNOWN_TYPES
 from poller.service.files import FileForwarded, FileWalk
 from poller.service.files import Reading as Pages
-from poller.service.identify import Identifying
 from poller.service.lifecycle.process import Failed, Finished, Process, Reason
+from poller.service.slices.deferred_identify import Identifying
 
 PROGRESS_EVERY_TICKS = 30
 _MOST_TYPES = 50

@@ -16,7 +16,7 @@ from poller.core.novelty import PARTIAL, identify_fact
 from poller.core.rules import Rules
 from poller.core.settlement import UnaccountedError
 from poller.core.translate import Translator
-from poller.service.identify import Identified, Identifier
+from poller.service.slices.deferred_identify import Identified, Identifier
 from tests.core.test_forward import record
 from tests.fakes import NOW, STREAM, FakeDirectory, FakeLog, FakeSink, numbered
 

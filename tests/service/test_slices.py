@@ -17,9 +17,9 @@ from poller.core.events import LogId, Page, Span, floor_id
 from poller.core.forward import Courier, forward
 from poller.core.messages import Track
 from poller.core.translate import Translator
-from poller.service.backfill import Backfill, Slice, Walk
-from poller.service.identify import Identifier, Identifying
 from poller.service.lifecycle.process import Failed, Finished, Process, Reason
+from poller.service.slices.deferred_identify import Identifier, Identifying
+from poller.service.slices.workers import Backfill, Slice, Walk
 from tests.core.test_forward import record
 from tests.fakes import NOW, STREAM, FakeDirectory, FakeLog, FakeSink, numbered
 
