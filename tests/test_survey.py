@@ -6,7 +6,7 @@ import pytest
 
 from poller.cli.survey import Survey
 from poller.core.events import floor_id
-from poller.service.plan import Plan, Stretch
+from poller.service.backfill.plan import Plan, Stretch
 from tests.fakes import NOW
 
 SINCE, UNTIL = floor_id(NOW - timedelta(days=1)), floor_id(NOW)

@@ -24,8 +24,8 @@ from poller.core.errors import FatalError, TransientError
 from poller.core.events import EARLIEST
 from poller.core.files import UnreadableFileError
 from poller.core.messages import iso
-from poller.service.file_backfill import FileBackfill, FileCount
-from poller.service.files import FileWalk, Range, Recent
+from poller.service.backfill.file_walk import FileWalk, Range, Recent
+from poller.service.backfill.file_workers import FileBackfill, FileCount
 from poller.service.lifecycle.process import Exit, Process
 
 PARALLEL = 4

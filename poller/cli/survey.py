@@ -18,8 +18,8 @@ from poller.core.errors import TransientError
 from poller.core.events import LogCursor, LogId, floor_id, moment_of
 from poller.core.messages import iso
 from poller.core.translate import Translator
-from poller.service.estimate import Estimate, estimate, parallelism
-from poller.service.plan import Plan, Stretch, cut, plan
+from poller.service.backfill.estimate import Estimate, estimate, parallelism
+from poller.service.backfill.plan import Plan, Stretch, cut, plan
 
 _SHOWN = 12
 

@@ -9,8 +9,8 @@ from itertools import pairwise
 from rich.text import Text
 
 from poller.core.events import Gap, LogId, Span, floor_id, moment_of
+from poller.service.backfill.plan import Stretch
 from poller.service.coverage import merged
-from poller.service.plan import Stretch
 
 
 class Cell(enum.IntEnum):

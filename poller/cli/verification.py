@@ -13,7 +13,7 @@ from rich.text import Text
 from poller.cli.terminal import Terminal
 from poller.core.events import Stream, moment_of
 from poller.core.messages import iso
-from poller.service.plan import Stretch
+from poller.service.backfill.plan import Stretch
 from poller.service.verify.daily import (
     BAND_EVENTS,
     BAND_PERCENT,

@@ -22,10 +22,10 @@ from poller.cli.wiring import Services, connect, stream_of
 from poller.config import Settings
 from poller.core.errors import FatalError
 from poller.core.events import Page, Stream, moment_of
+from poller.service.backfill.plan import Stretch
 from poller.service.coverage import settled
 from poller.service.lifecycle.process import Exit
 from poller.service.observability.logging_setup import configure_logging
-from poller.service.plan import Stretch
 from poller.service.upstream.retry import patiently
 from poller.service.verify import hourly as recounting
 from poller.service.verify.daily import Day, beginning_of, days_between, reconcile

@@ -5,7 +5,7 @@ from datetime import datetime
 from itertools import pairwise
 
 from poller.core.events import Gap, LogCursor, LogId, Span, floor_id, predecessor
-from poller.service.plan import Stretch
+from poller.service.backfill.plan import Stretch
 
 
 def settled(

@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 
 from poller.core.events import LogEvent, LogId, floor_id, parse_events
-from poller.service.estimate import PROBES, Estimate, estimate, parallelism
-from poller.service.plan import Stretch
+from poller.service.backfill.estimate import PROBES, Estimate, estimate, parallelism
+from poller.service.backfill.plan import Stretch
 from poller.service.upstream.rate_limit import Reading
 from tests.core.test_forward import record
 from tests.fakes import NOW, numbered

@@ -16,8 +16,8 @@ from poller.core.errors import FatalError
 from poller.core.forward import Courier
 from poller.core.messages import Batch, Receipt
 from poller.core.translate import Translator
-from poller.service.file_backfill import PROGRESS_EVERY_TICKS, FileBackfill, FileCount
-from poller.service.files import FileWalk, Range, Recent
+from poller.service.backfill.file_walk import FileWalk, Range, Recent
+from poller.service.backfill.file_workers import PROGRESS_EVERY_TICKS, FileBackfill, FileCount
 from poller.service.lifecycle.process import Failed, Finished, Process, Reason, Signalled
 from tests.core.test_forward import record
 from tests.fakes import NEVER, NOW, STREAM, FakeDirectory, FakeSink

@@ -12,7 +12,7 @@ from poller.core.events import EARLIEST, Gap, LogEvent, LogId, Span, floor_id
 from poller.core.files import UnreadableFileError
 from poller.core.forward import Courier
 from poller.core.translate import Translator
-from poller.service.files import FileForwarded, FileWalk, Range, Recent, Settled
+from poller.service.backfill.file_walk import FileForwarded, FileWalk, Range, Recent, Settled
 from tests.core.test_forward import KINDS, record
 from tests.fakes import (
     LATER,

@@ -17,7 +17,7 @@ from poller.core.events import (
     floor_id,
     predecessor,
 )
-from poller.service.plan import SHORTEST_SLICE, Stretch, cut, plan
+from poller.service.backfill.plan import SHORTEST_SLICE, Stretch, cut, plan
 from tests.fakes import NOW, STREAM, numbered
 
 HOUR = timedelta(hours=1)

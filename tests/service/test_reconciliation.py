@@ -6,7 +6,7 @@ import pytest
 
 from poller.core.events import DailyCount, LogId, floor_id
 from poller.core.settlement import DEAD_LETTERED, FILTERED, FORWARDED, Sent, Tally
-from poller.service.plan import Stretch
+from poller.service.backfill.plan import Stretch
 from poller.service.verify.daily import Compared, Day, Verdict, beginning_of, days_between, reconcile
 
 DAY = date(2026, 11, 10)

@@ -12,7 +12,7 @@ import pytest
 from poller.core.errors import TransientError
 from poller.core.events import LogId, floor_id
 from poller.core.settlement import FILTERED, FORWARDED, Tally
-from poller.service.plan import Stretch
+from poller.service.backfill.plan import Stretch
 from poller.service.verify.daily import Compared, Day, Verdict
 from poller.service.verify.hourly import (
     HOUR,

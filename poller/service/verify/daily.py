@@ -17,8 +17,8 @@ from poller.core.evidence import SIGNUP
 from poller.core.presets import SIGNED_UP
 from poller.core.rules import LOGIN_TYPES
 from poller.core.settlement import DEAD_LETTERED, Sent, Tally
+from poller.service.backfill.plan import Stretch
 from poller.service.coverage import clipped, covering
-from poller.service.plan import Stretch
 
 BAND_PERCENT = 5
 BAND_EVENTS = 2

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from poller.core.events import LogCursor, LogId, Page, Stream, floor_id, predecessor
 from poller.core.ports import LogSource
 from poller.core.settlement import FILTERED, Tally, tally
+from poller.service.backfill.plan import Stretch
 from poller.service.coverage import clipped, covering
-from poller.service.plan import Stretch
 from poller.service.upstream.retry import patiently
 from poller.service.verify.daily import Day, Verdict
 
