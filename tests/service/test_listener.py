@@ -330,3 +330,10 @@ def test_what_is_wrong_is_503() -> None:
     assert routes["/readyz"]() == verdict("nothing was read yet")
     assert routes["/readyz"]().status == HTTPStatus.SERVICE_UNAVAILABLE
     assert b"build_info" in routes["/metrics"]().body
+
+
+def test_a_listener_whose_thread_has_ended_can_be_closed() -> None:
+    serving = connections.Connections(socket.create_server(("127.0.0.1", 0)), lambda head: b"")
+    serving.close()
+    serving.serve()
+    serving.close()

@@ -1,5 +1,6 @@
 """The connections of the HTTP listener. One thread serves them all, and no client makes another one wait."""
 
+import contextlib
 import selectors
 import socket
 import threading
@@ -54,7 +55,8 @@ class Connections:
     def close(self) -> None:
         """Make `serve` return. On Linux this wakes whoever waits for the socket."""
         self._closing.set()
-        self._listening.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):  # `serve` may have seen the flag and closed the socket already
+            self._listening.shutdown(socket.SHUT_RDWR)
 
     def _wait_s(self) -> float | None:
         due = min((connection.due_at for connection in self._open), default=None)
