@@ -13,10 +13,10 @@ from poller.cli.wording import counted
 from poller.config import Settings
 from poller.core.events import EARLIEST
 from poller.sandbox import Sandbox
-from poller.service.backfill import Backfill
-from poller.service.once import drain
-from poller.service.process import Process
-from poller.service.retry import PATIENCE
+from poller.service.lifecycle.one_shot import drain
+from poller.service.lifecycle.process import Process
+from poller.service.slices.workers import Backfill
+from poller.service.upstream.retry import PATIENCE
 
 _OUTAGE = timedelta(days=2)
 _SHORT, _LONG = timedelta(days=1), timedelta(days=30)
