@@ -19,7 +19,7 @@ from poller.cli.history import History
 from poller.cli.output import is_terminal, say, say_json
 from poller.cli.progress import shown
 from poller.cli.run import finish
-from poller.cli.survey import Asked, Survey, begin, survey
+from poller.cli.survey import Asked, Survey, begin, leave_end_open, survey
 from poller.cli.wiring import connect, stream_of
 from poller.config import Settings, integrations
 from poller.core.errors import FatalError
@@ -96,6 +96,8 @@ def backfill(config: Path | None, paths: tuple[Path, ...], *, from_file: bool, *
                 found = survey(settings, ledger, services, asked)
         say_json(found.facts(), indent=0) if asked.as_json else say(*found.text().split("\n"))
         if asked.dry_run or found.is_empty:
+            if not asked.dry_run and asked.until is None:
+                leave_end_open(ledger, found.plan)
             return Exit.ATTENTION if found.is_gone else Exit.DONE
         if not asked.yes and is_terminal(sys.stdin):
             click.confirm("Send it?", abort=True, err=True)

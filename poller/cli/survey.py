@@ -110,6 +110,9 @@ class Survey:
             lines.append(f"about       {_guessed(self.estimate)}, {self.parallel} slices at once")
         if self.is_gone:
             lines.append("nothing to do: nothing of the range is kept any more")
+        elif self.is_empty and not found.is_cut_off and found.since == found.until:
+            young = "nothing to do yet: the range is younger than poll.late_window"
+            lines.append(f"{young}; the daemon sends it, or this command does later")
         elif self.is_empty:
             lines.append("nothing to do: every event of the range is settled")
         return "\n".join(lines)
@@ -177,20 +180,33 @@ def _guess(settings: Settings, services: Services, found: Plan, parallel: int, l
     return None
 
 
+def leave_end_open(ledger: SqlLedger, found: Plan) -> None:
+    """Let a first start of the daemon go on where this backfill ends, since no end was asked for.
+
+    Where nothing is to be done, an end that an earlier backfill left open stays: less lies between.
+    """
+    if ledger.live_span() is None and not (found.is_empty and ledger.live_after()):
+        ledger.leave_live_after(found.until)
+
+
 def begin(ledger: SqlLedger, found: Plan, pieces: int, *, is_open: bool) -> list[LogCursor]:
     """Record what is to be walked: what was begun before, and the slices that the rest is cut into.
 
-    `is_open`: no end was asked for, so that a first start of the daemon goes on at this end.
+    `is_open`: no end was asked for, so that nothing may be left between this backfill and the
+    daemon, also where the daemon has started since the plan was made.
 
     Raises:
         ConflictError: the ledger has changed since the plan was made.
     """
-    if is_open and ledger.live_span() is None:
-        ledger.leave_live_after(found.until)
+    if is_open:
+        leave_end_open(ledger, found)
     reopened = [ledger.reopen(gap, found.oldest) for gap in found.gaps] if found.oldest else []
     missing = cut(found.missing, pieces)
     begun = [ledger.begin(after=stretch.after, until=stretch.until) for stretch in missing]
     again = ledger.revisit([(stretch.after, stretch.until) for stretch in cut(found.again, pieces)])
+    live = ledger.live_span() if is_open else None
+    if live is not None and found.until < live.after:
+        begun.append(ledger.begin(after=found.until, until=live.after))
     return [*found.unfinished, *reopened, *begun, *again]
 
 

@@ -44,9 +44,14 @@ def clipped(stretches: Iterable[Stretch], after: LogId, until: LogId) -> tuple[S
     return tuple(stretch for stretch in found if stretch.until > stretch.after)
 
 
-def holes(spans: Iterable[Span]) -> tuple[Stretch, ...]:
-    """Return what lies between spans and is in none of them, oldest first."""
+def holes(spans: Iterable[Span], *, since: LogId | None = None) -> tuple[Stretch, ...]:
+    """Return what lies between spans and is in none of them, oldest first.
+
+    With `since` also what lies above that position and below all of them.
+    """
     owned = merged(Stretch(after=span.after, until=span.until or max(span.after, span.reached)) for span in spans)
+    if since is not None and owned and since < owned[0].after:
+        owned = (Stretch(after=since, until=since), *owned)
     return tuple(Stretch(after=below.until, until=above.after) for below, above in pairwise(owned))
 
 

@@ -288,6 +288,17 @@ def test_the_daemon_begins_above_what_a_backfill_holds_whatever_its_start(make: 
     assert not truth["duplicated"]
 
 
+def test_a_first_start_goes_on_where_a_backfill_found_its_range_too_young(make: MakeBench) -> None:
+    bench = make()
+    bench.write_settings(poll__start="now")
+    bench.sandbox.ask("grow", count=40, seconds=200, ago=30, kinds=["login"])
+    ended = bench.run("backfill", "--new", "--since", "5m", "--yes")
+    assert ended.code == 0, ended.err
+    assert "is settled" not in ended.out
+    assert bench.run("run", "--once").code == 0
+    assert bench.assert_conserved()["events"] == 40
+
+
 def test_a_range_with_nothing_kept_or_nothing_in_it_is_told_so(make: MakeBench) -> None:
     bench = past(make, 300)
     ended = bench.run("backfill", "--since", "2001-01-01", "--until", "2001-02-01", "--new", "--yes")

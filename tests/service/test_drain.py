@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from poller.adapters.sql_ledger import SqlLedger
 from poller.core.errors import FatalError, TransientError
 from poller.core.events import Gap, LogCursor, LogId, Page, Span, floor_id, just_below, moment_of
-from poller.service.daemon.daemon import drain
+from poller.service.daemon import drain
 from poller.service.daemon.drain import Drain
 from tests.core.test_forward import record
 from tests.fakes import LATER, NOW, STREAM, FakeLog, FakeSink, numbered
@@ -118,13 +118,37 @@ def test_a_first_start_goes_on_where_a_backfill_left_its_end_open(bench: Bench) 
     assert not any(entry["event"] == "span.hole" for entry in logs)
 
 
+def first_start(bench: Bench, start: LogId | Literal["earliest"] | None = None) -> tuple[str, list[Any]]:
+    """Return the note of a first start, and the holes that it names."""
+    with capture_logs() as logs:
+        bench.poll(start)
+    (begun,) = [entry for entry in logs if entry["event"] == "span.begun"]
+    return begun["note"], [entry for entry in logs if entry["event"] == "span.hole"]
+
+
 def test_a_hole_below_a_first_start_is_named(bench: Bench) -> None:
     bench.ledger.begin(after=hours_ago(5), until=hours_ago(3))
-    with capture_logs() as logs:
-        bench.poll()
-    (hole,) = [entry for entry in logs if entry["event"] == "span.hole"]
+    _, (hole,) = first_start(bench)
     assert (hole["after"], hole["until"], hole["log_level"]) == (hours_ago(3), PRESENT, "warning")
     assert hole["hint"].endswith("backfill --since 2026-11-20T09:00:00Z")
+
+
+def test_every_hole_below_a_first_start_is_named(bench: Bench) -> None:
+    bench.ledger.begin(after=hours_ago(9), until=hours_ago(7))
+    bench.ledger.begin(after=hours_ago(5), until=hours_ago(3))
+    bench.ledger.leave_live_after(hours_ago(3))
+    _, (hole,) = first_start(bench)
+    assert (hole["after"], hole["until"]) == (hours_ago(7), hours_ago(5))
+
+
+@pytest.mark.parametrize("start", ["earliest", hours_ago(30)])
+def test_what_a_start_leaves_out_below_a_backfill_is_named(bench: Bench, start: LogId | Literal["earliest"]) -> None:
+    bench.log.records = events(hours_ago(30), hours_ago(2))
+    bench.ledger.begin(after=hours_ago(5), until=hours_ago(3))
+    note, (hole,) = first_start(bench, start)
+    assert hole["after"] in {hours_ago(30), just_below(hours_ago(30))}
+    assert hole["until"] == hours_ago(5)
+    assert "everything that the tenant still keeps is sent" not in note
 
 
 @pytest.mark.parametrize("start", [None, "earliest"])

@@ -166,3 +166,10 @@ def test_a_gap_that_is_being_read_again_is_not_taken_twice() -> None:
     at_work = revisit(ReopenedGap, 9, 20, 12)
     found = plan([span(0, None, 100)], at(0), at(50), oldest=at(1), gaps=[gap], revisits=[at_work])
     assert (found.gaps, found.unfinished) == ((), (at_work,))
+
+
+def test_a_range_above_the_end_is_not_cut_off_however_young_the_log_is() -> None:
+    found = plan((), at(-0.1), at(-0.2), oldest=at(-0.05))
+    assert found.is_empty
+    assert not found.is_cut_off
+    assert (found.since, found.until) == (at(-0.1), at(-0.1))

@@ -79,7 +79,7 @@ def plan(
     What is to be sent again may lie in the live span too, as far as that has come.
     """
     asked_since, end = since, until
-    is_below = oldest is not None and since < just_below(oldest)
+    is_below = oldest is not None and since < min(just_below(oldest), end)
     is_cut_off = is_below and since != EARLIEST
     begun = tuple(
         span

@@ -1,7 +1,7 @@
 """One drain: the live span, page by page, to the end of the log."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, Protocol
@@ -13,6 +13,7 @@ from poller.core.events import LogId, Page, Span, floor_id, just_below, moment_o
 from poller.core.forward import Courier, Forwarded, forward
 from poller.core.ports import Ledger, LogSource, ProfileDirectory
 from poller.core.translate import Translator
+from poller.service.coverage import holes
 from poller.service.daemon.late_arrivals import LookbackScan
 
 START_MARGIN = timedelta(seconds=10)
@@ -109,13 +110,14 @@ class Drain:
             after = self._beginning(oldest, now)
         else:
             after = self._beginning_without_time(latest)
-        ends = [other.until for other in self._ledger.spans() if other.until is not None]
         # Below the end of what a backfill has begun, everything is the backfill's.
-        after = max([after, *ends])
+        ends = [other.until for other in self._ledger.spans() if other.until is not None]
+        beginning, after = after, max([after, *ends])
         # Stored before the first fetch, so that a crash in it starts from here and not from a
         # later now, and so that retention cannot remove anything above it unnoticed.
         span = self._ledger.begin(after=after)
-        _tell_of_first_start(after, max(ends, default=None), is_all=self._start == "earliest")
+        left = [(hole.after, hole.until) for hole in holes(self._ledger.spans(), since=beginning)]
+        _tell_of_first_start(after, left, is_all=self._start == "earliest" and not left)
         return span
 
     def _beginning(self, oldest: LogId | None, now: datetime) -> LogId:
@@ -162,15 +164,15 @@ class _Poll:
         return reached is not None and reached >= self.began_at
 
 
-def _tell_of_first_start(after: LogId, below: LogId | None, *, is_all: bool) -> None:
+def _tell_of_first_start(after: LogId, left: Sequence[tuple[LogId, LogId]], *, is_all: bool) -> None:
     note = _BEGUN_AT_THE_EARLIEST if is_all else _BEGUN
     log.warning("span.begun", after=after, note=note)
-    if below is not None and below < after:
+    for below, above in left:
         log.warning(
             "span.hole",
             after=below,
-            until=after,
-            note="no span holds what lies between a backfill and this start",
+            until=above,
+            note="no span holds this stretch: it lies beside what a backfill has begun",
             hint=f"auth0-segment-poller backfill --since {_written(below)}",
         )
 
