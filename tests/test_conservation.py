@@ -24,7 +24,7 @@ from poller.adapters.sql_ledger import Graveyard, LedgerReader, SqlLedger, set_p
 from poller.core.errors import ConflictError, FatalError, PollerError
 from poller.core.events import LogId, Span, floor_id, moment_of
 from poller.core.forward import Courier, Forwarded, forward
-from poller.core.translate import Translator
+from poller.core.translation.translator import Translator
 from tests.core.test_forward import record
 from tests.fakes import LATER, NOW, STORED, STREAM, FakeDirectory, FakeLog, FakeSink, numbered
 from tests.walks import live_walks

@@ -17,9 +17,9 @@ from poller.adapters.segment import SegmentSink
 from poller.core.events import EARLIEST
 from poller.core.forward import Courier, forward
 from poller.core.messages import Message
-from poller.core.privacy import Privacy
-from poller.core.rules import Rules
-from poller.core.translate import Translator
+from poller.core.translation.privacy import Privacy
+from poller.core.translation.rules import Rules
+from poller.core.translation.translator import Translator
 from poller.sandbox.clock import Clock
 from poller.sandbox.tenant import Tenant
 from poller.sandbox.traffic import Traffic

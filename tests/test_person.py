@@ -11,8 +11,8 @@ from poller.adapters.sql_ledger import Graveyard, People
 from poller.core.calls import Awaiting, Calls, DeadLetter
 from poller.core.events import EARLIEST, LogEvent, Page, parse_events
 from poller.core.messages import Delivery
-from poller.core.novelty import identify_key
 from poller.core.settlement import account
+from poller.core.translation.change_detection import identify_key
 from tests.contracts.test_ledger import NOW, STREAM, numbered
 from tests.test_sql_ledger import opened, path, reading, url
 

@@ -15,9 +15,9 @@ from poller.adapters.segment import SegmentSink
 from poller.config.expressions import Expression
 from poller.core.calls import Forwardable
 from poller.core.events import EARLIEST, parse_events
-from poller.core.privacy import Privacy
-from poller.core.rules import Rules
-from poller.core.translate import Translator
+from poller.core.translation.privacy import Privacy
+from poller.core.translation.rules import Rules
+from poller.core.translation.translator import Translator
 from tests.core.test_shapes import ADA, SPEC
 from tests.core.test_translate import CALLS, STREAM, login, sample
 

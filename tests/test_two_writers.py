@@ -10,7 +10,7 @@ from poller.core.errors import ConflictError
 from poller.core.events import EARLIEST
 from poller.core.forward import Courier, forward
 from poller.core.messages import Batch, Receipt
-from poller.core.translate import Translator
+from poller.core.translation.translator import Translator
 from tests.core.test_forward import record
 from tests.fakes import STREAM, FakeDirectory, FakeLog, FakeSink
 

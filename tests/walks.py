@@ -8,8 +8,8 @@ from typing import Literal
 from poller.adapters.sql_ledger import SqlLedger
 from poller.core.events import LogId
 from poller.core.forward import Courier
-from poller.core.rules import DEFAULT, Rules
-from poller.core.translate import Translator
+from poller.core.translation.rules import DEFAULT, Rules
+from poller.core.translation.translator import Translator
 from poller.service.daemon.drain import Drain
 from poller.service.daemon.late_arrivals import LookbackScan
 from tests.fakes import STREAM, FakeDirectory, FakeLog, FakeSink

@@ -22,7 +22,7 @@ from poller.config import Settings, secret_places
 from poller.core.errors import FatalError, PollerError, TransientError, UnknownHostError
 from poller.core.events import moment_of
 from poller.core.messages import iso
-from poller.core.rules import LOGIN_TYPES
+from poller.core.translation.rules import LOGIN_TYPES
 from poller.service.lifecycle.process import Exit
 from poller.service.observability.logging_setup import configure_logging
 from poller.service.upstream.retry import PATIENCE, patiently

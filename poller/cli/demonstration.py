@@ -21,9 +21,9 @@ from poller.cli.terminal import Terminal
 from poller.cli.wiring import connect
 from poller.config import Settings, load_settings
 from poller.core.events import LogEvent
-from poller.core.evidence import SIGNUP
 from poller.core.forward import Forwarded
 from poller.core.settlement import DEAD_LETTERED, FILTERED, FORWARDED
+from poller.core.translation.event_facts import SIGNUP
 from poller.sandbox import Fault, Reconciliation, Sandbox
 from poller.service.daemon.daemon import Daemon
 from poller.service.daemon.drain import Drain

@@ -9,7 +9,7 @@ from poller.cli.wiring import Services, profiles_of, rules_of, stream_of
 from poller.config import Settings
 from poller.core.events import LogCursor, Resend
 from poller.core.forward import Courier, Forwarded, forward
-from poller.core.translate import Translator
+from poller.core.translation.translator import Translator
 from poller.service.lifecycle.process import Process
 from poller.service.slices.deferred_identify import Identifier, Identifying
 

@@ -19,7 +19,7 @@ from poller.core.calls import DeadLetter, Filtered, Forwardable, Outcome
 from poller.core.events import LogEvent
 from poller.core.messages import wire
 from poller.core.plain_text import visible
-from poller.core.translate import Translator
+from poller.core.translation.translator import Translator
 from poller.service.observability.logging_setup import configure_logging
 from poller.service.upstream.retry import patiently
 

@@ -9,7 +9,7 @@ from poller.cli.wiring import Services, connect, profiles_of, rules_of, stream_o
 from poller.config import Settings
 from poller.core.events import Stream
 from poller.core.forward import Courier
-from poller.core.translate import Translator
+from poller.core.translation.translator import Translator
 from poller.service.observability.logging_setup import configure_logging
 from poller.service.replay import AT_ONCE, replay
 from poller.service.upstream.retry import patiently

@@ -19,7 +19,7 @@ from poller.cli.watching import NOBODY, Watcher, watching
 from poller.cli.wiring import Services, connect, profiles_of, rules_of, start_of, stream_of
 from poller.config import Settings
 from poller.core.forward import Courier
-from poller.core.translate import Translator
+from poller.core.translation.translator import Translator
 from poller.service.daemon.daemon import Daemon
 from poller.service.daemon.drain import Drain
 from poller.service.daemon.late_arrivals import LookbackScan

@@ -17,7 +17,7 @@ from poller.config import Settings
 from poller.core.errors import TransientError
 from poller.core.events import LogCursor, LogId, floor_id, moment_of
 from poller.core.messages import iso
-from poller.core.translate import Translator
+from poller.core.translation.translator import Translator
 from poller.service.backfill.estimate import Estimate, estimate, parallelism
 from poller.service.backfill.plan import Plan, Stretch, cut, plan
 

@@ -9,9 +9,9 @@ from importlib.metadata import version
 from poller.adapters.http import Observe
 from poller.config import Settings
 from poller.core.events import Span
-from poller.core.evidence import SIGNUP
 from poller.core.forward import Forwarded
 from poller.core.ports import Budget, LogSource, MessageSink
+from poller.core.translation.event_facts import SIGNUP
 from poller.service.daemon.daemon import Journal
 from poller.service.lifecycle.liveness import Pulse
 from poller.service.observability.health import Health

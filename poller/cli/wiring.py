@@ -13,8 +13,8 @@ from poller.adapters.segment import SegmentSink
 from poller.cli.watching import NOBODY, Watcher
 from poller.config import Settings
 from poller.core.events import LogId, Stream, floor_id
-from poller.core.privacy import Privacy
-from poller.core.rules import Rules
+from poller.core.translation.privacy import Privacy
+from poller.core.translation.rules import Rules
 from poller.service.daemon.drain import warn_of_profiles
 from poller.service.upstream.profile_cache import CachedProfiles
 from poller.service.upstream.rate_limit import RateBudget

@@ -13,10 +13,10 @@ from poller.config.expressions import Expression, expression, lines
 from poller.config.files import secret
 from poller.config.routes import integrations
 from poller.config.times import StartAt, interval, late_window, length, start_at
-from poller.core import privacy
-from poller.core.presets import PresetName
-from poller.core.privacy import Address, Agent, Email
-from poller.core.rules import Frequency
+from poller.core.translation import privacy
+from poller.core.translation.presets import PresetName
+from poller.core.translation.privacy import Address, Agent, Email
+from poller.core.translation.rules import Frequency
 
 
 class Type(NamedTuple):

@@ -12,7 +12,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from poller.config.problems import BadValueError
-from poller.core.rules import LOGIN_TYPES
+from poller.core.translation.rules import LOGIN_TYPES
 
 Parser = Callable[[object], str]
 

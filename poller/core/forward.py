@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from poller.core.errors import FatalError, RejectedError
 from poller.core.events import LogCursor, judge_dates
 from poller.core.messages import Batch, Delivery, Message, Receipt, Refusal, pack
-from poller.core.novelty import facts_in, sift
 from poller.core.ports import Ledger, LogSource, MessageSink, ProfileDirectory
 from poller.core.settlement import Settlement, account
-from poller.core.translate import Translator
+from poller.core.translation.change_detection import facts_in, sift
+from poller.core.translation.translator import Translator
 
 REFUSAL_LIMIT = 20
 """Events refused in a row, none accepted between, that show that the trouble is ours and not the data's."""

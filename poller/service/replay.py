@@ -7,7 +7,7 @@ from poller.core.events import LogEvent
 from poller.core.forward import Courier
 from poller.core.ports import ProfileDirectory
 from poller.core.settlement import Track, divide, tracks_of
-from poller.core.translate import Translator
+from poller.core.translation.translator import Translator
 
 AT_ONCE = 50
 """Letters to one delivery; what was acknowledged is removed before the next."""

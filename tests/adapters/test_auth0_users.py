@@ -13,7 +13,7 @@ from poller.adapters.auth0.users import ALWAYS, MAX_QUERY_BYTES, MAX_USERS, SEAR
 from poller.adapters.clocks import ServerClock
 from poller.adapters.http import Http
 from poller.core.errors import FatalError, TransientError
-from poller.core.rules import DEFAULT
+from poller.core.translation.rules import DEFAULT
 from tests.adapters.test_auth0_api import INSUFFICIENT, Budget, error, token
 from tests.conftest import Reply, Scripted
 

@@ -17,7 +17,7 @@ from poller.cli.wiring import connect, profiles_of, rules_of, stream_of
 from poller.config import Settings, load_settings
 from poller.core.events import EARLIEST
 from poller.core.forward import Courier, forward
-from poller.core.translate import Translator
+from poller.core.translation.translator import Translator
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.reference import reference
 

@@ -11,9 +11,9 @@ from poller.core.events import EARLIEST, LogEvent, Stream, parse_events
 from poller.core.files import FileMark, FilePage
 from poller.core.messages import Delivery, Receipt
 from poller.core.ports import FileLedger
-from poller.core.rules import Rules
 from poller.core.settlement import FileSettlement, UnaccountedError, account_file
-from poller.core.translate import Translator
+from poller.core.translation.rules import Rules
+from poller.core.translation.translator import Translator
 from tests.core.test_forward import record
 from tests.fakes import NOW, STREAM, FakeFileLedger
 

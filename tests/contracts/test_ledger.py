@@ -14,9 +14,9 @@ from poller.core.errors import ConflictError
 from poller.core.events import EARLIEST, LogCursor, LogId, Page, Span, floor_id, parse_events
 from poller.core.messages import Delivery, Receipt, Refusal
 from poller.core.ports import Ledger
-from poller.core.rules import Rules
 from poller.core.settlement import DEAD_LETTERED, FILTERED, FORWARDED, Settlement, account
-from poller.core.translate import Translator
+from poller.core.translation.rules import Rules
+from poller.core.translation.translator import Translator
 from tests.core.test_forward import record
 from tests.fakes import NOW, STREAM, FakeLedger, numbered
 

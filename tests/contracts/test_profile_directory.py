@@ -12,7 +12,7 @@ from poller.adapters.clocks import ServerClock
 from poller.adapters.http import Http
 from poller.core.errors import TransientError
 from poller.core.ports import ProfileDirectory
-from poller.core.rules import DEFAULT
+from poller.core.translation.rules import DEFAULT
 from poller.sandbox import Fault, Sandbox
 from poller.service.upstream.profile_cache import CachedProfiles
 from poller.service.upstream.rate_limit import RateBudget

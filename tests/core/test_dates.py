@@ -13,7 +13,7 @@ from poller.core.dates import believed_date, parse_date
 from poller.core.events import EARLIEST, LogEvent, LogId, Stream, judge_dates, parse_events
 from poller.core.messages import wire
 from poller.core.settlement import FORWARDED, tally
-from poller.core.translate import Translator
+from poller.core.translation.translator import Translator
 from tests.core.test_events import JSON
 
 DATA = Path(__file__).parent.parent / "data" / "files"

@@ -13,7 +13,7 @@ from poller.core.events import EARLIEST, Page, parse_events
 from poller.core.forward import Courier, Forwarded, forward
 from poller.core.messages import Delivery, Message, Receipt
 from poller.core.settlement import DEAD_LETTERED, FILTERED, FORWARDED, UnaccountedError, account
-from poller.core.translate import Translator
+from poller.core.translation.translator import Translator
 from tests.fakes import LATER, NEVER, NOW, STORED, STREAM, FakeDirectory, FakeLedger, FakeLog, FakeSink, numbered
 
 KINDS = st.sampled_from(["s", "ss", "w", "ssa", "no_user", "bad_date", "no_type"])

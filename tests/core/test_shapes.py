@@ -12,11 +12,11 @@ from poller.config.expressions import Expression
 from poller.core.calls import DeadLetter, Filtered, Forwardable, Outcome, Profile
 from poller.core.events import EARLIEST, LogEvent, LogId, Page, Span, parse_events
 from poller.core.messages import MAX_MESSAGE_BYTES, Delivery, Group, Identify, Message, Track, size, wire
-from poller.core.novelty import facts_in, sift
-from poller.core.privacy import Privacy
-from poller.core.rules import Rules
 from poller.core.settlement import account
-from poller.core.translate import Translator
+from poller.core.translation.change_detection import facts_in, sift
+from poller.core.translation.privacy import Privacy
+from poller.core.translation.rules import Rules
+from poller.core.translation.translator import Translator
 from tests.core.test_events import JSON
 from tests.core.test_translate import DATA, DATE, STREAM, login, sample
 

@@ -16,10 +16,10 @@ from poller.core.calls import DeadLetter, Filtered, Forwardable, Outcome, Profil
 from poller.core.errors import TransientError
 from poller.core.events import EARLIEST, LogId, Page, Stream, parse_events
 from poller.core.messages import MAX_MESSAGE_BYTES, Identify, Track, size, wire
-from poller.core.privacy import Privacy
-from poller.core.records import user_id_of
-from poller.core.rules import DEFAULT, Rules
-from poller.core.translate import Translator, fit
+from poller.core.translation.fields import user_id_of
+from poller.core.translation.privacy import Privacy
+from poller.core.translation.rules import DEFAULT, Rules
+from poller.core.translation.translator import Translator, fit
 from tests.core.test_events import JSON
 
 STREAM = Stream(domain="acme.us.auth0.com", source_name="web")

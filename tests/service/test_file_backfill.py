@@ -15,7 +15,7 @@ from poller.adapters.sql_ledger import SqlLedger
 from poller.core.errors import FatalError
 from poller.core.forward import Courier
 from poller.core.messages import Batch, Receipt
-from poller.core.translate import Translator
+from poller.core.translation.translator import Translator
 from poller.service.backfill.file_walk import FileWalk, Range, Recent
 from poller.service.backfill.file_workers import PROGRESS_EVERY_TICKS, FileBackfill, FileCount
 from poller.service.lifecycle.process import Failed, Finished, Process, Reason, Signalled

@@ -11,7 +11,7 @@ from poller.core.errors import ConflictError, FatalError, TransientError
 from poller.core.events import EARLIEST, Gap, LogEvent, LogId, Span, floor_id
 from poller.core.files import UnreadableFileError
 from poller.core.forward import Courier
-from poller.core.translate import Translator
+from poller.core.translation.translator import Translator
 from poller.service.backfill.file_walk import FileForwarded, FileWalk, Range, Recent, Settled
 from tests.core.test_forward import KINDS, record
 from tests.fakes import (

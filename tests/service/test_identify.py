@@ -12,10 +12,10 @@ from poller.core.errors import TransientError
 from poller.core.events import Page, Span, floor_id, parse_events
 from poller.core.forward import Courier, forward
 from poller.core.messages import Batch, Identify, Receipt
-from poller.core.novelty import PARTIAL, identify_fact
-from poller.core.rules import Rules
 from poller.core.settlement import UnaccountedError
-from poller.core.translate import Translator
+from poller.core.translation.change_detection import PARTIAL, identify_fact
+from poller.core.translation.rules import Rules
+from poller.core.translation.translator import Translator
 from poller.service.slices.deferred_identify import Identified, Identifier
 from tests.core.test_forward import record
 from tests.fakes import NOW, STREAM, FakeDirectory, FakeLog, FakeSink, numbered

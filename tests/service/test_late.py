@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from poller.adapters.sql_ledger import SqlLedger, set_position
 from poller.core.errors import TransientError
 from poller.core.events import LogId, SecondReading, floor_id
-from poller.core.rules import DEFAULT, Rules
+from poller.core.translation.rules import DEFAULT, Rules
 from poller.service.daemon.late_arrivals import EVERY_S
 from tests.core.test_forward import record
 from tests.fakes import LATER, NOW, STREAM, FakeLog, FakeSink, numbered

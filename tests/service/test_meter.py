@@ -13,8 +13,8 @@ from poller.core.errors import TransientError
 from poller.core.events import EARLIEST, SecondReading, Span, floor_id
 from poller.core.forward import Courier, Forwarded, forward
 from poller.core.messages import Batch, Receipt
-from poller.core.rules import Rules
-from poller.core.translate import Translator
+from poller.core.translation.rules import Rules
+from poller.core.translation.translator import Translator
 from poller.service.observability.instrumented import WatchedBudget, WatchedJournal, WatchedLog, WatchedSink, watch
 from poller.service.observability.meter import MOST_TYPES, OTHER, OUTCOMES, Meter
 from poller.service.observability.snapshot import Distribution, Request, Snapshot

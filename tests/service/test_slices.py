@@ -16,7 +16,7 @@ from poller.core.errors import ConflictError, TransientError
 from poller.core.events import LogId, Page, Span, floor_id
 from poller.core.forward import Courier, forward
 from poller.core.messages import Track
-from poller.core.translate import Translator
+from poller.core.translation.translator import Translator
 from poller.service.lifecycle.process import Failed, Finished, Process, Reason
 from poller.service.slices.deferred_identify import Identifier, Identifying
 from poller.service.slices.workers import Backfill, Slice, Walk

@@ -5,7 +5,7 @@ import pytest
 from poller.core.errors import TransientError
 from poller.core.events import parse_events
 from poller.core.messages import Batch
-from poller.core.translate import Translator
+from poller.core.translation.translator import Translator
 from poller.service.upstream.send_rate import ThrottledSink
 from tests.core.test_forward import record
 from tests.fakes import NOW, STREAM, FakeSink, numbered

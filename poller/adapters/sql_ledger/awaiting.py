@@ -7,7 +7,7 @@ from sqlalchemy import Connection, and_, delete, func, or_, select
 
 from poller.adapters.sql_ledger import schema, sqlite
 from poller.core.calls import Awaited, Awaiting
-from poller.core.novelty import Said, identify_key
+from poller.core.translation.change_detection import Said, identify_key
 
 
 def record_awaiting(connection: Connection, stream_id: int, awaiting: Iterable[Awaiting], seen_at: datetime) -> None:

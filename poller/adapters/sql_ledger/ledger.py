@@ -33,8 +33,8 @@ from poller.core.events import (
     predecessor,
 )
 from poller.core.files import FileMark
-from poller.core.novelty import Said
 from poller.core.settlement import FileSettlement, Settlement
+from poller.core.translation.change_detection import Said
 
 LATE_WINDOW = timedelta(minutes=10)
 

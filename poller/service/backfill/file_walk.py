@@ -20,11 +20,11 @@ from poller.core.events import (
 )
 from poller.core.files import BadRecord, FileMark, FilePage, UnreadableFileError
 from poller.core.forward import Courier
-from poller.core.log_types import KNOWN_TYPES
-from poller.core.novelty import facts_in, sift
 from poller.core.ports import FileLedger, ProfileDirectory
 from poller.core.settlement import FileSettlement, account_file
-from poller.core.translate import Translator
+from poller.core.translation.change_detection import facts_in, sift
+from poller.core.translation.log_types import KNOWN_TYPES
+from poller.core.translation.translator import Translator
 from poller.service.upstream.retry import LONG_PATIENCE, persistently
 
 REMEMBERED = 10_000

@@ -11,7 +11,7 @@ import structlog
 
 from poller.core.errors import TransientError
 from poller.core.files import FileMark, FilePage, UnreadableFileError
-from poller.core.log_types import KNOWN_TYPES
+from poller.core.translation.log_types import KNOWN_TYPES
 from poller.service.backfill.file_walk import FileForwarded, FileWalk
 from poller.service.backfill.file_walk import Reading as Pages
 from poller.service.lifecycle.process import Failed, Finished, Process, Reason

@@ -12,7 +12,7 @@ from poller.core.errors import FatalError, PollerError
 from poller.core.events import LogId, Page, Span, floor_id, just_below, moment_of
 from poller.core.forward import Courier, Forwarded, forward
 from poller.core.ports import Ledger, LogSource, ProfileDirectory
-from poller.core.translate import Translator
+from poller.core.translation.translator import Translator
 from poller.service.coverage import holes
 from poller.service.daemon.late_arrivals import LookbackScan
 

@@ -16,7 +16,7 @@ import structlog
 from poller.core.events import LogCursor, LogId, Page, UnreadStretch, floor_id, is_derived, moment_of
 from poller.core.forward import Courier, Forwarded, forward
 from poller.core.ports import Ledger, LogSource, ProfileDirectory
-from poller.core.translate import Translator
+from poller.core.translation.translator import Translator
 
 EVERY_S = 60.0
 """The least time between two turns of the second reading."""

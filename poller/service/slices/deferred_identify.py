@@ -12,10 +12,10 @@ from poller.core.calls import Awaited, Awaiting, Profiles
 from poller.core.errors import FatalError, TransientError
 from poller.core.forward import Courier
 from poller.core.messages import Identify
-from poller.core.novelty import PARTIAL, Said
 from poller.core.ports import ProfileDirectory
 from poller.core.settlement import UnaccountedError
-from poller.core.translate import Translator
+from poller.core.translation.change_detection import PARTIAL, Said
+from poller.core.translation.translator import Translator
 from poller.service.lifecycle.process import Process
 from poller.service.upstream.retry import LONG_PATIENCE, persistently
 

@@ -11,7 +11,6 @@ from typing import Any
 from poller.core.calls import Awaiting, Calls, DeadLetter, Filtered, Forwardable, Outcome, Profile, Profiles
 from poller.core.errors import TransientError
 from poller.core.events import LogEvent, Page, Stream
-from poller.core.evidence import SIGNUP, Evidence, is_made_by_api, is_sso, may_be_first_login
 from poller.core.messages import (
     MAX_MESSAGE_BYTES,
     Fact,
@@ -23,10 +22,11 @@ from poller.core.messages import (
     message_id,
     size,
 )
-from poller.core.novelty import group_fact, identify_fact
-from poller.core.presets import Values
-from poller.core.records import flat, is_masked_email, text, user_id_of
-from poller.core.rules import DEFAULT, LOGIN_TYPES, Expression, Lines, Rules
+from poller.core.translation.change_detection import group_fact, identify_fact
+from poller.core.translation.event_facts import SIGNUP, Evidence, is_made_by_api, is_sso, may_be_first_login
+from poller.core.translation.fields import flat, is_masked_email, text, user_id_of
+from poller.core.translation.presets import Values
+from poller.core.translation.rules import DEFAULT, LOGIN_TYPES, Expression, Lines, Rules
 
 _OF_THE_DATUM = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 """What a record of an odd form makes Python raise: a bug of ours, but such a record must not stop the log, and a replay

@@ -9,8 +9,7 @@ from typing import Any
 from poller.core.calls import Profile
 from poller.core.dates import is_plausible, parse_date
 from poller.core.events import LogEvent
-from poller.core.privacy import Privacy
-from poller.core.records import (
+from poller.core.translation.fields import (
     at,
     email_in_log,
     ip_text,
@@ -19,6 +18,7 @@ from poller.core.records import (
     text,
     user_id_of,
 )
+from poller.core.translation.privacy import Privacy
 
 SIGNUP = "ss"
 SSO_LOGIN = "s"

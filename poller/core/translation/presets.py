@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from poller.core.evidence import Evidence, is_made_by_api, is_sso
 from poller.core.messages import Scalar, iso
-from poller.core.records import count, logins_count, text
+from poller.core.translation.event_facts import Evidence, is_made_by_api, is_sso
+from poller.core.translation.fields import count, logins_count, text
 
 PresetName = Literal["rule", "spec"]
 SIGNED_UP = "Signed Up"

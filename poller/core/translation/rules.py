@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from poller.core.evidence import SIGNUP
-from poller.core.presets import PRESETS, Preset, PresetName
-from poller.core.privacy import PLAIN, Privacy
+from poller.core.translation.event_facts import SIGNUP
+from poller.core.translation.presets import PRESETS, Preset, PresetName
+from poller.core.translation.privacy import PLAIN, Privacy
 
 LOGIN_TYPES: Mapping[str, str | None] = {
     "s": None,

@@ -1,0 +1,1 @@
+"""Log events become Segment calls here."""
