@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
-from poller.core.calls import Profile, Profiles
 from poller.core.errors import ConflictError, FatalError, RejectedError, TransientError
 from poller.core.events import (
     Gap,
@@ -22,8 +21,9 @@ from poller.core.events import (
     parse_events,
     successor,
 )
-from poller.core.files import BadRecord, FileMark, FilePage
+from poller.core.file_pages import BadRecord, FileMark, FilePage
 from poller.core.messages import Batch, Message, Receipt
+from poller.core.outcomes import Profile, Profiles
 from poller.core.settlement import FileSettlement, Settlement, Tally
 from poller.core.spans import advance, joined
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from poller.adapters.sql_ledger import LedgerReader, SqlLedger
-from poller.core.calls import DeadLetter
 from poller.core.errors import ConflictError
 from poller.core.events import Gap, LogId, Page, ReopenedGap, Resend, Span
+from poller.core.outcomes import DeadLetter
 from poller.core.settlement import DEAD_LETTERED, FORWARDED
 from tests.contracts.test_ledger import page, settlement
 from tests.fakes import NOW, STREAM, numbered

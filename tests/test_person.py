@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from poller.adapters.sql_ledger import Graveyard, People
-from poller.core.calls import Awaiting, Calls, DeadLetter
 from poller.core.events import EARLIEST, LogEvent, Page, parse_events
 from poller.core.messages import Delivery
+from poller.core.outcomes import Awaiting, Calls, DeadLetter
 from poller.core.settlement import account
 from poller.core.translation.change_detection import identify_key
 from tests.contracts.test_ledger import NOW, STREAM, numbered

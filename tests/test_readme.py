@@ -77,7 +77,7 @@ def test_the_exit_codes_are_the_programs() -> None:
 
 
 def test_the_reasons_of_dead_letters_are_the_programs() -> None:
-    core = "".join(file.read_text() for file in (ROOT / "poller/core").glob("*.py"))
+    core = "".join(file.read_text() for file in (ROOT / "poller/core").rglob("*.py"))
     made = set(re.findall(r'reason="([a-z_]+)"', core)) | set(re.findall(r'defect="([a-z_]+)"', core))
     paragraph = README[README.index("is a dead letter in the ledger") :].split("\n\n")[0]
     assert set(re.findall(r"`([a-z_]+)`", paragraph)) == made

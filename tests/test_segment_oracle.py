@@ -13,8 +13,8 @@ from poller.adapters.clocks import ServerClock
 from poller.adapters.http import Http
 from poller.adapters.segment import SegmentSink
 from poller.config.expressions import Expression
-from poller.core.calls import Forwardable
 from poller.core.events import EARLIEST, parse_events
+from poller.core.outcomes import Forwardable
 from poller.core.translation.privacy import Privacy
 from poller.core.translation.rules import Rules
 from poller.core.translation.translator import Translator

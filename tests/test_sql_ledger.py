@@ -27,10 +27,10 @@ from poller.adapters.sql_ledger import (
     unread,
 )
 from poller.adapters.sql_ledger.migrations import STEPS, check_version, migrate
-from poller.core.calls import Calls
 from poller.core.errors import ConflictError, FatalError, PollerError, TransientError
 from poller.core.events import EARLIEST, Gap, LogId, Page, SecondReading, floor_id, parse_events
 from poller.core.messages import Delivery
+from poller.core.outcomes import Calls
 from poller.core.settlement import account
 from tests.contracts.test_file_ledger import mark
 from tests.contracts.test_file_ledger import page as file_page

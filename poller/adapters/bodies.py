@@ -4,7 +4,7 @@ import zlib
 from collections.abc import Iterable
 from typing import Any
 
-from poller.core.json_text import decode
+from poller.core.text.json_text import decode
 
 ACCEPTED_ENCODING = "gzip"
 MAX_BODY_BYTES = 32 * 1024 * 1024

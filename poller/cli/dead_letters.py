@@ -16,8 +16,8 @@ from poller.cli.wording import counted
 from poller.config import Settings
 from poller.core.errors import FatalError
 from poller.core.events import Stream
-from poller.core.json_text import decode
 from poller.core.messages import iso
+from poller.core.text.json_text import decode
 from poller.service.lifecycle.process import Exit
 
 

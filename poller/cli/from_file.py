@@ -22,7 +22,7 @@ from poller.cli.survey import Asked
 from poller.cli.wiring import profiles_of
 from poller.core.errors import FatalError, TransientError
 from poller.core.events import EARLIEST
-from poller.core.files import UnreadableFileError
+from poller.core.file_pages import UnreadableFileError
 from poller.core.messages import iso
 from poller.service.backfill.file_walk import FileWalk, Range, Recent
 from poller.service.backfill.file_workers import FileBackfill, FileCount

@@ -13,8 +13,8 @@ from typing import TextIO
 
 import click
 
-from poller.core.json_text import encode
-from poller.core.plain_text import escaped, visible, visible_lines
+from poller.core.text.json_text import encode
+from poller.core.text.plain_text import escaped, visible, visible_lines
 
 _UNENCODABLE = "poller.escaped"
 

@@ -15,10 +15,10 @@ from poller.cli.groups import examples
 from poller.cli.output import say_json
 from poller.cli.terminal import Terminal
 from poller.cli.wiring import connect, profiles_of, rules_of, stream_of
-from poller.core.calls import DeadLetter, Filtered, Forwardable, Outcome
 from poller.core.events import LogEvent
 from poller.core.messages import wire
-from poller.core.plain_text import visible
+from poller.core.outcomes import DeadLetter, Filtered, Forwardable, Outcome
+from poller.core.text.plain_text import visible
 from poller.core.translation.translator import Translator
 from poller.service.observability.logging_setup import configure_logging
 from poller.service.upstream.retry import patiently

@@ -19,9 +19,9 @@ from poller.cli.terminal import Terminal
 from poller.cli.timeline import oldest_known
 from poller.cli.wording import laid_out, lasting
 from poller.config import Settings
-from poller.core.dates import parse_date
 from poller.core.events import Gap, Span, Stream, moment_of
 from poller.core.messages import iso
+from poller.core.text.dates import parse_date
 from poller.service.coverage import holes
 from poller.service.lifecycle.process import Exit
 

@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.segment import Segment
 
-from poller.core.plain_text import visible_lines
+from poller.core.text.plain_text import visible_lines
 
 
 class Terminal(Console):

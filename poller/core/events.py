@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, NewType
 
-from poller.core.dates import believed_date, parse_date
-from poller.core.json_text import encode
+from poller.core.text.dates import believed_date, parse_date
+from poller.core.text.json_text import encode
 
 LogId = NewType("LogId", str)
 """Opaque text, ordered as text. 56 digits so far: `900`, UTC ingest time, a tail (facts: recorded 2018 to 2025)."""

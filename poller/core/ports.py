@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Protocol
 
-from poller.core.calls import Profiles
 from poller.core.events import Gap, LogCursor, LogId, Page, Span
-from poller.core.files import FileMark
+from poller.core.file_pages import FileMark
 from poller.core.messages import Batch, Receipt
+from poller.core.outcomes import Profiles
 from poller.core.settlement import FileSettlement, Settlement
 
 

@@ -7,11 +7,11 @@ from datetime import datetime
 from typing import Any
 
 from poller.core import messages
-from poller.core.calls import Awaiting, Calls, DeadLetter
-from poller.core.dates import believed_date
 from poller.core.events import LogCursor, LogEvent, LogId, Page, moment_of
-from poller.core.files import FilePage
+from poller.core.file_pages import FilePage
 from poller.core.messages import Delivery
+from poller.core.outcomes import Awaiting, Calls, DeadLetter
+from poller.core.text.dates import believed_date
 
 FILTERED = "filtered"
 FORWARDED = "forwarded"

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from poller.core.calls import DeadLetter
 from poller.core.events import LogEvent
 from poller.core.forward import Courier
+from poller.core.outcomes import DeadLetter
 from poller.core.ports import ProfileDirectory
 from poller.core.settlement import Track, divide, tracks_of
 from poller.core.translation.translator import Translator

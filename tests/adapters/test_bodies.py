@@ -6,7 +6,7 @@ import tracemalloc
 import pytest
 
 from poller.adapters.bodies import MAX_BODY_BYTES, MAX_VALUES, parse_json
-from poller.core.json_text import MAX_DEPTH
+from poller.core.text.json_text import MAX_DEPTH
 
 
 def test_a_body_of_countless_small_values_is_refused_before_it_takes_memory() -> None:

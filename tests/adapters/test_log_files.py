@@ -17,7 +17,7 @@ from poller.adapters.log_files.content import Content, Trace
 from poller.adapters.log_files.records import Records
 from poller.adapters.log_files.shapes import kind_of
 from poller.adapters.log_files.tenant import foreign_tenant
-from poller.core.files import FileMark, FilePage, UnreadableFileError
+from poller.core.file_pages import FileMark, FilePage, UnreadableFileError
 from tests.fakes import NOW, numbered
 
 Shape = Callable[[list[Any]], str]

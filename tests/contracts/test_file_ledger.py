@@ -8,7 +8,7 @@ import pytest
 from poller.adapters.sql_ledger import LedgerReader, SqlLedger
 from poller.core.errors import ConflictError
 from poller.core.events import EARLIEST, LogEvent, Stream, parse_events
-from poller.core.files import FileMark, FilePage
+from poller.core.file_pages import FileMark, FilePage
 from poller.core.messages import Delivery, Receipt
 from poller.core.ports import FileLedger
 from poller.core.settlement import FileSettlement, UnaccountedError, account_file

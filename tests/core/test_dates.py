@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from poller.core.calls import DeadLetter, Forwardable, Profile
-from poller.core.dates import believed_date, parse_date
 from poller.core.events import EARLIEST, LogEvent, LogId, Stream, judge_dates, parse_events
 from poller.core.messages import wire
+from poller.core.outcomes import DeadLetter, Forwardable, Profile
 from poller.core.settlement import FORWARDED, tally
+from poller.core.text.dates import believed_date, parse_date
 from poller.core.translation.translator import Translator
 from tests.core.test_events import JSON
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poller.config.expressions import Expression
-from poller.core.json_text import MAX_DEPTH, decode, encode
+from poller.core.text.json_text import MAX_DEPTH, decode, encode
 
 ODD_NUMBERS = [
     "1e400",

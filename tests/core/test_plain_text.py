@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.core.plain_text import visible, visible_lines
+from poller.core.text.plain_text import visible, visible_lines
 
 UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poller.config.expressions import Expression
-from poller.core.calls import DeadLetter, Filtered, Forwardable, Outcome, Profile
 from poller.core.events import EARLIEST, LogEvent, LogId, Page, Span, parse_events
 from poller.core.messages import MAX_MESSAGE_BYTES, Delivery, Group, Identify, Message, Track, size, wire
+from poller.core.outcomes import DeadLetter, Filtered, Forwardable, Outcome, Profile
 from poller.core.settlement import account
 from poller.core.translation.change_detection import facts_in, sift
 from poller.core.translation.privacy import Privacy

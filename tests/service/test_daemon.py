@@ -6,11 +6,11 @@ import structlog
 from apscheduler.job import Job
 from structlog.testing import capture_logs
 
-from poller.core.calls import Calls, Filtered
 from poller.core.errors import FatalError, TransientError, UnusableAnswerError
 from poller.core.events import EARLIEST, LogEvent, LogId, Page, Span, Stream
 from poller.core.forward import Forwarded
 from poller.core.messages import Delivery
+from poller.core.outcomes import Calls, Filtered
 from poller.core.settlement import account
 from poller.service.daemon.daemon import Daemon
 from poller.service.lifecycle.liveness import SILENCE_S, Pulse

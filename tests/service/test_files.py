@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from poller.core.errors import ConflictError, FatalError, TransientError
 from poller.core.events import EARLIEST, Gap, LogEvent, LogId, Span, floor_id
-from poller.core.files import UnreadableFileError
+from poller.core.file_pages import UnreadableFileError
 from poller.core.forward import Courier
 from poller.core.translation.translator import Translator
 from poller.service.backfill.file_walk import FileForwarded, FileWalk, Range, Recent, Settled

@@ -3,8 +3,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from poller.core.calls import Profile, Profiles
 from poller.core.errors import FatalError, PollerError, TransientError
+from poller.core.outcomes import Profile, Profiles
 from poller.service.upstream import profile_cache as module
 from poller.service.upstream.profile_cache import CachedProfiles
 

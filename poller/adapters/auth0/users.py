@@ -7,8 +7,8 @@ from urllib.parse import quote
 
 from poller.adapters.auth0.api import ManagementApi, Reply
 from poller.adapters.auth0.verdicts import SERVICE
-from poller.core.calls import Profile
 from poller.core.errors import UnusableAnswerError
+from poller.core.outcomes import Profile
 
 ALWAYS = {"user_id", "identities"}
 """Who it is; `identities` also names the accounts that were linked to it."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from poller.core.files import FileMark, UnreadableFileError
+from poller.core.file_pages import FileMark, UnreadableFileError
 
 CHUNK = 1 << 20
 HEAD = 1 << 16

@@ -11,7 +11,7 @@ from poller.adapters.log_files.reading import Clocks, Reading, Refusals, event_o
 from poller.adapters.log_files.records import Records
 from poller.adapters.log_files.shapes import Kind, kind_of
 from poller.core.events import moment_of
-from poller.core.files import FileMark, UnreadableFileError
+from poller.core.file_pages import FileMark, UnreadableFileError
 
 _GLANCE = 1 << 16
 """Bytes that are read of the beginning and of the end, for the plan."""

@@ -7,7 +7,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from poller.adapters.log_files.content import CHUNK, HEAD, Content, Trace
-from poller.core.files import FileMark
+from poller.core.file_pages import FileMark
 
 
 class MarkIndex:

@@ -13,7 +13,7 @@ from poller.adapters.log_files.records import Piece, Records
 from poller.adapters.log_files.shapes import Kind
 from poller.adapters.log_files.tenant import foreign_tenant
 from poller.core.events import LogEvent, LogId, is_derived, parse_events
-from poller.core.files import BadRecord, FileMark, FilePage
+from poller.core.file_pages import BadRecord, FileMark, FilePage
 from poller.core.translation.log_types import is_code
 
 PAGE_SIZE = 100

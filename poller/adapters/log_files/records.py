@@ -16,8 +16,8 @@ from typing import Any
 from poller.adapters.log_files.content import Trace
 from poller.adapters.log_files.shapes import Kind, end_of_member, list_in, unwrapped
 from poller.core.events import last_id
-from poller.core.files import FileMark, UnreadableFileError
-from poller.core.json_text import DECODER, is_too_deep
+from poller.core.file_pages import FileMark, UnreadableFileError
+from poller.core.text.json_text import DECODER, is_too_deep
 
 LONGEST = 1 << 20
 """Characters of one record; Auth0's have a few thousand, and Segment takes messages of 32 KB."""

@@ -3,7 +3,7 @@
 import re
 from typing import Any, Literal
 
-from poller.core.json_text import DECODER
+from poller.core.text.json_text import DECODER
 
 Kind = Literal["lines", "array", "envelope"]
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import Connection, and_, delete, func, or_, select
 
 from poller.adapters.sql_ledger import schema, sqlite
-from poller.core.calls import Awaited, Awaiting
+from poller.core.outcomes import Awaited, Awaiting
 from poller.core.translation.change_detection import Said, identify_key
 
 

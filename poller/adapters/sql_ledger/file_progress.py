@@ -4,7 +4,7 @@ from sqlalchemy import Connection, delete, insert, select
 
 from poller.adapters.sql_ledger import schema
 from poller.core.errors import ConflictError
-from poller.core.files import FileMark, FilePage
+from poller.core.file_pages import FileMark, FilePage
 
 
 def marks(connection: Connection, stream_id: int) -> tuple[FileMark, ...]:

@@ -10,8 +10,8 @@ from sqlalchemy import ColumnElement, Connection, delete, select, tuple_
 from poller.adapters.sql_ledger import counts, recording, rows, schema, sqlite
 from poller.adapters.sql_ledger.database import Database
 from poller.core.events import LogEvent, LogId, Stream, parse_events
-from poller.core.json_text import decode
 from poller.core.settlement import DEAD_LETTERED, DISCARDED, FORWARDED, count_sent
+from poller.core.text.json_text import decode
 
 PAGE = 1000
 """Letters read at once."""

@@ -18,7 +18,6 @@ from poller.adapters.sql_ledger.database import Database
 from poller.adapters.sql_ledger.graveyard import discard_before
 from poller.adapters.sql_ledger.last_words import forget_last_words
 from poller.adapters.sql_ledger.revisits import Revisit
-from poller.core.calls import Awaited, Awaiting
 from poller.core.errors import ConflictError, FatalError
 from poller.core.events import (
     Gap,
@@ -32,7 +31,8 @@ from poller.core.events import (
     just_below,
     predecessor,
 )
-from poller.core.files import FileMark
+from poller.core.file_pages import FileMark
+from poller.core.outcomes import Awaited, Awaiting
 from poller.core.settlement import FileSettlement, Settlement
 from poller.core.translation.change_detection import Said
 

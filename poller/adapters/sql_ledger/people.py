@@ -11,7 +11,7 @@ from poller.adapters.sql_ledger import rows, schema, sqlite
 from poller.adapters.sql_ledger.database import Database
 from poller.adapters.sql_ledger.graveyard import BuriedLetter, discard_letters, letters_with_events
 from poller.core.events import Stream
-from poller.core.json_text import decode
+from poller.core.text.json_text import decode
 from poller.core.translation.change_detection import identify_key
 
 _WORD = r"[\w|@.-]"

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from poller.core.calls import Calls, Forwardable
 from poller.core.messages import Fact, Message, Scalar
+from poller.core.outcomes import Calls, Forwardable
 
 _KEY_DIGITS = 32
 _FINGERPRINT_DIGITS = 16

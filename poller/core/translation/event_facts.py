@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
-from poller.core.calls import Profile
-from poller.core.dates import is_plausible, parse_date
 from poller.core.events import LogEvent
+from poller.core.outcomes import Profile
+from poller.core.text.dates import is_plausible, parse_date
 from poller.core.translation.fields import (
     at,
     email_in_log,

@@ -8,7 +8,6 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from poller.core.calls import Awaiting, Calls, DeadLetter, Filtered, Forwardable, Outcome, Profile, Profiles
 from poller.core.errors import TransientError
 from poller.core.events import LogEvent, Page, Stream
 from poller.core.messages import (
@@ -22,6 +21,7 @@ from poller.core.messages import (
     message_id,
     size,
 )
+from poller.core.outcomes import Awaiting, Calls, DeadLetter, Filtered, Forwardable, Outcome, Profile, Profiles
 from poller.core.translation.change_detection import group_fact, identify_fact
 from poller.core.translation.event_facts import SIGNUP, Evidence, is_made_by_api, is_sso, may_be_first_login
 from poller.core.translation.fields import flat, is_masked_email, text, user_id_of

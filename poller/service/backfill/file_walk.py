@@ -18,7 +18,7 @@ from poller.core.events import (
     judge_dates,
     moment_of,
 )
-from poller.core.files import BadRecord, FileMark, FilePage, UnreadableFileError
+from poller.core.file_pages import BadRecord, FileMark, FilePage, UnreadableFileError
 from poller.core.forward import Courier
 from poller.core.ports import FileLedger, ProfileDirectory
 from poller.core.settlement import FileSettlement, account_file

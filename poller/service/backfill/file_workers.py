@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import structlog
 
 from poller.core.errors import TransientError
-from poller.core.files import FileMark, FilePage, UnreadableFileError
+from poller.core.file_pages import FileMark, FilePage, UnreadableFileError
 from poller.core.translation.log_types import KNOWN_TYPES
 from poller.service.backfill.file_walk import FileForwarded, FileWalk
 from poller.service.backfill.file_walk import Reading as Pages

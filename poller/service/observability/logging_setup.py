@@ -14,8 +14,8 @@ from typing import Any, TextIO
 
 import structlog
 
-from poller.core.plain_text import visible
 from poller.core.settlement import Settlement
+from poller.core.text.plain_text import visible
 
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}

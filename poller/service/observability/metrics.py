@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from poller.core.plain_text import visible
+from poller.core.text.plain_text import visible
 from poller.service.observability.meter import Meter
 from poller.service.observability.snapshot import Counts, Distribution, Snapshot
 

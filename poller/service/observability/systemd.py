@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from poller.core.errors import FatalError, TransientError
-from poller.core.plain_text import visible
+from poller.core.text.plain_text import visible
 from poller.service.lifecycle.liveness import Pulse
 from poller.service.lifecycle.process import GRACE_S
 from poller.service.observability.logging_setup import CycleCount

@@ -8,10 +8,10 @@ from typing import Protocol
 
 import structlog
 
-from poller.core.calls import Awaited, Awaiting, Profiles
 from poller.core.errors import FatalError, TransientError
 from poller.core.forward import Courier
 from poller.core.messages import Identify
+from poller.core.outcomes import Awaited, Awaiting, Profiles
 from poller.core.ports import ProfileDirectory
 from poller.core.settlement import UnaccountedError
 from poller.core.translation.change_detection import PARTIAL, Said

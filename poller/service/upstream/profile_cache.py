@@ -4,8 +4,8 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
-from poller.core.calls import Profile, Profiles
 from poller.core.errors import FatalError, PollerError, TransientError
+from poller.core.outcomes import Profile, Profiles
 from poller.core.ports import ProfileDirectory
 
 CAPACITY = 10_000  # users; a profile is about 1 KB

@@ -1,0 +1,1 @@
+"""Dates, JSON and text from outside, read and written safely."""
