@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from poller.adapters.segment import SegmentSink
+from poller.adapters.segment.tracking import SegmentSink
 from poller.core.events import EARLIEST
 from poller.core.forward import Courier, forward
 from poller.core.messages import Message

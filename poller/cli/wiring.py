@@ -9,7 +9,7 @@ from typing import Any, Literal
 from poller.adapters.auth0 import Auth0Log, Auth0Stats, Auth0Users, Credentials, ManagementApi, TokenSource
 from poller.adapters.clocks import ServerClock, introduce
 from poller.adapters.http import Http
-from poller.adapters.segment import SegmentSink
+from poller.adapters.segment.tracking import SegmentSink
 from poller.cli.watching import NOBODY, Watcher
 from poller.config import Settings
 from poller.core.events import LogId, Stream, floor_id

@@ -8,7 +8,7 @@ import pytest
 
 from poller.adapters.clocks import ServerClock
 from poller.adapters.http import Http
-from poller.adapters.segment import SegmentSink
+from poller.adapters.segment.tracking import SegmentSink
 from poller.core.errors import FatalError, PollerError, RejectedError, TransientError, UnusableAnswerError
 from poller.core.events import LogId
 from poller.core.messages import Batch, Group, Identify, Message, Track, size

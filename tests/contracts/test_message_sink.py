@@ -8,7 +8,7 @@ import pytest
 
 from poller.adapters.clocks import ServerClock
 from poller.adapters.http import Http
-from poller.adapters.segment import SegmentSink
+from poller.adapters.segment.tracking import SegmentSink
 from poller.core.errors import FatalError, RejectedError, TransientError
 from poller.core.events import LogId
 from poller.core.messages import Batch, Identify, Message, Track

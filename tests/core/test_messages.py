@@ -11,7 +11,7 @@ from segment.analytics import Client
 
 from poller.adapters.clocks import ServerClock
 from poller.adapters.http import Http
-from poller.adapters.segment import SegmentSink
+from poller.adapters.segment.tracking import SegmentSink
 from poller.core.events import LogId, Stream
 from poller.core.messages import (
     LIBRARY_BYTES,

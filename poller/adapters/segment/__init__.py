@@ -1,0 +1,1 @@
+"""Segment, one attempt per call."""
