@@ -20,9 +20,9 @@ from poller.core.messages import Message
 from poller.core.translation.privacy import Privacy
 from poller.core.translation.rules import Rules
 from poller.core.translation.translator import Translator
+from poller.sandbox.auth0.tenant import Tenant
+from poller.sandbox.auth0.traffic import Traffic
 from poller.sandbox.clock import Clock
-from poller.sandbox.tenant import Tenant
-from poller.sandbox.traffic import Traffic
 from tests.fakes import NOW, STREAM, FakeDirectory, FakeLedger, FakeLog, FakeSink, numbered
 
 DATA = Path(__file__).parent / "data"

@@ -6,7 +6,7 @@ import signal
 import sys
 from datetime import timedelta
 
-from poller.sandbox.limits import PLANS
+from poller.sandbox.auth0.limits import PLANS
 from poller.sandbox.server import Sandbox
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from poller.sandbox.entries import iso
+from poller.sandbox.auth0.entries import iso
 from poller.sandbox.faults import Fault
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from poller.sandbox.collector import Arrival, Collector
-from poller.sandbox.entries import Entry, iso
-from poller.sandbox.tenant import Tenant
+from poller.sandbox.auth0.entries import Entry, iso
+from poller.sandbox.auth0.tenant import Tenant
+from poller.sandbox.segment.collector import Arrival, Collector
 
 EVENTS = {"s": "Logged In", "ss": "Signed Up"}
 

@@ -7,16 +7,16 @@ from typing import Self
 
 from aiohttp import web
 
-from poller.sandbox.auth0_api import Auth0Api
+from poller.sandbox.auth0.api import Auth0Api
+from poller.sandbox.auth0.limits import Limits
+from poller.sandbox.auth0.tenant import Tenant
+from poller.sandbox.auth0.traffic import Traffic
 from poller.sandbox.clock import Clock
-from poller.sandbox.collector import Collector
 from poller.sandbox.control import Control
 from poller.sandbox.faults import Faults
-from poller.sandbox.limits import Limits
 from poller.sandbox.reconciliation import Reconciliation, reconcile
-from poller.sandbox.segment_api import SegmentApi
-from poller.sandbox.tenant import Tenant
-from poller.sandbox.traffic import Traffic
+from poller.sandbox.segment.api import SegmentApi
+from poller.sandbox.segment.collector import Collector
 
 _STARTED_WITHIN_S = 10.0
 _SHUTDOWN_S = 0.5

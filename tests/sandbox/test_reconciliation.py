@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from poller.sandbox.entries import Entry, iso
+from poller.sandbox.auth0.entries import Entry, iso
 from tests.sandbox.conftest import World
 
 

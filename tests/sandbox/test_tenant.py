@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from poller.sandbox.entries import ingest_time, log_id
+from poller.sandbox.auth0.entries import ingest_time, log_id
 from tests.sandbox.conftest import World
 
 HOUR = timedelta(hours=1)

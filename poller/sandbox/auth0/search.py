@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from datetime import datetime
 
-from poller.sandbox.entries import Entry, iso
+from poller.sandbox.auth0.entries import Entry, iso
 
 SEARCHABLE = {
     *("client_id", "client_name", "connection", "connection_id", "description", "date", "hostname", "ip", "log_id"),

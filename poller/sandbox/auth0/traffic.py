@@ -9,8 +9,8 @@ import time
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from poller.sandbox.entries import Entry, User
-from poller.sandbox.tenant import Tenant
+from poller.sandbox.auth0.entries import Entry, User
+from poller.sandbox.auth0.tenant import Tenant
 
 MIX = {
     "login": 12,

@@ -12,12 +12,12 @@ from urllib.parse import urlencode
 import jwt
 from aiohttp import web
 
+from poller.sandbox.auth0.entries import Entry, User
+from poller.sandbox.auth0.limits import Limits
+from poller.sandbox.auth0.search import UnknownFieldError, logs_query, user_ids
+from poller.sandbox.auth0.tenant import Tenant
 from poller.sandbox.clock import Clock
-from poller.sandbox.entries import Entry, User
 from poller.sandbox.faults import Faults, struck_by
-from poller.sandbox.limits import Limits
-from poller.sandbox.search import UnknownFieldError, logs_query, user_ids
-from poller.sandbox.tenant import Tenant
 
 MAX_TAKE, DEFAULT_TAKE = 100, 50
 SEARCH_LIMIT = 1000

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from poller.sandbox.auth0.entries import iso
 from poller.sandbox.clock import Clock
-from poller.sandbox.entries import iso
 
 MAX_BODY_BYTES = 512_000
 MAX_MESSAGE_BYTES = 32_768

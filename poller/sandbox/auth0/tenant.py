@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from poller.sandbox.auth0.entries import LOGINS, SIGNUPS, Entry, User, free_date, ingest_time, iso, log_id
 from poller.sandbox.clock import Clock
-from poller.sandbox.entries import LOGINS, SIGNUPS, Entry, User, free_date, ingest_time, iso, log_id
 
 TICKET_SCOPES = ("read:logs", "read:users", "read:stats")
 _CONNECTIONS = (("Username-Password-Authentication", "auth0"), ("google-oauth2", "google-oauth2"))
