@@ -1,17 +1,20 @@
 """A position moved by hand keeps what was settled, and never reaches into another span."""
 
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from poller.adapters.sql_ledger import SqlLedger, set_position
 from poller.core.errors import FatalError
-from poller.core.events import EARLIEST, LogId, Span
+from poller.core.events import EARLIEST, Gap, LogId, Span, successor
 from tests.contracts.test_ledger import page, settlement
 from tests.fakes import STREAM, numbered
 
 Shape = list[tuple[int, int, int | None]]
+Pair = tuple[LogId, LogId | None]
 
 
 def number(log_id: LogId) -> int:
@@ -60,6 +63,47 @@ def test_what_was_settled_below_becomes_a_span_of_its_own(
     moved: Callable[[int], Shape], position: int, spans: Shape
 ) -> None:
     assert moved(position) == spans
+
+
+def test_moving_back_forgets_what_is_known_of_the_log_above(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    ledger = SqlLedger.open(url, STREAM, create=True)
+    with closing(ledger):
+        live = ledger.begin(after=numbered(30))
+        lost = Gap(after=numbered(30), before=numbered(40))
+        live = ledger.settle(settlement(live, replace(page(40, 50), lost=lost)))
+        later = Gap(after=numbered(50), before=numbered(60))
+        ledger.settle(settlement(live, replace(page(60, 70), lost=later)))
+        ledger.revisit([(numbered(35), numbered(65)), (numbered(60), numbered(70))])
+    set_position(url, STREAM, numbered(65))
+    assert known_of(url) == (
+        [numbered(40), numbered(50), numbered(60)],
+        [(numbered(30), numbered(65))],
+        [(numbered(30), numbered(40)), (numbered(50), numbered(60))],
+        [(numbered(35), numbered(65)), (numbered(60), numbered(65))],
+    )
+    set_position(url, STREAM, numbered(55))
+    assert known_of(url) == (
+        [numbered(40), numbered(50)],
+        [(numbered(30), numbered(55))],
+        [(numbered(30), numbered(40)), (numbered(50), successor(numbered(55)))],
+        [(numbered(35), numbered(55))],
+    )
+    set_position(url, STREAM, numbered(30))
+    assert known_of(url) == ([], [], [], [])
+
+
+def known_of(url: str) -> tuple[list[str], list[Pair], list[Pair], list[Pair]]:
+    """Return the recent ids, the unread stretches, the gaps and the revisits."""
+    with closing(SqlLedger.open(url, STREAM, create=False)) as ledger:
+        with ledger._database.reading() as connection:
+            ids = connection.exec_driver_sql("SELECT log_id FROM recent_id ORDER BY 1").scalars().all()
+        return (
+            list(ids),
+            [(each.reached, each.until) for each in ledger.unread_stretches()],
+            [(gap.after, gap.before) for gap in ledger.gaps()],
+            [(each.reached, each.until) for each in ledger.revisits()],
+        )
 
 
 def test_a_position_within_another_span_is_refused_and_nothing_changes(moved: Callable[[int], Shape]) -> None:

@@ -562,10 +562,13 @@ def test_odd_text_in_a_dead_letter_stops_nothing(path: Path, odd: str) -> None:
         assert sum(reader.dead_letters_by_reason(STREAM).values()) == 1
 
 
-def test_a_gap_that_is_seen_again_from_the_same_position_grows(path: Path) -> None:
+@pytest.mark.parametrize("seen", [(5, 9), (9, 5)])
+def test_a_gap_that_is_seen_again_from_the_same_position_grows_and_never_shrinks(
+    path: Path, seen: tuple[int, int]
+) -> None:
     with opened(path) as ledger:
         span = ledger.begin(after=numbered(0))
-        for before in (5, 9):
+        for before in seen:
             empty = replace(
                 page(1), events=(), position=span.reached, lost=Gap(after=numbered(0), before=numbered(before))
             )
@@ -615,7 +618,7 @@ def test_what_the_first_reading_settled_is_seen_and_late_arrivals_are_not(path: 
         assert ledger.unseen(second_reading(ledger, numbered(6)), [numbered(3)]) == frozenset()
         with pytest.raises(ConflictError):
             ledger.settle(settlement(second, page(3, position=5)))
-        with pytest.raises(ConflictError):
+        with pytest.raises(ConflictError, match="was read a first time"):
             ledger.settle(settlement(second_reading(ledger, numbered(9)), page(8)))
 
 

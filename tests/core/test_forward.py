@@ -186,6 +186,15 @@ def test_a_batch_of_which_everything_is_refused_is_our_fault_and_not_settled() -
     assert (bench.ledger.settled, bench.ledger.dead_letters) == ([], {})
 
 
+def test_a_batch_of_which_one_message_is_taken_is_no_fault_of_ours() -> None:
+    bench = Bench(["s"] * 3)
+    bench.sink.refuses = lambda message: message.message_id != bench_track
+    bench_track = Translator(STREAM).page(page_of("s", "s", "s"), {}).messages[-1].message_id
+    bench.drain()
+    assert len(bench.sink.taken) == 1
+    assert len(bench.ledger.dead_letters) == 3
+
+
 def test_everything_refused_of_one_user_may_be_the_data_and_is_dead_lettered() -> None:
     bench = Bench(["s"] * 60, page_size=30, refusal_limit=20)
     for entry in bench.log.records:

@@ -85,6 +85,14 @@ def test_batches_hold_every_message_once_in_order_within_the_limits(some: list[M
         assert len(body) <= MAX_BATCH_BYTES or len(batch.messages) == 1
 
 
+def test_a_full_batch_of_large_messages_is_as_large_as_segment_takes_and_no_larger() -> None:
+    common = {"log_id": LogId("1"), "user_id": "u", "timestamp": DATE, "context": {}, "event": "Logged In"}
+    large = [Track(message_id=f"m{n}", properties={"text": "x" * 20_000}, **common) for n in range(60)]
+    full, *_ = pack(large)
+    # Segment's 500 KB, read as the lower of its two readings (facts: HTTP API).
+    assert 450_000 < len(SINK.body([SINK.build(message) for message in full.messages])) <= 500_000
+
+
 def test_a_batch_ends_at_five_hundred_messages() -> None:
     one = Track(
         message_id="m", log_id=LogId("1"), user_id="u", timestamp=DATE, context={}, event="Logged In", properties={}

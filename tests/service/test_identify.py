@@ -198,7 +198,8 @@ def test_a_newer_event_of_a_user_keeps_them_waiting(ledger: SqlLedger) -> None:
     (old,) = ledger.awaiting(("", ""), 10)
     newer = ledger.begin(after=numbered(1), until=numbered(2))
     translator = Translator(STREAM, tracks_only=True)
-    for _ in forward(FakeLog([record(2)]), FakeDirectory({}), translator, Courier(FakeSink()), ledger, newer):
+    log = FakeLog([record(2) | {"user_id": "auth0|1"}])
+    for _ in forward(log, FakeDirectory({}), translator, Courier(FakeSink()), ledger, newer):
         pass
     identifier(ledger, FakeSink()).send([old])
     assert [each.who.log_id for each in ledger.awaiting(("", ""), 10)] == [numbered(2)]

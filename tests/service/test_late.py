@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from poller.adapters.sql_ledger import SqlLedger, set_position
 from poller.core.errors import TransientError
-from poller.core.events import LogId, SecondReading, floor_id
+from poller.core.events import LogCursor, LogId, Page, SecondReading, Span, floor_id
 from poller.core.translation.rules import DEFAULT, Rules
 from poller.service.daemon.late_arrivals import EVERY_S
 from tests.core.test_forward import record
@@ -256,6 +256,31 @@ def test_it_takes_its_turn_where_the_rate_limit_is_always_short(bench: Bench) ->
     assert [entry["waited_s"] for entry in overdue] == [300, 300]
     assert {entry["log_level"] for entry in overdue} == {"warning"}
     assert len(bench.recent_ids()) <= 16
+
+
+def test_it_takes_its_turn_where_traffic_never_lets_a_poll_see_the_end(bench: Bench) -> None:
+    late = bench.late_arrival()
+
+    class Busy(FakeLog):
+        """A log that gains a page for each page of the first reading."""
+
+        def fetch(self, cursor: LogCursor) -> Page:
+            if isinstance(cursor, Span):
+                self.now += timedelta(seconds=1)
+                for _ in range(self.page_size):
+                    bench.happen()
+            page = super().fetch(cursor)
+            assert not (isinstance(cursor, Span) and page.is_end)
+            return page
+
+    busy = Busy(bench.log.records, page_size=10)
+    busy.now = bench.log.now
+    bench.log = busy
+    bench.restart()
+    for _ in range(15):
+        bench.pass_time(timedelta(minutes=1))
+        bench.cycle()
+    assert bench.sent().count(late) == 1
 
 
 @pytest.mark.parametrize("is_moved_to", ["reached", "later", "earlier"])

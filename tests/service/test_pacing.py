@@ -100,3 +100,45 @@ def test_a_bucket_that_others_hold_low_is_looked_at_once_a_reset(stopping: Stopp
         budget.observe("logs", limit=50, remaining=3, reset_in=timedelta(seconds=1))
         budget.acquire("logs")
     assert stopping.waits == [1.0] * 5
+
+
+def with_a_proved_refill(stopping: Stopping, budget: RateBudget) -> None:
+    """Let the answers prove that at least 5 requests come back in a second."""
+    budget.observe("logs", limit=10, remaining=0, reset_in=timedelta(seconds=1))
+    budget.acquire("logs")
+    budget.observe("logs", limit=10, remaining=5, reset_in=timedelta(seconds=1))
+    assert left(budget) == 5
+    stopping.now += 1
+    assert left(budget) == 10
+
+
+def left(budget: RateBudget) -> float:
+    found = budget.reading("logs")
+    assert found is not None
+    return found.left
+
+
+def test_a_bucket_that_fills_up_keeps_room_for_what_is_under_way(stopping: Stopping) -> None:
+    worker = [0]
+    budget = RateBudget(stopping, monotonic=lambda: stopping.now, caller=lambda: worker[0])
+    with_a_proved_refill(stopping, budget)
+    for number in range(1, 6):
+        worker[0] = number
+        budget.acquire("logs")
+    stopping.now += 10
+    # The server may take these five off its full bucket only now.
+    assert left(budget) == 5
+
+
+def test_a_bucket_that_others_always_empty_is_taken_for_empty_until_an_answer_tells(stopping: Stopping) -> None:
+    budget = RateBudget(stopping, share=0.8, monotonic=lambda: stopping.now)
+    with_a_proved_refill(stopping, budget)
+    for _ in range(8):
+        budget.acquire("logs")
+        budget.observe("logs", limit=10, remaining=0, reset_in=timedelta(seconds=1))
+        stopping.now += 1000
+    assert left(budget) == 0
+    budget.acquire("logs")
+    budget.observe("logs", limit=10, remaining=9, reset_in=timedelta(seconds=1))
+    stopping.now += 1000
+    assert left(budget) == 10

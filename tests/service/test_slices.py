@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from poller.adapters.sql_ledger import SqlLedger
-from poller.core.errors import ConflictError, TransientError
-from poller.core.events import LogId, Page, Span, floor_id
+from poller.core.errors import ConflictError, FatalError, TransientError
+from poller.core.events import LogCursor, LogId, Page, Span, floor_id
 from poller.core.forward import Courier, forward
 from poller.core.messages import Track
 from poller.core.translation.translator import Translator
@@ -110,6 +110,33 @@ def test_the_slice_with_most_left_is_cut_and_its_near_half_goes_on(tmp_path: Pat
         slices = bench.work.progress.done
         assert len(bench.log.asked) <= 40 + 2 * slices
         assert 4 <= slices <= 20
+
+
+def test_a_slice_that_ends_beyond_the_log_is_left_at_the_end_of_the_log(tmp_path: Path) -> None:
+    class Patient(FakeLog):
+        """A log that is not asked for ever."""
+
+        def fetch(self, cursor: LogCursor) -> Page:
+            if len(self.asked) > 10:
+                raise FatalError("asked again and again", hint="")
+            return super().fetch(cursor)
+
+    records = uneven(20)
+    with opened(tmp_path) as ledger:
+        bench = Bench(ledger, records, parallel=1)
+        bench.log = Patient(records, page_size=10)
+        span = ledger.begin(after=floor_id(NOW - DAY), until=floor_id(NOW + DAY))
+        assert bench.run(span) == Finished()
+        (left,) = ledger.spans()
+        assert (left.reached, left.is_done) == (records[-1]["log_id"], False)
+
+
+def test_a_slice_of_a_few_pages_is_not_worth_cutting(tmp_path: Path) -> None:
+    records = uneven(300)
+    with opened(tmp_path) as ledger:
+        bench = Bench(ledger, records, parallel=3, page_size=100)
+        assert bench.run(whole(ledger, records)) == Finished()
+        assert bench.work.progress.done == 1
 
 
 def test_a_failure_that_passes_is_waited_out_and_one_that_lasts_ends_it(tmp_path: Path) -> None:
