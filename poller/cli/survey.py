@@ -133,8 +133,10 @@ def survey(settings: Settings, ledger: SqlLedger, services: Services, asked: Ask
     latency_s = min(after - before for before, after in itertools.pairwise(times))
     live = ledger.live_span()
     newest = floor_id(now - settings.poll.late_window)
-    # Up to where the daemon's own part begins, however young that is.
-    newest = newest if live is None else max(newest, live.after)
+    if live is not None:
+        # Up to where the daemon's own part begins, however young that is. What is sent again may
+        # lie in that part.
+        newest = max(newest, live.reached if asked.again else live.after)
     begin_at = newest if asked.since is None else position_of(asked.since, now)
     until = newest if asked.until is None else position_of(asked.until, now)
     if begin_at > floor_id(now):

@@ -199,6 +199,18 @@ def test_again_tells_the_right_source_what_was_told_to_a_wrong_one(make: MakeBen
     assert told(bench, "published") == lost
 
 
+def test_again_sends_what_the_daemon_settled_a_moment_ago_too(make: MakeBench) -> None:
+    bench = make()
+    bench.write_settings()
+    bench.sandbox.ask("grow", count=30, seconds=60, kinds=["login"])
+    assert bench.run("run", "--once").code == 0
+    first = tracks(bench)
+    assert len(first) == 30
+    assert bench.run("backfill", "--since", "1h", "--again", "--yes").code == 0
+    assert tracks(bench) == first * 2
+    assert bench.status()["streams"][0]["events"]["forwarded"] == 30
+
+
 def told(bench: Bench, fate: str) -> set[tuple[str, str]]:
     """The tracks by id, and who was identified or put into which group."""
     arrivals = bench.sandbox.ask("messages", count=20_000)
