@@ -16,7 +16,8 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.adapters.sql_ledger import Graveyard, LedgerReader, SqlLedger, counts, remove_stream
+from poller.adapters.sql_ledger import Graveyard, LedgerReader, SqlLedger, remove_stream
+from poller.adapters.sql_ledger.tables import counts
 from poller.cli import commands
 from poller.core.events import EARLIEST
 from tests.contracts.test_ledger import page, settlement

@@ -112,7 +112,7 @@ def test_sqlites_lock_outlives_whatever_else_the_process_does_to_the_ledger(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """POSIX drops all locks that a process has on a file when it closes any descriptor of the file."""
-    monkeypatch.setattr("poller.adapters.sql_ledger.sqlite.BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("poller.adapters.sql_ledger.sqlite.driver.BUSY_TIMEOUT_S", 0.05)
     forwarded(path, 1)
     with opened(path) as ledger, ledger._database.writing():
         with pytest.raises(TransientError, match="locked"), opened(path):

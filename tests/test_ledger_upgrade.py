@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from poller.adapters.sql_ledger import LedgerReader, SqlLedger, inspect_ledger
-from poller.adapters.sql_ledger.migrations import STEPS
+from poller.adapters.sql_ledger.sqlite.migrations import STEPS
 from poller.core.errors import FatalError
 from tests.contracts.test_ledger import STREAM, numbered
 from tests.test_sql_ledger import as_of_version, forwarded, opened, path, reading, url

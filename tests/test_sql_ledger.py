@@ -17,16 +17,9 @@ from typing import Any
 
 import pytest
 
-from poller.adapters.sql_ledger import (
-    Graveyard,
-    LedgerHeldError,
-    LedgerLock,
-    LedgerReader,
-    SqlLedger,
-    inspect_ledger,
-    unread,
-)
-from poller.adapters.sql_ledger.migrations import STEPS, check_version, migrate
+from poller.adapters.sql_ledger import Graveyard, LedgerHeldError, LedgerLock, LedgerReader, SqlLedger, inspect_ledger
+from poller.adapters.sql_ledger.sqlite.migrations import STEPS, check_version, migrate
+from poller.adapters.sql_ledger.tables import unread
 from poller.core.errors import ConflictError, FatalError, PollerError, TransientError
 from poller.core.events import EARLIEST, Gap, LogId, Page, SecondReading, floor_id, parse_events
 from poller.core.messages import Delivery
@@ -188,7 +181,7 @@ def test_a_full_disk_is_transient_and_leaves_the_old_state(path: Path) -> None:
 
 
 def test_a_locked_ledger_is_transient(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("poller.adapters.sql_ledger.sqlite.BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("poller.adapters.sql_ledger.sqlite.driver.BUSY_TIMEOUT_S", 0.05)
     forwarded(path, 1)
     with opened(path) as ledger:
         span = ledger.live_span()

@@ -268,7 +268,7 @@ def test_readme_brings_a_service_up(installed: Machine, plain_site: Site) -> Non
 def test_readme_upgrades_it_and_brings_its_ledger_along(installed: Machine, plain_site: Site) -> None:
     """The newer version is this one with a step more for the ledger."""
     before = plain_site.ledger_version()
-    migrations = installed.root / CLONE.lstrip("/") / "poller/adapters/sql_ledger/migrations.py"
+    migrations = installed.root / CLONE.lstrip("/") / "poller/adapters/sql_ledger/sqlite/migrations.py"
     known, place, rest = migrations.read_text().partition("def read_version(")
     step = 'STEPS = (*STEPS, lambda connection: connection.execute(text("CREATE TABLE later (x INTEGER)")))'
     migrations.write_text(f"{known}{step}\n\n\n{place}{rest}")
@@ -282,8 +282,8 @@ def test_readme_upgrades_it_and_brings_its_ledger_along(installed: Machine, plai
 
 def test_readme_rolls_it_back_with_its_ledger(installed: Machine, plain_site: Site) -> None:
     """The older version is this one, and the backup that the upgrade made is of its version."""
-    migrations = installed.root / CLONE.lstrip("/") / "poller/adapters/sql_ledger/migrations.py"
-    shutil.copy(ROOT / "poller/adapters/sql_ledger/migrations.py", migrations)
+    migrations = installed.root / CLONE.lstrip("/") / "poller/adapters/sql_ledger/sqlite/migrations.py"
+    shutil.copy(ROOT / "poller/adapters/sql_ledger/sqlite/migrations.py", migrations)
     later = plain_site.ledger_version()
     plain_site.sandbox.ask("grow", count=50, seconds=0)
     for line in BLOCKS[3]:

@@ -5,8 +5,9 @@ from datetime import datetime
 
 from sqlalchemy import Connection, delete, insert, select
 
-from poller.adapters.sql_ledger import schema, sqlite
-from poller.adapters.sql_ledger.database import Database
+from poller.adapters.sql_ledger.sqlite import driver
+from poller.adapters.sql_ledger.sqlite.database import Database
+from poller.adapters.sql_ledger.tables import schema
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +25,7 @@ def keep_last_words(url: str, words: LastWords) -> None:
     Raises:
         TransientError, FatalError: there is no ledger, or it cannot be written.
     """
-    database = Database.open(sqlite.ledger_path(url), create=False)
+    database = Database.open(driver.ledger_path(url), create=False)
     try:
         with database.writing() as connection:
             forget_last_words(connection)

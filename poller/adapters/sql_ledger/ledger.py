@@ -6,18 +6,21 @@ from typing import Self
 
 from sqlalchemy import Connection, and_, delete, exists, insert, or_, select, update
 
-from poller.adapters.sql_ledger import file_progress, recording, revisits, rows, schema, sqlite, unread
-from poller.adapters.sql_ledger.awaiting import (
+from poller.adapters.sql_ledger import settle as recording
+from poller.adapters.sql_ledger.dead_letters import discard_before
+from poller.adapters.sql_ledger.last_words import forget_last_words
+from poller.adapters.sql_ledger.sqlite import driver
+from poller.adapters.sql_ledger.sqlite.database import Database
+from poller.adapters.sql_ledger.tables import file_marks as file_progress
+from poller.adapters.sql_ledger.tables import revisits, rows, schema, unread
+from poller.adapters.sql_ledger.tables.pending_identifies import (
     count_awaiting,
     read_awaiting,
     read_said,
     record_said,
     remove_awaiting,
 )
-from poller.adapters.sql_ledger.database import Database
-from poller.adapters.sql_ledger.graveyard import discard_before
-from poller.adapters.sql_ledger.last_words import forget_last_words
-from poller.adapters.sql_ledger.revisits import Revisit
+from poller.adapters.sql_ledger.tables.revisits import Revisit
 from poller.core.errors import ConflictError, FatalError
 from poller.core.events import (
     Gap,
@@ -79,7 +82,7 @@ class SqlLedger:
             FatalError: missing, gone since it was made, not writable, damaged, of a later version; or it holds only
                 other streams.
         """
-        database = Database.open(sqlite.ledger_path(url), create=create)
+        database = Database.open(driver.ledger_path(url), create=create)
         try:
             with database.writing() as connection:
                 key = _enrol(connection, stream, create=create, adopt=adopt)

@@ -7,9 +7,10 @@ from typing import Any, Self
 
 from sqlalchemy import Connection, delete, or_, select
 
-from poller.adapters.sql_ledger import rows, schema, sqlite
-from poller.adapters.sql_ledger.database import Database
-from poller.adapters.sql_ledger.graveyard import BuriedLetter, discard_letters, letters_with_events
+from poller.adapters.sql_ledger.dead_letters import BuriedLetter, discard_letters, letters_with_events
+from poller.adapters.sql_ledger.sqlite import driver
+from poller.adapters.sql_ledger.sqlite.database import Database
+from poller.adapters.sql_ledger.tables import rows, schema
 from poller.core.events import Stream
 from poller.core.text.json_text import decode
 from poller.core.translation.change_detection import identify_key
@@ -46,7 +47,7 @@ class People:
         """Raises:
         TransientError, FatalError: as `Graveyard.open`.
         """
-        path = sqlite.ledger_path(url)
+        path = driver.ledger_path(url)
         return cls(Database.open(path, create=False) if to_change else Database.open_read_only(path))
 
     def close(self) -> None:

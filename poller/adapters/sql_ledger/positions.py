@@ -2,8 +2,10 @@
 
 from sqlalchemy import Connection, delete, insert, update
 
-from poller.adapters.sql_ledger import recording, revisits, rows, schema, sqlite, unread
-from poller.adapters.sql_ledger.database import Database
+from poller.adapters.sql_ledger import settle
+from poller.adapters.sql_ledger.sqlite import driver
+from poller.adapters.sql_ledger.sqlite.database import Database
+from poller.adapters.sql_ledger.tables import revisits, rows, schema, unread
 from poller.core.errors import FatalError
 from poller.core.events import LogId, Span, Stream, successor
 
@@ -19,7 +21,7 @@ def set_position(url: str, stream: Stream, position: LogId) -> Span:
         FatalError: there is no such stream or live span, or the position lies in a stretch of another span.
         TransientError: locked.
     """
-    database = Database.open(sqlite.ledger_path(url), create=False)
+    database = Database.open(driver.ledger_path(url), create=False)
     try:
         with database.writing() as connection:
             return _move(connection, stream, position)
@@ -45,7 +47,7 @@ def _move(connection: Connection, stream: Stream, position: LogId) -> Span:
     values = {"after": position, "reached": position, "confirmed": position, "until": None}
     new = insert(schema.span).values(stream_id=key, **values)
     row = connection.execute(new.returning(schema.span.c.id)).one()
-    recording.join(connection, stream, key)
+    settle.join(connection, stream, key)
     return next(span for span in rows.spans(connection, stream, key) if span.id == row.id)
 
 

@@ -10,12 +10,13 @@ from typing import Self
 
 from sqlalchemy import Connection, ScalarSelect, func, select
 
-from poller.adapters.sql_ledger import counts, files, revisits, rows, schema, sqlite, unread
-from poller.adapters.sql_ledger.database import Database
 from poller.adapters.sql_ledger.last_words import LastWords, read_last_words
 from poller.adapters.sql_ledger.ledger import strangers
-from poller.adapters.sql_ledger.lock import Holder, Role, holder_of
-from poller.adapters.sql_ledger.migrations import OlderLedgerError
+from poller.adapters.sql_ledger.sqlite import driver, ledger_files
+from poller.adapters.sql_ledger.sqlite.database import Database
+from poller.adapters.sql_ledger.sqlite.lock import Holder, Role, holder_of
+from poller.adapters.sql_ledger.sqlite.migrations import OlderLedgerError
+from poller.adapters.sql_ledger.tables import counts, revisits, rows, schema, unread
 from poller.core.errors import FatalError, TransientError
 from poller.core.events import Gap, ReopenedGap, Span, Stream, UnreadStretch, moment_of
 from poller.core.settlement import LOG, OUTCOMES, Sent, Tally
@@ -62,7 +63,7 @@ class LedgerReader:
         TransientError: locked.
         FatalError: missing, gone since it was made, not readable, damaged, of a later version.
         """
-        return cls(Database.open_read_only(sqlite.ledger_path(url)))
+        return cls(Database.open_read_only(driver.ledger_path(url)))
 
     def close(self) -> None:
         self._database.close()
@@ -142,7 +143,7 @@ class LedgerReader:
 
     def holder(self, role: Role = "run") -> Holder | None:
         """The process that holds the ledger's lock for this role."""
-        with sqlite.verdicts(self._database.path):
+        with driver.verdicts(self._database.path):
             return holder_of(self._database.path, role)
 
 
@@ -159,9 +160,9 @@ def inspect_ledger(url: str, stream: Stream) -> str:
     Raises:
         TransientError, FatalError: `run` could not use the ledger as it is.
     """
-    path = sqlite.ledger_path(url)
-    with sqlite.verdicts(path):
-        if files.is_empty(path) and not files.was_known(path):
+    path = driver.ledger_path(url)
+    with driver.verdicts(path):
+        if ledger_files.is_empty(path) and not ledger_files.was_known(path):
             _check_writable(path, _nearest_folder(path))
             return f"none yet; `run` creates {path}"
     try:

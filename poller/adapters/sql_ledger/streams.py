@@ -2,8 +2,9 @@
 
 from sqlalchemy import delete, func, select
 
-from poller.adapters.sql_ledger import rows, schema, sqlite
-from poller.adapters.sql_ledger.database import Database
+from poller.adapters.sql_ledger.sqlite import driver
+from poller.adapters.sql_ledger.sqlite.database import Database
+from poller.adapters.sql_ledger.tables import rows, schema
 from poller.core.errors import FatalError
 from poller.core.events import Stream
 
@@ -15,7 +16,7 @@ def remove_stream(url: str, stream: Stream, *, with_spans: bool) -> None:
         FatalError: there is no such stream, or it has spans and `with_spans` is not given.
         TransientError: the ledger is locked.
     """
-    database = Database.open(sqlite.ledger_path(url), create=False)
+    database = Database.open(driver.ledger_path(url), create=False)
     try:
         with database.writing() as connection:
             key = rows.streams(connection).get(stream)

@@ -7,8 +7,9 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from poller.adapters.sql_ledger import revisits, rows, schema, sqlite, unread
-from poller.adapters.sql_ledger.awaiting import forget_identifies, record_awaiting, record_said
+from poller.adapters.sql_ledger.sqlite import driver
+from poller.adapters.sql_ledger.tables import revisits, rows, schema, unread
+from poller.adapters.sql_ledger.tables.pending_identifies import forget_identifies, record_awaiting, record_said
 from poller.core.errors import ConflictError
 from poller.core.events import (
     LogCursor,
@@ -127,7 +128,7 @@ def record_outcomes(
 
 def note(connection: Connection, stream_id: int, **values: Any) -> None:
     """Writes these columns of the stream's journal."""
-    row = sqlite.upsert(schema.journal).values(stream_id=stream_id, **values)
+    row = driver.upsert(schema.journal).values(stream_id=stream_id, **values)
     connection.execute(row.on_conflict_do_update(index_elements=["stream_id"], set_=values))
 
 
@@ -185,7 +186,7 @@ def _record_gap(connection: Connection, stream_id: int, page: Page) -> None:
     if page.lost is None:
         return
     values = asdict(page.lost) | {"stream_id": stream_id, "noticed_at": page.served_at}
-    row = sqlite.upsert(schema.gap).values(values)
+    row = driver.upsert(schema.gap).values(values)
     # Seen from the same position again, a gap may have grown.
     grown = func.max(schema.gap.c.before, row.excluded.before)
     keys = ["stream_id", "after", "is_read_once"]
@@ -213,7 +214,7 @@ def _record_dead_letters(
         for letter in outcomes.dead_letters
     ]
     if letters:
-        connection.execute(sqlite.upsert(schema.dead_letter).on_conflict_do_nothing(), letters)
+        connection.execute(driver.upsert(schema.dead_letter).on_conflict_do_nothing(), letters)
     return tuple(letter.event for letter in outcomes.dead_letters if letter.event.log_id not in known)
 
 
@@ -221,7 +222,7 @@ def _record_ids(connection: Connection, stream_id: int, settlement: Settlement, 
     """Remember the ids that a second reading still has to pass, so that it leaves them out."""
     ids = [{"stream_id": stream_id, "log_id": log_id} for log_id in settlement.ids_of_interest if log_id > above]
     if ids:
-        connection.execute(sqlite.upsert(schema.recent_id).on_conflict_do_nothing(), ids)
+        connection.execute(driver.upsert(schema.recent_id).on_conflict_do_nothing(), ids)
 
 
 def _revive(connection: Connection, stream_id: int, outcomes: Outcomes, at: datetime) -> set[LogId]:
@@ -270,7 +271,7 @@ def count_tracks(connection: Connection, stream_id: int, sent: Mapping[Sent, int
         for key, tracks in sent.items()
     ]
     if found:
-        row = sqlite.upsert(schema.sent)
+        row = driver.upsert(schema.sent)
         total = schema.sent.c.tracks + row.excluded.tracks
         keys = ["stream_id", "hour", "type", "name", "origin"]
         connection.execute(row.on_conflict_do_update(index_elements=keys, set_={"tracks": total}), found)
@@ -290,7 +291,7 @@ def count(connection: Connection, stream_id: int, counted: Mapping[Tally, int]) 
         for key, events in counted.items()
     ]
     if tallies:
-        row = sqlite.upsert(schema.tally)
+        row = driver.upsert(schema.tally)
         total = schema.tally.c.events + row.excluded.events
         keys = ["stream_id", "hour", "type", "outcome", "origin"]
         connection.execute(row.on_conflict_do_update(index_elements=keys, set_={"events": total}), tallies)

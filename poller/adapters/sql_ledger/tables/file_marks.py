@@ -2,7 +2,7 @@
 
 from sqlalchemy import Connection, delete, insert, select
 
-from poller.adapters.sql_ledger import schema
+from poller.adapters.sql_ledger.tables import schema
 from poller.core.errors import ConflictError
 from poller.core.file_pages import FileMark, FilePage
 

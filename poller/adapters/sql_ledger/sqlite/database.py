@@ -7,9 +7,9 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from poller.adapters.sql_ledger import files, sqlite
-from poller.adapters.sql_ledger.backup import back_up
-from poller.adapters.sql_ledger.migrations import (
+from poller.adapters.sql_ledger.sqlite import driver, ledger_files
+from poller.adapters.sql_ledger.sqlite.backup import back_up
+from poller.adapters.sql_ledger.sqlite.migrations import (
     OlderLedgerError,
     check_version,
     migrate,
@@ -24,7 +24,7 @@ class Database:
 
     def __init__(self, path: Path, *, is_read_only: bool = False) -> None:
         self.path = path
-        self._engine = sqlite.engine(path, is_read_only=is_read_only)
+        self._engine = driver.engine(path, is_read_only=is_read_only)
         self._file = _identity(path)
         # Threads queue here: where several wait for SQLite's own lock, one may starve.
         self._lock = threading.RLock()
@@ -38,13 +38,13 @@ class Database:
             TransientError: locked, disk full.
             FatalError: missing, vanished, not writable, damaged, no ledger, of a later version.
         """
-        with sqlite.verdicts(path):
-            files.refuse_second_name(path)
+        with driver.verdicts(path):
+            ledger_files.refuse_second_name(path)
             if create:
-                files.make_folder(path)
-            elif files.is_empty(path):
-                raise files.vanished(path) if files.was_known(path) else files.missing(path)
-            with files.setting_up(path) as birthplace:
+                ledger_files.make_folder(path)
+            elif ledger_files.is_empty(path):
+                raise ledger_files.vanished(path) if ledger_files.was_known(path) else ledger_files.missing(path)
+            with ledger_files.setting_up(path) as birthplace:
                 birthplace.prepare(create=create)
                 database = cls(path)
                 try:
@@ -62,10 +62,10 @@ class Database:
         Raises:
             TransientError, FatalError: as `open`.
         """
-        with sqlite.verdicts(path):
-            files.refuse_second_name(path)
-            if files.is_empty(path):
-                raise files.vanished(path) if files.was_known(path) else files.missing(path)
+        with driver.verdicts(path):
+            ledger_files.refuse_second_name(path)
+            if ledger_files.is_empty(path):
+                raise ledger_files.vanished(path) if ledger_files.was_known(path) else ledger_files.missing(path)
             database = cls(path, is_read_only=True)
             try:
                 with database.reading() as connection:
@@ -94,10 +94,10 @@ class Database:
 
     @contextmanager
     def _transaction(self, *, writes: bool) -> Iterator[Connection]:
-        with self._lock, sqlite.verdicts(self.path):
+        with self._lock, driver.verdicts(self.path):
             self._check_file()
             try:
-                options = {sqlite.WRITES: writes}
+                options = {driver.WRITES: writes}
                 with self._engine.connect().execution_options(**options) as connection, connection.begin():
                     yield connection
             except ConflictError:
@@ -115,8 +115,8 @@ class Database:
             if found is not None:
                 check_version(found)
             elif not create:
-                raise files.missing(self.path)
-            sqlite.switch_to_wal(connection)
+                raise ledger_files.missing(self.path)
+            driver.switch_to_wal(connection)
         with self.writing() as connection:
             # Nobody else writes from here on, so the backup is what the migration begins with.
             found = read_version(connection)
@@ -145,7 +145,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 def _check_older(found: int | None, path: Path) -> None:
     if found is None:
-        raise files.missing(path)
+        raise ledger_files.missing(path)
     check_version(found)
     if found < newest_version():
         raise OlderLedgerError(path, found)

@@ -7,8 +7,10 @@ from typing import Any, Self
 
 from sqlalchemy import ColumnElement, Connection, delete, select, tuple_
 
-from poller.adapters.sql_ledger import counts, recording, rows, schema, sqlite
-from poller.adapters.sql_ledger.database import Database
+from poller.adapters.sql_ledger import settle
+from poller.adapters.sql_ledger.sqlite import driver
+from poller.adapters.sql_ledger.sqlite.database import Database
+from poller.adapters.sql_ledger.tables import counts, rows, schema
 from poller.core.events import LogEvent, LogId, Stream, parse_events
 from poller.core.settlement import DEAD_LETTERED, DISCARDED, FORWARDED, count_sent
 from poller.core.text.json_text import decode
@@ -46,7 +48,7 @@ class Graveyard:
         TransientError: locked.
         FatalError: missing, gone since it was made, not readable, damaged, of another version.
         """
-        path = sqlite.ledger_path(url)
+        path = driver.ledger_path(url)
         return cls(Database.open(path, create=False) if to_change else Database.open_read_only(path))
 
     def close(self) -> None:
@@ -129,9 +131,9 @@ class Graveyard:
                 if _remove(connection, known, letter):
                     revived += 1
                     key, at = known[letter.stream], letter.buried_at
-                    origin = recording.recount(connection, key, event, DEAD_LETTERED, FORWARDED, at)
+                    origin = settle.recount(connection, key, event, DEAD_LETTERED, FORWARDED, at)
                     sent = count_sent([(event, name) for name in names], at, origin=origin)
-                    recording.count_tracks(connection, key, sent)
+                    settle.count_tracks(connection, key, sent)
             return revived
 
 
@@ -145,7 +147,7 @@ def discard_letters(connection: Connection, letters: Iterable[BuriedLetter]) -> 
         if text is not None:
             discarded += 1
             event, key = event_of(letter, str(text)), known[letter.stream]
-            recording.recount(connection, key, event, DEAD_LETTERED, DISCARDED, letter.buried_at)
+            settle.recount(connection, key, event, DEAD_LETTERED, DISCARDED, letter.buried_at)
     return discarded
 
 

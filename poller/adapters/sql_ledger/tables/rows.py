@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
-from poller.adapters.sql_ledger import schema
+from poller.adapters.sql_ledger.tables import schema
 from poller.core.events import Gap, Span, Stream
 
 

@@ -5,7 +5,7 @@ Triggers keep them, so that no statement that changes a row can forget its count
 
 from sqlalchemy import Connection, select, text
 
-from poller.adapters.sql_ledger.schema import event_count, letter_count
+from poller.adapters.sql_ledger.tables.schema import event_count, letter_count
 
 _EVENT_COUNT = (
     "CREATE TABLE IF NOT EXISTS event_count (stream_id INTEGER NOT NULL REFERENCES stream (id), "

@@ -6,12 +6,12 @@ import sqlite3
 from pathlib import Path
 from urllib.parse import quote
 
-from poller.adapters.sql_ledger import files
+from poller.adapters.sql_ledger.sqlite import ledger_files
 
 
 def backup_path(path: Path, version: int) -> Path:
     """Return the name of the backup that holds this version: `ledger.db.v3` for version 3."""
-    return files.beside(path, f".v{version}")
+    return ledger_files.beside(path, f".v{version}")
 
 
 def back_up(path: Path, version: int) -> None:
@@ -20,8 +20,8 @@ def back_up(path: Path, version: int) -> None:
     Raises:
         sqlite3.Error, OSError: the copy cannot be written.
     """
-    unfinished = files.beside(path, f".v{version}.part")
-    descriptor = files.open_private(unfinished)
+    unfinished = ledger_files.beside(path, f".v{version}.part")
+    descriptor = ledger_files.open_private(unfinished)
     try:
         os.ftruncate(descriptor, 0)
         # SQLite has no lock on this file yet, so the descriptor may be closed after it.

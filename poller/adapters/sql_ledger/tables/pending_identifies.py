@@ -5,7 +5,8 @@ from datetime import datetime
 
 from sqlalchemy import Connection, and_, delete, func, or_, select
 
-from poller.adapters.sql_ledger import schema, sqlite
+from poller.adapters.sql_ledger.sqlite import driver
+from poller.adapters.sql_ledger.tables import schema
 from poller.core.outcomes import Awaited, Awaiting
 from poller.core.translation.change_detection import Said, identify_key
 
@@ -23,7 +24,7 @@ def record_awaiting(connection: Connection, stream_id: int, awaiting: Iterable[A
         for who in awaiting
     ]
     if rows:
-        row = sqlite.upsert(schema.awaiting)
+        row = driver.upsert(schema.awaiting)
         newer = {"log_id": row.excluded.log_id}
         is_newer = row.excluded.log_id > schema.awaiting.c.log_id
         keys = ["stream_id", "user_id", "sent_as"]
@@ -37,7 +38,7 @@ def record_said(connection: Connection, stream_id: int, said: Mapping[str, str],
         for key, fingerprint in said.items()
     ]
     if facts:
-        row = sqlite.upsert(schema.said)
+        row = driver.upsert(schema.said)
         newer = {"fingerprint": row.excluded.fingerprint, "said_at": row.excluded.said_at}
         is_later = row.excluded.said_at >= schema.said.c.said_at
         keys = ["stream_id", "key"]

@@ -9,7 +9,8 @@ from dataclasses import replace
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
-from poller.adapters.sql_ledger import schema, sqlite
+from poller.adapters.sql_ledger.sqlite import driver
+from poller.adapters.sql_ledger.tables import schema
 from poller.core.errors import ConflictError
 from poller.core.events import LogId, Page, ReopenedGap, Resend, Stream, successor
 
@@ -62,7 +63,7 @@ def shrink_gaps(connection: Connection, stream_id: int, after: LogId, reached: L
                     "noticed_at": row.noticed_at,
                     "is_read_once": False,
                 }
-                connection.execute(sqlite.upsert(schema.gap).values(rest).on_conflict_do_nothing())
+                connection.execute(driver.upsert(schema.gap).values(rest).on_conflict_do_nothing())
 
 
 def move(connection: Connection, cursor: Revisit, page: Page) -> Revisit:

@@ -13,7 +13,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
 
-from poller.adapters.sql_ledger import files
+from poller.adapters.sql_ledger.sqlite import ledger_files
 from poller.core.errors import ConflictError, FatalError, PollerError, TransientError
 
 __all__ = ["engine", "given_path", "ledger_path", "switch_to_wal", "upsert", "verdicts"]
@@ -171,7 +171,7 @@ def _of_sqlite(path: Path, error: BaseException | None) -> PollerError:
         return TransientError(f"ledger {path} {_PASSING[code]}")
     if code in _NOT_OPENED:
         text, hint = _NOT_OPENED[code]
-        if files.can_be_used(path):
+        if ledger_files.can_be_used(path):
             why = "its rights are in order, so that descriptors, inodes or memory ran out"
             return TransientError(f"ledger {path} {text}: {why}")
         return FatalError(f"ledger {path} {text}", hint=hint)

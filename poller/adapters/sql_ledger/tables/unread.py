@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from poller.adapters.sql_ledger import schema
+from poller.adapters.sql_ledger.tables import schema
 from poller.core.errors import ConflictError
 from poller.core.events import LogId, Page, Stream, UnreadStretch
 

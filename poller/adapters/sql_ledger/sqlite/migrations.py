@@ -5,8 +5,8 @@ from pathlib import Path
 
 from sqlalchemy import Connection, insert, inspect, select, text, update
 
-from poller.adapters.sql_ledger.counts import keep_counts
-from poller.adapters.sql_ledger.schema import metadata, version
+from poller.adapters.sql_ledger.tables.counts import keep_counts
+from poller.adapters.sql_ledger.tables.schema import metadata, version
 from poller.core.errors import FatalError
 
 Step = Callable[[Connection], None]

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
-from poller.adapters.sql_ledger import files, sqlite
+from poller.adapters.sql_ledger.sqlite import driver, ledger_files
 from poller.core.errors import TransientError
 
 Role = Literal["run", "backfill"]
@@ -44,13 +44,13 @@ class LedgerLock:
             LedgerHeldError: another process holds it; the message names it.
             FatalError: the lock file cannot be written.
         """
-        path = sqlite.ledger_path(url)
-        with sqlite.verdicts(path):
-            files.refuse_second_name(path)
-            files.make_folder(path)
-            descriptor = files.open_private(_lock_file(path, role))
+        path = driver.ledger_path(url)
+        with driver.verdicts(path):
+            ledger_files.refuse_second_name(path)
+            ledger_files.make_folder(path)
+            descriptor = ledger_files.open_private(_lock_file(path, role))
             try:
-                if not files.try_lock(descriptor, patience_s=_PATIENCE_S):
+                if not ledger_files.try_lock(descriptor, patience_s=_PATIENCE_S):
                     raise LedgerHeldError(_held(path, _read(descriptor, role)))  # noqa: TRY301 - closed below
                 os.ftruncate(descriptor, 0)
                 os.pwrite(descriptor, f"{os.getpid()} {now().isoformat(timespec='seconds')}\n".encode(), 0)
@@ -85,7 +85,7 @@ def holder_of(path: Path, role: Role) -> Holder | None:
     except FileNotFoundError:
         return None
     try:
-        if files.try_lock(descriptor, patience_s=0, is_shared=True):
+        if ledger_files.try_lock(descriptor, patience_s=0, is_shared=True):
             return None
         return _read(descriptor, role)
     finally:
@@ -93,7 +93,7 @@ def holder_of(path: Path, role: Role) -> Holder | None:
 
 
 def _lock_file(path: Path, role: Role) -> Path:
-    return files.beside(path, f".{role}.lock")
+    return ledger_files.beside(path, f".{role}.lock")
 
 
 def _read(descriptor: int, role: Role) -> Holder:

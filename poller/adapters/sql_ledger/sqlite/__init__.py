@@ -1,0 +1,1 @@
+"""The database file: driver, lock, migrations, backup."""

@@ -1,0 +1,1 @@
+"""The tables, and the statements of one table each."""
