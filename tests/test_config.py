@@ -23,13 +23,13 @@ from poller.config import (
     StartAt,
     duration,
     find_settings_file,
-    folders,
     load_settings,
     secret_places,
 )
-from poller.config.folders import default_ledger
-from poller.config.times import start_at
-from poller.config.toml import key_lines
+from poller.config.parsers.times import start_at
+from poller.config.sources import paths as folders
+from poller.config.sources.paths import default_ledger
+from poller.config.sources.toml import key_lines
 
 EXAMPLE = Path(__file__).parent.parent / "config.example.toml"
 HOME = {"HOME": "/home/ada"}

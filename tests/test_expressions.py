@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from poller.config import SettingsError, load_settings
-from poller.config.expressions import Expression
-from poller.config.problems import BadValueError
+from poller.config.errors import BadValueError
+from poller.config.parsers.expressions import Expression
 
 GOOD = '[auth0]\ndomain = "acme.us.auth0.com"\nclient_id = "c"\nclient_secret = "s"\n[segment]\nwrite_key = "wk"\n'
 HOME = {"HOME": "/home/x"}

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from poller.config import files
-from poller.config.files import read_text
-from poller.config.problems import BadValueError
+from poller.config.errors import BadValueError
+from poller.config.sources import secret_files as files
+from poller.config.sources.secret_files import read_text
 
 
 @pytest.fixture

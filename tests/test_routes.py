@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from poller.config.problems import BadKeysError, BadValueError
-from poller.config.routes import LARGEST_BYTES, integrations
+from poller.config.destinations import LARGEST_BYTES, integrations
+from poller.config.errors import BadKeysError, BadValueError
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from poller.adapters.clocks import ServerClock
 from poller.adapters.http import Http
 from poller.adapters.segment.tracking import SegmentSink
-from poller.config.expressions import Expression
+from poller.config.parsers.expressions import Expression
 from poller.core.events import EARLIEST, parse_events
 from poller.core.outcomes import Forwardable
 from poller.core.translation.privacy import Privacy

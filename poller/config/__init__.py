@@ -1,10 +1,10 @@
 """Settings: the TOML file, over it the credentials directory, over that the environment."""
 
-from poller.config.declared import SETTINGS, Setting
-from poller.config.folders import find_settings_file
+from poller.config.catalogue import SETTINGS, Setting
+from poller.config.destinations import integrations
+from poller.config.errors import SettingsError
 from poller.config.loading import load_settings
-from poller.config.problems import SettingsError
-from poller.config.routes import integrations
+from poller.config.parsers.times import StartAt, duration, moment
 from poller.config.secrets import SecretPlace, secret_places
 from poller.config.settings import (
     Auth0Settings,
@@ -14,7 +14,7 @@ from poller.config.settings import (
     Settings,
     StateSettings,
 )
-from poller.config.times import StartAt, duration, moment
+from poller.config.sources.paths import find_settings_file
 
 __all__ = [
     "SETTINGS",

@@ -7,9 +7,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from poller.config.declared import SETTINGS, Setting
-from poller.config.folders import CONFIG_VARIABLE, LOCAL_FILE, SYSTEM_FILE
-from poller.config.layers import (
+from poller.config.catalogue import SETTINGS, Setting
+from poller.config.errors import BadKeysError, BadValueError, Place, Problem, Rank, SettingsError, settings_error
+from poller.config.settings import Settings
+from poller.config.sources.layers import (
     Layer,
     credentials_folder,
     credentials_layer,
@@ -18,9 +19,8 @@ from poller.config.layers import (
     file_layer,
     stand_ins,
 )
-from poller.config.problems import BadKeysError, BadValueError, Place, Problem, Rank, SettingsError, settings_error
-from poller.config.settings import Settings
-from poller.config.toml import TomlFile, read_toml
+from poller.config.sources.paths import CONFIG_VARIABLE, LOCAL_FILE, SYSTEM_FILE
+from poller.config.sources.toml import TomlFile, read_toml
 
 _SECRETS = {setting.name: setting for setting in SETTINGS if setting.is_secret}
 _FOLLOW_UP = "default_factory_not_called"  # pydantic on a default made of a value that is itself wrong

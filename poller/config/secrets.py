@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from poller.config.declared import SETTINGS
-from poller.config.files import SecretFile
-from poller.config.layers import CREDENTIALS_VARIABLE, Layer, credentials_layer, environment_layer, file_layer
-from poller.config.problems import Rank
-from poller.config.toml import read_toml
+from poller.config.catalogue import SETTINGS
+from poller.config.errors import Rank
+from poller.config.sources.layers import CREDENTIALS_VARIABLE, Layer, credentials_layer, environment_layer, file_layer
+from poller.config.sources.secret_files import SecretFile
+from poller.config.sources.toml import read_toml
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,11 +8,11 @@ from typing import Annotated, Any, NamedTuple, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from poller.config import texts
-from poller.config.expressions import Expression, expression, lines
-from poller.config.files import secret
-from poller.config.routes import integrations
-from poller.config.times import StartAt, interval, late_window, length, start_at
+from poller.config.destinations import integrations
+from poller.config.parsers import texts
+from poller.config.parsers.expressions import Expression, expression, lines
+from poller.config.parsers.times import StartAt, interval, late_window, length, start_at
+from poller.config.sources.secret_files import secret
 from poller.core.translation import privacy
 from poller.core.translation.presets import PresetName
 from poller.core.translation.privacy import Address, Agent, Email

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.config.expressions import Expression
+from poller.config.parsers.expressions import Expression
 from poller.core.text.json_text import MAX_DEPTH, decode, encode
 
 ODD_NUMBERS = [

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.config.expressions import Expression
+from poller.config.parsers.expressions import Expression
 from poller.core.events import EARLIEST, LogEvent, LogId, Page, Span, parse_events
 from poller.core.messages import MAX_MESSAGE_BYTES, Delivery, Group, Identify, Message, Track, size, wire
 from poller.core.outcomes import DeadLetter, Filtered, Forwardable, Outcome, Profile

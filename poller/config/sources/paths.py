@@ -4,8 +4,8 @@ import os.path
 from collections.abc import Mapping
 from pathlib import Path
 
-from poller.config.files import is_there
-from poller.config.texts import sqlite_url
+from poller.config.parsers.texts import sqlite_url
+from poller.config.sources.secret_files import is_there
 
 CONFIG_VARIABLE = "POLLER_CONFIG"
 PROGRAM = "auth0-segment-poller"

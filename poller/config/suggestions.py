@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-from poller.config.declared import SETTINGS
+from poller.config.catalogue import SETTINGS
 
 _UNKNOWN = "unknown"
 

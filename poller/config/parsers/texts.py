@@ -11,7 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from poller.config.problems import BadValueError
+from poller.config.errors import BadValueError
 from poller.core.translation.rules import LOGIN_TYPES
 
 Parser = Callable[[object], str]

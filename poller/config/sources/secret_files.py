@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from poller.config.problems import BadLineError, BadValueError
-from poller.config.texts import Parser, text
+from poller.config.errors import BadLineError, BadValueError
+from poller.config.parsers.texts import Parser, text
 
 PIPE_S = 5.0
 """What the writer of a pipe gets."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from poller.config.files import is_there, read_text
-from poller.config.problems import BadLineError, BadValueError, Place, Problem, Rank, settings_error
+from poller.config.errors import BadLineError, BadValueError, Place, Problem, Rank, settings_error
+from poller.config.sources.secret_files import is_there, read_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

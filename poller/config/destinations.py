@@ -4,8 +4,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from poller.config.problems import BadKeysError, BadValueError
-from poller.config.texts import refuse_placeholder
+from poller.config.errors import BadKeysError, BadValueError
+from poller.config.parsers.texts import refuse_placeholder
 
 LARGEST_BYTES = 600
 """It stands once in each request, in the room that a batch leaves for what is around the messages."""

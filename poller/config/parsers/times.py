@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Literal
 
-from poller.config.problems import BadValueError
-from poller.config.texts import refuse_placeholder
+from poller.config.errors import BadValueError
+from poller.config.parsers.texts import refuse_placeholder
 
 # Nine digits are all that a timedelta holds, in days.
 _DURATION = re.compile(r"(?:([0-9]{1,9})d)?(?:([0-9]{1,9})h)?(?:([0-9]{1,9})m)?(?:([0-9]{1,9})s)?")

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from poller.config.declared import PREFIX, SETTINGS, Setting
-from poller.config.files import SecretFile, is_there
-from poller.config.folders import CONFIG_VARIABLE, default_ledger
-from poller.config.nearest import nearest_key, nearest_section, nearest_variable
-from poller.config.problems import Place, Problem, Rank
-from poller.config.texts import PLACEHOLDER
-from poller.config.toml import TomlFile
+from poller.config.catalogue import PREFIX, SETTINGS, Setting
+from poller.config.errors import Place, Problem, Rank
+from poller.config.parsers.texts import PLACEHOLDER
+from poller.config.sources.paths import CONFIG_VARIABLE, default_ledger
+from poller.config.sources.secret_files import SecretFile, is_there
+from poller.config.sources.toml import TomlFile
+from poller.config.suggestions import nearest_key, nearest_section, nearest_variable
 
 CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
 

@@ -8,8 +8,8 @@ import jmespath
 from jmespath.exceptions import JMESPathError
 from jmespath.functions import Functions
 
-from poller.config.problems import BadKeysError, BadValueError
-from poller.config.texts import refuse_placeholder, text
+from poller.config.errors import BadKeysError, BadValueError
+from poller.config.parsers.texts import refuse_placeholder, text
 
 _ROOTS = ("user", "log")
 _LONGEST_KEY = 200
