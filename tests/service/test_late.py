@@ -300,6 +300,22 @@ def test_a_position_moved_by_hand_loses_no_late_arrival(bench: Bench, is_moved_t
     assert bench.sent().count(late) == 1
 
 
+def test_an_unread_stretch_is_read_only_when_all_of_it_is_old_enough(bench: Bench) -> None:
+    for _ in range(9):
+        bench.happen()
+        bench.cycle()
+        bench.pass_time(timedelta(minutes=1))
+    bench.ledger.close()
+    set_position(bench.url, STREAM, floor_id(bench.log.now))
+    bench.restart()
+    bench.pass_time(timedelta(minutes=5))
+    bench.cycle()
+    late = bench.happen(ago=timedelta(minutes=6, seconds=30))
+    bench.pass_time(timedelta(minutes=12))
+    bench.cycle()
+    assert bench.sent().count(late) == 1
+
+
 def test_retention_that_overtakes_the_second_reading_is_a_gap_that_is_read_once(bench: Bench) -> None:
     late = bench.late_arrival()
     bench.pass_time(timedelta(minutes=12))
@@ -321,6 +337,38 @@ def test_an_answer_without_a_believed_time_confirms_nothing(bench: Bench) -> Non
         bench.cycle()
     assert bench.confirmed() == before
     bench.log.is_time_believed = True
+    bench.cycle()
+    assert bench.sent().count(late) == 1
+
+
+@pytest.mark.parametrize("is_moved_by_hand", [False, True])
+def test_only_the_second_reading_waits_where_its_own_answer_has_no_believed_time(
+    bench: Bench, is_moved_by_hand: bool
+) -> None:
+    class Doubtful(FakeLog):
+        """A log of which no second clock bears out what the second reading is answered."""
+
+        def fetch(self, cursor: LogCursor) -> Page:
+            self.is_time_believed = isinstance(cursor, Span)
+            return super().fetch(cursor)
+
+    late = bench.late_arrival()
+    if is_moved_by_hand:
+        bench.ledger.close()
+        set_position(bench.url, STREAM, floor_id(bench.log.now))
+    trusted = bench.log
+    bench.log = Doubtful(trusted.records, page_size=10)
+    bench.log.now = trusted.now
+    bench.restart()
+    on_time = []
+    for _ in range(15):
+        bench.pass_time(timedelta(minutes=1))
+        on_time.append(bench.happen())
+        bench.cycle()
+    assert bench.sent()[-15:] == on_time
+    trusted.now, trusted.records = bench.log.now, bench.log.records
+    bench.log = trusted
+    bench.restart()
     bench.cycle()
     assert bench.sent().count(late) == 1
 

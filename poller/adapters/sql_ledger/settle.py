@@ -175,7 +175,7 @@ def _confirm(connection: Connection, stream_id: int, cursor: SecondReading, page
         raise ConflictError(f"span {cursor.id} is not confirmed up to {cursor.reached} any more")
     if page.position > found.reached:
         raise ConflictError(f"nothing above {found.reached} was read a first time")
-    if page.believed_at is None:
+    if page.believed_at is None and page.position > cursor.reached:
         raise ConflictError("an answer without a believed time confirms nothing")
     change = update(schema.span).where(*live).values(confirmed=page.position)
     connection.execute(change)

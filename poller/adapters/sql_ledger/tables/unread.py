@@ -41,7 +41,7 @@ def move(connection: Connection, cursor: UnreadStretch, page: Page) -> UnreadStr
     Raises:
         ConflictError: the stretch is not where the page was read from.
     """
-    if page.believed_at is None:
+    if page.believed_at is None and page.position > cursor.reached:
         raise ConflictError("an answer without a believed time confirms nothing")
     columns = schema.unread.c
     here = (columns.id == cursor.id, columns.at == cursor.reached, columns.until == cursor.until)
