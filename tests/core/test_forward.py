@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -147,6 +148,14 @@ def test_a_page_with_nothing_of_interest_still_moves_the_span_and_asks_for_no_pr
     (forwarded,) = bench.drain()
     assert forwarded.span.reached == numbered(5)
     assert (bench.sink.batches, bench.directory.asked) == ([], [()])
+
+
+def test_a_clock_that_nobody_bears_out_judges_no_date() -> None:
+    bench = Bench(["s"] * 3)
+    bench.log.now, bench.log.is_time_believed = datetime(1970, 1, 1, tzinfo=UTC), False
+    bench.drain()
+    assert bench.ledger.dead_letters == {}
+    assert [message.timestamp.year for message in bench.sink.taken] == [2026] * 6
 
 
 def test_full_pages_follow_at_once_and_a_short_one_ends_the_poll() -> None:

@@ -205,6 +205,15 @@ def test_a_newer_event_of_a_user_keeps_them_waiting(ledger: SqlLedger) -> None:
     assert [each.who.log_id for each in ledger.awaiting(("", ""), 10)] == [numbered(2)]
 
 
+def test_nobody_awaits_of_whom_segment_took_nothing(ledger: SqlLedger) -> None:
+    log = FakeLog([record(1), record(2)])
+    span = ledger.begin(after=numbered(0), until=numbered(2))
+    sink = FakeSink(lambda message: message.user_id == "auth0|2")
+    for _ in forward(log, FakeDirectory({}), Translator(STREAM, tracks_only=True), Courier(sink), ledger, span):
+        pass
+    assert [each.who.user_id for each in ledger.awaiting(("", ""), 10)] == ["auth0|1"]
+
+
 def test_who_awaits_is_read_in_order_piece_by_piece(ledger: SqlLedger) -> None:
     users = [f"auth0|{number}" for number in range(9)]
     backfilled(ledger, *users)

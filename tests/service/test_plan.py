@@ -61,6 +61,11 @@ def test_what_was_begun_is_gone_on_with_and_what_is_done_is_not() -> None:
     assert not found.is_empty
 
 
+def test_what_was_begun_and_has_come_beyond_the_range_is_left_to_another_run() -> None:
+    assert plan([span(2, 20, 12)], at(0), at(10), oldest=at(-500)).unfinished == ()
+    assert plan([span(2, 20, 10)], at(0), at(10), oldest=at(-500)).unfinished == ()
+
+
 def test_it_begins_just_below_the_oldest_event_kept() -> None:
     oldest = numbered(5, NOW + 2 * HOUR)
     found = plan([], at(0), at(10), oldest=oldest)
@@ -159,6 +164,13 @@ def test_a_range_wholly_below_retention_is_told_so() -> None:
     found = plan([], at(0), at(10), oldest=at(20))
     assert found.is_empty
     assert found.is_cut_off
+
+
+def test_a_gap_is_read_again_whatever_is_sent_again_around_it() -> None:
+    gap = Gap(after=at(10), before=at(20))
+    at_work = revisit(Resend, 9, 20, 12)
+    found = plan([span(0, None, 100)], at(0), at(50), oldest=at(1), gaps=[gap], revisits=[at_work])
+    assert (found.gaps, found.unfinished) == ((gap,), (at_work,))
 
 
 def test_a_gap_that_is_being_read_again_is_not_taken_twice() -> None:
