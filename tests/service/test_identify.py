@@ -103,6 +103,21 @@ def test_who_was_identified_meanwhile_is_left_out(ledger: SqlLedger, after_s: in
     assert ledger.count_awaiting() == 0
 
 
+def test_who_was_identified_between_two_runs_is_left_out_of_the_second(ledger: SqlLedger) -> None:
+    backfilled(ledger, "auth0|1")
+    key = identify_fact("auth0|1", {}, is_partial=False, is_due=False).key
+    said(ledger, {key: "other"}, NOW + timedelta(seconds=1))
+    second = identifier(ledger, FakeSink(), begun_at=NOW + timedelta(hours=1))
+    assert second.send(ledger.awaiting(("", ""), 10)) == Identified(left_out=1)
+
+
+def test_what_is_said_is_dated_by_the_profile_that_it_is_made_of(ledger: SqlLedger) -> None:
+    backfilled(ledger, "auth0|1")
+    identifier(ledger, FakeSink()).send(ledger.awaiting(("", ""), 10))
+    key = identify_fact("auth0|1", {}, is_partial=False, is_due=False).key
+    assert ledger.said_at([key])[key].at == LATER
+
+
 def backfilled_again(ledger: SqlLedger) -> None:
     walked(ledger, ledger.revisit([(numbered(0), numbered(1))])[0], 1)
 
