@@ -170,6 +170,16 @@ class TestAHostClockThatIsWrong:
         assert [log.oldest() for _ in range(2)] == [(log_id(1, OLD), NOW), (log_id(1, OLD), host)]
 
 
+@pytest.mark.parametrize("host", [OLD + timedelta(hours=1)])
+def test_a_time_that_is_not_believed_proves_nothing_against_retention(log: Auth0Log, scripted: Scripted) -> None:
+    later = OLD + timedelta(minutes=30)
+    kept = [record(log_id(number, later)) for number in range(100)]
+    scripted.replies = [page(*kept), page(kept[0]), page(kept[-1])]
+    found = log.fetch(span(log_id(1, OLD)))
+    assert found.believed_at is None
+    assert found.lost == Gap(after=log_id(1, OLD), before=log_id(0, later))
+
+
 @pytest.mark.parametrize("host", [OLD - timedelta(days=40)])
 def test_the_time_of_a_page_never_lies_below_its_events(log: Auth0Log, scripted: Scripted) -> None:
     scripted.replies = [page(*(record(log_id(number, OLD)) for number in range(1, 101)))]
@@ -211,6 +221,12 @@ def test_the_event_at_the_position_proves_that_nothing_after_it_was_cut(log: Aut
     scripted.replies = [page(record(log_id(1, OLD)), record(log_id(2)))]
     assert log.fetch(span(log_id(1, OLD))).lost is None
     assert len(scripted.asked) == 1
+
+
+def test_a_page_that_is_full_with_the_record_asked_from_is_not_the_end(log: Auth0Log, scripted: Scripted) -> None:
+    scripted.replies = [page(record(log_id(1, OLD)), *(record(log_id(number)) for number in range(2, 101)))]
+    found = log.fetch(span(log_id(1, OLD)))
+    assert (len(found.events), found.is_end, found.drained_to) == (99, False, None)
 
 
 def test_an_oldest_event_at_or_below_the_position_is_proof_too(log: Auth0Log, scripted: Scripted) -> None:

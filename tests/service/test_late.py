@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from poller.adapters.sql_ledger import SqlLedger, set_position
 from poller.core.errors import TransientError
-from poller.core.events import LogCursor, LogId, Page, SecondReading, Span, floor_id
+from poller.core.events import LogCursor, LogId, Page, SecondReading, Span, floor_id, moment_of
 from poller.core.translation.rules import DEFAULT, Rules
 from poller.service.daemon.late_arrivals import EVERY_S
 from tests.core.test_forward import record
@@ -384,6 +384,37 @@ def test_the_lag_of_the_second_reading_is_told(bench: Bench) -> None:
     bench.pass_time(timedelta(minutes=20))
     bench.cycle()
     assert bench.confirmed_at[-1] is None
+
+
+def test_the_lag_of_an_unread_stretch_is_told_where_it_is_the_longer(bench: Bench) -> None:
+    bench.late_arrival()
+    bench.ledger.close()
+    set_position(bench.url, STREAM, floor_id(bench.log.now))
+    bench.restart()
+    bench.pass_time(timedelta(minutes=2))
+    bench.happen()
+    bench.cycle()
+    (stretch,) = bench.ledger.unread_stretches()
+    assert stretch.reached < bench.confirmed()
+    assert bench.confirmed_at[-1] == moment_of(stretch.reached)
+
+
+def test_an_unread_stretch_whose_end_has_no_time_is_read_at_once(bench: Bench) -> None:
+    def add(*ids: str) -> None:
+        bench.log.records += [record(0) | {"log_id": log_id} for log_id in ids]
+
+    add("Cg1")
+    bench.cycle()
+    add("Cg2", "Cg3")
+    bench.cycle()
+    bench.ledger.close()
+    set_position(bench.url, STREAM, LogId("Cg3"))
+    bench.restart()
+    assert [(each.reached, each.until) for each in bench.ledger.unread_stretches()] == [("Cg1", "Cg3")]
+    bench.pass_time(timedelta(minutes=2))
+    bench.cycle()
+    assert bench.ledger.unread_stretches() == ()
+    assert bench.sent() == ["Cg2", "Cg3"]
 
 
 def test_a_failure_in_it_is_made_up_for(bench: Bench) -> None:

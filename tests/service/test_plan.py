@@ -104,6 +104,8 @@ def test_slices_are_all_that_is_missing_and_touch_no_span(
 def test_slices_are_no_shorter_than_they_are_worth() -> None:
     short = Stretch(after=at(0), until=floor_id(NOW + 2 * SHORTEST_SLICE))
     assert len(cut([short], 100)) == 2
+    a_little_less = Stretch(after=at(0), until=floor_id(NOW + 2 * SHORTEST_SLICE - timedelta(seconds=1)))
+    assert len(cut([a_little_less], 100)) == 2
     assert len(cut([Stretch(after=at(0), until=at(16))], 16)) == 16
 
 
@@ -138,6 +140,7 @@ def test_a_gap_counts_only_while_some_of_it_can_be_read_again() -> None:
     assert found.stretches == (Stretch(after=predecessor(at(15)) or at(15), until=predecessor(at(20)) or at(20)),)
     assert plan(spans, at(30), at(50), oldest=at(15), gaps=[gap]).gaps == ()
     assert plan(spans, at(0), at(50), oldest=at(20), gaps=[gap]).gaps == ()
+    assert plan(spans, at(0), at(10), oldest=at(1), gaps=[gap]).gaps == ()
 
 
 def test_a_gap_that_was_read_once_is_never_read_again() -> None:
@@ -149,6 +152,8 @@ def test_gaps_that_overlap_are_taken_one_at_a_time() -> None:
     one, other, third = (Gap(after=at(a), before=at(b)) for a, b in ((1, 5), (2, 6), (6, 8)))
     found = plan([span(0, None, 9)], at(0), at(9), oldest=at(-500), gaps=[one, other, third])
     assert found.gaps == (one, third)
+    next_one = Gap(after=at(5), before=at(6))
+    assert plan([span(0, None, 9)], at(0), at(9), oldest=at(-500), gaps=[one, next_one]).gaps == (one, next_one)
 
 
 def test_what_was_begun_and_retention_has_taken_is_walked_still_for_its_gap_to_be_told() -> None:
