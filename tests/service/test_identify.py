@@ -160,6 +160,15 @@ def test_where_only_changes_count_the_same_is_not_said_again(ledger: SqlLedger) 
     assert identifier(ledger, FakeSink(), changed, rules=rules, begun_at=later).send(waiting).sent == 1
 
 
+def test_where_every_identify_counts_the_same_is_said_again(ledger: SqlLedger) -> None:
+    backfilled(ledger, "auth0|1")
+    assert identifier(ledger, FakeSink()).send(ledger.awaiting(("", ""), 10)).sent == 1
+    backfilled_more(ledger, 2)
+    later = NOW + timedelta(days=2)
+    waiting = [replace(each, seen_at=later) for each in ledger.awaiting(("", ""), 10)]
+    assert identifier(ledger, FakeSink(), begun_at=later).send(waiting).sent == 1
+
+
 def test_what_is_sent_again_is_identified_again_whatever_was_said_before(ledger: SqlLedger) -> None:
     """The first time the write key may have been a wrong one."""
     rules = Rules(identify="changes")

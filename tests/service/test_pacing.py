@@ -142,3 +142,12 @@ def test_a_bucket_that_others_always_empty_is_taken_for_empty_until_an_answer_te
     budget.observe("logs", limit=10, remaining=9, reset_in=timedelta(seconds=1))
     stopping.now += 1000
     assert left(budget) == 10
+
+
+def test_a_refusal_halves_the_refill_that_is_believed(budget: RateBudget, stopping: Stopping) -> None:
+    with_a_proved_refill(stopping, budget)
+    budget.acquire("logs")
+    budget.observe("logs", limit=10, remaining=0, reset_in=timedelta(seconds=1), is_refused=True)
+    found = budget.reading("logs")
+    assert found is not None
+    assert (found.left, found.per_second) == (0, 2.5)
