@@ -195,6 +195,13 @@ def test_a_batch_of_which_everything_is_refused_is_our_fault_and_not_settled() -
     assert (bench.ledger.settled, bench.ledger.dead_letters) == ([], {})
 
 
+def test_a_batch_of_four_messages_is_too_small_to_tell_whose_fault_it_is() -> None:
+    bench = Bench(["s"] * 2)
+    bench.sink.refuses = lambda message: True
+    bench.drain()
+    assert set(bench.ledger.dead_letters) == {numbered(1), numbered(2)}
+
+
 def test_a_batch_of_which_one_message_is_taken_is_no_fault_of_ours() -> None:
     bench = Bench(["s"] * 3)
     bench.sink.refuses = lambda message: message.message_id != bench_track

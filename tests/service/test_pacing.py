@@ -151,3 +151,24 @@ def test_a_refusal_halves_the_refill_that_is_believed(budget: RateBudget, stoppi
     found = budget.reading("logs")
     assert found is not None
     assert (found.left, found.per_second) == (0, 2.5)
+
+
+def test_a_request_without_an_answer_takes_no_room_any_more(stopping: Stopping) -> None:
+    worker = [0]
+    budget = RateBudget(stopping, monotonic=lambda: stopping.now, caller=lambda: worker[0])
+    with_a_proved_refill(stopping, budget)
+    worker[0] = 1
+    budget.acquire("logs")
+    budget.missed("logs")
+    stopping.now += 10
+    assert left(budget) == 10
+
+
+def test_a_bucket_that_is_full_after_each_request_proves_its_refill_too(budget: RateBudget, stopping: Stopping) -> None:
+    for _ in range(8):
+        budget.acquire("logs")
+        budget.observe("logs", limit=10, remaining=9, reset_in=timedelta(seconds=1))
+        stopping.now += 1
+    found = budget.reading("logs")
+    assert found is not None
+    assert 0.7 < found.per_second <= 1
