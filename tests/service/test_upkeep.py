@@ -23,6 +23,7 @@ class Bench:
         self.now = NOW
         self.kept = 10 * DAY
         self.is_up = True
+        self.newest: LogId | None = None
         self.are_clocks_apart = False
         self.agreed: datetime | None = None
         self.discards: list[datetime] = []
@@ -52,6 +53,11 @@ class Bench:
         if not self.is_up:
             raise LATER
         return floor_id(self.now - self.kept), self.now
+
+    def latest(self) -> LogId | None:
+        if not self.is_up:
+            raise LATER
+        return self.newest
 
     def wait(self, by: timedelta) -> None:
         """Lets time pass, with a look every hour."""
@@ -152,3 +158,23 @@ def test_what_was_measured_is_told() -> None:
     now = lambda: bench.now  # noqa: E731 - said twice
     Upkeep(bench, bench, agreed=now, dead_letter_retention=DAY, measured=told.append, now=now).look()
     assert told == [10 * DAY]
+
+
+@pytest.mark.parametrize(
+    ("newest", "is_told"),
+    [
+        (LogId("5f" + "0" * 22), True),
+        (LogId("8002026112012000000000"), True),
+        (floor_id(NOW - DAY), False),  # the search lags
+        (floor_id(NOW + DAY), False),
+        (None, False),
+    ],
+)
+def test_a_log_whose_new_events_sort_below_the_position_is_told_of_once(
+    logs: list[dict[str, object]], newest: LogId | None, is_told: bool
+) -> None:
+    bench = Bench()
+    bench.newest = newest
+    bench.wait(timedelta(hours=5))
+    told = [line for line in logs if line["event"] == "log.ids_below_position"]
+    assert [line["log_level"] for line in told] == ["error"] * is_told

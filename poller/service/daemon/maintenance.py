@@ -21,11 +21,15 @@ _FRESH = timedelta(hours=1)
 log = structlog.get_logger()
 
 
-class LogAge(Protocol):
-    """Reads how far back the log goes."""
+class LogEnds(Protocol):
+    """Reads both ends of the log."""
 
     def oldest(self) -> tuple[LogId | None, datetime]:
         """Return the oldest event kept, and the time of the answer."""
+        ...
+
+    def latest(self) -> LogId | None:
+        """Return the newest event that the search shows."""
         ...
 
 
@@ -48,7 +52,7 @@ class Upkeep:
     def __init__(
         self,
         ledger: Keeper,
-        server: LogAge,
+        server: LogEnds,
         *,
         agreed: Callable[[], datetime | None],
         dead_letter_retention: timedelta,
@@ -67,6 +71,7 @@ class Upkeep:
         self._retention: timedelta | None = None
         self._warned_of: timedelta | None = None
         self._is_unsure = False
+        self._is_told_of_low_ids = False
 
     def look(self) -> None:
         """To be called after each cycle; never raises what a service or the ledger may fail by."""
@@ -78,6 +83,8 @@ class Upkeep:
             if live is not None:
                 self._watch_retention(live)
             self._discard_what_is_old()
+            if live is not None:
+                self._watch_ids(live)
         except PollerError as error:
             log.debug("upkeep.failed", reason=str(error))
 
@@ -118,6 +125,25 @@ class Upkeep:
                 left_s=round(left.total_seconds()),
                 note="the tenant's log drops what is not read by then",
             )
+
+    def _watch_ids(self, live: Span) -> None:
+        """Say once that the newest event of the log sorts below the position, and is never read.
+
+        So it is with ids that hold no time, as ObjectIds: they sort below a position of today's form.
+        """
+        if self._is_told_of_low_ids:
+            return
+        newest = self._server.latest()
+        if newest is None or newest >= live.reached or moment_of(newest) is not None:
+            return
+        self._is_told_of_low_ids = True
+        log.error(
+            "log.ids_below_position",
+            newest=newest,
+            position=live.reached,
+            note="the tenant's newest log event sorts below the position, so that new events are never read",
+            hint="stop the daemon, and begin the stream anew with `ledger remove-stream --with-spans` and `run`",
+        )
 
     def _measure(self) -> datetime:
         """The server's time, and along the way how far back its log goes; the host's time where it does not answer."""
