@@ -13,7 +13,7 @@ def test_a_bug_shows_where_and_never_what(monkeypatch: pytest.MonkeyPatch, capsy
         except ValueError as error:
             raise RuntimeError("203.0.113.9") from error
 
-    monkeypatch.setattr(cli.commands, "main", fail)
+    monkeypatch.setattr(cli.program, "main", fail)
     assert cli.run_command() == 1
     said = capsys.readouterr().err
     assert "bug: RuntimeError" in said
@@ -27,6 +27,6 @@ def test_what_someone_must_do_is_said_with_78(
     def fail(**_: object) -> None:
         raise FatalError("it is so", hint="do this")
 
-    monkeypatch.setattr(cli.commands, "main", fail)
+    monkeypatch.setattr(cli.program, "main", fail)
     assert cli.run_command() == 78
     assert capsys.readouterr().err == "error: it is so\n  do this\n"

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from poller.adapters.sql_ledger import Graveyard, LedgerReader, SqlLedger, remove_stream
 from poller.adapters.sql_ledger.tables import counts
-from poller.cli import commands
+from poller.cli import program
 from poller.core.events import EARLIEST
 from tests.contracts.test_ledger import page, settlement
 from tests.fakes import STREAM, numbered
@@ -212,7 +212,7 @@ def test_no_query_reads_the_whole_table_or_sorts_it(path: Path, query: str) -> N
 def listed(path: Path, *options: str) -> str:
     config = path.with_name("config.toml")
     config.write_text(f'[state]\nurl = "{url(path)}"\n')
-    ended = CliRunner().invoke(commands, ["dead-letters", "list", *options, "--config", str(config)])
+    ended = CliRunner().invoke(program, ["dead-letters", "list", *options, "--config", str(config)])
     assert ended.exit_code == 0, ended.output
     return ended.output
 

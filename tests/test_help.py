@@ -9,13 +9,13 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from poller.cli import COMMANDS, commands
+from poller.cli import COMMANDS, program
 from poller.cli.groups import NAME
 
 
 def every_command() -> Iterator[tuple[str, click.Command]]:
     for name in COMMANDS:
-        command = commands.get_command(click.Context(commands), name)
+        command = program.get_command(click.Context(program), name)
         assert command is not None
         yield name, command
         if isinstance(command, click.Group):
@@ -26,7 +26,7 @@ EVERY = dict(every_command())
 
 
 def shown(*words: str) -> str:
-    return CliRunner().invoke(commands, [*words, "--help"], terminal_width=80).output
+    return CliRunner().invoke(program, [*words, "--help"], terminal_width=80).output
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -57,7 +57,7 @@ def test_every_command_shows_examples_that_can_be_typed(name: str) -> None:
     ],
 )
 def test_a_mistyped_command_is_answered_with_what_comes_near(typed: str, said: str) -> None:
-    ended = CliRunner().invoke(commands, typed.split())
+    ended = CliRunner().invoke(program, typed.split())
     assert ended.exit_code == 2
     assert said in ended.output
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import pytest
 
-from poller.cli import commands
+from poller.cli import program
 from poller.config import SETTINGS
 from poller.service.lifecycle.process import Exit
 
@@ -42,7 +42,7 @@ def test_the_proof_runs_the_command_that_readme_shows() -> None:
 
 
 def known(name: str) -> click.Command:
-    found = commands.get_command(click.Context(commands), name)
+    found = program.get_command(click.Context(program), name)
     assert found is not None, name
     return found
 
@@ -57,7 +57,7 @@ def test_every_command_line_that_is_shown_can_be_parsed(arguments: list[str]) ->
 
 def test_every_command_is_shown() -> None:
     shown = set(re.findall(r"^\| `([a-z-]+)", README, re.MULTILINE))
-    names = commands.list_commands(click.Context(commands))
+    names = program.list_commands(click.Context(program))
     assert len(names) > 5
     assert all(known(name).name == name for name in names)
     assert shown >= set(names)

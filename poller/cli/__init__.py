@@ -55,7 +55,7 @@ class Commands(Suggesting):
     epilog=examples("demo", "check --config config.toml", "run"),
 )
 @click.version_option(version(NAME), prog_name=NAME)
-def commands() -> None:
+def program() -> None:
     """Gets logins and signups out of Auth0 and into Segment: nothing lost, nothing twice.
 
     Settings are read from --config, $POLLER_CONFIG, ./config.toml or /etc/auth0-segment-poller/config.toml,
@@ -71,7 +71,7 @@ def run_command() -> int:
     """Runs the command line; returns the exit code, having said on stderr what is wrong and what to do."""
     prepare_streams()
     try:
-        code = int(commands.main(prog_name=NAME, standalone_mode=False) or 0)
+        code = int(program.main(prog_name=NAME, standalone_mode=False) or 0)
         sys.stdout.flush()  # here, where an error of it is told
     except SystemExit:  # click's own end of a completion, and its answer to a reader that is gone
         return Exit.DONE
