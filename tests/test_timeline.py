@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.cli.timeline import LOOKS, Cell, axis, draw, legend, oldest_known, picture
+from poller.cli.views.timeline import LOOKS, Cell, axis, draw, legend, oldest_known, picture
 from poller.core.events import EARLIEST, Gap, LogId, Span, floor_id
 from tests.fakes import NOW, STREAM
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from poller.cli.wording import counted, laid_out, lasting
+from poller.cli.views.wording import counted, laid_out, lasting
 
 
 @pytest.mark.parametrize(("number", "said"), [(0, "0 gaps"), (1, "1 gap"), (2, "2 gaps"), (1234, "1,234 gaps")])

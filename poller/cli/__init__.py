@@ -10,7 +10,7 @@ from io import StringIO
 import click
 
 from poller.cli.groups import NAME, Suggesting, examples
-from poller.cli.output import prepare_streams, say
+from poller.cli.views.output import prepare_streams, say
 from poller.core.errors import FatalError, TransientError
 from poller.service.lifecycle.process import Exit
 

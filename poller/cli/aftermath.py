@@ -8,8 +8,8 @@ from poller.adapters.sql_ledger import SqlLedger
 from poller.cli.history import History
 from poller.cli.run import drain_of
 from poller.cli.survey import Asked, begin, survey
+from poller.cli.views.wording import counted
 from poller.cli.wiring import Services
-from poller.cli.wording import counted
 from poller.config import Settings
 from poller.core.events import EARLIEST
 from poller.sandbox import Sandbox

@@ -8,11 +8,11 @@ from typing import Any
 import click
 
 from poller.adapters.sql_ledger import LedgerLock, LedgerReader, remove_stream, set_position
-from poller.cli.asking import confirm
 from poller.cli.given import config_option, read_settings
 from poller.cli.groups import Suggesting, examples
-from poller.cli.output import say, say_json
 from poller.cli.person import person
+from poller.cli.views.confirmation import confirm
+from poller.cli.views.output import say, say_json
 from poller.config import Settings, moment
 from poller.core.errors import FatalError
 from poller.core.events import LogId, Span, Stream, floor_id, just_below, moment_of

@@ -8,11 +8,11 @@ from typing import Any
 import click
 
 from poller.adapters.sql_ledger import Held, People
-from poller.cli.asking import confirm
 from poller.cli.given import config_option, read_settings
 from poller.cli.groups import Suggesting, examples
-from poller.cli.output import say, say_json
-from poller.cli.wording import counted
+from poller.cli.views.confirmation import confirm
+from poller.cli.views.output import say, say_json
+from poller.cli.views.wording import counted
 from poller.config import Settings
 from poller.core.messages import iso
 from poller.service.lifecycle.process import Exit

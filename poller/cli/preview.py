@@ -12,8 +12,8 @@ from rich.text import Text
 
 from poller.cli.given import config_option, read_settings
 from poller.cli.groups import examples
-from poller.cli.output import say_json
-from poller.cli.terminal import Terminal
+from poller.cli.views.output import say_json
+from poller.cli.views.terminal import Terminal
 from poller.cli.wiring import connect, profiles_of, rules_of, stream_of
 from poller.core.events import LogEvent
 from poller.core.messages import wire

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 
 from poller.adapters.sql_ledger import BuriedLetter, Graveyard, event_of
-from poller.cli.output import say
+from poller.cli.views.output import say
 from poller.cli.wiring import Services, connect, profiles_of, rules_of, stream_of
 from poller.config import Settings
 from poller.core.events import Stream

@@ -11,13 +11,13 @@ import click
 from rich.text import Text
 
 from poller.adapters.sql_ledger import LastWords, LedgerReader
-from poller.cli import timeline
 from poller.cli.given import config_option, read_settings
 from poller.cli.groups import examples
-from poller.cli.output import can_show, say, say_json
-from poller.cli.terminal import Terminal
-from poller.cli.timeline import oldest_known
-from poller.cli.wording import laid_out, lasting
+from poller.cli.views import timeline
+from poller.cli.views.output import can_show, say, say_json
+from poller.cli.views.terminal import Terminal
+from poller.cli.views.timeline import oldest_known
+from poller.cli.views.wording import laid_out, lasting
 from poller.config import Settings
 from poller.core.events import Gap, Span, Stream, moment_of
 from poller.core.messages import iso

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from poller.cli.wording import lasting
+from poller.cli.views.wording import lasting
 from poller.config import SecretPlace, Settings
 from poller.service.lifecycle.process import Exit
 

@@ -12,12 +12,12 @@ import click
 from rich.progress import Progress
 
 from poller.adapters.sql_ledger import LedgerReader, Record
-from poller.cli import verification
 from poller.cli.bounds import Bound, BoundType, position_of
 from poller.cli.given import config_option, read_settings
 from poller.cli.groups import examples
-from poller.cli.output import say_json
-from poller.cli.terminal import Terminal
+from poller.cli.views import verify_report
+from poller.cli.views.output import say_json
+from poller.cli.views.terminal import Terminal
 from poller.cli.wiring import Services, connect, stream_of
 from poller.config import Settings
 from poller.core.errors import FatalError
@@ -67,9 +67,9 @@ def verify(config: Path | None, *, since: Bound, until: Bound | None, exact: boo
         begun = _settled(reader.record(stream, now, now))
         asked = _range(since, until, now, begun, settings.poll.late_window)
         days, recount = _compared(reader, services, stream, asked, now, exact=exact)
-        found = verification.Verified(now=now, begun=begun, days=days, recount=recount)
-    facts = verification.facts(settings.state.url, stream, found)
-    say_json(facts) if as_json else verification.show(facts)
+        found = verify_report.Verified(now=now, begun=begun, days=days, recount=recount)
+    facts = verify_report.facts(settings.state.url, stream, found)
+    say_json(facts) if as_json else verify_report.show(facts)
     return Exit.ATTENTION if facts["differs"] else Exit.DONE
 
 

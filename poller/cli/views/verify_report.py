@@ -10,7 +10,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from poller.cli.terminal import Terminal
+from poller.cli.views.terminal import Terminal
 from poller.core.events import Stream, moment_of
 from poller.core.messages import iso
 from poller.service.backfill.plan import Stretch

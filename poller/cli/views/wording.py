@@ -5,7 +5,7 @@ import sys
 import textwrap
 from datetime import timedelta
 
-from poller.cli.output import is_terminal
+from poller.cli.views.output import is_terminal
 
 _UNITS = (
     (timedelta(days=1), "d"),

@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from poller.cli.output import is_terminal
+from poller.cli.views.output import is_terminal
 
 
 def confirm(question: str, *, is_answered: bool) -> None:

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from poller.cli.terminal import Terminal
+from poller.cli.views.terminal import Terminal
 from poller.core.events import LogCursor, moment_of
 from poller.service.observability.logging_setup import configure_logging
 from poller.service.slices.workers import Backfill, Progress
