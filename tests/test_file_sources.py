@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import pytest
 
-from poller.cli.file_sources import STANDARD_INPUT, file_sources
+from poller.cli.wiring.file_sources import STANDARD_INPUT, file_sources
 
 
 def test_standard_input_is_a_file_until_the_end(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from poller.cli.watching import NOBODY
+from poller.cli.wiring.metrics import NOBODY
 
 
 class Journal:

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from poller.adapters.sql_ledger import SqlLedger
-from poller.cli.history import History
 from poller.cli.run import drain_of
 from poller.cli.survey import Asked, begin, survey
 from poller.cli.views.wording import counted
-from poller.cli.wiring import Services
+from poller.cli.wiring.backfill import History
+from poller.cli.wiring.services import Services
 from poller.config import Settings
 from poller.core.events import EARLIEST
 from poller.sandbox import Sandbox

@@ -15,12 +15,12 @@ from poller.cli.bounds import BoundType
 from poller.cli.from_file import check_files, send_files
 from poller.cli.given import config_option, read_settings
 from poller.cli.groups import examples
-from poller.cli.history import History
 from poller.cli.run import finish
 from poller.cli.survey import Asked, Survey, begin, leave_end_open, survey
 from poller.cli.views.output import is_terminal, say, say_json
 from poller.cli.views.progress import shown
-from poller.cli.wiring import connect, stream_of
+from poller.cli.wiring.backfill import History
+from poller.cli.wiring.services import connect, stream_of
 from poller.config import Settings, integrations
 from poller.core.errors import FatalError
 from poller.service.lifecycle.process import Exit, Process

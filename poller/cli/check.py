@@ -17,7 +17,7 @@ from poller.cli.groups import examples
 from poller.cli.surroundings import Finding, clocks, disk, ledger_file, outage, region, secrets
 from poller.cli.views.output import say, say_json
 from poller.cli.views.wording import laid_out
-from poller.cli.wiring import Services, connect, stream_of
+from poller.cli.wiring.services import Services, connect, stream_of
 from poller.config import Settings, secret_places
 from poller.core.errors import FatalError, PollerError, TransientError, UnknownHostError
 from poller.core.events import moment_of

@@ -105,7 +105,7 @@ def discard(config: Path | None, log_ids: tuple[str, ...], reason: str | None, *
 def replay_letters(config: Path | None, log_ids: tuple[str, ...], reason: str | None, *, everything: bool) -> int:
     """Translates them again and sends them under their own message ids; only what Segment acknowledged goes."""
     _check_picked(log_ids, reason, everything=everything)
-    from poller.cli.replaying import replay_all  # noqa: PLC0415 - the other commands do not wait for all of it
+    from poller.cli.wiring.replay import replay_all  # noqa: PLC0415 - the other commands do not wait for all of it
 
     settings = read_settings(config)
     with _opened(settings, to_change=True) as graveyard:

@@ -18,7 +18,7 @@ from rich.text import Text
 from poller.cli.aftermath import Aftermath
 from poller.cli.run import drain_of, open_ledger
 from poller.cli.views.terminal import Terminal
-from poller.cli.wiring import connect
+from poller.cli.wiring.services import connect
 from poller.config import Settings, load_settings
 from poller.core.events import LogEvent
 from poller.core.forward import Forwarded

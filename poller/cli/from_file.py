@@ -14,12 +14,12 @@ import structlog
 
 from poller.adapters.log_files import LogFile, MarkIndex, Refusals
 from poller.cli.bounds import position_of
-from poller.cli.file_sources import STANDARD_INPUT, FileSource, file_sources
-from poller.cli.history import History
 from poller.cli.run import finish
 from poller.cli.survey import Asked
 from poller.cli.views.output import is_terminal, say, say_json
-from poller.cli.wiring import profiles_of
+from poller.cli.wiring.backfill import History
+from poller.cli.wiring.file_sources import STANDARD_INPUT, FileSource, file_sources
+from poller.cli.wiring.services import profiles_of
 from poller.core.errors import FatalError, TransientError
 from poller.core.events import EARLIEST
 from poller.core.file_pages import UnreadableFileError

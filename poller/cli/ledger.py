@@ -122,7 +122,7 @@ def remove(config: Path | None, domain: str | None, source_name: str | None, *, 
 
 def _oldest(settings: Settings) -> LogId:
     """Ask Auth0 for the oldest event kept, so that what retention takes from now on is noticed."""
-    from poller.cli.wiring import connect  # noqa: PLC0415 - only this position needs the clients
+    from poller.cli.wiring.services import connect  # noqa: PLC0415 - only this position needs the clients
 
     with connect(settings, threading.Event()) as services:
         oldest, _ = services.log.oldest()

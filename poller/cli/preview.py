@@ -14,7 +14,7 @@ from poller.cli.given import config_option, read_settings
 from poller.cli.groups import examples
 from poller.cli.views.output import say_json
 from poller.cli.views.terminal import Terminal
-from poller.cli.wiring import connect, profiles_of, rules_of, stream_of
+from poller.cli.wiring.services import connect, profiles_of, rules_of, stream_of
 from poller.core.events import LogEvent
 from poller.core.messages import wire
 from poller.core.outcomes import DeadLetter, Filtered, Forwardable, Outcome

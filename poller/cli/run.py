@@ -14,9 +14,9 @@ import structlog
 from poller.adapters.sql_ledger import LedgerLock, SqlLedger
 from poller.cli.given import config_option, read_settings
 from poller.cli.groups import examples
-from poller.cli.last_words import last_words
-from poller.cli.watching import NOBODY, Watcher, watching
-from poller.cli.wiring import Services, connect, profiles_of, rules_of, start_of, stream_of
+from poller.cli.wiring.last_words import last_words
+from poller.cli.wiring.metrics import NOBODY, Watcher, watching
+from poller.cli.wiring.services import Services, connect, profiles_of, rules_of, start_of, stream_of
 from poller.config import Settings
 from poller.core.forward import Courier
 from poller.core.translation.translator import Translator

@@ -12,7 +12,7 @@ import click
 
 from poller.adapters.sql_ledger import SqlLedger
 from poller.cli.bounds import Bound, position_of
-from poller.cli.wiring import Services, rules_of, stream_of
+from poller.cli.wiring.services import Services, rules_of, stream_of
 from poller.config import Settings
 from poller.core.errors import TransientError
 from poller.core.events import LogCursor, LogId, floor_id, moment_of

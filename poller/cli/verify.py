@@ -18,7 +18,7 @@ from poller.cli.groups import examples
 from poller.cli.views import verify_report
 from poller.cli.views.output import say_json
 from poller.cli.views.terminal import Terminal
-from poller.cli.wiring import Services, connect, stream_of
+from poller.cli.wiring.services import Services, connect, stream_of
 from poller.config import Settings
 from poller.core.errors import FatalError
 from poller.core.events import Page, Stream, moment_of

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from poller.adapters.sql_ledger import BuriedLetter, Graveyard, event_of
 from poller.cli.views.output import say
-from poller.cli.wiring import Services, connect, profiles_of, rules_of, stream_of
+from poller.cli.wiring.services import Services, connect, profiles_of, rules_of, stream_of
 from poller.config import Settings
 from poller.core.events import Stream
 from poller.core.forward import Courier

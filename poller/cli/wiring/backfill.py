@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from poller.adapters.sql_ledger import SqlLedger
-from poller.cli.wiring import Services, profiles_of, rules_of, stream_of
+from poller.cli.wiring.services import Services, profiles_of, rules_of, stream_of
 from poller.config import Settings
 from poller.core.events import LogCursor, Resend
 from poller.core.forward import Courier, Forwarded, forward

@@ -10,7 +10,7 @@ from poller.adapters.auth0 import Auth0Log, Auth0Stats, Auth0Users, Credentials,
 from poller.adapters.clocks import ServerClock, introduce
 from poller.adapters.http import Http
 from poller.adapters.segment.tracking import SegmentSink
-from poller.cli.watching import NOBODY, Watcher
+from poller.cli.wiring.metrics import NOBODY, Watcher
 from poller.config import Settings
 from poller.core.events import LogId, Stream, floor_id
 from poller.core.translation.privacy import Privacy
