@@ -25,6 +25,6 @@ class _Duration(click.ParamType[timedelta]):
 @click.option("--for", "run_for", type=_Duration(), help="How long, as 10s or 1m; without a terminal 10s.")
 def demo(run_for: timedelta | None) -> int:
     """Runs the real daemon between a simulated Auth0 tenant and a Segment-compatible collector."""
-    from poller.cli.demonstration import demonstrate  # noqa: PLC0415 - what simulates is no part of a daemon's memory
+    from poller.cli.demonstration.live import demonstrate  # noqa: PLC0415 - what simulates is no part of a daemon's memory
 
     return demonstrate(run_for)

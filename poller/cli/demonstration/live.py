@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from poller.cli.aftermath import Aftermath
+from poller.cli.demonstration.outage import Aftermath
 from poller.cli.run import drain_of, open_ledger
 from poller.cli.views.terminal import Terminal
 from poller.cli.wiring.services import connect

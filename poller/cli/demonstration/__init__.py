@@ -1,0 +1,1 @@
+"""The demonstration: live traffic, then an outage and a backfill."""
