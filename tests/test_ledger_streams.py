@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from poller.adapters.sql_ledger import LedgerReader, SqlLedger, ledger_path, remove_stream
-from poller.cli.ledger import choose
+from poller.cli.commands.ledger import choose
 from poller.core.errors import FatalError
 from poller.core.events import EARLIEST, Stream
 from tests.fakes import STREAM

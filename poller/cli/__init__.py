@@ -40,7 +40,7 @@ class Commands(Suggesting):
         if cmd_name not in COMMANDS:
             return None
         name = cmd_name.replace("-", "_")
-        command: click.Command = getattr(import_module(f"poller.cli.{name}"), name)
+        command: click.Command = getattr(import_module(f"poller.cli.commands.{name}"), name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -15,8 +15,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from poller.cli.commands.run import drain_of, open_ledger
 from poller.cli.demonstration.outage import Aftermath
-from poller.cli.run import drain_of, open_ledger
 from poller.cli.views.terminal import Terminal
 from poller.cli.wiring.services import connect
 from poller.config import Settings, load_settings

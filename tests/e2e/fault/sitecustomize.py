@@ -12,7 +12,7 @@ from typing import Any
 
 import apscheduler.schedulers.background
 
-import poller.cli.run
+import poller.cli.commands.run
 
 _FILE = Path(os.environ["WALL_CLOCK"])
 _REAL = dt.datetime

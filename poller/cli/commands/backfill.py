@@ -12,10 +12,10 @@ import click
 
 from poller.adapters.sql_ledger import LedgerLock, SqlLedger
 from poller.cli.bounds import BoundType
-from poller.cli.from_file import check_files, send_files
+from poller.cli.commands.backfill_files import check_files, send_files
+from poller.cli.commands.run import finish
 from poller.cli.given import config_option, read_settings
 from poller.cli.groups import examples
-from poller.cli.run import finish
 from poller.cli.survey import Asked, Survey, begin, leave_end_open, survey
 from poller.cli.views.output import is_terminal, say, say_json
 from poller.cli.views.progress import shown

@@ -14,7 +14,7 @@ import structlog
 
 from poller.adapters.log_files import LogFile, MarkIndex, Refusals
 from poller.cli.bounds import position_of
-from poller.cli.run import finish
+from poller.cli.commands.run import finish
 from poller.cli.survey import Asked
 from poller.cli.views.output import is_terminal, say, say_json
 from poller.cli.wiring.backfill import History
