@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from poller.cli.surroundings import clocks, disk, outage, region
+from poller.cli.checks import clocks, disk, outage, region
 from poller.config import load_settings
 from poller.service.lifecycle.process import Exit
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from poller.adapters.sql_ledger import SqlLedger
-from poller.cli.survey import Survey, begin, leave_end_open
+from poller.cli.backfill_plan import Survey, begin, leave_end_open
 from poller.core.events import floor_id
 from poller.service.backfill.plan import Plan, Stretch
 from poller.service.coverage import holes

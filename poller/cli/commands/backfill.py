@@ -11,12 +11,12 @@ from typing import Any
 import click
 
 from poller.adapters.sql_ledger import LedgerLock, SqlLedger
+from poller.cli.backfill_plan import Asked, Survey, begin, leave_end_open, survey
 from poller.cli.bounds import BoundType
 from poller.cli.commands.backfill_files import check_files, send_files
 from poller.cli.commands.run import finish
-from poller.cli.given import config_option, read_settings
 from poller.cli.groups import examples
-from poller.cli.survey import Asked, Survey, begin, leave_end_open, survey
+from poller.cli.options import config_option, read_settings
 from poller.cli.views.output import is_terminal, say, say_json
 from poller.cli.views.progress import shown
 from poller.cli.wiring.backfill import History

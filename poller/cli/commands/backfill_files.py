@@ -13,9 +13,9 @@ import click
 import structlog
 
 from poller.adapters.log_files import LogFile, MarkIndex, Refusals
+from poller.cli.backfill_plan import Asked
 from poller.cli.bounds import position_of
 from poller.cli.commands.run import finish
-from poller.cli.survey import Asked
 from poller.cli.views.output import is_terminal, say, say_json
 from poller.cli.wiring.backfill import History
 from poller.cli.wiring.file_sources import STANDARD_INPUT, FileSource, file_sources

@@ -12,9 +12,9 @@ from pathlib import Path
 import click
 
 from poller.adapters.sql_ledger import inspect_ledger, ledger_path
-from poller.cli.given import config_option, read_settings_and
+from poller.cli.checks import Finding, clocks, disk, ledger_file, outage, region, secrets
 from poller.cli.groups import examples
-from poller.cli.surroundings import Finding, clocks, disk, ledger_file, outage, region, secrets
+from poller.cli.options import config_option, read_settings_and
 from poller.cli.views.output import say, say_json
 from poller.cli.views.wording import laid_out
 from poller.cli.wiring.services import Services, connect, stream_of

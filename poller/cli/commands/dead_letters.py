@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from poller.adapters.sql_ledger import BuriedLetter, Graveyard
-from poller.cli.given import config_option, read_settings
 from poller.cli.groups import Suggesting, examples
+from poller.cli.options import config_option, read_settings
 from poller.cli.views.confirmation import confirm
 from poller.cli.views.output import say, say_json, say_json_list, say_page
 from poller.cli.views.wording import counted

@@ -9,8 +9,8 @@ import click
 
 from poller.adapters.sql_ledger import LedgerLock, LedgerReader, remove_stream, set_position
 from poller.cli.commands.person import person
-from poller.cli.given import config_option, read_settings
 from poller.cli.groups import Suggesting, examples
+from poller.cli.options import config_option, read_settings
 from poller.cli.views.confirmation import confirm
 from poller.cli.views.output import say, say_json
 from poller.config import Settings, moment

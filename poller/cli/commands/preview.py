@@ -10,8 +10,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from poller.cli.given import config_option, read_settings
 from poller.cli.groups import examples
+from poller.cli.options import config_option, read_settings
 from poller.cli.views.output import say_json
 from poller.cli.views.terminal import Terminal
 from poller.cli.wiring.services import connect, profiles_of, rules_of, stream_of

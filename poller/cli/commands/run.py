@@ -12,8 +12,8 @@ import click
 import structlog
 
 from poller.adapters.sql_ledger import LedgerLock, SqlLedger
-from poller.cli.given import config_option, read_settings
 from poller.cli.groups import examples
+from poller.cli.options import config_option, read_settings
 from poller.cli.wiring.last_words import last_words
 from poller.cli.wiring.metrics import NOBODY, Watcher, watching
 from poller.cli.wiring.services import Services, connect, profiles_of, rules_of, start_of, stream_of

@@ -11,8 +11,8 @@ import click
 from rich.text import Text
 
 from poller.adapters.sql_ledger import LastWords, LedgerReader
-from poller.cli.given import config_option, read_settings
 from poller.cli.groups import examples
+from poller.cli.options import config_option, read_settings
 from poller.cli.views import timeline
 from poller.cli.views.output import can_show, say, say_json
 from poller.cli.views.terminal import Terminal

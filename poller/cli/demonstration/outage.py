@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from poller.adapters.sql_ledger import SqlLedger
+from poller.cli.backfill_plan import Asked, begin, survey
 from poller.cli.commands.run import drain_of
-from poller.cli.survey import Asked, begin, survey
 from poller.cli.views.wording import counted
 from poller.cli.wiring.backfill import History
 from poller.cli.wiring.services import Services

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from poller.adapters.sql_ledger import LastWords, LedgerLock, keep_last_words, ledger_path
-from poller.cli.given import read_settings
+from poller.cli.options import read_settings
 from poller.config import SettingsError
 from poller.core.errors import FatalError, PollerError
 from poller.service.observability.systemd import Supervisor
