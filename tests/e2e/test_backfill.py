@@ -300,6 +300,25 @@ def test_the_daemon_begins_above_what_a_backfill_holds_whatever_its_start(make: 
     assert not truth["duplicated"]
 
 
+def test_what_retention_took_between_two_backfills_is_a_gap(make: MakeBench) -> None:
+    bench = past(make, 100)
+    assert backfilled(bench, "--new")[0].code == 0
+    bench.sandbox.ask("clock", advance=60)
+    bench.sandbox.ask("grow", count=20, seconds=10, kinds=["login"])
+    bench.sandbox.ask("clock", advance=40 * 86_400)
+    bench.sandbox.ask("grow", count=20, seconds=10, kinds=["login"])
+    bench.sandbox.ask("clock", advance=60)
+    ended, lines = backfilled(bench)
+    assert ended.code == 3, ended.err
+    assert lines[-1]["lost"] == 1
+    (stream,) = bench.status()["streams"]
+    (gap,) = stream["gaps"]
+    lost = bench.sandbox.truth()["lost"]
+    assert len(lost) == 20
+    assert all(gap["after"] < log_id < gap["before"] for log_id in lost)
+    assert stream["holes"] == []
+
+
 def test_a_first_start_goes_on_where_a_backfill_found_its_range_too_young(make: MakeBench) -> None:
     bench = make()
     bench.write_settings(poll__start="now")

@@ -190,3 +190,32 @@ def test_a_range_above_the_end_is_not_cut_off_however_young_the_log_is() -> None
     assert found.is_empty
     assert not found.is_cut_off
     assert (found.since, found.until) == (at(-0.1), at(-0.1))
+
+
+def test_what_retention_took_above_a_span_is_missing_so_that_it_becomes_a_gap() -> None:
+    oldest = at(-2)
+    found = plan((span(-9, -8, -8), span(-6, -5, -5)), EARLIEST, at(0), oldest=oldest)
+    bound = predecessor(oldest)
+    assert bound is not None
+    assert found.gone == (Stretch(after=at(-8), until=at(-6)), Stretch(after=at(-5), until=bound))
+    assert found.kept == (Stretch(after=bound, until=at(0)),)
+    assert found.missing == (*found.gone, *found.kept)
+    # Nothing is read there, so that an estimate leaves it out.
+    assert found.stretches == found.kept
+
+
+@pytest.mark.parametrize("since", [EARLIEST, at(-7)])
+def test_what_retention_took_below_all_spans_was_never_begun(since: LogId) -> None:
+    found = plan((span(-1, -0.5, -0.5),), since, at(0), oldest=at(-2))
+    assert found.gone == ()
+
+
+def test_what_retention_took_below_the_range_is_not_asked_for() -> None:
+    found = plan((span(-9, -8, -8), span(-6, -5, -5)), at(-5.5), at(0), oldest=at(-2))
+    assert found.gone == (Stretch(after=at(-5), until=predecessor(at(-2)) or at(-2)),)
+    assert plan((span(-9, -8, -8),), at(-5.5), at(0), oldest=at(-2)).gone == ()
+
+
+def test_what_retention_took_below_the_daemons_part_ends_where_that_begins() -> None:
+    found = plan((span(-9, -8, -8), span(-6, None, -3)), EARLIEST, at(0), oldest=at(-4))
+    assert found.missing == (Stretch(after=at(-8), until=at(-6)),)

@@ -57,11 +57,25 @@ class Plan:
         return not (self.missing or self.unfinished or self.gaps or self.again)
 
     @property
+    def gone(self) -> tuple[Stretch, ...]:
+        """Missing stretches that retention removed since what lies below was settled.
+
+        They are walked all the same, so that each is recorded as a gap.
+        """
+        return tuple(stretch for stretch in self.missing if self.oldest and stretch.until < self.oldest)
+
+    @property
+    def kept(self) -> tuple[Stretch, ...]:
+        """Missing stretches that can still be read."""
+        gone = self.gone
+        return tuple(stretch for stretch in self.missing if stretch not in gone)
+
+    @property
     def stretches(self) -> tuple[Stretch, ...]:
-        """All that is to be walked, oldest first."""
+        """All that is to be read, oldest first."""
         rest = (Stretch(after=span.reached, until=span.until) for span in self.unfinished if span.until is not None)
         lost = (_readable(gap, self.oldest) for gap in self.gaps)
-        return tuple(sorted([*self.missing, *rest, *lost, *self.again], key=lambda stretch: stretch.after))
+        return tuple(sorted([*self.kept, *rest, *lost, *self.again], key=lambda stretch: stretch.after))
 
 
 def plan(
@@ -87,19 +101,22 @@ def plan(
         # Also what retention has taken by now: who walks it records the gap.
         if span.until is not None and span.reached < end and span.until > asked_since
     )
+    live = [span.after for span in spans if span.is_live]
+    gone: tuple[Stretch, ...] = ()
     if oldest is not None and is_below:
         since = just_below(oldest)
-    live = [span.after for span in spans if span.is_live]
+        gone = _gone(spans, asked_since, min([since, end, *live]))
     if oldest is None or since >= end:
-        return Plan(since=since, until=max(since, end), unfinished=begun, oldest=oldest, is_cut_off=is_cut_off)
+        until = max(since, end)
+        return Plan(since=since, until=until, missing=gone, unfinished=begun, oldest=oldest, is_cut_off=is_cut_off)
     asked = Stretch(after=since, until=end)
     settled = tuple(_within(asked, [Stretch(after=span.after, until=span.reached) for span in spans]))
     until = min([end, *live])
-    covered = [Stretch(after=span.after, until=span.until) for span in spans if span.until is not None]
+    kept = tuple(_without(Stretch(after=since, until=until), _ended(spans))) if since < until else ()
     return Plan(
         since=since,
         until=end if is_again else max(until, since),
-        missing=tuple(_without(Stretch(after=since, until=until), covered)) if since < until else (),
+        missing=(*gone, *kept),
         unfinished=begun,
         gaps=_to_read_again(gaps, revisits, max(since, oldest), end),
         settled=settled,
@@ -129,6 +146,20 @@ def _cut(stretch: Stretch, wanted: timedelta) -> Iterator[Stretch]:
             yield Stretch(after=rest.after, until=at)
             rest = replace(rest, after=at)
     yield rest
+
+
+def _gone(spans: Sequence[Span], since: LogId, until: LogId) -> tuple[Stretch, ...]:
+    """Return what of `(since, until]`, which retention removed, lies above a span and is in none.
+
+    What lies below all spans was never begun, and is no loss that anybody has to be told of.
+    """
+    begun = [span.after for span in spans if (span.until or span.reached) >= since]
+    after = max(since, min(begun, default=until))
+    return tuple(_without(Stretch(after=after, until=until), _ended(spans))) if after < until else ()
+
+
+def _ended(spans: Sequence[Span]) -> list[Stretch]:
+    return [Stretch(after=span.after, until=span.until) for span in spans if span.until is not None]
 
 
 def _readable(gap: Gap, oldest: LogId | None) -> Stretch:
