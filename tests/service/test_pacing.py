@@ -172,3 +172,14 @@ def test_a_bucket_that_is_full_after_each_request_proves_its_refill_too(budget: 
     found = budget.reading("logs")
     assert found is not None
     assert 0.7 < found.per_second <= 1
+
+
+def test_there_is_room_for_what_can_wait_while_half_of_the_bucket_is_left(
+    budget: RateBudget, stopping: Stopping
+) -> None:
+    assert budget.has_room("logs")
+    with_a_proved_refill(stopping, budget)
+    for is_left, has_room in ((9, True), (5, True), (4, False), (0, False)):
+        budget.acquire("logs")
+        budget.observe("logs", limit=10, remaining=is_left, reset_in=timedelta(seconds=1))
+        assert budget.has_room("logs") is has_room
