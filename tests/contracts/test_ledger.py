@@ -123,6 +123,12 @@ def test_an_end_without_a_time_is_no_drain(ledger: Ledger) -> None:
     assert ledger.settle(settlement(span, empty)).drained_at is None
 
 
+def test_a_page_that_is_not_the_end_leaves_the_last_drain_as_it_was(ledger: Ledger) -> None:
+    span = ledger.begin(after=numbered(0))
+    drained = ledger.settle(settlement(span, page(1, is_end=True)))
+    assert ledger.settle(settlement(drained, page(2))).drained_at == NOW
+
+
 OLD = NOW - timedelta(hours=1)
 
 
