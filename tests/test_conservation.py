@@ -20,10 +20,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from poller.adapters.sql_ledger import Graveyard, LedgerReader, SqlLedger, set_position
+from poller.adapters.sql_ledger import DeadLetterStore, LedgerReader, SqlLedger, set_position
 from poller.core.errors import ConflictError, FatalError, PollerError
 from poller.core.events import LogId, Span, floor_id, moment_of
-from poller.core.forward import Courier, Forwarded, forward
+from poller.core.forward import BatchSender, Forwarded, forward
 from poller.core.translation.translator import Translator
 from tests.core.test_forward import record
 from tests.fakes import LATER, NOW, STORED, STREAM, FakeDirectory, FakeLog, FakeSink, numbered
@@ -173,7 +173,7 @@ class Conservation(RuleBasedStateMachine):
         self.check()
 
     def check(self) -> None:
-        reader, graveyard = LedgerReader.open(self.url), Graveyard.open(self.url)
+        reader, graveyard = LedgerReader.open(self.url), DeadLetterStore.open(self.url)
         try:
             spans, gaps = reader.spans(STREAM), reader.gaps(STREAM)
             totals = reader.totals(STREAM)
@@ -212,7 +212,7 @@ class Conservation(RuleBasedStateMachine):
         return str(log_id)
 
     def walk(self, span: Span, pages: int) -> None:
-        ports = (self.log, FakeDirectory({}), Translator(STREAM), Courier(self.sink), self.ledger)
+        ports = (self.log, FakeDirectory({}), Translator(STREAM), BatchSender(self.sink), self.ledger)
         for number, forwarded in enumerate(forward(*ports, span), 1):
             self.note(forwarded)
             if forwarded.settlement.page.is_end or number == pages:

@@ -15,7 +15,7 @@ import pytest
 
 from poller.adapters.segment.tracking import SegmentSink
 from poller.core.events import EARLIEST
-from poller.core.forward import Courier, forward
+from poller.core.forward import BatchSender, forward
 from poller.core.messages import Message
 from poller.core.translation.privacy import Privacy
 from poller.core.translation.rules import Rules
@@ -85,7 +85,7 @@ def calls(source: str, variant: str) -> Iterator[str]:
     sink, ledger = FakeSink(), FakeLedger()
     translator = Translator(STREAM, VARIANTS[variant])
     pages = forward(
-        FakeLog(records), FakeDirectory(profiles), translator, Courier(sink), ledger, ledger.begin(after=EARLIEST)
+        FakeLog(records), FakeDirectory(profiles), translator, BatchSender(sink), ledger, ledger.begin(after=EARLIEST)
     )
     settled = len(list(takewhile(_has_events, pages)))
     assert settled == -(-len(records) // 100)

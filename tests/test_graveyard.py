@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.adapters.sql_ledger import Graveyard, LedgerReader, SqlLedger, remove_stream
+from poller.adapters.sql_ledger import DeadLetterStore, LedgerReader, SqlLedger, remove_stream
 from poller.adapters.sql_ledger.tables import counts
 from poller.cli import program
 from poller.core.events import EARLIEST
@@ -34,8 +34,8 @@ def path(tmp_path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def graves(path: Path) -> Iterator[Graveyard]:
-    graveyard = Graveyard.open(url(path), to_change=True)
+def graves(path: Path) -> Iterator[DeadLetterStore]:
+    graveyard = DeadLetterStore.open(url(path), to_change=True)
     try:
         yield graveyard
     finally:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from poller.adapters.sql_ledger import Graveyard, People
+from poller.adapters.sql_ledger import DeadLetterStore, People
 from poller.core.events import EARLIEST, LogEvent, Page, parse_events
 from poller.core.messages import Delivery
-from poller.core.outcomes import Awaiting, Calls, DeadLetter
-from poller.core.settlement import account
+from poller.core.outcomes import Calls, DeadLetter, PendingIdentify
+from poller.core.settlement import build_settlement
 from poller.core.translation.change_detection import identify_key
 from tests.contracts.test_ledger import NOW, STREAM, numbered
 from tests.test_sql_ledger import opened, path, reading, url
@@ -38,11 +38,11 @@ def ledger(path: Path) -> Path:
     page = Page(events=events(), position=numbered(9), is_end=True, served_at=NOW)
     calls = Calls(dead_letters=tuple(DeadLetter(event=event, reason="no_user_id") for event in page.events))
     awaiting = tuple(
-        Awaiting(user_id=who, sent_as=sent_as, log_id=numbered(1)) for who, sent_as in ((ADA, "c1"), (BOB, BOB))
+        PendingIdentify(user_id=who, sent_as=sent_as, log_id=numbered(1)) for who, sent_as in ((ADA, "c1"), (BOB, BOB))
     )
     said = {identify_key(who): "f" for who in (ADA, "c1", BOB)}
     with opened(path) as made:
-        settled = account(made.begin(after=EARLIEST), page, calls, Delivery())
+        settled = build_settlement(made.begin(after=EARLIEST), page, calls, Delivery())
         made.settle(replace(settled, awaiting=awaiting, said=said))
     return path
 
@@ -57,7 +57,7 @@ def people(ledger: Path, *, to_change: bool = False) -> Iterator[People]:
 
 
 def letters(ledger: Path) -> list[str]:
-    graveyard = Graveyard.open(url(ledger))
+    graveyard = DeadLetterStore.open(url(ledger))
     try:
         return [letter.log_id for page in graveyard.pages() for letter in page]
     finally:
@@ -95,7 +95,7 @@ def test_each_event_of_a_forgotten_person_is_counted_as_discarded_in_its_hour(le
 
 
 def test_a_letter_that_is_discarded_by_hand_has_the_same_end(ledger: Path) -> None:
-    graveyard = Graveyard.open(url(ledger), to_change=True)
+    graveyard = DeadLetterStore.open(url(ledger), to_change=True)
     try:
         (chosen,) = graveyard.pages(log_ids=[numbered(2)])
         assert (graveyard.discard(chosen), graveyard.discard(chosen)) == (1, 0)

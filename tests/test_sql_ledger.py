@@ -17,14 +17,21 @@ from typing import Any
 
 import pytest
 
-from poller.adapters.sql_ledger import Graveyard, LedgerHeldError, LedgerLock, LedgerReader, SqlLedger, inspect_ledger
+from poller.adapters.sql_ledger import (
+    DeadLetterStore,
+    LedgerHeldError,
+    LedgerLock,
+    LedgerReader,
+    SqlLedger,
+    inspect_ledger,
+)
 from poller.adapters.sql_ledger.sqlite.migrations import STEPS, check_version, migrate
 from poller.adapters.sql_ledger.tables import unread
 from poller.core.errors import ConflictError, FatalError, PollerError, TransientError
 from poller.core.events import EARLIEST, Gap, LogId, Page, SecondReading, floor_id, parse_events
 from poller.core.messages import Delivery
 from poller.core.outcomes import Calls
-from poller.core.settlement import account
+from poller.core.settlement import build_settlement
 from tests.contracts.test_file_ledger import mark
 from tests.contracts.test_file_ledger import page as file_page
 from tests.contracts.test_file_ledger import settlement as file_settlement
@@ -364,7 +371,7 @@ def test_what_a_file_counted_is_not_among_the_logs_own_counts(path: Path) -> Non
 def test_a_dead_letter_of_a_file_that_is_revived_moves_in_the_counts_of_files(path: Path) -> None:
     with opened(path) as ledger:
         ledger.settle_file(file_settlement(file_page(mark(100), 1, kind="bad_date")))
-    graveyard = Graveyard.open(url(path), to_change=True)
+    graveyard = DeadLetterStore.open(url(path), to_change=True)
     ((letter,),) = graveyard.pages()
     (event,) = parse_events([json.loads(graveyard.events([letter])[letter])], after=EARLIEST)
     assert graveyard.revive([(letter, event, ["Logged In"])]) == 1
@@ -381,7 +388,7 @@ def test_what_was_said_is_forgotten_by_age_and_by_number(path: Path) -> None:
         live = ledger.begin(after=numbered(0))
         for number in range(1, 6):
             read = Page(events=(), position=numbered(number), is_end=True, served_at=NOW + timedelta(days=number))
-            done = account(live, read, Calls(), Delivery())
+            done = build_settlement(live, read, Calls(), Delivery())
             live = ledger.settle(replace(done, said={f"k{number}": "f"}))
         keys = [f"k{number}" for number in range(1, 6)]
         assert ledger.forget_said(NOW + timedelta(days=2), keep=10) == 1

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from poller.adapters.sql_ledger import SqlLedger
-from poller.cli.backfill_plan import Survey, begin, leave_end_open
+from poller.cli.backfill_plan import BackfillPreview, begin, leave_end_open
 from poller.core.events import floor_id
-from poller.service.backfill.plan import Plan, Stretch
+from poller.service.backfill.plan import LogRange, Plan
 from poller.service.coverage import holes
 from tests.fakes import NOW, STREAM
 
 SINCE, UNTIL = floor_id(NOW - timedelta(days=1)), floor_id(NOW)
-SETTLED = (Stretch(after=SINCE, until=UNTIL),)
+SETTLED = (LogRange(after=SINCE, until=UNTIL),)
 
 
 @pytest.mark.parametrize(
@@ -22,17 +22,19 @@ SETTLED = (Stretch(after=SINCE, until=UNTIL),)
     [((), False, "kept any more"), (SETTLED, False, "is settled"), ((), True, "is settled")],
 )
 def test_a_range_that_is_settled_is_not_called_gone(
-    settled: tuple[Stretch, ...], is_oldest_settled: bool, said: str
+    settled: tuple[LogRange, ...], is_oldest_settled: bool, said: str
 ) -> None:
     plan = Plan(since=UNTIL, until=UNTIL, settled=settled, oldest=UNTIL, is_cut_off=True)
-    found = Survey(plan=plan, estimate=None, parallel=1, awaiting=0, begun_at=NOW, is_oldest_settled=is_oldest_settled)
+    found = BackfillPreview(
+        plan=plan, estimate=None, parallel=1, awaiting=0, begun_at=NOW, is_oldest_settled=is_oldest_settled
+    )
     assert found.text().endswith(said)
     assert found.is_gone == (said == "kept any more")
 
 
 def test_a_range_that_is_too_young_is_not_called_settled() -> None:
     plan = Plan(since=UNTIL, until=UNTIL, oldest=SINCE)
-    text = Survey(plan=plan, estimate=None, parallel=1, awaiting=0, begun_at=NOW).text()
+    text = BackfillPreview(plan=plan, estimate=None, parallel=1, awaiting=0, begun_at=NOW).text()
     assert "is settled" not in text
     assert "nothing to do yet" in text
 

@@ -8,7 +8,7 @@ import pytest
 from poller.adapters.sql_ledger import LedgerReader, SqlLedger
 from poller.core.errors import ConflictError
 from poller.core.events import EARLIEST
-from poller.core.forward import Courier, forward
+from poller.core.forward import BatchSender, forward
 from poller.core.messages import Batch, Receipt
 from poller.core.translation.translator import Translator
 from tests.core.test_forward import record
@@ -40,7 +40,7 @@ def test_a_stalled_writer_that_wakes_up_conflicts_and_counts_nothing(tmp_path: P
         span = first.live_span()
         assert span is not None
         try:
-            next(forward(log, FakeDirectory({}), Translator(STREAM), Courier(stalled), first, span))
+            next(forward(log, FakeDirectory({}), Translator(STREAM), BatchSender(stalled), first, span))
         except ConflictError as error:
             errors.append(error)
 
@@ -49,7 +49,7 @@ def test_a_stalled_writer_that_wakes_up_conflicts_and_counts_nothing(tmp_path: P
     assert stalled.took.wait(10)
     span = second.live_span()
     assert span is not None
-    for forwarded in forward(log, FakeDirectory({}), Translator(STREAM), Courier(FakeSink()), second, span):
+    for forwarded in forward(log, FakeDirectory({}), Translator(STREAM), BatchSender(FakeSink()), second, span):
         if forwarded.settlement.page.is_end:
             break
     stalled.go_on.set()

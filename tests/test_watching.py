@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from poller.cli.wiring.metrics import NOBODY
+from poller.cli.wiring.metrics import NO_METRICS
 
 
 class Journal:
@@ -15,5 +15,5 @@ class Journal:
 
 def test_nobody_is_no_layer_between() -> None:
     part: object = object()
-    for wrap in (NOBODY.budget, NOBODY.log, NOBODY.sink, NOBODY.pages, NOBODY.journal):
+    for wrap in (NO_METRICS.budget, NO_METRICS.log, NO_METRICS.sink, NO_METRICS.pages, NO_METRICS.journal):
         assert wrap(part) is part  # type: ignore[arg-type, comparison-overlap]  # whatever it is

@@ -7,7 +7,7 @@ from typing import Literal
 
 from poller.adapters.sql_ledger import SqlLedger
 from poller.core.events import LogId
-from poller.core.forward import Courier
+from poller.core.forward import BatchSender
 from poller.core.translation.rules import DEFAULT, Rules
 from poller.core.translation.translator import Translator
 from poller.service.daemon.drain import Drain
@@ -48,7 +48,7 @@ def live_walks(  # noqa: PLR0913 - all that a process binds together
     measured: Callable[[datetime | None], None] = lambda confirmed_at: None,
 ) -> Drain:
     """A drain as a process that has just begun has it."""
-    profiles, translator, courier = FakeDirectory({}), Translator(STREAM, rules), Courier(sink)
+    profiles, translator, courier = FakeDirectory({}), Translator(STREAM, rules), BatchSender(sink)
     lookback = LookbackScan(
         source=log,
         profiles=profiles,

@@ -19,13 +19,13 @@ from poller.core.events import LogCursor, LogId, floor_id, moment_of
 from poller.core.messages import iso
 from poller.core.translation.translator import Translator
 from poller.service.backfill.estimate import Estimate, estimate, parallelism
-from poller.service.backfill.plan import Plan, Stretch, cut, plan
+from poller.service.backfill.plan import LogRange, Plan, cut, plan
 
 _SHOWN = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class BackfillOptions:
     """What the command line asks for."""
 
     since: Bound | None
@@ -45,7 +45,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Survey:
+class BackfillPreview:
     """The plan of a run, `begun_at` by the server's clock; `awaiting` are users whom one before left to identify.
 
     `is_oldest_settled`: the oldest event that Auth0 keeps lies in a span.
@@ -100,9 +100,9 @@ class Survey:
             lines.append(f"retention   nothing older than {_when(found.oldest)} is kept: that is gone")
         lines += _named("settled", found.settled)
         lines += _named("missing", found.missing)
-        begun = [Stretch(after=span.reached, until=span.until) for span in found.unfinished if span.until]
+        begun = [LogRange(after=span.reached, until=span.until) for span in found.unfinished if span.until]
         lines += _named("unfinished", begun)
-        lines += _named("lost, found", [Stretch(after=gap.after, until=gap.before) for gap in found.gaps])
+        lines += _named("lost, found", [LogRange(after=gap.after, until=gap.before) for gap in found.gaps])
         lines += _named("again", found.again)
         if self.awaiting:
             lines.append(f"identify    {self.awaiting} users of an earlier run await theirs")
@@ -118,7 +118,7 @@ class Survey:
         return "\n".join(lines)
 
 
-def survey(settings: Settings, ledger: SqlLedger, services: Services, asked: Asked) -> Survey:
+def survey(settings: Settings, ledger: SqlLedger, services: Services, asked: BackfillOptions) -> BackfillPreview:
     """Asks both the ledger and the log; `since` must be given.
 
     Raises:
@@ -157,7 +157,7 @@ def survey(settings: Settings, ledger: SqlLedger, services: Services, asked: Ask
     guess = None if found.is_empty else _guess(settings, services, found, parallel, latency_s)
     awaiting = 0 if asked.no_identify else ledger.count_awaiting()
     is_settled = oldest is not None and any(span.after < oldest <= span.reached for span in spans)
-    return Survey(
+    return BackfillPreview(
         plan=found,
         estimate=guess,
         parallel=parallel,
@@ -212,11 +212,11 @@ def begin(ledger: SqlLedger, found: Plan, pieces: int, *, is_open: bool) -> list
     return [*found.unfinished, *reopened, *begun, *again]
 
 
-def _listed(stretches: tuple[Stretch, ...]) -> list[dict[str, str]]:
+def _listed(stretches: tuple[LogRange, ...]) -> list[dict[str, str]]:
     return [{"after": stretch.after, "until": stretch.until} for stretch in stretches]
 
 
-def _named(name: str, stretches: list[Stretch] | tuple[Stretch, ...]) -> list[str]:
+def _named(name: str, stretches: list[LogRange] | tuple[LogRange, ...]) -> list[str]:
     lines = [f"{name:<12}{_when(stretch.after)} to {_when(stretch.until)}" for stretch in stretches[:_SHOWN]]
     more = len(stretches) - _SHOWN
     return [*lines, f"{name:<12}and {more} more"] if more > 0 else lines

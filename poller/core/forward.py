@@ -7,8 +7,8 @@ from poller.core.errors import FatalError, RejectedError
 from poller.core.events import LogCursor, judge_dates
 from poller.core.messages import Batch, Delivery, Message, Receipt, Refusal, pack
 from poller.core.ports import Ledger, LogSource, MessageSink, ProfileDirectory
-from poller.core.settlement import Settlement, account
-from poller.core.translation.change_detection import facts_in, sift
+from poller.core.settlement import Settlement, build_settlement
+from poller.core.translation.change_detection import drop_unchanged, facts_in
 from poller.core.translation.translator import Translator
 
 REFUSAL_LIMIT = 20
@@ -25,7 +25,7 @@ class Forwarded:
     settlement: Settlement
 
 
-class Courier:
+class BatchSender:
     """Delivers messages in order, and finds the culprits where Segment refuses; knows how long the refusals run."""
 
     def __init__(self, sink: MessageSink, *, refusal_limit: int = REFUSAL_LIMIT) -> None:
@@ -69,7 +69,7 @@ def forward(
     source: LogSource,
     profiles: ProfileDirectory,
     translator: Translator,
-    courier: Courier,
+    courier: BatchSender,
     ledger: Ledger,
     span: LogCursor,
 ) -> Iterator[Forwarded]:
@@ -85,9 +85,9 @@ def forward(
         page = source.fetch(span)
         page = replace(page, events=judge_dates(page.events, page.believed_at))
         calls = translator.page(page, profiles.of(translator.users_in(page.events)))
-        calls = sift(calls, ledger.said(facts_in(calls)))
+        calls = drop_unchanged(calls, ledger.said(facts_in(calls)))
         delivery = courier.deliver(calls.messages)
-        settlement = account(span, page, calls, delivery)
+        settlement = build_settlement(span, page, calls, delivery)
         span = ledger.settle(settlement)
         yield Forwarded(span=span, settlement=settlement)
 

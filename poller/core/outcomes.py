@@ -35,7 +35,7 @@ class DeadLetter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Awaiting:
+class PendingIdentify:
     """A user whose tracks were sent without an identify: Auth0's id, the one they were sent under, and the event."""
 
     user_id: str = field(repr=False)
@@ -44,10 +44,10 @@ class Awaiting:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Awaited:
+class QueuedIdentify:
     """Who awaits an identify, and since when by the server's clock."""
 
-    who: Awaiting
+    who: PendingIdentify
     seen_at: datetime
 
 
@@ -60,7 +60,7 @@ class Forwardable:
 
     event: LogEvent
     messages: tuple[Message, ...]
-    awaits: Awaiting | None = None
+    awaits: PendingIdentify | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from poller.core import messages
 from poller.core.events import LogCursor, LogEvent, LogId, Page, moment_of
 from poller.core.file_pages import FilePage
 from poller.core.messages import Delivery
-from poller.core.outcomes import Awaiting, Calls, DeadLetter
+from poller.core.outcomes import Calls, DeadLetter, PendingIdentify
 from poller.core.text.dates import believed_date
 
 FILTERED = "filtered"
@@ -63,7 +63,7 @@ class Outcomes:
     """Those of the filtered that the settings decline, and other settings would send."""
     said: Mapping[str, str] = field(default_factory=dict)
     """What Segment has been told of whom with this page: fingerprints by key."""
-    awaiting: tuple[Awaiting, ...] = ()
+    awaiting: tuple[PendingIdentify, ...] = ()
     """Of the forwarded, those whose user is still to be identified."""
     tracks: tuple[Track, ...] = ()
     """The tracks of the forwarded: a login that is a signup too has two."""
@@ -137,7 +137,7 @@ class FileSettlement(Outcomes):
         return self.page.served_at
 
 
-def account(span: LogCursor, page: Page, calls: Calls, delivery: Delivery) -> Settlement:
+def build_settlement(span: LogCursor, page: Page, calls: Calls, delivery: Delivery) -> Settlement:
     """The settlement of a page, if and only if nothing in it is left open.
 
     Raises:
@@ -165,7 +165,7 @@ def _outcomes(calls: Calls, delivery: Delivery) -> dict[str, Any]:
     Raises:
         UnaccountedError: a message is neither acknowledged nor refused.
     """
-    forwarded, dead_letters = divide(calls, delivery)
+    forwarded, dead_letters = partition(calls, delivery)
     acknowledged = delivery.acknowledged
     told = tuple(message for message in calls.messages if message.message_id in acknowledged)
     return {
@@ -184,7 +184,7 @@ def _check(settled: Outcomes, events: Iterable[LogEvent], what: str) -> None:
         raise UnaccountedError(f"{what} has events without exactly one outcome")
 
 
-def _awaiting(calls: Calls, forwarded: tuple[LogEvent, ...]) -> tuple[Awaiting, ...]:
+def _awaiting(calls: Calls, forwarded: tuple[LogEvent, ...]) -> tuple[PendingIdentify, ...]:
     """Each user, under each id that they were sent under, once, with the newest of their events."""
     delivered = {event.log_id for event in forwarded}
     found = [entry.awaits for entry in calls.forwardable if entry.awaits and entry.event.log_id in delivered]
@@ -192,7 +192,7 @@ def _awaiting(calls: Calls, forwarded: tuple[LogEvent, ...]) -> tuple[Awaiting, 
     return tuple(newest.values())
 
 
-def divide(calls: Calls, delivery: Delivery) -> tuple[tuple[LogEvent, ...], tuple[DeadLetter, ...]]:
+def partition(calls: Calls, delivery: Delivery) -> tuple[tuple[LogEvent, ...], tuple[DeadLetter, ...]]:
     """The events that are forwarded, and those that are dead letters.
 
     An event any of whose messages Segment refused is a dead letter, whatever became of its others.

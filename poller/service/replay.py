@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from poller.core.events import LogEvent
-from poller.core.forward import Courier
+from poller.core.forward import BatchSender
 from poller.core.outcomes import DeadLetter
 from poller.core.ports import ProfileDirectory
-from poller.core.settlement import Track, divide, tracks_of
+from poller.core.settlement import Track, partition, tracks_of
 from poller.core.translation.translator import Translator
 
 AT_ONCE = 50
@@ -14,7 +14,7 @@ AT_ONCE = 50
 
 
 def replay(
-    events: Sequence[LogEvent], profiles: ProfileDirectory, translator: Translator, courier: Courier
+    events: Sequence[LogEvent], profiles: ProfileDirectory, translator: Translator, courier: BatchSender
 ) -> tuple[tuple[LogEvent, ...], tuple[Track, ...], tuple[DeadLetter, ...]]:
     """Return the events that Segment acknowledged, their tracks, and the dead letters that are left.
 
@@ -26,5 +26,5 @@ def replay(
         TransientError, FatalError: from the sink; some of the events may have arrived.
     """
     calls = translator.events(events, profiles.of(translator.users_in(events)))
-    forwarded, dead = divide(calls, courier.deliver(calls.messages))
+    forwarded, dead = partition(calls, courier.deliver(calls.messages))
     return forwarded, tuple(tracks_of(calls, forwarded)), dead

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from poller.adapters.log_files import LogFile, MarkIndex, Refusals, Torn
 from poller.adapters.log_files import records as records_module
-from poller.adapters.log_files.content import Content, Trace
+from poller.adapters.log_files.content import Content, ContentHash
 from poller.adapters.log_files.records import Records
 from poller.adapters.log_files.shapes import kind_of
 from poller.adapters.log_files.tenant import foreign_tenant
@@ -79,7 +79,7 @@ def records_of(pages: list[FilePage]) -> list[Any]:
 def pieces(data: bytes, size: int = 7) -> list[Any]:
     chunks = iter([data[begin : begin + size] for begin in range(0, len(data), size)])
     kind = kind_of(data[:200].decode("utf-8", "replace"))
-    return list(Records(lambda: next(chunks, b""), Trace(), kind))
+    return list(Records(lambda: next(chunks, b""), ContentHash(), kind))
 
 
 @pytest.fixture
@@ -345,7 +345,7 @@ def test_no_more_is_held_than_a_record_and_what_is_read_with_it() -> None:
         yield json.dumps(api(7)).encode() + b"]"
 
     parts = endless()
-    records = Records(lambda: next(parts, b""), Trace(), "array")
+    records = Records(lambda: next(parts, b""), ContentHash(), "array")
     longest = 0
     for piece in records:
         longest = max(longest, len(records._text))
@@ -487,7 +487,7 @@ def test_a_line_without_an_end_is_read_in_flat_memory_and_named(monkeypatch: pyt
     monkeypatch.setattr(records_module, "LONGEST", 1 << 16)
     for chunk in (b'{"log_id":"1","x":"' + b"y" * 8000, b'{"a":' * 2000, b"text " * 2000, b'{"log_id":{' * 1000):
         parts = iter([*[chunk] * 200, b"\n", json.dumps(api(7)).encode() + b"\n"])
-        records = Records(lambda parts=parts: next(parts, b""), Trace(), "lines")  # type: ignore[misc]
+        records = Records(lambda parts=parts: next(parts, b""), ContentHash(), "lines")  # type: ignore[misc]
         longest, found = 0, []
         for piece in records:
             longest = max(longest, len(records._text))

@@ -16,7 +16,7 @@ from poller.adapters.sql_ledger import SqlLedger
 from poller.cli.wiring.services import connect, profiles_of, rules_of, stream_of
 from poller.config import Settings, load_settings
 from poller.core.events import EARLIEST
-from poller.core.forward import Courier, forward
+from poller.core.forward import BatchSender, forward
 from poller.core.translation.translator import Translator
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.reference import reference
@@ -102,7 +102,7 @@ def _ours(settings: Settings, path: Path) -> float:
         translator = Translator(stream_of(settings), rules_of(settings), tracks_only=True)
         profiles = profiles_of(settings, services)
         events, began = 0, time.perf_counter()
-        for page in forward(services.log, profiles, translator, Courier(services.sink), ledger, span):
+        for page in forward(services.log, profiles, translator, BatchSender(services.sink), ledger, span):
             events += len(page.settlement.page.events)
         took_s = time.perf_counter() - began
     ledger.close()

@@ -14,7 +14,7 @@ from poller.core.errors import ConflictError
 from poller.core.events import EARLIEST, LogCursor, LogId, Page, Span, floor_id, parse_events
 from poller.core.messages import Delivery, Receipt, Refusal
 from poller.core.ports import Ledger
-from poller.core.settlement import DEAD_LETTERED, FILTERED, FORWARDED, Settlement, account
+from poller.core.settlement import DEAD_LETTERED, FILTERED, FORWARDED, Settlement, build_settlement
 from poller.core.translation.rules import Rules
 from poller.core.translation.translator import Translator
 from tests.core.test_forward import record
@@ -33,7 +33,7 @@ def page(*numbers: int, kind: str = "s", position: int | None = None, is_end: bo
 def settlement(span: Span, read: Page) -> Settlement:
     calls = Translator(span.stream).page(read, {})
     receipt = Receipt(message_ids=tuple(message.message_id for message in calls.messages))
-    return account(span, read, calls, Delivery(receipts=(receipt,)))
+    return build_settlement(span, read, calls, Delivery(receipts=(receipt,)))
 
 
 def totals_of(ledger: Ledger, path: Path) -> dict[str, int]:
@@ -353,7 +353,7 @@ def test_what_was_said_is_remembered_with_the_page_that_said_it(ledger: Ledger) 
     calls = Translator(live.stream, Rules(identify="changes")).page(read, {})
     ids = tuple(message.message_id for message in calls.messages)
     said = {message.fact.key: message.fact.fingerprint for message in calls.messages if message.fact}
-    done = account(live, read, calls, Delivery(receipts=(Receipt(message_ids=ids),)))
+    done = build_settlement(live, read, calls, Delivery(receipts=(Receipt(message_ids=ids),)))
     assert said
     assert ledger.said(list(said)) == {}
     moved = ledger.settle(done)
@@ -374,5 +374,5 @@ def test_what_segment_refused_was_not_said(ledger: Ledger) -> None:
     assert identify.fact is not None
     receipt = Receipt(message_ids=(track.message_id,))
     delivery = Delivery(receipts=(receipt,), refusals=(Refusal(message=identify, status=400),))
-    ledger.settle(account(live, read, calls, delivery))
+    ledger.settle(build_settlement(live, read, calls, delivery))
     assert ledger.said([identify.fact.key]) == {}

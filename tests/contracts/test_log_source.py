@@ -26,7 +26,7 @@ from poller.core.events import (
 )
 from poller.core.ports import LogSource
 from poller.sandbox import Sandbox
-from poller.service.upstream.rate_limit import RateBudget
+from poller.service.upstream.rate_limit import RateLimiter
 from tests.fakes import STREAM, FakeLog, numbered
 
 PAGE = 100
@@ -114,7 +114,7 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
         tenant._entries.clear()
         tenant._ids.clear()
         records = grown(sandbox)
-        source = Auth0Log(ManagementApi(http, tokens, RateBudget(threading.Event())))
+        source = Auth0Log(ManagementApi(http, tokens, RateLimiter(threading.Event())))
         yield World(source, [LogId(record["log_id"]) for record in records], sandbox=sandbox)
         http.close()
 

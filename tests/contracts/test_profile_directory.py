@@ -15,7 +15,7 @@ from poller.core.ports import ProfileDirectory
 from poller.core.translation.rules import DEFAULT
 from poller.sandbox import Fault, Sandbox
 from poller.service.upstream.profile_cache import CachedProfiles
-from poller.service.upstream.rate_limit import RateBudget
+from poller.service.upstream.rate_limit import RateLimiter
 from tests.fakes import LATER, FakeDirectory
 
 
@@ -54,7 +54,7 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
         users[-1].searchable_at = sandbox.clock.now() + timedelta(minutes=1)
         http = Http(sandbox.auth0_url, ServerClock())
         given = Credentials(domain=tenant.domain, client_id=tenant.client_id, client_secret=tenant.client_secret)
-        api = ManagementApi(http, TokenSource(given, http), RateBudget(threading.Event()))
+        api = ManagementApi(http, TokenSource(given, http), RateLimiter(threading.Event()))
         yield World(
             Auth0Users(api, fields=DEFAULT.profile_fields),
             [user.user_id for user in users],

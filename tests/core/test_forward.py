@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from poller.core.errors import ConflictError, FatalError, TransientError
 from poller.core.events import EARLIEST, Page, parse_events
-from poller.core.forward import Courier, Forwarded, forward
+from poller.core.forward import BatchSender, Forwarded, forward
 from poller.core.messages import Delivery, Message, Receipt
-from poller.core.settlement import DEAD_LETTERED, FILTERED, FORWARDED, UnaccountedError, account
+from poller.core.settlement import DEAD_LETTERED, FILTERED, FORWARDED, UnaccountedError, build_settlement
 from poller.core.translation.translator import Translator
 from tests.fakes import LATER, NEVER, NOW, STORED, STREAM, FakeDirectory, FakeLedger, FakeLog, FakeSink, numbered
 
@@ -39,7 +39,7 @@ class Bench:
         self.sink = FakeSink()
         self.directory = FakeDirectory({})
         self.ledger = FakeLedger()
-        self.courier = Courier(self.sink, refusal_limit=refusal_limit)
+        self.courier = BatchSender(self.sink, refusal_limit=refusal_limit)
 
     def drain(self) -> list[Forwarded]:
         span = self.ledger.live_span() or self.ledger.begin(after=EARLIEST)
@@ -259,11 +259,11 @@ def test_what_is_neither_acknowledged_nor_refused_cannot_be_settled() -> None:
     ids = tuple(message.message_id for message in calls.messages)
     span = FakeLedger().begin(after=EARLIEST)
     with pytest.raises(UnaccountedError, match="neither"):
-        account(span, page, calls, Delivery(receipts=(Receipt(message_ids=ids[:-1]),)))
+        build_settlement(span, page, calls, Delivery(receipts=(Receipt(message_ids=ids[:-1]),)))
     whole = Delivery(receipts=(Receipt(message_ids=ids),))
     with pytest.raises(UnaccountedError, match="exactly one"):
-        account(span, page, replace(calls, forwardable=calls.forwardable[:1]), whole)
-    assert account(span, page, calls, whole).forwarded == page.events
+        build_settlement(span, page, replace(calls, forwardable=calls.forwardable[:1]), whole)
+    assert build_settlement(span, page, calls, whole).forwarded == page.events
 
 
 def test_tallies_count_by_hour_type_and_outcome() -> None:

@@ -12,8 +12,8 @@ from poller.config.parsers.expressions import Expression
 from poller.core.events import EARLIEST, LogEvent, LogId, Page, Span, parse_events
 from poller.core.messages import MAX_MESSAGE_BYTES, Delivery, Group, Identify, Message, Track, size, wire
 from poller.core.outcomes import DeadLetter, Filtered, Forwardable, Outcome, Profile
-from poller.core.settlement import account
-from poller.core.translation.change_detection import facts_in, sift
+from poller.core.settlement import build_settlement
+from poller.core.translation.change_detection import drop_unchanged, facts_in
 from poller.core.translation.privacy import Privacy
 from poller.core.translation.rules import Rules
 from poller.core.translation.translator import Translator
@@ -146,7 +146,7 @@ def test_what_was_declined_is_remembered_as_seen() -> None:
     """Else the second walk would take it for a late arrival."""
     read = Page(events=logins({}, {"type": "w"}), position=LogId("9001"), is_end=True, served_at=DATE)
     calls = Translator(STREAM, Rules(when=Expression("log.client_id != 'c1'"))).page(read, {})
-    settlement = account(Span(id=1, stream=STREAM, after=EARLIEST, reached=EARLIEST), read, calls, Delivery())
+    settlement = build_settlement(Span(id=1, stream=STREAM, after=EARLIEST, reached=EARLIEST), read, calls, Delivery())
     assert settlement.ids_of_interest == ("9000",)
     assert [event.log_id for event in settlement.filtered] == ["9000", "9001"]
 
@@ -155,7 +155,7 @@ def test_what_other_settings_would_send_is_remembered_as_seen() -> None:
     """Else the second reading would send it, and count it again, when `logins.types` names its type."""
     read = Page(events=logins({"type": "sepft"}, {"type": "w"}), position=LogId("9001"), is_end=True, served_at=DATE)
     calls = Translator(STREAM, Rules()).page(read, {})
-    settlement = account(Span(id=1, stream=STREAM, after=EARLIEST, reached=EARLIEST), read, calls, Delivery())
+    settlement = build_settlement(Span(id=1, stream=STREAM, after=EARLIEST, reached=EARLIEST), read, calls, Delivery())
     assert settlement.ids_of_interest == ("9000",)
 
 
@@ -205,7 +205,7 @@ def test_the_fields_to_ask_for_are_those_that_are_used() -> None:
 
 def said_by(*events: LogEvent, rules: Rules = SPEC, said: dict[str, str] | None = None) -> list[list[str]]:
     calls = Translator(STREAM, rules).events(events, {"auth0|1": ADA})
-    sifted = sift(calls, said or {})
+    sifted = drop_unchanged(calls, said or {})
     return [[type(message).__name__ for message in entry.messages] for entry in sifted.forwardable]
 
 
@@ -235,10 +235,10 @@ def test_an_outage_of_profiles_makes_no_identify_of_someone_known() -> None:
     (event,) = logins({})
     whole, partial = (translator.events([event], profiles) for profiles in ({"auth0|1": ADA}, {}))
     known = {message.fact.key: message.fact.fingerprint for message in whole.messages if message.fact}
-    assert [type(message) for message in sift(partial, known).messages] == [Track]
-    assert [type(message) for message in sift(partial, {}).messages] == [Identify, Track]
+    assert [type(message) for message in drop_unchanged(partial, known).messages] == [Track]
+    assert [type(message) for message in drop_unchanged(partial, {}).messages] == [Identify, Track]
     unsure = {message.fact.key: message.fact.fingerprint for message in partial.messages if message.fact}
-    assert [type(message) for message in sift(whole, unsure).messages] == [Identify, Track]
+    assert [type(message) for message in drop_unchanged(whole, unsure).messages] == [Identify, Track]
 
 
 # --- people ---

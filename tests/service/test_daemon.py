@@ -11,9 +11,9 @@ from poller.core.events import EARLIEST, LogEvent, LogId, Page, Span, Stream
 from poller.core.forward import Forwarded
 from poller.core.messages import Delivery
 from poller.core.outcomes import Calls, Filtered
-from poller.core.settlement import account
+from poller.core.settlement import build_settlement
 from poller.service.daemon.daemon import Daemon
-from poller.service.lifecycle.liveness import SILENCE_S, Pulse
+from poller.service.lifecycle.liveness import SILENCE_S, Heartbeat
 from poller.service.lifecycle.process import Process
 from poller.service.observability.systemd import Notifier, Supervisor
 from poller.service.upstream.retry import Backoff
@@ -32,7 +32,9 @@ def forwarded(read: int = 1) -> Forwarded:
     page = Page(events=events, position=LogId("9"), is_end=True, served_at=NOW)
     return Forwarded(
         span=span,
-        settlement=account(span, page, Calls(filtered=tuple(Filtered(event=event) for event in events)), Delivery()),
+        settlement=build_settlement(
+            span, page, Calls(filtered=tuple(Filtered(event=event) for event in events)), Delivery()
+        ),
     )
 
 
@@ -57,7 +59,7 @@ class Bench:
         self.journal = Journal()
         self.drains = iter(drains)
         self.now = 1000.0
-        self.pulse = Pulse(lambda: self.now)
+        self.pulse = Heartbeat(lambda: self.now)
         self.daemon = Daemon(
             self._pages,
             self.journal,

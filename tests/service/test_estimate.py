@@ -6,13 +6,13 @@ import pytest
 
 from poller.core.events import LogEvent, LogId, floor_id, parse_events
 from poller.service.backfill.estimate import PROBES, Estimate, estimate, parallelism
-from poller.service.backfill.plan import Stretch
-from poller.service.upstream.rate_limit import Reading
+from poller.service.backfill.plan import LogRange
+from poller.service.upstream.rate_limit import RateLimitStatus
 from tests.core.test_forward import record
 from tests.fakes import NOW, numbered
 
 DAY = timedelta(days=1)
-ENTERPRISE = Reading(limit=50, left=50.0, per_second=0.0)
+ENTERPRISE = RateLimitStatus(limit=50, left=50.0, per_second=0.0)
 
 
 class Log:
@@ -37,7 +37,7 @@ def moments(every: timedelta) -> list:  # type: ignore[type-arg]
     return [NOW - 10 * DAY + number * every for number in range(count)]
 
 
-def guessed(log: Log, *stretches: Stretch, reading: Reading | None = ENTERPRISE, most: int = 0) -> Estimate:
+def guessed(log: Log, *stretches: LogRange, reading: RateLimitStatus | None = ENTERPRISE, most: int = 0) -> Estimate:
     return estimate(
         stretches,
         log.sample,
@@ -49,8 +49,8 @@ def guessed(log: Log, *stretches: Stretch, reading: Reading | None = ENTERPRISE,
     )
 
 
-def stretch(begin: timedelta, end: timedelta) -> Stretch:
-    return Stretch(after=floor_id(NOW + begin), until=floor_id(NOW + end))
+def stretch(begin: timedelta, end: timedelta) -> LogRange:
+    return LogRange(after=floor_id(NOW + begin), until=floor_id(NOW + end))
 
 
 def test_it_counts_about_right_with_few_requests() -> None:
@@ -76,16 +76,16 @@ def test_the_slowest_of_what_limits_it_counts() -> None:
     by_messages = guessed(log, asked, most=1).duration
     assert by_messages is not None
     assert by_messages.total_seconds() == pytest.approx(4320, rel=0.02)
-    unlimited = guessed(log, asked, reading=Reading(limit=10**6, left=10.0**6, per_second=0.0)).duration
+    unlimited = guessed(log, asked, reading=RateLimitStatus(limit=10**6, left=10.0**6, per_second=0.0)).duration
     assert unlimited is not None
     assert unlimited.total_seconds() == pytest.approx(86 * 0.2 / 8, rel=0.05)
 
 
 def test_of_a_limit_that_is_not_known_it_does_not_guess() -> None:
     log, asked = Log(timedelta(seconds=10)), stretch(-2 * DAY, -DAY)
-    assert guessed(log, asked, reading=Reading(limit=33, left=33.0, per_second=0.0)).duration is None
+    assert guessed(log, asked, reading=RateLimitStatus(limit=33, left=33.0, per_second=0.0)).duration is None
 
 
 @pytest.mark.parametrize(("limit", "latency_s", "slices"), [(2, 0.1, 2), (10, 0.1, 6), (50, 0.1, 8), (50, 0.5, 16)])
 def test_so_many_slices_as_the_limit_is_worth(limit: int, latency_s: float, slices: int) -> None:
-    assert parallelism(Reading(limit=limit, left=1.0, per_second=0.0), latency_s) == slices
+    assert parallelism(RateLimitStatus(limit=limit, left=1.0, per_second=0.0), latency_s) == slices

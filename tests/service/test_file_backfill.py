@@ -13,7 +13,7 @@ import structlog
 from poller.adapters.log_files import LogFile
 from poller.adapters.sql_ledger import SqlLedger
 from poller.core.errors import FatalError
-from poller.core.forward import Courier
+from poller.core.forward import BatchSender
 from poller.core.messages import Batch, Receipt
 from poller.core.translation.translator import Translator
 from poller.service.backfill.file_walk import FileWalk, Range, Recent
@@ -40,7 +40,7 @@ class Bench:
             return FileWalk(
                 profiles=FakeDirectory({}),
                 translator=Translator(STREAM, tracks_only=True),
-                courier=Courier(self.sink),
+                courier=BatchSender(self.sink),
                 ledger=self.ledger,
                 wanted=Range(),
                 recent=Recent(capacity=1),

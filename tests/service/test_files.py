@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from poller.core.errors import ConflictError, FatalError, TransientError
 from poller.core.events import EARLIEST, Gap, LogEvent, LogId, Span, floor_id
 from poller.core.file_pages import UnreadableFileError
-from poller.core.forward import Courier
+from poller.core.forward import BatchSender
 from poller.core.translation.translator import Translator
 from poller.service.backfill.file_walk import FileForwarded, FileWalk, Range, Recent, Settled
 from tests.core.test_forward import KINDS, record
@@ -46,7 +46,7 @@ class Bench:
         walk = FileWalk(
             profiles=self.directory,
             translator=Translator(STREAM, tracks_only=True),
-            courier=Courier(self.sink),
+            courier=BatchSender(self.sink),
             ledger=self.ledger,
             wanted=self.wanted,
             recent=self.recent,

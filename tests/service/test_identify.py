@@ -10,13 +10,13 @@ import pytest
 from poller.adapters.sql_ledger import SqlLedger
 from poller.core.errors import TransientError
 from poller.core.events import Page, Span, floor_id, parse_events
-from poller.core.forward import Courier, forward
+from poller.core.forward import BatchSender, forward
 from poller.core.messages import Batch, Identify, Receipt
 from poller.core.settlement import UnaccountedError
 from poller.core.translation.change_detection import PARTIAL, identify_fact
 from poller.core.translation.rules import Rules
 from poller.core.translation.translator import Translator
-from poller.service.slices.deferred_identify import Identified, Identifier
+from poller.service.slices.deferred_identify import Identified, IdentifySender
 from tests.core.test_forward import record
 from tests.fakes import NOW, STREAM, FakeDirectory, FakeLog, FakeSink, numbered
 
@@ -42,7 +42,7 @@ def backfilled(ledger: SqlLedger, *users: str, served_at: datetime = NOW) -> Non
     log.now = served_at
     span = ledger.begin(after=numbered(0), until=numbered(len(users)))
     translator = Translator(STREAM, tracks_only=True)
-    for _ in forward(log, FakeDirectory({}), translator, Courier(FakeSink()), ledger, span):
+    for _ in forward(log, FakeDirectory({}), translator, BatchSender(FakeSink()), ledger, span):
         pass
 
 
@@ -57,13 +57,13 @@ def identifier(
     *,
     begun_at: datetime = NOW,
     rules: Rules | None = None,
-) -> Identifier:
+) -> IdentifySender:
     rules = rules or Rules()
-    return Identifier(
+    return IdentifySender(
         ledger,
         directory or FakeDirectory({"auth0|1": PROFILE}, read_at=LATER),
         Translator(STREAM, rules),
-        Courier(sink),
+        BatchSender(sink),
         begun_at=begun_at,
         only_news=rules.identify == "changes",
     )
@@ -129,7 +129,9 @@ def backfilled_more(ledger: SqlLedger, number: int) -> None:
 
 def walked(ledger: SqlLedger, span: Span, number: int) -> None:
     log = FakeLog([record(number) | {"user_id": "auth0|1"}])
-    for _ in forward(log, FakeDirectory({}), Translator(STREAM, tracks_only=True), Courier(FakeSink()), ledger, span):
+    for _ in forward(
+        log, FakeDirectory({}), Translator(STREAM, tracks_only=True), BatchSender(FakeSink()), ledger, span
+    ):
         pass
 
 
@@ -139,7 +141,7 @@ def test_the_daemons_identifies_are_remembered_whatever_the_mode(ledger: SqlLedg
     log = FakeLog([record(6) | {"user_id": "auth0|1"}])
     log.now = NOW + timedelta(minutes=1)
     directory = FakeDirectory({"auth0|1": PROFILE})
-    next(forward(log, directory, Translator(STREAM), Courier(FakeSink()), ledger, live))
+    next(forward(log, directory, Translator(STREAM), BatchSender(FakeSink()), ledger, live))
     backfilled(ledger, "auth0|1", served_at=NOW + timedelta(minutes=2))
     sink = FakeSink()
     done = identifier(ledger, sink, begun_at=NOW).send(ledger.awaiting(("", ""), 10))
@@ -223,7 +225,7 @@ def test_a_newer_event_of_a_user_keeps_them_waiting(ledger: SqlLedger) -> None:
     newer = ledger.begin(after=numbered(1), until=numbered(2))
     translator = Translator(STREAM, tracks_only=True)
     log = FakeLog([record(2) | {"user_id": "auth0|1"}])
-    for _ in forward(log, FakeDirectory({}), translator, Courier(FakeSink()), ledger, newer):
+    for _ in forward(log, FakeDirectory({}), translator, BatchSender(FakeSink()), ledger, newer):
         pass
     identifier(ledger, FakeSink()).send([old])
     assert [each.who.log_id for each in ledger.awaiting(("", ""), 10)] == [numbered(2)]
@@ -233,7 +235,7 @@ def test_nobody_awaits_of_whom_segment_took_nothing(ledger: SqlLedger) -> None:
     log = FakeLog([record(1), record(2)])
     span = ledger.begin(after=numbered(0), until=numbered(2))
     sink = FakeSink(lambda message: message.user_id == "auth0|2")
-    for _ in forward(log, FakeDirectory({}), Translator(STREAM, tracks_only=True), Courier(sink), ledger, span):
+    for _ in forward(log, FakeDirectory({}), Translator(STREAM, tracks_only=True), BatchSender(sink), ledger, span):
         pass
     assert [each.who.user_id for each in ledger.awaiting(("", ""), 10)] == ["auth0|1"]
 
@@ -296,7 +298,7 @@ def test_each_id_under_which_a_user_was_sent_is_identified(ledger: SqlLedger) ->
     records = [record(1), record(2) | {"user_id": "auth0|1"}]
     span = ledger.begin(after=numbered(0), until=numbered(2))
     directory = FakeDirectory({"auth0|1": PROFILE}, read_at=LATER)
-    for _ in forward(FakeLog(records), directory, translator, Courier(FakeSink()), ledger, span):
+    for _ in forward(FakeLog(records), directory, translator, BatchSender(FakeSink()), ledger, span):
         pass
     waiting = ledger.awaiting(("", ""), 9)
     assert len(waiting) == 2
@@ -349,8 +351,8 @@ def test_its_turn_comes_before_the_profile_is_read(ledger: SqlLedger) -> None:
         assert directory.asked == []
         asked.append(count)
 
-    Identifier(
-        ledger, directory, Translator(STREAM), Courier(FakeSink()), begun_at=NOW, only_news=False, turn=turn
+    IdentifySender(
+        ledger, directory, Translator(STREAM), BatchSender(FakeSink()), begun_at=NOW, only_news=False, turn=turn
     ).send(ledger.awaiting(("", ""), 9))
     assert (asked, len(directory.asked)) == ([1], 1)
 

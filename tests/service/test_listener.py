@@ -16,11 +16,11 @@ import structlog
 from structlog.testing import capture_logs
 
 from poller.core.errors import FatalError
-from poller.service.lifecycle.liveness import SILENCE_S, Pulse
+from poller.service.lifecycle.liveness import SILENCE_S, Heartbeat
 from poller.service.observability import connections
 from poller.service.observability import http_endpoint as module
 from poller.service.observability.health import Health
-from poller.service.observability.http_endpoint import Listener, Page, routes_of, verdict
+from poller.service.observability.http_endpoint import Listener, Response, routes_of, verdict
 from poller.service.observability.meter import Meter
 from tests.fakes import NOW
 
@@ -40,7 +40,7 @@ def serve(logs: list[dict[str, object]]) -> Iterator[Open]:  # noqa: ARG001 - ke
     with ExitStack() as stack:
 
         def start(routes: module.Routes | None = None, host: str = "127.0.0.1") -> int:
-            opened = Listener.open(host, 0, routes or {"/healthz": lambda: Page(body=b"ok\n")})
+            opened = Listener.open(host, 0, routes or {"/healthz": lambda: Response(body=b"ok\n")})
             stack.callback(opened.close)
             return opened.port
 
@@ -72,7 +72,7 @@ def test_it_names_no_version_of_python(serve: Open) -> None:
 
 
 def test_a_bug_in_a_page_is_500_and_one_line(serve: Open, logs: list[dict[str, object]]) -> None:
-    def fail() -> Page:
+    def fail() -> Response:
         raise KeyError("auth0|1")
 
     assert ask(serve({"/metrics": fail}), "/metrics") == (500, b"it failed\n")
@@ -158,7 +158,7 @@ def test_a_client_that_drips_is_cut_off(serve: Open, monkeypatch: pytest.MonkeyP
 def test_a_client_that_takes_no_answer_is_cut_off_and_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "ANSWER_S", 0.3)
     large = 64 * 1024 * 1024
-    pages = {"/large": lambda: Page(body=b"x" * large), "/healthz": lambda: Page(body=b"ok\n")}
+    pages = {"/large": lambda: Response(body=b"x" * large), "/healthz": lambda: Response(body=b"ok\n")}
     with closing(Listener.open("127.0.0.1", 0, pages)) as listener, ExitStack() as stack:
         client = connected(stack, listener.port)
         client.sendall(b"GET /large HTTP/1.0\r\n\r\n")
@@ -213,9 +213,9 @@ def test_a_request_without_end_is_cut_off_by_its_length(serve: Open, monkeypatch
 def test_on_loopback_only_a_loopback_host_is_answered(serve: Open, host: str, status: int) -> None:
     asked = {"secret": 0}
 
-    def page() -> Page:
+    def page() -> Response:
         asked["secret"] += 1
-        return Page(body=b"ok\n")
+        return Response(body=b"ok\n")
 
     request = f"GET /metrics HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
     with ExitStack() as stack:
@@ -277,11 +277,11 @@ def test_it_keeps_no_process_alive() -> None:
 
 @pytest.mark.usefixtures("logs")
 def test_a_closed_listener_frees_its_address() -> None:
-    first = Listener.open("127.0.0.1", 0, {"/healthz": lambda: Page(body=b"1")})
+    first = Listener.open("127.0.0.1", 0, {"/healthz": lambda: Response(body=b"1")})
     port = first.port
     assert ask(port) == (200, b"1")
     first.close()
-    second = Listener.open("127.0.0.1", port, {"/healthz": lambda: Page(body=b"2")})
+    second = Listener.open("127.0.0.1", port, {"/healthz": lambda: Response(body=b"2")})
     assert ask(port) == (200, b"2")
     second.close()
 
@@ -292,7 +292,7 @@ def test_a_closed_listener_frees_its_address() -> None:
 class Bench:
     def __init__(self) -> None:
         self.seconds = 0.0
-        self.pulse = Pulse(lambda: self.seconds)
+        self.pulse = Heartbeat(lambda: self.seconds)
         self.meter = Meter(monotonic=lambda: self.seconds, now=lambda: NOW + timedelta(seconds=self.seconds))
         self.health = Health(self.meter, self.pulse, ready_lag=timedelta(minutes=10))
 
@@ -325,7 +325,7 @@ def test_ready_is_not_blocked_and_not_late() -> None:
 
 def test_what_is_wrong_is_503() -> None:
     meter = Meter()
-    routes = routes_of(meter, Health(meter, Pulse(), ready_lag=timedelta(minutes=1)), "1")
+    routes = routes_of(meter, Health(meter, Heartbeat(), ready_lag=timedelta(minutes=1)), "1")
     assert routes["/healthz"]().status == HTTPStatus.OK
     assert routes["/readyz"]() == verdict("nothing was read yet")
     assert routes["/readyz"]().status == HTTPStatus.SERVICE_UNAVAILABLE

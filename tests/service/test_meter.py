@@ -11,11 +11,11 @@ import pytest
 
 from poller.core.errors import TransientError
 from poller.core.events import EARLIEST, SecondReading, Span, floor_id
-from poller.core.forward import Courier, Forwarded, forward
+from poller.core.forward import BatchSender, Forwarded, forward
 from poller.core.messages import Batch, Receipt
 from poller.core.translation.rules import Rules
 from poller.core.translation.translator import Translator
-from poller.service.observability.instrumented import WatchedBudget, WatchedJournal, WatchedLog, WatchedSink, watch
+from poller.service.observability.instrumented import MeteredBudget, MeteredJournal, MeteredLog, MeteredSink, watch
 from poller.service.observability.meter import MOST_TYPES, OTHER, OUTCOMES, Meter
 from poller.service.observability.snapshot import Distribution, Request, Snapshot
 from tests.fakes import LATER, NOW, STREAM, FakeDirectory, FakeLedger, FakeLog, FakeSink, numbered
@@ -48,8 +48,8 @@ class Bench:
         span = self.ledger.live_span()
         assert span is not None
         translator = Translator(STREAM, Rules())
-        courier = Courier(WatchedSink(self.sink, self.meter))
-        work = forward(WatchedLog(self.log, self.meter), FakeDirectory({}), translator, courier, self.ledger, span)
+        courier = BatchSender(MeteredSink(self.sink, self.meter))
+        work = forward(MeteredLog(self.log, self.meter), FakeDirectory({}), translator, courier, self.ledger, span)
         for forwarded in watch(work, self.meter):
             yield forwarded
             if forwarded.settlement.page.is_end:
@@ -341,7 +341,7 @@ class Budget:
 
 def test_a_watched_budget_does_what_it_did_and_tells() -> None:
     budget, meter = Budget(), Meter()
-    watched = WatchedBudget(budget, meter)
+    watched = MeteredBudget(budget, meter)
     watched.acquire("logs")
     watched.observe("logs", limit=50, remaining=9, reset_in=timedelta(seconds=1), is_refused=True)
     watched.missed("users")
@@ -360,7 +360,7 @@ class FullDisk:
 
 def test_being_blocked_is_told_even_where_it_cannot_be_noted() -> None:
     meter = Meter()
-    journal = WatchedJournal(FullDisk(), meter)
+    journal = MeteredJournal(FullDisk(), meter)
     with pytest.raises(TransientError):
         journal.note_cycle(at=NOW, error=None)
     for reason in ("never", None):

@@ -4,7 +4,7 @@ from datetime import timedelta
 import pytest
 
 from poller.core.errors import TransientError
-from poller.service.upstream.rate_limit import RateBudget
+from poller.service.upstream.rate_limit import RateLimiter
 
 
 class Stopping(threading.Event):
@@ -28,17 +28,17 @@ def stopping() -> Stopping:
 
 
 @pytest.fixture
-def budget(stopping: Stopping) -> RateBudget:
-    return RateBudget(stopping, monotonic=lambda: stopping.now)
+def budget(stopping: Stopping) -> RateLimiter:
+    return RateLimiter(stopping, monotonic=lambda: stopping.now)
 
 
-def test_nothing_is_waited_for_before_a_limit_is_known(budget: RateBudget, stopping: Stopping) -> None:
+def test_nothing_is_waited_for_before_a_limit_is_known(budget: RateLimiter, stopping: Stopping) -> None:
     budget.acquire("logs")
     assert stopping.waits == []
 
 
 def test_the_last_token_goes_out_and_the_next_request_waits_for_the_reset(
-    budget: RateBudget, stopping: Stopping
+    budget: RateLimiter, stopping: Stopping
 ) -> None:
     budget.observe("logs", limit=10, remaining=1, reset_in=timedelta(seconds=3))
     budget.acquire("logs")
@@ -47,7 +47,7 @@ def test_the_last_token_goes_out_and_the_next_request_waits_for_the_reset(
     assert stopping.waits == [3.0]
 
 
-def test_buckets_do_not_wait_for_each_other(budget: RateBudget, stopping: Stopping) -> None:
+def test_buckets_do_not_wait_for_each_other(budget: RateLimiter, stopping: Stopping) -> None:
     budget.observe("users", limit=40, remaining=40, reset_in=timedelta(seconds=3))
     budget.observe("logs", limit=10, remaining=0, reset_in=timedelta(seconds=3))
     budget.acquire("users")
@@ -57,7 +57,7 @@ def test_buckets_do_not_wait_for_each_other(budget: RateBudget, stopping: Stoppi
 
 
 def test_endpoints_of_one_limit_share_it_and_one_that_is_not_known_may_share_any(
-    budget: RateBudget, stopping: Stopping
+    budget: RateLimiter, stopping: Stopping
 ) -> None:
     budget.observe("logs", limit=10, remaining=0, reset_in=timedelta(seconds=3))
     budget.acquire("users")
@@ -67,13 +67,13 @@ def test_endpoints_of_one_limit_share_it_and_one_that_is_not_known_may_share_any
     assert stopping.waits == [3.0, 2.0]
 
 
-def test_an_absurd_reset_is_not_believed(budget: RateBudget, stopping: Stopping) -> None:
+def test_an_absurd_reset_is_not_believed(budget: RateLimiter, stopping: Stopping) -> None:
     budget.observe("logs", limit=10, remaining=0, reset_in=timedelta(days=300))
     budget.acquire("logs")
     assert stopping.waits == [60.0]
 
 
-def test_a_stop_ends_the_wait(budget: RateBudget, stopping: Stopping) -> None:
+def test_a_stop_ends_the_wait(budget: RateLimiter, stopping: Stopping) -> None:
     budget.observe("logs", limit=10, remaining=0, reset_in=timedelta(seconds=3))
     stopping.set()
     with pytest.raises(TransientError, match="stopped"):
@@ -85,7 +85,7 @@ def test_a_stop_ends_the_wait(budget: RateBudget, stopping: Stopping) -> None:
     [(50, 0.8, 10), (10, 0.8, 2), (2, 0.8, 1), (2, 0.1, 1), (1, 0.5, 0), (50, 1.0, 0), (0, 0.8, 0)],
 )
 def test_a_part_of_the_bucket_is_left_to_others(stopping: Stopping, limit: int, share: float, kept: int) -> None:
-    budget = RateBudget(stopping, share=share, monotonic=lambda: stopping.now)
+    budget = RateLimiter(stopping, share=share, monotonic=lambda: stopping.now)
     budget.observe("logs", limit=limit, remaining=limit, reset_in=timedelta(seconds=1))
     for _ in range(limit - kept):
         budget.acquire("logs")
@@ -95,14 +95,14 @@ def test_a_part_of_the_bucket_is_left_to_others(stopping: Stopping, limit: int, 
 
 
 def test_a_bucket_that_others_hold_low_is_looked_at_once_a_reset(stopping: Stopping) -> None:
-    budget = RateBudget(stopping, share=0.8, monotonic=lambda: stopping.now)
+    budget = RateLimiter(stopping, share=0.8, monotonic=lambda: stopping.now)
     for _ in range(5):
         budget.observe("logs", limit=50, remaining=3, reset_in=timedelta(seconds=1))
         budget.acquire("logs")
     assert stopping.waits == [1.0] * 5
 
 
-def with_a_proved_refill(stopping: Stopping, budget: RateBudget) -> None:
+def with_a_proved_refill(stopping: Stopping, budget: RateLimiter) -> None:
     """Let the answers prove that at least 5 requests come back in a second."""
     budget.observe("logs", limit=10, remaining=0, reset_in=timedelta(seconds=1))
     budget.acquire("logs")
@@ -112,7 +112,7 @@ def with_a_proved_refill(stopping: Stopping, budget: RateBudget) -> None:
     assert left(budget) == 10
 
 
-def left(budget: RateBudget) -> float:
+def left(budget: RateLimiter) -> float:
     found = budget.reading("logs")
     assert found is not None
     return found.left
@@ -120,7 +120,7 @@ def left(budget: RateBudget) -> float:
 
 def test_a_bucket_that_fills_up_keeps_room_for_what_is_under_way(stopping: Stopping) -> None:
     worker = [0]
-    budget = RateBudget(stopping, monotonic=lambda: stopping.now, caller=lambda: worker[0])
+    budget = RateLimiter(stopping, monotonic=lambda: stopping.now, caller=lambda: worker[0])
     with_a_proved_refill(stopping, budget)
     for number in range(1, 6):
         worker[0] = number
@@ -131,7 +131,7 @@ def test_a_bucket_that_fills_up_keeps_room_for_what_is_under_way(stopping: Stopp
 
 
 def test_a_bucket_that_others_always_empty_is_taken_for_empty_until_an_answer_tells(stopping: Stopping) -> None:
-    budget = RateBudget(stopping, share=0.8, monotonic=lambda: stopping.now)
+    budget = RateLimiter(stopping, share=0.8, monotonic=lambda: stopping.now)
     with_a_proved_refill(stopping, budget)
     for _ in range(8):
         budget.acquire("logs")
@@ -144,7 +144,7 @@ def test_a_bucket_that_others_always_empty_is_taken_for_empty_until_an_answer_te
     assert left(budget) == 10
 
 
-def test_a_refusal_halves_the_refill_that_is_believed(budget: RateBudget, stopping: Stopping) -> None:
+def test_a_refusal_halves_the_refill_that_is_believed(budget: RateLimiter, stopping: Stopping) -> None:
     with_a_proved_refill(stopping, budget)
     budget.acquire("logs")
     budget.observe("logs", limit=10, remaining=0, reset_in=timedelta(seconds=1), is_refused=True)
@@ -155,7 +155,7 @@ def test_a_refusal_halves_the_refill_that_is_believed(budget: RateBudget, stoppi
 
 def test_a_request_without_an_answer_takes_no_room_any_more(stopping: Stopping) -> None:
     worker = [0]
-    budget = RateBudget(stopping, monotonic=lambda: stopping.now, caller=lambda: worker[0])
+    budget = RateLimiter(stopping, monotonic=lambda: stopping.now, caller=lambda: worker[0])
     with_a_proved_refill(stopping, budget)
     worker[0] = 1
     budget.acquire("logs")
@@ -164,7 +164,9 @@ def test_a_request_without_an_answer_takes_no_room_any_more(stopping: Stopping) 
     assert left(budget) == 10
 
 
-def test_a_bucket_that_is_full_after_each_request_proves_its_refill_too(budget: RateBudget, stopping: Stopping) -> None:
+def test_a_bucket_that_is_full_after_each_request_proves_its_refill_too(
+    budget: RateLimiter, stopping: Stopping
+) -> None:
     for _ in range(8):
         budget.acquire("logs")
         budget.observe("logs", limit=10, remaining=9, reset_in=timedelta(seconds=1))
@@ -175,7 +177,7 @@ def test_a_bucket_that_is_full_after_each_request_proves_its_refill_too(budget: 
 
 
 def test_there_is_room_for_what_can_wait_while_half_of_the_bucket_is_left(
-    budget: RateBudget, stopping: Stopping
+    budget: RateLimiter, stopping: Stopping
 ) -> None:
     assert budget.has_room("logs")
     with_a_proved_refill(stopping, budget)

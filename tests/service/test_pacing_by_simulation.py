@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.service.upstream.rate_limit import RateBudget
+from poller.service.upstream.rate_limit import RateLimiter
 
 
 @dataclass(kw_only=True)
@@ -61,7 +61,7 @@ class Simulation:
 
     def __post_init__(self) -> None:
         self.dice = random.Random(self.seed)  # noqa: S311 - a simulation
-        self.budget = RateBudget(
+        self.budget = RateLimiter(
             threading.Event(), share=self.share, monotonic=lambda: self.now, caller=lambda: self.worker
         )
         for worker in range(self.workers):

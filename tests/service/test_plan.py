@@ -17,7 +17,7 @@ from poller.core.events import (
     floor_id,
     predecessor,
 )
-from poller.service.backfill.plan import SHORTEST_SLICE, Stretch, cut, plan
+from poller.service.backfill.plan import SHORTEST_SLICE, LogRange, cut, plan
 from tests.fakes import NOW, STREAM, numbered
 
 HOUR = timedelta(hours=1)
@@ -70,7 +70,7 @@ def test_it_begins_just_below_the_oldest_event_kept() -> None:
     oldest = numbered(5, NOW + 2 * HOUR)
     found = plan([], at(0), at(10), oldest=oldest)
     assert found.is_cut_off
-    assert found.missing == (Stretch(after=predecessor(oldest) or EARLIEST, until=at(10)),)
+    assert found.missing == (LogRange(after=predecessor(oldest) or EARLIEST, until=at(10)),)
     all_there_is = plan([], EARLIEST, at(10), oldest=oldest)
     assert (all_there_is.missing, all_there_is.is_cut_off) == (found.missing, False)
     assert plan([], at(3), at(10), oldest=oldest).is_cut_off is False
@@ -102,22 +102,22 @@ def test_slices_are_all_that_is_missing_and_touch_no_span(
 
 
 def test_slices_are_no_shorter_than_they_are_worth() -> None:
-    short = Stretch(after=at(0), until=floor_id(NOW + 2 * SHORTEST_SLICE))
+    short = LogRange(after=at(0), until=floor_id(NOW + 2 * SHORTEST_SLICE))
     assert len(cut([short], 100)) == 2
-    a_little_less = Stretch(after=at(0), until=floor_id(NOW + 2 * SHORTEST_SLICE - timedelta(seconds=1)))
+    a_little_less = LogRange(after=at(0), until=floor_id(NOW + 2 * SHORTEST_SLICE - timedelta(seconds=1)))
     assert len(cut([a_little_less], 100)) == 2
-    assert len(cut([Stretch(after=at(0), until=at(16))], 16)) == 16
+    assert len(cut([LogRange(after=at(0), until=at(16))], 16)) == 16
 
 
 def test_what_is_to_be_sent_again_is_what_is_settled_of_the_range_the_live_part_too() -> None:
     spans = [span(0, 4, 4), span(6, 9, 8), span(20, None, 25)]
     found = plan(spans, at(2), at(30), oldest=at(-500), is_again=True)
     assert found.again == (
-        Stretch(after=at(2), until=at(4)),
-        Stretch(after=at(6), until=at(8)),
-        Stretch(after=at(20), until=at(25)),
+        LogRange(after=at(2), until=at(4)),
+        LogRange(after=at(6), until=at(8)),
+        LogRange(after=at(20), until=at(25)),
     )
-    assert found.missing == (Stretch(after=at(4), until=at(6)), Stretch(after=at(9), until=at(20)))
+    assert found.missing == (LogRange(after=at(4), until=at(6)), LogRange(after=at(9), until=at(20)))
     assert [each.id for each in found.unfinished] == [6]
     assert plan(spans, at(2), at(30), oldest=at(-500)).again == ()
 
@@ -127,7 +127,7 @@ def test_what_is_being_sent_again_already_is_gone_on_with() -> None:
     begun = revisit(Resend, 2, 8, 3)
     found = plan(spans, at(0), at(10), oldest=at(-500), revisits=[begun], is_again=True)
     assert found.unfinished == (begun,)
-    assert found.again == (Stretch(after=at(0), until=at(3)), Stretch(after=at(8), until=at(10)))
+    assert found.again == (LogRange(after=at(0), until=at(3)), LogRange(after=at(8), until=at(10)))
     # It was asked for before: a run without it goes on with it too.
     assert plan(spans, at(0), at(10), oldest=at(-500), revisits=[begun]).unfinished == (begun,)
 
@@ -137,7 +137,7 @@ def test_a_gap_counts_only_while_some_of_it_can_be_read_again() -> None:
     gap, gone = Gap(after=at(10), before=at(20)), Gap(after=at(2), before=at(4))
     found = plan(spans, at(0), at(50), oldest=at(15), gaps=[gone, gap])
     assert found.gaps == (gap,)
-    assert found.stretches == (Stretch(after=predecessor(at(15)) or at(15), until=predecessor(at(20)) or at(20)),)
+    assert found.stretches == (LogRange(after=predecessor(at(15)) or at(15), until=predecessor(at(20)) or at(20)),)
     assert plan(spans, at(30), at(50), oldest=at(15), gaps=[gap]).gaps == ()
     assert plan(spans, at(0), at(50), oldest=at(20), gaps=[gap]).gaps == ()
     assert plan(spans, at(0), at(10), oldest=at(1), gaps=[gap]).gaps == ()
@@ -197,8 +197,8 @@ def test_what_retention_took_above_a_span_is_missing_so_that_it_becomes_a_gap() 
     found = plan((span(-9, -8, -8), span(-6, -5, -5)), EARLIEST, at(0), oldest=oldest)
     bound = predecessor(oldest)
     assert bound is not None
-    assert found.gone == (Stretch(after=at(-8), until=at(-6)), Stretch(after=at(-5), until=bound))
-    assert found.kept == (Stretch(after=bound, until=at(0)),)
+    assert found.gone == (LogRange(after=at(-8), until=at(-6)), LogRange(after=at(-5), until=bound))
+    assert found.kept == (LogRange(after=bound, until=at(0)),)
     assert found.missing == (*found.gone, *found.kept)
     # Nothing is read there, so that an estimate leaves it out.
     assert found.stretches == found.kept
@@ -212,10 +212,10 @@ def test_what_retention_took_below_all_spans_was_never_begun(since: LogId) -> No
 
 def test_what_retention_took_below_the_range_is_not_asked_for() -> None:
     found = plan((span(-9, -8, -8), span(-6, -5, -5)), at(-5.5), at(0), oldest=at(-2))
-    assert found.gone == (Stretch(after=at(-5), until=predecessor(at(-2)) or at(-2)),)
+    assert found.gone == (LogRange(after=at(-5), until=predecessor(at(-2)) or at(-2)),)
     assert plan((span(-9, -8, -8),), at(-5.5), at(0), oldest=at(-2)).gone == ()
 
 
 def test_what_retention_took_below_the_daemons_part_ends_where_that_begins() -> None:
     found = plan((span(-9, -8, -8), span(-6, None, -3)), EARLIEST, at(0), oldest=at(-4))
-    assert found.missing == (Stretch(after=at(-8), until=at(-6)),)
+    assert found.missing == (LogRange(after=at(-8), until=at(-6)),)

@@ -4,8 +4,8 @@ import threading
 from datetime import timedelta
 
 from poller.adapters.http import DEADLINE_S
-from poller.service.lifecycle.liveness import SILENCE_S, Pauses, Pulse
-from poller.service.upstream.rate_limit import RateBudget
+from poller.service.lifecycle.liveness import SILENCE_S, Heartbeat, StopEvent
+from poller.service.upstream.rate_limit import RateLimiter
 
 
 class Clock:
@@ -18,14 +18,14 @@ class Clock:
 
 def test_nothing_is_expected_before_the_first_beat() -> None:
     clock = Clock()
-    pulse = Pulse(clock)
+    pulse = Heartbeat(clock)
     clock.at += 1e6
     assert pulse.is_alive
 
 
 def test_a_step_may_take_its_time_and_no_more() -> None:
     clock = Clock()
-    pulse = Pulse(clock)
+    pulse = Heartbeat(clock)
     pulse.beat()
     clock.at += SILENCE_S
     assert pulse.is_alive
@@ -37,7 +37,7 @@ def test_a_step_may_take_its_time_and_no_more() -> None:
 
 def test_a_rest_is_no_silence_but_to_sleep_through_its_end_is() -> None:
     clock = Clock()
-    pulse = Pulse(clock)
+    pulse = Heartbeat(clock)
     pulse.rest(3600.0)
     clock.at += 3600.0 + SILENCE_S
     assert pulse.is_alive
@@ -47,7 +47,7 @@ def test_a_rest_is_no_silence_but_to_sleep_through_its_end_is() -> None:
 
 def test_a_beat_ends_a_rest() -> None:
     clock = Clock()
-    pulse = Pulse(clock)
+    pulse = Heartbeat(clock)
     pulse.rest(3600.0)
     pulse.beat()
     clock.at += SILENCE_S + 0.1
@@ -61,7 +61,7 @@ def test_the_longest_call_is_a_step() -> None:
 
 def test_a_wait_for_the_rate_limit_is_a_rest_however_long_and_its_end_a_beat() -> None:
     clock = Clock()
-    pulse = Pulse(clock)
+    pulse = Heartbeat(clock)
     alive = []
 
     class Stopping(threading.Event):
@@ -71,8 +71,8 @@ def test_a_wait_for_the_rate_limit_is_a_rest_however_long_and_its_end_a_beat() -
             alive.append(pulse.is_alive)
             return self.is_set()
 
-    pauses = Pauses(Stopping(), pulse)
-    budget = RateBudget(pauses, monotonic=clock)
+    pauses = StopEvent(Stopping(), pulse)
+    budget = RateLimiter(pauses, monotonic=clock)
     for _ in range(3):
         budget.observe("logs", limit=10, remaining=0, reset_in=timedelta(seconds=50))
         budget.acquire("logs")
@@ -86,7 +86,7 @@ def test_a_wait_for_the_rate_limit_is_a_rest_however_long_and_its_end_a_beat() -
 
 def test_who_pauses_is_told_of_the_stop() -> None:
     stopping = threading.Event()
-    pauses = Pauses(stopping, Pulse())
+    pauses = StopEvent(stopping, Heartbeat())
     assert not pauses.is_set()
     assert not pauses.wait(0.0)
     pauses.set()

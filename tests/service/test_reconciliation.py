@@ -6,21 +6,21 @@ import pytest
 
 from poller.core.events import DailyCount, LogId, floor_id
 from poller.core.settlement import DEAD_LETTERED, FILTERED, FORWARDED, Sent, Tally
-from poller.service.backfill.plan import Stretch
+from poller.service.backfill.plan import LogRange
 from poller.service.verify.daily import Compared, Day, Verdict, beginning_of, days_between, reconcile
 
 DAY = date(2026, 11, 10)
 BEGIN = beginning_of(DAY)
 LATER = BEGIN + timedelta(days=5)
 LONG_AGO, FAR = floor_id(BEGIN - timedelta(days=9)), floor_id(BEGIN + timedelta(days=9))
-WHOLE = (Stretch(after=LONG_AGO, until=FAR),)
+WHOLE = (LogRange(after=LONG_AGO, until=FAR),)
 
 
 def judged(
     tallies: dict[tuple[str, str], int],
     auth0: DailyCount | None = None,
     *,
-    settled: tuple[Stretch, ...] = WHOLE,
+    settled: tuple[LogRange, ...] = WHOLE,
     now: datetime = LATER,
 ) -> Day:
     counted = {
@@ -84,11 +84,11 @@ def test_a_day_that_auth0_leaves_out_had_nothing() -> None:
     assert judged(logins(9)).verdict is Verdict.DIFFERS
 
 
-def hours(since: float, until: float) -> Stretch:
+def hours(since: float, until: float) -> LogRange:
     def at(hour: float) -> LogId:
         return floor_id(BEGIN + timedelta(hours=hour))
 
-    return Stretch(after=at(since), until=at(until))
+    return LogRange(after=at(since), until=at(until))
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def hours(since: float, until: float) -> Stretch:
         ((), Verdict.NOT_SETTLED),
     ],
 )
-def test_only_a_day_that_is_settled_whole_is_judged(settled: tuple[Stretch, ...], verdict: Verdict) -> None:
+def test_only_a_day_that_is_settled_whole_is_judged(settled: tuple[LogRange, ...], verdict: Verdict) -> None:
     assert judged({}, DailyCount(logins=50), settled=settled).verdict is verdict
 
 

@@ -12,7 +12,7 @@ import pytest
 from poller.core.errors import TransientError
 from poller.core.events import LogId, floor_id
 from poller.core.settlement import FILTERED, FORWARDED, Tally
-from poller.service.backfill.plan import Stretch
+from poller.service.backfill.plan import LogRange
 from poller.service.verify.daily import Compared, Day, Verdict
 from poller.service.verify.hourly import (
     HOUR,
@@ -47,12 +47,12 @@ def tallies(*records: dict[str, Any]) -> Counter[Tally]:
     return found
 
 
-WHOLE = (Stretch(after=at(-5), until=at(10)),)
+WHOLE = (LogRange(after=at(-5), until=at(10)),)
 EVENTS = [record(number, NOW + number * timedelta(minutes=11)) for number in range(20)]
 
 
 def recounted(
-    log: FakeLog, known: Counter[Tally], *, settled: tuple[Stretch, ...] = WHOLE, oldest: LogId | None = None
+    log: FakeLog, known: Counter[Tally], *, settled: tuple[LogRange, ...] = WHOLE, oldest: LogId | None = None
 ) -> Recount:
     since, until = NOW, NOW + 3 * HOUR
     counted = read(log, STREAM, stretches_to_read(settled, since, until), lambda page: None)
@@ -96,7 +96,7 @@ def test_an_event_goes_to_the_hour_of_its_date_on_both_edges_of_the_range() -> N
 
 
 def test_an_hour_that_is_not_settled_whole_is_not_judged() -> None:
-    settled = (Stretch(after=at(-1), until=at(1)), Stretch(after=at(1.5), until=at(9)))
+    settled = (LogRange(after=at(-1), until=at(1)), LogRange(after=at(1.5), until=at(9)))
     found = recounted(FakeLog(EVENTS), Counter(), settled=settled)
     assert found.not_settled == (NOW + HOUR,)
     assert found.judged == (NOW, NOW + 2 * HOUR)
@@ -121,7 +121,7 @@ def test_only_settled_stretches_are_read_and_reading_goes_on_where_it_failed(mon
     monkeypatch.setattr("poller.service.verify.hourly.patiently", _at_once)
     log = FakeLog(EVENTS, page_size=4)
     log.failures = [LATER]
-    settled = (Stretch(after=at(0), until=at(1)), Stretch(after=at(2), until=at(9)))
+    settled = (LogRange(after=at(0), until=at(1)), LogRange(after=at(2), until=at(9)))
     counted = read(log, STREAM, settled, lambda page: None)
     assert sum(counted.values()) == len(EVENTS) - sum(NOW + HOUR < _date(each) < NOW + 2 * HOUR for each in EVENTS)
     assert {span.until for span in log.asked} == {at(1), at(9)}

@@ -14,11 +14,11 @@ import pytest
 from poller.adapters.sql_ledger import SqlLedger
 from poller.core.errors import ConflictError, FatalError, TransientError
 from poller.core.events import LogCursor, LogId, Page, Span, floor_id
-from poller.core.forward import Courier, forward
+from poller.core.forward import BatchSender, forward
 from poller.core.messages import Track
 from poller.core.translation.translator import Translator
 from poller.service.lifecycle.process import Failed, Finished, Process, Reason
-from poller.service.slices.deferred_identify import Identifier, Identifying
+from poller.service.slices.deferred_identify import IdentifyRunner, IdentifySender
 from poller.service.slices.workers import Backfill, Slice, Walk
 from tests.core.test_forward import record
 from tests.fakes import NOW, STREAM, FakeDirectory, FakeLog, FakeSink, numbered
@@ -59,11 +59,11 @@ class Bench:
 
     def walker(self) -> Walk:
         translator = Translator(STREAM, tracks_only=True)
-        return lambda span: forward(self.log, FakeDirectory({}), translator, Courier(self.sink), self.ledger, span)
+        return lambda span: forward(self.log, FakeDirectory({}), translator, BatchSender(self.sink), self.ledger, span)
 
-    def identifier(self) -> Identifier:
-        return Identifier(
-            self.ledger, self.directory, Translator(STREAM), Courier(self.sink), begun_at=NOW, only_news=False
+    def identifier(self) -> IdentifySender:
+        return IdentifySender(
+            self.ledger, self.directory, Translator(STREAM), BatchSender(self.sink), begun_at=NOW, only_news=False
         )
 
     def run(self, *spans: Span) -> Reason:
@@ -72,7 +72,7 @@ class Bench:
             self.ledger,
             self.process,
             parallel=self.parallel,
-            identifying=Identifying(self.ledger, self.process, self.identifier, patience=timedelta(seconds=1)),
+            identifying=IdentifyRunner(self.ledger, self.process, self.identifier, patience=timedelta(seconds=1)),
             patience=timedelta(seconds=1),
         )
         reason = self.work.run(spans)
@@ -200,7 +200,7 @@ def test_how_much_is_left_goes_by_what_was_seen_last(tmp_path: Path) -> None:
         assert (at_work.pages_left, at_work.part_done) == (0.0, 0.0)
         pages: list[Page] = []
         log = FakeLog([item | {"log_id": numbered(n, NOW + timedelta(minutes=n))} for n, item in enumerate(records, 1)])
-        for forwarded in forward(log, FakeDirectory({}), Translator(STREAM), Courier(FakeSink()), ledger, span):
+        for forwarded in forward(log, FakeDirectory({}), Translator(STREAM), BatchSender(FakeSink()), ledger, span):
             at_work.move(forwarded)
             pages.append(forwarded.settlement.page)
             break

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from poller.core.errors import FatalError, TransientError
-from poller.service.lifecycle.liveness import SILENCE_S, Pulse
+from poller.service.lifecycle.liveness import SILENCE_S, Heartbeat
 from poller.service.observability.logging_setup import CycleCount
 from poller.service.observability.systemd import Notifier, Supervisor
 from tests.listener import Listener, listening
@@ -93,7 +93,7 @@ def received(listener: socket.socket) -> Iterator[bytes]:
     ],
 )
 def test_the_limit_is_the_one_that_is_meant_for_this_process(environ: dict[str, str], limit: timedelta | None) -> None:
-    assert Supervisor.of(environ, Pulse()).watchdog == limit
+    assert Supervisor.of(environ, Heartbeat()).watchdog == limit
 
 
 class Bench:
@@ -101,7 +101,7 @@ class Bench:
 
     def __init__(self, address: str) -> None:
         self.clock = Clock()
-        self.pulse = Pulse(self.clock)
+        self.pulse = Heartbeat(self.clock)
         self.supervisor = Supervisor(
             Notifier(address),
             self.pulse,
@@ -153,7 +153,7 @@ def test_an_hour_of_rest_is_an_hour_of_beats(address: str, listener: Listener) -
 
 
 def test_nobody_is_told_who_does_not_wait_for_a_sign(address: str, listener: Listener) -> None:
-    supervisor = Supervisor(Notifier(address), Pulse())
+    supervisor = Supervisor(Notifier(address), Heartbeat())
     supervisor.look()
     assert listener.heard() == []
 

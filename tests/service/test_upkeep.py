@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from poller.core.errors import TransientError
 from poller.core.events import EARLIEST, LogId, Span, floor_id
-from poller.service.daemon.maintenance import EVERY_S, SAID_FOR, SAID_OF, Upkeep
+from poller.service.daemon.maintenance import EVERY_S, SAID_FOR, SAID_OF, Maintenance
 from tests.fakes import LATER, NOW, STREAM
 
 DAY = timedelta(days=1)
@@ -29,7 +29,7 @@ class Bench:
         self.discards: list[datetime] = []
         self.forgotten: list[tuple[datetime, int]] = []
         self.span: Span | None = Span(id=1, stream=STREAM, after=EARLIEST, reached=floor_id(NOW), drained_at=NOW)
-        self.upkeep = Upkeep(
+        self.upkeep = Maintenance(
             self,
             self,
             agreed=lambda: self.agreed if self.are_clocks_apart else self.now,
@@ -156,7 +156,7 @@ def test_what_was_measured_is_told() -> None:
     told: list[timedelta] = []
     bench = Bench()
     now = lambda: bench.now  # noqa: E731 - said twice
-    Upkeep(bench, bench, agreed=now, dead_letter_retention=DAY, measured=told.append, now=now).look()
+    Maintenance(bench, bench, agreed=now, dead_letter_retention=DAY, measured=told.append, now=now).look()
     assert told == [10 * DAY]
 
 

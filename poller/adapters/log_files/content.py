@@ -72,7 +72,7 @@ class Content:
         self.close()
 
 
-class Trace:
+class ContentHash:
     """What was read so far, and the mark that stands for it. `scope` keeps apart what was read for another purpose."""
 
     def __init__(self, scope: str = "") -> None:
@@ -91,8 +91,8 @@ class Trace:
         self.line += data.count(b"\n")
         self.last = data.rstrip()[-1:] or self.last
 
-    def copy(self) -> "Trace":
-        made = Trace(self._scope)
+    def copy(self) -> "ContentHash":
+        made = ContentHash(self._scope)
         made._head, made._whole = self._head.copy(), self._whole.copy()
         made.offset, made.line, made.last = self.offset, self.line, self.last
         return made

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from poller.adapters.log_files.content import Content, Trace
+from poller.adapters.log_files.content import Content, ContentHash
 from poller.adapters.log_files.marks import resume
 from poller.adapters.log_files.reading import Clocks, Reading, Refusals, event_of
 from poller.adapters.log_files.records import Records
@@ -93,7 +93,7 @@ class LogFile:
             UnreadableFileError: it cannot be read, or it is no text.
         """
         kind, _ = self._start()
-        trace = Trace(self._scope) if self._is_again else resume(self.path, marks, self._scope)
+        trace = ContentHash(self._scope) if self._is_again else resume(self.path, marks, self._scope)
         return Reading(self.path, trace, kind, self._clocks, self._refusals, is_again=self._is_again)
 
     def look(self, marks: Iterable[FileMark]) -> Look:
@@ -132,7 +132,7 @@ def _moment(data: bytes, kind: Kind, *, is_first: bool) -> datetime | None:
     """The time of the first or the last event in a piece of the content, which may begin and end anywhere."""
     parts = iter([data])
     found = None
-    for piece in Records(lambda: next(parts, b""), Trace(), kind):
+    for piece in Records(lambda: next(parts, b""), ContentHash(), kind):
         if piece.is_text:
             continue
         event = event_of(piece)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from pathlib import Path
 
-from poller.adapters.log_files.content import CHUNK, HEAD, Content, Trace
+from poller.adapters.log_files.content import CHUNK, HEAD, Content, ContentHash
 from poller.core.file_pages import FileMark
 
 
@@ -62,7 +62,7 @@ class MarkIndex:
         return [mark for mark in marks if mark.fingerprint.partition("-")[2].partition("-")[2] in {"", scope}]
 
 
-def resume(path: Path, marks: Iterable[FileMark], scope: str) -> Trace:
+def resume(path: Path, marks: Iterable[FileMark], scope: str) -> ContentHash:
     """The trace of the longest beginning of the file that is marked: with this scope, or with none, as all was wanted.
 
     Raises:
@@ -71,7 +71,7 @@ def resume(path: Path, marks: Iterable[FileMark], scope: str) -> Trace:
     index = marks if isinstance(marks, MarkIndex) else MarkIndex(marks)
     candidates = index.candidates(_start_of(path), scope)
     with Content(path) as content:
-        found, trace = Trace(scope), Trace(scope)
+        found, trace = ContentHash(scope), ContentHash(scope)
         for mark in sorted(candidates, key=lambda mark: mark.offset):
             _read_to(content, trace, mark.offset)
             if trace.offset == mark.offset and mark.fingerprint.split("-")[1] == trace.whole:
@@ -91,6 +91,6 @@ def _start_of(path: Path) -> bytes:
     return start
 
 
-def _read_to(content: Content, trace: Trace, offset: int) -> None:
+def _read_to(content: Content, trace: ContentHash, offset: int) -> None:
     while trace.offset < offset and (data := content.read(min(CHUNK, offset - trace.offset))):
         trace.advance(data)

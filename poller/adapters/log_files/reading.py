@@ -8,8 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from poller.adapters.log_files.content import Content, Trace
-from poller.adapters.log_files.records import Piece, Records
+from poller.adapters.log_files.content import Content, ContentHash
+from poller.adapters.log_files.records import RawRecord, Records
 from poller.adapters.log_files.shapes import Kind
 from poller.adapters.log_files.tenant import foreign_tenant
 from poller.core.events import LogEvent, LogId, is_derived, parse_events
@@ -79,7 +79,7 @@ class Reading:
     def __init__(
         self,
         path: Path,
-        trace: Trace,
+        trace: ContentHash,
         kind: Kind,
         clocks: Clocks,
         refusals: Refusals,
@@ -136,7 +136,7 @@ class Reading:
         if held.events or held.texts or is_further:
             yield self._page(held, moves, end)
 
-    def _hold(self, held: _Held, piece: Piece, event: LogEvent) -> None:
+    def _hold(self, held: _Held, piece: RawRecord, event: LogEvent) -> None:
         if piece.is_text:
             held.texts += 1
             if self._texts_named < KEPT:
@@ -169,7 +169,7 @@ class Reading:
         )
 
 
-def event_of(piece: Piece) -> LogEvent:
+def event_of(piece: RawRecord) -> LogEvent:
     """The log event; without an id of its own it has one that its place in the file makes."""
     (event,) = parse_events([piece.value], after=LogId(piece.seed))
     return event

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from poller.adapters.log_files.content import Trace
+from poller.adapters.log_files.content import ContentHash
 from poller.adapters.log_files.shapes import Kind, end_of_member, list_in, unwrapped
 from poller.core.events import last_id
 from poller.core.file_pages import FileMark, UnreadableFileError
@@ -37,7 +37,7 @@ _LONGEST_KEY = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Piece:
+class RawRecord:
     """A record, or an excerpt of what is none and `why`; `seed` names its place in the file, `line` counts from 1.
 
     One that `is_torn` may be whole some day: it is the last, and the file can be settled up to `before` only.
@@ -60,7 +60,7 @@ class Records:
     Where `read` raises UnreadableFileError, the content ends, torn.
     """
 
-    def __init__(self, read: Callable[[], bytes], trace: Trace, kind: Kind) -> None:
+    def __init__(self, read: Callable[[], bytes], trace: ContentHash, kind: Kind) -> None:
         self._read = read
         self._trace = trace
         self._kind = kind
@@ -72,7 +72,7 @@ class Records:
         self._keys = {f'"{key}"' for key in ("log_id", "_id", "date", "data")}
         self._starts = _starts(self._keys)
 
-    def __iter__(self) -> Iterator[Piece]:
+    def __iter__(self) -> Iterator[RawRecord]:
         begun_at = self._trace.offset
         while self._at < len(self._text) or not self._is_read:
             self._fill(LONGEST)
@@ -109,7 +109,7 @@ class Records:
         rest = _REST_OF_LINE.match(self._text, to)
         self._pass(rest.end() if rest else to)
 
-    def _next_piece(self) -> Piece | None:
+    def _next_piece(self) -> RawRecord | None:
         """The piece at hand; None where what is there belongs to no record, and was passed."""
         if self._text[self._at] == "{":
             return self._object()
@@ -119,7 +119,7 @@ class Records:
         self._pass(end)
         return None
 
-    def _object(self) -> Piece | None:
+    def _object(self) -> RawRecord | None:
         try:
             value, end = DECODER.raw_decode(self._text, self._at)
         except json.JSONDecodeError as error:
@@ -132,7 +132,7 @@ class Records:
             return None
         return self._record(value, end)
 
-    def _record(self, value: Any, end: int) -> Piece:
+    def _record(self, value: Any, end: int) -> RawRecord:
         why = _why_not(value, self._text[self._at : end])
         if why is not None:
             return self._bad(why)
@@ -149,7 +149,7 @@ class Records:
             self._pass(place)
         return place is not None
 
-    def _no_object(self) -> Piece | None:
+    def _no_object(self) -> RawRecord | None:
         """Passes text up to an object on the same line, or to the end of the line; that is a piece."""
         piece = replace(self._made("", "no JSON object"), is_text=True)
         while True:
@@ -176,7 +176,7 @@ class Records:
             self._keys.add(key[1])
             self._starts = _starts(self._keys)
 
-    def _bad(self, why: str) -> Piece:
+    def _bad(self, why: str) -> RawRecord:
         """What is no record, up to the end of its line or to where one begins again; torn if that is nowhere."""
         if len(self._text) - self._at >= LONGEST and why.startswith("no JSON ("):
             why = f"a record longer than {LONGEST} characters, or no JSON"
@@ -201,7 +201,7 @@ class Records:
             return True
         return error.pos >= end - _LONGEST_TOKEN and self._text[end - 1] != "]"
 
-    def _torn(self, error: json.JSONDecodeError) -> Piece:
+    def _torn(self, error: json.JSONDecodeError) -> RawRecord:
         return self._made("", self._damage or f"no JSON ({error.msg})", is_torn=True)
 
     def _next_start(self, begin: int) -> int | None:
@@ -217,10 +217,10 @@ class Records:
                 return start.start()
         return None if newline < 0 else newline
 
-    def _made(self, value: Any, why: str | None = None, *, is_torn: bool = False) -> Piece:
+    def _made(self, value: Any, why: str | None = None, *, is_torn: bool = False) -> RawRecord:
         trace = self._trace
         seed = f"file-{trace.whole[:16]}:{trace.line + 1}"
-        return Piece(value=value, line=trace.line + 1, seed=seed, before=trace.mark, why=why, is_torn=is_torn)
+        return RawRecord(value=value, line=trace.line + 1, seed=seed, before=trace.mark, why=why, is_torn=is_torn)
 
 
 def _starts(keys: set[str]) -> re.Pattern[str]:

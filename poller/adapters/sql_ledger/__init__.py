@@ -1,6 +1,6 @@
 """The ledger in a SQL database; SQLite so far."""
 
-from poller.adapters.sql_ledger.dead_letters import BuriedLetter, Graveyard, event_of
+from poller.adapters.sql_ledger.dead_letters import DeadLetterStore, StoredDeadLetter, event_of
 from poller.adapters.sql_ledger.last_words import LastWords, keep_last_words
 from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.adapters.sql_ledger.people import Held, People
@@ -11,8 +11,7 @@ from poller.adapters.sql_ledger.sqlite.lock import Holder, LedgerHeldError, Ledg
 from poller.adapters.sql_ledger.streams import remove_stream
 
 __all__ = [
-    "BuriedLetter",
-    "Graveyard",
+    "DeadLetterStore",
     "Held",
     "Holder",
     "Journal",
@@ -23,6 +22,7 @@ __all__ = [
     "People",
     "Record",
     "SqlLedger",
+    "StoredDeadLetter",
     "event_of",
     "given_path",
     "inspect_ledger",

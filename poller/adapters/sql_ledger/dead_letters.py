@@ -25,7 +25,7 @@ _HEADING = tuple(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BuriedLetter:
+class StoredDeadLetter:
     """A dead letter without its event, which is personal data. `buried_at` is the server's time."""
 
     stream: Stream
@@ -36,7 +36,7 @@ class BuriedLetter:
     buried_at: datetime
 
 
-class Graveyard:
+class DeadLetterStore:
     """Reads and removes dead letters, also while the daemon writes them. Thread-safe."""
 
     def __init__(self, database: Database) -> None:
@@ -61,7 +61,7 @@ class Graveyard:
         log_ids: Collection[str] = (),
         reason: str | None = None,
         size: int = PAGE,
-    ) -> Iterator[tuple[BuriedLetter, ...]]:
+    ) -> Iterator[tuple[StoredDeadLetter, ...]]:
         """Yield those that match all that is given, oldest log id first, in pages of at most `size`.
 
         Each page is read when it is asked for. Letters may come and go between two pages.
@@ -82,7 +82,7 @@ class Graveyard:
             found = (counts.letters_by_reason(connection, key) for each, key in known.items() if stream in {None, each})
             return sum(number for each in found for why, number in each.items() if reason in {None, why})
 
-    def events(self, letters: Iterable[BuriedLetter]) -> dict[BuriedLetter, str]:
+    def events(self, letters: Iterable[StoredDeadLetter]) -> dict[StoredDeadLetter, str]:
         """Return the events of these letters as JSON text: personal data. A letter that is gone is left out."""
         columns = schema.dead_letter.c
         found = {}
@@ -97,7 +97,7 @@ class Graveyard:
 
     def _read(
         self, stream: Stream | None, wanted: Sequence[ColumnElement[bool]], size: int
-    ) -> Iterator[tuple[BuriedLetter, ...]]:
+    ) -> Iterator[tuple[StoredDeadLetter, ...]]:
         order = (schema.dead_letter.c.log_id, schema.dead_letter.c.stream_id)
         query = select(*_HEADING).where(*wanted).order_by(*order).limit(size)
         after: list[ColumnElement[bool]] = []
@@ -114,12 +114,12 @@ class Graveyard:
                 return
             after = [tuple_(*order) > (found[-1].log_id, found[-1].stream_id)]
 
-    def discard(self, letters: Iterable[BuriedLetter]) -> int:
+    def discard(self, letters: Iterable[StoredDeadLetter]) -> int:
         """Remove them for good, and count them as discarded; return how many were still there."""
         with self._database.writing() as connection:
             return discard_letters(connection, letters)
 
-    def revive(self, delivered: Iterable[tuple[BuriedLetter, LogEvent, Sequence[str]]]) -> int:
+    def revive(self, delivered: Iterable[tuple[StoredDeadLetter, LogEvent, Sequence[str]]]) -> int:
         """Remove those that Segment has acknowledged by now, and count their events as forwarded.
 
         With each letter comes its event, and the names of the tracks that were sent for it.
@@ -137,8 +137,8 @@ class Graveyard:
             return revived
 
 
-def discard_letters(connection: Connection, letters: Iterable[BuriedLetter]) -> int:
-    """Remove these letters within the transaction at hand; see `Graveyard.discard`."""
+def discard_letters(connection: Connection, letters: Iterable[StoredDeadLetter]) -> int:
+    """Remove these letters within the transaction at hand; see `DeadLetterStore.discard`."""
     known = rows.streams(connection)
     discarded = 0
     for letter in letters:
@@ -151,7 +151,7 @@ def discard_letters(connection: Connection, letters: Iterable[BuriedLetter]) -> 
     return discarded
 
 
-def letters_with_events(connection: Connection) -> Iterator[tuple[BuriedLetter, str]]:
+def letters_with_events(connection: Connection) -> Iterator[tuple[StoredDeadLetter, str]]:
     """Yield all dead letters, each with its event as JSON text, which is personal data."""
     known = {key: found for found, key in rows.streams(connection).items()}
     columns = schema.dead_letter.c
@@ -159,7 +159,7 @@ def letters_with_events(connection: Connection) -> Iterator[tuple[BuriedLetter, 
         yield _letter(row, known), row.event
 
 
-def event_of(letter: BuriedLetter, text: str) -> LogEvent:
+def event_of(letter: StoredDeadLetter, text: str) -> LogEvent:
     """Return the event under the id that it was buried by, which an unreadable record does not hold."""
     (event,) = parse_events([decode(text)], after=letter.log_id)
     return replace(event, log_id=letter.log_id)
@@ -173,17 +173,17 @@ def discard_before(database: Database, stream_id: int, moment: datetime) -> int:
         return connection.execute(old).rowcount
 
 
-def _same(known: dict[Stream, int], letter: BuriedLetter) -> tuple[ColumnElement[bool], ...]:
+def _same(known: dict[Stream, int], letter: StoredDeadLetter) -> tuple[ColumnElement[bool], ...]:
     columns = schema.dead_letter.c
     return columns.stream_id == known[letter.stream], columns.log_id == letter.log_id
 
 
-def _remove(connection: Connection, known: dict[Stream, int], letter: BuriedLetter) -> int:
+def _remove(connection: Connection, known: dict[Stream, int], letter: StoredDeadLetter) -> int:
     return connection.execute(delete(schema.dead_letter).where(*_same(known, letter))).rowcount
 
 
-def _letter(row: Any, known: dict[int, Stream]) -> BuriedLetter:
-    return BuriedLetter(
+def _letter(row: Any, known: dict[int, Stream]) -> StoredDeadLetter:
+    return StoredDeadLetter(
         stream=known[row.stream_id],
         log_id=row.log_id,
         type=row.type,

@@ -35,7 +35,7 @@ from poller.core.events import (
     predecessor,
 )
 from poller.core.file_pages import FileMark
-from poller.core.outcomes import Awaited, Awaiting
+from poller.core.outcomes import PendingIdentify, QueuedIdentify
 from poller.core.settlement import FileSettlement, Settlement
 from poller.core.translation.change_detection import Said
 
@@ -190,7 +190,7 @@ class SqlLedger:
         view._said_since = since
         return view
 
-    def awaiting(self, after: tuple[str, str], limit: int) -> tuple[Awaited, ...]:
+    def awaiting(self, after: tuple[str, str], limit: int) -> tuple[QueuedIdentify, ...]:
         """Who awaits an identify, up to `limit` above `after`, by Auth0's user id and the one they were sent under."""
         with self._database.reading() as connection:
             return read_awaiting(connection, self._key, after, limit)
@@ -199,7 +199,7 @@ class SqlLedger:
         with self._database.reading() as connection:
             return count_awaiting(connection, self._key)
 
-    def identified(self, done: Sequence[Awaiting], said: Mapping[str, str], at: datetime) -> None:
+    def identified(self, done: Sequence[PendingIdentify], said: Mapping[str, str], at: datetime) -> None:
         """Records that these await no more, and what Segment was told of them."""
         with self._database.writing() as connection:
             record_said(connection, self._key, said, at)
@@ -342,7 +342,7 @@ def _enrol(connection: Connection, stream: Stream, *, create: bool, adopt: bool)
         connection.execute(update(schema.stream).where(schema.stream.c.id == unused).values(names))
         return unused
     if known and not adopt:
-        raise strangers(stream, tuple(known))
+        raise unknown_stream_error(stream, tuple(known))
     if not create:
         raise FatalError(f"it holds nothing of {rows.named(stream)}", hint="`run` begins it")
     new = insert(schema.stream).values(
@@ -351,7 +351,7 @@ def _enrol(connection: Connection, stream: Stream, *, create: bool, adopt: bool)
     return int(connection.execute(new.returning(schema.stream.c.id)).scalar_one())
 
 
-def strangers(stream: Stream, known: tuple[Stream, ...]) -> FatalError:
+def unknown_stream_error(stream: Stream, known: tuple[Stream, ...]) -> FatalError:
     return FatalError(
         f"it holds only other streams: {'; '.join(map(rows.named, known))}; not {rows.named(stream)}",
         hint=f'if only segment.write_key was changed, go on with [segment] source_name = "{known[0].source_name}"; '

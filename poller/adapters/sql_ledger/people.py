@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from sqlalchemy import Connection, delete, or_, select
 
-from poller.adapters.sql_ledger.dead_letters import BuriedLetter, discard_letters, letters_with_events
+from poller.adapters.sql_ledger.dead_letters import StoredDeadLetter, discard_letters, letters_with_events
 from poller.adapters.sql_ledger.sqlite import driver
 from poller.adapters.sql_ledger.sqlite.database import Database
 from poller.adapters.sql_ledger.tables import rows, schema
@@ -27,7 +27,7 @@ class Held:
     """
 
     stream: Stream
-    letters: tuple[BuriedLetter, ...]
+    letters: tuple[StoredDeadLetter, ...]
     awaiting: int
     is_remembered: bool
 
@@ -45,7 +45,7 @@ class People:
     @classmethod
     def open(cls, url: str, *, to_change: bool = False) -> Self:
         """Raises:
-        TransientError, FatalError: as `Graveyard.open`.
+        TransientError, FatalError: as `DeadLetterStore.open`.
         """
         path = driver.ledger_path(url)
         return cls(Database.open(path, create=False) if to_change else Database.open_read_only(path))

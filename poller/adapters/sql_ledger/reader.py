@@ -11,7 +11,7 @@ from typing import Self
 from sqlalchemy import Connection, ScalarSelect, func, select
 
 from poller.adapters.sql_ledger.last_words import LastWords, read_last_words
-from poller.adapters.sql_ledger.ledger import strangers
+from poller.adapters.sql_ledger.ledger import unknown_stream_error
 from poller.adapters.sql_ledger.sqlite import driver, ledger_files
 from poller.adapters.sql_ledger.sqlite.database import Database
 from poller.adapters.sql_ledger.sqlite.lock import Holder, Role, holder_of
@@ -177,7 +177,7 @@ def inspect_ledger(url: str, stream: Stream) -> str:
     finally:
         reader.close()
     if is_strange:
-        error = strangers(stream, known)
+        error = unknown_stream_error(stream, known)
         raise FatalError(f"ledger {path}: {error}", hint=error.hint)
     _check_writable(path, path, path.parent)
     return f"usable, {path}; " + (_where(live))

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from poller.adapters.sql_ledger import LedgerLock, SqlLedger
-from poller.cli.backfill_plan import Asked, Survey, begin, leave_end_open, survey
+from poller.cli.backfill_plan import BackfillOptions, BackfillPreview, begin, leave_end_open, survey
 from poller.cli.bounds import BoundType
 from poller.cli.commands.backfill_files import check_files, send_files
 from poller.cli.commands.run import finish
@@ -19,7 +19,7 @@ from poller.cli.groups import examples
 from poller.cli.options import config_option, read_settings
 from poller.cli.views.output import is_terminal, say, say_json
 from poller.cli.views.progress import shown
-from poller.cli.wiring.backfill import History
+from poller.cli.wiring.backfill import BackfillParts
 from poller.cli.wiring.services import connect, stream_of
 from poller.config import Settings, integrations
 from poller.core.errors import FatalError
@@ -77,7 +77,7 @@ def backfill(config: Path | None, paths: tuple[Path, ...], *, from_file: bool, *
             "--again is for the tenant's log: what was sent of a file is sent again under a new segment.generation"
         )
     settings = read_settings(config)
-    asked = Asked(**given)
+    asked = BackfillOptions(**given)
     configure_logging(settings.log.level, settings.log.format)
     process = Process()
     share = max(2 * settings.auth0.rate_share - 1, 0.01)  # leaves twice as much as the daemon, which so goes first
@@ -86,7 +86,7 @@ def backfill(config: Path | None, paths: tuple[Path, ...], *, from_file: bool, *
         _opened(settings, create=asked.new) as ledger,
         connect(settings, process.stopping, share=share, integrations=routes) as services,
     ):
-        history = History(
+        history = BackfillParts(
             settings=settings, services=services, ledger=ledger, no_identify=asked.no_identify, again=asked.again
         )
         if from_file:
@@ -108,10 +108,10 @@ def backfill(config: Path | None, paths: tuple[Path, ...], *, from_file: bool, *
 class _Run:
     """All that a run takes, bound together."""
 
-    history: History
-    asked: Asked
+    history: BackfillParts
+    asked: BackfillOptions
     process: Process
-    found: Survey
+    found: BackfillPreview
 
     def run(self) -> int:
         began, ledger, services = time.monotonic(), self.history.ledger, self.history.services

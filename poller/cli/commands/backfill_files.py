@@ -13,11 +13,11 @@ import click
 import structlog
 
 from poller.adapters.log_files import LogFile, MarkIndex, Refusals
-from poller.cli.backfill_plan import Asked
+from poller.cli.backfill_plan import BackfillOptions
 from poller.cli.bounds import position_of
 from poller.cli.commands.run import finish
 from poller.cli.views.output import is_terminal, say, say_json
-from poller.cli.wiring.backfill import History
+from poller.cli.wiring.backfill import BackfillParts
 from poller.cli.wiring.file_sources import STANDARD_INPUT, FileSource, file_sources
 from poller.cli.wiring.services import profiles_of
 from poller.core.errors import FatalError, TransientError
@@ -60,7 +60,7 @@ def check_files(paths: Sequence[Path], listed: Path | None, *, from_file: bool) 
         raise click.UsageError("standard input is either a file or the list of files")
 
 
-def send_files(history: History, process: Process, asked: Asked, paths: Sequence[Path]) -> int:
+def send_files(history: BackfillParts, process: Process, asked: BackfillOptions, paths: Sequence[Path]) -> int:
     """Shows what the files are, asks, and sends what of them is not settled; returns the exit code."""
     reads_input = STANDARD_INPUT in {*paths, asked.files_from}
     with file_sources(paths, asked.files_from) as sources:
@@ -70,7 +70,7 @@ def send_files(history: History, process: Process, asked: Asked, paths: Sequence
 class _FileRun:
     """One backfill from files, bound together."""
 
-    def __init__(self, history: History, process: Process, asked: Asked) -> None:
+    def __init__(self, history: BackfillParts, process: Process, asked: BackfillOptions) -> None:
         self._history = history
         self._process = process
         self._asked = asked
@@ -152,7 +152,7 @@ def _looked(files: Sequence[LogFile], index: MarkIndex) -> Iterator[dict[str, An
         yield _look(file, index)
 
 
-def _range(now: datetime, asked: Asked) -> Range:
+def _range(now: datetime, asked: BackfillOptions) -> Range:
     since = None if asked.since in {None, EARLIEST} else position_of(asked.since, now)
     return Range(since=since, until=None if asked.until is None else position_of(asked.until, now))
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from poller.adapters.sql_ledger import BuriedLetter, Graveyard
+from poller.adapters.sql_ledger import DeadLetterStore, StoredDeadLetter
 from poller.cli.groups import Suggesting, examples
 from poller.cli.options import config_option, read_settings
 from poller.cli.views.confirmation import confirm
@@ -55,7 +55,7 @@ def list_letters(config: Path | None, *, as_json: bool) -> int:
     return Exit.DONE
 
 
-def _line(letter: BuriedLetter) -> str:
+def _line(letter: StoredDeadLetter) -> str:
     reason = f"{letter.reason} ({letter.status})" if letter.status else letter.reason
     return f"{iso(letter.buried_at)}  {letter.type or '?':<8}{reason:<26}{letter.log_id}"
 
@@ -110,7 +110,7 @@ def replay_letters(config: Path | None, log_ids: tuple[str, ...], reason: str | 
     settings = read_settings(config)
     with _opened(settings, to_change=True) as graveyard:
 
-        def pick(stream: Stream) -> Iterator[tuple[BuriedLetter, ...]]:
+        def pick(stream: Stream) -> Iterator[tuple[StoredDeadLetter, ...]]:
             _check_known(graveyard, log_ids, stream)
             return graveyard.pages(stream=stream, log_ids=log_ids, reason=reason)
 
@@ -120,8 +120,8 @@ def replay_letters(config: Path | None, log_ids: tuple[str, ...], reason: str | 
 
 
 @contextmanager
-def _opened(settings: Settings, *, to_change: bool = False) -> Iterator[Graveyard]:
-    graveyard = Graveyard.open(settings.state.url, to_change=to_change)
+def _opened(settings: Settings, *, to_change: bool = False) -> Iterator[DeadLetterStore]:
+    graveyard = DeadLetterStore.open(settings.state.url, to_change=to_change)
     try:
         yield graveyard
     finally:
@@ -133,7 +133,7 @@ def _check_picked(log_ids: tuple[str, ...], reason: str | None, *, everything: b
         raise click.UsageError("name ids, or --reason, or --all")
 
 
-def _check_known(graveyard: Graveyard, log_ids: tuple[str, ...], stream: Stream | None = None) -> None:
+def _check_known(graveyard: DeadLetterStore, log_ids: tuple[str, ...], stream: Stream | None = None) -> None:
     """Raises:
     FatalError: one of the ids is no dead letter's.
     """
@@ -144,7 +144,7 @@ def _check_known(graveyard: Graveyard, log_ids: tuple[str, ...], stream: Stream 
         raise FatalError(f"no dead letter has the id {missing[0]}", hint="`dead-letters list` shows the ids")
 
 
-def _facts(letter: BuriedLetter) -> dict[str, Any]:
+def _facts(letter: StoredDeadLetter) -> dict[str, Any]:
     return {
         "log_id": letter.log_id,
         "type": letter.type,

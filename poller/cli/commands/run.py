@@ -15,16 +15,16 @@ from poller.adapters.sql_ledger import LedgerLock, SqlLedger
 from poller.cli.groups import examples
 from poller.cli.options import config_option, read_settings
 from poller.cli.wiring.last_words import last_words
-from poller.cli.wiring.metrics import NOBODY, Watcher, watching
+from poller.cli.wiring.metrics import NO_METRICS, Instrumentation, watching
 from poller.cli.wiring.services import Services, connect, profiles_of, rules_of, start_of, stream_of
 from poller.config import Settings
-from poller.core.forward import Courier
+from poller.core.forward import BatchSender
 from poller.core.translation.translator import Translator
 from poller.service.daemon.daemon import Daemon
 from poller.service.daemon.drain import Drain
 from poller.service.daemon.late_arrivals import LookbackScan
-from poller.service.daemon.maintenance import Upkeep
-from poller.service.lifecycle.liveness import Pauses, Pulse
+from poller.service.daemon.maintenance import Maintenance
+from poller.service.lifecycle.liveness import Heartbeat, StopEvent
 from poller.service.lifecycle.one_shot import run_once
 from poller.service.lifecycle.process import GRACE_S, Exit, Failed, Process, Reason, Signalled
 from poller.service.observability.logging_setup import configure_logging
@@ -45,13 +45,13 @@ log = structlog.get_logger()
 @click.option("--new-stream", is_flag=True, help="Begin this tenant and source in a ledger that holds others.")
 def run(config: Path | None, *, once: bool, new_stream: bool) -> int:
     """Forwards new logins and signups, from where it last stopped, until it is told to stop."""
-    pulse = Pulse()
+    pulse = Heartbeat()
     supervisor = Supervisor.of({} if once else os.environ, pulse)
     with last_words(config, supervisor):
         return _run(config, pulse, supervisor, once=once, new_stream=new_stream)
 
 
-def _run(config: Path | None, pulse: Pulse, supervisor: Supervisor, *, once: bool, new_stream: bool) -> int:
+def _run(config: Path | None, pulse: Heartbeat, supervisor: Supervisor, *, once: bool, new_stream: bool) -> int:
     settings = read_settings(config)
     configure_logging(settings.log.level, settings.log.format)
     process = Process()
@@ -60,7 +60,7 @@ def _run(config: Path | None, pulse: Pulse, supervisor: Supervisor, *, once: boo
     with (
         open_ledger(settings, adopt=new_stream) as ledger,
         watching(settings, pulse, once=once) as watcher,
-        connect(settings, Pauses(process.stopping, pulse), watcher=watcher, on_step=pulse.beat) as services,
+        connect(settings, StopEvent(process.stopping, pulse), watcher=watcher, on_step=pulse.beat) as services,
     ):
         drain = drain_of(settings, services, ledger, process, watcher=watcher)
         upkeep = upkeep_of(settings, services, ledger, watcher)
@@ -95,8 +95,8 @@ def daemon_of(
     ledger: SqlLedger,
     process: Process,
     *,
-    upkeep: Upkeep,
-    watcher: Watcher,
+    upkeep: Maintenance,
+    watcher: Instrumentation,
     supervisor: Supervisor,
 ) -> Daemon:
     watcher.begun(ledger.live_span())
@@ -111,9 +111,9 @@ def daemon_of(
     )
 
 
-def upkeep_of(settings: Settings, services: Services, ledger: SqlLedger, watcher: Watcher) -> Upkeep:
+def upkeep_of(settings: Settings, services: Services, ledger: SqlLedger, watcher: Instrumentation) -> Maintenance:
     retention = settings.state.dead_letter_retention
-    return Upkeep(
+    return Maintenance(
         ledger,
         services.log,
         agreed=services.clock.agreed,
@@ -123,11 +123,16 @@ def upkeep_of(settings: Settings, services: Services, ledger: SqlLedger, watcher
 
 
 def drain_of(
-    settings: Settings, services: Services, ledger: SqlLedger, process: Process, *, watcher: Watcher = NOBODY
+    settings: Settings,
+    services: Services,
+    ledger: SqlLedger,
+    process: Process,
+    *,
+    watcher: Instrumentation = NO_METRICS,
 ) -> Drain:
     profiles = profiles_of(settings, services)
     translator = Translator(stream_of(settings), rules_of(settings))
-    courier = Courier(watcher.sink(services.sink), refusal_limit=settings.segment.refusal_limit)
+    courier = BatchSender(watcher.sink(services.sink), refusal_limit=settings.segment.refusal_limit)
     return Drain(
         source=watcher.log(services.log),
         profiles=profiles,

@@ -22,7 +22,7 @@ from poller.cli.wiring.services import Services, connect, stream_of
 from poller.config import Settings
 from poller.core.errors import FatalError
 from poller.core.events import Page, Stream, moment_of
-from poller.service.backfill.plan import Stretch
+from poller.service.backfill.plan import LogRange
 from poller.service.coverage import settled
 from poller.service.lifecycle.process import Exit
 from poller.service.observability.logging_setup import configure_logging
@@ -104,7 +104,7 @@ def _compared(
 
 
 def _range(
-    since: Bound, until: Bound | None, now: datetime, begun: tuple[Stretch, ...], late_window: timedelta
+    since: Bound, until: Bound | None, now: datetime, begun: tuple[LogRange, ...], late_window: timedelta
 ) -> Range:
     """What was asked for, up to now, without the days before anything was settled."""
     begin, end = moment_of(position_of(since, now)), now if until is None else moment_of(position_of(until, now))
@@ -118,11 +118,11 @@ def _range(
     return Range(since=begin, until=end if first else begin, walked_by=now - late_window)
 
 
-def _settled(record: Record) -> tuple[Stretch, ...]:
+def _settled(record: Record) -> tuple[LogRange, ...]:
     return settled(record.spans, record.gaps, revisits=record.revisits)
 
 
-def _recounted(services: Services, stream: Stream, record: Record, held: tuple[Stretch, ...], asked: Range) -> Recount:
+def _recounted(services: Services, stream: Stream, record: Record, held: tuple[LogRange, ...], asked: Range) -> Recount:
     stretches = stretches_to_read(held, asked.since, asked.until)
     with _progress(stretches) as tell:
         counted = recounting.read(services.log, stream, stretches, tell)
@@ -138,7 +138,7 @@ def _recounted(services: Services, stream: Stream, record: Record, held: tuple[S
 
 
 @contextmanager
-def _progress(stretches: tuple[Stretch, ...]) -> Iterator[Callable[[Page], None]]:
+def _progress(stretches: tuple[LogRange, ...]) -> Iterator[Callable[[Page], None]]:
     """How far the reading is, by the time inside the positions; on a terminal only."""
     bounds = [(moment_of(each.after), moment_of(each.until)) for each in stretches]
     total_s = sum((end - begin).total_seconds() for begin, end in bounds if begin and end)

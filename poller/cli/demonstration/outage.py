@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from poller.adapters.sql_ledger import SqlLedger
-from poller.cli.backfill_plan import Asked, begin, survey
+from poller.cli.backfill_plan import BackfillOptions, begin, survey
 from poller.cli.commands.run import drain_of
 from poller.cli.views.wording import counted
-from poller.cli.wiring.backfill import History
+from poller.cli.wiring.backfill import BackfillParts
 from poller.cli.wiring.services import Services
 from poller.config import Settings
 from poller.core.events import EARLIEST
@@ -20,7 +20,7 @@ from poller.service.upstream.retry import PATIENCE
 
 _OUTAGE = timedelta(days=2)
 _SHORT, _LONG = timedelta(days=1), timedelta(days=30)
-_ALL = Asked(
+_ALL = BackfillOptions(
     since=EARLIEST,
     until=None,
     parallel=None,
@@ -72,7 +72,7 @@ class Aftermath:
         drain(drain_of(self.settings, self.services, self.ledger, Process()).pages, PATIENCE)
 
     def _backfill(self) -> int:
-        history = History(settings=self.settings, services=self.services, ledger=self.ledger, no_identify=False)
+        history = BackfillParts(settings=self.settings, services=self.services, ledger=self.ledger, no_identify=False)
         found = survey(self.settings, self.ledger, self.services, _ALL)
         process = Process()
         work = Backfill(

@@ -15,7 +15,7 @@ from poller.cli.views.terminal import Terminal
 from poller.core.events import LogCursor, moment_of
 from poller.service.observability.logging_setup import configure_logging
 from poller.service.slices.workers import Backfill, Progress
-from poller.service.upstream.rate_limit import RateBudget
+from poller.service.upstream.rate_limit import RateLimiter
 
 _BAR = 28
 _SEEN_S = 15.0  # the speed is that of so many seconds
@@ -25,7 +25,7 @@ _REDRAWS_A_SECOND = 4
 class View:
     """Draws where the work stands at that moment."""
 
-    def __init__(self, work: Backfill, budget: RateBudget, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, work: Backfill, budget: RateLimiter, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._work = work
         self._budget = budget
         self._monotonic = monotonic
@@ -70,7 +70,7 @@ class View:
 
 @contextmanager
 def shown(
-    work: Backfill, budget: RateBudget, log: tuple[str, str], *, is_wanted: bool
+    work: Backfill, budget: RateLimiter, log: tuple[str, str], *, is_wanted: bool
 ) -> Iterator[Callable[[], None] | None]:
     """Shows the work while it goes on, log lines above it; yields what is to be done each second, None: as usual.
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 from rich.text import Text
 
 from poller.core.events import Gap, LogId, Span, floor_id, moment_of
-from poller.service.backfill.plan import Stretch
+from poller.service.backfill.plan import LogRange
 from poller.service.coverage import merged
 
 
@@ -112,8 +112,8 @@ def _pieces(spans: Sequence[Span], gaps: Sequence[Gap], now: datetime) -> Iterat
     yield from (piece for span in spans for piece in _pieces_of(span, top) if piece[1] < piece[2])
     for gap in gaps:
         yield Cell.LOST, gap.after, gap.before
-    owned = merged(Stretch(after=span.after, until=span.until or top) for span in spans)
-    for below, above in pairwise([*owned, Stretch(after=top, until=top)]):
+    owned = merged(LogRange(after=span.after, until=span.until or top) for span in spans)
+    for below, above in pairwise([*owned, LogRange(after=top, until=top)]):
         if below.until < above.after:
             yield Cell.MISSING, below.until, above.after
 

@@ -13,7 +13,7 @@ from rich.text import Text
 from poller.cli.views.terminal import Terminal
 from poller.core.events import Stream, moment_of
 from poller.core.messages import iso
-from poller.service.backfill.plan import Stretch
+from poller.service.backfill.plan import LogRange
 from poller.service.verify.daily import (
     BAND_EVENTS,
     BAND_PERCENT,
@@ -41,7 +41,7 @@ class Verified:
     """The verdicts at the server's `now`; `begun` are the settled stretches, none if nothing is settled."""
 
     now: datetime
-    begun: tuple[Stretch, ...]
+    begun: tuple[LogRange, ...]
     days: tuple[Day, ...]
     recount: Recount | None
 

@@ -8,14 +8,14 @@ from poller.adapters.sql_ledger import SqlLedger
 from poller.cli.wiring.services import Services, profiles_of, rules_of, stream_of
 from poller.config import Settings
 from poller.core.events import LogCursor, Resend
-from poller.core.forward import Courier, Forwarded, forward
+from poller.core.forward import BatchSender, Forwarded, forward
 from poller.core.translation.translator import Translator
 from poller.service.lifecycle.process import Process
-from poller.service.slices.deferred_identify import Identifier, Identifying
+from poller.service.slices.deferred_identify import IdentifyRunner, IdentifySender
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class History:
+class BackfillParts:
     """The parts, bound together; with `no_identify` nobody is identified, nor awaits it.
 
     With `again` everything is news: what Segment was told before may have gone to a wrong source.
@@ -31,8 +31,8 @@ class History:
         stream, rules = stream_of(self.settings), rules_of(self.settings)
         return Translator(stream, rules, tracks_only=True, identifies_later=not self.no_identify)
 
-    def courier(self) -> Courier:
-        return Courier(self.services.sink, refusal_limit=self.settings.segment.refusal_limit)
+    def courier(self) -> BatchSender:
+        return BatchSender(self.services.sink, refusal_limit=self.settings.segment.refusal_limit)
 
     def walker(self) -> Callable[[LogCursor], Iterator[Forwarded]]:
         """What one worker walks with: a memory of profiles and a count of refusals of its own."""
@@ -46,19 +46,19 @@ class History:
 
         return walk
 
-    def identifying(self, process: Process, *, begun_at: datetime) -> Identifying:
-        return Identifying(self.ledger, process, None if self.no_identify else lambda: self._identifier(begun_at))
+    def identifying(self, process: Process, *, begun_at: datetime) -> IdentifyRunner:
+        return IdentifyRunner(self.ledger, process, None if self.no_identify else lambda: self._identifier(begun_at))
 
     def awaiting(self) -> int:
         """How many still wait for their identify."""
         return 0 if self.no_identify else self.ledger.count_awaiting()
 
-    def _identifier(self, begun_at: datetime) -> Identifier:
-        return Identifier(
+    def _identifier(self, begun_at: datetime) -> IdentifySender:
+        return IdentifySender(
             self.ledger.afresh(begun_at) if self.again else self.ledger,
             self.services.users,
             self.translator(),
-            Courier(self.services.segment, refusal_limit=self.settings.segment.refusal_limit),
+            BatchSender(self.services.segment, refusal_limit=self.settings.segment.refusal_limit),
             turn=self.services.sink.wait,
             begun_at=begun_at,
             only_news=self.settings.events.identify == "changes",

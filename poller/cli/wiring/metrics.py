@@ -13,9 +13,9 @@ from poller.core.forward import Forwarded
 from poller.core.ports import Budget, LogSource, MessageSink
 from poller.core.translation.event_facts import SIGNUP
 from poller.service.daemon.daemon import Journal
-from poller.service.lifecycle.liveness import Pulse
+from poller.service.lifecycle.liveness import Heartbeat
 from poller.service.observability.health import Health
-from poller.service.observability.instrumented import WatchedBudget, WatchedJournal, WatchedLog, WatchedSink, watch
+from poller.service.observability.instrumented import MeteredBudget, MeteredJournal, MeteredLog, MeteredSink, watch
 from poller.service.observability.meter import Meter
 
 _DISTRIBUTION = "auth0-segment-poller"
@@ -24,7 +24,7 @@ _SEGMENT_CALLS = {"/v1/batch": "batch"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Watcher:
+class Instrumentation:
     """Puts a meter beside the parts that work; without one they stay as they are."""
 
     meter: Meter | None = None
@@ -36,20 +36,20 @@ class Watcher:
         return self.meter.requests("auth0", _AUTH0_CALLS), self.meter.requests("segment", _SEGMENT_CALLS)
 
     def budget(self, budget: Budget) -> Budget:
-        return WatchedBudget(budget, self.meter) if self.meter else budget
+        return MeteredBudget(budget, self.meter) if self.meter else budget
 
     def log(self, source: LogSource) -> LogSource:
-        return WatchedLog(source, self.meter) if self.meter else source
+        return MeteredLog(source, self.meter) if self.meter else source
 
     def sink(self, sink: MessageSink) -> MessageSink:
-        return WatchedSink(sink, self.meter) if self.meter else sink
+        return MeteredSink(sink, self.meter) if self.meter else sink
 
     def pages(self, pages: Callable[[], Iterator[Forwarded]]) -> Callable[[], Iterator[Forwarded]]:
         meter = self.meter
         return (lambda: watch(pages(), meter)) if meter else pages
 
     def journal(self, journal: Journal) -> Journal:
-        return WatchedJournal(journal, self.meter) if self.meter else journal
+        return MeteredJournal(journal, self.meter) if self.meter else journal
 
     def begun(self, live: Span | None) -> None:
         if self.meter:
@@ -64,18 +64,18 @@ class Watcher:
             self.meter.measured(retention)
 
 
-NOBODY = Watcher()
+NO_METRICS = Instrumentation()
 
 
 @contextmanager
-def watching(settings: Settings, pulse: Pulse, *, once: bool) -> Iterator[Watcher]:
+def watching(settings: Settings, pulse: Heartbeat, *, once: bool) -> Iterator[Instrumentation]:
     """Answers `/metrics`, `/healthz` and `/readyz` meanwhile, where the settings say so; one drain is not listened to.
 
     Raises:
         FatalError: it cannot listen there.
     """
     if once or settings.metrics.listen is None:
-        yield NOBODY
+        yield NO_METRICS
         return
     # Here, so that who does not listen does not wait for the library.
     from poller.service.observability.http_endpoint import Listener, routes_of  # noqa: PLC0415 - same
@@ -84,7 +84,7 @@ def watching(settings: Settings, pulse: Pulse, *, once: bool) -> Iterator[Watche
     health = Health(meter, pulse, ready_lag=settings.metrics.ready_lag + settings.poll.interval)
     listener = Listener.open(*settings.metrics.listen, routes_of(meter, health, version(_DISTRIBUTION)))
     try:
-        yield Watcher(meter=meter)
+        yield Instrumentation(meter=meter)
     finally:
         listener.close()
 

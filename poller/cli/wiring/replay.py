@@ -3,22 +3,22 @@
 import threading
 from collections.abc import Callable, Iterable, Sequence
 
-from poller.adapters.sql_ledger import BuriedLetter, Graveyard, event_of
+from poller.adapters.sql_ledger import DeadLetterStore, StoredDeadLetter, event_of
 from poller.cli.views.output import say
 from poller.cli.wiring.services import Services, connect, profiles_of, rules_of, stream_of
 from poller.config import Settings
 from poller.core.events import Stream
-from poller.core.forward import Courier
+from poller.core.forward import BatchSender
 from poller.core.translation.translator import Translator
 from poller.service.observability.logging_setup import configure_logging
 from poller.service.replay import AT_ONCE, replay
 from poller.service.upstream.retry import patiently
 
-Letters = tuple[BuriedLetter, ...]
+Letters = tuple[StoredDeadLetter, ...]
 
 
 def replay_all(
-    settings: Settings, graveyard: Graveyard, pick: Callable[[Stream], Iterable[Letters]]
+    settings: Settings, graveyard: DeadLetterStore, pick: Callable[[Stream], Iterable[Letters]]
 ) -> tuple[int, int]:
     """Send the letters that `pick` finds in this stream again; return how many were acknowledged, and how many not."""
     configure_logging(settings.log.level, settings.log.format)
@@ -33,7 +33,9 @@ def replay_all(
     return replayed, tried - replayed
 
 
-def _replay(settings: Settings, services: Services, graveyard: Graveyard, letters: Sequence[BuriedLetter]) -> int:
+def _replay(
+    settings: Settings, services: Services, graveyard: DeadLetterStore, letters: Sequence[StoredDeadLetter]
+) -> int:
     """How many of these letters Segment acknowledged."""
     kept = graveyard.events(letters)
     events = {letter.log_id: event_of(letter, text) for letter, text in kept.items()}
@@ -43,7 +45,7 @@ def _replay(settings: Settings, services: Services, graveyard: Graveyard, letter
                 tuple(events.values()),
                 profiles_of(settings, services),
                 Translator(stream_of(settings), rules_of(settings)),
-                Courier(services.sink, refusal_limit=settings.segment.refusal_limit),
+                BatchSender(services.sink, refusal_limit=settings.segment.refusal_limit),
             )
     for letter in dead:
         say(f"{letter.event.log_id} stays: {letter.reason}", is_error=True)

@@ -10,14 +10,14 @@ from poller.adapters.auth0 import Auth0Log, Auth0Stats, Auth0Users, Credentials,
 from poller.adapters.clocks import ServerClock, introduce
 from poller.adapters.http import Http
 from poller.adapters.segment.tracking import SegmentSink
-from poller.cli.wiring.metrics import NOBODY, Watcher
+from poller.cli.wiring.metrics import NO_METRICS, Instrumentation
 from poller.config import Settings
 from poller.core.events import LogId, Stream, floor_id
 from poller.core.translation.privacy import Privacy
 from poller.core.translation.rules import Rules
 from poller.service.daemon.drain import warn_of_profiles
 from poller.service.upstream.profile_cache import CachedProfiles
-from poller.service.upstream.rate_limit import RateBudget
+from poller.service.upstream.rate_limit import RateLimiter
 from poller.service.upstream.send_rate import ThrottledSink
 
 
@@ -31,7 +31,7 @@ class Services:
     stats: Auth0Stats
     segment: SegmentSink
     sink: ThrottledSink
-    budget: RateBudget
+    budget: RateLimiter
     clock: ServerClock
     """Auth0's."""
     origins: Mapping[str, Http]
@@ -45,7 +45,7 @@ def connect(
     *,
     share: float | None = None,
     integrations: Mapping[str, Any] | None = None,
-    watcher: Watcher = NOBODY,
+    watcher: Instrumentation = NO_METRICS,
     on_step: Callable[[], None] = lambda: None,
 ) -> Iterator[Services]:
     """Clients for both services; nothing is sent before it is asked for.
@@ -61,7 +61,7 @@ def connect(
         settings.segment.endpoint, segment_clock, service="Segment", observe=observe_segment, on_step=on_step
     )
     tokens = TokenSource(_credentials(settings), auth0)
-    budget = RateBudget(stopping, share=settings.auth0.rate_share if share is None else share)
+    budget = RateLimiter(stopping, share=settings.auth0.rate_share if share is None else share)
     api = ManagementApi(auth0, tokens, watcher.budget(budget))
     sink = SegmentSink(_revealed(settings.segment.write_key) or "", segment, segment_clock, integrations=integrations)
     try:

@@ -45,7 +45,7 @@ def facts_in(calls: Calls) -> tuple[str, ...]:
     return tuple(dict.fromkeys(keys))
 
 
-def sift(calls: Calls, said: Mapping[str, str]) -> Calls:
+def drop_unchanged(calls: Calls, said: Mapping[str, str]) -> Calls:
     """The calls without those messages that say what was `said` before, or say it twice."""
     if not any(message.fact is not None for message in calls.messages):
         return calls

@@ -93,7 +93,7 @@ def may_be_first_login(event: LogEvent, known: Mapping[str, Any] | None = None) 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evidence:
+class EventFacts:
     """One event with a date, and the user's profile as far as it could be had; what leaves of it, `privacy` decides.
 
     `now` is a time that two clocks agree on, or None.

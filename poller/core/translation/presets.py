@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Literal
 
 from poller.core.messages import Scalar, iso
-from poller.core.translation.event_facts import Evidence, is_made_by_api, is_sso
+from poller.core.translation.event_facts import EventFacts, is_made_by_api, is_sso
 from poller.core.translation.fields import count, logins_count, text
 
 PresetName = Literal["rule", "spec"]
@@ -28,16 +28,16 @@ class Preset:
     profile_fields: frozenset[str]
     tells_who: bool
     is_of_profile: bool
-    traits: Callable[[Evidence], Values]
-    login_properties: Callable[[Evidence], Values]
-    signup_properties: Callable[[Evidence], Values]
+    traits: Callable[[EventFacts], Values]
+    login_properties: Callable[[EventFacts], Values]
+    signup_properties: Callable[[EventFacts], Values]
 
 
 def _iso(moment: datetime | None) -> str | None:
     return iso(moment) if moment else None
 
 
-def _rule_traits(seen: Evidence) -> Values:
+def _rule_traits(seen: EventFacts) -> Values:
     told = logins_count(seen.record)
     return {
         "email": seen.email,
@@ -47,7 +47,7 @@ def _rule_traits(seen: Evidence) -> Values:
     }
 
 
-def _rule_properties(seen: Evidence) -> Values:
+def _rule_properties(seen: EventFacts) -> Values:
     return {
         "clientName": text(seen.record.get("client_name")),
         "clientID": text(seen.record.get("client_id")),
@@ -55,7 +55,7 @@ def _rule_properties(seen: Evidence) -> Values:
     }
 
 
-def _spec_traits(seen: Evidence) -> Values:
+def _spec_traits(seen: EventFacts) -> Values:
     return {
         "email": seen.email,
         "name": seen.name("name"),
@@ -68,11 +68,11 @@ def _spec_traits(seen: Evidence) -> Values:
     }
 
 
-def _spec_login_properties(seen: Evidence) -> Values:
+def _spec_login_properties(seen: EventFacts) -> Values:
     return {"username": seen.username, **_spec_properties(seen)}
 
 
-def _spec_signup_properties(seen: Evidence) -> Values:
+def _spec_signup_properties(seen: EventFacts) -> Values:
     return {
         "type": None if is_made_by_api(seen.event) or seen.is_without_browser else "organic",
         "email": seen.email,
@@ -84,7 +84,7 @@ def _spec_signup_properties(seen: Evidence) -> Values:
     }
 
 
-def _spec_properties(seen: Evidence) -> Values:
+def _spec_properties(seen: EventFacts) -> Values:
     return {
         "client_name": text(seen.record.get("client_name")),
         "client_id": text(seen.record.get("client_id")),
@@ -92,11 +92,11 @@ def _spec_properties(seen: Evidence) -> Values:
     }
 
 
-def _sso(of: Callable[[Evidence], Values]) -> Callable[[Evidence], Values]:
+def _sso(of: Callable[[EventFacts], Values]) -> Callable[[EventFacts], Values]:
     return lambda seen: of(seen) | ({"sso": True} if is_sso(seen.event) else {})
 
 
-def _created_by(of: Callable[[Evidence], Values]) -> Callable[[Evidence], Values]:
+def _created_by(of: Callable[[EventFacts], Values]) -> Callable[[EventFacts], Values]:
     return lambda seen: of(seen) | ({"created_by": "api"} if is_made_by_api(seen.event) else {})
 
 

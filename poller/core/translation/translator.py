@@ -21,9 +21,9 @@ from poller.core.messages import (
     message_id,
     size,
 )
-from poller.core.outcomes import Awaiting, Calls, DeadLetter, Filtered, Forwardable, Outcome, Profile, Profiles
+from poller.core.outcomes import Calls, DeadLetter, Filtered, Forwardable, Outcome, PendingIdentify, Profile, Profiles
 from poller.core.translation.change_detection import group_fact, identify_fact
-from poller.core.translation.event_facts import SIGNUP, Evidence, is_made_by_api, is_sso, may_be_first_login
+from poller.core.translation.event_facts import SIGNUP, EventFacts, is_made_by_api, is_sso, may_be_first_login
 from poller.core.translation.fields import flat, is_masked_email, text, user_id_of
 from poller.core.translation.presets import Values
 from poller.core.translation.rules import DEFAULT, LOGIN_TYPES, Expression, Lines, Rules
@@ -117,17 +117,17 @@ class Translator:
         user_id = self._user_id(event, logged_id, profile)
         if not user_id:
             return DeadLetter(event=event, reason="no_user_id")
-        seen = Evidence(event=event, date=event.date, profile=profile, privacy=self._rules.privacy, now=now)
+        seen = EventFacts(event=event, date=event.date, profile=profile, privacy=self._rules.privacy, now=now)
         fitted = [fit(message) for message in self._messages(seen, user_id, logged_id or user_id)]
         messages = tuple(message for message in fitted if message is not None)
         if len(messages) < len(fitted):
             return DeadLetter(event=event, reason="too_large")
         awaits = None
         if self._identifies_later and logged_id:
-            awaits = Awaiting(user_id=logged_id, sent_as=user_id, log_id=event.log_id)
+            awaits = PendingIdentify(user_id=logged_id, sent_as=user_id, log_id=event.log_id)
         return Forwardable(event=event, messages=messages, awaits=awaits)
 
-    def identify(self, awaiting: Awaiting, profile: Profile) -> Identify | None:
+    def identify(self, awaiting: PendingIdentify, profile: Profile) -> Identify | None:
         """The identify of a user whose tracks were sent before, with the profile as it is now and no event's traits.
 
         None where even that is too large.
@@ -136,7 +136,7 @@ class Translator:
         event = LogEvent(
             log_id=awaiting.log_id, type=SIGNUP, date=profile.read_at, record={"user_id": awaiting.user_id}
         )
-        seen = Evidence(event=event, date=profile.read_at, profile=profile, privacy=self._rules.privacy)
+        seen = EventFacts(event=event, date=profile.read_at, profile=profile, privacy=self._rules.privacy)
         # A line that looks at the event has none to look at: what it would say is left as it is.
         lines = {key: None if line and line.names_log else line for key, line in self._rules.traits.items()}
         message = self._identify(seen, awaiting.sent_as, self._lined(self._shape.traits(seen), lines, seen))
@@ -146,10 +146,10 @@ class Translator:
         fitted = fit(replace(message, message_id=message_id(self._stream, "identify", key)))
         return fitted if isinstance(fitted, Identify) else None
 
-    def _traits(self, seen: Evidence) -> dict[str, Scalar]:
+    def _traits(self, seen: EventFacts) -> dict[str, Scalar]:
         return self._lined(self._shape.traits(seen), self._rules.traits, seen)
 
-    def _identify(self, seen: Evidence, user_id: str, traits: Mapping[str, Scalar]) -> Identify:
+    def _identify(self, seen: EventFacts, user_id: str, traits: Mapping[str, Scalar]) -> Identify:
         return Identify(
             message_id=message_id(self._stream, "identify", seen.event.log_id),
             log_id=seen.event.log_id,
@@ -160,7 +160,7 @@ class Translator:
             fact=self._fact(seen, user_id, traits),
         )
 
-    def _messages(self, seen: Evidence, user_id: str, logged_id: str) -> Iterator[Message]:
+    def _messages(self, seen: EventFacts, user_id: str, logged_id: str) -> Iterator[Message]:
         log_id = seen.event.log_id
         traits = self._traits(seen)
         context = seen.context
@@ -190,7 +190,7 @@ class Translator:
                 **common,
             )
 
-    def _group(self, seen: Evidence, context: Mapping[str, Any], common: Mapping[str, Any]) -> Group:
+    def _group(self, seen: EventFacts, context: Mapping[str, Any], common: Mapping[str, Any]) -> Group:
         group_id, name = str(context["groupId"]), text(seen.record.get("organization_name"))
         return Group(
             message_id=message_id(self._stream, "group", seen.event.log_id),
@@ -201,11 +201,11 @@ class Translator:
             **common,
         )
 
-    def _fact(self, seen: Evidence, user_id: str, traits: Mapping[str, Scalar]) -> Fact:
+    def _fact(self, seen: EventFacts, user_id: str, traits: Mapping[str, Scalar]) -> Fact:
         is_due = seen.is_signup or self._rules.identify == "always"
         return identify_fact(user_id, traits, is_partial=seen.profile is None, is_due=is_due)
 
-    def _lined(self, preset: Values, lines: Lines, seen: Evidence) -> dict[str, Scalar]:
+    def _lined(self, preset: Values, lines: Lines, seen: EventFacts) -> dict[str, Scalar]:
         """The preset's values under the user's own lines, without what is absent."""
         values = dict(preset)
         for key, line in lines.items():

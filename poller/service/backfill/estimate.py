@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from poller.core.events import LogEvent, LogId, floor_id, moment_of
-from poller.service.backfill.plan import Stretch
+from poller.service.backfill.plan import LogRange
 from poller.service.slices.deferred_identify import AT_ONCE
-from poller.service.upstream.rate_limit import Reading
+from poller.service.upstream.rate_limit import RateLimitStatus
 
 PROBES = 6
 PAGE = 100
@@ -30,13 +30,13 @@ class Estimate:
 
 
 def estimate(
-    stretches: Sequence[Stretch],
+    stretches: Sequence[LogRange],
     sample: Callable[[LogId], Sequence[LogEvent]],
     is_of_interest: Callable[[LogEvent], bool],
     *,
     parallel: int,
     latency_s: float,
-    reading: Reading | None,
+    reading: RateLimitStatus | None,
     messages_per_second: int,
 ) -> Estimate:
     """Looks at up to six places; each costs a request.
@@ -60,7 +60,7 @@ def estimate(
     return Estimate(events=events, of_interest=of_interest, requests=requests, duration=duration)
 
 
-def parallelism(reading: Reading | None, latency_s: float) -> int:
+def parallelism(reading: RateLimitStatus | None, latency_s: float) -> int:
     """So many slices at once as keep a bucket of this size busy, and no more than are worth their cuts."""
     slow = 2 if latency_s > 0.3 else 1  # noqa: PLR2004 - seconds; twice as far as from one continent to the next
     limit = reading.limit if reading else 10
@@ -68,7 +68,7 @@ def parallelism(reading: Reading | None, latency_s: float) -> int:
 
 
 def _density(
-    stretches: Sequence[Stretch],
+    stretches: Sequence[LogRange],
     sample: Callable[[LogId], Sequence[LogEvent]],
     is_of_interest: Callable[[LogEvent], bool],
 ) -> tuple[float, float]:
@@ -87,7 +87,7 @@ def _density(
     return (sum(densities) / len(densities) if densities else 0.0), (interesting / seen if seen else 0.0)
 
 
-def _places(stretches: Sequence[Stretch]) -> Iterator[tuple[datetime, LogId]]:
+def _places(stretches: Sequence[LogRange]) -> Iterator[tuple[datetime, LogId]]:
     """Moments spread evenly over the stretches, each with the end of its own."""
     total = sum((stretch.length for stretch in stretches), timedelta())
     if not total:

@@ -19,10 +19,10 @@ from poller.core.events import (
     moment_of,
 )
 from poller.core.file_pages import BadRecord, FileMark, FilePage, UnreadableFileError
-from poller.core.forward import Courier
+from poller.core.forward import BatchSender
 from poller.core.ports import FileLedger, ProfileDirectory
 from poller.core.settlement import FileSettlement, account_file
-from poller.core.translation.change_detection import facts_in, sift
+from poller.core.translation.change_detection import drop_unchanged, facts_in
 from poller.core.translation.log_types import KNOWN_TYPES
 from poller.core.translation.translator import Translator
 from poller.service.upstream.retry import LONG_PATIENCE, persistently
@@ -131,7 +131,7 @@ class FileWalk:
         *,
         profiles: ProfileDirectory,
         translator: Translator,
-        courier: Courier,
+        courier: BatchSender,
         ledger: FileLedger,
         wanted: Range,
         recent: Recent,
@@ -172,7 +172,7 @@ class FileWalk:
         taken, left = self._sifted(page.events)
         profiles = self._profiles.of(self._translator.users_in(taken))
         calls = self._translator.events(taken, profiles, now=page.believed_at)
-        calls = sift(calls, self._ledger.said(facts_in(calls)))
+        calls = drop_unchanged(calls, self._ledger.said(facts_in(calls)))
         settlement = account_file(page, taken, calls, self._courier.deliver(calls.messages))
         self._ledger.settle_file(settlement)
         ids = {event.log_id for event in taken}

@@ -15,7 +15,7 @@ from poller.core.translation.log_types import KNOWN_TYPES
 from poller.service.backfill.file_walk import FileForwarded, FileWalk
 from poller.service.backfill.file_walk import Reading as Pages
 from poller.service.lifecycle.process import Failed, Finished, Process, Reason
-from poller.service.slices.deferred_identify import Identifying
+from poller.service.slices.deferred_identify import IdentifyRunner
 
 PROGRESS_EVERY_TICKS = 30
 _MOST_TYPES = 50
@@ -132,7 +132,7 @@ class FileBackfill:
         process: Process,
         *,
         parallel: int,
-        identifying: Identifying | None = None,
+        identifying: IdentifyRunner | None = None,
         settled: Callable[[FilePage], None] | None = None,
     ) -> None:
         self._settled = settled or (lambda _: None)

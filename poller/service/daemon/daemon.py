@@ -12,7 +12,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from poller.core.errors import FatalError, PollerError, TransientError
 from poller.core.forward import Forwarded
-from poller.service.lifecycle.liveness import Pulse
+from poller.service.lifecycle.liveness import Heartbeat
 from poller.service.lifecycle.process import Failed, Process, Reason
 from poller.service.observability.logging_setup import CycleCount
 from poller.service.observability.systemd import Notifier, Supervisor
@@ -55,7 +55,7 @@ class Daemon:
         self._interval = interval
         self._backoff = backoff
         self._upkeep = upkeep
-        self._supervisor = supervisor or Supervisor(Notifier(None), Pulse())
+        self._supervisor = supervisor or Supervisor(Notifier(None), Heartbeat())
         self._monotonic = monotonic
         self._scheduler = BackgroundScheduler(executors={"default": ThreadPoolExecutor(1)}, timezone=UTC)
         self._due_at = monotonic()

@@ -10,7 +10,7 @@ import structlog
 
 from poller.core.errors import FatalError, PollerError
 from poller.core.events import LogId, Page, Span, floor_id, just_below, moment_of
-from poller.core.forward import Courier, Forwarded, forward
+from poller.core.forward import BatchSender, Forwarded, forward
 from poller.core.ports import Ledger, LogSource, ProfileDirectory
 from poller.core.translation.translator import Translator
 from poller.service.coverage import holes
@@ -62,7 +62,7 @@ class Drain:
         source: LogSource,
         profiles: ProfileDirectory,
         translator: Translator,
-        courier: Courier,
+        courier: BatchSender,
         ledger: LiveLedger,
         bounds: LogBounds,
         lookback: LookbackScan,

@@ -14,7 +14,7 @@ from typing import Protocol
 import structlog
 
 from poller.core.events import LogCursor, LogId, Page, UnreadStretch, floor_id, is_derived, moment_of
-from poller.core.forward import Courier, Forwarded, forward
+from poller.core.forward import BatchSender, Forwarded, forward
 from poller.core.ports import Ledger, LogSource, ProfileDirectory
 from poller.core.translation.translator import Translator
 
@@ -80,7 +80,7 @@ class LookbackScan:
         source: LogSource,
         profiles: ProfileDirectory,
         translator: Translator,
-        courier: Courier,
+        courier: BatchSender,
         ledger: LateArrivalLedger,
         window: timedelta,
         has_room: Callable[[], bool],

@@ -33,7 +33,7 @@ class LogEnds(Protocol):
         ...
 
 
-class Keeper(Protocol):
+class MaintenanceLedger(Protocol):
     """What upkeep needs of the ledger."""
 
     def live_span(self) -> Span | None: ...
@@ -43,7 +43,7 @@ class Keeper(Protocol):
     def forget_said(self, before: datetime, *, keep: int) -> int: ...
 
 
-class Upkeep:
+class Maintenance:
     """Looks every ten minutes, whatever became of the cycles between.
 
     `agreed` is the time that two clocks agree on, None where no two do: nothing is deleted on the word of one clock.
@@ -51,7 +51,7 @@ class Upkeep:
 
     def __init__(
         self,
-        ledger: Keeper,
+        ledger: MaintenanceLedger,
         server: LogEnds,
         *,
         agreed: Callable[[], datetime | None],

@@ -9,7 +9,7 @@ SILENCE_S = 120.0
 twice, for each of three servers, perhaps for IPv4 and IPv6 in turn)."""
 
 
-class Pulse:
+class Heartbeat:
     """The working thread's promise to be heard of again; before the first one nothing is expected.
 
     One thread beats, any may look. What keeps the loop waiting (an outage, a long back-off, the rate limit) goes step
@@ -33,10 +33,10 @@ class Pulse:
         return self._monotonic() <= self._due_at
 
 
-class Pauses(threading.Event):
+class StopEvent(threading.Event):
     """The stop of a process for those who wait by it within the loop: each wait is a rest of the pulse."""
 
-    def __init__(self, stopping: threading.Event, pulse: Pulse) -> None:
+    def __init__(self, stopping: threading.Event, pulse: Heartbeat) -> None:
         super().__init__()
         self._stopping = stopping
         self._pulse = pulse

@@ -2,14 +2,14 @@
 
 from datetime import timedelta
 
-from poller.service.lifecycle.liveness import Pulse
+from poller.service.lifecycle.liveness import Heartbeat
 from poller.service.observability.meter import Meter
 
 
 class Health:
     """What is wrong, in words; None where nothing is. An outage of a service is no reason not to be alive."""
 
-    def __init__(self, meter: Meter, pulse: Pulse, *, ready_lag: timedelta) -> None:
+    def __init__(self, meter: Meter, pulse: Heartbeat, *, ready_lag: timedelta) -> None:
         self._meter = meter
         self._pulse = pulse
         self._ready_lag_s = ready_lag.total_seconds()

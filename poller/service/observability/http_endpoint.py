@@ -32,7 +32,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
+class Response:
     """What a path answers with."""
 
     body: bytes
@@ -40,24 +40,24 @@ class Page:
     type: str = _TEXT
 
 
-Routes = Mapping[str, Callable[[], Page]]
+Routes = Mapping[str, Callable[[], Response]]
 """What makes the page of each path. It must not wait for anything: every other client waits meanwhile."""
 
 
 def routes_of(meter: Meter, health: Health, version: str) -> Routes:
     registry = registry_of(meter, version)
     return {
-        "/metrics": lambda: Page(body=generate_latest(registry), type=EXPOSITION),
+        "/metrics": lambda: Response(body=generate_latest(registry), type=EXPOSITION),
         "/healthz": lambda: verdict(health.not_alive()),
         "/readyz": lambda: verdict(health.not_ready()),
     }
 
 
-def verdict(wrong: str | None) -> Page:
+def verdict(wrong: str | None) -> Response:
     """200 where nothing is wrong, else 503 and what it is."""
     if wrong is None:
-        return Page(body=b"ok\n")
-    return Page(body=f"{wrong}\n".encode(), status=HTTPStatus.SERVICE_UNAVAILABLE)
+        return Response(body=b"ok\n")
+    return Response(body=f"{wrong}\n".encode(), status=HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 class Listener:
@@ -118,15 +118,15 @@ class _Exchange(BaseHTTPRequestHandler):
     do_GET = do_HEAD = answer  # noqa: N815 - as the base class names them
 
     def decline(self) -> None:
-        self._send(Page(body=b"GET and HEAD only\n", status=HTTPStatus.METHOD_NOT_ALLOWED), Allow="GET, HEAD")
+        self._send(Response(body=b"GET and HEAD only\n", status=HTTPStatus.METHOD_NOT_ALLOWED), Allow="GET, HEAD")
 
     do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = decline  # noqa: N815 - as the base class names them
 
-    def _page(self) -> Page:
+    def _page(self) -> Response:
         route = self._routes.get(self.path.split("?")[0])
-        return _made(route) if route else Page(body=b"no such page\n", status=HTTPStatus.NOT_FOUND)
+        return _made(route) if route else Response(body=b"no such page\n", status=HTTPStatus.NOT_FOUND)
 
-    def _misdirected(self) -> Page | None:
+    def _misdirected(self) -> Response | None:
         """Refuse another host's name on loopback.
 
         A page in somebody's browser can have its own name resolved to 127.0.0.1, and would read what
@@ -138,9 +138,9 @@ class _Exchange(BaseHTTPRequestHandler):
         if len(hosts) == 1 and _is_loopback_name(hosts[0]):
             return None
         told = b"ask by 127.0.0.1, [::1] or localhost: this address answers to no other Host\n"
-        return Page(body=told, status=HTTPStatus.MISDIRECTED_REQUEST)
+        return Response(body=told, status=HTTPStatus.MISDIRECTED_REQUEST)
 
-    def _send(self, page: Page, **headers: str) -> None:
+    def _send(self, page: Response, **headers: str) -> None:
         self.send_response(page.status)
         for name, value in {"Content-Type": page.type, "Content-Length": str(len(page.body)), **headers}.items():
             self.send_header(name, value)
@@ -166,12 +166,12 @@ def _is_loopback_name(host: str) -> bool:
         return False
 
 
-def _made(route: Callable[[], Page]) -> Page:
+def _made(route: Callable[[], Response]) -> Response:
     try:
         return route()
     except Exception as error:  # noqa: BLE001 - a bug here is no reason to hurt the daemon
         log.warning("metrics.failed", error=type(error).__name__)
-        return Page(body=b"it failed\n", status=HTTPStatus.INTERNAL_SERVER_ERROR)
+        return Response(body=b"it failed\n", status=HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 def _shown(host: str, port: int) -> str:

@@ -19,7 +19,7 @@ def watch(pages: Iterator[Forwarded], meter: Meter) -> Iterator[Forwarded]:
         yield forwarded
 
 
-class WatchedLog:
+class MeteredLog:
     """A LogSource."""
 
     def __init__(self, source: LogSource, meter: Meter) -> None:
@@ -31,7 +31,7 @@ class WatchedLog:
         return page
 
 
-class WatchedSink:
+class MeteredSink:
     """A MessageSink."""
 
     def __init__(self, sink: MessageSink, meter: Meter) -> None:
@@ -43,7 +43,7 @@ class WatchedSink:
         return receipt
 
 
-class WatchedBudget:
+class MeteredBudget:
     """A Budget."""
 
     def __init__(self, budget: Budget, meter: Meter) -> None:
@@ -66,7 +66,7 @@ class WatchedBudget:
         self._budget.missed(bucket)
 
 
-class WatchedJournal:
+class MeteredJournal:
     """A Journal; the meter is told even where the note cannot be made."""
 
     def __init__(self, journal: Journal, meter: Meter) -> None:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 from poller.core.errors import FatalError, TransientError
 from poller.core.text.plain_text import visible
-from poller.service.lifecycle.liveness import Pulse
+from poller.service.lifecycle.liveness import Heartbeat
 from poller.service.lifecycle.process import GRACE_S
 from poller.service.observability.logging_setup import CycleCount
 
@@ -50,7 +50,7 @@ class Supervisor:
     def __init__(
         self,
         notifier: Notifier,
-        pulse: Pulse,
+        pulse: Heartbeat,
         *,
         watchdog: timedelta | None = None,
         monotonic: Callable[[], float] = time.monotonic,
@@ -65,7 +65,7 @@ class Supervisor:
         self._last_cycle = "none yet"
 
     @classmethod
-    def of(cls, environ: Mapping[str, str], pulse: Pulse) -> "Supervisor":
+    def of(cls, environ: Mapping[str, str], pulse: Heartbeat) -> "Supervisor":
         """As the service manager asks in the environment."""
         return cls(Notifier(environ.get("NOTIFY_SOCKET")), pulse, watchdog=_watchdog(environ))
 

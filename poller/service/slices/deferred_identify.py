@@ -9,9 +9,9 @@ from typing import Protocol
 import structlog
 
 from poller.core.errors import FatalError, TransientError
-from poller.core.forward import Courier
+from poller.core.forward import BatchSender
 from poller.core.messages import Identify
-from poller.core.outcomes import Awaited, Awaiting, Profiles
+from poller.core.outcomes import PendingIdentify, Profiles, QueuedIdentify
 from poller.core.ports import ProfileDirectory
 from poller.core.settlement import UnaccountedError
 from poller.core.translation.change_detection import PARTIAL, Said
@@ -25,10 +25,10 @@ AT_ONCE = 73
 log = structlog.get_logger()
 
 
-class Queue(Protocol):
+class PendingIdentifies(Protocol):
     """A ledger's users who await an identify. Thread-safe."""
 
-    def awaiting(self, after: tuple[str, str], limit: int) -> Sequence[Awaited]:
+    def awaiting(self, after: tuple[str, str], limit: int) -> Sequence[QueuedIdentify]:
         """Up to `limit` above `after`, by Auth0's user id and the one they were sent under."""
         ...
 
@@ -36,7 +36,7 @@ class Queue(Protocol):
         """Of what Segment was told, the last by key."""
         ...
 
-    def identified(self, done: Sequence[Awaiting], said: Mapping[str, str], at: datetime) -> None:
+    def identified(self, done: Sequence[PendingIdentify], said: Mapping[str, str], at: datetime) -> None:
         """Records that these await no more, and what Segment was told of them."""
         ...
 
@@ -53,14 +53,14 @@ class Identified:
     left_out: int = 0
 
 
-class Identifying:
+class IdentifyRunner:
     """All who await it, batch by batch; any number of threads may work at it at once. `make` None: nobody is."""
 
     def __init__(
         self,
-        queue: Queue,
+        queue: PendingIdentifies,
         process: Process,
-        make: "Callable[[], Identifier] | None",
+        make: "Callable[[], IdentifySender] | None",
         *,
         patience: timedelta = LONG_PATIENCE,
     ) -> None:
@@ -88,7 +88,7 @@ class Identifying:
             if not self._process.stopping.is_set():
                 raise
 
-    def _send_all(self, identifier: "Identifier") -> None:
+    def _send_all(self, identifier: "IdentifySender") -> None:
         while batch := self._next():
             for attempt in persistently(self._process.stopping, self._patience):
                 with attempt:
@@ -102,7 +102,7 @@ class Identifying:
                 before = self.done
                 self.done = Identified(sent=before.sent + done.sent, left_out=before.left_out + done.left_out)
 
-    def _next(self) -> Sequence[Awaited]:
+    def _next(self) -> Sequence[QueuedIdentify]:
         with self._lock:
             self.is_begun = True
             if self._process.stopping.is_set():
@@ -113,7 +113,7 @@ class Identifying:
             return batch
 
 
-class Identifier:
+class IdentifySender:
     """Sends what is due to users who await it.
 
     Left out is who was identified since they began to wait, or since `begun_at`: then a newer event has told of them.
@@ -122,10 +122,10 @@ class Identifier:
 
     def __init__(
         self,
-        queue: Queue,
+        queue: PendingIdentifies,
         directory: ProfileDirectory,
         translator: Translator,
-        courier: Courier,
+        courier: BatchSender,
         *,
         begun_at: datetime,
         only_news: bool,
@@ -139,7 +139,7 @@ class Identifier:
         self._begun_at = begun_at
         self._only_news = only_news
 
-    def send(self, batch: Sequence[Awaited]) -> Identified:
+    def send(self, batch: Sequence[QueuedIdentify]) -> Identified:
         """Identifies these; durable when it returns. A crash between sends them again under the same ids.
 
         Raises:
@@ -148,7 +148,7 @@ class Identifier:
         # First the wait: what is read before it is old after it.
         self._turn(len(batch))
         profiles = self._profiles(batch)
-        made: list[tuple[Awaited, Identify]] = []
+        made: list[tuple[QueuedIdentify, Identify]] = []
         for entry in batch:
             profile = profiles.get(entry.who.user_id)
             message = self._translator.identify(entry.who, profile) if profile else None
@@ -169,13 +169,13 @@ class Identifier:
         self._queue.identified([entry.who for entry in batch], said, at)
         return Identified(sent=len(sent), left_out=len(batch) - len(sent))
 
-    def _profiles(self, batch: Sequence[Awaited]) -> Profiles:
+    def _profiles(self, batch: Sequence[QueuedIdentify]) -> Profiles:
         try:
             return self._directory.of(sorted({entry.who.user_id for entry in batch}))
         except FatalError as error:
             raise UnreadableDirectoryError(str(error), hint=error.hint) from None
 
-    def _is_known(self, message: Identify, entry: Awaited, known: Mapping[str, Said]) -> bool:
+    def _is_known(self, message: Identify, entry: QueuedIdentify, known: Mapping[str, Said]) -> bool:
         said = known.get(message.fact.key) if message.fact else None
         if message.fact is None or said is None or said.fingerprint == PARTIAL:
             return False

@@ -16,7 +16,7 @@ from poller.service.daemon.drain import report
 from poller.service.lifecycle.one_shot import drain
 from poller.service.lifecycle.process import Failed, Finished, Process, Reason
 from poller.service.observability.logging_setup import CycleCount
-from poller.service.slices.deferred_identify import Identified, Identifying
+from poller.service.slices.deferred_identify import Identified, IdentifyRunner
 from poller.service.upstream.retry import LONG_PATIENCE
 
 LEAST_PAGES_TO_CUT = 4.0
@@ -103,7 +103,7 @@ class Backfill:
         process: Process,
         *,
         parallel: int,
-        identifying: Identifying | None = None,
+        identifying: IdentifyRunner | None = None,
         patience: timedelta = LONG_PATIENCE,
     ) -> None:
         self._walker = walker

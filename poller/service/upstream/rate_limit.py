@@ -109,7 +109,7 @@ class _Bucket:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class RateLimitStatus:
     """A limit as it is believed: requests at once, how many are left, and how many come back in a second at least."""
 
     limit: int
@@ -117,7 +117,7 @@ class Reading:
     per_second: float
 
 
-class RateBudget:
+class RateLimiter:
     """The core's Budget over the server's own headers; thread-safe, one request a thread.
 
     `share` of each limit is ours: the rest is left in the bucket, for the tenant's own applications. Endpoints that
@@ -192,14 +192,14 @@ class RateBudget:
         with self._lock:
             self._end(self._monotonic())
 
-    def reading(self, bucket: str) -> "Reading | None":
+    def reading(self, bucket: str) -> "RateLimitStatus | None":
         """What is known of an endpoint's limit; None before the first answer."""
         with self._lock:
             held = self._buckets.get(self._limits.get(bucket, 0))
             if held is None:
                 return None
             held.grow(self._monotonic(), under_way=len(self._under_way))
-            return Reading(limit=held.limit, left=max(held.tokens, 0.0), per_second=held.per_second)
+            return RateLimitStatus(limit=held.limit, left=max(held.tokens, 0.0), per_second=held.per_second)
 
     def has_room(self, bucket: str) -> bool:
         """Whether half of the bucket or more is left: what can wait, waits otherwise."""

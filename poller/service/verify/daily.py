@@ -17,7 +17,7 @@ from poller.core.settlement import DEAD_LETTERED, Sent, Tally
 from poller.core.translation.event_facts import SIGNUP
 from poller.core.translation.presets import SIGNED_UP
 from poller.core.translation.rules import LOGIN_TYPES
-from poller.service.backfill.plan import Stretch
+from poller.service.backfill.plan import LogRange
 from poller.service.coverage import clipped, covering
 
 BAND_PERCENT = 5
@@ -89,7 +89,7 @@ class Day:
 def reconcile(
     tallies: Mapping[Tally, int],
     counted: Mapping[date, DailyCount],
-    settled: Sequence[Stretch],
+    settled: Sequence[LogRange],
     days: Collection[date],
     *,
     now: datetime,
@@ -131,7 +131,7 @@ def _days(day: date, until: datetime) -> Iterator[date]:
 
 
 def _day(
-    day: date, tallies: Mapping[Tally, int], counted: DailyCount, settled: Sequence[Stretch], now: datetime
+    day: date, tallies: Mapping[Tally, int], counted: DailyCount, settled: Sequence[LogRange], now: datetime
 ) -> Day:
     by_type: dict[str, int] = defaultdict(int)
     for key, events in tallies.items():
@@ -151,7 +151,7 @@ def _day(
     return replace(found, verdict=_verdict(found, settled, now))
 
 
-def _verdict(day: Day, settled: Sequence[Stretch], now: datetime) -> Verdict:
+def _verdict(day: Day, settled: Sequence[LogRange], now: datetime) -> Verdict:
     begin = beginning_of(day.day)
     end = begin + _DAY
     if not clipped(settled, floor_id(begin), floor_id(end)):

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from poller.core.events import LogCursor, LogId, Page, Stream, floor_id, predecessor
 from poller.core.ports import LogSource
 from poller.core.settlement import FILTERED, Tally, tally
-from poller.service.backfill.plan import Stretch
+from poller.service.backfill.plan import LogRange
 from poller.service.coverage import clipped, covering
 from poller.service.upstream.retry import patiently
 from poller.service.verify.daily import Day, Verdict
@@ -47,13 +47,13 @@ class Recount:
         return frozenset(self.judged) - {mismatch.hour for mismatch in self.mismatches}
 
 
-def stretches_to_read(settled: Sequence[Stretch], since: datetime, until: datetime) -> tuple[Stretch, ...]:
+def stretches_to_read(settled: Sequence[LogRange], since: datetime, until: datetime) -> tuple[LogRange, ...]:
     """What is settled of the range and of a margin on both sides."""
     return clipped(settled, floor_id(since - MARGIN), floor_id(until + MARGIN))
 
 
 def read(
-    source: LogSource, stream: Stream, stretches: Sequence[Stretch], tell: Callable[[Page], None]
+    source: LogSource, stream: Stream, stretches: Sequence[LogRange], tell: Callable[[Page], None]
 ) -> Counter[Count]:
     """The events of these stretches by hour and type, a page at a time; `tell` is told of each page.
 
@@ -71,7 +71,7 @@ def read(
 def compare(
     tallies: Mapping[Tally, int],
     counted: Mapping[Count, int],
-    settled: Sequence[Stretch],
+    settled: Sequence[LogRange],
     *,
     hours: Sequence[datetime],
     oldest: LogId | None,
@@ -123,7 +123,7 @@ def hours_between(since: datetime, until: datetime) -> Iterator[datetime]:
         hour += HOUR
 
 
-def _pages(source: LogSource, stream: Stream, stretch: Stretch) -> Iterator[Page]:
+def _pages(source: LogSource, stream: Stream, stretch: LogRange) -> Iterator[Page]:
     # The stretch is read and not settled, so that no ledger knows the cursor.
     cursor = LogCursor(id=0, stream=stream, after=stretch.after, reached=stretch.after, until=stretch.until)
     while not cursor.is_done:

@@ -43,7 +43,9 @@ class Database:
             if create:
                 ledger_files.make_folder(path)
             elif ledger_files.is_empty(path):
-                raise ledger_files.vanished(path) if ledger_files.was_known(path) else ledger_files.missing(path)
+                raise (
+                    ledger_files.ledger_gone_error(path) if ledger_files.was_known(path) else ledger_files.missing(path)
+                )
             with ledger_files.setting_up(path) as birthplace:
                 birthplace.prepare(create=create)
                 database = cls(path)
@@ -65,7 +67,9 @@ class Database:
         with driver.verdicts(path):
             ledger_files.refuse_second_name(path)
             if ledger_files.is_empty(path):
-                raise ledger_files.vanished(path) if ledger_files.was_known(path) else ledger_files.missing(path)
+                raise (
+                    ledger_files.ledger_gone_error(path) if ledger_files.was_known(path) else ledger_files.missing(path)
+                )
             database = cls(path, is_read_only=True)
             try:
                 with database.reading() as connection:

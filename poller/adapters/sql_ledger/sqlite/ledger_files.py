@@ -85,7 +85,7 @@ def try_lock(descriptor: int, *, patience_s: float, is_shared: bool = False) -> 
             return True
 
 
-class Birthplace:
+class LedgerMarker:
     """The file `LEDGER.known`: locked while a process sets the ledger up, and filled once there is one."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
@@ -100,7 +100,7 @@ class Birthplace:
         """
         if is_empty(self._path):
             if was_known(self._path):
-                raise vanished(self._path)
+                raise ledger_gone_error(self._path)
             if not create:
                 raise missing(self._path)
             if self._path.exists() and self._path.stat().st_size:
@@ -117,7 +117,7 @@ class Birthplace:
 
 
 @contextmanager
-def setting_up(path: Path) -> Iterator[Birthplace]:
+def setting_up(path: Path) -> Iterator[LedgerMarker]:
     """One process at a time.
 
     Raises:
@@ -127,7 +127,7 @@ def setting_up(path: Path) -> Iterator[Birthplace]:
     try:
         if not try_lock(descriptor, patience_s=_SETUP_PATIENCE_S):
             raise TransientError(f"ledger {path} is being set up by another process")
-        yield Birthplace(path, descriptor)
+        yield LedgerMarker(path, descriptor)
     finally:
         os.close(descriptor)
 
@@ -152,7 +152,7 @@ def missing(path: Path) -> FatalError:
     )
 
 
-def vanished(path: Path) -> FatalError:
+def ledger_gone_error(path: Path) -> FatalError:
     return FatalError(
         f"the ledger {path} was there before and is gone or empty",
         hint="put it or its last backup back; or, to begin a new one with nothing settled, remove "

@@ -7,11 +7,13 @@ from sqlalchemy import Connection, and_, delete, func, or_, select
 
 from poller.adapters.sql_ledger.sqlite import driver
 from poller.adapters.sql_ledger.tables import schema
-from poller.core.outcomes import Awaited, Awaiting
+from poller.core.outcomes import PendingIdentify, QueuedIdentify
 from poller.core.translation.change_detection import Said, identify_key
 
 
-def record_awaiting(connection: Connection, stream_id: int, awaiting: Iterable[Awaiting], seen_at: datetime) -> None:
+def record_awaiting(
+    connection: Connection, stream_id: int, awaiting: Iterable[PendingIdentify], seen_at: datetime
+) -> None:
     """Adds who is not there yet; of who is, the newer event counts, and since when they wait stays."""
     rows = [
         {
@@ -45,7 +47,7 @@ def record_said(connection: Connection, stream_id: int, said: Mapping[str, str],
         connection.execute(row.on_conflict_do_update(index_elements=keys, set_=newer, where=is_later), facts)
 
 
-def forget_identifies(connection: Connection, stream_id: int, awaiting: Iterable[Awaiting]) -> None:
+def forget_identifies(connection: Connection, stream_id: int, awaiting: Iterable[PendingIdentify]) -> None:
     """Forget what was said of these users, so that they are identified even where it would be the same again."""
     columns = schema.said.c
     keys = [identify_key(who.sent_as) for who in awaiting]
@@ -65,15 +67,17 @@ def read_said(
     return {row.key: Said(fingerprint=row.fingerprint, at=row.said_at) for row in connection.execute(query)}
 
 
-def read_awaiting(connection: Connection, stream_id: int, after: tuple[str, str], limit: int) -> tuple[Awaited, ...]:
+def read_awaiting(
+    connection: Connection, stream_id: int, after: tuple[str, str], limit: int
+) -> tuple[QueuedIdentify, ...]:
     """Up to `limit` above `after`, by Auth0's user id and the one they were sent under."""
     columns = schema.awaiting.c
     user_id, sent_as = after
     is_above = or_(columns.user_id > user_id, and_(columns.user_id == user_id, columns.sent_as > sent_as))
     query = select(schema.awaiting).where(columns.stream_id == stream_id, is_above)
     return tuple(
-        Awaited(
-            who=Awaiting(user_id=row.user_id, sent_as=row.sent_as, log_id=row.log_id),
+        QueuedIdentify(
+            who=PendingIdentify(user_id=row.user_id, sent_as=row.sent_as, log_id=row.log_id),
             seen_at=row.seen_at,
         )
         for row in connection.execute(query.order_by(columns.user_id, columns.sent_as).limit(limit))
@@ -85,7 +89,7 @@ def count_awaiting(connection: Connection, stream_id: int) -> int:
     return int(connection.scalar(query) or 0)
 
 
-def remove_awaiting(connection: Connection, stream_id: int, done: Iterable[Awaiting]) -> None:
+def remove_awaiting(connection: Connection, stream_id: int, done: Iterable[PendingIdentify]) -> None:
     """Removes these, but for those of whom a newer event has come."""
     columns = schema.awaiting.c
     same = [
