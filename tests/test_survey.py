@@ -9,8 +9,8 @@ import pytest
 from poller.adapters.sql_ledger import SqlLedger
 from poller.cli.backfill_plan import BackfillPreview, begin, leave_end_open
 from poller.core.events import floor_id
-from poller.service.backfill.plan import LogRange, Plan
-from poller.service.coverage import holes
+from poller.core.log_ranges import LogRange, holes
+from poller.service.backfill.plan import Plan
 from tests.fakes import NOW, STREAM
 
 SINCE, UNTIL = floor_id(NOW - timedelta(days=1)), floor_id(NOW)

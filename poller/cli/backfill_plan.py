@@ -16,10 +16,11 @@ from poller.cli.wiring.services import Services, rules_of, stream_of
 from poller.config import Settings
 from poller.core.errors import TransientError
 from poller.core.events import LogCursor, LogId, floor_id, moment_of
+from poller.core.log_ranges import LogRange
 from poller.core.messages import iso
 from poller.core.translation.translator import Translator
 from poller.service.backfill.estimate import Estimate, estimate, parallelism
-from poller.service.backfill.plan import LogRange, Plan, cut, plan
+from poller.service.backfill.plan import Plan, cut, plan
 
 _SHOWN = 12
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poller.core.events import Gap, LogId, Span, floor_id
-from poller.service.coverage import clipped, covering, holes, settled
+from poller.core.log_ranges import clipped, covering, holes, settled
 from tests.fakes import NOW, STREAM
 
 HOUR = timedelta(hours=1)

@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 
 from poller.core.events import LogEvent, LogId, floor_id, parse_events
+from poller.core.log_ranges import LogRange
 from poller.service.backfill.estimate import PROBES, Estimate, estimate, parallelism
-from poller.service.backfill.plan import LogRange
 from poller.service.upstream.rate_limit import RateLimitStatus
 from tests.core.test_forward import record
 from tests.fakes import NOW, numbered

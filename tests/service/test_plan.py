@@ -17,7 +17,8 @@ from poller.core.events import (
     floor_id,
     predecessor,
 )
-from poller.service.backfill.plan import SHORTEST_SLICE, LogRange, cut, plan
+from poller.core.log_ranges import LogRange
+from poller.service.backfill.plan import SHORTEST_SLICE, cut, plan
 from tests.fakes import NOW, STREAM, numbered
 
 HOUR = timedelta(hours=1)

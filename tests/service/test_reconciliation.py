@@ -5,8 +5,8 @@ from datetime import date, datetime, timedelta
 import pytest
 
 from poller.core.events import DailyCount, LogId, floor_id
+from poller.core.log_ranges import LogRange
 from poller.core.settlement import DEAD_LETTERED, FILTERED, FORWARDED, Sent, Tally
-from poller.service.backfill.plan import LogRange
 from poller.service.verify.daily import Compared, Day, Verdict, beginning_of, days_between, reconcile
 
 DAY = date(2026, 11, 10)

@@ -20,9 +20,9 @@ from poller.cli.views.timeline import oldest_known
 from poller.cli.views.wording import laid_out, lasting
 from poller.config import Settings
 from poller.core.events import Gap, Span, Stream, moment_of
+from poller.core.log_ranges import holes
 from poller.core.messages import iso
 from poller.core.text.dates import parse_date
-from poller.service.coverage import holes
 from poller.service.lifecycle.process import Exit
 
 _DISTRIBUTION = "auth0-segment-poller"

@@ -22,8 +22,7 @@ from poller.cli.wiring.services import Services, connect, stream_of
 from poller.config import Settings
 from poller.core.errors import FatalError
 from poller.core.events import Page, Stream, moment_of
-from poller.service.backfill.plan import LogRange
-from poller.service.coverage import settled
+from poller.core.log_ranges import LogRange, settled
 from poller.service.lifecycle.process import Exit
 from poller.service.observability.logging_setup import configure_logging
 from poller.service.upstream.retry import patiently

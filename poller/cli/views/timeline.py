@@ -9,8 +9,7 @@ from itertools import pairwise
 from rich.text import Text
 
 from poller.core.events import Gap, LogId, Span, floor_id, moment_of
-from poller.service.backfill.plan import LogRange
-from poller.service.coverage import merged
+from poller.core.log_ranges import LogRange, merged
 
 
 class Cell(enum.IntEnum):

@@ -12,8 +12,8 @@ from rich.text import Text
 
 from poller.cli.views.terminal import Terminal
 from poller.core.events import Stream, moment_of
+from poller.core.log_ranges import LogRange
 from poller.core.messages import iso
-from poller.service.backfill.plan import LogRange
 from poller.service.verify.daily import (
     BAND_EVENTS,
     BAND_PERCENT,

@@ -16,21 +16,9 @@ from poller.core.events import (
     moment_of,
     predecessor,
 )
+from poller.core.log_ranges import LogRange
 
 SHORTEST_SLICE = timedelta(minutes=10)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogRange:
-    """A part `(after, until]` of the log."""
-
-    after: LogId
-    until: LogId
-
-    @property
-    def length(self) -> timedelta:
-        begin, end = moment_of(self.after), moment_of(self.until)
-        return max(end - begin, timedelta()) if begin and end else timedelta()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

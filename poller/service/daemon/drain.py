@@ -11,9 +11,9 @@ import structlog
 from poller.core.errors import FatalError, PollerError
 from poller.core.events import LogId, Page, Span, floor_id, just_below, moment_of
 from poller.core.forward import BatchSender, Forwarded, forward
+from poller.core.log_ranges import holes
 from poller.core.ports import Ledger, LogSource, ProfileDirectory
 from poller.core.translation.translator import Translator
-from poller.service.coverage import holes
 from poller.service.daemon.late_arrivals import LookbackScan
 
 START_MARGIN = timedelta(seconds=10)

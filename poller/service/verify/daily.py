@@ -13,12 +13,11 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 
 from poller.core.events import DailyCount, floor_id
+from poller.core.log_ranges import LogRange, clipped, covering
 from poller.core.settlement import DEAD_LETTERED, Sent, Tally
 from poller.core.translation.event_facts import SIGNUP
 from poller.core.translation.presets import SIGNED_UP
 from poller.core.translation.rules import LOGIN_TYPES
-from poller.service.backfill.plan import LogRange
-from poller.service.coverage import clipped, covering
 
 BAND_PERCENT = 5
 BAND_EVENTS = 2

@@ -6,10 +6,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from poller.core.events import LogCursor, LogId, Page, Stream, floor_id, predecessor
+from poller.core.log_ranges import LogRange, clipped, covering
 from poller.core.ports import LogSource
 from poller.core.settlement import FILTERED, Tally, tally
-from poller.service.backfill.plan import LogRange
-from poller.service.coverage import clipped, covering
 from poller.service.upstream.retry import patiently
 from poller.service.verify.daily import Day, Verdict
 

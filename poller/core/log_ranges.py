@@ -1,11 +1,24 @@
-"""Which stretches of the log are settled, whatever spans they are kept in."""
+"""Ranges of the log, and what of them is settled, whatever spans it is kept in."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from itertools import pairwise
 
-from poller.core.events import Gap, LogCursor, LogId, Span, floor_id, predecessor
-from poller.service.backfill.plan import LogRange
+from poller.core.events import Gap, LogCursor, LogId, Span, floor_id, moment_of, predecessor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogRange:
+    """A part `(after, until]` of the log."""
+
+    after: LogId
+    until: LogId
+
+    @property
+    def length(self) -> timedelta:
+        begin, end = moment_of(self.after), moment_of(self.until)
+        return max(end - begin, timedelta()) if begin and end else timedelta()
 
 
 def settled(
