@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from poller.core.errors import FatalError, TransientError
+from poller.service.lifecycle.cycles import CycleCount
 from poller.service.lifecycle.liveness import SILENCE_S, Heartbeat
-from poller.service.observability.logging_setup import CycleCount
 from poller.service.observability.systemd import Notifier, Supervisor
 from tests.listener import Listener, listening
 

@@ -27,9 +27,10 @@ from poller.core.translation.event_facts import SIGNUP
 from poller.sandbox import Fault, Reconciliation, Sandbox
 from poller.service.daemon.daemon import Daemon
 from poller.service.daemon.drain import Drain
+from poller.service.lifecycle.cycles import CycleCount
 from poller.service.lifecycle.one_shot import drain
 from poller.service.lifecycle.process import Exit, Finished, Process, Signalled
-from poller.service.observability.logging_setup import CycleCount, configure_logging
+from poller.service.observability.logging_setup import configure_logging
 from poller.service.upstream.retry import PATIENCE, Backoff
 
 EVENTS_PER_SECOND = 25.0

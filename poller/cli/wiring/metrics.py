@@ -12,7 +12,7 @@ from poller.core.events import Span
 from poller.core.forward import Forwarded
 from poller.core.ports import Budget, LogSource, MessageSink
 from poller.core.translation.event_facts import SIGNUP
-from poller.service.daemon.daemon import Journal
+from poller.service.lifecycle.cycles import CycleJournal
 from poller.service.lifecycle.liveness import Heartbeat
 from poller.service.observability.health import Health
 from poller.service.observability.instrumented import MeteredBudget, MeteredJournal, MeteredLog, MeteredSink, watch
@@ -48,7 +48,7 @@ class Instrumentation:
         meter = self.meter
         return (lambda: watch(pages(), meter)) if meter else pages
 
-    def journal(self, journal: Journal) -> Journal:
+    def journal(self, journal: CycleJournal) -> CycleJournal:
         return MeteredJournal(journal, self.meter) if self.meter else journal
 
     def begun(self, live: Span | None) -> None:

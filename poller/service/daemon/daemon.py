@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
-from typing import Protocol
 
 import structlog
 from apscheduler.executors.pool import ThreadPoolExecutor
@@ -12,9 +11,9 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from poller.core.errors import FatalError, PollerError, TransientError
 from poller.core.forward import Forwarded
+from poller.service.lifecycle.cycles import CycleCount, CycleJournal
 from poller.service.lifecycle.liveness import Heartbeat
 from poller.service.lifecycle.process import Failed, Process, Reason
-from poller.service.observability.logging_setup import CycleCount
 from poller.service.observability.systemd import Notifier, Supervisor
 from poller.service.upstream.retry import Backoff
 
@@ -26,21 +25,13 @@ _JOB = "cycle"
 log = structlog.get_logger()
 
 
-class Journal(Protocol):
-    """Where `status` reads how the daemon fares; a note that cannot be made is no reason to stop."""
-
-    def note_cycle(self, *, at: datetime, error: str | None) -> None: ...
-
-    def note_blocked(self, reason: str | None, hint: str | None) -> None: ...
-
-
 class Daemon:
     """Drains every `interval`, sooner after a failure; runs until a signal or a reason of its own."""
 
     def __init__(  # noqa: PLR0913 - what to do, when, and who is told
         self,
         pages: Callable[[], Iterator[Forwarded]],
-        journal: Journal,
+        journal: CycleJournal,
         process: Process,
         *,
         interval: timedelta,

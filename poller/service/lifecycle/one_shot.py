@@ -9,9 +9,8 @@ import structlog
 
 from poller.core.errors import PollerError
 from poller.core.forward import Forwarded
-from poller.service.daemon.daemon import Journal
+from poller.service.lifecycle.cycles import CycleCount, CycleJournal
 from poller.service.lifecycle.process import Failed, Finished, Process, Reason
-from poller.service.observability.logging_setup import CycleCount
 from poller.service.upstream.retry import PATIENCE, patiently, persistently
 
 log = structlog.get_logger()
@@ -19,7 +18,7 @@ log = structlog.get_logger()
 
 def run_once(
     pages: Callable[[], Iterator[Forwarded]],
-    journal: Journal,
+    journal: CycleJournal,
     process: Process,
     *,
     upkeep: Callable[[], None] = lambda: None,
@@ -46,7 +45,7 @@ def run_once(
     return process.wait()
 
 
-def note(journal: Journal, reason: Reason) -> None:
+def note(journal: CycleJournal, reason: Reason) -> None:
     """Leaves for `status` how it went."""
     error = reason.error if isinstance(reason, Failed) else None
     with contextlib.suppress(PollerError):  # the drain has said more

@@ -8,7 +8,7 @@ from poller.core.events import LogCursor, Page
 from poller.core.forward import Forwarded
 from poller.core.messages import Batch, Receipt
 from poller.core.ports import Budget, LogSource, MessageSink
-from poller.service.daemon.daemon import Journal
+from poller.service.lifecycle.cycles import CycleJournal
 from poller.service.observability.meter import Meter
 
 
@@ -67,9 +67,9 @@ class MeteredBudget:
 
 
 class MeteredJournal:
-    """A Journal; the meter is told even where the note cannot be made."""
+    """A CycleJournal; the meter is told even where the note cannot be made."""
 
-    def __init__(self, journal: Journal, meter: Meter) -> None:
+    def __init__(self, journal: CycleJournal, meter: Meter) -> None:
         self._journal, self._meter = journal, meter
 
     def note_cycle(self, *, at: datetime, error: str | None) -> None:

@@ -7,14 +7,11 @@ import os
 import sys
 import traceback
 from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
 import structlog
 
-from poller.core.settlement import Settlement
 from poller.core.text.plain_text import visible
 
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
@@ -125,38 +122,3 @@ def describe_bug(error: BaseException) -> dict[str, Any]:
     frames = traceback.extract_tb(error.__traceback__)
     where = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
     return {"error": type(error).__name__, "at": where}
-
-
-@dataclass(slots=True, kw_only=True)
-class CycleCount:
-    """What one cycle did so far."""
-
-    pages: int = 0
-    read: int = 0
-    filtered: int = 0
-    forwarded: int = 0
-    dead_lettered: int = 0
-    redated: int = 0
-    newest: datetime | None = None
-    served_at: datetime | None = None
-
-    def add(self, settlement: Settlement) -> None:
-        page = settlement.page
-        self.pages += 1
-        self.read += len(page.events)
-        self.filtered += len(settlement.filtered)
-        self.forwarded += len(settlement.forwarded)
-        self.dead_lettered += len(settlement.dead_letters)
-        self.redated += settlement.redated
-        dates = [event.date for event in page.events if event.date is not None]
-        self.newest = max([*dates, *([self.newest] if self.newest else [])], default=None)
-        self.served_at = page.served_at
-
-    def facts(self) -> dict[str, Any]:
-        """The counts, and `lag_s`: how old the newest event was when it was read, by the server's clock."""
-        facts: dict[str, Any] = {
-            name: getattr(self, name) for name in ("pages", "read", "filtered", "forwarded", "dead_lettered", "redated")
-        }
-        if self.newest and self.served_at:
-            facts["lag_s"] = round(max((self.served_at - self.newest).total_seconds(), 0.0), 1)
-        return facts

@@ -13,9 +13,9 @@ from datetime import UTC, datetime, timedelta
 
 from poller.core.errors import FatalError, TransientError
 from poller.core.text.plain_text import visible
+from poller.service.lifecycle.cycles import CycleCount
 from poller.service.lifecycle.liveness import Heartbeat
 from poller.service.lifecycle.process import GRACE_S
-from poller.service.observability.logging_setup import CycleCount
 
 OPENING = timedelta(minutes=10)
 """What a start may take: an older ledger is brought to the new version first."""
