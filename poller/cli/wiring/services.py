@@ -15,7 +15,7 @@ from poller.config import Settings
 from poller.core.events import LogId, Stream, floor_id
 from poller.core.translation.privacy import Privacy
 from poller.core.translation.rules import Rules
-from poller.service.daemon.drain import warn_of_profiles
+from poller.service.observability.page_log import warn_of_profiles
 from poller.service.upstream.profile_cache import CachedProfiles
 from poller.service.upstream.rate_limit import RateLimiter
 from poller.service.upstream.send_rate import ThrottledSink

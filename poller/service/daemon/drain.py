@@ -8,13 +8,14 @@ from typing import Literal, Protocol
 
 import structlog
 
-from poller.core.errors import FatalError, PollerError
+from poller.core.errors import FatalError
 from poller.core.events import LogId, Page, Span, floor_id, just_below, moment_of
 from poller.core.forward import BatchSender, Forwarded, forward
 from poller.core.log_ranges import holes
 from poller.core.ports import Ledger, LogSource, ProfileDirectory
 from poller.core.translation.translator import Translator
 from poller.service.daemon.late_arrivals import LookbackScan
+from poller.service.observability.page_log import report
 
 START_MARGIN = timedelta(seconds=10)
 """A first start at "now" begins so much earlier: events take up to 6 s into the log (recordings of 2018 to 2023)."""
@@ -187,27 +188,3 @@ _BEGUN = (
     "run once, also beside the daemon: auth0-segment-poller backfill --since earliest"
 )
 _BEGUN_AT_THE_EARLIEST = "first start: everything that the tenant still keeps is sent"
-
-
-_LATE_LOST = "below retention: late events of this stretch cannot be looked for any more"
-
-
-def report(forwarded: Forwarded) -> None:
-    """Tells of what a page left behind."""
-    settlement = forwarded.settlement
-    page = settlement.page
-    if page.lost is not None:
-        log.error(
-            "gap.recorded",
-            after=page.lost.after,
-            before=page.lost.before,
-            note=_LATE_LOST if page.lost.is_read_once else "below retention: lost",
-        )
-    for letter in settlement.dead_letters:
-        log.warning("event.dead_lettered", log_id=letter.event.log_id, reason=letter.reason, status=letter.status)
-    log.debug("page.forwarded", reached=forwarded.span.reached, read=len(page.events))
-
-
-def warn_of_profiles(error: PollerError) -> None:
-    """For CachedProfiles: traits are missing, events go on."""
-    log.warning("profiles.unavailable", reason=str(error), hint=getattr(error, "hint", None))

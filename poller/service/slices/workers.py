@@ -12,10 +12,10 @@ import structlog
 from poller.core.errors import TransientError
 from poller.core.events import LogCursor, LogId, floor_id, moment_of
 from poller.core.forward import Forwarded
-from poller.service.daemon.drain import report
 from poller.service.lifecycle.cycles import CycleCount
 from poller.service.lifecycle.one_shot import drain
 from poller.service.lifecycle.process import Failed, Finished, Process, Reason
+from poller.service.observability.page_log import report
 from poller.service.slices.deferred_identify import Identified, IdentifyRunner
 from poller.service.upstream.retry import LONG_PATIENCE
 
