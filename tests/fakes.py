@@ -54,7 +54,11 @@ class FakeLog:
         self.asked.append(cursor)
         if self.failures:
             raise self.failures.pop(0)
-        kept = [record for record in self.records if max(self.floor, _above(cursor.reached)) <= _id(record)]
+        kept = [
+            record
+            for record in self.records
+            if max(self.floor, _above(cursor.reached)) <= _id(record)
+        ]
         page = kept[: self.shown or self.page_size]
         shown = [None if _id(record) in self.nameless else record for record in page]
         while shown and shown[-1] is None:
@@ -65,10 +69,16 @@ class FakeLog:
             (bool(events) and read >= cursor.until) or (not page and self._is_younger(cursor.until))
         )
         newest = moment_of(read) if events and len(page) < self.page_size else None
-        is_near = newest is not None and self.is_time_believed and self.now - newest <= timedelta(seconds=10)
+        is_near = (
+            newest is not None
+            and self.is_time_believed
+            and self.now - newest <= timedelta(seconds=10)
+        )
         drained_to = self.now if not page else newest if is_near else None
         return Page(
-            events=tuple(event for event in events if cursor.until is None or event.log_id <= cursor.until),
+            events=tuple(
+                event for event in events if cursor.until is None or event.log_id <= cursor.until
+            ),
             position=cursor.until if cursor.until and is_past else read,
             is_end=not events or (is_past if cursor.until else is_near),
             served_at=self.now,
@@ -78,7 +88,9 @@ class FakeLog:
         )
 
     def _is_younger(self, until: LogId) -> bool:
-        return self.is_time_believed and moment_of(until) is not None and floor_id(self.now) >= until
+        return (
+            self.is_time_believed and moment_of(until) is not None and floor_id(self.now) >= until
+        )
 
     def _lost(self, cursor: LogCursor, page: list[Any]) -> Gap | None:
         gone = [record for record in self.records if cursor.reached < _id(record) < self.floor]
@@ -115,7 +127,8 @@ class FakeDirectory:
             raise self.failure
         known = [user_id for user_id in user_ids if user_id in self.fields]
         return {
-            user_id: Profile(user_id=user_id, read_at=self.read_at, fields=self.fields[user_id]) for user_id in known
+            user_id: Profile(user_id=user_id, read_at=self.read_at, fields=self.fields[user_id])
+            for user_id in known
         }
 
 
@@ -145,7 +158,9 @@ class FakeSink:
 class FakeLedger:
     """A Ledger in memory, of one stream."""
 
-    def __init__(self, stream: Stream = STREAM, *, late_window: timedelta = timedelta(minutes=10)) -> None:
+    def __init__(
+        self, stream: Stream = STREAM, *, late_window: timedelta = timedelta(minutes=10)
+    ) -> None:
         self.stream = stream
         self.late_window = late_window
         self.unread: list[tuple[LogId, LogId]] = []
@@ -173,9 +188,18 @@ class FakeLedger:
         for other in self._spans.values():
             if other.is_live and until is None:
                 raise ConflictError("there is a live span")
-            if (until is None or until > other.after) and (other.until is None or other.until > after):
+            if (until is None or until > other.after) and (
+                other.until is None or other.until > after
+            ):
                 raise ConflictError("the stretch overlaps another span")
-        span = Span(id=next(self._ids), stream=self.stream, after=after, reached=after, until=until, confirmed=after)
+        span = Span(
+            id=next(self._ids),
+            stream=self.stream,
+            after=after,
+            reached=after,
+            until=until,
+            confirmed=after,
+        )
         self._spans[span.id] = span
         self._join()
         return self._spans[span.id]
@@ -198,7 +222,11 @@ class FakeLedger:
         if not moves or not is_above or (span.until is not None and page.position > span.until):
             raise ConflictError("the page does not continue the span")
         for other in self._spans.values():
-            if other.id != span.id and other.after < page.position and (other.is_live or other.reached > span.reached):
+            if (
+                other.id != span.id
+                and other.after < page.position
+                and (other.is_live or other.reached > span.reached)
+            ):
                 raise ConflictError("the page overlaps another span")
         moved = advance(found, page, late_window=self.late_window)
         if moved.is_done and moved.confirmed < moved.reached:
@@ -207,7 +235,9 @@ class FakeLedger:
         self._join()
         if page.lost is not None:
             self.lost.append(page.lost)
-        self.dead_letters.update({letter.event.log_id: letter.reason for letter in settlement.dead_letters})
+        self.dead_letters.update(
+            {letter.event.log_id: letter.reason for letter in settlement.dead_letters}
+        )
         self.tallies.update(settlement.tallies)
         self._said.update(settlement.said)
         self.settled += [event.log_id for event, _ in settlement.outcomes()]
@@ -235,7 +265,9 @@ class FakeFileLedger(FakeLedger):
         if (page.moves is not None and page.moves not in self.marks) or page.end in self.marks:
             raise ConflictError("the mark was moved")
         self.marks = [mark for mark in self.marks if mark != page.moves] + [page.end]
-        self.dead_letters.update({letter.event.log_id: letter.reason for letter in settlement.dead_letters})
+        self.dead_letters.update(
+            {letter.event.log_id: letter.reason for letter in settlement.dead_letters}
+        )
         self.tallies.update(settlement.tallies)
         self._said.update(settlement.said)
         self.settled += [event.log_id for event, _ in settlement.outcomes()]
@@ -263,7 +295,9 @@ class FakeReading:
             events = parse_events(records, after=LogId(f"file-{offset}"))
             lines = enumerate(events, (offset - 10 * len(records)) // 10 + 1)
             bad = tuple(
-                BadRecord(log_id=event.log_id, line=line, why="no type") for line, event in lines if event.defect
+                BadRecord(log_id=event.log_id, line=line, why="no type")
+                for line, event in lines
+                if event.defect
             )
             end = self._mark(offset)
             yield FilePage(events=events, bad=bad, moves=moves, end=end, served_at=NOW)

@@ -6,7 +6,9 @@ from poller import cli
 from poller.core.errors import FatalError
 
 
-def test_a_bug_shows_where_and_never_what(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bug_shows_where_and_never_what(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def fail(**_: object) -> None:
         try:
             raise ValueError("person@example.com wk_secret")  # noqa: TRY301 - the bug itself

@@ -53,21 +53,28 @@ def but(**sections: dict[str, Any]) -> dict[str, dict[str, Any]]:
     for section, table in sections.items():
         merged.setdefault(section, {}).update(table)
     return {
-        section: {key: value for key, value in table.items() if value is not None} for section, table in merged.items()
+        section: {key: value for key, value in table.items() if value is not None}
+        for section, table in merged.items()
     }
 
 
-def load(folder: Path, text: str, environ: Mapping[str, str] = HOME, *, secrets: bool = True) -> Settings:
+def load(
+    folder: Path, text: str, environ: Mapping[str, str] = HOME, *, secrets: bool = True
+) -> Settings:
     path = folder / "config.toml"
     path.write_bytes(text.encode())
     return load_settings(path, environ, secrets=secrets)
 
 
-def problems(folder: Path, text: str, environ: Mapping[str, str] = HOME, *, secrets: bool = True) -> list[str]:
+def problems(
+    folder: Path, text: str, environ: Mapping[str, str] = HOME, *, secrets: bool = True
+) -> list[str]:
     """The problems, with the settings file named by its last part."""
     with pytest.raises(SettingsError) as caught:
         load(folder, text, environ, secrets=secrets)
-    return [problem.replace(f"{folder}/config.toml", "config.toml") for problem in caught.value.problems]
+    return [
+        problem.replace(f"{folder}/config.toml", "config.toml") for problem in caught.value.problems
+    ]
 
 
 def problem(folder: Path, **sections: dict[str, Any]) -> str:
@@ -95,7 +102,9 @@ def test_a_file_alone_is_enough_and_the_rest_has_defaults(tmp_path: Path) -> Non
 
 
 def test_the_environment_alone_is_enough() -> None:
-    environ = {f"POLLER_{s}__{k}".upper(): value for s, table in GOOD.items() for k, value in table.items()}
+    environ = {
+        f"POLLER_{s}__{k}".upper(): value for s, table in GOOD.items() for k, value in table.items()
+    }
     found = load_settings(None, HOME | environ)
     assert (found.auth0.client_id, found.path) == ("abc", None)
 
@@ -105,9 +114,17 @@ def test_the_environment_wins_over_credentials_and_these_over_the_file(tmp_path:
     credentials = HOME | {"CREDENTIALS_DIRECTORY": str(tmp_path)}
     by_layer = [
         load(tmp_path, toml(GOOD), environ).segment.write_key
-        for environ in (HOME, credentials, credentials | {"POLLER_SEGMENT__WRITE_KEY": "from-variable"})
+        for environ in (
+            HOME,
+            credentials,
+            credentials | {"POLLER_SEGMENT__WRITE_KEY": "from-variable"},
+        )
     ]
-    assert [key and key.get_secret_value() for key in by_layer] == ["wk1", "from-credential", "from-variable"]
+    assert [key and key.get_secret_value() for key in by_layer] == [
+        "wk1",
+        "from-credential",
+        "from-variable",
+    ]
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
@@ -116,14 +133,18 @@ def test_every_key_may_be_a_variable(tmp_path: Path, setting: Setting) -> None:
     assert any(line.startswith(setting.variable) and "placeholder" in line for line in found), found
 
 
-def test_other_variables_of_the_process_count_for_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_variables_of_the_process_count_for_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("AUTH0", "auth0", "PATH", "POLLER_LOG__LEVEL", "LOG"):
         monkeypatch.setenv(name, "error")
     assert load(tmp_path, toml(GOOD)).log.level == "info"
 
 
 @pytest.mark.parametrize("ending", ["", "\n", "\r\n"])
-def test_a_secret_file_is_relative_to_the_settings_file_and_loses_its_newline(tmp_path: Path, ending: str) -> None:
+def test_a_secret_file_is_relative_to_the_settings_file_and_loses_its_newline(
+    tmp_path: Path, ending: str
+) -> None:
     (tmp_path / "keys").mkdir()
     (tmp_path / "keys/wk").write_bytes(b"wk2" + ending.encode())
     (tmp_path / "keys/pem").write_text(PEM + ending)
@@ -174,14 +195,21 @@ def test_the_settings_file_is_looked_for_where_it_was_named_first(
         ("/etc/config.toml", {}, "/var/lib/auth0-segment-poller/config"),
         ("/etc/x.toml", {"STATE_DIRECTORY": "/var/lib/one:/var/lib/two"}, "/var/lib/one"),
         ("/srv/config.toml", {"XDG_STATE_HOME": "/x"}, "/x/auth0-segment-poller"),
-        ("/srv/config.toml", {"XDG_STATE_HOME": "relative"}, "/home/ada/.local/state/auth0-segment-poller"),
+        (
+            "/srv/config.toml",
+            {"XDG_STATE_HOME": "relative"},
+            "/home/ada/.local/state/auth0-segment-poller",
+        ),
         (None, {}, "/home/ada/.local/state/auth0-segment-poller"),
     ],
 )
 def test_the_ledger_lies_where_this_kind_of_process_keeps_state(
     path: str | None, environ: dict[str, str], folder: str
 ) -> None:
-    assert default_ledger(Path(path) if path else None, HOME | environ) == f"sqlite:///{folder}/ledger.db"
+    assert (
+        default_ledger(Path(path) if path else None, HOME | environ)
+        == f"sqlite:///{folder}/ledger.db"
+    )
 
 
 # --- what a value may be ---
@@ -189,14 +217,37 @@ def test_the_ledger_lies_where_this_kind_of_process_keeps_state(
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("30s", 30), ("5m", 300), ("1h", 3600), ("7d", 604_800), ("1h30m", 5400), ("1d2h3m4s", 93_784), ("0s", 0)],
+    [
+        ("30s", 30),
+        ("5m", 300),
+        ("1h", 3600),
+        ("7d", 604_800),
+        ("1h30m", 5400),
+        ("1d2h3m4s", 93_784),
+        ("0s", 0),
+    ],
 )
 def test_a_duration_is_numbers_with_units(text: str, seconds: int) -> None:
     assert duration(text) == timedelta(seconds=seconds)
 
 
 @pytest.mark.parametrize(
-    "text", ["", "30", "s", "30 s", "1.5h", "-1s", "5m1h", "1w", "1S", "٣s", "1s\n", "999999999d24h", "9" * 5000 + "s"]
+    "text",
+    [
+        "",
+        "30",
+        "s",
+        "30 s",
+        "1.5h",
+        "-1s",
+        "5m1h",
+        "1w",
+        "1S",
+        "٣s",
+        "1s\n",
+        "999999999d24h",
+        "9" * 5000 + "s",
+    ],
 )
 def test_anything_else_is_no_duration(text: str) -> None:
     with pytest.raises(ValueError, match=r"duration|its unit"):
@@ -218,7 +269,10 @@ def test_the_interval_is_between_a_second_and_thirty_days(tmp_path: Path, text: 
         ("2025-01-31T08:00:00Z", datetime(2025, 1, 31, 8, tzinfo=UTC)),
         ("2025-01-31 08:00:00.5+02:00", datetime(2025, 1, 31, 6, 0, 0, 500_000, tzinfo=UTC)),
         ("2099-01-31t08:00:00z", datetime(2099, 1, 31, 8, tzinfo=UTC)),
-        (datetime(2025, 1, 31, 8, tzinfo=timezone(timedelta(hours=2))), datetime(2025, 1, 31, 6, tzinfo=UTC)),
+        (
+            datetime(2025, 1, 31, 8, tzinfo=timezone(timedelta(hours=2))),
+            datetime(2025, 1, 31, 6, tzinfo=UTC),
+        ),
     ],
 )
 def test_a_start_is_a_word_a_date_or_a_time_with_zone(value: object, expected: object) -> None:
@@ -252,7 +306,9 @@ def test_any_other_start_is_refused(value: object, wrong: str) -> None:
         start_at(value)
 
 
-@pytest.mark.parametrize("text", ["2025-01-31", "2025-01-31T00:00:00Z", "2025-01-31 02:00:00+02:00"])
+@pytest.mark.parametrize(
+    "text", ["2025-01-31", "2025-01-31T00:00:00Z", "2025-01-31 02:00:00+02:00"]
+)
 def test_a_start_may_be_a_date_or_time_of_toml_itself(tmp_path: Path, text: str) -> None:
     found = load(tmp_path, toml(GOOD) + f"[poll]\nstart = {text}\n")
     assert found.poll.start.moment == datetime(2025, 1, 31, tzinfo=UTC)
@@ -266,7 +322,12 @@ def test_a_start_may_be_a_date_or_time_of_toml_itself(tmp_path: Path, text: str)
         ("auth0", "base_url", "http://127.8.9.1:8080", "http://127.8.9.1:8080"),
         ("auth0", "base_url", "http://[::1]:8080/", "http://[::1]:8080"),
         ("auth0", "base_url", "http://localhost:1", "http://localhost:1"),
-        ("segment", "endpoint", "https://Events.eu1.segmentapis.com/", "https://events.eu1.segmentapis.com"),
+        (
+            "segment",
+            "endpoint",
+            "https://Events.eu1.segmentapis.com/",
+            "https://events.eu1.segmentapis.com",
+        ),
         ("segment", "source_name", "Web, production", "Web, production"),
         ("state", "url", "sqlite:////srv/a b/ledger.db", "sqlite:////srv/a b/ledger.db"),
         ("state", "url", "/srv/a b/ledger.db", "sqlite:////srv/a b/ledger.db"),
@@ -274,7 +335,9 @@ def test_a_start_may_be_a_date_or_time_of_toml_itself(tmp_path: Path, text: str)
         ("log", "level", "WARNING", "warning"),
     ],
 )
-def test_values_are_stored_in_one_form(tmp_path: Path, section: str, key: str, value: str, stored: str) -> None:
+def test_values_are_stored_in_one_form(
+    tmp_path: Path, section: str, key: str, value: str, stored: str
+) -> None:
     found = load(tmp_path, toml(but(**{section: {key: value}})))
     assert getattr(getattr(found, section), key) == stored
 
@@ -364,7 +427,9 @@ def test_a_private_key_is_a_plain_pem(tmp_path: Path, pem: str, wrong: str) -> N
 
 
 def test_a_private_key_may_be_a_text_of_many_lines(tmp_path: Path) -> None:
-    text = toml(but(auth0={"client_secret": None})).replace("[auth0]\n", f'[auth0]\nprivate_key = """\n{PEM}\n"""\n')
+    text = toml(but(auth0={"client_secret": None})).replace(
+        "[auth0]\n", f'[auth0]\nprivate_key = """\n{PEM}\n"""\n'
+    )
     found = load(tmp_path, text).auth0.private_key
     assert found is not None
     assert found.get_secret_value() == PEM
@@ -413,19 +478,31 @@ interval = "soon"
         ('interval = "30s"\n', "config.toml:1: interval: unknown here: it belongs under [poll]"),
         ("poll = 3\n", "config.toml:1: poll: must be a table, begun by [poll]"),
         ("[[poll]]\n", "config.toml:1: poll: must be a table, begun by [poll]"),
-        ("[poll]\nlevel = 1\n", "config.toml:2: poll.level: unknown in [poll]: it belongs under [log]"),
-        ("poll.intervall = 1\n", "config.toml:1: poll.intervall: unknown key: did you mean interval?"),
+        (
+            "[poll]\nlevel = 1\n",
+            "config.toml:2: poll.level: unknown in [poll]: it belongs under [log]",
+        ),
+        (
+            "poll.intervall = 1\n",
+            "config.toml:1: poll.intervall: unknown key: did you mean interval?",
+        ),
         ('[poll]\n"odd\\nkey" = 1\n', "config.toml:2: poll.'odd\\nkey': unknown key"),
         ("[zzz]\n", "config.toml:1: zzz: unknown section"),
     ],
 )
-def test_unknown_keys_are_errors_that_suggest_what_was_meant(tmp_path: Path, text: str, said: str) -> None:
+def test_unknown_keys_are_errors_that_suggest_what_was_meant(
+    tmp_path: Path, text: str, said: str
+) -> None:
     assert said in problems(tmp_path, text)
 
 
-@pytest.mark.parametrize("name", ["POLLER_AUTH0", "POLLER_AUTH0__DOMAINS", "POLLER_", "POLLER_AUTH0__domain"])
+@pytest.mark.parametrize(
+    "name", ["POLLER_AUTH0", "POLLER_AUTH0__DOMAINS", "POLLER_", "POLLER_AUTH0__domain"]
+)
 def test_an_unknown_variable_is_an_error(tmp_path: Path, name: str) -> None:
-    assert [line.split(":")[0] for line in problems(tmp_path, toml(GOOD), HOME | {name: "x"})] == [name]
+    assert [line.split(":")[0] for line in problems(tmp_path, toml(GOOD), HOME | {name: "x"})] == [
+        name
+    ]
 
 
 def test_the_variable_that_names_the_file_is_no_unknown_one(tmp_path: Path) -> None:
@@ -450,7 +527,10 @@ def test_without_any_file_it_says_where_one_is_looked_for() -> None:
     with pytest.raises(SettingsError) as caught:
         load_settings(None, HOME)
     (said,) = caught.value.problems
-    assert all(part in said for part in ("config.example.toml", "--config", "/etc/auth0-segment-poller/config.toml"))
+    assert all(
+        part in said
+        for part in ("config.example.toml", "--config", "/etc/auth0-segment-poller/config.toml")
+    )
 
 
 def test_with_some_variables_and_no_file_each_missing_one_is_named() -> None:
@@ -543,7 +623,9 @@ def test_systemds_credentials_come_in_place_of_those_beside_the_file(tmp_path: P
     systemds = tmp_path / "systemd"
     systemds.mkdir()
     (systemds / "segment_write_key").write_text("systemd's")
-    found = load(tmp_path, toml(GOOD), HOME | {"CREDENTIALS_DIRECTORY": str(systemds)}).segment.write_key
+    found = load(
+        tmp_path, toml(GOOD), HOME | {"CREDENTIALS_DIRECTORY": str(systemds)}
+    ).segment.write_key
     assert found is not None
     assert found.get_secret_value() == "systemd's"
 
@@ -554,7 +636,10 @@ def test_a_folder_of_credentials_that_is_closed_to_this_user_is_named(
     credentials = beside(tmp_path, segment_write_key="beside")
     monkeypatch.setattr("os.access", lambda path, mode: False)  # root may look anywhere
     (said,) = problems(tmp_path, toml(GOOD | {"segment": {}}))
-    assert f"is missing; {credentials} may hold it, and this user may not look there: run the command as root" in said
+    assert (
+        f"is missing; {credentials} may hold it, and this user may not look there: run the command as root"
+        in said
+    )
 
 
 @pytest.mark.parametrize(
@@ -562,11 +647,20 @@ def test_a_folder_of_credentials_that_is_closed_to_this_user_is_named(
     [
         (
             {"segment": {"write_key": None}},
-            ["write_key_file", "POLLER_SEGMENT__WRITE_KEY", "segment_write_key in $CREDENTIALS_DIRECTORY"],
+            [
+                "write_key_file",
+                "POLLER_SEGMENT__WRITE_KEY",
+                "segment_write_key in $CREDENTIALS_DIRECTORY",
+            ],
         ),
         (
             {"auth0": {"client_secret": None}},
-            ["client_secret_file", "POLLER_AUTH0__CLIENT_SECRET", "auth0_client_secret", "private_key_file"],
+            [
+                "client_secret_file",
+                "POLLER_AUTH0__CLIENT_SECRET",
+                "auth0_client_secret",
+                "private_key_file",
+            ],
         ),
     ],
 )
@@ -582,13 +676,20 @@ def test_a_missing_secret_is_told_with_all_ways_to_give_it(
 def test_a_secret_and_a_file_for_it_exclude_each_other(tmp_path: Path, secrets: bool) -> None:
     (tmp_path / "wk").write_text("wk2")
     (said,) = problems(tmp_path, toml(but(segment={"write_key_file": "wk"})), secrets=secrets)
-    assert said == "config.toml:7: segment.write_key_file: is given beside segment.write_key: keep one of the two"
+    assert (
+        said
+        == "config.toml:7: segment.write_key_file: is given beside segment.write_key: keep one of the two"
+    )
 
 
-def test_a_client_secret_and_a_private_key_exclude_each_other_wherever_they_stand(tmp_path: Path) -> None:
+def test_a_client_secret_and_a_private_key_exclude_each_other_wherever_they_stand(
+    tmp_path: Path,
+) -> None:
     environ = HOME | {"POLLER_AUTH0__PRIVATE_KEY": PEM}
     (said,) = problems(tmp_path, toml(GOOD), environ)
-    assert said.startswith("POLLER_AUTH0__PRIVATE_KEY: is given beside the client secret (config.toml:4:")
+    assert said.startswith(
+        "POLLER_AUTH0__PRIVATE_KEY: is given beside the client secret (config.toml:4:"
+    )
 
 
 @pytest.mark.parametrize(
@@ -622,9 +723,15 @@ def test_a_path_that_is_none_is_a_problem_of_its_key(tmp_path: Path, path: objec
 
 @pytest.mark.parametrize("secret", [None, "..."])
 def test_commands_without_secrets_need_none(tmp_path: Path, secret: str | None) -> None:
-    text = toml(but(auth0={"client_secret": secret}, segment={"write_key": secret, "source_name": "web"}))
+    text = toml(
+        but(auth0={"client_secret": secret}, segment={"write_key": secret, "source_name": "web"})
+    )
     found = load(tmp_path, text, secrets=False)
-    assert (found.auth0.client_secret, found.segment.write_key, found.segment.source_name) == (None, None, "web")
+    assert (found.auth0.client_secret, found.segment.write_key, found.segment.source_name) == (
+        None,
+        None,
+        "web",
+    )
 
 
 def test_settings_show_no_secret_and_cannot_be_changed(tmp_path: Path) -> None:
@@ -637,7 +744,9 @@ def test_settings_show_no_secret_and_cannot_be_changed(tmp_path: Path) -> None:
 
 
 # A tail that no message of ours can hold by chance.
-secret_texts = st.text(st.characters(codec="utf-8", exclude_characters="\0\r\n"), max_size=12).map("zq9{}xj7".format)
+secret_texts = st.text(st.characters(codec="utf-8", exclude_characters="\0\r\n"), max_size=12).map(
+    "zq9{}xj7".format
+)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -660,7 +769,9 @@ def test_no_error_ever_holds_a_value(
     tables = but()
     environ = HOME | {"POLLER_POLL__STRAT": secret}
     if by == "file":
-        tables.setdefault(setting.section, {})[setting.key] = [secret] if broken == "list" else secret
+        tables.setdefault(setting.section, {})[setting.key] = (
+            [secret] if broken == "list" else secret
+        )
     elif by == "variable":
         environ[setting.variable] = secret
     elif by == "credential":
@@ -672,7 +783,11 @@ def test_no_error_ever_holds_a_value(
     text = toml(tables) + {"raw": f"{secret} = {secret}", "list": ""}.get(broken, broken)
     with pytest.raises(SettingsError) as caught:
         load(tmp_path, text, environ, secrets=required)
-    told = "".join(traceback.format_exception(caught.value)) + repr(caught.value) + repr(caught.value.problems)
+    told = (
+        "".join(traceback.format_exception(caught.value))
+        + repr(caught.value)
+        + repr(caught.value.problems)
+    )
     assert secret not in told
     assert "zq9" not in told
     assert caught.value.__context__ is None
@@ -697,9 +812,15 @@ def test_the_example_shows_every_setting_with_its_help_and_default() -> None:
     assert list(entries) == [setting.name for setting in SETTINGS]
     for setting in SETTINGS:
         entry = entries[setting.name]
-        has_words = not setting.is_default_fixed and not setting.default.startswith(("required", "none"))
-        assert entry["help"] == setting.help + (f" Default: {setting.default}." if has_words else "")
-        assert bool(entry["off"]) == (not setting.is_default_fixed and not setting.default.startswith("required"))
+        has_words = not setting.is_default_fixed and not setting.default.startswith(
+            ("required", "none")
+        )
+        assert entry["help"] == setting.help + (
+            f" Default: {setting.default}." if has_words else ""
+        )
+        assert bool(entry["off"]) == (
+            not setting.is_default_fixed and not setting.default.startswith("required")
+        )
         assert not setting.is_default_fixed or entry["value"] == setting.default
 
 
@@ -713,7 +834,9 @@ def test_the_example_has_nothing_but_the_placeholders_to_replace(tmp_path: Path)
     }
     filled = filled_in(text)
     plain = load(tmp_path, filled)
-    assert plain.model_dump(exclude={"path"}) == load(tmp_path, filled_alone(filled)).model_dump(exclude={"path"})
+    assert plain.model_dump(exclude={"path"}) == load(tmp_path, filled_alone(filled)).model_dump(
+        exclude={"path"}
+    )
 
 
 def filled_in(text: str) -> str:
@@ -724,8 +847,17 @@ def filled_in(text: str) -> str:
 def filled_alone(text: str) -> str:
     """Only what has no default."""
     tables = tomllib.loads(text)
-    required = {setting.name for setting in SETTINGS if setting.default in {"required", "required, or private_key"}}
-    return toml({s: {k: v for k, v in table.items() if f"{s}.{k}" in required} for s, table in tables.items()})
+    required = {
+        setting.name
+        for setting in SETTINGS
+        if setting.default in {"required", "required, or private_key"}
+    }
+    return toml(
+        {
+            s: {k: v for k, v in table.items() if f"{s}.{k}" in required}
+            for s, table in tables.items()
+        }
+    )
 
 
 def test_the_defaults_that_the_example_has_in_words_are_as_shown(tmp_path: Path) -> None:
@@ -744,17 +876,23 @@ def test_a_length_may_be_nothing_but_not_eternity(
     tmp_path: Path, section: str, key: str, longest: str, longer: str
 ) -> None:
     assert f"at most {longest}" in problem(tmp_path, **{section: {key: longer}})
-    assert getattr(getattr(load(tmp_path, toml(but(**{section: {key: "0s"}}))), section), key) == timedelta(0)
+    assert getattr(
+        getattr(load(tmp_path, toml(but(**{section: {key: "0s"}}))), section), key
+    ) == timedelta(0)
 
 
 @pytest.mark.parametrize("value", [0, -1, True, 2.5, "many"])
 def test_a_count_is_a_whole_number_from_one_on(tmp_path: Path, value: object) -> None:
-    assert "whole number from 1" in problem(tmp_path, segment={"write_key": "wk", "refusal_limit": value})
+    assert "whole number from 1" in problem(
+        tmp_path, segment={"write_key": "wk", "refusal_limit": value}
+    )
 
 
 def test_an_hmac_needs_a_key(tmp_path: Path) -> None:
     said = problem(tmp_path, privacy={"email": "hmac"})
-    assert all(part in said for part in ("privacy.email", "hmac_key_file", "POLLER_PRIVACY__HMAC_KEY"))
+    assert all(
+        part in said for part in ("privacy.email", "hmac_key_file", "POLLER_PRIVACY__HMAC_KEY")
+    )
     found = load(tmp_path, toml(but(privacy={"email": "hmac", "hmac_key": "k"})))
     assert found.privacy.hmac_key is not None
     assert "'k'" not in repr(found.privacy)
@@ -775,9 +913,9 @@ def test_a_flag_is_true_or_false(tmp_path: Path, value: object) -> None:
 
 @pytest.mark.parametrize("value", ["x", [], ["s", "x"], [5], [[]], 5])
 def test_login_types_are_of_the_known(tmp_path: Path, value: object) -> None:
-    assert "list of log event types" in problem(tmp_path, logins={"types": value}) or "may hold s, sepft" in problem(
+    assert "list of log event types" in problem(
         tmp_path, logins={"types": value}
-    )
+    ) or "may hold s, sepft" in problem(tmp_path, logins={"types": value})
     environ = HOME | {"POLLER_LOGINS__TYPES": "s, sepft"}
     assert load(tmp_path, toml(GOOD), environ).logins.types == {"s", "sepft"}
 
@@ -789,7 +927,10 @@ def test_a_share_is_a_part_of_a_whole(tmp_path: Path, value: object) -> None:
 
 @pytest.mark.parametrize(("value", "share"), [(1, 1.0), (0.25, 0.25), ("0.5", 0.5)])
 def test_a_share_may_be_text(tmp_path: Path, value: object, share: float) -> None:
-    assert load(tmp_path, toml(but(auth0={**GOOD["auth0"], "rate_share": value}))).auth0.rate_share == share
+    assert (
+        load(tmp_path, toml(but(auth0={**GOOD["auth0"], "rate_share": value}))).auth0.rate_share
+        == share
+    )
 
 
 @pytest.mark.parametrize(
@@ -801,7 +942,9 @@ def test_a_share_may_be_text(tmp_path: Path, value: object, share: float) -> Non
         ("0.0.0.0:1", "0.0.0.0", 1),  # noqa: S104 - it is for the user to say
     ],
 )
-def test_a_listener_has_an_address_and_a_port(tmp_path: Path, value: str, host: str, port: int) -> None:
+def test_a_listener_has_an_address_and_a_port(
+    tmp_path: Path, value: str, host: str, port: int
+) -> None:
     assert load(tmp_path, toml(but(metrics={"listen": value}))).metrics.listen == (host, port)
 
 

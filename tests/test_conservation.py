@@ -32,7 +32,11 @@ from tests.walks import live_walks
 WINDOW = timedelta(minutes=10)
 HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)
-KINDS = st.lists(st.sampled_from(["s", "ss", "w", "ssa", "no_user", "bad_date", "no_type"]), min_size=1, max_size=25)
+KINDS = st.lists(
+    st.sampled_from(["s", "ss", "w", "ssa", "no_user", "bad_date", "no_type"]),
+    min_size=1,
+    max_size=25,
+)
 FAILURES = st.lists(st.sampled_from([None, None, LATER, STORED]), max_size=4)
 
 
@@ -43,8 +47,14 @@ class Conservation(RuleBasedStateMachine):
     retention may take events at any moment, also before the first page is settled.
     """
 
-    @initialize(before=KINDS, start=st.sampled_from([floor_id(NOW - MINUTE), "earliest", None]), loses=st.booleans())
-    def begin(self, before: list[str], start: LogId | Literal["earliest"] | None, loses: bool) -> None:
+    @initialize(
+        before=KINDS,
+        start=st.sampled_from([floor_id(NOW - MINUTE), "earliest", None]),
+        loses=st.booleans(),
+    )
+    def begin(
+        self, before: list[str], start: LogId | Literal["earliest"] | None, loses: bool
+    ) -> None:
         self.folder = tempfile.TemporaryDirectory()
         self.url = f"sqlite:///{Path(self.folder.name) / 'ledger.db'}"
         self.log = FakeLog([], page_size=4)
@@ -115,13 +125,22 @@ class Conservation(RuleBasedStateMachine):
         self.ledger.close()
         self.ledger = SqlLedger.open(self.url, STREAM, create=True)
         self.drain = live_walks(
-            self.log, self.sink, self.ledger, start=self.start, window=WINDOW, monotonic=lambda: self.ticks
+            self.log,
+            self.sink,
+            self.ledger,
+            start=self.start,
+            window=WINDOW,
+            monotonic=lambda: self.ticks,
         )
 
     @rule(begin=st.integers(0, 30), length=st.integers(1, 15))
     def cut_a_slice(self, begin: int, length: int) -> None:
         live = self.live()
-        ids = [LogId(str(made["log_id"])) for made in self.log.records if str(made["log_id"]) <= live.after]
+        ids = [
+            LogId(str(made["log_id"]))
+            for made in self.log.records
+            if str(made["log_id"]) <= live.after
+        ]
         if begin + length < len(ids):
             with contextlib.suppress(ConflictError):
                 self.ledger.begin(after=ids[begin], until=ids[begin + length])
@@ -132,20 +151,30 @@ class Conservation(RuleBasedStateMachine):
         end = moment_of(live.after)
         assert end is not None
         with contextlib.suppress(ConflictError):
-            self.ledger.begin(after=floor_id(end - timedelta(seconds=reaches_down)), until=live.after)
+            self.ledger.begin(
+                after=floor_id(end - timedelta(seconds=reaches_down)), until=live.after
+            )
 
     @rule(ago=st.sampled_from([None, 0, 5, 90, 400, 1500]))
     def set_the_position(self, ago: int | None) -> None:
-        position = self.live().reached if ago is None else floor_id(self.log.now - timedelta(seconds=ago))
+        position = (
+            self.live().reached if ago is None else floor_id(self.log.now - timedelta(seconds=ago))
+        )
         with contextlib.suppress(FatalError):
             set_position(self.url, STREAM, position)
             # What lies above is read and counted once more.
-            self.settled = Counter({made: n for made, n in self.settled.items() if made <= position})
+            self.settled = Counter(
+                {made: n for made, n in self.settled.items() if made <= position}
+            )
 
-    @precondition(lambda self: any(not span.is_live and not span.is_done for span in self.ledger.spans()))
+    @precondition(
+        lambda self: any(not span.is_live and not span.is_done for span in self.ledger.spans())
+    )
     @rule(pages=st.integers(1, 4), sink=FAILURES, data=st.data())
     def walk_a_slice(self, pages: int, sink: list[Exception | None], data: st.DataObject) -> None:
-        span = data.draw(st.sampled_from([s for s in self.ledger.spans() if not s.is_live and not s.is_done]))
+        span = data.draw(
+            st.sampled_from([s for s in self.ledger.spans() if not s.is_live and not s.is_done])
+        )
         self.sink.failures = list(sink)
         with contextlib.suppress(PollerError):
             self.walk(span, pages)
@@ -182,13 +211,17 @@ class Conservation(RuleBasedStateMachine):
             reader.close()
             graveyard.close()
         taken = Counter(
-            message.log_id for message in self.sink.taken if message.message_id.startswith(("track", "sig"))
+            message.log_id
+            for message in self.sink.taken
+            if message.message_id.startswith(("track", "sig"))
         )
         for made in self.log.records:
             log_id = str(made["log_id"])
             is_covered = any(span.after < log_id <= span.reached for span in spans)
             is_lost = any(gap.after < log_id < gap.before for gap in gaps)
-            is_forwardable = made["type"] in {"s", "ss"} and made["user_id"] and made["date"] != "soon"
+            is_forwardable = (
+                made["type"] in {"s", "ss"} and made["user_id"] and made["date"] != "soon"
+            )
             if log_id in self.settled:
                 assert is_covered
                 assert (log_id in dead) == (made["type"] not in {"w", "ssa"} and not is_forwardable)
@@ -200,7 +233,9 @@ class Conservation(RuleBasedStateMachine):
     @invariant()
     def no_finished_span_touches_another(self) -> None:
         spans = self.ledger.spans() if hasattr(self, "ledger") else ()
-        assert not any(below.is_done and below.until == above.after for below, above in pairwise(spans))
+        assert not any(
+            below.is_done and below.until == above.after for below, above in pairwise(spans)
+        )
 
     # How
 
@@ -212,7 +247,13 @@ class Conservation(RuleBasedStateMachine):
         return str(log_id)
 
     def walk(self, span: Span, pages: int) -> None:
-        ports = (self.log, FakeDirectory({}), Translator(STREAM), BatchSender(self.sink), self.ledger)
+        ports = (
+            self.log,
+            FakeDirectory({}),
+            Translator(STREAM),
+            BatchSender(self.sink),
+            self.ledger,
+        )
         for number, forwarded in enumerate(forward(*ports, span), 1):
             self.note(forwarded)
             if forwarded.settlement.page.is_end or number == pages:
@@ -228,7 +269,9 @@ class Conservation(RuleBasedStateMachine):
         self.settled.update(event.log_id for event, _ in forwarded.settlement.outcomes())
 
 
-REPEATABLE = settings(max_examples=40, stateful_step_count=30, suppress_health_check=list(HealthCheck))
+REPEATABLE = settings(
+    max_examples=40, stateful_step_count=30, suppress_health_check=list(HealthCheck)
+)
 SEARCHING = settings(REPEATABLE, max_examples=3000, derandomize=False, print_blob=True)
 
 TestConservation = Conservation.TestCase

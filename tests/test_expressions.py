@@ -38,14 +38,19 @@ def said(tmp_path: Path, events: str) -> str:
         ("", "empty"),
     ],
 )
-def test_what_is_no_expression_is_named_with_file_line_and_key(tmp_path: Path, written: str, wrong: str) -> None:
+def test_what_is_no_expression_is_named_with_file_line_and_key(
+    tmp_path: Path, written: str, wrong: str
+) -> None:
     found = said(tmp_path, f'[events]\nwhen = "{written}"\n')
     assert found.startswith(f"{tmp_path}/config.toml:8: events.when: ")
     assert wrong in found
 
 
 def test_every_line_of_a_table_that_is_wrong_is_named(tmp_path: Path) -> None:
-    found = said(tmp_path, '[events.traits]\ngood = "user.a"\nbad = "user..a"\ngone = false\nodd = 5\nyes = true\n')
+    found = said(
+        tmp_path,
+        '[events.traits]\ngood = "user.a"\nbad = "user..a"\ngone = false\nodd = 5\nyes = true\n',
+    )
     lines = found.splitlines()
     assert [line.partition(": ")[2].partition(":")[0] for line in lines] == [
         "events.traits.bad",
@@ -59,14 +64,18 @@ def test_every_line_of_a_table_that_is_wrong_is_named(tmp_path: Path) -> None:
 def test_tables_may_come_from_the_environment(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text(GOOD)
-    found = load_settings(path, HOME | {"POLLER_EVENTS__TRAITS": '{"plan": "user.plan", "email": false}'})
+    found = load_settings(
+        path, HOME | {"POLLER_EVENTS__TRAITS": '{"plan": "user.plan", "email": false}'}
+    )
     assert found.events.traits == {"plan": Expression("user.plan"), "email": None}
     with pytest.raises(SettingsError, match=r"POLLER_EVENTS__PROPERTIES.*JSON object"):
         load_settings(path, HOME | {"POLLER_EVENTS__PROPERTIES": "audience"})
 
 
 @pytest.mark.parametrize(("preset", "identify"), [("rule", "always"), ("spec", "changes")])
-def test_how_often_to_identify_goes_by_the_preset(tmp_path: Path, preset: str, identify: str) -> None:
+def test_how_often_to_identify_goes_by_the_preset(
+    tmp_path: Path, preset: str, identify: str
+) -> None:
     path = tmp_path / "config.toml"
     path.write_text(GOOD + f'[events]\npreset = "{preset}"\n')
     assert load_settings(path, HOME).events.identify == identify
@@ -87,7 +96,9 @@ def test_how_often_to_identify_goes_by_the_preset(tmp_path: Path, preset: str, i
         ("'gold'", set()),
     ],
 )
-def test_the_fields_of_the_profile_that_it_looks_at_are_known(written: str, fields: set[str] | None) -> None:
+def test_the_fields_of_the_profile_that_it_looks_at_are_known(
+    written: str, fields: set[str] | None
+) -> None:
     found = Expression(written)
     if written.startswith("user.identities"):
         assert found.user_fields in (None, {"identities"})

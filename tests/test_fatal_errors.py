@@ -26,7 +26,11 @@ def fatal_errors() -> Iterator[tuple[str, list[str]]]:
     """Where each is raised, and the fixed texts of its message."""
     for path in sorted((ROOT / "poller").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
-            is_one = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "FatalError"
+            is_one = (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Name)
+                and node.func.id == "FatalError"
+            )
             if is_one and isinstance(node, ast.Call) and node.args:
                 parts = [part.strip(" :;()") for part in fixed_parts(node.args[0])]
                 if max(map(len, parts), default=0) >= TELLING:
@@ -34,7 +38,10 @@ def fatal_errors() -> Iterator[tuple[str, list[str]]]:
 
 
 FOUND = dict(fatal_errors())
-ROWS = re.findall(r"`([^`]+)`", "\n".join(line.split(" | ")[0] for line in SECTION.splitlines() if line[:1] == "|"))
+ROWS = re.findall(
+    r"`([^`]+)`",
+    "\n".join(line.split(" | ")[0] for line in SECTION.splitlines() if line[:1] == "|"),
+)
 
 
 def test_they_are_found() -> None:
@@ -58,5 +65,9 @@ def test_no_row_is_of_an_error_that_is_not_there() -> None:
 def test_each_fatal_error_is_raised_with_a_hint() -> None:
     for path in (ROOT / "poller").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "FatalError":
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Name)
+                and node.func.id == "FatalError"
+            ):
                 assert "hint" in {keyword.arg for keyword in node.keywords}, f"{path}:{node.lineno}"

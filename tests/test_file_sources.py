@@ -19,7 +19,9 @@ def test_standard_input_is_a_file_until_the_end(monkeypatch: pytest.MonkeyPatch)
     assert not source.path.exists()
 
 
-def test_the_list_may_come_from_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_list_may_come_from_standard_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "a").touch()
     monkeypatch.setattr(sys, "stdin", io.StringIO(f"{tmp_path / 'a'}\n\n"))
     with file_sources([], STANDARD_INPUT) as sources:

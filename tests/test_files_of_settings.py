@@ -18,13 +18,17 @@ def pipe(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_pipe_without_a_writer_is_an_error_and_no_wait_for_ever(pipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pipe_without_a_writer_is_an_error_and_no_wait_for_ever(
+    pipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(files, "PIPE_S", 0.2)
     with pytest.raises(BadValueError, match=r"a pipe, and its writer was not done within 0\.2 s"):
         read_text(pipe)
 
 
-def test_a_pipe_whose_writer_stays_silent_is_the_same_error(pipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pipe_whose_writer_stays_silent_is_the_same_error(
+    pipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(files, "PIPE_S", 0.2)
     descriptor = os.open(pipe, os.O_RDWR)
     try:

@@ -64,8 +64,14 @@ def samples() -> tuple[list[Any], dict[str, dict[str, Any]]]:
         for path in sorted((DATA / "auth0-samples").glob("*.json"))
         if (content := json.loads(path.read_text()))["_kind"].startswith("log")
     ]
-    records = [each for payload in payloads for each in (payload if isinstance(payload, list) else [payload])]
-    records = [{"log_id": numbered(number)} | record for number, record in enumerate(records, start=1)]
+    records = [
+        each
+        for payload in payloads
+        for each in (payload if isinstance(payload, list) else [payload])
+    ]
+    records = [
+        {"log_id": numbered(number)} | record for number, record in enumerate(records, start=1)
+    ]
     records.sort(key=lambda record: str(record["log_id"]))
     users = {str(record.get("user_id", "")) for record in records}
     return records, {user: ADA for user in users if user[-1:] in set("13579")}
@@ -85,7 +91,12 @@ def calls(source: str, variant: str) -> Iterator[str]:
     sink, ledger = FakeSink(), FakeLedger()
     translator = Translator(STREAM, VARIANTS[variant])
     pages = forward(
-        FakeLog(records), FakeDirectory(profiles), translator, BatchSender(sink), ledger, ledger.begin(after=EARLIEST)
+        FakeLog(records),
+        FakeDirectory(profiles),
+        translator,
+        BatchSender(sink),
+        ledger,
+        ledger.begin(after=EARLIEST),
     )
     settled = len(list(takewhile(_has_events, pages)))
     assert settled == -(-len(records) // 100)
@@ -115,9 +126,13 @@ def test_the_calls_are_byte_for_byte_the_golden_ones(source: str, variant: str) 
 
 
 def test_every_golden_file_is_compared() -> None:
-    assert {path.stem for path in GOLDEN.glob("*.ndjson")} == {f"{source}-{variant}" for source, variant in CASES}
+    assert {path.stem for path in GOLDEN.glob("*.ndjson")} == {
+        f"{source}-{variant}" for source, variant in CASES
+    }
 
 
 if __name__ == "__main__":
     for each_source, each_variant in CASES:
-        (GOLDEN / f"{each_source}-{each_variant}.ndjson").write_text(text_of(each_source, each_variant))
+        (GOLDEN / f"{each_source}-{each_variant}.ndjson").write_text(
+            text_of(each_source, each_variant)
+        )

@@ -59,7 +59,10 @@ def bury(path: Path, count: int, *, event: str = "{}", streams: int = 1) -> None
     )
     names = "stream_id, log_id, type, reason, status, event, buried_at"
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
-        connection.executemany(f"INSERT INTO dead_letter ({names}) VALUES (?, ?, ?, ?, ?, ?, ?)", rows)  # noqa: S608
+        connection.executemany(
+            f"INSERT INTO dead_letter ({names}) VALUES (?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+            rows,
+        )
 
 
 def counted(path: Path) -> tuple[dict[str, int], dict[str, int]]:
@@ -67,9 +70,15 @@ def counted(path: Path) -> tuple[dict[str, int], dict[str, int]]:
     with contextlib.closing(LedgerReader.open(url(path))) as reader:
         kept = reader.dead_letters_by_reason(STREAM) | reader.totals(STREAM)
     with contextlib.closing(sqlite3.connect(path)) as connection:
-        letters = connection.execute("SELECT reason, COUNT(*) FROM dead_letter WHERE stream_id = 1 GROUP BY 1")
+        letters = connection.execute(
+            "SELECT reason, COUNT(*) FROM dead_letter WHERE stream_id = 1 GROUP BY 1"
+        )
         anew: dict[str, int] = dict(letters.fetchall())
-        anew |= dict(connection.execute("SELECT outcome, SUM(events) FROM tally WHERE stream_id = 1 GROUP BY 1"))
+        anew |= dict(
+            connection.execute(
+                "SELECT outcome, SUM(events) FROM tally WHERE stream_id = 1 GROUP BY 1"
+            )
+        )
     return {name: count for name, count in kept.items() if count}, {
         name: count for name, count in anew.items() if count
     }
@@ -111,7 +120,11 @@ def test_ids_are_found_in_any_number(path: Path) -> None:
     bury(path, 3000)
     wanted = [numbered(number) for number in range(0, 3000, 2)]
     with graves(path) as graveyard:
-        found = [letter.log_id for page in graveyard.pages(log_ids=[*wanted, "9" * 56]) for letter in page]
+        found = [
+            letter.log_id
+            for page in graveyard.pages(log_ids=[*wanted, "9" * 56])
+            for letter in page
+        ]
     assert found == wanted
 
 
@@ -128,7 +141,9 @@ def test_counts_follow_whatever_changes_a_row(path: Path) -> None:
             (letters,) = graveyard.pages(reason="no_user_id")
             graveyard.discard(letters[:2])
         with contextlib.closing(sqlite3.connect(path)) as connection, connection:
-            connection.execute("UPDATE dead_letter SET reason = 'too_large' WHERE reason = 'refused_by_segment'")
+            connection.execute(
+                "UPDATE dead_letter SET reason = 'too_large' WHERE reason = 'refused_by_segment'"
+            )
             connection.execute("UPDATE tally SET events = events + 5")
             connection.execute("DELETE FROM tally WHERE outcome = 'dead_lettered'")
         kept, anew = counted(path)
@@ -153,7 +168,9 @@ def test_an_earlier_ledger_is_counted_and_indexed_as_a_new_one(path: Path) -> No
     bury(path, 7)
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
         made = shape(connection)
-        triggers = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
+        triggers = connection.execute(
+            "SELECT name, sql FROM sqlite_master WHERE type = 'trigger'"
+        ).fetchall()
         for name, _ in triggers:
             connection.execute(f"DROP TRIGGER {name}")
         for table in ("event_count", "letter_count"):
@@ -165,7 +182,9 @@ def test_an_earlier_ledger_is_counted_and_indexed_as_a_new_one(path: Path) -> No
         pass
     with contextlib.closing(sqlite3.connect(path)) as connection:
         assert shape(connection) == made
-        again = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
+        again = connection.execute(
+            "SELECT name, sql FROM sqlite_master WHERE type = 'trigger'"
+        ).fetchall()
         assert sorted(again) == sorted(triggers)
     kept, anew = counted(path)
     assert kept == anew
@@ -174,7 +193,10 @@ def test_an_earlier_ledger_is_counted_and_indexed_as_a_new_one(path: Path) -> No
 def test_status_takes_as_long_for_many_letters_as_for_none(path: Path) -> None:
     forwarded(path, 1)
     bury(path, 20_000)
-    with contextlib.closing(LedgerReader.open(url(path))) as reader, reader._database.reading() as connection:
+    with (
+        contextlib.closing(LedgerReader.open(url(path))) as reader,
+        reader._database.reading() as connection,
+    ):
         driver = connection.connection.driver_connection
         assert isinstance(driver, sqlite3.Connection)
         thousands_of_steps: list[int] = []
@@ -201,7 +223,9 @@ QUERIES = {
 def test_no_query_reads_the_whole_table_or_sorts_it(path: Path, query: str) -> None:
     forwarded(path, 1)
     with contextlib.closing(sqlite3.connect(path)) as connection:
-        plan = "; ".join(row[-1] for row in connection.execute(f"EXPLAIN QUERY PLAN {QUERIES[query]}"))
+        plan = "; ".join(
+            row[-1] for row in connection.execute(f"EXPLAIN QUERY PLAN {QUERIES[query]}")
+        )
     assert "SEARCH dead_letter" in plan
     assert "SCAN" not in plan.replace("SCAN dead_letter USING COVERING INDEX", "")
     assert "TEMP B-TREE" not in plan
@@ -240,7 +264,16 @@ def test_a_long_list_takes_no_more_memory_than_a_short_one(path: Path) -> None:
         "import atexit, pathlib, sys; from poller.__main__ import main; "
         "atexit.register(lambda: sys.stderr.write(pathlib.Path('/proc/self/status').read_text())); main()"
     )
-    command = [sys.executable, "-c", code, "dead-letters", "list", "--json", "--config", str(config)]
+    command = [
+        sys.executable,
+        "-c",
+        code,
+        "dead-letters",
+        "list",
+        "--json",
+        "--config",
+        str(config),
+    ]
     ended = subprocess.run(
         command,
         stdout=subprocess.DEVNULL,

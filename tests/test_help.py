@@ -31,12 +31,18 @@ def shown(*words: str) -> str:
 
 @pytest.mark.parametrize("name", EVERY)
 def test_no_help_text_is_cut(name: str) -> None:
-    assert "..." not in shown(*name.split()).replace("[ID]...", "").replace("[ARGS]...", "").replace("[PATH]...", "")
+    assert "..." not in shown(*name.split()).replace("[ID]...", "").replace(
+        "[ARGS]...", ""
+    ).replace("[PATH]...", "")
 
 
 @pytest.mark.parametrize("name", EVERY)
 def test_every_command_shows_examples_that_can_be_typed(name: str) -> None:
-    lines = [line.strip() for line in shown(*name.split()).split("Examples:")[1].splitlines() if line.strip()]
+    lines = [
+        line.strip()
+        for line in shown(*name.split()).split("Examples:")[1].splitlines()
+        if line.strip()
+    ]
     assert lines
     for line in lines:
         program, *words = shlex.split(line)

@@ -11,7 +11,9 @@ from tests.test_sql_ledger import forwarded, opened, path, reading, url
 
 __all__ = ["path"]  # a fixture
 
-WORDS = LastWords(at=datetime(2026, 1, 31, 8, tzinfo=UTC), error="Segment answered 401", hint="check the key")
+WORDS = LastWords(
+    at=datetime(2026, 1, 31, 8, tzinfo=UTC), error="Segment answered 401", hint="check the key"
+)
 
 
 def test_only_the_last_ones_are_kept(path: Path) -> None:

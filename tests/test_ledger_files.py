@@ -31,8 +31,13 @@ def link(path: Path) -> Path:
     return made
 
 
-def test_two_processes_that_use_a_file_and_a_link_to_it_meet_at_one_lock(path: Path, link: Path) -> None:
-    with LedgerLock.acquire(url(path), "run"), pytest.raises(LedgerHeldError, match=f"process {os.getpid()}"):
+def test_two_processes_that_use_a_file_and_a_link_to_it_meet_at_one_lock(
+    path: Path, link: Path
+) -> None:
+    with (
+        LedgerLock.acquire(url(path), "run"),
+        pytest.raises(LedgerHeldError, match=f"process {os.getpid()}"),
+    ):
         LedgerLock.acquire(url(link), "run")
     with LedgerLock.acquire(url(link), "run"), pytest.raises(LedgerHeldError):
         LedgerLock.acquire(url(path), "run")
@@ -52,7 +57,9 @@ def test_a_link_leaves_no_files_beside_it_and_reads_what_is_there(link: Path) ->
         holder = reader.holder("backfill")
         assert holder is not None
         assert reader.totals(STREAM)["forwarded"] == 2
-    assert [file.name for file in link.parent.iterdir() if file.is_file() and not file.is_symlink()] == []
+    assert [
+        file.name for file in link.parent.iterdir() if file.is_file() and not file.is_symlink()
+    ] == []
 
 
 def test_a_link_to_a_ledger_that_is_gone_begins_none(path: Path, link: Path) -> None:
@@ -83,7 +90,9 @@ def test_a_ledger_with_a_second_hard_link_is_refused_by_whoever_would_use_it(pat
 
 @pytest.mark.parametrize("suffix", BESIDE)
 @pytest.mark.parametrize("kind", ["link", "link to nothing", "second name", "pipe"])
-def test_a_file_beside_it_that_the_program_did_not_make_is_left_alone(path: Path, suffix: str, kind: str) -> None:
+def test_a_file_beside_it_that_the_program_did_not_make_is_left_alone(
+    path: Path, suffix: str, kind: str
+) -> None:
     path.parent.mkdir()
     target, planted = path.parent.parent / "target", path.with_name(path.name + suffix)
     if kind == "pipe":
@@ -122,11 +131,15 @@ def test_sqlites_lock_outlives_whatever_else_the_process_does_to_the_ledger(
         with reading(path) as reader:
             assert reader.holder() is None
         look = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=0).execute('BEGIN IMMEDIATE')"
-        other = subprocess.run([sys.executable, "-c", look, path], capture_output=True, text=True, check=False)
+        other = subprocess.run(
+            [sys.executable, "-c", look, path], capture_output=True, text=True, check=False
+        )
         assert "database is locked" in other.stderr
 
 
-def test_a_ledger_is_made_without_a_descriptor_of_its_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_ledger_is_made_without_a_descriptor_of_its_file(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     names: list[object] = []
     really_open = os.open
 

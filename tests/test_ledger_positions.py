@@ -45,7 +45,11 @@ def moved(tmp_path: Path) -> Callable[[int], Shape]:
 
 
 def shape(span: Span) -> tuple[int, int, int | None]:
-    return number(span.after), number(span.reached), None if span.until is None else number(span.until)
+    return (
+        number(span.after),
+        number(span.reached),
+        None if span.until is None else number(span.until),
+    )
 
 
 @pytest.mark.parametrize(
@@ -97,7 +101,11 @@ def known_of(url: str) -> tuple[list[str], list[Pair], list[Pair], list[Pair]]:
     """Return the recent ids, the unread stretches, the gaps and the revisits."""
     with closing(SqlLedger.open(url, STREAM, create=False)) as ledger:
         with ledger._database.reading() as connection:
-            ids = connection.exec_driver_sql("SELECT log_id FROM recent_id ORDER BY 1").scalars().all()
+            ids = (
+                connection.exec_driver_sql("SELECT log_id FROM recent_id ORDER BY 1")
+                .scalars()
+                .all()
+            )
         return (
             list(ids),
             [(each.reached, each.until) for each in ledger.unread_stretches()],
@@ -106,7 +114,9 @@ def known_of(url: str) -> tuple[list[str], list[Pair], list[Pair], list[Pair]]:
         )
 
 
-def test_a_position_within_another_span_is_refused_and_nothing_changes(moved: Callable[[int], Shape]) -> None:
+def test_a_position_within_another_span_is_refused_and_nothing_changes(
+    moved: Callable[[int], Shape],
+) -> None:
     for position in (5, 15, 19):
         with pytest.raises(FatalError, match="lies below the end"):
             moved(position)

@@ -49,7 +49,9 @@ def with_gap(ledger: SqlLedger, after: int, before: int) -> Gap:
     return lost
 
 
-def test_what_is_sent_again_is_not_counted_again_and_its_row_goes_at_the_end(ledger: SqlLedger, path: Path) -> None:
+def test_what_is_sent_again_is_not_counted_again_and_its_row_goes_at_the_end(
+    ledger: SqlLedger, path: Path
+) -> None:
     live = settled(ledger, 1, 2, 3)
     (again,) = ledger.revisit([(numbered(0), numbered(3))])
     before = totals(path)
@@ -95,7 +97,8 @@ def test_what_it_finds_gone_is_no_gap_for_it_was_settled(ledger: SqlLedger) -> N
 
 
 @pytest.mark.parametrize(
-    ("oldest", "after", "rest"), [(14, 13, Gap(after=numbered(10), before=numbered(14))), (10, 10, None), (3, 10, None)]
+    ("oldest", "after", "rest"),
+    [(14, 13, Gap(after=numbered(10), before=numbered(14))), (10, 10, None), (3, 10, None)],
 )
 def test_a_gap_shrinks_as_it_is_read_and_what_is_read_counts(
     ledger: SqlLedger, path: Path, oldest: int, after: int, rest: Gap | None
@@ -124,7 +127,9 @@ def test_what_of_a_gap_is_gone_after_all_stays_one(ledger: SqlLedger) -> None:
     assert ledger.gaps() == (Gap(after=numbered(10), before=numbered(14)), lost)
 
 
-def test_a_refusal_when_it_is_sent_again_is_counted_as_what_it_is(ledger: SqlLedger, path: Path) -> None:
+def test_a_refusal_when_it_is_sent_again_is_counted_as_what_it_is(
+    ledger: SqlLedger, path: Path
+) -> None:
     settled(ledger, 1, 2)
     (again,) = ledger.revisit([(numbered(0), numbered(2))])
     refused = settlement(again, page(1, 2))

@@ -51,7 +51,13 @@ def tried(url):
 
 def told(script: str, *arguments: object, wrapper: tuple[str, ...] = ()) -> list[str]:
     """What a process of its own says that runs the script."""
-    command = [*wrapper, sys.executable, "-c", PRELUDE + textwrap.dedent(script), *map(str, arguments)]
+    command = [
+        *wrapper,
+        sys.executable,
+        "-c",
+        PRELUDE + textwrap.dedent(script),
+        *map(str, arguments),
+    ]
     ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout.split()
@@ -102,7 +108,13 @@ def test_no_address_space_is_transient_however_much_is_left(tmp_path: Path) -> N
 
 
 def _a_small_disk() -> tuple[str, ...]:
-    wrapper = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs -o "$0" tmpfs "$1" && shift && exec "$@"')
+    wrapper = (
+        "unshare",
+        "--mount",
+        "sh",
+        "-c",
+        'mount -t tmpfs -o "$0" tmpfs "$1" && shift && exec "$@"',
+    )
     if os.geteuid() != 0 or shutil.which("unshare") is None:
         pytest.skip("a file system of its own takes root and unshare (Debian: util-linux)")
     if subprocess.run([*wrapper[:2], "true"], capture_output=True, check=False).returncode:
@@ -112,9 +124,14 @@ def _a_small_disk() -> tuple[str, ...]:
 
 @pytest.mark.parametrize(
     "options",
-    [*(f"nr_inodes={number}" for number in range(2, 9)), *(f"size={number * 4}k" for number in range(1, 64, 6))],
+    [
+        *(f"nr_inodes={number}" for number in range(2, 9)),
+        *(f"size={number * 4}k" for number in range(1, 64, 6)),
+    ],
 )
-def test_no_inodes_and_no_space_are_transient_and_there_is_room_again(tmp_path: Path, options: str) -> None:
+def test_no_inodes_and_no_space_are_transient_and_there_is_room_again(
+    tmp_path: Path, options: str
+) -> None:
     said = told(
         """
         import subprocess
@@ -130,13 +147,17 @@ def test_no_inodes_and_no_space_are_transient_and_there_is_room_again(tmp_path: 
     assert said[-1].isdigit()
 
 
-@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT, errno.ESTALE])
+@pytest.mark.parametrize(
+    "number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT, errno.ESTALE]
+)
 def test_what_passes_is_transient(tmp_path: Path, number: int) -> None:
     with pytest.raises(TransientError, match="ledger"), verdicts(tmp_path / "ledger.db"):
         raise OSError(number, os.strerror(number))
 
 
-@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR])
+@pytest.mark.parametrize(
+    "number", [errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR]
+)
 def test_what_only_a_person_can_mend_is_fatal(tmp_path: Path, number: int) -> None:
     with pytest.raises(FatalError) as error, verdicts(tmp_path / "ledger.db"):
         raise OSError(number, os.strerror(number))

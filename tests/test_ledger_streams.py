@@ -40,14 +40,24 @@ def test_a_plain_path_may_hold_what_a_url_cannot(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("source_name", "own", "found"),
-    [(None, "web", 0), ("web", "web", 0), ("app", "web", 1), (None, "app", 1), ("gone", "web", None)],
+    [
+        (None, "web", 0),
+        ("web", "web", 0),
+        ("app", "web", 1),
+        (None, "app", 1),
+        ("gone", "web", None),
+    ],
 )
-def test_a_stream_is_chosen_by_the_domain_of_the_settings(source_name: str | None, own: str, found: int | None) -> None:
+def test_a_stream_is_chosen_by_the_domain_of_the_settings(
+    source_name: str | None, own: str, found: int | None
+) -> None:
     domain = STREAM.domain
     streams = (*(Stream(domain=domain, source_name=name) for name in ("web", "app")), OTHER)
     if found is None:
         with pytest.raises(FatalError, match="no one stream of"):
             choose(streams, domain=domain, source_name=source_name, own=(own, ""))
     else:
-        assert choose(streams, domain=domain, source_name=source_name, own=(own, "")) == streams[found]
+        assert (
+            choose(streams, domain=domain, source_name=source_name, own=(own, "")) == streams[found]
+        )
     assert choose(streams, domain=OTHER.domain, source_name=None, own=(own, "")) == OTHER

@@ -54,7 +54,9 @@ def test_a_backup_is_kept_before_the_schema_is_changed(older: Path) -> None:
 def test_what_is_not_in_the_file_yet_is_in_the_backup(older: Path) -> None:
     with contextlib.closing(sqlite3.connect(older)) as writer:
         with writer:
-            writer.execute("UPDATE stream SET generation = 'in the log'")  # in -wal, as nobody has closed it
+            writer.execute(
+                "UPDATE stream SET generation = 'in the log'"
+            )  # in -wal, as nobody has closed it
         with contextlib.suppress(FatalError), opened(older):
             pass
     with contextlib.closing(sqlite3.connect(backup(older))) as connection:
@@ -62,7 +64,9 @@ def test_what_is_not_in_the_file_yet_is_in_the_backup(older: Path) -> None:
 
 
 def test_without_a_backup_nothing_is_changed(older: Path) -> None:
-    backup(older).with_name(f"{backup(older).name}.part").mkdir()  # as a place that cannot be written
+    backup(older).with_name(
+        f"{backup(older).name}.part"
+    ).mkdir()  # as a place that cannot be written
     with pytest.raises(FatalError), opened(older):
         pass
     assert version(older) == OLD
@@ -75,7 +79,9 @@ def test_a_new_ledger_and_one_of_this_version_need_no_backup(path: Path) -> None
 
 
 def test_who_only_reads_is_told_to_start_it_first(older: Path) -> None:
-    with pytest.raises(FatalError, match=f"version 3, and this program reads version {NEW}") as error:
+    with pytest.raises(
+        FatalError, match=f"version 3, and this program reads version {NEW}"
+    ) as error:
         LedgerReader.open(url(older))
     assert "start the service" in error.value.hint
     assert "the next start brings it up" in inspect_ledger(url(older), STREAM)

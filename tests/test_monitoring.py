@@ -101,7 +101,9 @@ def labels_of(expression: str) -> set[str]:
 
 
 @pytest.mark.parametrize("expression", queries())
-def test_each_query_of_the_dashboard_asks_for_metrics_and_labels_that_exist(expression: str) -> None:
+def test_each_query_of_the_dashboard_asks_for_metrics_and_labels_that_exist(
+    expression: str,
+) -> None:
     assert metrics_in(expression) or expression.startswith("process_")
     assert metrics_in(expression) <= set(SCRAPED)
     assert labels_in(expression) <= labels_of(expression)
@@ -110,7 +112,9 @@ def test_each_query_of_the_dashboard_asks_for_metrics_and_labels_that_exist(expr
 def test_each_legend_names_labels_that_exist() -> None:
     for panel in panels():
         for target in panel["targets"]:
-            assert set(re.findall(r"{{(\w+)}}", target["legendFormat"])) <= labels_of(target["expr"])
+            assert set(re.findall(r"{{(\w+)}}", target["legendFormat"])) <= labels_of(
+                target["expr"]
+            )
 
 
 def test_the_panels_do_not_overlap() -> None:
@@ -128,7 +132,10 @@ def test_the_panels_do_not_overlap() -> None:
 @needs_promtool
 def test_prometheus_can_read_each_query(tmp_path: Path) -> None:
     rules = [
-        {"record": f"panel:{number}", "expr": query.replace("$__rate_interval", "5m").replace("$instance", ".*")}
+        {
+            "record": f"panel:{number}",
+            "expr": query.replace("$__rate_interval", "5m").replace("$instance", ".*"),
+        }
         for number, query in enumerate(queries())
     ]
     file = tmp_path / "queries.yml"
@@ -141,7 +148,10 @@ def test_prometheus_can_read_each_query(tmp_path: Path) -> None:
 
 def test_the_table_of_metrics_is_that_of_the_declarations() -> None:
     rows = re.findall(rf"^\| `({PREFIX}\w+)` \| (\w+) \| (.*?)\| (.+) \|$", README, re.MULTILINE)
-    shown = [(name, kind, tuple(re.findall(r"`(\w+)`", labels)), text) for name, kind, labels, text in rows]
+    shown = [
+        (name, kind, tuple(re.findall(r"`(\w+)`", labels)), text)
+        for name, kind, labels, text in rows
+    ]
     assert shown == [(metric.name, metric.kind, metric.labels, metric.help) for metric in METRICS]
 
 

@@ -36,9 +36,12 @@ def events() -> tuple[LogEvent, ...]:
 def ledger(path: Path) -> Path:
     """A ledger with a dead letter for each record, and two people whose identify is due and remembered."""
     page = Page(events=events(), position=numbered(9), is_end=True, served_at=NOW)
-    calls = Calls(dead_letters=tuple(DeadLetter(event=event, reason="no_user_id") for event in page.events))
+    calls = Calls(
+        dead_letters=tuple(DeadLetter(event=event, reason="no_user_id") for event in page.events)
+    )
     awaiting = tuple(
-        PendingIdentify(user_id=who, sent_as=sent_as, log_id=numbered(1)) for who, sent_as in ((ADA, "c1"), (BOB, BOB))
+        PendingIdentify(user_id=who, sent_as=sent_as, log_id=numbered(1))
+        for who, sent_as in ((ADA, "c1"), (BOB, BOB))
     )
     said = {identify_key(who): "f" for who in (ADA, "c1", BOB)}
     with opened(path) as made:

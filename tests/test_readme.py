@@ -73,12 +73,16 @@ def test_every_setting_that_is_named_exists() -> None:
 
 def test_the_exit_codes_are_the_programs() -> None:
     said = README[README.index("Exit codes:") :].split("\n\n")[0]
-    assert {int(code) for code in re.findall(r"(?:: |; )(\d+) ", said)} == {int(code) for code in Exit}
+    assert {int(code) for code in re.findall(r"(?:: |; )(\d+) ", said)} == {
+        int(code) for code in Exit
+    }
 
 
 def test_the_reasons_of_dead_letters_are_the_programs() -> None:
     core = "".join(file.read_text() for file in (ROOT / "poller/core").rglob("*.py"))
-    made = set(re.findall(r'reason="([a-z_]+)"', core)) | set(re.findall(r'defect="([a-z_]+)"', core))
+    made = set(re.findall(r'reason="([a-z_]+)"', core)) | set(
+        re.findall(r'defect="([a-z_]+)"', core)
+    )
     paragraph = README[README.index("is a dead letter in the ledger") :].split("\n\n")[0]
     assert set(re.findall(r"`([a-z_]+)`", paragraph)) == made
 

@@ -32,11 +32,29 @@ MISSING = (
 )
 needs_oracle = pytest.mark.skipif(bool(MISSING), reason=MISSING)
 
-ODD: list[Any] = [None, "", " ", 0, -1, 1e308, True, [], {}, {"a": [1]}, "x" * 40_000, "é😀", "\ud800", 2**70]
+ODD: list[Any] = [
+    None,
+    "",
+    " ",
+    0,
+    -1,
+    1e308,
+    True,
+    [],
+    {},
+    {"a": [1]},
+    "x" * 40_000,
+    "é😀",
+    "\ud800",
+    2**70,
+]
 RULES = [
     Rules(),
     SPEC,
-    Rules(preset="spec", privacy=Privacy(email="hmac", ip="truncate", user_agent="omit", hmac_key=b"k")),
+    Rules(
+        preset="spec",
+        privacy=Privacy(email="hmac", ip="truncate", user_agent="omit", hmac_key=b"k"),
+    ),
     Rules(
         user_id=Expression("user.app_metadata.customer_id || log.user_id"),
         traits={"plan": Expression("user.app_metadata.plan"), "any": Expression("log.details")},
@@ -67,7 +85,9 @@ def bodies(rules: Rules) -> list[dict[str, Any]]:
             for profiles in ({}, {"auth0|1": ADA}):
                 outcome = translator.event(event, profiles)
                 found += (
-                    [sink.build(message) for message in outcome.messages] if isinstance(outcome, Forwardable) else []
+                    [sink.build(message) for message in outcome.messages]
+                    if isinstance(outcome, Forwardable)
+                    else []
                 )
     http.close()
     return json.loads(json.dumps(found, default=lambda moment: moment.isoformat()))  # type: ignore[no-any-return]
@@ -76,7 +96,12 @@ def bodies(rules: Rules) -> list[dict[str, Any]]:
 def asked(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     lines = "\n".join(json.dumps(message) for message in messages)
     done = subprocess.run(
-        [str(NODE), str(ORACLE / "check.js")], input=lines, capture_output=True, text=True, timeout=120, check=True
+        [str(NODE), str(ORACLE / "check.js")],
+        input=lines,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
     )
     return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -88,7 +113,11 @@ def test_segments_validator_takes_every_message(rules: Rules) -> None:
     assert {message["type"] for message in messages} == {"identify", "track", "group"}
     answers = asked(messages)
     assert len(answers) == len(messages)
-    wrong = [(answer["wrong"], message) for answer, message in zip(answers, messages, strict=True) if answer["wrong"]]
+    wrong = [
+        (answer["wrong"], message)
+        for answer, message in zip(answers, messages, strict=True)
+        if answer["wrong"]
+    ]
     assert not wrong, wrong[:3]
 
 
@@ -106,12 +135,16 @@ def test_the_validator_does_refuse() -> None:
 
 @needs_oracle
 def test_destinations_read_every_reserved_name_back() -> None:
-    (event,) = parse_events([login(organization_id="org_1", organization_name="acme")], after=EARLIEST)
+    (event,) = parse_events(
+        [login(organization_id="org_1", organization_name="acme")], after=EARLIEST
+    )
     outcome = Translator(STREAM, SPEC).event(event, {"auth0|1": ADA})
     assert isinstance(outcome, Forwardable)
     http = Http("http://127.0.0.1:9", ServerClock())
     sink = SegmentSink("wk", http, ServerClock())
-    built = json.loads(json.dumps([sink.build(message) for message in outcome.messages], default=str))
+    built = json.loads(
+        json.dumps([sink.build(message) for message in outcome.messages], default=str)
+    )
     http.close()
     identify, group, track = (answer["read"] for answer in asked(built))
     expected = {
@@ -129,4 +162,8 @@ def test_destinations_read_every_reserved_name_back() -> None:
     }
     assert {name: identify.get(name) for name in expected} == expected
     assert (group["groupId"], group["name"]) == ("org_1", "acme")
-    assert (track["event"], track["email"], track["username"]) == ("Signed In", "ada@example.com", "ada")
+    assert (track["event"], track["email"], track["username"]) == (
+        "Signed In",
+        "ada@example.com",
+        "ada",
+    )

@@ -129,7 +129,9 @@ def test_a_ledger_that_vanished_is_not_begun_anew(path: Path, leftover: str) -> 
         LedgerReader.open(url(path))
 
 
-@pytest.mark.parametrize("content", [b"no database at all, but long enough to look like one " * 40, b"x"])
+@pytest.mark.parametrize(
+    "content", [b"no database at all, but long enough to look like one " * 40, b"x"]
+)
 def test_a_file_that_is_no_database_is_left_alone(path: Path, content: bytes) -> None:
     path.parent.mkdir()
     path.write_bytes(content)
@@ -184,7 +186,9 @@ def test_a_full_disk_is_transient_and_leaves_the_old_state(path: Path) -> None:
         with pytest.raises(TransientError, match="disk is full"):
             ledger.settle(settlement(before, many))
         assert ledger.live_span() == before
-        assert ledger.settle(settlement(before, many)).reached == numbered(2999)  # there is room again
+        assert ledger.settle(settlement(before, many)).reached == numbered(
+            2999
+        )  # there is room again
 
 
 def test_a_locked_ledger_is_transient(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,7 +266,9 @@ CREATE TABLE gap (
 """
 
 
-def as_of_version(connection: sqlite3.Connection, version: int, spans: list[tuple[str | None, ...]]) -> None:
+def as_of_version(
+    connection: sqlite3.Connection, version: int, spans: list[tuple[str | None, ...]]
+) -> None:
     """Make a ledger as that version left it, with these spans: after, reached, until, confirmed."""
     connection.executescript(TABLES_OF_VERSION_3 + WITHOUT_ORIGIN)
     for table in LATER[version]:
@@ -273,7 +279,9 @@ def as_of_version(connection: sqlite3.Connection, version: int, spans: list[tupl
 
 
 @pytest.mark.parametrize("version", LATER)
-def test_a_ledger_of_an_earlier_version_is_brought_up_and_is_as_a_new_one(path: Path, version: int) -> None:
+def test_a_ledger_of_an_earlier_version_is_brought_up_and_is_as_a_new_one(
+    path: Path, version: int
+) -> None:
     forwarded(path, 1)
     with reading(path) as reader:
         counted = reader.record(STREAM, NOW - timedelta(days=1), NOW + timedelta(days=1)).tallies
@@ -287,10 +295,15 @@ def test_a_ledger_of_an_earlier_version_is_brought_up_and_is_as_a_new_one(path: 
         assert live is not None
         assert (live.reached, live.confirmed) == (numbered(1), numbered(1))
     with reading(path) as reader:
-        assert reader.record(STREAM, NOW - timedelta(days=1), NOW + timedelta(days=1)).tallies == counted
+        assert (
+            reader.record(STREAM, NOW - timedelta(days=1), NOW + timedelta(days=1)).tallies
+            == counted
+        )
     with contextlib.closing(sqlite3.connect(path)) as connection:
         assert shape(connection) == made
-        assert connection.execute("SELECT version FROM ledger_version").fetchone() == (1 + len(STEPS),)
+        assert connection.execute("SELECT version FROM ledger_version").fetchone() == (
+            1 + len(STEPS),
+        )
 
 
 FIRST_HOUR = floor_id(datetime(2026, 11, 20, 11, tzinfo=UTC))
@@ -314,7 +327,9 @@ FIRST_HOUR = floor_id(datetime(2026, 11, 20, 11, tzinfo=UTC))
 )
 def test_spans_of_version_3_are_brought_up(path: Path, before: list[Any], after: list[Any]) -> None:
     def bounds(rows: list[Any]) -> list[tuple[str | None, ...]]:
-        return [tuple(numbered(each) if isinstance(each, int) else each for each in row) for row in rows]
+        return [
+            tuple(numbered(each) if isinstance(each, int) else each for each in row) for row in rows
+        ]
 
     forwarded(path, 1)
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
@@ -336,14 +351,19 @@ def test_counts_of_1970_are_moved_to_the_newest_hour_of_their_stream(path: Path)
     with opened(path):
         pass
     with contextlib.closing(sqlite3.connect(path)) as connection:
-        found = connection.execute("SELECT stream_id, hour, events FROM tally WHERE type = ''").fetchall()
+        found = connection.execute(
+            "SELECT stream_id, hour, events FROM tally WHERE type = ''"
+        ).fetchall()
         assert connection.execute("SELECT MIN(hour) FROM tally").fetchone() == (newest,)
     assert found == [(1, newest, 5)]
 
 
 def shape(connection: sqlite3.Connection) -> dict[str, list[object]]:
     """The columns and indexes of every table."""
-    tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    tables = [
+        name
+        for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+    ]
     return {
         table: [
             *(row[1:4] + row[5:] for row in connection.execute(f"PRAGMA table_info({table})")),
@@ -377,7 +397,9 @@ def test_a_dead_letter_of_a_file_that_is_revived_moves_in_the_counts_of_files(pa
     assert graveyard.revive([(letter, event, ["Logged In"])]) == 1
     graveyard.close()
     with contextlib.closing(sqlite3.connect(path)) as connection:
-        found = connection.execute("SELECT outcome, origin, events FROM tally WHERE events != 0").fetchall()
+        found = connection.execute(
+            "SELECT outcome, origin, events FROM tally WHERE events != 0"
+        ).fetchall()
         sent = connection.execute("SELECT name, origin, tracks FROM sent").fetchall()
     assert found == [("forwarded", "file", 1)]
     assert sent == [("Logged In", "file", 1)]
@@ -387,7 +409,12 @@ def test_what_was_said_is_forgotten_by_age_and_by_number(path: Path) -> None:
     with opened(path) as ledger:
         live = ledger.begin(after=numbered(0))
         for number in range(1, 6):
-            read = Page(events=(), position=numbered(number), is_end=True, served_at=NOW + timedelta(days=number))
+            read = Page(
+                events=(),
+                position=numbered(number),
+                is_end=True,
+                served_at=NOW + timedelta(days=number),
+            )
             done = build_settlement(live, read, Calls(), Delivery())
             live = ledger.settle(replace(done, said={f"k{number}": "f"}))
         keys = [f"k{number}" for number in range(1, 6)]
@@ -416,7 +443,9 @@ def test_an_earlier_version_is_brought_up_in_one_transaction(path: Path) -> None
         with ledger._database.writing() as connection:
             migrate(connection, steps=(*STEPS, add_column))
         with ledger._database.reading() as connection:
-            assert connection.exec_driver_sql("SELECT version FROM ledger_version").scalar() == 2 + len(STEPS)
+            assert connection.exec_driver_sql(
+                "SELECT version FROM ledger_version"
+            ).scalar() == 2 + len(STEPS)
         live = ledger.live_span()
         assert live is not None
         assert live.reached == numbered(1)
@@ -431,7 +460,10 @@ def test_another_stream_never_continues_a_ledger(path: Path) -> None:
     forwarded(path, 1)
     with pytest.raises(FatalError, match="only other streams") as error:
         SqlLedger.open(url(path), OTHER, create=True)
-    assert all(part in said(error.value) for part in (str(path), "web", "other", "--new-stream", "write_key"))
+    assert all(
+        part in said(error.value)
+        for part in (str(path), "web", "other", "--new-stream", "write_key")
+    )
     other = SqlLedger.open(url(path), OTHER, create=True, adopt=True)
     try:
         assert other.live_span() is None
@@ -483,7 +515,10 @@ def test_a_kill_leaves_whole_pages(path: Path) -> None:
     told = 0
     for kill in range(5):
         process = subprocess.Popen(
-            [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent.parent
+            [sys.executable, "-c", script],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parent.parent,
         )
         assert process.stdout is not None
         for _ in range(3 + 7 * kill):
@@ -495,7 +530,10 @@ def test_a_kill_leaves_whole_pages(path: Path) -> None:
         with reading(path) as reader:
             (span,) = reader.spans(STREAM)
             number = int(span.reached[-10:])
-            assert number in {told, told + 10}  # what was told is there; at most one more was on its way
+            assert number in {
+                told,
+                told + 10,
+            }  # what was told is there; at most one more was on its way
             assert reader.totals(STREAM)["forwarded"] == number
 
 
@@ -570,7 +608,10 @@ def test_a_gap_that_is_seen_again_from_the_same_position_grows_and_never_shrinks
         span = ledger.begin(after=numbered(0))
         for before in seen:
             empty = replace(
-                page(1), events=(), position=span.reached, lost=Gap(after=numbered(0), before=numbered(before))
+                page(1),
+                events=(),
+                position=span.reached,
+                lost=Gap(after=numbered(0), before=numbered(before)),
             )
             span = ledger.settle(settlement(span, empty))
     with reading(path) as reader:
@@ -586,7 +627,11 @@ def test_the_journal_keeps_since_when_it_is_blocked(path: Path) -> None:
         ledger.note_cycle(at=NOW, error="later")
         with reading(path) as reader:
             journal = reader.journal(STREAM)
-            assert (journal.blocked_since, journal.blocked_reason, journal.cycle_error) == (NOW, "why", "later")
+            assert (journal.blocked_since, journal.blocked_reason, journal.cycle_error) == (
+                NOW,
+                "why",
+                "later",
+            )
         ledger.note_blocked(None, None)
         with reading(path) as reader:
             assert reader.journal(STREAM).blocked_since is None

@@ -40,7 +40,9 @@ US, EU = "https://api.segment.io", "https://events.eu1.segmentapis.com"
         ("login.acme.com", EU, None),
     ],
 )
-def test_regions_that_differ_are_pointed_at_and_are_no_failure(domain: str, endpoint: str, said: str | None) -> None:
+def test_regions_that_differ_are_pointed_at_and_are_no_failure(
+    domain: str, endpoint: str, said: str | None
+) -> None:
     found = list(region(settings(domain, endpoint)))
     assert [finding.text.partition(",")[0] for finding in found] == ([said] if said else [])
     assert all(finding.code is Exit.DONE and finding.hint for finding in found)
@@ -48,7 +50,11 @@ def test_regions_that_differ_are_pointed_at_and_are_no_failure(domain: str, endp
 
 @pytest.mark.parametrize(
     ("seconds", "said", "code"),
-    [(1, "within 2 s of", Exit.DONE), (59, "59 s behind", Exit.DONE), (-61, "61 s ahead of", Exit.ATTENTION)],
+    [
+        (1, "within 2 s of", Exit.DONE),
+        (59, "59 s behind", Exit.DONE),
+        (-61, "61 s ahead of", Exit.ATTENTION),
+    ],
 )
 def test_a_clock_matters_when_it_is_a_minute_off(seconds: int, said: str, code: Exit) -> None:
     (found,) = clocks({"Auth0": timedelta(seconds=seconds), "Segment": None})

@@ -26,7 +26,12 @@ def test_a_range_that_is_settled_is_not_called_gone(
 ) -> None:
     plan = Plan(since=UNTIL, until=UNTIL, settled=settled, oldest=UNTIL, is_cut_off=True)
     found = BackfillPreview(
-        plan=plan, estimate=None, parallel=1, awaiting=0, begun_at=NOW, is_oldest_settled=is_oldest_settled
+        plan=plan,
+        estimate=None,
+        parallel=1,
+        awaiting=0,
+        begun_at=NOW,
+        is_oldest_settled=is_oldest_settled,
     )
     assert found.text().endswith(said)
     assert found.is_gone == (said == "kept any more")

@@ -53,20 +53,27 @@ LIVE = span(0, 10, None)
         ([], [], " " * 20),
     ],
 )
-def test_what_is_there_is_drawn_in_its_place(spans: list[Span], gaps: list[Gap], shown: str) -> None:
+def test_what_is_there_is_drawn_in_its_place(
+    spans: list[Span], gaps: list[Gap], shown: str
+) -> None:
     assert drawn(spans, gaps) == shown
 
 
 def test_a_live_span_reaches_to_where_the_end_of_the_log_was_seen() -> None:
     quiet = Span(id=1, stream=STREAM, after=at(0), reached=at(2), drained_at=NOW - HOUR)
     assert drawn([quiet]) == "##################__"
-    assert drawn([Span(id=1, stream=STREAM, after=EARLIEST, reached=at(5))]) == "##########__________"
+    assert (
+        drawn([Span(id=1, stream=STREAM, after=EARLIEST, reached=at(5))]) == "##########__________"
+    )
 
 
 def test_the_oldest_that_is_known_is_that_of_a_span_a_gap_or_what_was_counted() -> None:
     assert oldest_known([span(3, 4, 5)], [gap(2, 3)], SINCE + HOUR) == SINCE + HOUR
     assert oldest_known([span(3, 4, 5)], [gap(2, 3)], None) == SINCE + 2 * HOUR
-    assert oldest_known([Span(id=1, stream=STREAM, after=EARLIEST, reached=EARLIEST)], [], None) is None
+    assert (
+        oldest_known([Span(id=1, stream=STREAM, after=EARLIEST, reached=EARLIEST)], [], None)
+        is None
+    )
 
 
 Pieces = st.lists(st.tuples(st.floats(0, 10), st.floats(0.0001, 4), st.floats(0, 1)), max_size=6)
@@ -79,7 +86,10 @@ def place(hours: float, width: int) -> int:
 
 @given(Pieces, Gaps, st.integers(1, 300), st.one_of(st.none(), st.floats(0, 10)))
 def test_the_width_is_exact_and_every_gap_shows(
-    pieces: list[tuple[float, float, float]], lost: list[tuple[float, float]], width: int, live: float | None
+    pieces: list[tuple[float, float, float]],
+    lost: list[tuple[float, float]],
+    width: int,
+    live: float | None,
 ) -> None:
     spans = [span(begin, begin + size * done, begin + size) for begin, size, done in pieces]
     spans += [] if live is None else [span(live, 10, None)]
@@ -112,7 +122,9 @@ def test_a_stretch_between_two_spans_that_none_holds_is_shown_as_missing(
 
 def test_the_axis_has_its_beginning_its_end_and_even_times_between() -> None:
     shown = axis(SINCE, NOW, 80, blocks=True)
-    assert shown == "└2026-11-20 02:00               └06:00                  └09:00              now┘"
+    assert (
+        shown == "└2026-11-20 02:00               └06:00                  └09:00              now┘"
+    )
     assert axis(SINCE, NOW, 60, blocks=False).endswith("now|")
     week = axis(NOW - timedelta(days=7), NOW, 100, blocks=False)
     assert week.startswith("|2026-11-13 12:00")
@@ -122,6 +134,13 @@ def test_the_axis_has_its_beginning_its_end_and_even_times_between() -> None:
 
 def test_every_cell_has_a_look_of_its_own_and_the_legend_names_only_what_is_there() -> None:
     assert set(LOOKS) == set(Cell)
-    assert len({look.block for look in LOOKS.values()}) == len({look.plain for look in LOOKS.values()}) == len(Cell)
+    assert (
+        len({look.block for look in LOOKS.values()})
+        == len({look.plain for look in LOOKS.values()})
+        == len(Cell)
+    )
     assert "".join(look.plain for look in LOOKS.values()).isascii()
-    assert legend(draw([LIVE], [gap(3, 5)], SINCE, NOW, 20), blocks=False).plain == "# by the daemon   X lost"
+    assert (
+        legend(draw([LIVE], [gap(3, 5)], SINCE, NOW, 20), blocks=False).plain
+        == "# by the daemon   X lost"
+    )

@@ -40,7 +40,11 @@ def test_a_stalled_writer_that_wakes_up_conflicts_and_counts_nothing(tmp_path: P
         span = first.live_span()
         assert span is not None
         try:
-            next(forward(log, FakeDirectory({}), Translator(STREAM), BatchSender(stalled), first, span))
+            next(
+                forward(
+                    log, FakeDirectory({}), Translator(STREAM), BatchSender(stalled), first, span
+                )
+            )
         except ConflictError as error:
             errors.append(error)
 
@@ -49,7 +53,9 @@ def test_a_stalled_writer_that_wakes_up_conflicts_and_counts_nothing(tmp_path: P
     assert stalled.took.wait(10)
     span = second.live_span()
     assert span is not None
-    for forwarded in forward(log, FakeDirectory({}), Translator(STREAM), BatchSender(FakeSink()), second, span):
+    for forwarded in forward(
+        log, FakeDirectory({}), Translator(STREAM), BatchSender(FakeSink()), second, span
+    ):
         if forwarded.settlement.page.is_end:
             break
     stalled.go_on.set()

@@ -15,5 +15,11 @@ class Journal:
 
 def test_nobody_is_no_layer_between() -> None:
     part: object = object()
-    for wrap in (NO_METRICS.budget, NO_METRICS.log, NO_METRICS.sink, NO_METRICS.pages, NO_METRICS.journal):
+    for wrap in (
+        NO_METRICS.budget,
+        NO_METRICS.log,
+        NO_METRICS.sink,
+        NO_METRICS.pages,
+        NO_METRICS.journal,
+    ):
         assert wrap(part) is part  # type: ignore[arg-type, comparison-overlap]  # whatever it is

@@ -5,7 +5,9 @@ import pytest
 from poller.cli.views.wording import counted, laid_out, lasting
 
 
-@pytest.mark.parametrize(("number", "said"), [(0, "0 gaps"), (1, "1 gap"), (2, "2 gaps"), (1234, "1,234 gaps")])
+@pytest.mark.parametrize(
+    ("number", "said"), [(0, "0 gaps"), (1, "1 gap"), (2, "2 gaps"), (1234, "1,234 gaps")]
+)
 def test_one_is_not_many(number: int, said: str) -> None:
     assert counted(number, "gap") == said
 

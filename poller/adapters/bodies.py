@@ -27,7 +27,11 @@ def read_body(chunks: Iterable[bytes], encoding: str) -> bytes:
     Raises:
         UnusableBodyError: the body is too large, or is not in that encoding.
     """
-    applied = [name for each in encoding.split(",") if (name := each.strip().lower()) not in {"", "identity"}]
+    applied = [
+        name
+        for each in encoding.split(",")
+        if (name := each.strip().lower()) not in {"", "identity"}
+    ]
     if not applied:
         return _joined(chunks)
     if applied not in (["gzip"], ["x-gzip"]):

@@ -70,9 +70,13 @@ class ServerClock:
     def believed(self) -> datetime | None:
         """Return this service's time where another clock agrees with it now."""
         now_s = self._monotonic()
-        told = [reading.at(now_s) for reading in (self._believed, self._latest) if reading is not None]
+        told = [
+            reading.at(now_s) for reading in (self._believed, self._latest) if reading is not None
+        ]
         witnesses = [*self._witnesses()]
-        return next((moment for moment in told if any(_agree(moment, other) for other in witnesses)), None)
+        return next(
+            (moment for moment in told if any(_agree(moment, other) for other in witnesses)), None
+        )
 
     def _witnesses(self) -> Iterator[datetime]:
         yield self._host()

@@ -83,7 +83,9 @@ class Connection:
             UnusableBodyError: the body is beyond its bound, or compressed in a way that was not asked for.
             httpx.RequestError, httpx.StreamError, OSError: no whole answer came.
         """
-        with self._client.stream(method, path, extensions={"trace": self._note}, **request) as response:
+        with self._client.stream(
+            method, path, extensions={"trace": self._note}, **request
+        ) as response:
             body = read_body(response.iter_raw(), response.headers.get("Content-Encoding", ""))
             return response.status_code, response.headers, body
 
@@ -119,14 +121,23 @@ def trouble(origin: str, connection: Connection | None, error: BaseException) ->
     """Say who failed and how: this machine, the proxy, or the origin. Never a URL with a path, and never a body."""
     if isinstance(error, MemoryError) or _errno(error) in _SHORTAGES:
         return f"this machine cannot call {origin} for now: {_reason(error)}"
-    reason = "no answer in time" if connection is not None and connection.is_expired else _reason(error)
+    reason = (
+        "no answer in time" if connection is not None and connection.is_expired else _reason(error)
+    )
     proxy = connection.failing_proxy if connection is not None else None
-    return f"{origin}: {reason}" if proxy is None else f"the proxy {proxy}, on the way to {origin}: {reason}"
+    return (
+        f"{origin}: {reason}"
+        if proxy is None
+        else f"the proxy {proxy}, on the way to {origin}: {reason}"
+    )
 
 
 def is_unknown_host(error: BaseException) -> bool:
     """Tell whether the resolver says that there is no host of this name, rather than that it cannot tell."""
-    return any(isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME for cause in _causes(error))
+    return any(
+        isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME
+        for cause in _causes(error)
+    )
 
 
 def _causes(error: BaseException) -> list[BaseException]:
@@ -139,7 +150,10 @@ def _causes(error: BaseException) -> list[BaseException]:
 
 
 def _errno(error: BaseException) -> int | None:
-    return next((cause.errno for cause in _causes(error) if isinstance(cause, OSError) and cause.errno), None)
+    return next(
+        (cause.errno for cause in _causes(error) if isinstance(cause, OSError) and cause.errno),
+        None,
+    )
 
 
 def _reason(error: BaseException) -> str:
@@ -156,4 +170,6 @@ def _reason(error: BaseException) -> str:
             break
         if isinstance(cause, OSError) and cause.strerror:
             return cause.strerror
-    return "no answer in time" if isinstance(error, httpx.TimeoutException) else type(error).__name__
+    return (
+        "no answer in time" if isinstance(error, httpx.TimeoutException) else type(error).__name__
+    )

@@ -24,14 +24,19 @@ def proxy_for(origin: str) -> str | None:
     """
     url, proxies = urlsplit(origin), getproxies()
     proxy = proxies.get(url.scheme) or proxies.get("all")
-    if not proxy or _bypasses(proxies.get("no", ""), url.hostname or "", url.port or _DEFAULT_PORTS.get(url.scheme)):
+    if not proxy or _bypasses(
+        proxies.get("no", ""), url.hostname or "", url.port or _DEFAULT_PORTS.get(url.scheme)
+    ):
         return None
     return proxy if "://" in proxy else f"http://{proxy}"
 
 
 def _bypasses(no_proxy: str, host: str, port: int | None) -> bool:
     """Return whether an entry names the host, as curl and Go read them; an entry that nobody can read names none."""
-    return any(_names(entry, host.lower().rstrip("."), port) for entry in no_proxy.replace(",", " ").split())
+    return any(
+        _names(entry, host.lower().rstrip("."), port)
+        for entry in no_proxy.replace(",", " ").split()
+    )
 
 
 def _names(entry: str, host: str, port: int | None) -> bool:
@@ -41,7 +46,9 @@ def _names(entry: str, host: str, port: int | None) -> bool:
         return False
     network, address = _network(name), _network(host)
     if network is not None:
-        return address is not None and address.version == network.version and address.subnet_of(network)  # type: ignore[arg-type]  # of one version
+        if address is None or address.version != network.version:
+            return False
+        return address.subnet_of(network)  # type: ignore[arg-type]  # both are of one version
     domain = name.removeprefix("*").strip(".")
     return name == "*" or (bool(domain) and (host == domain or host.endswith(f".{domain}")))
 
@@ -96,5 +103,9 @@ def trust(environ: Mapping[str, str] = os.environ) -> ssl.SSLContext:
     except MemoryError:
         raise TransientError(f"{named} cannot be read: out of memory") from None
     except OSError as error:  # ssl.SSLError too, for a file that holds no certificate
-        why = "they hold no certificate" if isinstance(error, ssl.SSLError) else error.strerror or type(error).__name__
+        why = (
+            "they hold no certificate"
+            if isinstance(error, ssl.SSLError)
+            else error.strerror or type(error).__name__
+        )
         raise TransientError(f"{named} cannot be read: {why}") from None

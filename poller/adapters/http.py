@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     import ssl
 
 DEADLINE_S = 30.0
-CONNECTION_LIFETIME_S = 3600.0  # Segment asks to resolve its name anew at least daily (Segment docs: HTTP API)
+CONNECTION_LIFETIME_S = (
+    3600.0  # Segment asks to resolve its name anew at least daily (Segment docs: HTTP API)
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,13 +144,17 @@ class Http:
             raise kind(trouble(self._origin, connection, error), service=self._service) from None
 
     def _answer(self, status: int, headers: httpx.Headers, body: bytes) -> Answer:
-        is_kept = "Age" in headers  # a cache adds it to what it kept (RFC 9111, 5.1), and the Date is an old one
+        is_kept = (
+            "Age" in headers
+        )  # a cache adds it to what it kept (RFC 9111, 5.1), and the Date is an old one
         date, believed_at = None if is_kept else parse_http_date(headers.get("Date")), None
         if date is not None:
             believed_at = self.clock.observe(date)
             self.skew = date - datetime.now(UTC)
         at = believed_at or self.clock.now()
-        return Answer(status=status, headers=headers, body=body, at=at, believed_at=believed_at, date=date)
+        return Answer(
+            status=status, headers=headers, body=body, at=at, believed_at=believed_at, date=date
+        )
 
     def _connection(self) -> Connection:
         held: Connection | None = getattr(self._threads, "connection", None)

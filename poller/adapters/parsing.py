@@ -37,7 +37,9 @@ def parse_retry_after(text: str | None, *, now: datetime) -> timedelta | None:
     text = (text or "").strip()
     if text.isascii() and text.isdigit():
         digits = text.lstrip("0") or "0"
-        return LONGEST_WAIT if len(digits) > _MOST_DIGITS else min(_seconds(int(digits)), LONGEST_WAIT)
+        return (
+            LONGEST_WAIT if len(digits) > _MOST_DIGITS else min(_seconds(int(digits)), LONGEST_WAIT)
+        )
     date = parse_http_date(text)
     return None if date is None else min(max(date - now, timedelta()), LONGEST_WAIT)
 
@@ -47,7 +49,12 @@ def parse_lifetime(value: object) -> timedelta | None:
 
     The standard asks for a number (RFC 6749, 5.1), and a number as text is accepted too. Anything else is None.
     """
-    if isinstance(value, str) and len(value) <= _MOST_DIGITS and value.isascii() and value.isdigit():
+    if (
+        isinstance(value, str)
+        and len(value) <= _MOST_DIGITS
+        and value.isascii()
+        and value.isdigit()
+    ):
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
         return None

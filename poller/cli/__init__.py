@@ -103,11 +103,19 @@ def _explained(error: Exception) -> tuple[Exit, list[str]]:
         case FatalError():
             said = (Exit.CONFIG, [f"error: {error}", f"  {error.hint}"])
         case LedgerHeldError():
-            said = (Exit.UNREACHABLE, [f"error: {error}", "  stop that process first, or let it do the work"])
+            said = (
+                Exit.UNREACHABLE,
+                [f"error: {error}", "  stop that process first, or let it do the work"],
+            )
         case TransientError():
-            said = (Exit.UNREACHABLE, [f"error: {error}", "  nothing is lost; `check` says what is not well"])
+            said = (
+                Exit.UNREACHABLE,
+                [f"error: {error}", "  nothing is lost; `check` says what is not well"],
+            )
         case BrokenPipeError():
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing can be flushed into it any more
+            os.dup2(
+                os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+            )  # nothing can be flushed into it any more
             said = (Exit.DONE, [])
         case OSError(errno=errno.ENOSPC | errno.EIO):
             said = (Exit.UNREACHABLE, [f"error: the output cannot be written: {error.strerror}"])
@@ -144,6 +152,7 @@ def _bug(error: Exception) -> tuple[Exit, list[str]]:
 
     facts = describe_bug(error)
     told = (
-        f"bug: {facts['error']}; nothing is lost, the ledger stands where it stood. Please report it with these lines:"
+        f"bug: {facts['error']}; nothing is lost, the ledger stands where it stood. "
+        "Please report it with these lines:"
     )
     return Exit.BUG, [told, *(f"  {frame}" for frame in facts["at"])]

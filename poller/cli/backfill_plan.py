@@ -66,7 +66,12 @@ class BackfillPreview:
     @property
     def is_gone(self) -> bool:
         """Whether there is nothing to do since retention removed the range, and what is kept was not settled."""
-        return self.is_empty and self.plan.is_cut_off and not self.plan.settled and not self.is_oldest_settled
+        return (
+            self.is_empty
+            and self.plan.is_cut_off
+            and not self.plan.settled
+            and not self.is_oldest_settled
+        )
 
     def facts(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -78,7 +83,9 @@ class BackfillPreview:
             "kept_from": found.oldest if found.is_cut_off else None,
             "settled": _listed(found.settled),
             "missing": _listed(found.missing),
-            "unfinished": [{"reached": span.reached, "until": span.until} for span in found.unfinished],
+            "unfinished": [
+                {"reached": span.reached, "until": span.until} for span in found.unfinished
+            ],
             "gaps": [{"after": gap.after, "before": gap.before} for gap in found.gaps],
             "again": _listed(found.again),
             "awaiting_identify": self.awaiting,
@@ -98,12 +105,20 @@ class BackfillPreview:
         found = self.plan
         lines = [f"range       {_when(found.since)} to {_when(found.until)}"]
         if found.is_cut_off and found.oldest:
-            lines.append(f"retention   nothing older than {_when(found.oldest)} is kept: that is gone")
+            lines.append(
+                f"retention   nothing older than {_when(found.oldest)} is kept: that is gone"
+            )
         lines += _named("settled", found.settled)
         lines += _named("missing", found.missing)
-        begun = [LogRange(after=span.reached, until=span.until) for span in found.unfinished if span.until]
+        begun = [
+            LogRange(after=span.reached, until=span.until)
+            for span in found.unfinished
+            if span.until
+        ]
         lines += _named("unfinished", begun)
-        lines += _named("lost, found", [LogRange(after=gap.after, until=gap.before) for gap in found.gaps])
+        lines += _named(
+            "lost, found", [LogRange(after=gap.after, until=gap.before) for gap in found.gaps]
+        )
         lines += _named("again", found.again)
         if self.awaiting:
             lines.append(f"identify    {self.awaiting} users of an earlier run await theirs")
@@ -119,7 +134,9 @@ class BackfillPreview:
         return "\n".join(lines)
 
 
-def survey(settings: Settings, ledger: SqlLedger, services: Services, asked: BackfillOptions) -> BackfillPreview:
+def survey(
+    settings: Settings, ledger: SqlLedger, services: Services, asked: BackfillOptions
+) -> BackfillPreview:
     """Asks both the ledger and the log; `since` must be given.
 
     Raises:
@@ -168,7 +185,9 @@ def survey(settings: Settings, ledger: SqlLedger, services: Services, asked: Bac
     )
 
 
-def _guess(settings: Settings, services: Services, found: Plan, parallel: int, latency_s: float) -> Estimate | None:
+def _guess(
+    settings: Settings, services: Services, found: Plan, parallel: int, latency_s: float
+) -> Estimate | None:
     """A guess is not worth an end: where Auth0 has no room for it, the plan goes without."""
     with contextlib.suppress(TransientError):
         return estimate(
@@ -218,7 +237,10 @@ def _listed(stretches: tuple[LogRange, ...]) -> list[dict[str, str]]:
 
 
 def _named(name: str, stretches: list[LogRange] | tuple[LogRange, ...]) -> list[str]:
-    lines = [f"{name:<12}{_when(stretch.after)} to {_when(stretch.until)}" for stretch in stretches[:_SHOWN]]
+    lines = [
+        f"{name:<12}{_when(stretch.after)} to {_when(stretch.until)}"
+        for stretch in stretches[:_SHOWN]
+    ]
     more = len(stretches) - _SHOWN
     return [*lines, f"{name:<12}and {more} more"] if more > 0 else lines
 

@@ -19,9 +19,17 @@ class BoundType(click.ParamType[Any]):
         if value == "earliest":
             return EARLIEST
         try:
-            return duration(value) if value[-1:] in "dhms" and value[:1].isdigit() else floor_id(moment(value))
+            return (
+                duration(value)
+                if value[-1:] in "dhms" and value[:1].isdigit()
+                else floor_id(moment(value))
+            )
         except ValueError:
-            self.fail("must be earliest, a date as 2026-01-31, a time as 2026-01-31T08:00:00Z, or as 7d", param, ctx)
+            self.fail(
+                "must be earliest, a date as 2026-01-31, a time as 2026-01-31T08:00:00Z, or as 7d",
+                param,
+                ctx,
+            )
 
 
 def position_of(bound: Bound, now: datetime) -> LogId:

@@ -72,7 +72,9 @@ def disk(path: Path) -> Finding:
     return Finding(
         subject="disk",
         text=f"{free / 1e9:,.1f} GB free" if free >= _GB else f"{free / 1e6:,.1f} MB free",
-        hint=f"make room at {folder}: on a full disk nothing can be settled, so nothing is sent" if is_short else None,
+        hint=f"make room at {folder}: on a full disk nothing can be settled, so nothing is sent"
+        if is_short
+        else None,
         code=Exit.ATTENTION if is_short else Exit.DONE,
     )
 

@@ -16,7 +16,9 @@ class Suggesting(click.Group):
         known = self.list_commands(ctx)
         if args and not args[0].startswith("-") and args[0] not in known:
             near = get_close_matches(args[0], known, cutoff=0.5)
-            did_you = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
+            did_you = (
+                f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
+            )
             ctx.fail(f"No such command '{args[0]}': {did_you}")
         return super().resolve_command(ctx, args)
 

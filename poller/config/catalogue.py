@@ -57,7 +57,9 @@ def _setting(section: str, key: str, field: FieldInfo) -> Setting:
     kind = _type(field)
     extra = field.json_schema_extra
     words = extra.get("default_text") if isinstance(extra, dict) else None
-    has_default = field.default_factory is None and not field.is_required() and field.default is not None
+    has_default = (
+        field.default_factory is None and not field.is_required() and field.default is not None
+    )
     is_fixed = words is None and has_default
     words = words or ("required" if field.is_required() else "none")
     return Setting(
@@ -73,7 +75,11 @@ def _setting(section: str, key: str, field: FieldInfo) -> Setting:
 
 def _type(field: FieldInfo) -> Type:
     # pydantic keeps the metadata of an annotation, but not of one inside a union (`Name | None`).
-    inside = [part for arm in getattr(field.annotation, "__args__", ()) for part in getattr(arm, "__metadata__", ())]
+    inside = [
+        part
+        for arm in getattr(field.annotation, "__args__", ())
+        for part in getattr(arm, "__metadata__", ())
+    ]
     return next(part for part in (*field.metadata, *inside) if isinstance(part, Type))
 
 

@@ -33,7 +33,9 @@ def integrations(value: object) -> dict[str, Any]:
     try:
         size = len(json.dumps(value, allow_nan=False))
     except (ValueError, TypeError):
-        raise BadValueError("holds what JSON has not: only text, numbers, true, false, lists and tables") from None
+        raise BadValueError(
+            "holds what JSON has not: only text, numbers, true, false, lists and tables"
+        ) from None
     if size > LARGEST_BYTES:
         raise BadValueError(f"is longer than {LARGEST_BYTES} bytes as JSON")
     return dict(value)
@@ -62,7 +64,9 @@ def _wrong_warehouses(entry: object) -> Iterator[str]:
         if name == "all" and not isinstance(found, bool):
             yield "`all` in it must be true or false"
         elif name == "warehouseIds":
-            is_list = isinstance(found, list) and all(isinstance(each, str) and each for each in found)
+            is_list = isinstance(found, list) and all(
+                isinstance(each, str) and each for each in found
+            )
             if not is_list or not found:
                 yield "`warehouseIds` in it must be a list of ids"
         elif name not in {"all", "warehouseIds"}:

@@ -8,7 +8,15 @@ from typing import Any
 from pydantic import ValidationError
 
 from poller.config.catalogue import SETTINGS, Setting
-from poller.config.errors import BadKeysError, BadValueError, Place, Problem, Rank, SettingsError, settings_error
+from poller.config.errors import (
+    BadKeysError,
+    BadValueError,
+    Place,
+    Problem,
+    Rank,
+    SettingsError,
+    settings_error,
+)
 from poller.config.settings import Settings
 from poller.config.sources.layers import (
     Layer,
@@ -23,10 +31,14 @@ from poller.config.sources.paths import CONFIG_VARIABLE, LOCAL_FILE, SYSTEM_FILE
 from poller.config.sources.toml import TomlFile, read_toml
 
 _SECRETS = {setting.name: setting for setting in SETTINGS if setting.is_secret}
-_FOLLOW_UP = "default_factory_not_called"  # pydantic on a default made of a value that is itself wrong
+_FOLLOW_UP = (
+    "default_factory_not_called"  # pydantic on a default made of a value that is itself wrong
+)
 
 
-def load_settings(path: Path | None, environ: Mapping[str, str], *, secrets: bool = True) -> Settings:
+def load_settings(
+    path: Path | None, environ: Mapping[str, str], *, secrets: bool = True
+) -> Settings:
     """The settings of a process: environment over credentials over the file at `path`, if there is one.
 
     Without `secrets`, those that are missing or cannot be read are None, and nothing else has to be given.
@@ -37,7 +49,9 @@ def load_settings(path: Path | None, environ: Mapping[str, str], *, secrets: boo
     file = read_toml(path) if path else None
     layers = _layers(file, environ, secrets=secrets)
     if secrets and file is None and not layers[0].values:
-        raise SettingsError((f"there is no settings file: copy config.example.toml and {_where_to_put_one()}",))
+        raise SettingsError(
+            (f"there is no settings file: copy config.example.toml and {_where_to_put_one()}",)
+        )
     problems = [problem for layer in layers for problem in layer.problems]
     if secrets:
         problems += _missing_secrets(layers, file, _closed_folder(path, environ))
@@ -55,7 +69,10 @@ def load_settings(path: Path | None, environ: Mapping[str, str], *, secrets: boo
 def _layers(file: TomlFile | None, environ: Mapping[str, str], *, secrets: bool) -> list[Layer]:
     folder = file.path.absolute().parent if file else Path()
     path = file.path if file else None
-    layers = [environment_layer(environ, folder, secrets=secrets), credentials_layer(path, environ, secrets=secrets)]
+    layers = [
+        environment_layer(environ, folder, secrets=secrets),
+        credentials_layer(path, environ, secrets=secrets),
+    ]
     layers += [file_layer(file, secrets=secrets)] if file else []
     layers.append(default_layer(path, environ))
     return layers if secrets else [*layers, stand_ins()]
@@ -68,10 +85,17 @@ def _validated(layers: Sequence[Layer], file: TomlFile | None) -> Settings | lis
         return Settings(path=file.path if file else None, **values)
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False)
-    return [problem for each in found if each["type"] != _FOLLOW_UP for problem in _problems(each, layers, file)]
+    return [
+        problem
+        for each in found
+        if each["type"] != _FOLLOW_UP
+        for problem in _problems(each, layers, file)
+    ]
 
 
-def _problems(found: Mapping[str, Any], layers: Sequence[Layer], file: TomlFile | None) -> Iterator[Problem]:
+def _problems(
+    found: Mapping[str, Any], layers: Sequence[Layer], file: TomlFile | None
+) -> Iterator[Problem]:
     section, key = _key(found["loc"])
     place = _place(layers, file, section, key)
     error = found.get("ctx", {}).get("error")
@@ -89,7 +113,11 @@ def _key(loc: tuple[int | str, ...]) -> tuple[str, str]:
 
 def _wrong(kind: str, context: Mapping[str, Any], file: TomlFile | None) -> str:
     if kind == "missing":
-        return "is missing" if file else f"is missing, and there is no settings file: {_where_to_put_one()}"
+        return (
+            "is missing"
+            if file
+            else f"is missing, and there is no settings file: {_where_to_put_one()}"
+        )
     error = context.get("error")
     return str(error) if isinstance(error, BadValueError) else "is not valid"
 
@@ -100,12 +128,16 @@ def _where_to_put_one() -> str:
 
 def _place(layers: Sequence[Layer], file: TomlFile | None, section: str, key: str) -> Place:
     """Where the value stands that counts; for one that is missing, where it would stand."""
-    given = next((layer.places[section, key] for layer in layers if (section, key) in layer.places), None)
+    given = next(
+        (layer.places[section, key] for layer in layers if (section, key) in layer.places), None
+    )
     if given:
         return given
     if file:
         return file.place(section, key)
-    variable = next(setting.variable for setting in SETTINGS if (setting.section, setting.key) == (section, key))
+    variable = next(
+        setting.variable for setting in SETTINGS if (setting.section, setting.key) == (section, key)
+    )
     return Place(rank=Rank.ENVIRONMENT, source=variable)
 
 
@@ -115,13 +147,23 @@ def _closed_folder(path: Path | None, environ: Mapping[str, str]) -> Path | None
     return folder if folder and folder.is_dir() and not os.access(folder, os.X_OK) else None
 
 
-def _missing_secrets(layers: Sequence[Layer], file: TomlFile | None, closed: Path | None) -> Iterator[Problem]:
+def _missing_secrets(
+    layers: Sequence[Layer], file: TomlFile | None, closed: Path | None
+) -> Iterator[Problem]:
     if not _given(layers, "auth0.client_secret") and not _given(layers, "auth0.private_key"):
-        ways = f"{_ways('auth0.client_secret')}; or, for private-key JWT, {_ways('auth0.private_key')}"
-        yield Problem(place=_place(layers, file, "auth0", "client_secret"), wrong=_wrong_if_missing(ways, closed))
+        ways = (
+            f"{_ways('auth0.client_secret')}; or, for private-key JWT, {_ways('auth0.private_key')}"
+        )
+        yield Problem(
+            place=_place(layers, file, "auth0", "client_secret"),
+            wrong=_wrong_if_missing(ways, closed),
+        )
     if not _given(layers, "segment.write_key"):
         ways = _ways("segment.write_key")
-        yield Problem(place=_place(layers, file, "segment", "write_key"), wrong=_wrong_if_missing(ways, closed))
+        yield Problem(
+            place=_place(layers, file, "segment", "write_key"),
+            wrong=_wrong_if_missing(ways, closed),
+        )
 
 
 def _wrong_if_missing(ways: str, closed: Path | None) -> str:
@@ -130,7 +172,9 @@ def _wrong_if_missing(ways: str, closed: Path | None) -> str:
     return f"is missing: give {ways}"
 
 
-def _missing_hmac_key(settings: Settings, layers: Sequence[Layer], file: TomlFile | None) -> Iterator[Problem]:
+def _missing_hmac_key(
+    settings: Settings, layers: Sequence[Layer], file: TomlFile | None
+) -> Iterator[Problem]:
     if settings.privacy.email == "hmac" and settings.privacy.hmac_key is None:
         wrong = f'is "hmac", which needs a key: give {_ways("privacy.hmac_key")}'
         yield Problem(place=_place(layers, file, "privacy", "email"), wrong=wrong)
@@ -147,7 +191,10 @@ def _ways(name: str) -> str:
 def _rivals(layers: Sequence[Layer]) -> Iterator[Problem]:
     secret, key = _given(layers, "auth0.client_secret"), _given(layers, "auth0.private_key")
     if secret and key:
-        yield Problem(place=key, wrong=f"is given beside the client secret ({secret}): an application uses only one")
+        yield Problem(
+            place=key,
+            wrong=f"is given beside the client secret ({secret}): an application uses only one",
+        )
 
 
 def _given(layers: Sequence[Layer], name: str) -> Place | None:

@@ -6,7 +6,12 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
-from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from poller.config.destinations import integrations
 from poller.config.parsers import texts
@@ -33,25 +38,43 @@ BaseUrl = Annotated[str, BeforeValidator(texts.base_url), Type("origin")]
 Endpoint = Annotated[str, BeforeValidator(texts.endpoint), Type("origin")]
 LedgerUrl = Annotated[str, BeforeValidator(texts.ledger_url), Type("SQLAlchemy URL")]
 Level = Annotated[str, BeforeValidator(texts.level), Type(" | ".join(texts.LEVELS))]
-LogFormat = Annotated[str, BeforeValidator(texts.one_of(texts.LOG_FORMATS)), Type(" | ".join(texts.LOG_FORMATS))]
-SecretWord = Annotated[SecretStr | None, BeforeValidator(secret(texts.word)), Type("secret", is_secret=True)]
-SecretKey = Annotated[SecretStr | None, BeforeValidator(secret(texts.private_key)), Type("secret", is_secret=True)]
+LogFormat = Annotated[
+    str, BeforeValidator(texts.one_of(texts.LOG_FORMATS)), Type(" | ".join(texts.LOG_FORMATS))
+]
+SecretWord = Annotated[
+    SecretStr | None, BeforeValidator(secret(texts.word)), Type("secret", is_secret=True)
+]
+SecretKey = Annotated[
+    SecretStr | None, BeforeValidator(secret(texts.private_key)), Type("secret", is_secret=True)
+]
 Interval = Annotated[timedelta, BeforeValidator(interval), Type("duration")]
 Length = Annotated[timedelta, BeforeValidator(length), Type("duration")]
 Generation = Annotated[str, BeforeValidator(texts.generation), Type("text")]
 Flag = Annotated[bool, BeforeValidator(texts.flag), Type("true | false")]
 LoginTypes = Annotated[frozenset[str], BeforeValidator(texts.login_types), Type("list of types")]
-EmailShape = Annotated[Email, BeforeValidator(texts.one_of(get_args(Email))), Type(" | ".join(get_args(Email)))]
-AddressShape = Annotated[Address, BeforeValidator(texts.one_of(get_args(Address))), Type(" | ".join(get_args(Address)))]
-AgentShape = Annotated[Agent, BeforeValidator(texts.one_of(get_args(Agent))), Type(" | ".join(get_args(Agent)))]
+EmailShape = Annotated[
+    Email, BeforeValidator(texts.one_of(get_args(Email))), Type(" | ".join(get_args(Email)))
+]
+AddressShape = Annotated[
+    Address, BeforeValidator(texts.one_of(get_args(Address))), Type(" | ".join(get_args(Address)))
+]
+AgentShape = Annotated[
+    Agent, BeforeValidator(texts.one_of(get_args(Agent))), Type(" | ".join(get_args(Agent)))
+]
 NameShape = Annotated[
-    privacy.Name, BeforeValidator(texts.one_of(get_args(privacy.Name))), Type(" | ".join(get_args(privacy.Name)))
+    privacy.Name,
+    BeforeValidator(texts.one_of(get_args(privacy.Name))),
+    Type(" | ".join(get_args(privacy.Name))),
 ]
 PresetChoice = Annotated[
-    PresetName, BeforeValidator(texts.one_of(get_args(PresetName))), Type(" | ".join(get_args(PresetName)))
+    PresetName,
+    BeforeValidator(texts.one_of(get_args(PresetName))),
+    Type(" | ".join(get_args(PresetName))),
 ]
 FrequencyChoice = Annotated[
-    Frequency, BeforeValidator(texts.one_of(get_args(Frequency))), Type(" | ".join(get_args(Frequency)))
+    Frequency,
+    BeforeValidator(texts.one_of(get_args(Frequency))),
+    Type(" | ".join(get_args(Frequency))),
 ]
 Query = Annotated[Expression | None, BeforeValidator(expression), Type("JMESPath")]
 Lines = Annotated[dict[str, Expression | None], BeforeValidator(lines), Type("table")]
@@ -89,19 +112,26 @@ def _frequency(values: dict[str, Any]) -> Frequency:
 class Section(BaseModel):
     """One table of the file. Defaults are written as a user would write them, and parsed like the rest."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True
+    )
 
 
 class Auth0Settings(Section):
     domain: Host = Field(
         description="The tenant's own host name, as acme.us.auth0.com, never a custom domain: tokens are for that name."
     )
-    client_id: Word = Field(description="Client id of the machine-to-machine application that may read:logs.")
+    client_id: Word = Field(
+        description="Client id of the machine-to-machine application that may read:logs."
+    )
     client_secret: SecretWord = Field(
-        None, description="Secret of that application.", json_schema_extra=_default("required, or private_key")
+        None,
+        description="Secret of that application.",
+        json_schema_extra=_default("required, or private_key"),
     )
     private_key: SecretKey = Field(
-        None, description="Private key of that application, in PEM form, in place of the client secret."
+        None,
+        description="Private key of that application, in PEM form, in place of the client secret.",
     )
     base_url: BaseUrl = Field(
         default_factory=_base_url,
@@ -109,7 +139,8 @@ class Auth0Settings(Section):
         json_schema_extra=_default("https:// and the domain"),
     )
     rate_share: Share = Field(
-        0.8, description="The part of the tenant's rate limit to use; the rest is left to your own applications."
+        0.8,
+        description="The part of the tenant's rate limit to use; the rest is left to your own applications.",
     )
 
 
@@ -118,7 +149,8 @@ class SegmentSettings(Section):
         None, description="Write key of the Segment source.", json_schema_extra=_default("required")
     )
     endpoint: Endpoint = Field(
-        "https://api.segment.io", description="Origin of Segment's API; in the EU https://events.eu1.segmentapis.com."
+        "https://api.segment.io",
+        description="Origin of Segment's API; in the EU https://events.eu1.segmentapis.com.",
     )
     # None only where neither name nor key is known.
     source_name: Name | None = Field(
@@ -128,13 +160,16 @@ class SegmentSettings(Section):
         json_schema_extra=_default("a short hash of the write key"),
     )
     generation: Generation = Field(
-        "", description="Part of every message id and of the stream; a new one lets corrected history be sent again."
+        "",
+        description="Part of every message id and of the stream; a new one lets corrected history be sent again.",
     )
     refusal_limit: Count = Field(
-        20, description="So many events in a row refused by Segment block the daemon: then it is us, not the data."
+        20,
+        description="So many events in a row refused by Segment block the daemon: then it is us, not the data.",
     )
     max_events_per_second: CountOrNone = Field(
-        1000, description="The most messages to send in a second, by Segment's own advice; 0: as many as there are."
+        1000,
+        description="The most messages to send in a second, by Segment's own advice; 0: as many as there are.",
     )
 
 
@@ -147,9 +182,12 @@ class BackfillSettings(Section):
 
 
 class PollSettings(Section):
-    interval: Interval = Field(_written("30s"), description="Time between two polls, as 30s, 5m or 1h.")
+    interval: Interval = Field(
+        _written("30s"), description="Time between two polls, as 30s, 5m or 1h."
+    )
     start: Start = Field(
-        _written("now"), description="Where the very first start begins: now, earliest, a date or a time."
+        _written("now"),
+        description="Where the very first start begins: now, earliest, a date or a time.",
     )
     late_window: LateWindow = Field(
         _written("10m"),
@@ -159,7 +197,9 @@ class PollSettings(Section):
 
 class LoginsSettings(Section):
     types: LoginTypes = Field(_written(["s"]), description="Log event types that count as logins.")
-    include_sso: Flag = Field(default=True, description="Whether logins on an existing session count too.")
+    include_sso: Flag = Field(
+        default=True, description="Whether logins on an existing session count too."
+    )
 
 
 class SignupsSettings(Section):
@@ -168,7 +208,8 @@ class SignupsSettings(Section):
         description="Whether the first login by a social, enterprise or passwordless connection is a signup.",
     )
     include_api_created: Flag = Field(
-        default=True, description="Whether users made through the Management API or the dashboard count as signups."
+        default=True,
+        description="Whether users made through the Management API or the dashboard count as signups.",
     )
 
 
@@ -176,31 +217,44 @@ class EventsSettings(Section):
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     preset: PresetChoice = Field(
-        "rule", description="The shape of the calls: rule, as Auth0 documented it, or spec, with Segment's own names."
+        "rule",
+        description="The shape of the calls: rule, as Auth0 documented it, or spec, with Segment's own names.",
     )
-    when: Query = Field(None, description="Forwards only the logins and signups for which this holds.")
+    when: Query = Field(
+        None, description="Forwards only the logins and signups for which this holds."
+    )
     user_id: Query = Field(
-        None, description="Who it is: an expression.", json_schema_extra=_default("the event's user_id")
+        None,
+        description="Who it is: an expression.",
+        json_schema_extra=_default("the event's user_id"),
     )
     identify: FrequencyChoice = Field(
         default_factory=_frequency,
         description="When to send identify: always, or on signup, first sight and changes of the traits.",
         json_schema_extra=_default("always with the preset rule, changes with spec"),
     )
-    groups: Flag = Field(default=True, description="Whether new members of an organization make a group call.")
+    groups: Flag = Field(
+        default=True, description="Whether new members of an organization make a group call."
+    )
     traits: Lines = Field(
         default_factory=dict,
         description="A table of traits beside the preset's, each an expression; false takes one away.",
     )
-    properties: Lines = Field(default_factory=dict, description="The same for the properties of tracks.")
+    properties: Lines = Field(
+        default_factory=dict, description="The same for the properties of tracks."
+    )
 
 
 class PrivacySettings(Section):
     email: EmailShape = Field("plain", description="How e-mails leave: plain, hmac or omit.")
-    ip: AddressShape = Field("plain", description="How IP addresses leave: plain, truncate (to /24 or /48) or omit.")
+    ip: AddressShape = Field(
+        "plain", description="How IP addresses leave: plain, truncate (to /24 or /48) or omit."
+    )
     user_agent: AgentShape = Field("plain", description="How user agents leave: plain or omit.")
     user_name: NameShape = Field("plain", description="How names of people leave: plain or omit.")
-    hmac_key: SecretWord = Field(None, description="Key of the HMAC-SHA256 of e-mails, where they leave as hmac.")
+    hmac_key: SecretWord = Field(
+        None, description="Key of the HMAC-SHA256 of e-mails, where they leave as hmac."
+    )
 
 
 class StateSettings(Section):
@@ -208,9 +262,13 @@ class StateSettings(Section):
     url: LedgerUrl = Field(
         repr=False,
         description="The ledger, by its absolute path.",
-        json_schema_extra=_default("$STATE_DIRECTORY; else /var/lib for a file in /etc; else the XDG state folder"),
+        json_schema_extra=_default(
+            "$STATE_DIRECTORY; else /var/lib for a file in /etc; else the XDG state folder"
+        ),
     )
-    dead_letter_retention: Length = Field(_written("30d"), description="How long dead letters are kept; 0s: for ever.")
+    dead_letter_retention: Length = Field(
+        _written("30d"), description="How long dead letters are kept; 0s: for ever."
+    )
 
 
 class LogSettings(Section):
@@ -229,7 +287,8 @@ class MetricsSettings(Section):
         json_schema_extra=_default("nowhere"),
     )
     ready_lag: Interval = Field(
-        _written("10m"), description="A lag longer than this and poll.interval is one that /readyz answers 503 to."
+        _written("10m"),
+        description="A lag longer than this and poll.interval is one that /readyz answers 503 to.",
     )
 
 
@@ -261,5 +320,9 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 -- no such file is read
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 -- a layer has them
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        layers = init_settings.init_kwargs.pop("layers", ()) if isinstance(init_settings, InitSettingsSource) else ()
+        layers = (
+            init_settings.init_kwargs.pop("layers", ())
+            if isinstance(init_settings, InitSettingsSource)
+            else ()
+        )
         return (init_settings, *(InitSettingsSource(settings_cls, layer) for layer in layers))

@@ -22,7 +22,9 @@ def nearest_key(section: str, name: str) -> str:
     homes = [f"[{setting.section}]" for setting in SETTINGS if setting.key == name]
     if homes:
         return f"{_UNKNOWN} in [{section}]: it belongs under {homes[0]}"
-    return _suggest("key", name, [setting.key for setting in SETTINGS if setting.section == section], "{}")
+    return _suggest(
+        "key", name, [setting.key for setting in SETTINGS if setting.section == section], "{}"
+    )
 
 
 def nearest_variable(name: str) -> str:

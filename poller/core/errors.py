@@ -26,7 +26,9 @@ class TransientError(PollerError):
     each service has its own count of failures. It is empty where no service failed.
     """
 
-    def __init__(self, message: str, *, retry_after: timedelta | None = None, service: str = "") -> None:
+    def __init__(
+        self, message: str, *, retry_after: timedelta | None = None, service: str = ""
+    ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
         self.service = service

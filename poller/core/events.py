@@ -123,7 +123,9 @@ class Span(LogCursor):
     def second_reading(self, until: LogId) -> "SecondReading":
         """The part `(confirmed, until]` of the live span as it is read a second time."""
         begin = max(self.confirmed, self.after)
-        return SecondReading(id=self.id, stream=self.stream, after=begin, reached=begin, until=until)
+        return SecondReading(
+            id=self.id, stream=self.stream, after=begin, reached=begin, until=until
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +167,12 @@ def floor_id(moment: datetime) -> LogId:
 def moment_of(log_id: str) -> datetime | None:
     """The ingest time inside a log id, to the millisecond; None where there is none to read."""
     digits = log_id[len(_PREFIX) : len(_PREFIX) + _TIME_DIGITS + 3]
-    if not (log_id.startswith(_PREFIX) and len(digits) == _TIME_DIGITS + 3 and digits.isascii() and digits.isdigit()):
+    if not (
+        log_id.startswith(_PREFIX)
+        and len(digits) == _TIME_DIGITS + 3
+        and digits.isascii()
+        and digits.isdigit()
+    ):
         return None
     try:
         seconds = datetime.strptime(digits[:_TIME_DIGITS], "%Y%m%d%H%M%S").replace(tzinfo=UTC)
@@ -176,7 +183,11 @@ def moment_of(log_id: str) -> datetime | None:
 
 def predecessor(log_id: LogId) -> LogId | None:
     """The id one below, of the same length; None where the id is no positive number."""
-    if len(log_id) > _LONGEST_NUMBER or not (log_id.isascii() and log_id.isdigit()) or int(log_id) == 0:
+    if (
+        len(log_id) > _LONGEST_NUMBER
+        or not (log_id.isascii() and log_id.isdigit())
+        or int(log_id) == 0
+    ):
         return None
     return LogId(str(int(log_id) - 1).zfill(len(log_id)))
 
@@ -205,7 +216,9 @@ def parse_events(records: Sequence[object], *, after: LogId) -> tuple[LogEvent, 
             continue
         unreadable += 1
         derived = LogId(f"{last}+{unreadable:03d}")
-        events.append(LogEvent(log_id=derived, type="", date=None, record=record, defect="unreadable_record"))
+        events.append(
+            LogEvent(log_id=derived, type="", date=None, record=record, defect="unreadable_record")
+        )
     return tuple(events)
 
 
@@ -216,7 +229,9 @@ def is_derived(log_id: LogId) -> bool:
 
 def last_id(records: Sequence[object]) -> LogId | None:
     """The id of the last record that has one."""
-    return next((found for record in reversed(records) if (found := _id_of(record)) is not None), None)
+    return next(
+        (found for record in reversed(records) if (found := _id_of(record)) is not None), None
+    )
 
 
 def canonical(record: object) -> str:
@@ -229,13 +244,17 @@ def _event(log_id: LogId, record: Any) -> LogEvent:
     code = record.get("type_code")
     kind = code if isinstance(code, str) and code else record.get("type")
     if not isinstance(kind, str) or not kind:
-        return LogEvent(log_id=log_id, type="", date=None, record=record, defect="unreadable_record")
+        return LogEvent(
+            log_id=log_id, type="", date=None, record=record, defect="unreadable_record"
+        )
     return _dated(LogEvent(log_id=log_id, type=kind, date=None, record=record), now=None)
 
 
 def judge_dates(events: Iterable[LogEvent], now: datetime | None) -> tuple[LogEvent, ...]:
     """Return the events with no date in the future of `now`, a time that two clocks agree on, or None."""
-    return tuple(event if event.defect or event.date is None else _dated(event, now=now) for event in events)
+    return tuple(
+        event if event.defect or event.date is None else _dated(event, now=now) for event in events
+    )
 
 
 def _dated(event: LogEvent, *, now: datetime | None) -> LogEvent:

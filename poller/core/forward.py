@@ -31,7 +31,9 @@ class BatchSender:
     def __init__(self, sink: MessageSink, *, refusal_limit: int = REFUSAL_LIMIT) -> None:
         self._sink = sink
         self._refusal_limit = refusal_limit
-        self._refused: dict[str, str] = {}  # the user of each event refused since the last acceptance
+        self._refused: dict[
+            str, str
+        ] = {}  # the user of each event refused since the last acceptance
 
     def deliver(self, messages: tuple[Message, ...]) -> Delivery:
         """Receipts and refusals that cover every message.

@@ -34,10 +34,14 @@ def settled(
     """
     held = [LogRange(after=span.after, until=_end(span)) for span in spans]
     lost = [
-        LogRange(after=gap.after, until=predecessor(gap.before) or gap.before) for gap in gaps if not gap.is_read_once
+        LogRange(after=gap.after, until=predecessor(gap.before) or gap.before)
+        for gap in gaps
+        if not gap.is_read_once
     ]
     lost += [LogRange(after=span.reached, until=span.until or span.reached) for span in revisits]
-    return tuple(_without(merged(stretch for stretch in held if stretch.until > stretch.after), merged(lost)))
+    return tuple(
+        _without(merged(stretch for stretch in held if stretch.until > stretch.after), merged(lost))
+    )
 
 
 def merged(stretches: Iterable[LogRange]) -> tuple[LogRange, ...]:
@@ -53,7 +57,9 @@ def merged(stretches: Iterable[LogRange]) -> tuple[LogRange, ...]:
 
 def clipped(stretches: Iterable[LogRange], after: LogId, until: LogId) -> tuple[LogRange, ...]:
     """What of them lies in `(after, until]`."""
-    found = (LogRange(after=max(each.after, after), until=min(each.until, until)) for each in stretches)
+    found = (
+        LogRange(after=max(each.after, after), until=min(each.until, until)) for each in stretches
+    )
     return tuple(stretch for stretch in found if stretch.until > stretch.after)
 
 
@@ -62,7 +68,10 @@ def holes(spans: Iterable[Span], *, since: LogId | None = None) -> tuple[LogRang
 
     With `since` also what lies above that position and below all of them.
     """
-    owned = merged(LogRange(after=span.after, until=span.until or max(span.after, span.reached)) for span in spans)
+    owned = merged(
+        LogRange(after=span.after, until=span.until or max(span.after, span.reached))
+        for span in spans
+    )
     if since is not None and owned and since < owned[0].after:
         owned = (LogRange(after=since, until=since), *owned)
     return tuple(LogRange(after=below.until, until=above.after) for below, above in pairwise(owned))
@@ -75,7 +84,11 @@ def covering(stretches: Iterable[LogRange], begin: datetime, end: datetime) -> L
 
 
 def _end(span: Span) -> LogId:
-    return max(span.reached, floor_id(span.drained_at)) if span.is_live and span.drained_at else span.reached
+    return (
+        max(span.reached, floor_id(span.drained_at))
+        if span.is_live and span.drained_at
+        else span.reached
+    )
 
 
 def _without(held: Sequence[LogRange], lost: Sequence[LogRange]) -> Iterator[LogRange]:

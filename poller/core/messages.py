@@ -103,7 +103,9 @@ class Delivery:
 
     @property
     def acknowledged(self) -> frozenset[str]:
-        return frozenset(message_id for receipt in self.receipts for message_id in receipt.message_ids)
+        return frozenset(
+            message_id for receipt in self.receipts for message_id in receipt.message_ids
+        )
 
 
 def message_id(stream: Stream, kind: str, key: str) -> str:
@@ -128,9 +130,19 @@ def wire(message: Message) -> dict[str, Any]:
         case Identify():
             return {"type": "identify", "traits": dict(message.traits), **body}
         case Track():
-            return {"type": "track", "event": message.event, "properties": dict(message.properties), **body}
+            return {
+                "type": "track",
+                "event": message.event,
+                "properties": dict(message.properties),
+                **body,
+            }
         case Group():
-            return {"type": "group", "groupId": message.group_id, "traits": dict(message.traits), **body}
+            return {
+                "type": "group",
+                "groupId": message.group_id,
+                "traits": dict(message.traits),
+                **body,
+            }
     raise TypeError(type(message).__name__)
 
 
@@ -145,7 +157,9 @@ def pack(messages: Iterable[Message]) -> Iterator[Batch]:
     held_bytes = ENVELOPE_BYTES
     for message in messages:
         message_bytes = size(message) + 2  # the comma and the space between two
-        if held and (held_bytes + message_bytes > MAX_BATCH_BYTES or len(held) == MAX_BATCH_MESSAGES):
+        if held and (
+            held_bytes + message_bytes > MAX_BATCH_BYTES or len(held) == MAX_BATCH_MESSAGES
+        ):
             yield Batch(messages=tuple(held))
             held, held_bytes = [], ENVELOPE_BYTES
         held.append(message)

@@ -135,7 +135,13 @@ class Budget(Protocol):
         ...
 
     def observe(
-        self, bucket: str, *, limit: int, remaining: int, reset_in: timedelta, is_refused: bool = False
+        self,
+        bucket: str,
+        *,
+        limit: int,
+        remaining: int,
+        reset_in: timedelta,
+        is_refused: bool = False,
     ) -> None:
         """What the headers said of the answer to this thread's request; `is_refused`: it was a 429.
 

@@ -90,7 +90,10 @@ class Outcomes:
 
     @property
     def tallies(self) -> Counter[Tally]:
-        return Counter(tally(event, outcome, self.settled_at, origin=self.origin) for event, outcome in self.outcomes())
+        return Counter(
+            tally(event, outcome, self.settled_at, origin=self.origin)
+            for event, outcome in self.outcomes()
+        )
 
     def sent(self, log_ids: Collection[LogId] | None = None) -> Counter[Sent]:
         """Return the tracks that were sent, for all events or for these."""
@@ -148,7 +151,9 @@ def build_settlement(span: LogCursor, page: Page, calls: Calls, delivery: Delive
     return settlement
 
 
-def account_file(page: FilePage, taken: Iterable[LogEvent], calls: Calls, delivery: Delivery) -> FileSettlement:
+def account_file(
+    page: FilePage, taken: Iterable[LogEvent], calls: Calls, delivery: Delivery
+) -> FileSettlement:
     """The same of a page of a file; those events that were not `taken` are settled elsewhere, or not asked for.
 
     Raises:
@@ -173,26 +178,41 @@ def _outcomes(calls: Calls, delivery: Delivery) -> dict[str, Any]:
         "filtered": tuple(entry.event for entry in calls.filtered),
         "dead_letters": dead_letters,
         "declined": tuple(entry.event for entry in calls.filtered if entry.is_declined),
-        "said": {message.fact.key: message.fact.fingerprint for message in told if message.fact is not None},
+        "said": {
+            message.fact.key: message.fact.fingerprint
+            for message in told
+            if message.fact is not None
+        },
         "awaiting": _awaiting(calls, forwarded),
         "tracks": tuple(tracks_of(calls, forwarded)),
     }
 
 
 def _check(settled: Outcomes, events: Iterable[LogEvent], what: str) -> None:
-    if Counter(event.log_id for event, _ in settled.outcomes()) != Counter(event.log_id for event in events):
+    if Counter(event.log_id for event, _ in settled.outcomes()) != Counter(
+        event.log_id for event in events
+    ):
         raise UnaccountedError(f"{what} has events without exactly one outcome")
 
 
 def _awaiting(calls: Calls, forwarded: tuple[LogEvent, ...]) -> tuple[PendingIdentify, ...]:
     """Each user, under each id that they were sent under, once, with the newest of their events."""
     delivered = {event.log_id for event in forwarded}
-    found = [entry.awaits for entry in calls.forwardable if entry.awaits and entry.event.log_id in delivered]
-    newest = {(awaits.user_id, awaits.sent_as): awaits for awaits in sorted(found, key=lambda awaits: awaits.log_id)}
+    found = [
+        entry.awaits
+        for entry in calls.forwardable
+        if entry.awaits and entry.event.log_id in delivered
+    ]
+    newest = {
+        (awaits.user_id, awaits.sent_as): awaits
+        for awaits in sorted(found, key=lambda awaits: awaits.log_id)
+    }
     return tuple(newest.values())
 
 
-def partition(calls: Calls, delivery: Delivery) -> tuple[tuple[LogEvent, ...], tuple[DeadLetter, ...]]:
+def partition(
+    calls: Calls, delivery: Delivery
+) -> tuple[tuple[LogEvent, ...], tuple[DeadLetter, ...]]:
     """The events that are forwarded, and those that are dead letters.
 
     An event any of whose messages Segment refused is a dead letter, whatever became of its others.
@@ -206,10 +226,14 @@ def partition(calls: Calls, delivery: Delivery) -> tuple[tuple[LogEvent, ...], t
     for entry in calls.forwardable:
         ids = [message.message_id for message in entry.messages]
         if any(message_id not in acknowledged and message_id not in refused for message_id in ids):
-            raise UnaccountedError(f"a message of {entry.event.log_id} is neither acknowledged nor refused")
+            raise UnaccountedError(
+                f"a message of {entry.event.log_id} is neither acknowledged nor refused"
+            )
         statuses = [refused[message_id] for message_id in ids if message_id in refused]
         if statuses:
-            dead_letters.append(DeadLetter(event=entry.event, reason="refused_by_segment", status=statuses[0]))
+            dead_letters.append(
+                DeadLetter(event=entry.event, reason="refused_by_segment", status=statuses[0])
+            )
         else:
             forwarded.append(entry.event)
     return tuple(forwarded), tuple(dead_letters)
@@ -230,11 +254,17 @@ def tracks_of(calls: Calls, forwarded: Iterable[LogEvent]) -> Iterator[Track]:
     delivered = {event.log_id for event in forwarded}
     for entry in calls.forwardable:
         if entry.event.log_id in delivered:
-            names = (message.event for message in entry.messages if isinstance(message, messages.Track))
+            names = (
+                message.event for message in entry.messages if isinstance(message, messages.Track)
+            )
             yield from ((entry.event, name) for name in names)
 
 
-def count_sent(tracks: Iterable[Track], settled_at: datetime, *, origin: str = LOG) -> Counter[Sent]:
+def count_sent(
+    tracks: Iterable[Track], settled_at: datetime, *, origin: str = LOG
+) -> Counter[Sent]:
     """Count tracks by name, in the hours in which `tally` counts their events."""
     keys = ((tally(event, FORWARDED, settled_at, origin=origin), name) for event, name in tracks)
-    return Counter(Sent(hour=key.hour, type=key.type, name=name, origin=origin) for key, name in keys)
+    return Counter(
+        Sent(hour=key.hour, type=key.type, name=name, origin=origin) for key, name in keys
+    )

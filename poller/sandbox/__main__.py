@@ -13,8 +13,12 @@ from poller.sandbox.server import Sandbox
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m poller.sandbox", description=__doc__)
     parser.add_argument("--seed", type=int, help="the same events in every run")
-    parser.add_argument("--plan", choices=sorted(PLANS), default="enterprise", help="whose rate limits hold")
-    parser.add_argument("--events", type=int, default=0, help="so many entries of the last hour to begin with")
+    parser.add_argument(
+        "--plan", choices=sorted(PLANS), default="enterprise", help="whose rate limits hold"
+    )
+    parser.add_argument(
+        "--events", type=int, default=0, help="so many entries of the last hour to begin with"
+    )
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with Sandbox(seed=given.seed, plan=given.plan) as sandbox:

@@ -49,12 +49,19 @@ class Control:
         return self._sandbox.reconcile(above=above).shown()
 
     def grow(
-        self, count: int, seconds: float = 0.0, ago: float = 0.0, kinds: list[str] | None = None, swing: float = 1.0
+        self,
+        count: int,
+        seconds: float = 0.0,
+        ago: float = 0.0,
+        kinds: list[str] | None = None,
+        swing: float = 1.0,
     ) -> dict[str, str]:
         """`count` entries, ingested over the `seconds` that ended `ago`; the first and the last id."""
         end = self._sandbox.clock.now() - timedelta(seconds=ago)
         start = end - timedelta(seconds=seconds)
-        first, last = self._sandbox.traffic.grow(count, start=start, end=end, kinds=kinds, swing=swing)
+        first, last = self._sandbox.traffic.grow(
+            count, start=start, end=end, kinds=kinds, swing=swing
+        )
         return {"first": first.log_id, "last": last.log_id}
 
     def append(self, records: list[Any]) -> list[str]:
@@ -80,7 +87,9 @@ class Control:
 
     def requests(self, service: str = "", path: str = "/") -> list[dict[str, Any]]:
         """What was asked, oldest first."""
-        return [asdict(seen) | {"at": iso(seen.at)} for seen in self._sandbox.faults.seen(service, path)]
+        return [
+            asdict(seen) | {"at": iso(seen.at)} for seen in self._sandbox.faults.seen(service, path)
+        ]
 
     def tenant(
         self,
@@ -101,7 +110,11 @@ class Control:
             self._sandbox.limits.take("logs", take)
         for name, value in changes.items():
             known = getattr(self._sandbox.tenant, name)
-            setattr(self._sandbox.tenant, name, timedelta(seconds=value) if isinstance(known, timedelta) else value)
+            setattr(
+                self._sandbox.tenant,
+                name,
+                timedelta(seconds=value) if isinstance(known, timedelta) else value,
+            )
 
     def collector(self, **changes: Any) -> dict[str, int]:
         """Sets fields of the collector, lists becoming sets; arrivals by fate."""

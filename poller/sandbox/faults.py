@@ -67,7 +67,11 @@ class Fault:
 
     def strikes(self, service: str, path: str, now: datetime) -> bool:
         """Whether this request is one; counts it if it could be."""
-        if (self.service and self.service != service) or not path.startswith(self.path) or not self._is_time(now):
+        if (
+            (self.service and self.service != service)
+            or not path.startswith(self.path)
+            or not self._is_time(now)
+        ):
             return False
         if self.skip > 0:
             self.skip -= 1
@@ -79,7 +83,9 @@ class Fault:
 
     def _is_time(self, now: datetime) -> bool:
         since = now - (self.set_at or now)
-        return timedelta(seconds=self.begins) <= since and (self.ends is None or since < timedelta(seconds=self.ends))
+        return timedelta(seconds=self.begins) <= since and (
+            self.ends is None or since < timedelta(seconds=self.ends)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +125,11 @@ class Faults:
     def seen(self, service: str = "", path: str = "/") -> list[Seen]:
         """The requests so far, oldest first."""
         with self._lock:
-            return [seen for seen in self._seen if service in {"", seen.service} and seen.path.startswith(path)]
+            return [
+                seen
+                for seen in self._seen
+                if service in {"", seen.service} and seen.path.startswith(path)
+            ]
 
     def middleware(self, service: str) -> Any:
         """For an aiohttp application: does what is due, and keeps the record of every request."""
@@ -191,8 +201,14 @@ async def _act(fault: Fault, request: web.Request, handler: Handler) -> web.Stre
     return await _after(fault, request, response)
 
 
-async def _after(fault: Fault, request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
-    body = response.body if isinstance(response, web.Response) and isinstance(response.body, bytes) else b""
+async def _after(
+    fault: Fault, request: web.Request, response: web.StreamResponse
+) -> web.StreamResponse:
+    body = (
+        response.body
+        if isinstance(response, web.Response) and isinstance(response.body, bytes)
+        else b""
+    )
     match fault.action:
         case "drop_answer":
             return _broken(request)
@@ -201,7 +217,9 @@ async def _after(fault: Fault, request: web.Request, response: web.StreamRespons
         case "body":
             return web.Response(status=response.status, text=fault.body, headers=fault.headers)
         case "cut_body":
-            return web.Response(status=response.status, body=body[: len(body) // 2], headers=response.headers)
+            return web.Response(
+                status=response.status, body=body[: len(body) // 2], headers=response.headers
+            )
         case "truncate" | "drip":
             return await _piecemeal(fault, request, body)
     return response

@@ -53,7 +53,12 @@ class Reconciliation:
 
 def reconcile(tenant: Tenant, collector: Collector, *, above: str = "") -> Reconciliation:
     """Compares the log above the position `above` with what the collector has."""
-    expected = {key: entry.log_id for entry in tenant.entries() if entry.log_id > above for key in keys_of(entry)}
+    expected = {
+        key: entry.log_id
+        for entry in tenant.entries()
+        if entry.log_id > above
+        for key in keys_of(entry)
+    }
     everything = {key for entry in tenant.entries() for key in keys_of(entry)}
     published = collector.published()
     tracks = Counter(_key(item) for item in published if item.type == "track")
@@ -66,9 +71,13 @@ def reconcile(tenant: Tenant, collector: Collector, *, above: str = "") -> Recon
         delivered=sum(key in tracks for key in expected),
         lost=tuple(log_id for key, log_id in expected.items() if key not in tracks),
         unexpected=tuple(
-            item.message_id for item in published if item.type == "track" and _key(item) not in everything
+            item.message_id
+            for item in published
+            if item.type == "track" and _key(item) not in everything
         ),
-        duplicated=tuple(expected.get(key, "/".join(key)) for key, count in tracks.items() if count > 1),
+        duplicated=tuple(
+            expected.get(key, "/".join(key)) for key, count in tracks.items() if count > 1
+        ),
         resent=tuple(message_id for message_id, items in by_id.items() if len(items) > 1),
         altered=tuple(message_id for message_id, items in by_id.items() if _is_altered(items)),
         misordered=tuple(_misordered(published)),

@@ -14,7 +14,10 @@ AT_ONCE = 50
 
 
 def replay(
-    events: Sequence[LogEvent], profiles: ProfileDirectory, translator: Translator, courier: BatchSender
+    events: Sequence[LogEvent],
+    profiles: ProfileDirectory,
+    translator: Translator,
+    courier: BatchSender,
 ) -> tuple[tuple[LogEvent, ...], tuple[Track, ...], tuple[DeadLetter, ...]]:
     """Return the events that Segment acknowledged, their tracks, and the dead letters that are left.
 

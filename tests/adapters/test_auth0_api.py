@@ -28,7 +28,13 @@ class Budget:
         self.asked.append(bucket)
 
     def observe(
-        self, bucket: str, *, limit: int, remaining: int, reset_in: timedelta, is_refused: bool = False
+        self,
+        bucket: str,
+        *,
+        limit: int,
+        remaining: int,
+        reset_in: timedelta,
+        is_refused: bool = False,
     ) -> None:
         del is_refused
         self.told.append((bucket, limit, remaining, reset_in))
@@ -66,7 +72,9 @@ def error(status: int, **body: object) -> Reply:
 
 LIST = Reply(body=b"[]")
 INSUFFICIENT = error(
-    403, message="Insufficient scope, expected any of: read:logs,read:logs_users", errorCode="insufficient_scope"
+    403,
+    message="Insufficient scope, expected any of: read:logs,read:logs_users",
+    errorCode="insufficient_scope",
 )
 EXPIRED = error(401, message="Invalid token")
 OPAQUE = error(400, message="Bad HTTP authentication header format", errorCode="Bearer")
@@ -76,7 +84,9 @@ def paths(scripted: Scripted) -> list[str]:
     return [asked.path for asked in scripted.asked]
 
 
-def test_one_token_serves_its_whole_lifetime_less_a_minute(bench: Bench, scripted: Scripted) -> None:
+def test_one_token_serves_its_whole_lifetime_less_a_minute(
+    bench: Bench, scripted: Scripted
+) -> None:
     scripted.replies = [token("t1"), LIST]
     for bench.now in (0.0, 80_000.0, 86_339.0):
         bench.api.get("logs", {}, bucket="logs")
@@ -88,7 +98,9 @@ def test_one_token_serves_its_whole_lifetime_less_a_minute(bench: Bench, scripte
     assert scripted.asked[-1].headers["Authorization"] == "Bearer t2"
 
 
-def test_the_token_is_asked_for_with_the_tenants_own_audience(bench: Bench, scripted: Scripted) -> None:
+def test_the_token_is_asked_for_with_the_tenants_own_audience(
+    bench: Bench, scripted: Scripted
+) -> None:
     scripted.replies = [token()]
     assert bench.tokens.current().scopes == {"read:logs"}
     assert json.loads(scripted.asked[0].body) == {
@@ -99,7 +111,9 @@ def test_the_token_is_asked_for_with_the_tenants_own_audience(bench: Bench, scri
     }
 
 
-def test_a_private_key_signs_an_assertion_for_the_tenant_whatever_the_origin(scripted: Scripted) -> None:
+def test_a_private_key_signs_an_assertion_for_the_tenant_whatever_the_origin(
+    scripted: Scripted,
+) -> None:
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     pem = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -109,7 +123,12 @@ def test_a_private_key_signs_an_assertion_for_the_tenant_whatever_the_origin(scr
     bench.tokens.current()
     bench.http.close()
     body = json.loads(scripted.asked[0].body)
-    claims = jwt.decode(body["client_assertion"], key.public_key(), algorithms=["RS256"], audience=f"https://{DOMAIN}/")
+    claims = jwt.decode(
+        body["client_assertion"],
+        key.public_key(),
+        algorithms=["RS256"],
+        audience=f"https://{DOMAIN}/",
+    )
     assert claims["iss"] == claims["sub"] == "client"
     assert "client_secret" not in body
 
@@ -122,7 +141,9 @@ def test_a_key_that_cannot_sign_is_fatal_and_not_quoted(scripted: Scripted) -> N
     assert scripted.asked == []
 
 
-@pytest.mark.parametrize("refusal", [EXPIRED, INSUFFICIENT, OPAQUE], ids=["401", "403", "400 Bearer"])
+@pytest.mark.parametrize(
+    "refusal", [EXPIRED, INSUFFICIENT, OPAQUE], ids=["401", "403", "400 Bearer"]
+)
 def test_a_refused_token_is_renewed_once_and_the_request_repeated(
     bench: Bench, scripted: Scripted, refusal: Reply
 ) -> None:
@@ -136,7 +157,9 @@ def test_a_refused_token_is_renewed_once_and_the_request_repeated(
     [(EXPIRED, "401"), (INSUFFICIENT, "lacks read:logs or read:logs_users"), (OPAQUE, "400")],
     ids=["401", "403", "400 Bearer"],
 )
-def test_a_new_token_that_is_refused_too_is_fatal(bench: Bench, scripted: Scripted, refusal: Reply, says: str) -> None:
+def test_a_new_token_that_is_refused_too_is_fatal(
+    bench: Bench, scripted: Scripted, refusal: Reply, says: str
+) -> None:
     scripted.replies = [token("t1"), refusal, token("t2"), refusal]
     with pytest.raises(FatalError, match=says):
         bench.api.get("logs", {}, bucket="logs")
@@ -165,11 +188,16 @@ def page(status: int, **headers: str) -> Reply:
         (error(404), FatalError),
         (error(405), FatalError),
         (Reply(status=403, body=b'{"error": "blocked by policy"}'), TransientError),
-        (Reply(status=403, body=b'{"statusCode": 200, "errorCode": "insufficient_scope"}'), TransientError),
+        (
+            Reply(status=403, body=b'{"statusCode": 200, "errorCode": "insufficient_scope"}'),
+            TransientError,
+        ),
         (page(302, Location="https://example.com"), TransientError),
         *((page(status), TransientError) for status in (400, 401, 403, 404, 407, 451, 511)),
     ],
-    ids=lambda value: f"{value.status} {value.body[:20]!r}" if isinstance(value, Reply) else value.__name__,
+    ids=lambda value: (
+        f"{value.status} {value.body[:20]!r}" if isinstance(value, Reply) else value.__name__
+    ),
 )
 def test_each_answer_has_its_verdict(
     bench: Bench, scripted: Scripted, reply: Reply, verdict: type[PollerError]
@@ -189,7 +217,9 @@ def test_who_answers_in_auth0s_place_is_named_by_status_and_type_and_costs_no_to
     bench: Bench, scripted: Scripted, status: int
 ) -> None:
     scripted.replies = [token(), page(status)]
-    with pytest.raises(TransientError, match=f"^something between here and Auth0 answered: {status} text/html$"):
+    with pytest.raises(
+        TransientError, match=f"^something between here and Auth0 answered: {status} text/html$"
+    ):
         bench.api.get("logs", {}, bucket="logs")
     assert paths(scripted).count("/oauth/token") == 1
 
@@ -200,7 +230,9 @@ def test_a_media_type_of_its_own_making_is_not_repeated(bench: Bench, scripted: 
         bench.api.get("logs", {}, bucket="logs")
 
 
-def test_a_missing_scope_and_whatever_else_forbids_have_different_hints(bench: Bench, scripted: Scripted) -> None:
+def test_a_missing_scope_and_whatever_else_forbids_have_different_hints(
+    bench: Bench, scripted: Scripted
+) -> None:
     scripted.replies = [token(), INSUFFICIENT, token("t2"), INSUFFICIENT]
     with pytest.raises(FatalError, match="lacks read:logs") as scope:
         bench.api.get("logs", {}, bucket="logs")
@@ -230,7 +262,9 @@ def test_a_status_that_means_absent_counts_only_from_auth0_itself(
 
 def refused(status: int, code: str, description: str = "Unauthorized") -> Reply:
     body = {"error": code, "error_description": description}
-    return Reply(status=status, body=json.dumps(body).encode(), headers={"Content-Type": "application/json"})
+    return Reply(
+        status=status, body=json.dumps(body).encode(), headers={"Content-Type": "application/json"}
+    )
 
 
 @pytest.mark.parametrize(
@@ -250,7 +284,9 @@ def refused(status: int, code: str, description: str = "Unauthorized") -> Reply:
         (Reply(body=b'{"access_token": "a\\r\\nb"}'), UnusableAnswerError),
         (Reply(body=b"[]"), UnusableAnswerError),
     ],
-    ids=lambda value: f"{value.status} {value.body[:40]!r}" if isinstance(value, Reply) else value.__name__,
+    ids=lambda value: (
+        f"{value.status} {value.body[:40]!r}" if isinstance(value, Reply) else value.__name__
+    ),
 )
 def test_each_answer_of_the_token_endpoint_has_its_verdict(
     bench: Bench, scripted: Scripted, reply: Reply, verdict: type[PollerError]
@@ -284,7 +320,9 @@ def test_a_token_serves_whatever_is_said_of_its_lifetime(
         assert bench.tokens.current().value == value
 
 
-def test_a_scope_that_is_not_stated_is_unknown_and_not_empty(bench: Bench, scripted: Scripted) -> None:
+def test_a_scope_that_is_not_stated_is_unknown_and_not_empty(
+    bench: Bench, scripted: Scripted
+) -> None:
     scripted.replies = [Reply(body=b'{"access_token": "t"}')]
     assert bench.tokens.current().scopes is None
 
@@ -292,12 +330,31 @@ def test_a_scope_that_is_not_stated_is_unknown_and_not_empty(bench: Bench, scrip
 @pytest.mark.parametrize(
     ("domain", "reply", "said", "hinted"),
     [
-        (DOMAIN, refused(403, "unauthorized_client", "Grant type not allowed"), "not allowed", "Client Credentials"),
-        (DOMAIN, refused(403, "access_denied", "Client is not authorized"), "not authorized", "authorize the appl"),
-        (DOMAIN, refused(401, "access_denied", "Unauthorized"), "401, access_denied: Unauthorized", "client_secret"),
+        (
+            DOMAIN,
+            refused(403, "unauthorized_client", "Grant type not allowed"),
+            "not allowed",
+            "Client Credentials",
+        ),
+        (
+            DOMAIN,
+            refused(403, "access_denied", "Client is not authorized"),
+            "not authorized",
+            "authorize the appl",
+        ),
+        (
+            DOMAIN,
+            refused(401, "access_denied", "Unauthorized"),
+            "401, access_denied: Unauthorized",
+            "client_secret",
+        ),
         (
             "login.acme.com",
-            refused(403, "access_denied", "Service not enabled within domain: https://login.acme.com/api/v2/"),
+            refused(
+                403,
+                "access_denied",
+                "Service not enabled within domain: https://login.acme.com/api/v2/",
+            ),
             "Service not enabled within domain",
             "also where it has a custom domain",
         ),
@@ -316,7 +373,9 @@ def test_the_tokens_refusal_quotes_auth0_and_the_hint_names_the_cause(
     assert hinted in raised.value.hint
 
 
-def test_what_is_quoted_holds_no_secret_and_nothing_that_a_terminal_acts_on(bench: Bench, scripted: Scripted) -> None:
+def test_what_is_quoted_holds_no_secret_and_nothing_that_a_terminal_acts_on(
+    bench: Bench, scripted: Scripted
+) -> None:
     scripted.replies = [refused(401, "access_denied", f"\x1b[2J\u202e{SECRET}" + "x" * 5000)]
     with pytest.raises(FatalError) as raised:
         bench.tokens.current()
@@ -326,7 +385,9 @@ def test_what_is_quoted_holds_no_secret_and_nothing_that_a_terminal_acts_on(benc
     assert len(text) < 500
 
 
-def test_the_rate_limit_is_asked_before_and_told_after_each_request(bench: Bench, scripted: Scripted) -> None:
+def test_the_rate_limit_is_asked_before_and_told_after_each_request(
+    bench: Bench, scripted: Scripted
+) -> None:
     headers = {
         "x-ratelimit-limit": "50",
         "x-ratelimit-remaining": "49",
@@ -348,12 +409,17 @@ def test_a_wait_until_a_reset_is_bounded(bench: Bench, scripted: Scripted) -> No
 
 
 @pytest.mark.parametrize(
-    ("headers", "seconds"), [({"Retry-After": "9"}, 9), ({"x-ratelimit-reset": "1630700197"}, 5)], ids=str
+    ("headers", "seconds"),
+    [({"Retry-After": "9"}, 9), ({"x-ratelimit-reset": "1630700197"}, 5)],
+    ids=str,
 )
 def test_a_429_says_how_long_to_wait_by_either_header(
     bench: Bench, scripted: Scripted, headers: dict[str, str], seconds: int
 ) -> None:
-    scripted.replies = [token(), Reply(status=429, headers={"Date": "Fri, 03 Sep 2021 20:16:32 GMT", **headers})]
+    scripted.replies = [
+        token(),
+        Reply(status=429, headers={"Date": "Fri, 03 Sep 2021 20:16:32 GMT", **headers}),
+    ]
     with pytest.raises(TransientError) as raised:
         bench.api.get("logs", {}, bucket="logs")
     assert raised.value.retry_after == timedelta(seconds=seconds)

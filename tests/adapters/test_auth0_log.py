@@ -76,7 +76,12 @@ def test_a_young_position_is_asked_from_itself(log: Auth0Log, scripted: Scripted
     scripted.replies = [page(record(log_id(2)), record(log_id(3)))]
     found = log.fetch(span(log_id(1)))
     assert froms(scripted) == [log_id(1)]
-    assert (found.position, found.is_end, found.served_at, found.lost) == (log_id(3), True, NOW, None)
+    assert (found.position, found.is_end, found.served_at, found.lost) == (
+        log_id(3),
+        True,
+        NOW,
+        None,
+    )
 
 
 def test_an_old_position_is_asked_from_one_below(log: Auth0Log, scripted: Scripted) -> None:
@@ -123,7 +128,12 @@ def test_a_short_page_without_a_believed_time_is_no_end(log: Auth0Log, scripted:
 
 
 def test_an_id_without_a_time_needs_the_empty_page(log: Auth0Log, scripted: Scripted) -> None:
-    scripted.replies = [page(record(LogId("Cg2"))), page(record(LogId("Cg1"))), page(), page(record(LogId("Cg1")))]
+    scripted.replies = [
+        page(record(LogId("Cg2"))),
+        page(record(LogId("Cg1"))),
+        page(),
+        page(record(LogId("Cg1"))),
+    ]
     found = log.fetch(span(LogId("Cg1")))
     assert (found.is_end, found.position) == (False, LogId("Cg2"))
     assert log.fetch(span(LogId("Cg2"))).is_end
@@ -139,17 +149,23 @@ def test_a_date_that_the_host_agrees_with_is_believed(log: Auth0Log, scripted: S
 class TestAHostClockThatIsWrong:
     """The newest log ids can bear out the `Date`; a page from the middle of the log cannot."""
 
-    def test_an_event_at_the_end_of_the_log_bears_the_date_out(self, log: Auth0Log, scripted: Scripted) -> None:
+    def test_an_event_at_the_end_of_the_log_bears_the_date_out(
+        self, log: Auth0Log, scripted: Scripted
+    ) -> None:
         scripted.replies = [page(record(log_id(3, NOW - timedelta(minutes=2))))]
         found = log.fetch(span(floor_id(NOW - timedelta(hours=1))))
         assert (found.served_at, found.believed_at) == (NOW, NOW)
 
-    def test_a_full_page_proves_nothing(self, log: Auth0Log, scripted: Scripted, host: datetime) -> None:
+    def test_a_full_page_proves_nothing(
+        self, log: Auth0Log, scripted: Scripted, host: datetime
+    ) -> None:
         scripted.replies = [page(*(record(log_id(number)) for number in range(1, 101)))]
         found = log.fetch(span(floor_id(NOW)))
         assert (found.served_at, found.believed_at) == (host, None)
 
-    @pytest.mark.parametrize("records", [[], [record(log_id(1, NOW - timedelta(hours=1)))]], ids=["empty", "old"])
+    @pytest.mark.parametrize(
+        "records", [[], [record(log_id(1, NOW - timedelta(hours=1)))]], ids=["empty", "old"]
+    )
     def test_a_quiet_log_proves_nothing(
         self, log: Auth0Log, scripted: Scripted, host: datetime, records: list[Any]
     ) -> None:
@@ -157,7 +173,9 @@ class TestAHostClockThatIsWrong:
         found = log.fetch(span(floor_id(NOW - timedelta(hours=2))))
         assert (found.served_at, found.believed_at) == (host, None)
 
-    def test_the_event_that_was_asked_from_proves_nothing(self, log: Auth0Log, scripted: Scripted) -> None:
+    def test_the_event_that_was_asked_from_proves_nothing(
+        self, log: Auth0Log, scripted: Scripted
+    ) -> None:
         here = record(log_id(1, OLD))
         scripted.replies = [page(here), page(), page(here)]
         assert log.fetch(span(log_id(1, OLD))).believed_at is None
@@ -166,12 +184,19 @@ class TestAHostClockThatIsWrong:
         self, log: Auth0Log, scripted: Scripted, host: datetime
     ) -> None:
         oldest, newest = record(log_id(1, OLD)), record(log_id(1, NOW - timedelta(hours=1)))
-        scripted.replies = [page(oldest), page(newest), page(oldest, at=NOW + timedelta(days=400)), page(newest)]
+        scripted.replies = [
+            page(oldest),
+            page(newest),
+            page(oldest, at=NOW + timedelta(days=400)),
+            page(newest),
+        ]
         assert [log.oldest() for _ in range(2)] == [(log_id(1, OLD), NOW), (log_id(1, OLD), host)]
 
 
 @pytest.mark.parametrize("host", [OLD + timedelta(hours=1)])
-def test_a_time_that_is_not_believed_proves_nothing_against_retention(log: Auth0Log, scripted: Scripted) -> None:
+def test_a_time_that_is_not_believed_proves_nothing_against_retention(
+    log: Auth0Log, scripted: Scripted
+) -> None:
     later = OLD + timedelta(minutes=30)
     kept = [record(log_id(number, later)) for number in range(100)]
     scripted.replies = [page(*kept), page(kept[0]), page(kept[-1])]
@@ -187,8 +212,12 @@ def test_the_time_of_a_page_never_lies_below_its_events(log: Auth0Log, scripted:
     assert (found.served_at, found.believed_at) == (OLD, None)
 
 
-@pytest.mark.parametrize("date", [datetime(1970, 1, 1, tzinfo=UTC), NOW - timedelta(days=1)], ids=["1970", "cached"])
-def test_a_wrong_date_neither_dates_a_page_nor_begins_a_span(log: Auth0Log, scripted: Scripted, date: datetime) -> None:
+@pytest.mark.parametrize(
+    "date", [datetime(1970, 1, 1, tzinfo=UTC), NOW - timedelta(days=1)], ids=["1970", "cached"]
+)
+def test_a_wrong_date_neither_dates_a_page_nor_begins_a_span(
+    log: Auth0Log, scripted: Scripted, date: datetime
+) -> None:
     scripted.replies = [page(record(log_id(3)), at=date), page(record(log_id(3)), at=date)]
     found = log.fetch(span(floor_id(NOW - timedelta(hours=1))))
     assert (found.served_at, found.believed_at) == (NOW, None)
@@ -196,9 +225,16 @@ def test_a_wrong_date_neither_dates_a_page_nor_begins_a_span(log: Auth0Log, scri
     assert log.oldest() == (log_id(3), NOW)
 
 
-@pytest.mark.parametrize("host", [NOW - timedelta(days=2), NOW + timedelta(days=2)], ids=["behind", "ahead"])
-def test_the_newest_event_bears_the_date_out_where_the_host_does_not(log: Auth0Log, scripted: Scripted) -> None:
-    scripted.replies = [page(record(log_id(1, OLD))), page(record(log_id(9, NOW - timedelta(minutes=1))))]
+@pytest.mark.parametrize(
+    "host", [NOW - timedelta(days=2), NOW + timedelta(days=2)], ids=["behind", "ahead"]
+)
+def test_the_newest_event_bears_the_date_out_where_the_host_does_not(
+    log: Auth0Log, scripted: Scripted
+) -> None:
+    scripted.replies = [
+        page(record(log_id(1, OLD))),
+        page(record(log_id(9, NOW - timedelta(minutes=1)))),
+    ]
     assert log.oldest() == (log_id(1, OLD), NOW)
 
 
@@ -213,30 +249,44 @@ def test_a_full_page_of_the_live_span_is_not_the_end(log: Auth0Log, scripted: Sc
 def test_an_empty_page_is_the_end_and_does_not_move(log: Auth0Log, scripted: Scripted) -> None:
     scripted.replies = [page()]
     found = log.fetch(span(floor_id(NOW - timedelta(hours=1))))
-    assert (found.events, found.position, found.is_end) == ((), floor_id(NOW - timedelta(hours=1)), True)
+    assert (found.events, found.position, found.is_end) == (
+        (),
+        floor_id(NOW - timedelta(hours=1)),
+        True,
+    )
     assert found.lost is None
 
 
-def test_the_event_at_the_position_proves_that_nothing_after_it_was_cut(log: Auth0Log, scripted: Scripted) -> None:
+def test_the_event_at_the_position_proves_that_nothing_after_it_was_cut(
+    log: Auth0Log, scripted: Scripted
+) -> None:
     scripted.replies = [page(record(log_id(1, OLD)), record(log_id(2)))]
     assert log.fetch(span(log_id(1, OLD))).lost is None
     assert len(scripted.asked) == 1
 
 
-def test_a_page_that_is_full_with_the_record_asked_from_is_not_the_end(log: Auth0Log, scripted: Scripted) -> None:
-    scripted.replies = [page(record(log_id(1, OLD)), *(record(log_id(number)) for number in range(2, 101)))]
+def test_a_page_that_is_full_with_the_record_asked_from_is_not_the_end(
+    log: Auth0Log, scripted: Scripted
+) -> None:
+    scripted.replies = [
+        page(record(log_id(1, OLD)), *(record(log_id(number)) for number in range(2, 101)))
+    ]
     found = log.fetch(span(log_id(1, OLD)))
     assert (len(found.events), found.is_end, found.drained_to) == (99, False, None)
 
 
-def test_an_oldest_event_at_or_below_the_position_is_proof_too(log: Auth0Log, scripted: Scripted) -> None:
+def test_an_oldest_event_at_or_below_the_position_is_proof_too(
+    log: Auth0Log, scripted: Scripted
+) -> None:
     scripted.replies = [page(record(log_id(2)), record(log_id(3))), page(record(log_id(0, OLD)))]
     assert log.fetch(span(log_id(1, OLD))).lost is None
     assert froms(scripted)[1] == EARLIEST
 
 
 @pytest.mark.parametrize("reached", [log_id(1, OLD), floor_id(OLD)], ids=["an event", "a bound"])
-def test_without_proof_the_stretch_up_to_the_page_is_lost(log: Auth0Log, scripted: Scripted, reached: LogId) -> None:
+def test_without_proof_the_stretch_up_to_the_page_is_lost(
+    log: Auth0Log, scripted: Scripted, reached: LogId
+) -> None:
     scripted.replies = [page(record(log_id(5)), record(log_id(6))), page(record(log_id(5)))]
     found = log.fetch(span(reached))
     assert found.lost == Gap(after=reached, before=floor_id(NOW - SHORTEST_RETENTION))
@@ -249,26 +299,34 @@ def test_a_gap_ends_at_the_first_event_of_the_page(log: Auth0Log, scripted: Scri
     assert log.fetch(span(log_id(1, OLD))).lost == Gap(after=log_id(1, OLD), before=first)
 
 
-def test_an_empty_log_without_a_believed_time_says_nothing(log: Auth0Log, scripted: Scripted) -> None:
+def test_an_empty_log_without_a_believed_time_says_nothing(
+    log: Auth0Log, scripted: Scripted
+) -> None:
     yesterday = NOW - timedelta(days=1)
     scripted.replies = [page(at=yesterday), page(at=yesterday)]
     found = log.fetch(span(log_id(1, OLD)))
     assert (found.lost, found.drained_to, found.is_end) == (None, None, True)
 
 
-def test_an_emptied_log_is_lost_up_to_what_retention_can_have_taken(log: Auth0Log, scripted: Scripted) -> None:
+def test_an_emptied_log_is_lost_up_to_what_retention_can_have_taken(
+    log: Auth0Log, scripted: Scripted
+) -> None:
     scripted.replies = [page(), page()]
     gap = Gap(after=log_id(1, OLD), before=floor_id(NOW - SHORTEST_RETENTION))
     assert log.fetch(span(log_id(1, OLD))).lost == gap
 
 
-def test_a_quiet_tenant_that_was_drained_lately_lost_nothing(log: Auth0Log, scripted: Scripted) -> None:
+def test_a_quiet_tenant_that_was_drained_lately_lost_nothing(
+    log: Auth0Log, scripted: Scripted
+) -> None:
     scripted.replies = [page(record(log_id(5)))]
     assert log.fetch(span(log_id(1, OLD), drained_at=NOW - timedelta(minutes=1))).lost is None
     assert len(scripted.asked) == 1
 
 
-def test_nothing_is_lost_where_the_page_begins_right_above_the_position(log: Auth0Log, scripted: Scripted) -> None:
+def test_nothing_is_lost_where_the_page_begins_right_above_the_position(
+    log: Auth0Log, scripted: Scripted
+) -> None:
     scripted.replies = [page(record(log_id(5, OLD)), record(log_id(6, OLD)))]
     assert log.fetch(span(log_id(4, OLD))).lost is None
     assert len(scripted.asked) == 1
@@ -303,19 +361,30 @@ def test_records_at_the_end_that_have_no_id_are_left_whatever_the_link_names(
     assert found.position == log_id(3)
 
 
-def test_a_page_of_records_without_ids_moves_nothing_and_ends_the_poll(log: Auth0Log, scripted: Scripted) -> None:
+def test_a_page_of_records_without_ids_moves_nothing_and_ends_the_poll(
+    log: Auth0Log, scripted: Scripted
+) -> None:
     scripted.replies = [page(None, None, next_from="~")]
     found = log.fetch(span(log_id(2)))
-    assert (found.events, found.position, found.is_end, found.drained_to) == ((), log_id(2), True, None)
+    assert (found.events, found.position, found.is_end, found.drained_to) == (
+        (),
+        log_id(2),
+        True,
+        None,
+    )
 
 
-def test_a_whole_page_of_records_without_ids_cannot_be_passed(log: Auth0Log, scripted: Scripted) -> None:
+def test_a_whole_page_of_records_without_ids_cannot_be_passed(
+    log: Auth0Log, scripted: Scripted
+) -> None:
     scripted.replies = [page(*[None] * 100)]
     with pytest.raises(TransientError, match="without any log id"):
         log.fetch(span(log_id(2)))
 
 
-def test_an_unreadable_record_right_after_the_position_is_no_reason_to_stop(log: Auth0Log, scripted: Scripted) -> None:
+def test_an_unreadable_record_right_after_the_position_is_no_reason_to_stop(
+    log: Auth0Log, scripted: Scripted
+) -> None:
     scripted.replies = [page(None, record(log_id(3)))]
     found = log.fetch(span(log_id(2)))
     assert [event.defect for event in found.events] == ["unreadable_record", None]
@@ -336,7 +405,9 @@ class TestBounded:
         found = log.fetch(span(log_id(1), until=log_id(5)))
         assert (len(found.events), found.position, found.is_end) == (2, log_id(5), True)
 
-    def test_a_short_page_below_the_bound_is_not_the_end(self, log: Auth0Log, scripted: Scripted) -> None:
+    def test_a_short_page_below_the_bound_is_not_the_end(
+        self, log: Auth0Log, scripted: Scripted
+    ) -> None:
         scripted.replies = [page(record(log_id(2)))]
         found = log.fetch(span(log_id(1), until=log_id(5)))
         assert (found.position, found.is_end) == (log_id(2), False)
@@ -359,7 +430,9 @@ class TestBounded:
         found = log.fetch(span(reached, until=until))
         assert (found.position, found.is_end) == (until if reaches else reached, True)
 
-    def test_an_empty_page_without_a_believed_time_reaches_no_bound(self, log: Auth0Log, scripted: Scripted) -> None:
+    def test_an_empty_page_without_a_believed_time_reaches_no_bound(
+        self, log: Auth0Log, scripted: Scripted
+    ) -> None:
         yesterday = NOW - timedelta(days=1)
         scripted.replies = [page(at=yesterday), page(record(log_id(0, OLD)), at=yesterday)]
         found = log.fetch(span(log_id(1, OLD), until=log_id(2, OLD), drained_at=NOW))
@@ -378,7 +451,9 @@ def test_the_newest_events_are_searched_by_type_over_as_many_pages_as_it_takes(
     assert not any("from" in asked.query for asked in scripted.asked)
 
 
-def test_a_drain_dated_by_a_clock_that_was_wrong_proves_nothing(log: Auth0Log, scripted: Scripted) -> None:
+def test_a_drain_dated_by_a_clock_that_was_wrong_proves_nothing(
+    log: Auth0Log, scripted: Scripted
+) -> None:
     oldest = log_id(9, NOW - timedelta(days=1))
     scripted.replies = [page(record(log_id(10)), record(log_id(11))), page(record(oldest))]
     found = log.fetch(span(log_id(1, OLD), drained_at=NOW + timedelta(days=3650)))
@@ -386,7 +461,9 @@ def test_a_drain_dated_by_a_clock_that_was_wrong_proves_nothing(log: Auth0Log, s
     assert found.lost.after == log_id(1, OLD)
 
 
-def test_a_number_without_end_in_one_record_spoils_no_page(log: Auth0Log, scripted: Scripted) -> None:
+def test_a_number_without_end_in_one_record_spoils_no_page(
+    log: Auth0Log, scripted: Scripted
+) -> None:
     reply = page(record(log_id(1)), record(log_id(2)) | {"details": "@"})
     scripted.replies = [replace(reply, body=reply.body.replace(b'"@"', b"9" * 5000))]
     assert [event.log_id for event in log.fetch(span(EARLIEST)).events] == [log_id(1), log_id(2)]

@@ -20,7 +20,9 @@ FIRST, LAST = date(2021, 9, 16), date(2021, 9, 17)
 @pytest.fixture
 def stats(scripted: Scripted) -> Iterator[Auth0Stats]:
     http = Http(scripted.origin, ServerClock())
-    tokens = TokenSource(Credentials(domain="acme.us.auth0.com", client_id="c", client_secret="s"), http)
+    tokens = TokenSource(
+        Credentials(domain="acme.us.auth0.com", client_id="c", client_secret="s"), http
+    )
     scripted.replies = [token()]
     tokens.current()
     scripted.asked.clear()
@@ -32,18 +34,27 @@ def found(value: object) -> Reply:
     return Reply(body=json.dumps(value).encode())
 
 
-def test_the_days_asked_for_are_read_from_what_auth0_really_sends(stats: Auth0Stats, scripted: Scripted) -> None:
+def test_the_days_asked_for_are_read_from_what_auth0_really_sends(
+    stats: Auth0Stats, scripted: Scripted
+) -> None:
     scripted.replies = [found(json.loads(SAMPLE.read_text())["payload"])]
     assert stats.daily(FIRST, LAST) == {
         date(2021, 9, 16): DailyCount(logins=3, signups=1),
         date(2021, 9, 17): DailyCount(logins=5, signups=0),
     }
     (asked,) = scripted.asked
-    assert (asked.path, asked.query) == ("/api/v2/stats/daily", {"from": "20210916", "to": "20210917"})
+    assert (asked.path, asked.query) == (
+        "/api/v2/stats/daily",
+        {"from": "20210916", "to": "20210917"},
+    )
 
 
 def test_a_missing_scope_is_named(stats: Auth0Stats, scripted: Scripted) -> None:
-    insufficient = error(403, message="Insufficient scope, expected any of: read:stats", errorCode="insufficient_scope")
+    insufficient = error(
+        403,
+        message="Insufficient scope, expected any of: read:stats",
+        errorCode="insufficient_scope",
+    )
     scripted.replies = [insufficient, token("t2"), insufficient]
     with pytest.raises(FatalError, match="lacks read:stats") as refused:
         stats.daily(FIRST, LAST)

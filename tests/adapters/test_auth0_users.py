@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poller.adapters.auth0 import Auth0Users, Credentials, ManagementApi, TokenSource
-from poller.adapters.auth0.users import ALWAYS, MAX_QUERY_BYTES, MAX_USERS, SEARCH_LAG, chunks, query_of
+from poller.adapters.auth0.users import (
+    ALWAYS,
+    MAX_QUERY_BYTES,
+    MAX_USERS,
+    SEARCH_LAG,
+    chunks,
+    query_of,
+)
 from poller.adapters.clocks import ServerClock
 from poller.adapters.http import Http
 from poller.core.errors import FatalError, TransientError
@@ -35,7 +42,9 @@ ABSENT = error(404, errorCode="inexistent_user")
 @pytest.fixture
 def users(scripted: Scripted) -> Iterator[Auth0Users]:
     http = Http(scripted.origin, ServerClock(host=lambda: NOW))
-    tokens = TokenSource(Credentials(domain="acme.us.auth0.com", client_id="c", client_secret="s"), http)
+    tokens = TokenSource(
+        Credentials(domain="acme.us.auth0.com", client_id="c", client_secret="s"), http
+    )
     scripted.replies = [token()]
     tokens.current()
     scripted.asked.clear()
@@ -70,7 +79,9 @@ def test_who_the_index_does_not_have_yet_is_read_by_id_and_who_is_deleted_is_mis
     ]
 
 
-def test_what_the_index_shows_counts_as_read_a_little_earlier(users: Auth0Users, scripted: Scripted) -> None:
+def test_what_the_index_shows_counts_as_read_a_little_earlier(
+    users: Auth0Users, scripted: Scripted
+) -> None:
     scripted.replies = [found([user("auth0|a")]), found(user("auth0|b"))]
     profiles = users.of(["auth0|a", "auth0|b"])
     assert profiles["auth0|a"].read_at == NOW - SEARCH_LAG < NOW - timedelta(seconds=1)
@@ -79,7 +90,11 @@ def test_what_the_index_shows_counts_as_read_a_little_earlier(users: Auth0Users,
 
 @pytest.mark.parametrize(
     ("reply", "verdict"),
-    [(Reply(status=503), TransientError), (INSUFFICIENT, FatalError), (found({"users": []}), TransientError)],
+    [
+        (Reply(status=503), TransientError),
+        (INSUFFICIENT, FatalError),
+        (found({"users": []}), TransientError),
+    ],
     ids=["503", "403", "no list"],
 )
 def test_a_directory_that_cannot_answer_says_so(
@@ -96,7 +111,9 @@ def test_odd_profiles_are_left_out_one_by_one(users: Auth0Users, scripted: Scrip
 
 
 @given(st.lists(st.text(min_size=1, max_size=300), max_size=250, unique=True))
-def test_queries_name_every_id_once_within_the_length_that_the_api_takes(user_ids: list[str]) -> None:
+def test_queries_name_every_id_once_within_the_length_that_the_api_takes(
+    user_ids: list[str],
+) -> None:
     named: list[str] = []
     for chunk in chunks(user_ids):
         query = query_of(chunk)
@@ -121,16 +138,29 @@ def quoted_terms(text: str) -> list[str]:
     return terms
 
 
-def test_a_linked_account_is_answered_with_the_user_it_was_linked_to(users: Auth0Users, scripted: Scripted) -> None:
-    identities = [{"provider": "auth0", "user_id": "a"}, {"provider": "google-oauth2", "user_id": "7"}, "odd", {}]
+def test_a_linked_account_is_answered_with_the_user_it_was_linked_to(
+    users: Auth0Users, scripted: Scripted
+) -> None:
+    identities = [
+        {"provider": "auth0", "user_id": "a"},
+        {"provider": "google-oauth2", "user_id": "7"},
+        "odd",
+        {},
+    ]
     scripted.replies = [found([user("auth0|a") | {"identities": identities}])]
     profiles = users.of(["auth0|a", "google-oauth2|7"])
     assert profiles["google-oauth2|7"].user_id == "auth0|a"
     assert len(scripted.asked) == 1
 
 
-def test_an_id_that_the_api_refuses_costs_nobody_elses_profile(users: Auth0Users, scripted: Scripted) -> None:
-    scripted.replies = [found([user("auth0|a")]), error(400, errorCode="invalid_uri"), found(user("auth0|new"))]
+def test_an_id_that_the_api_refuses_costs_nobody_elses_profile(
+    users: Auth0Users, scripted: Scripted
+) -> None:
+    scripted.replies = [
+        found([user("auth0|a")]),
+        error(400, errorCode="invalid_uri"),
+        found(user("auth0|new")),
+    ]
     assert set(users.of(["auth0|a", "odd", "auth0|new"])) == {"auth0|a", "auth0|new"}
 
 
@@ -163,7 +193,9 @@ def test_one_id_that_the_search_refuses_is_found_by_halving_and_read_alone(
 
 
 @pytest.mark.parametrize("refusal", [REFUSED, URI_TOO_LONG, ABSENT], ids=["400", "414", "404"])
-def test_an_id_that_is_refused_alone_too_is_nobodys(users: Auth0Users, scripted: Scripted, refusal: Reply) -> None:
+def test_an_id_that_is_refused_alone_too_is_nobodys(
+    users: Auth0Users, scripted: Scripted, refusal: Reply
+) -> None:
     scripted.replies = [REFUSED, refusal]
     assert users.of(["auth0|odd"]) == {}
 
@@ -172,5 +204,7 @@ def test_a_page_in_auth0s_place_is_nobodys_absence(users: Auth0Users, scripted: 
     for status in (400, 404):
         portal = Reply(status=status, body=b"<html>", headers={"Content-Type": "text/html"})
         scripted.replies = [found([]), portal]
-        with pytest.raises(TransientError, match=f"between here and Auth0 answered: {status} text/html"):
+        with pytest.raises(
+            TransientError, match=f"between here and Auth0 answered: {status} text/html"
+        ):
             users.of(["auth0|a"])

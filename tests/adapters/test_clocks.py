@@ -8,7 +8,9 @@ from poller.adapters.clocks import AGREEMENT, ServerClock, earliest_now, introdu
 
 NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
 AGED_1970 = datetime(1970, 1, 1, tzinfo=UTC)
-SECOND, MINUTE, HOUR, DAY = (timedelta(**{unit: 1}) for unit in ("seconds", "minutes", "hours", "days"))
+SECOND, MINUTE, HOUR, DAY = (
+    timedelta(**{unit: 1}) for unit in ("seconds", "minutes", "hours", "days")
+)
 
 
 class World:
@@ -17,7 +19,9 @@ class World:
     def __init__(self, *, host_off: timedelta = timedelta()) -> None:
         self.passed_s = 0.0
         self.host_off = host_off
-        self.auth0, self.segment = (ServerClock(lambda: self.passed_s, host=self.host) for _ in range(2))
+        self.auth0, self.segment = (
+            ServerClock(lambda: self.passed_s, host=self.host) for _ in range(2)
+        )
         introduce(self.auth0, self.segment)
 
     @property
@@ -46,7 +50,9 @@ def test_two_servers_that_agree_are_believed_against_the_host(off: timedelta) ->
     assert world.auth0.agreed() == world.segment.now() == world.now
 
 
-@pytest.mark.parametrize("wrong", [AGED_1970, NOW - DAY, NOW + DAY], ids=["1970", "a day old", "a day ahead"])
+@pytest.mark.parametrize(
+    "wrong", [AGED_1970, NOW - DAY, NOW + DAY], ids=["1970", "a day old", "a day ahead"]
+)
 def test_one_wrong_date_moves_nothing(wrong: datetime) -> None:
     world = World()
     world.auth0.observe(NOW)

@@ -104,7 +104,9 @@ def test_a_range_of_loopback_reaches_the_server_past_a_proxy_that_is_down(
 
 
 @pytest.mark.parametrize("origin", ["https://acme.us.auth0.com", "http://127.0.0.2:1"])
-def test_a_proxy_that_is_down_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch, origin: str) -> None:
+def test_a_proxy_that_is_down_is_named_without_its_password(
+    monkeypatch: pytest.MonkeyPatch, origin: str
+) -> None:
     down = unused_origin()
     monkeypatch.setenv("ALL_PROXY", down.replace("http://", "http://me:secret@"))
     client = Http(origin, ServerClock())
@@ -114,7 +116,9 @@ def test_a_proxy_that_is_down_is_named_without_its_password(monkeypatch: pytest.
     assert str(raised.value) == f"the proxy {down}, on the way to {origin}: Connection refused"
 
 
-def test_a_proxy_that_refuses_is_named_with_its_status_alone(monkeypatch: pytest.MonkeyPatch, serve: Serve) -> None:
+def test_a_proxy_that_refuses_is_named_with_its_status_alone(
+    monkeypatch: pytest.MonkeyPatch, serve: Serve
+) -> None:
     def handle(connection: socket.socket) -> None:
         read_request(connection)
         connection.sendall(b"HTTP/1.1 407 Own text\r\nContent-Length: 0\r\n\r\n")
@@ -125,10 +129,15 @@ def test_a_proxy_that_refuses_is_named_with_its_status_alone(monkeypatch: pytest
     with pytest.raises(TransientError) as raised:
         client.call("GET", "/")
     client.close()
-    assert str(raised.value) == f"the proxy {proxy}, on the way to https://acme.us.auth0.com: it answered 407"
+    assert (
+        str(raised.value)
+        == f"the proxy {proxy}, on the way to https://acme.us.auth0.com: it answered 407"
+    )
 
 
-def test_what_fails_behind_the_proxy_is_not_the_proxys(monkeypatch: pytest.MonkeyPatch, serve: Serve) -> None:
+def test_what_fails_behind_the_proxy_is_not_the_proxys(
+    monkeypatch: pytest.MonkeyPatch, serve: Serve
+) -> None:
     def handle(connection: socket.socket) -> None:
         read_request(connection)
         connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
@@ -145,7 +154,11 @@ def test_what_fails_behind_the_proxy_is_not_the_proxys(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("ALL_PROXY", "socks5://127.0.0.1:1"), ("HTTPS_PROXY", "http://proxy:abc"), ("HTTPS_PROXY", "foo://proxy")],
+    [
+        ("ALL_PROXY", "socks5://127.0.0.1:1"),
+        ("HTTPS_PROXY", "http://proxy:abc"),
+        ("HTTPS_PROXY", "foo://proxy"),
+    ],
 )
 def test_a_proxy_variable_that_cannot_be_used_is_fatal_and_named(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
@@ -170,7 +183,9 @@ def test_certificates_that_are_missing_for_a_moment_are_trouble_that_passes(
     with pytest.raises(TransientError, match="named by SSL_CERT_FILE cannot be read: No such file"):
         client.call("GET", "/")
     file.write_text(Path(certifi.where()).read_text()[:200])
-    with pytest.raises(TransientError, match="named by SSL_CERT_FILE cannot be read: they hold no certificate"):
+    with pytest.raises(
+        TransientError, match="named by SSL_CERT_FILE cannot be read: they hold no certificate"
+    ):
         client.call("GET", "/")
     file.write_text(Path(certifi.where()).read_text())
     assert client.call("GET", "/").status == 200

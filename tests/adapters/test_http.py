@@ -65,7 +65,9 @@ def drip(connection: socket.socket, head: bytes, drop: bytes) -> None:
 def test_a_dripping_or_silent_server_does_not_outlive_the_deadline(
     http: Callable[..., Http], head: bytes, drop: bytes
 ) -> None:
-    client = http(lambda connection: drip(connection, head, drop) if drop else silent(connection, head), 0.3)
+    client = http(
+        lambda connection: drip(connection, head, drop) if drop else silent(connection, head), 0.3
+    )
     before = time.monotonic()
     with pytest.raises(TransientError, match="no answer in time"):
         client.call("GET", "/")
@@ -98,13 +100,17 @@ def test_calls_share_a_connection_and_a_failure_drops_it(http: Callable[..., Htt
     assert len(connections) == 2
 
 
-def test_a_redirect_is_an_answer_and_is_never_followed(http: Callable[..., Http], serve: Serve) -> None:
+def test_a_redirect_is_an_answer_and_is_never_followed(
+    http: Callable[..., Http], serve: Serve
+) -> None:
     reached = threading.Event()
     second = serve(lambda _: reached.set())
 
     def handle(connection: socket.socket) -> None:
         read_request(connection)
-        connection.sendall(b"HTTP/1.1 307 Go\r\nLocation: " + second.encode() + b"/x\r\nContent-Length: 0\r\n\r\n")
+        connection.sendall(
+            b"HTTP/1.1 307 Go\r\nLocation: " + second.encode() + b"/x\r\nContent-Length: 0\r\n\r\n"
+        )
 
     assert http(handle).call("POST", "/", content=b"secret").status == 307
     assert not reached.is_set()
@@ -146,14 +152,18 @@ def test_a_date_that_no_other_clock_agrees_with_dates_nothing(serve: Serve) -> N
 
 def test_an_answer_that_a_cache_kept_tells_no_time(serve: Serve) -> None:
     host = datetime(2026, 11, 23, 10, 1, tzinfo=UTC)
-    answer = answered(serve, ServerClock(host=lambda: host), "Date: Mon, 23 Nov 2026 10:00:00 GMT", "Age: 60")
+    answer = answered(
+        serve, ServerClock(host=lambda: host), "Date: Mon, 23 Nov 2026 10:00:00 GMT", "Age: 60"
+    )
     assert (answer.at, answer.believed_at, answer.date) == (host, None, None)
 
 
 def test_a_time_to_wait_until_is_held_against_the_servers_own_clock(serve: Serve) -> None:
     host = datetime(2026, 11, 24, 10, tzinfo=UTC)
     after = "Retry-After: Mon, 23 Nov 2026 10:00:07 GMT"
-    answer = answered(serve, ServerClock(host=lambda: host), "Date: Mon, 23 Nov 2026 10:00:00 GMT", after)
+    answer = answered(
+        serve, ServerClock(host=lambda: host), "Date: Mon, 23 Nov 2026 10:00:00 GMT", after
+    )
     assert answer.retry_after == timedelta(seconds=7)
 
 
@@ -167,7 +177,9 @@ def test_a_refused_connection_says_so_and_names_the_origin() -> None:
     client.close()
 
 
-def test_each_call_is_told_with_its_path_its_status_and_its_time(scripted: Scripted, serve: Serve) -> None:
+def test_each_call_is_told_with_its_path_its_status_and_its_time(
+    scripted: Scripted, serve: Serve
+) -> None:
     told: list[tuple[str, int | None]] = []
 
     def observe(path: str, status: int | None, seconds: float) -> None:
@@ -216,7 +228,9 @@ def test_a_call_is_told_of_before_and_after_also_where_it_fails(serve: Serve) ->
     ],
     ids=["gzip in gzip", "br", "deflate", "no gzip", "cut"],
 )
-def test_a_body_in_a_form_that_was_not_asked_for_is_unusable(scripted: Scripted, encoding: str, body: bytes) -> None:
+def test_a_body_in_a_form_that_was_not_asked_for_is_unusable(
+    scripted: Scripted, encoding: str, body: bytes
+) -> None:
     scripted.replies = [Reply(body=body, headers={"Content-Encoding": encoding})]
     client = Http(scripted.origin, ServerClock(), service="Auth0")
     with pytest.raises(UnusableAnswerError) as raised:
@@ -226,14 +240,18 @@ def test_a_body_in_a_form_that_was_not_asked_for_is_unusable(scripted: Scripted,
 
 
 def test_gzip_is_the_one_form_that_is_asked_for_and_it_is_inflated(scripted: Scripted) -> None:
-    scripted.replies = [Reply(body=gzip.compress(b"[1]"), headers={"Content-Encoding": "GZIP, identity"})]
+    scripted.replies = [
+        Reply(body=gzip.compress(b"[1]"), headers={"Content-Encoding": "GZIP, identity"})
+    ]
     client = Http(scripted.origin, ServerClock())
     assert client.call("GET", "/").json() == [1]
     client.close()
     assert scripted.asked[0].headers["Accept-Encoding"] == "gzip"
 
 
-def test_a_small_answer_that_inflates_to_much_is_given_up_in_bounded_memory(scripted: Scripted) -> None:
+def test_a_small_answer_that_inflates_to_much_is_given_up_in_bounded_memory(
+    scripted: Scripted,
+) -> None:
     packer, megabyte = zlib.compressobj(9, wbits=31), bytes(1024 * 1024)
     bomb = b"".join([packer.compress(megabyte) for _ in range(600)] + [packer.flush()])
     scripted.replies = [Reply(body=bomb, headers={"Content-Encoding": "gzip"})]
@@ -260,7 +278,9 @@ def test_a_body_beyond_the_bound_is_given_up_while_it_is_read(
     client.close()
 
 
-def test_no_room_for_a_thread_is_trouble_that_passes(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_room_for_a_thread_is_trouble_that_passes(
+    scripted: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
@@ -273,7 +293,9 @@ def test_no_room_for_a_thread_is_trouble_that_passes(scripted: Scripted, monkeyp
     client.close()
 
 
-def test_no_file_descriptors_are_trouble_that_passes_and_that_is_this_machines(scripted: Scripted) -> None:
+def test_no_file_descriptors_are_trouble_that_passes_and_that_is_this_machines(
+    scripted: Scripted,
+) -> None:
     client = Http(scripted.origin, ServerClock())
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     first = threading.Thread(target=client.call, args=("GET", "/"))  # it loads the certificates
@@ -283,7 +305,9 @@ def test_no_file_descriptors_are_trouble_that_passes_and_that_is_this_machines(s
         used = lowest.fileno()
     resource.setrlimit(resource.RLIMIT_NOFILE, (used, before[1]))
     try:
-        with pytest.raises(TransientError, match=r"this machine cannot call .*: Too many open files"):
+        with pytest.raises(
+            TransientError, match=r"this machine cannot call .*: Too many open files"
+        ):
             client.call("GET", "/")
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
@@ -291,7 +315,9 @@ def test_no_file_descriptors_are_trouble_that_passes_and_that_is_this_machines(s
     client.close()
 
 
-def test_no_memory_is_trouble_that_passes(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_memory_is_trouble_that_passes(
+    scripted: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: object) -> bytes:
         raise MemoryError
 
@@ -304,7 +330,9 @@ def test_no_memory_is_trouble_that_passes(scripted: Scripted, monkeypatch: pytes
     client.close()
 
 
-@pytest.mark.parametrize(("code", "kind"), [(socket.EAI_NONAME, UnknownHostError), (socket.EAI_AGAIN, TransientError)])
+@pytest.mark.parametrize(
+    ("code", "kind"), [(socket.EAI_NONAME, UnknownHostError), (socket.EAI_AGAIN, TransientError)]
+)
 def test_a_name_that_no_server_knows_is_told_from_a_resolver_that_is_down(
     monkeypatch: pytest.MonkeyPatch, code: int, kind: type[TransientError]
 ) -> None:

@@ -24,7 +24,13 @@ Shape = Callable[[list[Any]], str]
 
 
 def api(number: int, **more: Any) -> dict[str, Any]:
-    return {"date": "2026-11-20T11:00:00.000Z", "type": "s", "log_id": numbered(number), "user_id": "auth0|1", **more}
+    return {
+        "date": "2026-11-20T11:00:00.000Z",
+        "type": "s",
+        "log_id": numbered(number),
+        "user_id": "auth0|1",
+        **more,
+    }
 
 
 def stream(record: dict[str, Any]) -> dict[str, Any]:
@@ -37,9 +43,13 @@ def bus(record: dict[str, Any]) -> dict[str, Any]:
 
 SHAPES: dict[str, Shape] = {
     "lines": lambda records: "".join(f"{json.dumps(record)}\n" for record in records),
-    "lines, utf-8": lambda records: "".join(f"{json.dumps(record, ensure_ascii=False)}\n" for record in records),
+    "lines, utf-8": lambda records: "".join(
+        f"{json.dumps(record, ensure_ascii=False)}\n" for record in records
+    ),
     "lines, no end": lambda records: "\n".join(map(json.dumps, records)),
-    "lines, windows": lambda records: "\ufeff" + "".join(f"{json.dumps(record)}\r\n\r\n" for record in records),
+    "lines, windows": lambda records: (
+        "\ufeff" + "".join(f"{json.dumps(record)}\r\n\r\n" for record in records)
+    ),
     "one line": lambda records: "".join(map(json.dumps, records)),
     "array": json.dumps,
     "array, written out": lambda records: json.dumps(records, indent=2, ensure_ascii=False),
@@ -48,8 +58,12 @@ SHAPES: dict[str, Shape] = {
         f"{json.dumps(records[n : n + 3])}\n" for n in range(0, len(records), 3)
     ),
     "envelope": lambda records: json.dumps({"logs": records}),
-    "envelopes by the line": lambda records: "".join(f"{json.dumps({'logs': [record]})}\n" for record in records),
-    "objects, written out": lambda records: "\n".join(json.dumps(record, indent=1) for record in records),
+    "envelopes by the line": lambda records: "".join(
+        f"{json.dumps({'logs': [record]})}\n" for record in records
+    ),
+    "objects, written out": lambda records: "\n".join(
+        json.dumps(record, indent=1) for record in records
+    ),
 }
 WRAPS: dict[str, Callable[[dict[str, Any]], Any]] = {"api": dict, "stream": stream, "bus": bus}
 TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=8)
@@ -67,7 +81,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(records_module, "EXCERPT", 500)
 
 
-def read(path: Path, marks: tuple[FileMark, ...] = (), scope: str = "") -> tuple[list[FilePage], Torn | None]:
+def read(
+    path: Path, marks: tuple[FileMark, ...] = (), scope: str = ""
+) -> tuple[list[FilePage], Torn | None]:
     with LogFile(path, now=lambda: NOW, scope=scope).read(marks) as reading:
         return list(reading.pages()), reading.torn
 
@@ -114,8 +130,13 @@ def test_what_was_written_comes_back_in_order(
 @pytest.mark.parametrize(
     "shape", ["lines", "lines, utf-8", "one line", "array", "array, written out", "array, no space"]
 )
-def test_a_file_that_is_cut_anywhere_gives_what_is_before_the_cut_and_says_where(shape: str, wrap: str) -> None:
-    records = [api(number, details={"prompts": [{"name": "é"}, {"log_id": 1}]}, x=[1]) for number in range(3)]
+def test_a_file_that_is_cut_anywhere_gives_what_is_before_the_cut_and_says_where(
+    shape: str, wrap: str
+) -> None:
+    records = [
+        api(number, details={"prompts": [{"name": "é"}, {"log_id": 1}]}, x=[1])
+        for number in range(3)
+    ]
     wrapped = [WRAPS[wrap](record) for record in records]
     data = SHAPES[shape](wrapped).encode()
     ends = {len(SHAPES[shape](wrapped[:count]).rstrip("\n").encode()) for count in range(4)}
@@ -124,7 +145,11 @@ def test_a_file_that_is_cut_anywhere_gives_what_is_before_the_cut_and_says_where
         good = [piece.value for piece in found if not piece.why]
         assert good == records[: len(good)]
         assert [piece.is_torn for piece in found if piece.why] == [True] * (len(found) - len(good))
-        is_cut = cut > 0 if "array" in shape else cut not in ends and cut - data[:cut].endswith(b"\n") not in ends
+        is_cut = (
+            cut > 0
+            if "array" in shape
+            else cut not in ends and cut - data[:cut].endswith(b"\n") not in ends
+        )
         assert any(piece.is_torn for piece in found) == is_cut
         if is_cut:  # what was torn comes whole once the file is
             rest = pieces(data[found[-1].before.offset :], 1000)
@@ -132,7 +157,8 @@ def test_a_file_that_is_cut_anywhere_gives_what_is_before_the_cut_and_says_where
 
 
 @pytest.mark.parametrize(
-    "bad", ["no json", '{"a": }', "{'a': 1}", '{"log_id": "9", "x', '"text"', "17", "null", '{"a":1}}x']
+    "bad",
+    ["no json", '{"a": }', "{'a': 1}", '{"log_id": "9", "x', '"text"', "17", "null", '{"a":1}}x'],
 )
 def test_a_bad_line_is_told_and_the_next_ones_are_read(file: Path, bad: str) -> None:
     good = [json.dumps(api(number)) for number in range(4)]
@@ -142,7 +168,9 @@ def test_a_bad_line_is_told_and_the_next_ones_are_read(file: Path, bad: str) -> 
     assert torn is None
     assert {record.line for record in page.bad} | set(page.text_lines) == {3}
     assert all(line.startswith("{") for line in [bad] if page.bad)
-    assert [event.record for event in page.events if not event.defect] == [api(number) for number in range(4)]
+    assert [event.record for event in page.events if not event.defect] == [
+        api(number) for number in range(4)
+    ]
 
 
 def test_a_record_glued_to_a_torn_one_is_found(file: Path) -> None:
@@ -154,12 +182,22 @@ def test_a_record_glued_to_a_torn_one_is_found(file: Path) -> None:
 
 @pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")])
 @pytest.mark.parametrize(
-    "bad", ['{"log_id":"1","details":{"prompts":[{"a":1},{"b":2}],"x":}}', "nonsense", '{"a":"', "[[", "{"]
+    "bad",
+    [
+        '{"log_id":"1","details":{"prompts":[{"a":1},{"b":2}],"x":}}',
+        "nonsense",
+        '{"a":"',
+        "[[",
+        "{",
+    ],
 )
 def test_in_an_array_on_one_line_the_next_record_is_found_after_a_bad_one(
     file: Path, bad: str, separators: tuple[str, str]
 ) -> None:
-    parts = [json.dumps(api(number, details=[{"x": 1}, {"y": 2}]), separators=separators) for number in range(20)]
+    parts = [
+        json.dumps(api(number, details=[{"x": 1}, {"y": 2}]), separators=separators)
+        for number in range(20)
+    ]
     file.write_text("[" + ",".join([*parts[:10], bad, *parts[10:]]) + "]")
     pages, torn = read(file)
     good = [event.log_id for page in pages for event in page.events if not event.defect]
@@ -172,8 +210,15 @@ def test_the_next_record_is_found_wherever_what_is_none_ends(size: int) -> None:
     tail = json.dumps([api(1), api(2)], separators=(",", ":"))[1:]
     for length in range(5600, 6100, 11):
         found = pieces(b"[{" + b"y" * length + b"," + tail.encode(), size)
-        assert [piece.value["log_id"] for piece in found if not piece.why] == [numbered(1), numbered(2)]
-        assert [(piece.why is None, piece.is_torn) for piece in found] == [(False, False), (True, False), (True, False)]
+        assert [piece.value["log_id"] for piece in found if not piece.why] == [
+            numbered(1),
+            numbered(2),
+        ]
+        assert [(piece.why is None, piece.is_torn) for piece in found] == [
+            (False, False),
+            (True, False),
+            (True, False),
+        ]
 
 
 def test_a_last_line_that_is_no_json_at_all_is_not_settled_before_it_ends(file: Path) -> None:
@@ -191,7 +236,10 @@ def test_a_record_that_is_too_long_is_passed_over_unseen(file: Path) -> None:
     for parts, form in (("\n", "{}\n"), (",", "[{}]")):
         file.write_text(form.format(parts.join([json.dumps(api(1)), long, json.dumps(api(3))])))
         (page,), torn = read(file)
-        assert [event.log_id for event in page.events if not event.defect] == [numbered(1), numbered(3)]
+        assert [event.log_id for event in page.events if not event.defect] == [
+            numbered(1),
+            numbered(3),
+        ]
         (bad,) = page.bad
         assert "longer than 2000" in bad.why
         (kept,) = [event.record for event in page.events if event.defect]
@@ -200,7 +248,9 @@ def test_a_record_that_is_too_long_is_passed_over_unseen(file: Path) -> None:
 
 
 def test_what_is_not_utf_8_is_a_bad_record(file: Path) -> None:
-    file.write_bytes(b'{"log_id":"91","type":"s","x":"\xff"}\n' + json.dumps(api(2)).encode() + b"\n")
+    file.write_bytes(
+        b'{"log_id":"91","type":"s","x":"\xff"}\n' + json.dumps(api(2)).encode() + b"\n"
+    )
     (page,), _ = read(file)
     assert [(record.line, record.why) for record in page.bad] == [(1, "not UTF-8")]
     assert page.events[1].log_id == numbered(2)
@@ -209,12 +259,17 @@ def test_what_is_not_utf_8_is_a_bad_record(file: Path) -> None:
 
 
 def test_a_record_without_an_id_gets_one_that_is_the_same_at_every_reading(tmp_path: Path) -> None:
-    text = "".join(f"{json.dumps(record)}\n" for record in [api(1), {"type": "s"}, api(2), {"type": "s"}, {}])
+    text = "".join(
+        f"{json.dumps(record)}\n" for record in [api(1), {"type": "s"}, api(2), {"type": "s"}, {}]
+    )
     plain, compressed, other = tmp_path / "a", tmp_path / "b", tmp_path / "c"
     plain.write_text(text)
     compressed.write_bytes(gzip.compress((text + text).encode()))
     other.write_text("\n" + text)
-    ids = [[event.log_id for event in read(path)[0][0].events[:5]] for path in (plain, compressed, other)]
+    ids = [
+        [event.log_id for event in read(path)[0][0].events[:5]]
+        for path in (plain, compressed, other)
+    ]
     assert ids[0] == ids[1]
     assert len({*ids[0], *ids[2]}) == 2 + 3 + 3
     (page,) = read(plain)[0]
@@ -225,7 +280,9 @@ def test_a_record_without_an_id_gets_one_that_is_the_same_at_every_reading(tmp_p
     ]
 
 
-@pytest.mark.parametrize("shape", ["lines", "lines, windows", "array", "array, written out", "envelope"])
+@pytest.mark.parametrize(
+    "shape", ["lines", "lines, windows", "array", "array, written out", "envelope"]
+)
 @pytest.mark.parametrize("compressed", [False, True])
 def test_reading_goes_on_at_any_mark(file: Path, shape: str, compressed: bool) -> None:
     records = [api(number) for number in range(450)]
@@ -241,7 +298,9 @@ def test_reading_goes_on_at_any_mark(file: Path, shape: str, compressed: bool) -
         assert torn is None
 
 
-def test_a_file_is_known_again_when_it_grew_was_moved_or_compressed_and_another_is_not(tmp_path: Path) -> None:
+def test_a_file_is_known_again_when_it_grew_was_moved_or_compressed_and_another_is_not(
+    tmp_path: Path,
+) -> None:
     text = SHAPES["lines"]([api(number) for number in range(150)])
     more = SHAPES["lines"]([api(number) for number in range(150, 160)])
     path = tmp_path / "log"
@@ -270,7 +329,9 @@ def test_two_files_with_the_same_beginning_part_where_they_do(tmp_path: Path) ->
     assert len(records_of(read(second, (pages[-1].end,))[0])) == 350
 
 
-def test_what_was_sent_in_part_is_no_mark_for_the_whole_but_the_whole_is_one_for_a_part(file: Path) -> None:
+def test_what_was_sent_in_part_is_no_mark_for_the_whole_but_the_whole_is_one_for_a_part(
+    file: Path,
+) -> None:
     file.write_text(SHAPES["lines"]([api(1), api(2)]))
     (part,), _ = read(file, scope="abc")
     (whole,), _ = read(file)
@@ -305,7 +366,9 @@ def test_compressed_data_that_is_cut_off_gives_what_there_is(file: Path) -> None
     assert "damaged" in str(read(file)[1])
 
 
-@pytest.mark.parametrize("data", ["{}\n".encode("utf-16"), b"PK\x03\x04....", b"\x28\xb5\x2f\xfd....", b"ELF\0\0\1"])
+@pytest.mark.parametrize(
+    "data", ["{}\n".encode("utf-16"), b"PK\x03\x04....", b"\x28\xb5\x2f\xfd....", b"ELF\0\0\1"]
+)
 def test_what_is_no_text_is_refused(file: Path, data: bytes) -> None:
     file.write_bytes(data)
     with pytest.raises(UnreadableFileError):
@@ -321,7 +384,10 @@ def test_a_file_that_is_not_there_or_empty(file: Path) -> None:
 
 @pytest.mark.parametrize("shape", ["lines", "array", "array, written out", "envelope"])
 def test_a_look_shows_what_it_is_and_the_first_and_last_time(file: Path, shape: str) -> None:
-    records = [api(number, date=f"2026-11-20T{number // 60:02d}:{number % 60:02d}:00.000Z") for number in range(900)]
+    records = [
+        api(number, date=f"2026-11-20T{number // 60:02d}:{number % 60:02d}:00.000Z")
+        for number in range(900)
+    ]
     data = SHAPES[shape](records).encode()
     file.write_bytes(data)
     look = LogFile(file, now=lambda: NOW).look(())
@@ -364,13 +430,24 @@ def test_a_content_is_closed(file: Path) -> None:
 @pytest.mark.parametrize("size", [1, 3, 60])
 @pytest.mark.parametrize(
     "order",
-    [("start", "limit", "total", "logs"), ("logs", "total", "start"), ("start", "logs", "meta", "total"), ("logs",)],
+    [
+        ("start", "limit", "total", "logs"),
+        ("logs", "total", "start"),
+        ("start", "logs", "meta", "total"),
+        ("logs",),
+    ],
 )
 def test_an_object_that_holds_the_list_is_read_whatever_its_keys(
     file: Path, order: tuple[str, ...], size: int, spaces: int | None
 ) -> None:
     records = [api(number, details={"prompts": [{"a": 1}]}) for number in range(size)]
-    members = {"start": 0, "limit": 50, "total": size, "meta": {"a": [1, {"b": None}], "c": "]}"}, "logs": records}
+    members = {
+        "start": 0,
+        "limit": 50,
+        "total": size,
+        "meta": {"a": [1, {"b": None}], "c": "]}"},
+        "logs": records,
+    }
     file.write_text(json.dumps({key: members[key] for key in order}, indent=spaces))
     pages, torn = read(file)
     assert (records_of(pages), torn) == (records, None)
@@ -379,23 +456,38 @@ def test_an_object_that_holds_the_list_is_read_whatever_its_keys(
 
 
 def test_the_key_of_the_list_may_be_another_and_the_list_empty(file: Path) -> None:
-    file.write_text(json.dumps({"total": 1, "Records": [api(1)]}) + "\n" + json.dumps({"logs": [], "total": 0}) + "\n")
+    file.write_text(
+        json.dumps({"total": 1, "Records": [api(1)]})
+        + "\n"
+        + json.dumps({"logs": [], "total": 0})
+        + "\n"
+    )
     (page,), torn = read(file)
     assert ([event.record for event in page.events], page.bad, torn) == ([api(1)], (), None)
 
 
 def test_a_cloud_event_has_a_type_of_its_own_beside_the_data(file: Path) -> None:
     inner = api(1)
-    cloud = {"specversion": "1.0", "type": "com.auth0.log", "source": "urn:x", "id": numbered(2), "data": inner}
+    cloud = {
+        "specversion": "1.0",
+        "type": "com.auth0.log",
+        "source": "urn:x",
+        "id": numbered(2),
+        "data": inner,
+    }
     without = {**cloud, "data": {key: value for key, value in inner.items() if key != "log_id"}}
     nested = {**cloud, "data": {"log_id": numbered(3), "data": without["data"]}}
     file.write_text("".join(f"{json.dumps(record)}\n" for record in (cloud, without, nested)))
     (page,), _ = read(file)
-    assert [(event.type, event.log_id) for event in page.events] == [("s", numbered(n)) for n in (1, 2, 3)]
+    assert [(event.type, event.log_id) for event in page.events] == [
+        ("s", numbered(n)) for n in (1, 2, 3)
+    ]
 
 
 def test_text_before_an_object_is_passed_and_lines_of_text_are_counted(file: Path) -> None:
-    stamped = [f"2024-03-11T10:20:30.040Z [info] {json.dumps(bus(api(number)))}\n" for number in range(3)]
+    stamped = [
+        f"2024-03-11T10:20:30.040Z [info] {json.dumps(bus(api(number)))}\n" for number in range(3)
+    ]
     file.write_text("".join(["START RequestId: 7\n", *stamped, "END {}\n", "17\n", "null\n"]))
     pages, torn = read(file)
     assert (records_of(pages), torn) == ([api(number) for number in range(3)], None)
@@ -406,17 +498,24 @@ def test_text_before_an_object_is_passed_and_lines_of_text_are_counted(file: Pat
 
 def test_many_bad_records_are_only_counted_unless_they_have_an_id(file: Path) -> None:
     named = [f'{{"log_id": "{numbered(number)}", "x": }}\n' for number in range(150)]
-    file.write_text("".join([json.dumps(api(1)) + "\n", *['{"x": }\n'] * 130, *named, *["text\n"] * 230]))
+    file.write_text(
+        "".join([json.dumps(api(1)) + "\n", *['{"x": }\n'] * 130, *named, *["text\n"] * 230])
+    )
     pages, torn = read(file)
     assert torn is None
     assert sum(len(page.bad) for page in pages) == 100 + 150
     assert sum(page.bad_not_kept for page in pages) == 30
-    assert (sum(page.texts for page in pages), sum(len(page.text_lines) for page in pages)) == (230, 100)
+    assert (sum(page.texts for page in pages), sum(len(page.text_lines) for page in pages)) == (
+        230,
+        100,
+    )
 
 
 def test_the_code_in_type_code_is_the_type_and_what_is_no_code_ends_the_reading(file: Path) -> None:
     file.write_text(
-        SHAPES["lines"]([api(1, type="Success Login", type_code="s"), api(2, type="Success\x1bLogin"), api(3)])
+        SHAPES["lines"](
+            [api(1, type="Success Login", type_code="s"), api(2, type="Success\x1bLogin"), api(3)]
+        )
     )
     (page,), torn = read(file)
     assert [event.type for event in page.events] == ["s"]
@@ -441,7 +540,9 @@ def test_the_code_in_type_code_is_the_type_and_what_is_no_code_ends_the_reading(
         ({}, "urn:something", None),
     ],
 )
-def test_an_event_names_its_tenant(record: dict[str, Any], source: str | None, foreign: str | None) -> None:
+def test_an_event_names_its_tenant(
+    record: dict[str, Any], source: str | None, foreign: str | None
+) -> None:
     assert foreign_tenant(record, source, "acme.us.auth0.com") == foreign
     assert foreign_tenant(record, source, "login.example.com") is None
 
@@ -483,9 +584,16 @@ def test_marks_of_many_small_files_are_found_without_hashing_for_each(tmp_path: 
     assert read(grown, index) == ([], None)  # type: ignore[arg-type]
 
 
-def test_a_line_without_an_end_is_read_in_flat_memory_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_without_an_end_is_read_in_flat_memory_and_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(records_module, "LONGEST", 1 << 16)
-    for chunk in (b'{"log_id":"1","x":"' + b"y" * 8000, b'{"a":' * 2000, b"text " * 2000, b'{"log_id":{' * 1000):
+    for chunk in (
+        b'{"log_id":"1","x":"' + b"y" * 8000,
+        b'{"a":' * 2000,
+        b"text " * 2000,
+        b'{"log_id":{' * 1000,
+    ):
         parts = iter([*[chunk] * 200, b"\n", json.dumps(api(7)).encode() + b"\n"])
         records = Records(lambda parts=parts: next(parts, b""), ContentHash(), "lines")  # type: ignore[misc]
         longest, found = 0, []

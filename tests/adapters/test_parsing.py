@@ -39,7 +39,10 @@ def test_a_date_of_http_is_read_in_utc() -> None:
     assert parse_http_date("Mon, 23 Nov 2026 10:00:00 -0000") == NOW
 
 
-@given(st.text(max_size=80) | st.from_regex(r"[A-Z][a-z]{2}, \d\d? [A-Z][a-z]{2} \d{1,12} \d+:\d+:\d+ [+-]\d{4,12}"))
+@given(
+    st.text(max_size=80)
+    | st.from_regex(r"[A-Z][a-z]{2}, \d\d? [A-Z][a-z]{2} \d{1,12} \d+:\d+:\d+ [+-]\d{4,12}")
+)
 @example("Thu, 01 Jan 1970 00:00:00 +0100")
 def test_whatever_a_date_says_arithmetic_with_it_works(text: str) -> None:
     date = parse_http_date(text)
@@ -86,9 +89,25 @@ def test_retry_after_is_read_as_seconds_or_a_date_and_garbage_is_none(
         ("1e300", LONGEST_LIFETIME),
         ("Infinity", LONGEST_LIFETIME),
         ("9" * 500, LONGEST_LIFETIME),
-        *((text, None) for text in ("NaN", "-Infinity", "0", "-1", "null", "true", "[]", '""', '"soon"', '"1e9"')),
+        *(
+            (text, None)
+            for text in (
+                "NaN",
+                "-Infinity",
+                "0",
+                "-1",
+                "null",
+                "true",
+                "[]",
+                '""',
+                '"soon"',
+                '"1e9"',
+            )
+        ),
         (f'"{"9" * 500}"', None),
     ],
 )
-def test_a_lifetime_is_a_number_or_its_text_and_garbage_is_none(text: str, expected: timedelta | None) -> None:
+def test_a_lifetime_is_a_number_or_its_text_and_garbage_is_none(
+    text: str, expected: timedelta | None
+) -> None:
     assert parse_lifetime(json.loads(text)) == expected

@@ -9,7 +9,13 @@ import pytest
 from poller.adapters.clocks import ServerClock
 from poller.adapters.http import Http
 from poller.adapters.segment.tracking import SegmentSink
-from poller.core.errors import FatalError, PollerError, RejectedError, TransientError, UnusableAnswerError
+from poller.core.errors import (
+    FatalError,
+    PollerError,
+    RejectedError,
+    TransientError,
+    UnusableAnswerError,
+)
 from poller.core.events import LogId
 from poller.core.messages import Batch, Group, Identify, Message, Track, size
 from tests.conftest import Reply, Scripted
@@ -31,10 +37,21 @@ def track(number: int = 1) -> Track:
 
 
 IDENTIFY = Identify(
-    message_id="identify-1", log_id=LogId("1"), user_id="auth0|1", timestamp=AT, context={}, traits={"login_count": 2}
+    message_id="identify-1",
+    log_id=LogId("1"),
+    user_id="auth0|1",
+    timestamp=AT,
+    context={},
+    traits={"login_count": 2},
 )
 GROUP = Group(
-    message_id="group-1", log_id=LogId("1"), user_id="auth0|1", timestamp=AT, context={}, group_id="org_1", traits={}
+    message_id="group-1",
+    log_id=LogId("1"),
+    user_id="auth0|1",
+    timestamp=AT,
+    context={},
+    group_id="org_1",
+    traits={},
 )
 BATCH = Batch(messages=(IDENTIFY, track()))
 
@@ -56,7 +73,9 @@ def test_a_batch_goes_out_in_order_gzipped_with_the_key_and_the_time_of_this_att
     assert receipt.message_ids == ("identify-1", "track-1")
     asked = scripted.asked[-1]
     assert (asked.method, asked.path) == ("POST", "/v1/batch")
-    assert asked.headers["Authorization"] == "Basic " + base64.b64encode(f"{KEY}:".encode()).decode()
+    assert (
+        asked.headers["Authorization"] == "Basic " + base64.b64encode(f"{KEY}:".encode()).decode()
+    )
     body = json.loads(gzip.decompress(asked.body))
     assert body["writeKey"] == KEY
     sent_at = datetime.fromisoformat(body["sentAt"])
@@ -70,8 +89,12 @@ def test_a_batch_goes_out_in_order_gzipped_with_the_key_and_the_time_of_this_att
     assert "anonymousId" not in sent
 
 
-@pytest.mark.parametrize("message", [IDENTIFY, track(), GROUP], ids=lambda message: type(message).__name__)
-def test_no_message_is_larger_on_the_wire_than_core_reckons(sink: SegmentSink, message: Message) -> None:
+@pytest.mark.parametrize(
+    "message", [IDENTIFY, track(), GROUP], ids=lambda message: type(message).__name__
+)
+def test_no_message_is_larger_on_the_wire_than_core_reckons(
+    sink: SegmentSink, message: Message
+) -> None:
     assert len(json.dumps(sink.build(message))) <= size(message)
 
 
@@ -88,19 +111,30 @@ NAMES_KEY = b'{"success": false, "message": "An invalid write key was provided"}
         (Reply(status=200, body=b""), UnusableAnswerError),
         (Reply(status=204, body=b""), UnusableAnswerError),
         (Reply(status=400, body=b"Bad Request"), RejectedError),
-        (Reply(status=400, body=b"Bad Request", headers={"Content-Type": "text/plain"}), RejectedError),
+        (
+            Reply(status=400, body=b"Bad Request", headers={"Content-Type": "text/plain"}),
+            RejectedError,
+        ),
         (Reply(status=400, body=b'{"success": false, "message": "invalid json"}'), RejectedError),
         (Reply(status=400, body=b"<html>", headers=HTML), TransientError),
         (Reply(status=400, body=b"<html>the write key of the proxy", headers=HTML), TransientError),
         (Reply(status=413, body=b""), RejectedError),
         (Reply(status=413, body=b"<html>", headers=HTML), RejectedError),
         (Reply(status=400, body=NAMES_KEY), FatalError),
-        *((Reply(status=status), TransientError) for status in (408, 410, 429, 460, 500, 501, 503, 529)),
+        *(
+            (Reply(status=status), TransientError)
+            for status in (408, 410, 429, 460, 500, 501, 503, 529)
+        ),
         *((Reply(status=status), FatalError) for status in (401, 402, 403, 404, 405, 422)),
         *((Reply(status=status), TransientError) for status in (301, 302, 307)),
-        *((Reply(status=status, body=b"<html>", headers=HTML), TransientError) for status in (401, 403, 404, 407, 451)),
+        *(
+            (Reply(status=status, body=b"<html>", headers=HTML), TransientError)
+            for status in (401, 403, 404, 407, 451)
+        ),
     ],
-    ids=lambda value: f"{value.status} {value.body!r}" if isinstance(value, Reply) else value.__name__,
+    ids=lambda value: (
+        f"{value.status} {value.body!r}" if isinstance(value, Reply) else value.__name__
+    ),
 )
 def test_each_answer_has_its_verdict(
     sink: SegmentSink, scripted: Scripted, reply: Reply, verdict: type[PollerError]
@@ -120,7 +154,9 @@ def test_who_answers_in_segments_place_is_named_by_status_and_type(
     sink: SegmentSink, scripted: Scripted, status: int
 ) -> None:
     scripted.replies = [Reply(status=status, body=b"<html>", headers=HTML)]
-    with pytest.raises(TransientError, match=f"^something between here and Segment answered: {status} text/html"):
+    with pytest.raises(
+        TransientError, match=f"^something between here and Segment answered: {status} text/html"
+    ):
         sink.send(BATCH)
 
 
@@ -142,12 +178,16 @@ def test_what_a_proxy_may_answer_in_segments_place_is_no_receipt(
     sink: SegmentSink, scripted: Scripted, body: bytes
 ) -> None:
     scripted.replies = [Reply(body=body)]
-    with pytest.raises(UnusableAnswerError, match=r"without acknowledging|without Segment's receipt"):
+    with pytest.raises(
+        UnusableAnswerError, match=r"without acknowledging|without Segment's receipt"
+    ):
         sink.send(BATCH)
 
 
 @pytest.mark.parametrize("body", [b'{\n  "success": true\n}', b'{"success": true}'])
-def test_segments_own_answer_is_a_receipt(sink: SegmentSink, scripted: Scripted, body: bytes) -> None:
+def test_segments_own_answer_is_a_receipt(
+    sink: SegmentSink, scripted: Scripted, body: bytes
+) -> None:
     scripted.replies = [Reply(body=body)]
     assert sink.send(BATCH).message_ids == ("identify-1", "track-1")
 

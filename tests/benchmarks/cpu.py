@@ -47,7 +47,9 @@ def against_a_bare_loop(folder: Path) -> Iterator[Figure]:
 
 def _bare(settings: Settings) -> float:
     """Events a second of get, parse, build, pack and post."""
-    auth0, segment = (httpx.Client(base_url=url) for url in (settings.auth0.base_url, settings.segment.endpoint))
+    auth0, segment = (
+        httpx.Client(base_url=url) for url in (settings.auth0.base_url, settings.segment.endpoint)
+    )
     with auth0, segment:
         token = {"Authorization": f"Bearer {_token(settings, auth0)}"}
         key = settings.segment.write_key.get_secret_value() if settings.segment.write_key else ""
@@ -58,7 +60,9 @@ def _bare(settings: Settings) -> float:
         }
         position, events, began = str(EARLIEST), 0, time.perf_counter()
         while page := json.loads(
-            auth0.get("/api/v2/logs", params={"from": position, "take": "100"}, headers=token).content
+            auth0.get(
+                "/api/v2/logs", params={"from": position, "take": "100"}, headers=token
+            ).content
         ):
             batch = [_message(event) for event in page if event["type"] in {"s", "ss"}]
             body = gzip.compress(json.dumps({"batch": batch}).encode(), 1)
@@ -75,7 +79,11 @@ def _message(event: dict[str, Any]) -> dict[str, Any]:
         "messageId": f"bare-{event['log_id']}",
         "userId": event["user_id"],
         "timestamp": event["date"],
-        "context": {"ip": event["ip"], "userAgent": event["user_agent"], "traits": {"email": event["user_name"]}},
+        "context": {
+            "ip": event["ip"],
+            "userAgent": event["user_agent"],
+            "traits": {"email": event["user_name"]},
+        },
         "properties": {
             "clientName": event["client_name"],
             "clientID": event["client_id"],
@@ -88,7 +96,9 @@ def _token(settings: Settings, auth0: httpx.Client) -> str:
     body = {
         "grant_type": "client_credentials",
         "client_id": settings.auth0.client_id,
-        "client_secret": settings.auth0.client_secret.get_secret_value() if settings.auth0.client_secret else "",
+        "client_secret": settings.auth0.client_secret.get_secret_value()
+        if settings.auth0.client_secret
+        else "",
         "audience": f"https://{settings.auth0.domain}/api/v2/",
     }
     return str(auth0.post("/oauth/token", json=body).json()["access_token"])
@@ -102,7 +112,9 @@ def _ours(settings: Settings, path: Path) -> float:
         translator = Translator(stream_of(settings), rules_of(settings), tracks_only=True)
         profiles = profiles_of(settings, services)
         events, began = 0, time.perf_counter()
-        for page in forward(services.log, profiles, translator, BatchSender(services.sink), ledger, span):
+        for page in forward(
+            services.log, profiles, translator, BatchSender(services.sink), ledger, span
+        ):
             events += len(page.settlement.page.events)
         took_s = time.perf_counter() - began
     ledger.close()

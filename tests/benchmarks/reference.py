@@ -26,7 +26,12 @@ def reference(folder: Path, plan: str, *, pages: int, latency: bool = True) -> I
         sandbox.ask("tenant", keeps_drawn=True)
         sandbox.ask("people", count=USERS)
         sandbox.ask(
-            "grow", count=100 * pages, seconds=_DAY_S, ago=_DAY_S + 3600, kinds=_OF_INTEREST + _OTHERS, swing=10
+            "grow",
+            count=100 * pages,
+            seconds=_DAY_S,
+            ago=_DAY_S + 3600,
+            kinds=_OF_INTEREST + _OTHERS,
+            swing=10,
         )
         if latency:
             sandbox.ask("latency", auth0=FETCH_S, segment=SEND_S)
@@ -59,20 +64,33 @@ class Run:
 
 def backfill(made: Bench, *arguments: str) -> Run:
     """The installed command over all there is; fails unless all of it arrived once."""
-    command = [str(COMMAND), "backfill", "--since", "earliest", "--yes", "--json", "--new", *arguments]
+    command = [
+        str(COMMAND),
+        "backfill",
+        "--since",
+        "earliest",
+        "--yes",
+        "--json",
+        "--new",
+        *arguments,
+    ]
     out = made.folder / "backfill.out"
     process = os.posix_spawn(
         command[0],
         [*command, "--config", str(made.settings)],
         dict(os.environ),
-        file_actions=[(os.POSIX_SPAWN_OPEN, 1, str(out), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)],
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 1, str(out), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        ],
     )
     _, status, used = os.wait4(process, 0)
     assert os.waitstatus_to_exitcode(status) == 0
     truth = made.sandbox.truth()
     assert truth["delivered"] == truth["expected"]
     assert not truth["duplicated"]
-    asked = [request for request in made.sandbox.ask("requests") if request["path"] != "/oauth/token"]
+    asked = [
+        request for request in made.sandbox.ask("requests") if request["path"] != "/oauth/token"
+    ]
     ends = [datetime.fromisoformat(request["at"]) for request in asked]
     paths = [request["path"] for request in asked]
     return Run(

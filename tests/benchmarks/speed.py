@@ -11,14 +11,18 @@ def enterprise(folder: Path) -> Iterator[Figure]:
     """16 requests a second, burst 50: one bucket for logs and users."""
     pages, burst, per_second = 400, 50, 16.0
     with reference(folder, "enterprise", pages=pages) as made:
-        yield from _at_the_limit("16 requests/s, burst 50", backfill(made), pages, burst, per_second)
+        yield from _at_the_limit(
+            "16 requests/s, burst 50", backfill(made), pages, burst, per_second
+        )
 
 
 def self_service(folder: Path) -> Iterator[Figure]:
     """The shape of the self-service plans, ten times as fast: 1,000 log requests a minute, burst 10."""
     pages, burst, per_second = 200, 10, 1000 / 60
     with reference(folder, "essentials-tenfold", pages=pages) as made:
-        yield from _at_the_limit("1,000 requests/min, burst 10", backfill(made), pages, burst, per_second)
+        yield from _at_the_limit(
+            "1,000 requests/min, burst 10", backfill(made), pages, burst, per_second
+        )
 
 
 def parallel(folder: Path) -> Iterator[Figure]:
@@ -46,7 +50,9 @@ def parallel(folder: Path) -> Iterator[Figure]:
     )
 
 
-def _at_the_limit(name: str, run: Run, pages: int, burst: int, per_second: float) -> Iterator[Figure]:
+def _at_the_limit(
+    name: str, run: Run, pages: int, burst: int, per_second: float
+) -> Iterator[Figure]:
     floor_s = (run.requests - burst) / per_second
     yield Figure(
         name=f"{name}: time over the least that the limit allows",

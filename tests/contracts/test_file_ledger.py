@@ -27,7 +27,9 @@ def page(end: FileMark, *numbers: int, moves: FileMark | None = None, kind: str 
     return FilePage(events=events, bad=(), moves=moves, end=end, served_at=NOW)
 
 
-def settlement(read: FilePage, taken: tuple[LogEvent, ...] | None = None, rules: Rules | None = None) -> FileSettlement:
+def settlement(
+    read: FilePage, taken: tuple[LogEvent, ...] | None = None, rules: Rules | None = None
+) -> FileSettlement:
     taken = read.events if taken is None else taken
     calls = Translator(STREAM, rules or Rules()).events(taken, {})
     receipt = Receipt(message_ids=tuple(message.message_id for message in calls.messages))
@@ -63,7 +65,9 @@ def test_a_mark_moves_and_its_events_are_counted(ledger: FileLedger, tmp_path: P
     assert (ledger.spans(), ledger.gaps()) == ((), ())
 
 
-def test_the_first_page_of_a_reading_leaves_earlier_marks_where_they_are(ledger: FileLedger) -> None:
+def test_the_first_page_of_a_reading_leaves_earlier_marks_where_they_are(
+    ledger: FileLedger,
+) -> None:
     ledger.settle_file(settlement(page(mark(100), 1)))
     ledger.settle_file(settlement(page(mark(300), 2)))
     ledger.settle_file(settlement(page(mark(100, "b"), 3)))
@@ -74,14 +78,20 @@ def test_what_was_settled_cannot_be_settled_again(ledger: FileLedger, tmp_path: 
     first, second = settlement(page(mark(100), 1)), settlement(page(mark(200), 2, moves=mark(100)))
     ledger.settle_file(first)
     ledger.settle_file(second)
-    for again in (second, settlement(page(mark(200), 2)), settlement(page(mark(300), 3, moves=mark(100)))):
+    for again in (
+        second,
+        settlement(page(mark(200), 2)),
+        settlement(page(mark(300), 3, moves=mark(100))),
+    ):
         with pytest.raises(ConflictError):
             ledger.settle_file(again)
     assert ledger.file_marks() == (mark(200),)
     assert forwarded(ledger, tmp_path) == 2
 
 
-def test_what_was_said_and_what_is_dead_lands_with_the_mark(ledger: FileLedger, tmp_path: Path) -> None:
+def test_what_was_said_and_what_is_dead_lands_with_the_mark(
+    ledger: FileLedger, tmp_path: Path
+) -> None:
     rules = Rules(identify="changes")
     done = settlement(page(mark(100), 1, 2), rules=rules)
     assert done.said
@@ -113,7 +123,9 @@ def test_marks_are_a_streams_own(tmp_path: Path) -> None:
     first.begin(after=EARLIEST)
     first.settle_file(settlement(page(mark(100), 1)))
     # It has settled something, though no span has: it does not become another stream.
-    other = SqlLedger.open(url, Stream(domain=STREAM.domain, source_name="other"), create=True, adopt=True)
+    other = SqlLedger.open(
+        url, Stream(domain=STREAM.domain, source_name="other"), create=True, adopt=True
+    )
     assert first.file_marks() == (mark(100),)
     assert other.file_marks() == ()
     other.settle_file(settlement(page(mark(100), 1)))

@@ -27,7 +27,14 @@ def page(*numbers: int, kind: str = "s", position: int | None = None, is_end: bo
     events = parse_events([record(number, kind) for number in numbers], after=EARLIEST)
     at = numbered(position if position is not None else numbers[-1])
     drained_to = NOW if is_end else None
-    return Page(events=events, position=at, is_end=is_end, served_at=NOW, believed_at=NOW, drained_to=drained_to)
+    return Page(
+        events=events,
+        position=at,
+        is_end=is_end,
+        served_at=NOW,
+        believed_at=NOW,
+        drained_to=drained_to,
+    )
 
 
 def settlement(span: Span, read: Page) -> Settlement:
@@ -78,7 +85,8 @@ def test_a_span_begins_with_nothing_settled(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize(
-    ("after", "until"), [(60, None), (40, 60), (50, 51), (0, 51), (11, 20), (0, 11), (20, 30), (5, 45)]
+    ("after", "until"),
+    [(60, None), (40, 60), (50, 51), (0, 51), (11, 20), (0, 11), (20, 30), (5, 45)],
 )
 def test_spans_never_overlap(ledger: Ledger, after: int, until: int | None) -> None:
     ledger.begin(after=numbered(50))
@@ -108,7 +116,10 @@ def test_to_settle_moves_the_span_and_counts(ledger: Ledger, counts: Counts) -> 
     span = ledger.settle(settlement(span, page(4, kind="w", position=7, is_end=True)))
     assert (span.reached, span.drained_at) == (numbered(7), NOW)
     assert ledger.live_span() == span
-    assert {outcome: count for outcome, count in counts().items() if count} == {FORWARDED: 3, FILTERED: 1}
+    assert {outcome: count for outcome, count in counts().items() if count} == {
+        FORWARDED: 3,
+        FILTERED: 1,
+    }
 
 
 def test_an_empty_page_at_the_end_is_a_drain(ledger: Ledger) -> None:
@@ -132,7 +143,9 @@ def test_a_page_that_is_not_the_end_leaves_the_last_drain_as_it_was(ledger: Ledg
 OLD = NOW - timedelta(hours=1)
 
 
-def old_page(*numbers: int, position: LogId | None = None, believed_at: datetime | None = NOW) -> Page:
+def old_page(
+    *numbers: int, position: LogId | None = None, believed_at: datetime | None = NOW
+) -> Page:
     """A page of events that came into the log an hour ago."""
     records = [record(number) | {"log_id": numbered(number, OLD)} for number in numbers]
     at = position or numbered(numbers[-1], OLD)
@@ -231,7 +244,9 @@ def test_the_worker_of_a_span_goes_on_when_another_is_joined_to_it(ledger: Ledge
     below = ledger.begin(after=numbered(0, OLD), until=numbered(9, OLD))
     ledger.settle(settlement(below, old_page(1, 2, position=numbered(9, OLD))))
     ledger.settle(settlement(live, page(20)))
-    assert [(span.after, span.reached) for span in ledger.spans()] == [(numbered(0, OLD), numbered(20))]
+    assert [(span.after, span.reached) for span in ledger.spans()] == [
+        (numbered(0, OLD), numbered(20))
+    ]
 
 
 def test_joins_run_through_a_whole_row_of_spans(ledger: Ledger) -> None:
@@ -290,12 +305,17 @@ def test_a_page_may_not_reach_into_another_span(ledger: Ledger, counts: Counts) 
 
 def test_a_span_that_is_not_there_conflicts(ledger: Ledger) -> None:
     span = ledger.begin(after=EARLIEST)
-    for stranger in (replace(span, id=99), replace(span, stream=replace(STREAM, source_name="other"))):
+    for stranger in (
+        replace(span, id=99),
+        replace(span, stream=replace(STREAM, source_name="other")),
+    ):
         with pytest.raises(ConflictError):
             ledger.settle(settlement(stranger, page(1)))
 
 
-def test_threads_that_settle_at_once_lose_and_double_nothing(ledger: Ledger, counts: Counts) -> None:
+def test_threads_that_settle_at_once_lose_and_double_nothing(
+    ledger: Ledger, counts: Counts
+) -> None:
     spans = [ledger.begin(after=numbered(n * 100), until=numbered(n * 100 + 100)) for n in range(4)]
     errors: list[BaseException] = []
 
@@ -352,7 +372,9 @@ def test_what_was_said_is_remembered_with_the_page_that_said_it(ledger: Ledger) 
     read = page(1, 2)
     calls = Translator(live.stream, Rules(identify="changes")).page(read, {})
     ids = tuple(message.message_id for message in calls.messages)
-    said = {message.fact.key: message.fact.fingerprint for message in calls.messages if message.fact}
+    said = {
+        message.fact.key: message.fact.fingerprint for message in calls.messages if message.fact
+    }
     done = build_settlement(live, read, calls, Delivery(receipts=(Receipt(message_ids=ids),)))
     assert said
     assert ledger.said(list(said)) == {}

@@ -45,7 +45,9 @@ class World:
     def lose(self, count: int) -> None:
         """Retention takes the first `count` events."""
         if self.fake is not None:
-            self.fake.floor = str(self.fake.records[count]["log_id"]) if count < len(self.ids) else "A"
+            self.fake.floor = (
+                str(self.fake.records[count]["log_id"]) if count < len(self.ids) else "A"
+            )
         elif self.sandbox is not None:
             entries = self.sandbox.tenant.entries()
             self.sandbox.tenant._ids = self.sandbox.tenant._ids[count:]
@@ -62,7 +64,9 @@ class World:
         """Let so many events come in just now; returns the id of the newest."""
         if self.fake is not None:
             ids = [numbered(number, self.fake.now) for number in range(count)]
-            self.fake.records += [self.fake.records[-1] | {"log_id": log_id, "_id": log_id} for log_id in ids]
+            self.fake.records += [
+                self.fake.records[-1] | {"log_id": log_id, "_id": log_id} for log_id in ids
+            ]
             return ids[-1]
         assert self.sandbox is not None
         for _ in range(count):
@@ -108,7 +112,9 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
         http = Http(sandbox.auth0_url, clock)
         tenant = sandbox.tenant
         tenant.token_lifetime = timedelta(days=400)  # a new token would make an event
-        given = Credentials(domain=tenant.domain, client_id=tenant.client_id, client_secret=tenant.client_secret)
+        given = Credentials(
+            domain=tenant.domain, client_id=tenant.client_id, client_secret=tenant.client_secret
+        )
         tokens = TokenSource(given, http)
         tokens.current()
         tenant._entries.clear()
@@ -170,7 +176,9 @@ def test_an_empty_page_leaves_the_position_where_it_is(world: World) -> None:
 
 
 @pytest.mark.parametrize(("first", "last"), [(10, 20), (0, 249), (30, 230), (99, 199)])
-def test_a_bounded_walk_reads_its_stretch_and_nothing_beyond(world: World, first: int, last: int) -> None:
+def test_a_bounded_walk_reads_its_stretch_and_nothing_beyond(
+    world: World, first: int, last: int
+) -> None:
     pages = walk(world, world.span(world.ids[first], world.ids[last]))
     assert read(pages) == world.ids[first + 1 : last + 1]
     assert all(page.position <= world.ids[last] for page in pages)
@@ -230,7 +238,9 @@ def test_a_gap_of_a_bounded_stretch_ends_with_it(world: World) -> None:
 @pytest.mark.parametrize("kind", [SecondReading, UnreadStretch])
 def test_a_gap_of_a_second_reading_is_marked(world: World, kind: type[LogCursor]) -> None:
     world.lose(120)
-    cursor = kind(id=1, stream=STREAM, after=world.ids[49], reached=world.ids[49], until=world.ids[-1])
+    cursor = kind(
+        id=1, stream=STREAM, after=world.ids[49], reached=world.ids[49], until=world.ids[-1]
+    )
     page = world.source.fetch(cursor)
     assert page.lost == Gap(after=world.ids[49], before=world.ids[120], is_read_once=True)
 
@@ -249,7 +259,9 @@ def test_what_retention_took_below_the_position_is_no_loss(world: World) -> None
 
 
 @pytest.mark.parametrize("odd", [[7], [7, "x"], [[], "x", 5]])
-def test_records_without_an_id_are_read_once_an_id_follows_them(world: World, odd: list[Any]) -> None:
+def test_records_without_an_id_are_read_once_an_id_follows_them(
+    world: World, odd: list[Any]
+) -> None:
     if world.sandbox is None:
         return  # what the fake is given has ids
     world.sandbox.tenant.append(odd)

@@ -32,7 +32,9 @@ class World:
 
 def world_of_fake() -> World:
     user_ids = [f"auth0|{number}" for number in range(130)]
-    directory = FakeDirectory({user_id: {"email": f"{user_id}@example.com"} for user_id in user_ids})
+    directory = FakeDirectory(
+        {user_id: {"email": f"{user_id}@example.com"} for user_id in user_ids}
+    )
 
     def fail() -> None:
         directory.failure = LATER
@@ -53,7 +55,9 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
         sandbox.clock.advance(timedelta(minutes=1))
         users[-1].searchable_at = sandbox.clock.now() + timedelta(minutes=1)
         http = Http(sandbox.auth0_url, ServerClock())
-        given = Credentials(domain=tenant.domain, client_id=tenant.client_id, client_secret=tenant.client_secret)
+        given = Credentials(
+            domain=tenant.domain, client_id=tenant.client_id, client_secret=tenant.client_secret
+        )
         api = ManagementApi(http, TokenSource(given, http), RateLimiter(threading.Event()))
         yield World(
             Auth0Users(api, fields=DEFAULT.profile_fields),

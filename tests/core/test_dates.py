@@ -57,8 +57,25 @@ def test_a_date_is_read_as_utc_in_every_form(value: object, moment: datetime) ->
 @pytest.mark.parametrize(
     "value",
     [
-        *(None, "", "soon", True, [], {}, float("nan"), float("inf"), 1e30, 10**400, "9" * 5000, -(10**400)),
-        *("0001-01-01T00:00:00+14:00", {"$date": {"$date": {"$date": {}}}}, {"$numberLong": "many"}),
+        *(
+            None,
+            "",
+            "soon",
+            True,
+            [],
+            {},
+            float("nan"),
+            float("inf"),
+            1e30,
+            10**400,
+            "9" * 5000,
+            -(10**400),
+        ),
+        *(
+            "0001-01-01T00:00:00+14:00",
+            {"$date": {"$date": {"$date": {}}}},
+            {"$numberLong": "many"},
+        ),
     ],
 )
 def test_what_is_no_date_is_none(value: object) -> None:
@@ -85,7 +102,12 @@ def test_no_value_stops_the_reading_of_a_date(value: object) -> None:
         (MOMENT, None, MOMENT - 2.1 * DAY, None),
         (MOMENT, MOMENT - DAY, MOMENT - 2.5 * DAY, MOMENT - DAY),
         (MOMENT, MOMENT, MOMENT - 2.1 * DAY, None),  # neither is believed
-        (MOMENT, datetime(1970, 1, 1, tzinfo=UTC), None, MOMENT),  # the id's own time is not believed
+        (
+            MOMENT,
+            datetime(1970, 1, 1, tzinfo=UTC),
+            None,
+            MOMENT,
+        ),  # the id's own time is not believed
         (None, MOMENT, None, MOMENT),
         (None, None, None, None),
     ],
@@ -96,11 +118,15 @@ def test_a_date_is_believed_near_the_time_in_the_id_and_below_the_clocks(
     assert believed_date(date, id_time=of_id, now=now) == found
 
 
-@pytest.mark.parametrize("date", ["0001-01-01T00:00:00Z", "1969-12-31T23:59:59Z", "9999-12-31T23:59:59Z", 0, -1])
+@pytest.mark.parametrize(
+    "date", ["0001-01-01T00:00:00Z", "1969-12-31T23:59:59Z", "9999-12-31T23:59:59Z", 0, -1]
+)
 def test_the_time_in_the_log_id_stands_in_for_a_date_that_cannot_be_true(date: object) -> None:
     event = event_of(date)
     assert (event.date, event.is_redated) == (OF_ID, True)
-    (without,) = judge_dates([event_of(date, log_id="5a0f3e5e2d7c4b0012345678", user_id="auth0|1")], MOMENT)
+    (without,) = judge_dates(
+        [event_of(date, log_id="5a0f3e5e2d7c4b0012345678", user_id="auth0|1")], MOMENT
+    )
     assert (without.date, without.is_redated) == (None, False)
     outcome = Translator(STREAM).event(without, {})
     assert isinstance(outcome, DeadLetter)
@@ -116,7 +142,9 @@ def test_only_clocks_that_agree_make_a_date_of_the_future_unbelievable() -> None
 
 
 def test_dates_of_the_published_example_are_as_its_table_says() -> None:
-    records = [json.loads(line) for line in (DATA / "dates-out-of-reason.ndjson").read_text().splitlines()]
+    records = [
+        json.loads(line) for line in (DATA / "dates-out-of-reason.ndjson").read_text().splitlines()
+    ]
     events = parse_events(records, after=EARLIEST)
     assert [event.is_redated for event in events] == [False, False, True, True, True, False, False]
     assert {event.date for event in events} == {MOMENT, OF_ID}
@@ -126,7 +154,9 @@ def test_dates_of_the_published_example_are_as_its_table_says() -> None:
 @pytest.mark.parametrize("date", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", 0, "soon"])
 def test_a_date_of_a_profile_that_cannot_be_true_is_left_out(name: str, date: object) -> None:
     event = event_of(OF_ID.isoformat(), type="ss", user_id="auth0|1")
-    known = {"created_at": "2024-03-11T10:20:30Z", "last_login": "2024-03-11T10:20:30Z"} | {name: date}
+    known = {"created_at": "2024-03-11T10:20:30Z", "last_login": "2024-03-11T10:20:30Z"} | {
+        name: date
+    }
     profile = Profile(user_id="auth0|1", read_at=MOMENT + DAY, fields=known)
     outcome = Translator(STREAM).event(event, {"auth0|1": profile}, now=MOMENT + DAY)
     assert isinstance(outcome, Forwardable)
@@ -138,5 +168,7 @@ def test_a_date_of_a_profile_that_cannot_be_true_is_left_out(name: str, date: ob
 
 @pytest.mark.parametrize("log_id", ["file-0:1+001", "90000010101000000000" + "0" * 36])
 def test_an_event_without_a_time_is_counted_in_the_hour_of_its_settlement(log_id: str) -> None:
-    event = LogEvent(log_id=LogId(log_id), type="", date=None, record=None, defect="unreadable_record")
+    event = LogEvent(
+        log_id=LogId(log_id), type="", date=None, record=None, defect="unreadable_record"
+    )
     assert tally(event, FORWARDED, MOMENT).hour == MOMENT.replace(minute=0, second=0)

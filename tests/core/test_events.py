@@ -47,7 +47,8 @@ def test_the_ingest_time_is_read_from_an_id_to_the_millisecond() -> None:
 
 
 @pytest.mark.parametrize(
-    "odd", ["", "900", "abc", "90020241308035905601", "901" + "0" * 53, "900\u0662\u0660" + "0" * 51]
+    "odd",
+    ["", "900", "abc", "90020241308035905601", "901" + "0" * 53, "900\u0662\u0660" + "0" * 51],
 )
 def test_an_id_without_a_time_has_none(odd: str) -> None:
     assert moment_of(odd) is None
@@ -67,10 +68,14 @@ def test_what_is_no_positive_number_has_no_predecessor(odd: str) -> None:
 
 
 @given(st.lists(RECORD, max_size=20))
-def test_every_record_becomes_one_event_under_an_id_that_is_the_same_at_every_reading(records: list[Any]) -> None:
+def test_every_record_becomes_one_event_under_an_id_that_is_the_same_at_every_reading(
+    records: list[Any],
+) -> None:
     events = parse_events(records, after=REAL)
     assert len(events) == len(records)
-    assert [event.log_id for event in events] == [event.log_id for event in parse_events(records, after=REAL)]
+    assert [event.log_id for event in events] == [
+        event.log_id for event in parse_events(records, after=REAL)
+    ]
     for event, record in zip(events, records, strict=True):
         assert event.record is record
         assert event.defect in {None, "unreadable_record"}
@@ -78,7 +83,12 @@ def test_every_record_becomes_one_event_under_an_id_that_is_the_same_at_every_re
 
 
 def test_a_record_without_an_id_sorts_between_its_neighbours() -> None:
-    records = [{"log_id": "9001", "type": "s"}, None, {"type": "s"}, {"log_id": "9002", "type": "s"}]
+    records = [
+        {"log_id": "9001", "type": "s"},
+        None,
+        {"type": "s"},
+        {"log_id": "9002", "type": "s"},
+    ]
     ids = [event.log_id for event in parse_events(records, after=LogId("9000"))]
     assert ids == sorted(set(ids))
     assert ids == ["9001", "9001+001", "9001+002", "9002"]

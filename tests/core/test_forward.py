@@ -13,9 +13,26 @@ from poller.core.errors import ConflictError, FatalError, TransientError
 from poller.core.events import EARLIEST, Page, parse_events
 from poller.core.forward import BatchSender, Forwarded, forward
 from poller.core.messages import Delivery, Message, Receipt
-from poller.core.settlement import DEAD_LETTERED, FILTERED, FORWARDED, UnaccountedError, build_settlement
+from poller.core.settlement import (
+    DEAD_LETTERED,
+    FILTERED,
+    FORWARDED,
+    UnaccountedError,
+    build_settlement,
+)
 from poller.core.translation.translator import Translator
-from tests.fakes import LATER, NEVER, NOW, STORED, STREAM, FakeDirectory, FakeLedger, FakeLog, FakeSink, numbered
+from tests.fakes import (
+    LATER,
+    NEVER,
+    NOW,
+    STORED,
+    STREAM,
+    FakeDirectory,
+    FakeLedger,
+    FakeLog,
+    FakeSink,
+    numbered,
+)
 
 KINDS = st.sampled_from(["s", "ss", "w", "ssa", "no_user", "bad_date", "no_type"])
 
@@ -35,7 +52,9 @@ class Bench:
     """The ports, bound together as the service binds them."""
 
     def __init__(self, kinds: list[str], *, page_size: int = 100, refusal_limit: int = 20) -> None:
-        self.log = FakeLog([record(number + 1, kind) for number, kind in enumerate(kinds)], page_size=page_size)
+        self.log = FakeLog(
+            [record(number + 1, kind) for number, kind in enumerate(kinds)], page_size=page_size
+        )
         self.sink = FakeSink()
         self.directory = FakeDirectory({})
         self.ledger = FakeLedger()
@@ -44,7 +63,9 @@ class Bench:
     def drain(self) -> list[Forwarded]:
         span = self.ledger.live_span() or self.ledger.begin(after=EARLIEST)
         made = []
-        for forwarded in forward(self.log, self.directory, Translator(STREAM), self.courier, self.ledger, span):
+        for forwarded in forward(
+            self.log, self.directory, Translator(STREAM), self.courier, self.ledger, span
+        ):
             made.append(forwarded)
             if forwarded.settlement.page.is_end:
                 break
@@ -79,7 +100,11 @@ def test_every_event_is_acknowledged_or_dead_lettered_exactly_once(
     refused: set[int],
 ) -> None:
     bench = Bench(kinds, page_size=page_size, refusal_limit=1000)
-    bench.sink.failures, bench.ledger.failures, bench.log.failures = sink_failures, ledger_failures, log_failures
+    bench.sink.failures, bench.ledger.failures, bench.log.failures = (
+        sink_failures,
+        ledger_failures,
+        log_failures,
+    )
     bench.sink.refuses = lambda message: int(message.user_id.rpartition("|")[2]) in refused
     try:
         bench.persevere()
@@ -166,7 +191,9 @@ def test_full_pages_follow_at_once_and_a_short_one_ends_the_poll() -> None:
 def test_a_bounded_span_ends_at_its_bound() -> None:
     bench = Bench(["s"] * 25, page_size=10)
     span = bench.ledger.begin(after=numbered(3), until=numbered(14))
-    made = list(forward(bench.log, bench.directory, Translator(STREAM), bench.courier, bench.ledger, span))
+    made = list(
+        forward(bench.log, bench.directory, Translator(STREAM), bench.courier, bench.ledger, span)
+    )
     assert sorted(bench.ledger.settled) == [numbered(n) for n in range(4, 15)]
     assert made[-1].span.is_done
 
@@ -182,7 +209,9 @@ def test_the_culprits_of_a_refused_batch_are_found_and_the_rest_delivered() -> N
 
 def test_a_refused_track_makes_a_dead_letter_though_its_identify_was_taken() -> None:
     bench = Bench(["s"] * 4)
-    bench.sink.refuses = lambda message: message.user_id == "auth0|2" and message.message_id.startswith("track")
+    bench.sink.refuses = lambda message: (
+        message.user_id == "auth0|2" and message.message_id.startswith("track")
+    )
     bench.drain()
     assert set(bench.ledger.dead_letters) == {numbered(2)}
 
@@ -229,7 +258,9 @@ def test_a_run_of_refused_events_over_pages_is_our_fault(limit: int, blocked: bo
         assert not blocked
     except FatalError:
         assert blocked
-        assert len(bench.ledger.dead_letters) == 2  # what was settled before the run was long enough
+        assert (
+            len(bench.ledger.dead_letters) == 2
+        )  # what was settled before the run was long enough
 
 
 def test_an_acceptance_ends_the_run() -> None:
@@ -243,7 +274,9 @@ def test_someone_elses_move_conflicts() -> None:
     bench = Bench(["s"] * 3)
     span = bench.ledger.begin(after=EARLIEST)
     bench.drain()
-    steps = forward(bench.log, bench.directory, Translator(STREAM), bench.courier, bench.ledger, span)
+    steps = forward(
+        bench.log, bench.directory, Translator(STREAM), bench.courier, bench.ledger, span
+    )
     with pytest.raises(ConflictError):
         next(steps)
 

@@ -24,9 +24,15 @@ ODD_NUMBERS = [
     "123456789012345678901234567890",
     "9" * 5000,
 ]
-DIGITS = st.from_regex(r"-?(0|[1-9][0-9]{0,40})(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,4})?", fullmatch=True)
+DIGITS = st.from_regex(
+    r"-?(0|[1-9][0-9]{0,40})(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,4})?", fullmatch=True
+)
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
 )
 
@@ -60,7 +66,9 @@ def test_of_two_equal_keys_the_last_one_is_read_and_kept() -> None:
     assert encode(read) == '{"a": 2.50}'
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, object, 10**5000, {1: {2}}], ids=range(6))
+@pytest.mark.parametrize(
+    "value", [math.nan, math.inf, -math.inf, object, 10**5000, {1: {2}}], ids=range(6)
+)
 def test_what_json_has_not_becomes_text(value: object) -> None:
     json.loads(encode(value), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
 

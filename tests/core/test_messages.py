@@ -31,7 +31,9 @@ from poller.core.messages import (
 
 DATE = datetime(2026, 11, 20, 10, 0, 0, 123456, tzinfo=UTC)
 TEXT = st.text(max_size=200) | st.text(alphabet='日本\U0001f600"\\\x00', max_size=2000)
-VALUES = st.dictionaries(TEXT, TEXT | st.integers() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False))
+VALUES = st.dictionaries(
+    TEXT, TEXT | st.integers() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False)
+)
 
 
 @st.composite
@@ -47,7 +49,9 @@ def messages(draw: st.DrawFn) -> Message:
     if kind == "identify":
         return Identify(traits=draw(VALUES), **common)
     if kind == "track":
-        return Track(event=draw(st.text(min_size=1, max_size=30)), properties=draw(VALUES), **common)
+        return Track(
+            event=draw(st.text(min_size=1, max_size=30)), properties=draw(VALUES), **common
+        )
     return Group(group_id=draw(st.text(min_size=1, max_size=30)), traits=draw(VALUES), **common)
 
 
@@ -68,14 +72,21 @@ def test_segments_library_builds_what_the_wire_form_says(message: Message) -> No
     library = built["context"].pop("library")
     assert library["name"] == "analytics-python"
     said = wire(message)
-    assert said["context"] == {**built["context"], **{k: v for k, v in said["context"].items() if k == "library"}}
-    assert datetime.fromisoformat(built.pop("timestamp")) == datetime.fromisoformat(said.pop("timestamp"))
+    assert said["context"] == {
+        **built["context"],
+        **{k: v for k, v in said["context"].items() if k == "library"},
+    }
+    assert datetime.fromisoformat(built.pop("timestamp")) == datetime.fromisoformat(
+        said.pop("timestamp")
+    )
     del built["context"], said["context"]
     assert built == said
 
 
 @given(st.lists(messages(), max_size=30), st.integers(1, 40))
-def test_batches_hold_every_message_once_in_order_within_the_limits(some: list[Message], times: int) -> None:
+def test_batches_hold_every_message_once_in_order_within_the_limits(
+    some: list[Message], times: int
+) -> None:
     given_messages = some * times
     batches = list(pack(given_messages))
     assert list(chain.from_iterable(batch.messages for batch in batches)) == given_messages
@@ -86,8 +97,16 @@ def test_batches_hold_every_message_once_in_order_within_the_limits(some: list[M
 
 
 def test_a_full_batch_of_large_messages_is_as_large_as_segment_takes_and_no_larger() -> None:
-    common = {"log_id": LogId("1"), "user_id": "u", "timestamp": DATE, "context": {}, "event": "Logged In"}
-    large = [Track(message_id=f"m{n}", properties={"text": "x" * 20_000}, **common) for n in range(60)]
+    common = {
+        "log_id": LogId("1"),
+        "user_id": "u",
+        "timestamp": DATE,
+        "context": {},
+        "event": "Logged In",
+    }
+    large = [
+        Track(message_id=f"m{n}", properties={"text": "x" * 20_000}, **common) for n in range(60)
+    ]
     full, *_ = pack(large)
     # Segment's 500 KB, read as the lower of its two readings (facts: HTTP API).
     assert 450_000 < len(SINK.body([SINK.build(message) for message in full.messages])) <= 500_000
@@ -95,7 +114,13 @@ def test_a_full_batch_of_large_messages_is_as_large_as_segment_takes_and_no_larg
 
 def test_a_batch_ends_at_five_hundred_messages() -> None:
     one = Track(
-        message_id="m", log_id=LogId("1"), user_id="u", timestamp=DATE, context={}, event="Logged In", properties={}
+        message_id="m",
+        log_id=LogId("1"),
+        user_id="u",
+        timestamp=DATE,
+        context={},
+        event="Logged In",
+        properties={},
     )
     assert [len(batch.messages) for batch in pack([one] * 1201)] == [500, 500, 201]
 
@@ -110,12 +135,20 @@ def test_halves_are_the_batch(some: list[Message]) -> None:
 
 @given(
     st.lists(
-        st.tuples(st.text(), st.text(), st.text(), st.sampled_from(["track", "identify", "signup"]), st.text()),
+        st.tuples(
+            st.text(),
+            st.text(),
+            st.text(),
+            st.sampled_from(["track", "identify", "signup"]),
+            st.text(),
+        ),
         unique=True,
         max_size=30,
     )
 )
-def test_message_ids_differ_wherever_anything_differs_and_stay_short(parts: list[tuple[str, ...]]) -> None:
+def test_message_ids_differ_wherever_anything_differs_and_stay_short(
+    parts: list[tuple[str, ...]],
+) -> None:
     ids = [
         message_id(Stream(domain=domain, source_name=source, generation=generation), kind, key)
         for domain, source, generation, kind, key in parts

@@ -46,7 +46,11 @@ def test_what_is_shown(text: str, shown: str) -> None:
 
 @given(st.text())
 def test_json_stays_the_same_json(text: str) -> None:
-    for written in (json.dumps(text), json.dumps({text: [text]}, indent=2), json.dumps(text, ensure_ascii=False)):
+    for written in (
+        json.dumps(text),
+        json.dumps({text: [text]}, indent=2),
+        json.dumps(text, ensure_ascii=False),
+    ):
         assert json.loads(visible_lines(written)) == json.loads(written)
 
 

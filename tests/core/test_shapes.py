@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 
 from poller.config.parsers.expressions import Expression
 from poller.core.events import EARLIEST, LogEvent, LogId, Page, Span, parse_events
-from poller.core.messages import MAX_MESSAGE_BYTES, Delivery, Group, Identify, Message, Track, size, wire
+from poller.core.messages import (
+    MAX_MESSAGE_BYTES,
+    Delivery,
+    Group,
+    Identify,
+    Message,
+    Track,
+    size,
+    wire,
+)
 from poller.core.outcomes import DeadLetter, Filtered, Forwardable, Outcome, Profile
 from poller.core.settlement import build_settlement
 from poller.core.translation.change_detection import drop_unchanged, facts_in
@@ -63,7 +72,9 @@ def track(rules: Rules, profile: Profile | None = ADA, **changes: Any) -> Track:
 @pytest.mark.parametrize("name", sorted(SPEC_CALLS))
 def test_every_recorded_event_comes_out_of_the_other_preset_as_its_table_says(name: str) -> None:
     translator = Translator(STREAM, SPEC)
-    for event, expected in zip(parse_events(sample(name), after=EARLIEST), SPEC_CALLS[name], strict=True):
+    for event, expected in zip(
+        parse_events(sample(name), after=EARLIEST), SPEC_CALLS[name], strict=True
+    ):
         found = translator.event(event, {})
         if expected == "filtered":
             assert isinstance(found, Filtered)
@@ -86,7 +97,12 @@ def test_spec_uses_segments_own_names() -> None:
     assert (signed_in.event, signed_up.event) == ("Signed In", "Signed Up")
     common = {"username": "ada", "client_name": "Web shop", "client_id": "c1", "connection": "db"}
     assert signed_in.properties == common
-    form = {"type": "organic", "email": "ada@example.com", "first_name": "Ada", "last_name": "Lovelace"}
+    form = {
+        "type": "organic",
+        "email": "ada@example.com",
+        "first_name": "Ada",
+        "last_name": "Lovelace",
+    }
     assert signed_up.properties == common | form | {"phone": "+15550100"}
     assert signed_in.context["traits"] == signed_up.context["traits"] == who
     assert "traits" not in identify(SPEC).context
@@ -126,10 +142,21 @@ def test_lines_add_replace_and_take_away() -> None:
     found = identify(Rules(preset="spec", traits=traits)).traits
     assert (found["plan"], found["email"], found["joined"]) == ("gold", "nobody", "a, b")
     assert not {"name", "roles", "odd"} & set(found)
-    sent = track(Rules(preset="spec", traits=traits, properties={"aud": Expression("log.audience"), "username": None}))
+    sent = track(
+        Rules(
+            preset="spec",
+            traits=traits,
+            properties={"aud": Expression("log.audience"), "username": None},
+        )
+    )
     assert sent.context["traits"] == {"email": "nobody"}
     assert "username" not in sent.properties
-    assert track(Rules(properties={"aud": Expression("log.audience")}), audience="api").properties["aud"] == "api"
+    assert (
+        track(Rules(properties={"aud": Expression("log.audience")}), audience="api").properties[
+            "aud"
+        ]
+        == "api"
+    )
 
 
 def test_what_the_condition_does_not_hold_for_is_filtered_and_known_to_have_been_seen() -> None:
@@ -144,18 +171,29 @@ def test_what_the_condition_does_not_hold_for_is_filtered_and_known_to_have_been
 
 def test_what_was_declined_is_remembered_as_seen() -> None:
     """Else the second walk would take it for a late arrival."""
-    read = Page(events=logins({}, {"type": "w"}), position=LogId("9001"), is_end=True, served_at=DATE)
+    read = Page(
+        events=logins({}, {"type": "w"}), position=LogId("9001"), is_end=True, served_at=DATE
+    )
     calls = Translator(STREAM, Rules(when=Expression("log.client_id != 'c1'"))).page(read, {})
-    settlement = build_settlement(Span(id=1, stream=STREAM, after=EARLIEST, reached=EARLIEST), read, calls, Delivery())
+    settlement = build_settlement(
+        Span(id=1, stream=STREAM, after=EARLIEST, reached=EARLIEST), read, calls, Delivery()
+    )
     assert settlement.ids_of_interest == ("9000",)
     assert [event.log_id for event in settlement.filtered] == ["9000", "9001"]
 
 
 def test_what_other_settings_would_send_is_remembered_as_seen() -> None:
     """Else the second reading would send it, and count it again, when `logins.types` names its type."""
-    read = Page(events=logins({"type": "sepft"}, {"type": "w"}), position=LogId("9001"), is_end=True, served_at=DATE)
+    read = Page(
+        events=logins({"type": "sepft"}, {"type": "w"}),
+        position=LogId("9001"),
+        is_end=True,
+        served_at=DATE,
+    )
     calls = Translator(STREAM, Rules()).page(read, {})
-    settlement = build_settlement(Span(id=1, stream=STREAM, after=EARLIEST, reached=EARLIEST), read, calls, Delivery())
+    settlement = build_settlement(
+        Span(id=1, stream=STREAM, after=EARLIEST, reached=EARLIEST), read, calls, Delivery()
+    )
     assert settlement.ids_of_interest == ("9000",)
 
 
@@ -164,12 +202,16 @@ def test_a_condition_on_the_profile_is_read_with_the_profile() -> None:
     assert rules.needs_profiles
     assert isinstance(outcome(rules), Forwardable)
     assert isinstance(outcome(rules, None), Filtered)
-    assert Translator(STREAM, rules).users_in(parse_events([login()], after=EARLIEST)) == ("auth0|1",)
+    assert Translator(STREAM, rules).users_in(parse_events([login()], after=EARLIEST)) == (
+        "auth0|1",
+    )
 
 
 @pytest.mark.parametrize("line", ["when", "user_id"])
 def test_what_decides_and_cannot_be_evaluated_makes_a_dead_letter(line: str) -> None:
-    found = outcome(Rules(**{line: Expression("starts_with(log.client_id, 'c')")}), client_id=["c1"])
+    found = outcome(
+        Rules(**{line: Expression("starts_with(log.client_id, 'c')")}), client_id=["c1"]
+    )
     assert isinstance(found, DeadLetter)
     assert found.reason == "expression_failed"
 
@@ -195,7 +237,13 @@ def test_a_linked_account_leaves_under_the_id_that_it_was_linked_to() -> None:
 
 def test_the_fields_to_ask_for_are_those_that_are_used() -> None:
     lines = {"plan": Expression("user.app_metadata.plan"), "audience": Expression("log.audience")}
-    assert Rules(traits=lines).profile_fields == {"email", "created_at", "logins_count", "last_login", "app_metadata"}
+    assert Rules(traits=lines).profile_fields == {
+        "email",
+        "created_at",
+        "logins_count",
+        "last_login",
+        "app_metadata",
+    }
     assert Rules(traits={"all": Expression("length(keys(user))")}).profile_fields is None
     assert not Rules(traits=lines).needs_profiles
 
@@ -203,14 +251,18 @@ def test_the_fields_to_ask_for_are_those_that_are_used() -> None:
 # --- what was said before ---
 
 
-def said_by(*events: LogEvent, rules: Rules = SPEC, said: dict[str, str] | None = None) -> list[list[str]]:
+def said_by(
+    *events: LogEvent, rules: Rules = SPEC, said: dict[str, str] | None = None
+) -> list[list[str]]:
     calls = Translator(STREAM, rules).events(events, {"auth0|1": ADA})
     sifted = drop_unchanged(calls, said or {})
     return [[type(message).__name__ for message in entry.messages] for entry in sifted.forwardable]
 
 
 def logins(*changes: dict[str, Any]) -> tuple[LogEvent, ...]:
-    return parse_events([login(log_id=f"9{n:03d}", **each) for n, each in enumerate(changes)], after=EARLIEST)
+    return parse_events(
+        [login(log_id=f"9{n:03d}", **each) for n, each in enumerate(changes)], after=EARLIEST
+    )
 
 
 def test_an_identify_is_sent_on_first_sight_and_when_it_says_something_new() -> None:
@@ -223,7 +275,9 @@ def test_what_the_ledger_remembers_is_not_said_again() -> None:
     events = logins({"organization_id": "org_1"}, {"organization_id": "org_1"})
     calls = Translator(STREAM, SPEC).events(events, {"auth0|1": ADA})
     assert len(facts_in(calls)) == 2
-    known = {message.fact.key: message.fact.fingerprint for message in calls.messages if message.fact}
+    known = {
+        message.fact.key: message.fact.fingerprint for message in calls.messages if message.fact
+    }
     assert said_by(*events) == [["Identify", "Group", "Track"], ["Track"]]
     assert said_by(*events, said=known) == [["Track"], ["Track"]]
     assert said_by(*events, said=dict.fromkeys(known, "other"))[0][0] == "Identify"
@@ -234,11 +288,18 @@ def test_an_outage_of_profiles_makes_no_identify_of_someone_known() -> None:
     translator = Translator(STREAM, SPEC)
     (event,) = logins({})
     whole, partial = (translator.events([event], profiles) for profiles in ({"auth0|1": ADA}, {}))
-    known = {message.fact.key: message.fact.fingerprint for message in whole.messages if message.fact}
+    known = {
+        message.fact.key: message.fact.fingerprint for message in whole.messages if message.fact
+    }
     assert [type(message) for message in drop_unchanged(partial, known).messages] == [Track]
     assert [type(message) for message in drop_unchanged(partial, {}).messages] == [Identify, Track]
-    unsure = {message.fact.key: message.fact.fingerprint for message in partial.messages if message.fact}
-    assert [type(message) for message in drop_unchanged(whole, unsure).messages] == [Identify, Track]
+    unsure = {
+        message.fact.key: message.fact.fingerprint for message in partial.messages if message.fact
+    }
+    assert [type(message) for message in drop_unchanged(whole, unsure).messages] == [
+        Identify,
+        Track,
+    ]
 
 
 # --- people ---
@@ -249,7 +310,12 @@ def test_an_email_does_not_leave_as_a_name(email: Any) -> None:
     fields = FIELDS | {"name": "ada@example.com", "username": "ADA@example.com"}
     rules = Rules(preset="spec", privacy=Privacy(email=email, hmac_key=b"k"))
     for kind in ("s", "ss"):
-        sent = json.dumps([wire(m) for m in messages(rules, Profile(user_id="auth0|1", read_at=DATE, fields=fields))])
+        sent = json.dumps(
+            [
+                wire(m)
+                for m in messages(rules, Profile(user_id="auth0|1", read_at=DATE, fields=fields))
+            ]
+        )
         assert "example.com" not in sent.lower().replace("cdn.example.com", "")
         assert "avatar" not in sent
         local = identify(rules, type=kind)
@@ -259,7 +325,9 @@ def test_an_email_does_not_leave_as_a_name(email: Any) -> None:
 def test_names_may_be_left_out() -> None:
     rules = Rules(preset="spec", privacy=Privacy(user_name="omit"))
     for kind in ("s", "ss"):
-        sent = json.dumps([wire(message) for message in messages(rules, type=kind, user_name="ada")])
+        sent = json.dumps(
+            [wire(message) for message in messages(rules, type=kind, user_name="ada")]
+        )
         assert not any(name in sent for name in ("Ada", "Lovelace", "+1555", '"ada"'))
 
 
@@ -276,7 +344,11 @@ LINES = {
 }
 ODD = [
     Rules(preset="spec", identify="changes", traits=LINES, properties=LINES),
-    Rules(traits=LINES, when=Expression("user.email != log.ip"), user_id=Expression("user.name || log.user_id")),
+    Rules(
+        traits=LINES,
+        when=Expression("user.email != log.ip"),
+        user_id=Expression("user.name || log.user_id"),
+    ),
 ]
 
 

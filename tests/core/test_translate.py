@@ -61,12 +61,18 @@ def login(**changes: Any) -> dict[str, Any]:
     return {key: value for key, value in (record | changes).items() if value is not ...}
 
 
-def translated(profile: Profile | None = None, *, rules: Rules = DEFAULT, **changes: Any) -> Outcome:
+def translated(
+    profile: Profile | None = None, *, rules: Rules = DEFAULT, **changes: Any
+) -> Outcome:
     (event,) = parse_events([login(**changes)], after=EARLIEST)
-    return Translator(STREAM, rules).event(event, {str(user_id_of(event.record)): profile} if profile else {})
+    return Translator(STREAM, rules).event(
+        event, {str(user_id_of(event.record)): profile} if profile else {}
+    )
 
 
-def tracks(profile: Profile | None = None, *, rules: Rules = DEFAULT, **changes: Any) -> list[Track]:
+def tracks(
+    profile: Profile | None = None, *, rules: Rules = DEFAULT, **changes: Any
+) -> list[Track]:
     """The tracks of an event that is forwarded."""
     found = translated(profile, rules=rules, **changes)
     assert isinstance(found, Forwardable)
@@ -86,7 +92,9 @@ def calls(profile: Profile | None = None, **changes: Any) -> tuple[Identify, Tra
 
 @pytest.mark.parametrize("name", sorted(CALLS))
 def test_every_recorded_event_comes_out_as_the_table_says(name: str) -> None:
-    for event, expected in zip(parse_events(sample(name), after=EARLIEST), CALLS[name], strict=True):
+    for event, expected in zip(
+        parse_events(sample(name), after=EARLIEST), CALLS[name], strict=True
+    ):
         found = TRANSLATOR.event(event, {})
         if expected == "filtered":
             assert isinstance(found, Filtered)
@@ -97,7 +105,9 @@ def test_every_recorded_event_comes_out_as_the_table_says(name: str) -> None:
 
 def test_the_table_covers_every_sample_that_holds_log_events() -> None:
     files = (DATA / "auth0-samples").glob("*.json")
-    holding = {file.name for file in files if json.loads(file.read_text())["_kind"].startswith("log")}
+    holding = {
+        file.name for file in files if json.loads(file.read_text())["_kind"].startswith("log")
+    }
     assert holding == set(CALLS)
 
 
@@ -132,7 +142,9 @@ def test_a_signup_is_signed_up_under_an_id_of_the_users() -> None:
 def test_login_ids_are_the_events_and_the_streams() -> None:
     first, again, other = calls(), calls(client_name="x"), calls(log_id="9002")
     assert [message.message_id for message in first] == [message.message_id for message in again]
-    elsewhere = Translator(replace(STREAM, source_name="app")).event(parse_events([login()], after=EARLIEST)[0], {})
+    elsewhere = Translator(replace(STREAM, source_name="app")).event(
+        parse_events([login()], after=EARLIEST)[0], {}
+    )
     assert isinstance(elsewhere, Forwardable)
     ids = [message.message_id for message in (*first, *other, *elsewhere.messages)]
     assert len(set(ids)) == 6
@@ -219,7 +231,11 @@ FIRST: dict[str, Any] = {"details": {"stats": {"loginsCount": 1}}}
         (None, {"strategy": "email", "strategy_type": "passwordless"} | FIRST, True),
         (None, {"strategy": "samlp", "strategy_type": "enterprise"} | FIRST, True),
         (None, {"strategy": "samlp"} | FIRST, True),
-        (NEW, {"strategy": "auth0", "strategy_type": "database"} | FIRST, False),  # its `ss` is logged
+        (
+            NEW,
+            {"strategy": "auth0", "strategy_type": "database"} | FIRST,
+            False,
+        ),  # its `ss` is logged
         (NEW, {"strategy": "custom-db", "strategy_type": "database"} | FIRST, False),
         (NEW, {"strategy": ..., "connection": ...} | UNKNOWN_COUNT, False),  # an SSO login
         (replace(NEW, fields={"created_at": "2023-07-26T12:41:12.000Z"}), SOCIAL | FIRST, False),
@@ -245,7 +261,9 @@ def profile_with(*identities: Any) -> Profile:
     return replace(NEW, fields={**NEW.fields, "identities": list(identities)})
 
 
-@pytest.mark.parametrize("kind", ["scoa", "sens", "sepft", "secte", "sepkotpft", "sepkoobft", "sepkrcft"])
+@pytest.mark.parametrize(
+    "kind", ["scoa", "sens", "sepft", "secte", "sepkotpft", "sepkoobft", "sepkrcft"]
+)
 @pytest.mark.parametrize(
     ("profile", "changes", "is_signup"),
     [
@@ -256,10 +274,17 @@ def profile_with(*identities: Any) -> Profile:
         (NEW, {"user_id": "auth0|1"}, False),
         (NEW, {"user_id": "auth0|1", "connection": "google-oauth2"}, False),
         (NEW, {"user_id": "plain", "connection": "sms"}, True),
-        (profile_with({"provider": "google-oauth2", "connection": "g"}), {"user_id": "plain"}, True),
+        (
+            profile_with({"provider": "google-oauth2", "connection": "g"}),
+            {"user_id": "plain"},
+            True,
+        ),
         (profile_with({"provider": "auth0", "connection": "db"}), {"user_id": "plain"}, False),
         (
-            profile_with({"provider": "auth0", "connection": "db"}, {"provider": "oidc", "connection": "corp"}),
+            profile_with(
+                {"provider": "auth0", "connection": "db"},
+                {"provider": "oidc", "connection": "corp"},
+            ),
             {"user_id": "plain", "connection": "corp"},
             True,
         ),
@@ -271,14 +296,19 @@ def test_without_a_strategy_the_user_id_the_connection_or_the_profile_names_the_
     kind: str, profile: Profile | None, changes: dict[str, Any], is_signup: bool
 ) -> None:
     rules = Rules(login_types=frozenset({kind}))
-    names = [track.event for track in tracks(profile, rules=rules, **(BARE | {"type": kind} | changes))]
+    names = [
+        track.event for track in tracks(profile, rules=rules, **(BARE | {"type": kind} | changes))
+    ]
     assert names == (["Signed Up", "Logged In"] if is_signup else ["Logged In"])
 
 
 @pytest.mark.parametrize(
-    ("user_id", "is_signup"), [("email|1", True), ("sms|1", True), ("auth0|1", False), ("google-oauth2|1", False)]
+    ("user_id", "is_signup"),
+    [("email|1", True), ("sms|1", True), ("auth0|1", False), ("google-oauth2|1", False)],
 )
-def test_a_session_without_connection_is_a_first_login_where_it_is_passwordless(user_id: str, is_signup: bool) -> None:
+def test_a_session_without_connection_is_a_first_login_where_it_is_passwordless(
+    user_id: str, is_signup: bool
+) -> None:
     names = [track.event for track in tracks(NEW, **(BARE | {"user_id": user_id}))]
     assert ("Signed Up" in names) == is_signup
 
@@ -289,7 +319,9 @@ def test_other_types_need_a_strategy_to_be_a_first_login() -> None:
     assert track.event == "Logged In"
 
 
-def test_an_embedded_passwordless_login_of_a_backfill_needs_the_profile_that_tells_of_its_signup() -> None:
+def test_an_embedded_passwordless_login_of_a_backfill_needs_the_profile_that_tells_of_its_signup() -> (
+    None
+):
     (record,) = json.loads((DATA / "files" / "embedded-passwordless.json").read_text())
     (event,) = parse_events([record], after=EARLIEST)
     translator = Translator(STREAM, Rules(login_types=frozenset({"s", "scoa"})), tracks_only=True)
@@ -299,17 +331,29 @@ def test_an_embedded_passwordless_login_of_a_backfill_needs_the_profile_that_tel
     assert [m.event for m in outcome.messages if isinstance(m, Track)] == ["Signed Up", "Logged In"]
 
 
-MASKED = ("a***@e***.com", "*@example.com", "j\u2022\u2022\u2022@example.com", "a\u2026@example.com")
+MASKED = (
+    "a***@e***.com",
+    "*@example.com",
+    "j\u2022\u2022\u2022@example.com",
+    "a\u2026@example.com",
+)
 
 
 @pytest.mark.parametrize("masked", MASKED)
 def test_a_masked_email_is_no_trait_wherever_it_stands(masked: str) -> None:
     assert not [
         message
-        for rules in (Rules(), Rules(preset="spec"), Rules(preset="spec", privacy=Privacy(email="hmac", hmac_key=b"k")))
+        for rules in (
+            Rules(),
+            Rules(preset="spec"),
+            Rules(preset="spec", privacy=Privacy(email="hmac", hmac_key=b"k")),
+        )
         for fields in ({}, {"email": masked, "name": masked, "nickname": masked})
-        for message in tracks_and_identify(rules, fields, user_name=masked, details={"body": {"username": masked}})
-        if masked in json.dumps(wire(message), ensure_ascii=False) or "email" in wire(message).get("traits", {})
+        for message in tracks_and_identify(
+            rules, fields, user_name=masked, details={"body": {"username": masked}}
+        )
+        if masked in json.dumps(wire(message), ensure_ascii=False)
+        or "email" in wire(message).get("traits", {})
     ]
 
 
@@ -326,7 +370,9 @@ def test_the_profiles_masked_email_gives_way_to_the_events() -> None:
     assert wire(outcome[0])["traits"]["email"] == "log@example.com"
 
 
-@pytest.mark.parametrize("ip", ["::ffff:203.0.113.9", "::ffff:cb00:7109", "0:0:0:0:0:ffff:cb00:7109", "203.0.113.9"])
+@pytest.mark.parametrize(
+    "ip", ["::ffff:203.0.113.9", "::ffff:cb00:7109", "0:0:0:0:0:ffff:cb00:7109", "203.0.113.9"]
+)
 def test_an_ipv4_address_inside_ipv6_leaves_as_ipv4(ip: str) -> None:
     (event,) = parse_events([login(ip=ip)], after=EARLIEST)
     outcome = TRANSLATOR.event(event, {})
@@ -338,7 +384,11 @@ def test_a_derived_signup_and_a_logged_one_are_the_same_to_segment() -> None:
     derived, login_track = tracks(NEW, **SOCIAL, **FIRST)
     (logged,) = tracks(type="ss")
     assert derived.message_id == logged.message_id != login_track.message_id
-    assert dict(derived.properties) == {"clientName": "Web shop", "clientID": "c1", "connection": "google-oauth2"}
+    assert dict(derived.properties) == {
+        "clientName": "Web shop",
+        "clientID": "c1",
+        "connection": "google-oauth2",
+    }
 
 
 @pytest.mark.parametrize(
@@ -351,7 +401,9 @@ def test_a_derived_signup_and_a_logged_one_are_the_same_to_segment() -> None:
         ({"details": {"body": {"is_signup": "false"}}}, False),
     ],
 )
-def test_a_signup_that_nobody_made_says_so_and_may_be_left_out(changes: dict[str, Any], is_api: bool) -> None:
+def test_a_signup_that_nobody_made_says_so_and_may_be_left_out(
+    changes: dict[str, Any], is_api: bool
+) -> None:
     (track,) = tracks(type="ss", **changes)
     assert track.properties.get("created_by") == ("api" if is_api else None)
     left_out = translated(type="ss", rules=Rules(include_api_signups=False), **changes)
@@ -400,7 +452,9 @@ def test_other_types_count_as_logins_where_they_are_named() -> None:
         ({"type": 5}, "unreadable_record"),
     ],
 )
-def test_a_record_that_can_never_become_a_call_is_a_dead_letter(changes: dict[str, Any], reason: str) -> None:
+def test_a_record_that_can_never_become_a_call_is_a_dead_letter(
+    changes: dict[str, Any], reason: str
+) -> None:
     found = translated(**changes)
     assert isinstance(found, DeadLetter)
     assert found.reason == reason
@@ -416,15 +470,26 @@ class Broken(dict[str, Any]):
         raise self._error
 
 
-@pytest.mark.parametrize("error", [ZeroDivisionError(), KeyError(), TypeError(), AttributeError(), UnicodeError()])
-def test_a_bug_of_ours_on_an_odd_record_makes_a_dead_letter_and_stops_nothing(error: Exception) -> None:
+@pytest.mark.parametrize(
+    "error", [ZeroDivisionError(), KeyError(), TypeError(), AttributeError(), UnicodeError()]
+)
+def test_a_bug_of_ours_on_an_odd_record_makes_a_dead_letter_and_stops_nothing(
+    error: Exception,
+) -> None:
     found = translated(replace(PROFILE, fields=Broken(error)))
     assert isinstance(found, DeadLetter)
     assert found.reason == "untranslatable"
 
 
 @pytest.mark.parametrize(
-    "error", [RecursionError(), SystemError(), OSError(24, "Too many open files"), RuntimeError(), NameError()]
+    "error",
+    [
+        RecursionError(),
+        SystemError(),
+        OSError(24, "Too many open files"),
+        RuntimeError(),
+        NameError(),
+    ],
 )
 def test_what_is_no_fault_of_the_record_buries_nothing(error: Exception) -> None:
     with pytest.raises(type(error)):
@@ -437,7 +502,10 @@ def test_no_memory_for_a_record_is_trouble_that_passes() -> None:
 
 
 def test_a_signup_without_a_user_id_takes_that_of_its_form() -> None:
-    assert calls(type="ss", user_id="", details={"body": {"user_id": "auth0|9"}})[1].user_id == "auth0|9"
+    assert (
+        calls(type="ss", user_id="", details={"body": {"user_id": "auth0|9"}})[1].user_id
+        == "auth0|9"
+    )
 
 
 @pytest.mark.parametrize("field", ["user_agent", "client_name", "connection", "client_id"])
@@ -461,7 +529,11 @@ def test_half_a_surrogate_pair_never_leaves(field: str) -> None:
 FIELD = st.sampled_from(sorted(login()))
 
 
-@given(st.dictionaries(FIELD, JSON), st.dictionaries(st.sampled_from(sorted(PROFILE.fields)), JSON), st.booleans())
+@given(
+    st.dictionaries(FIELD, JSON),
+    st.dictionaries(st.sampled_from(sorted(PROFILE.fields)), JSON),
+    st.booleans(),
+)
 def test_whatever_stands_in_a_record_has_an_outcome_and_a_call_is_valid(
     changes: dict[str, Any], fields: dict[str, Any], known: bool
 ) -> None:
@@ -483,12 +555,17 @@ def test_whatever_stands_in_a_record_has_an_outcome_and_a_call_is_valid(
                 *body["context"].values(),
                 *(body.get("traits") or body.get("properties") or {}).values(),
             ]
-            assert "" not in [*body["context"].values(), *(body.get("traits") or body.get("properties") or {}).values()]
+            assert "" not in [
+                *body["context"].values(),
+                *(body.get("traits") or body.get("properties") or {}).values(),
+            ]
     else:
         assert event.type not in {"s", "ss"}
 
 
-@given(st.lists(JSON | st.dictionaries(FIELD, JSON).map(lambda changes: login(**changes)), max_size=20))
+@given(
+    st.lists(JSON | st.dictionaries(FIELD, JSON).map(lambda changes: login(**changes)), max_size=20)
+)
 def test_a_page_has_each_event_in_exactly_one_place(records: list[Any]) -> None:
     events = parse_events(records, after=EARLIEST)
     page = Page(events=events, position=LogId("9"), is_end=True, served_at=DATE)
@@ -503,7 +580,8 @@ def test_a_page_has_each_event_in_exactly_one_place(records: list[Any]) -> None:
 
 def test_the_users_of_a_page_are_named_once_in_order() -> None:
     records = [
-        login(user_id=user, type=kind) for user, kind in [("b", "s"), ("a", "ss"), ("b", "s"), ("c", "w"), ("", "s")]
+        login(user_id=user, type=kind)
+        for user, kind in [("b", "s"), ("a", "ss"), ("b", "s"), ("c", "w"), ("", "s")]
     ]
     assert TRANSLATOR.users_in(parse_events(records, after=EARLIEST)) == ("b", "a")
 
@@ -543,7 +621,9 @@ def test_a_truncated_address_names_a_network(ip: str, truncated: str | None) -> 
 def test_what_is_to_be_omitted_is_nowhere(changes: dict[str, Any], known: bool) -> None:
     nothing = Privacy(email="omit", ip="omit", user_agent="omit")
     (event,) = parse_events([login(**changes)], after=EARLIEST)
-    found = Translator(STREAM, Rules(privacy=nothing)).event(event, {"auth0|1": PROFILE} if known else {})
+    found = Translator(STREAM, Rules(privacy=nothing)).event(
+        event, {"auth0|1": PROFILE} if known else {}
+    )
     if isinstance(found, Forwardable):
         for message in found.messages:
             assert message.context == {}

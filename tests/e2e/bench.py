@@ -116,27 +116,37 @@ class Bench:
         self.settings.write_text(text + "\n")
 
     def start(self, *arguments: str, environ: dict[str, str] | None = None) -> "Running":
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("POLLER_")}
+        inherited = {
+            name: value for name, value in os.environ.items() if not name.startswith("POLLER_")
+        }
         environ = inherited | (environ or {})
         command = [str(COMMAND), *arguments]
         if arguments and arguments[0] not in {"demo", "--version"}:
             command += ["--config", str(self.settings)]
         return Running(command, self.folder, environ)
 
-    def run(self, *arguments: str, timeout_s: float = PATIENCE_S, environ: dict[str, str] | None = None) -> Ended:
+    def run(
+        self, *arguments: str, timeout_s: float = PATIENCE_S, environ: dict[str, str] | None = None
+    ) -> Ended:
         return self.start(*arguments, environ=environ).wait(timeout_s)
 
     def position(self) -> str:
         """Where the live span stands, as the file has it."""
-        with contextlib.closing(sqlite3.connect(f"file:{self.ledger}?mode=ro", uri=True)) as connection:
-            (reached,) = connection.execute("SELECT reached FROM span WHERE until IS NULL").fetchone()
+        with contextlib.closing(
+            sqlite3.connect(f"file:{self.ledger}?mode=ro", uri=True)
+        ) as connection:
+            (reached,) = connection.execute(
+                "SELECT reached FROM span WHERE until IS NULL"
+            ).fetchone()
         return str(reached)
 
     def status(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.run("status", "--json").out)
         return found
 
-    def assert_conserved(self, *, dead_letters: int = 0, duplicates: tuple[str, ...] = ()) -> dict[str, Any]:
+    def assert_conserved(
+        self, *, dead_letters: int = 0, duplicates: tuple[str, ...] = ()
+    ) -> dict[str, Any]:
         """Everything served was delivered once, but for so many dead letters; nothing came altered or out of order."""
         truth = self.sandbox.truth()
         assert truth["delivered"] == truth["expected"] - len(truth["lost"])
@@ -156,7 +166,9 @@ class Running:
         number = len(list(folder.glob("*.err")))
         self._out, self._err = folder / f"{number}.out", folder / f"{number}.err"
         with self._out.open("w") as out, self._err.open("w") as err:
-            self.process = subprocess.Popen(command, stdout=out, stderr=err, cwd=folder, env=environ)
+            self.process = subprocess.Popen(
+                command, stdout=out, stderr=err, cwd=folder, env=environ
+            )
 
     def wait(self, timeout_s: float = PATIENCE_S) -> Ended:
         try:

@@ -47,7 +47,8 @@ def test_the_past_is_sent_once_and_a_second_run_sends_nothing(make: MakeBench) -
     assert lines[0]["unfinished"] == []
     # A token grant is an event of the log too, so there may be one that is new.
     assert all(
-        line["forwarded"] == line["dead_lettered"] == line["identified"] == 0 and line["read"] < 5 for line in lines[1:]
+        line["forwarded"] == line["dead_lettered"] == line["identified"] == 0 and line["read"] < 5
+        for line in lines[1:]
     )
     assert tracks(bench) == sent
 
@@ -90,7 +91,9 @@ def test_beside_the_daemon_neither_sends_what_is_the_others(make: MakeBench) -> 
         assert ended.code == 0, ended.err
         assert plan["missing"]
         assert summary["slices_left"] == 0
-        eventually("all", lambda: bench.sandbox.truth()["delivered"] == bench.sandbox.truth()["expected"])
+        eventually(
+            "all", lambda: bench.sandbox.truth()["delivered"] == bench.sandbox.truth()["expected"]
+        )
         running.stop()
     messages = [arrival["message"]["messageId"] for arrival in bench.sandbox.ask("messages")]
     assert len(messages) == len(set(messages))
@@ -99,9 +102,13 @@ def test_beside_the_daemon_neither_sends_what_is_the_others(make: MakeBench) -> 
 def test_ctrl_c_settles_what_is_in_hand(make: MakeBench) -> None:
     bench = past(make)
     bench.sandbox.ask(
-        "faults", clear=True, set=[{"action": "drip", "service": "segment", "seconds": 0.05, "times": None}]
+        "faults",
+        clear=True,
+        set=[{"action": "drip", "service": "segment", "seconds": 0.05, "times": None}],
     )
-    running = bench.start("backfill", "--since", "earliest", "--yes", "--json", "--new", "--parallel", "2")
+    running = bench.start(
+        "backfill", "--since", "earliest", "--yes", "--json", "--new", "--parallel", "2"
+    )
     eventually("a request", lambda: len(bench.sandbox.ask("messages")) > 0)
     running.signal(signal.SIGINT)
     assert running.wait().code == 130
@@ -134,16 +141,25 @@ def test_each_user_is_identified_once_after_every_track_as_they_are_then(make: M
     assert len(identified) == len(set(identified)) == summary["identified"] > 100
     assert set(identified) <= tracked
     now = datetime.fromisoformat(bench.sandbox.ask("clock"))
-    ages = [now - datetime.fromisoformat(message["originalTimestamp"]) for message in messages(bench)[first:]]
+    ages = [
+        now - datetime.fromisoformat(message["originalTimestamp"])
+        for message in messages(bench)[first:]
+    ]
     assert max(ages) < timedelta(minutes=2)
     assert summary["rate_limited"] == 0
 
 
-def test_killed_among_the_identifies_the_next_run_sends_those_that_are_left(make: MakeBench) -> None:
+def test_killed_among_the_identifies_the_next_run_sends_those_that_are_left(
+    make: MakeBench,
+) -> None:
     bench = past(make)
     bench.sandbox.ask("latency", segment=0.4)
-    running = bench.start("backfill", "--since", "earliest", "--yes", "--json", "--new", "--parallel", "2")
-    eventually("the identifies", lambda: "identify" in {message["type"] for message in messages(bench)}, 60)
+    running = bench.start(
+        "backfill", "--since", "earliest", "--yes", "--json", "--new", "--parallel", "2"
+    )
+    eventually(
+        "the identifies", lambda: "identify" in {message["type"] for message in messages(bench)}, 60
+    )
     running.signal(signal.SIGKILL)
     assert running.wait().code == -signal.SIGKILL
     tracked = [message["messageId"] for message in messages(bench) if message["type"] == "track"]
@@ -151,8 +167,12 @@ def test_killed_among_the_identifies_the_next_run_sends_those_that_are_left(make
     assert ended.code == 0, ended.err
     assert plan["awaiting_identify"] >= summary["identified"] > 0
     identified = {message["userId"] for message in messages(bench) if message["type"] == "identify"}
-    assert identified == {message["userId"] for message in messages(bench) if message["type"] == "track"}
-    assert [message["messageId"] for message in messages(bench) if message["type"] == "track"] == tracked
+    assert identified == {
+        message["userId"] for message in messages(bench) if message["type"] == "track"
+    }
+    assert [
+        message["messageId"] for message in messages(bench) if message["type"] == "track"
+    ] == tracked
 
 
 def test_without_identify_nobody_is(make: MakeBench) -> None:
@@ -182,7 +202,12 @@ def test_again_sends_the_same_under_the_same_ids_and_counts_nothing_twice(make: 
 
 def test_again_tells_the_right_source_what_was_told_to_a_wrong_one(make: MakeBench) -> None:
     bench = past(make, 300)
-    login = {"type": "s", "user_id": "auth0|member", "organization_id": "org_1", "date": "2026-11-20T10:00:00.000Z"}
+    login = {
+        "type": "s",
+        "user_id": "auth0|member",
+        "organization_id": "org_1",
+        "date": "2026-11-20T10:00:00.000Z",
+    }
     bench.sandbox.ask("append", records=[login, login])
     bench.sandbox.ask("clock", advance=60)
     bench.overrides["segment__source_name"] = "web"
@@ -195,7 +220,10 @@ def test_again_tells_the_right_source_what_was_told_to_a_wrong_one(make: MakeBen
     ended, lines = backfilled(bench, "--again")
     assert ended.code == 0, ended.err
     second = lines[-1]
-    assert (second["identified"], second["identify_left_out"]) == (first["identified"], first["identify_left_out"])
+    assert (second["identified"], second["identify_left_out"]) == (
+        first["identified"],
+        first["identify_left_out"],
+    )
     assert told(bench, "published") == lost
 
 
@@ -221,7 +249,9 @@ def told(bench: Bench, fate: str) -> set[tuple[str, str]]:
     }
 
 
-def test_a_recorded_gap_that_can_be_read_again_is_sent_and_is_no_gap_any_more(make: MakeBench) -> None:
+def test_a_recorded_gap_that_can_be_read_again_is_sent_and_is_no_gap_any_more(
+    make: MakeBench,
+) -> None:
     bench = past(make, 1)
     assert bench.run("run", "--once").code == 0
     bench.sandbox.ask("grow", count=400)
@@ -267,7 +297,9 @@ def test_a_gap_that_retention_takes_before_it_is_read_again_stays_a_gap(make: Ma
 
 def test_a_slice_that_retention_takes_is_a_gap_within_its_bounds(make: MakeBench) -> None:
     bench = past(make)
-    running = bench.start("backfill", "--since", "earliest", "--yes", "--json", "--new", "--parallel", "2")
+    running = bench.start(
+        "backfill", "--since", "earliest", "--yes", "--json", "--new", "--parallel", "2"
+    )
     fault = {"action": "kill_after", "service": "segment", "skip": 3, "pid": running.process.pid}
     bench.sandbox.ask("faults", clear=True, set=[fault])
     assert running.wait().code == -signal.SIGKILL
@@ -282,7 +314,9 @@ def test_a_slice_that_retention_takes_is_a_gap_within_its_bounds(make: MakeBench
     assert len(gaps) == summary["lost"] >= 1
     ends = {span["until"] for span in bench.status()["streams"][0]["spans"] if span["until"]}
     for gap in gaps:
-        assert any(int(gap["after"]) < int(end) and int(gap["before"]) <= int(end) + 1 for end in ends)
+        assert any(
+            int(gap["after"]) < int(end) and int(gap["before"]) <= int(end) + 1 for end in ends
+        )
     for lower, upper in itertools.pairwise(gaps):
         assert int(lower["before"]) <= int(upper["after"]) + 1  # both bounds are outside
 
@@ -332,7 +366,9 @@ def test_a_first_start_goes_on_where_a_backfill_found_its_range_too_young(make: 
 
 def test_a_range_with_nothing_kept_or_nothing_in_it_is_told_so(make: MakeBench) -> None:
     bench = past(make, 300)
-    ended = bench.run("backfill", "--since", "2001-01-01", "--until", "2001-02-01", "--new", "--yes")
+    ended = bench.run(
+        "backfill", "--since", "2001-01-01", "--until", "2001-02-01", "--new", "--yes"
+    )
     assert ended.code == 3
     assert "nothing of the range is kept any more" in ended.out
     for odd in (("--since", "2099-01-01"), ("--since", "1d", "--until", "2d")):

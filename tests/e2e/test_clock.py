@@ -31,7 +31,9 @@ def test_a_clock_set_by_years_delays_nothing_and_costs_no_memory(
     with plain.start("run", environ=environ) as daemon:
         for years in ahead[1:]:
             cycles = daemon.err.count("cycle.finished")
-            eventually("an idle cycle", lambda seen=cycles: daemon.err.count("cycle.finished") > seen + 1)
+            eventually(
+                "an idle cycle", lambda seen=cycles: daemon.err.count("cycle.finished") > seen + 1
+            )
             memory = memory_mb(daemon)
             clock.write_text(str(years * YEAR_S))
             plain.sandbox.ask("grow", count=20, seconds=0)

@@ -52,11 +52,18 @@ def test_check_says_what_is_wrong_and_what_to_do(
 
 def test_the_example_as_readme_copies_it_needs_its_values_and_nothing_else(plain: Bench) -> None:
     (line,) = re.findall(r"^3\. `(install [^`]+)`", (ROOT / "README.md").read_text(), re.MULTILINE)
-    subprocess.run(["/bin/sh", "-c", f"cd {ROOT} && {line.replace(' config.toml', f' {plain.settings}')}"], check=True)
+    subprocess.run(
+        ["/bin/sh", "-c", f"cd {ROOT} && {line.replace(' config.toml', f' {plain.settings}')}"],
+        check=True,
+    )
     facts = plain.sandbox.facts
     text = plain.settings.read_text()
-    text = text.replace('# base_url = "https://acme.us.auth0.com"', f'base_url = "{facts["auth0_url"]}"')
-    text = text.replace('endpoint = "https://api.segment.io"', f'endpoint = "{facts["segment_url"]}"')
+    text = text.replace(
+        '# base_url = "https://acme.us.auth0.com"', f'base_url = "{facts["auth0_url"]}"'
+    )
+    text = text.replace(
+        'endpoint = "https://api.segment.io"', f'endpoint = "{facts["segment_url"]}"'
+    )
     text = text.replace("# url = ", f'url = "sqlite:///{plain.ledger}" # ')
     for name in ("domain", "client_id", "client_secret", "write_key"):
         text = text.replace(f'{name} = "..."', f'{name} = "{facts[name]}"', 1)
@@ -72,22 +79,32 @@ def test_check_names_the_scope_that_only_verify_needs_and_is_content(plain: Benc
     assert "grant read:stats" in ended.out
 
 
-@pytest.mark.parametrize(("scopes", "code", "missing"), [([], 78, "read:logs"), (["read:logs"], 3, "read:users")])
-def test_check_names_the_missing_scope(plain: Bench, scopes: list[str], code: int, missing: str) -> None:
+@pytest.mark.parametrize(
+    ("scopes", "code", "missing"), [([], 78, "read:logs"), (["read:logs"], 3, "read:users")]
+)
+def test_check_names_the_missing_scope(
+    plain: Bench, scopes: list[str], code: int, missing: str
+) -> None:
     plain.sandbox.ask("tenant", scopes=scopes)
     ended = plain.run("check")
     assert ended.code == code
     assert f"grant {missing}" in ended.out
 
 
-@pytest.mark.parametrize(("scopes", "code"), [(["read:logs", "read:users"], 0), (["read:logs"], 3), ([], 78)])
-def test_check_tries_what_a_token_does_not_state(plain: Bench, scopes: list[str], code: int) -> None:
+@pytest.mark.parametrize(
+    ("scopes", "code"), [(["read:logs", "read:users"], 0), (["read:logs"], 3), ([], 78)]
+)
+def test_check_tries_what_a_token_does_not_state(
+    plain: Bench, scopes: list[str], code: int
+) -> None:
     plain.sandbox.ask("tenant", scopes=scopes, states_scope=False)
     ended = plain.run("check")
     assert ended.code == code, ended.out
 
 
-def test_check_tells_a_missing_grant_a_missing_scope_and_a_custom_domain_apart(plain: Bench) -> None:
+def test_check_tells_a_missing_grant_a_missing_scope_and_a_custom_domain_apart(
+    plain: Bench,
+) -> None:
     hints = []
     plain.sandbox.ask("tenant", scopes=[])
     hints.append(plain.run("check").out)
@@ -95,14 +112,22 @@ def test_check_tells_a_missing_grant_a_missing_scope_and_a_custom_domain_apart(p
     hints.append(plain.run("check").out)
     plain.write_settings(auth0__domain="login.acme.com")
     hints.append(plain.run("check").out)
-    said = ["the token lacks read:logs", "Client is not authorized to access", "Service not enabled within domain"]
+    said = [
+        "the token lacks read:logs",
+        "Client is not authorized to access",
+        "Service not enabled within domain",
+    ]
     for hint, own in zip(hints, said, strict=True):
         assert [text for text in said if text in hint] == [own]
     assert "auth0.base_url" in hints[2]
 
 
-@pytest.mark.parametrize(("path", "status"), [("/oauth/token", 403), ("/api/v2/logs", 302), ("/v1/batch", 404)])
-def test_a_page_in_a_services_place_is_never_taken_for_its_verdict(plain: Bench, path: str, status: int) -> None:
+@pytest.mark.parametrize(
+    ("path", "status"), [("/oauth/token", 403), ("/api/v2/logs", 302), ("/v1/batch", 404)]
+)
+def test_a_page_in_a_services_place_is_never_taken_for_its_verdict(
+    plain: Bench, path: str, status: int
+) -> None:
     page = {"status": status, "body": "<html>", "headers": {"Content-Type": "text/html"}}
     plain.sandbox.ask("faults", set=[{"action": "status", "path": path, "times": None, **page}])
     ended = plain.run("check")
@@ -219,19 +244,31 @@ def test_the_demo_loses_nothing_and_leaves_nothing(tmp_path: Path) -> None:
     assert ended.returncode == 0, ended.stderr
     rows = dict(re.findall(r"│ ([a-z -]+?) +│ (\d+) +│", ended.stdout))
     assert int(rows["forwarded"]) > 5
-    assert int(rows["read"]) == sum(int(rows[name]) for name in ("filtered", "forwarded", "dead-lettered"))
+    assert int(rows["read"]) == sum(
+        int(rows[name]) for name in ("filtered", "forwarded", "dead-lettered")
+    )
     assert (rows["dead-lettered"], rows["duplicates"], rows["lost"]) == ("1", "0", "0")
     said = " ".join(ended.stdout.split())
     assert re.search(r"records a gap: \d+ logins and signups were gone", said), said
-    assert re.search(r"`backfill --since earliest` sends \d+ events? of it: 0 are lost now", said), said
+    assert re.search(
+        r"`backfill --since earliest` sends \d+ events? of it: 0 are lost now", said
+    ), said
     assert "Done: nothing was lost, and nothing counts twice. Next, with your own tenant" in said
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_demo_on_a_terminal_shows_events_passing_until_ctrl_c(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
-    environ = {**os.environ, "TMPDIR": str(tmp_path), "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "40"}
-    process = subprocess.Popen([COMMAND, "demo"], stdin=theirs, stdout=theirs, stderr=theirs, env=environ)
+    environ = {
+        **os.environ,
+        "TMPDIR": str(tmp_path),
+        "TERM": "xterm-256color",
+        "COLUMNS": "100",
+        "LINES": "40",
+    }
+    process = subprocess.Popen(
+        [COMMAND, "demo"], stdin=theirs, stdout=theirs, stderr=theirs, env=environ
+    )
     os.close(theirs)
     seen = b""
     while b"Logged In" not in seen:
@@ -263,7 +300,9 @@ def test_the_version_and_the_module(tmp_path: Path) -> None:
 
 def test_completion_is_clicks(tmp_path: Path) -> None:
     environ = {**os.environ, "_AUTH0_SEGMENT_POLLER_COMPLETE": "bash_source"}
-    ended = subprocess.run([COMMAND], capture_output=True, text=True, check=True, env=environ, cwd=tmp_path)
+    ended = subprocess.run(
+        [COMMAND], capture_output=True, text=True, check=True, env=environ, cwd=tmp_path
+    )
     assert "complete" in ended.stdout
 
 
@@ -281,9 +320,16 @@ def test_settings_come_from_the_environment_alone(plain: Bench, tmp_path: Path) 
     }
     empty = tmp_path / "elsewhere"
     empty.mkdir()
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("POLLER_")}
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith("POLLER_")
+    }
     ended = subprocess.run(
-        [COMMAND, "run", "--once"], capture_output=True, text=True, env=inherited | environ, cwd=empty, check=False
+        [COMMAND, "run", "--once"],
+        capture_output=True,
+        text=True,
+        env=inherited | environ,
+        cwd=empty,
+        check=False,
     )
     assert ended.returncode == 0, ended.stderr
     plain.assert_conserved()
@@ -291,7 +337,9 @@ def test_settings_come_from_the_environment_alone(plain: Bench, tmp_path: Path) 
 
 def test_the_file_is_found_where_the_readme_says(plain: Bench) -> None:
     for environ in ({"POLLER_CONFIG": str(plain.settings)}, {}):
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("POLLER_")}
+        inherited = {
+            name: value for name, value in os.environ.items() if not name.startswith("POLLER_")
+        }
         ended = subprocess.run(
             [COMMAND, "preview", "--json"],
             capture_output=True,
@@ -312,10 +360,14 @@ def test_the_file_is_found_where_the_readme_says(plain: Bench) -> None:
         ("check", ">/dev/full", 75),
     ],
 )
-def test_an_output_that_nobody_takes_is_no_bug(plain: Bench, command: str, redirected: str, code: int) -> None:
+def test_an_output_that_nobody_takes_is_no_bug(
+    plain: Bench, command: str, redirected: str, code: int
+) -> None:
     plain.run("run", "--once")
     line = f"set -o pipefail; {COMMAND} {command} --config {plain.settings} {redirected}"
-    ended = subprocess.run(["/bin/bash", "-c", line], capture_output=True, text=True, check=False, cwd=plain.folder)
+    ended = subprocess.run(
+        ["/bin/bash", "-c", line], capture_output=True, text=True, check=False, cwd=plain.folder
+    )
     assert ended.returncode == code, ended.stderr
     assert "bug" not in ended.stderr
     assert (code == 0) or "No space left" in ended.stderr

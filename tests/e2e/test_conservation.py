@@ -59,7 +59,9 @@ def kill_at_request(bench: Bench, running: Running, dice: random.Random) -> None
         "pid": running.process.pid,
     }
     set_faults(bench, fault)
-    deadline = time.monotonic() + 4  # a drain that ends before its n-th request is no kill, and no harm
+    deadline = (
+        time.monotonic() + 4
+    )  # a drain that ends before its n-th request is no kill, and no harm
     while running.process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
 
@@ -71,7 +73,9 @@ def run_with_kills(bench: Bench, seed: int) -> None:
         kills += kill_somewhere(bench, dice)
     assert bench.run("run", "--once").code == 0
     truth = bench.assert_conserved()
-    arrivals = Counter(arrival["message_id"] for arrival in bench.sandbox.ask("messages", count=100_000))
+    arrivals = Counter(
+        arrival["message_id"] for arrival in bench.sandbox.ask("messages", count=100_000)
+    )
     assert sum(count - 1 for count in arrivals.values()) <= KILLS * PAGE_MESSAGES
     totals = bench.status()["streams"][0]["events"]
     assert totals["forwarded"] == truth["events"]
@@ -92,13 +96,28 @@ def test_three_hundred_kills_lose_and_double_nothing(make: MakeBench, seed: int)
 # Faults that pass
 
 SEGMENT: dict[str, Fault] = {
-    **{str(status): {"action": "status", "status": status} for status in (408, 410, 429, 460, 500, 501, 503, 529)},
+    **{
+        str(status): {"action": "status", "status": status}
+        for status in (408, 410, 429, 460, 500, 501, 503, 529)
+    },
     "429, in a second": {"action": "status", "status": 429, "headers": {"Retry-After": "1"}},
     "429, at once": {"action": "status", "status": 429, "headers": {"Retry-After": "0"}},
-    "429, by date": {"action": "status", "status": 429, "headers": {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}},
+    "429, by date": {
+        "action": "status",
+        "status": 429,
+        "headers": {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"},
+    },
     "429, garbage": {"action": "status", "status": 429, "headers": {"Retry-After": "soon"}},
-    "503, HTML": {"action": "status", "status": 503, "body": "<html>", "headers": {"Content-Type": "text/html"}},
-    **{f"{status}, HTML": {"action": "status", "status": status, "body": "<html>"} for status in (302, 401, 403, 407)},
+    "503, HTML": {
+        "action": "status",
+        "status": 503,
+        "body": "<html>",
+        "headers": {"Content-Type": "text/html"},
+    },
+    **{
+        f"{status}, HTML": {"action": "status", "status": status, "body": "<html>"}
+        for status in (302, 401, 403, 407)
+    },
     "200, no success": {"action": "status", "status": 200, "body": '{"success": false}'},
     "200, HTML": {"action": "status", "status": 200, "body": "<html>"},
     "204": {"action": "status", "status": 204},
@@ -110,16 +129,33 @@ LOGS: dict[str, Fault] = {
     "500, HTML": {"action": "status", "status": 500, "body": "<html>"},
     "502": {"action": "status", "status": 502},
     "401, once": {"action": "status", "status": 401, "body": '{"statusCode": 401}'},
-    "403, once": {"action": "status", "status": 403, "body": '{"statusCode": 403, "errorCode": "insufficient_scope"}'},
-    **{f"{status}, HTML": {"action": "status", "status": status, "body": "<html>"} for status in (401, 403, 404)},
+    "403, once": {
+        "action": "status",
+        "status": 403,
+        "body": '{"statusCode": 403, "errorCode": "insufficient_scope"}',
+    },
+    **{
+        f"{status}, HTML": {"action": "status", "status": status, "body": "<html>"}
+        for status in (401, 403, 404)
+    },
     "302": {"action": "status", "status": 302, "headers": {"Location": "/portal"}},
-    "400 Bearer, once": {"action": "status", "status": 400, "body": '{"statusCode": 400, "errorCode": "Bearer"}'},
+    "400 Bearer, once": {
+        "action": "status",
+        "status": 400,
+        "body": '{"statusCode": 400, "errorCode": "Bearer"}',
+    },
     "no list": {"action": "body", "body": '{"logs": []}'},
     "no JSON": {"action": "body", "body": "["},
-    **{action: {"action": action} for action in ("reset", "drop_answer", "truncate", "cut_body", "same_page")},
+    **{
+        action: {"action": action}
+        for action in ("reset", "drop_answer", "truncate", "cut_body", "same_page")
+    },
 }
 TOKENS: dict[str, Fault] = {
-    **{f"token {status}": {"action": "status", "status": status} for status in (302, 401, 403, 429, 500)},
+    **{
+        f"token {status}": {"action": "status", "status": status}
+        for status in (302, 401, 403, 429, 500)
+    },
     "token HTML": {"action": "status", "status": 200, "body": "<html>"},
     "token reset": {"action": "reset"},
 }
@@ -142,7 +178,11 @@ def test_faults_that_pass_are_waited_out_one_after_the_other(make: MakeBench, pa
             bench.sandbox.ask("grow", count=150, seconds=0)
             eventually(f"what came during {name}", lambda: all_delivered(bench))
             assert bench.sandbox.ask("requests")[-1], name
-            struck = [seen for seen in bench.sandbox.ask("requests") if seen["fault"] == PASSING[name]["action"]]
+            struck = [
+                seen
+                for seen in bench.sandbox.ask("requests")
+                if seen["fault"] == PASSING[name]["action"]
+            ]
             assert struck, f"{name} never struck"
         ended = daemon.stop()
     assert ended.code == 0
@@ -154,7 +194,10 @@ def test_faults_that_pass_are_waited_out_one_after_the_other(make: MakeBench, pa
 
 KEY_REFUSED = '{"success": false, "message": "An invalid write key was provided"}'
 LASTING: dict[str, Fault] = {
-    **{f"segment {s}": {"path": "/v1/batch", "status": s, "body": '{"success": false}'} for s in (401, 404)},
+    **{
+        f"segment {s}": {"path": "/v1/batch", "status": s, "body": '{"success": false}'}
+        for s in (401, 404)
+    },
     "segment 400, the key": {"path": "/v1/batch", "status": 400, "body": KEY_REFUSED},
     "logs 403": {
         "path": "/api/v2/logs",
@@ -171,7 +214,9 @@ LASTING: dict[str, Fault] = {
 }
 
 
-def test_faults_that_need_someone_end_a_drain_with_78_move_nothing_and_say_what_to_do(make: MakeBench) -> None:
+def test_faults_that_need_someone_end_a_drain_with_78_move_nothing_and_say_what_to_do(
+    make: MakeBench,
+) -> None:
     bench = make("--seed", "1", "--events", "150", "--plan", "unlimited")
     bench.run("run", "--once")
     position = bench.position()
@@ -251,7 +296,13 @@ def test_a_redirect_reaches_no_second_host(make: MakeBench) -> None:
         }.items():
             for status in statuses:
                 headers = {"Location": f"{origin}{path}"}
-                fault = {"action": "status", "path": path, "status": status, "headers": headers, "times": None}
+                fault = {
+                    "action": "status",
+                    "path": path,
+                    "status": status,
+                    "headers": headers,
+                    "times": None,
+                }
                 set_faults(bench, fault)
                 started = bench.start("run", "--once")
                 with started:
@@ -287,7 +338,9 @@ def test_an_opaque_token_and_a_missing_scope_are_told_apart(make: MakeBench) -> 
 # Retention
 
 
-def test_what_retention_took_during_an_outage_is_a_gap_and_the_rest_goes_on(make: MakeBench) -> None:
+def test_what_retention_took_during_an_outage_is_a_gap_and_the_rest_goes_on(
+    make: MakeBench,
+) -> None:
     bench = make("--seed", "1", "--events", "150", "--plan", "unlimited")
     bench.run("run", "--once")
     position = bench.position()

@@ -17,8 +17,12 @@ EARLIEST = "900" + "0" * 53
 
 
 def call(url: str, body: dict[str, str] | None = None, token: str = "") -> Any:
-    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
-    request = urllib.request.Request(url, data=json.dumps(body).encode() if body else None, headers=headers)
+    headers = {"Content-Type": "application/json"} | (
+        {"Authorization": f"Bearer {token}"} if token else {}
+    )
+    request = urllib.request.Request(
+        url, data=json.dumps(body).encode() if body else None, headers=headers
+    )
     with urllib.request.urlopen(request, timeout=30) as answer:
         return json.loads(answer.read())
 
@@ -28,7 +32,9 @@ def exported(bench: Bench) -> list[dict[str, Any]]:
     facts, origin = bench.sandbox.facts, bench.sandbox.facts["auth0_url"].rstrip("/")
     asked = {name: facts[name] for name in ("client_id", "client_secret")}
     audience = f"https://{facts['domain']}/api/v2/"
-    token = call(f"{origin}/oauth/token", {"grant_type": "client_credentials", "audience": audience, **asked})
+    token = call(
+        f"{origin}/oauth/token", {"grant_type": "client_credentials", "audience": audience, **asked}
+    )
     records: list[dict[str, Any]] = []
     while True:
         last = records[-1]["log_id"] if records else EARLIEST
@@ -42,7 +48,9 @@ def streamed(record: dict[str, Any]) -> dict[str, Any]:
     """The record as a log stream has it: in an envelope, the user agent raw, no `_id` and no `isMobile`."""
     data = {key: value for key, value in record.items() if key not in {"_id", "isMobile"}}
     if "user_agent" in data:
-        data["user_agent"] = "Mozilla/5.0 (X11; Ubuntu; Linux x86_64; rv:93.0) Gecko/20100101 Firefox/93.0"
+        data["user_agent"] = (
+            "Mozilla/5.0 (X11; Ubuntu; Linux x86_64; rv:93.0) Gecko/20100101 Firefox/93.0"
+        )
     return {"log_id": record["log_id"], "data": data}
 
 
@@ -73,7 +81,9 @@ def assert_conserved(bench: Bench, upto: str) -> None:
     assert not truth["unexpected"]
 
 
-def test_files_of_every_shape_arrive_once_and_a_second_run_sends_nothing(make: MakeBench, tmp_path: Path) -> None:
+def test_files_of_every_shape_arrive_once_and_a_second_run_sends_nothing(
+    make: MakeBench, tmp_path: Path
+) -> None:
     bench = tenant(make)
     records = exported(bench)
     parts = [records[number::4] for number in range(4)]
@@ -128,11 +138,18 @@ def test_killed_at_any_moment_it_goes_on_and_loses_nothing(make: MakeBench, tmp_
     kills, at = 0, []
     for skip in (1, 3, 2, 4):
         running = bench.start("backfill", "--yes", "--json", "--new", "--from-file", str(file))
-        fault = {"action": "kill_after", "service": "segment", "skip": skip, "pid": running.process.pid}
+        fault = {
+            "action": "kill_after",
+            "service": "segment",
+            "skip": skip,
+            "pid": running.process.pid,
+        }
         bench.sandbox.ask("faults", clear=True, set=[fault])
         kills += running.wait().code == -signal.SIGKILL
         bench.sandbox.ask("faults", clear=True)
-        planned = json.loads(bench.run("backfill", "--json", "--dry-run", "--from-file", str(file)).out)
+        planned = json.loads(
+            bench.run("backfill", "--json", "--dry-run", "--from-file", str(file)).out
+        )
         at.append(planned["files"][0]["line"])
     ended, (_, count, _) = sent(bench, file)
     assert ended.code == 0, ended.err
@@ -141,11 +158,15 @@ def test_killed_at_any_moment_it_goes_on_and_loses_nothing(make: MakeBench, tmp_
     assert 0 < at[0] < at[-1]
     assert count["read"] == len(records) - at[-1]
     arrived = tracks(bench)
-    assert len(arrived) - len(set(arrived)) <= kills * 200  # at most a page with each kill, two messages an event
+    assert (
+        len(arrived) - len(set(arrived)) <= kills * 200
+    )  # at most a page with each kill, two messages an event
     assert_conserved(bench, records[-1]["log_id"])
 
 
-def test_ctrl_c_settles_what_is_in_hand_and_says_how_to_go_on(make: MakeBench, tmp_path: Path) -> None:
+def test_ctrl_c_settles_what_is_in_hand_and_says_how_to_go_on(
+    make: MakeBench, tmp_path: Path
+) -> None:
     bench = tenant(make)
     file = tmp_path / "log.ndjson"
     file.write_text(lines(exported(bench)))
@@ -164,7 +185,9 @@ def test_ctrl_c_settles_what_is_in_hand_and_says_how_to_go_on(make: MakeBench, t
     assert_conserved(bench, "")
 
 
-def test_what_the_daemon_settled_is_skipped_and_not_counted_again(make: MakeBench, tmp_path: Path) -> None:
+def test_what_the_daemon_settled_is_skipped_and_not_counted_again(
+    make: MakeBench, tmp_path: Path
+) -> None:
     bench = tenant(make, 400)
     bench.write_settings(poll__start="earliest")
     assert bench.run("run", "--once").code == 0
@@ -172,7 +195,8 @@ def test_what_the_daemon_settled_is_skipped_and_not_counted_again(make: MakeBenc
     counted = bench.status()["streams"][0]["events"]
     records = exported(bench)
     old = [
-        record | {"log_id": f"9002019{record['log_id'][7:]}", "date": "2019-03-01T00:00:00.000Z"} for record in records
+        record | {"log_id": f"9002019{record['log_id'][7:]}", "date": "2019-03-01T00:00:00.000Z"}
+        for record in records
     ]
     file = tmp_path / "log.ndjson"
     file.write_text(lines(records))
@@ -188,11 +212,15 @@ def test_what_the_daemon_settled_is_skipped_and_not_counted_again(make: MakeBenc
     assert count["forwarded"] > 0
 
 
-def test_bad_records_are_told_by_line_and_kept_and_the_rest_goes_on(make: MakeBench, tmp_path: Path) -> None:
+def test_bad_records_are_told_by_line_and_kept_and_the_rest_goes_on(
+    make: MakeBench, tmp_path: Path
+) -> None:
     bench = tenant(make, 100)
     good = lines(exported(bench)).splitlines(keepends=True)
     file = tmp_path / "log.ndjson"
-    file.write_text("".join([*good[:10], "{no json\n", '{"type": "s"}\n', *good[10:-1], good[-1][:50]]))
+    file.write_text(
+        "".join([*good[:10], "{no json\n", '{"type": "s"}\n', *good[10:-1], good[-1][:50]])
+    )
     ended, (_, count, _) = sent(bench, "--new", file)
     assert ended.code == 3
     assert count["bad_records"] == count["dead_lettered"] == 2
@@ -208,7 +236,9 @@ def test_bad_records_are_told_by_line_and_kept_and_the_rest_goes_on(make: MakeBe
     assert_conserved(bench, "")
 
 
-def test_a_range_narrows_what_is_taken_and_the_rest_can_still_be_sent(make: MakeBench, tmp_path: Path) -> None:
+def test_a_range_narrows_what_is_taken_and_the_rest_can_still_be_sent(
+    make: MakeBench, tmp_path: Path
+) -> None:
     bench = tenant(make, 300)
     records = exported(bench)
     file = tmp_path / "log.ndjson"
@@ -224,8 +254,12 @@ def test_a_range_narrows_what_is_taken_and_the_rest_can_still_be_sent(make: Make
     assert_conserved(bench, "")
 
 
-@pytest.mark.parametrize("arguments", [("--from-file",), ("some.json",), ("--from-file", "missing.json"), ()])
-def test_what_makes_no_sense_is_a_usage_error(make: MakeBench, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "arguments", [("--from-file",), ("some.json",), ("--from-file", "missing.json"), ()]
+)
+def test_what_makes_no_sense_is_a_usage_error(
+    make: MakeBench, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
     (tmp_path / "some.json").write_text("[]")
     assert make().run("backfill", *arguments).code == 2
 

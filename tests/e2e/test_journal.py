@@ -17,7 +17,9 @@ def written(bench: Bench, *arguments: str, stream: str | None = None) -> tuple[i
     environ = {**os.environ, "JOURNAL_STREAM": stream or f"{found.st_dev}:{found.st_ino}"}
     command = [str(COMMAND), *arguments, "--config", str(bench.settings)]
     with os.fdopen(reads) as pipe:
-        with subprocess.Popen(command, stderr=writes, stdout=subprocess.DEVNULL, env=environ) as process:
+        with subprocess.Popen(
+            command, stderr=writes, stdout=subprocess.DEVNULL, env=environ
+        ) as process:
             os.close(writes)
             lines = pipe.read().splitlines()
         return process.returncode, lines

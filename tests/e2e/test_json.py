@@ -29,7 +29,9 @@ def shown(bench: Bench, name: str, *command: str) -> Any:
 
 def test_every_command_keeps_to_its_schema_whatever_has_happened(make: MakeBench) -> None:
     bench = make("--seed", "3", "--events", "300")
-    bench.sandbox.ask("append", records=[{"type": "s", "date": "soon", "user_id": "auth0|x"}, {"type": None}])
+    bench.sandbox.ask(
+        "append", records=[{"type": "s", "date": "soon", "user_id": "auth0|x"}, {"type": None}]
+    )
     assert shown(bench, "check", "check", "--json")["code"] == 0
     assert shown(bench, "preview", "preview", "--json", "--last", "20")
     assert bench.run("run", "--once").code == 0
@@ -39,7 +41,15 @@ def test_every_command_keeps_to_its_schema_whatever_has_happened(make: MakeBench
     shown(bench, "ledger", "ledger", "show", "--json")
     bench.sandbox.ask(
         "faults",
-        set=[{"action": "status", "status": 401, "body": '{"success": false}', "service": "segment", "times": None}],
+        set=[
+            {
+                "action": "status",
+                "status": 401,
+                "body": '{"success": false}',
+                "service": "segment",
+                "times": None,
+            }
+        ],
     )
     bench.sandbox.ask("grow", count=30)
     assert bench.run("run", "--once").code == 78
@@ -57,10 +67,14 @@ def test_a_backfill_prints_its_plan_and_its_summary(make: MakeBench) -> None:
     shown(bench, "status", "status", "--json")
 
 
-def test_a_backfill_from_files_prints_its_plan_each_file_and_their_sum(make: MakeBench, tmp_path: Path) -> None:
+def test_a_backfill_from_files_prints_its_plan_each_file_and_their_sum(
+    make: MakeBench, tmp_path: Path
+) -> None:
     bench = make("--seed", "3")
     good, bad = tmp_path / "good.ndjson", tmp_path / "bad.ndjson"
-    good.write_text('{"log_id": "90020240101000000000000000000000000000000000000000000001", "type": "fp"}\n')
+    good.write_text(
+        '{"log_id": "90020240101000000000000000000000000000000000000000000001", "type": "fp"}\n'
+    )
     bad.write_text("no log\n" * 20)
     ended = bench.run("backfill", "--from-file", str(good), str(bad), "--new", "--yes", "--json")
     plan, *files, total = map(json.loads, ended.out.splitlines())
@@ -82,7 +96,16 @@ def test_a_field_too_many_or_too_few_is_seen() -> None:
 def test_readme_names_every_field_of_every_contract() -> None:
     section = README.split("### JSON", 1)[1].split("\n## ", 1)[0]
     named = set(re.findall(r"`([a-z_0-9]+)`", section))
-    for name in ("status", "check", "dead_letters", "preview", "ledger", "backfill_plan", "backfill_summary", "file"):
+    for name in (
+        "status",
+        "check",
+        "dead_letters",
+        "preview",
+        "ledger",
+        "backfill_plan",
+        "backfill_summary",
+        "file",
+    ):
         schema = SCHEMAS["$defs"][name]
         properties = (schema.get("items") or schema)["properties"]
         assert set(properties) <= named, (name, set(properties) - named)

@@ -16,7 +16,9 @@ LOGIN = {"type": "s", "user_name": "poison@example.com", "ip": "203.0.113.1", "c
 def poison(bench: Bench) -> list[str]:
     """Two logins that Segment refuses, and one that no call can be made of; their ids."""
     bench.sandbox.ask("collector", refused_users=USERS)
-    ids: list[str] = bench.sandbox.ask("append", records=[LOGIN | {"user_id": user} for user in USERS] + [LOGIN])
+    ids: list[str] = bench.sandbox.ask(
+        "append", records=[LOGIN | {"user_id": user} for user in USERS] + [LOGIN]
+    )
     bench.sandbox.ask("grow", count=60, seconds=0)
     assert bench.run("run", "--once").code == 0
     return ids
@@ -28,7 +30,10 @@ def without_secrets(bench: Bench) -> None:
 
 
 def listed(bench: Bench) -> dict[str, str]:
-    return {row["log_id"]: row["reason"] for row in json.loads(bench.run("dead-letters", "list", "--json").out)}
+    return {
+        row["log_id"]: row["reason"]
+        for row in json.loads(bench.run("dead-letters", "list", "--json").out)
+    }
 
 
 def test_dead_letters_are_listed_without_people_and_shown_with_them(plain: Bench) -> None:
@@ -60,7 +65,10 @@ def test_a_replay_sends_under_the_same_ids_and_removes_what_was_acknowledged(pla
     after = plain.status()["streams"][0]["events"]
     assert after["forwarded"] == before["forwarded"] + 2
     assert after["dead_lettered"] == before["dead_lettered"] - 2
-    assert "0 replayed, 0 still dead" in plain.run("dead-letters", "replay", "--reason", "refused_by_segment").out
+    assert (
+        "0 replayed, 0 still dead"
+        in plain.run("dead-letters", "replay", "--reason", "refused_by_segment").out
+    )
 
 
 def test_a_letter_is_kept_with_the_digits_that_came_and_can_be_replayed(plain: Bench) -> None:
@@ -75,7 +83,9 @@ def test_a_letter_is_kept_with_the_digits_that_came_and_can_be_replayed(plain: B
         assert connection.execute("SELECT event FROM dead_letter").fetchall() == [(record,)]
     shown = plain.run("dead-letters", "show", "90020261101").out
     json.loads(shown, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
-    assert re.findall(r'"(?:big|huge|long|z)": ([^,\n]+)', shown) == re.findall(r'": ([^,}{]+)', odd)
+    assert re.findall(r'"(?:big|huge|long|z)": ([^,\n]+)', shown) == re.findall(
+        r'": ([^,}{]+)', odd
+    )
     plain.sandbox.ask("collector", refused_users=[])
     ended = plain.run("dead-letters", "replay", "--all")
     assert (ended.code, ended.out.strip()) == (0, "1 replayed, 0 still dead"), ended.err
@@ -87,7 +97,15 @@ def test_a_replay_that_cannot_reach_segment_keeps_the_letters(plain: Bench) -> N
     plain.sandbox.ask("collector", refused_users=[])
     plain.sandbox.ask(
         "faults",
-        set=[{"action": "status", "service": "segment", "status": 401, "body": '{"success": false}', "times": None}],
+        set=[
+            {
+                "action": "status",
+                "service": "segment",
+                "status": 401,
+                "body": '{"success": false}',
+                "times": None,
+            }
+        ],
     )
     assert plain.run("dead-letters", "replay", "--all").code == 78
     assert len(listed(plain)) == 3
@@ -116,7 +134,9 @@ def test_old_letters_go_by_themselves(plain: Bench) -> None:
     assert not ended.events("dead_letters.discarded")
 
 
-def test_a_position_is_moved_back_and_what_was_sent_is_sent_again_under_the_same_ids(plain: Bench) -> None:
+def test_a_position_is_moved_back_and_what_was_sent_is_sent_again_under_the_same_ids(
+    plain: Bench,
+) -> None:
     plain.run("run", "--once")
     truth = plain.assert_conserved()
     ended = plain.run("ledger", "set-position", "earliest", "--yes")
@@ -141,7 +161,12 @@ def test_a_position_is_moved_forward_and_what_lies_between_belongs_to_no_span(pl
     assert all(before < log_id <= grown["first"] for log_id in lost)
     (stream,) = json.loads(plain.run("ledger", "show", "--json").out)
     first, live = stream["spans"]
-    assert (first["reached"], first["until"], live["after"], live["until"]) == (before, before, grown["first"], None)
+    assert (first["reached"], first["until"], live["after"], live["until"]) == (
+        before,
+        before,
+        grown["first"],
+        None,
+    )
     assert "live" in plain.run("ledger", "show").out
 
 
@@ -170,7 +195,9 @@ def test_a_person_is_shown_and_forgotten_beside_the_daemon(plain: Bench) -> None
     with plain.start("run") as daemon:
         eventually("a drain", lambda: daemon.says("cycle.finished"))
         ended = plain.run("ledger", "person", "forget", USERS[0], "--yes")
-        assert (ended.code, "1 dead letter discarded on request" in ended.out) == (0, True), ended.err
+        assert (ended.code, "1 dead letter discarded on request" in ended.out) == (0, True), (
+            ended.err
+        )
         daemon.stop()
     assert "holds nothing of this person" in plain.run("ledger", "person", "show", USERS[0]).out
     assert plain.status()["streams"][0]["events"]["discarded"] == 1

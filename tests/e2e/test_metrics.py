@@ -58,7 +58,9 @@ def address_of(daemon: Running) -> str | None:
 
 
 def assert_identity(values: Values) -> None:
-    settled = sum(values[f"events_{outcome}_total"] for outcome in ("forwarded", "filtered", "dead_lettered"))
+    settled = sum(
+        values[f"events_{outcome}_total"] for outcome in ("forwarded", "filtered", "dead_lettered")
+    )
     assert values["events_read_total"] == settled + values["events_in_hand"]
 
 
@@ -89,8 +91,14 @@ def test_what_is_read_is_settled_or_in_hand_at_every_scrape(plain: Bench) -> Non
     plain.write_settings(metrics__listen=ANYWHERE)
     odd = [None, {"type": "s"}, {"type": "auth0|0", "user_id": "auth0|0"}]
     plain.sandbox.ask("append", records=odd)
-    faults = [{"action": "status", "service": "segment", "skip": 2, "times": 1}, {"action": "drop_answer", "skip": 9}]
-    plain.sandbox.ask("faults", set=[*faults, {"action": "drip", "service": "segment", "seconds": 0.02, "times": 4}])
+    faults = [
+        {"action": "status", "service": "segment", "skip": 2, "times": 1},
+        {"action": "drop_answer", "skip": 9},
+    ]
+    plain.sandbox.ask(
+        "faults",
+        set=[*faults, {"action": "drip", "service": "segment", "seconds": 0.02, "times": 4}],
+    )
     with plain.start("run") as daemon:
         with scraped(daemon) as scrapes:
             plain.sandbox.ask("traffic", rate=100)
@@ -98,12 +106,16 @@ def test_what_is_read_is_settled_or_in_hand_at_every_scrape(plain: Bench) -> Non
             plain.sandbox.ask("traffic", rate=0)
             eventually("all of it", lambda: not plain.sandbox.truth()["lost"])
         # Pages of other events may still come, so a scrape and the ledger agree at some moment, not at any.
-        values = eventually("a scrape that agrees with the ledger", lambda: agreeing(plain, Scraper(daemon)))
+        values = eventually(
+            "a scrape that agrees with the ledger", lambda: agreeing(plain, Scraper(daemon))
+        )
         assert daemon.stop().code == 0
     assert len(scrapes) > 20
     for before, after in itertools.pairwise(scrapes):
         assert_identity(after)
-        assert all(after[name] >= value for name, value in before.items() if name.endswith("_total"))
+        assert all(
+            after[name] >= value for name, value in before.items() if name.endswith("_total")
+        )
     assert any(values["events_in_hand"] > 0 for values in scrapes)
     assert_is_of_a_daemon_that_is_well(values)
     plain.assert_conserved()
@@ -114,7 +126,9 @@ def agreeing(bench: Bench, scraper: Scraper) -> Values | None:
     values = scraper.values()
     (stream,) = bench.status()["streams"]
     outcomes = ("forwarded", "filtered", "dead_lettered")
-    is_agreeing = all(values[f"events_{outcome}_total"] == stream["events"][outcome] for outcome in outcomes)
+    is_agreeing = all(
+        values[f"events_{outcome}_total"] == stream["events"][outcome] for outcome in outcomes
+    )
     return values if is_agreeing and values["events_in_hand"] == 0 else None
 
 
@@ -133,7 +147,9 @@ def test_an_outage_of_segment_is_no_death_but_not_ready_and_passes(plain: Bench)
     with plain.start("run") as daemon:
         scraper = Scraper(daemon)
         eventually("ready", lambda: scraper.ask("/readyz")[0] == 200)
-        plain.sandbox.ask("faults", set=[{"action": "status", "service": "segment", "status": 500, "times": None}])
+        plain.sandbox.ask(
+            "faults", set=[{"action": "status", "service": "segment", "status": 500, "times": None}]
+        )
         plain.sandbox.ask("traffic", rate=20)
         status, text = eventually("not ready", lambda: is_503(scraper.ask("/readyz")))
         assert (status, text.split()[:3]) == (503, ["the", "lag", "is"])
@@ -150,7 +166,9 @@ def test_an_outage_of_segment_is_no_death_but_not_ready_and_passes(plain: Bench)
 def test_a_start_in_an_outage_is_late_by_the_ledger(plain: Bench) -> None:
     assert plain.run("run", "--once").code == 0
     plain.write_settings(metrics__listen=ANYWHERE, metrics__ready_lag="1s")
-    plain.sandbox.ask("faults", set=[{"action": "status", "service": "auth0", "path": "/api", "times": None}])
+    plain.sandbox.ask(
+        "faults", set=[{"action": "status", "service": "auth0", "path": "/api", "times": None}]
+    )
     with plain.start("run") as daemon:
         scraper = Scraper(daemon)
         eventually("trouble", lambda: daemon.says("cycle.postponed"))
@@ -170,11 +188,20 @@ def test_a_blocked_daemon_is_alive_and_not_ready(plain: Bench) -> None:
         plain.sandbox.ask(
             "faults",
             set=[
-                {"action": "status", "service": "segment", "status": 401, "body": '{"success": false}', "times": None}
+                {
+                    "action": "status",
+                    "service": "segment",
+                    "status": 401,
+                    "body": '{"success": false}',
+                    "times": None,
+                }
             ],
         )
         plain.sandbox.ask("grow", count=50, seconds=0)
-        assert eventually("blocked", lambda: is_503(scraper.ask("/readyz")))[1] == "blocked: `status` says why\n"
+        assert (
+            eventually("blocked", lambda: is_503(scraper.ask("/readyz")))[1]
+            == "blocked: `status` says why\n"
+        )
         assert scraper.ask("/healthz")[0] == 200
         assert scraper.values()["blocked"] == 1
         plain.sandbox.ask("faults", clear=True)
@@ -187,7 +214,9 @@ def is_503(answer: tuple[int, str]) -> tuple[int, str] | None:
     return answer if answer[0] == 503 else None
 
 
-def test_an_address_that_cannot_be_listened_on_ends_with_78_before_anything_is_asked(plain: Bench) -> None:
+def test_an_address_that_cannot_be_listened_on_ends_with_78_before_anything_is_asked(
+    plain: Bench,
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         for listen, hint in ((address, "ss -ltnp"), ("192.0.2.1:9464", "address of this machine")):
@@ -226,10 +255,16 @@ def listening_ports(pid: int) -> set[int]:
             held.add(str(file.readlink()))
     tables = [(process / "net" / name).read_text().splitlines()[1:] for name in ("tcp", "tcp6")]
     rows = [line.split() for table in tables for line in table]
-    return {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in held}
+    return {
+        int(row[1].rpartition(":")[2], 16)
+        for row in rows
+        if row[3] == "0A" and f"socket:[{row[9]}]" in held
+    }
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (Debian: prometheus)")
+@pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="promtool is not installed (Debian: prometheus)"
+)
 def test_prometheus_itself_finds_nothing_to_say_against_the_names(plain: Bench) -> None:
     plain.write_settings(metrics__listen=ANYWHERE)
     with plain.start("run") as daemon:
@@ -237,5 +272,11 @@ def test_prometheus_itself_finds_nothing_to_say_against_the_names(plain: Bench) 
         eventually("a cycle", lambda: daemon.says("cycle.finished"))
         text = scraper.ask("/metrics")[1]
         daemon.stop()
-    checked = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False)  # noqa: S607 - as PATH has it
+    checked = subprocess.run(
+        ["promtool", "check", "metrics"],  # noqa: S607
+        input=text,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")

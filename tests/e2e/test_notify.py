@@ -15,11 +15,16 @@ def heard(listener: Listener, kept: dict[str, str]) -> dict[str, str]:
     return kept
 
 
-def test_it_is_ready_when_the_ledger_is_open_although_no_service_answers(plain: Bench, tmp_path: Path) -> None:
+def test_it_is_ready_when_the_ledger_is_open_although_no_service_answers(
+    plain: Bench, tmp_path: Path
+) -> None:
     plain.sandbox.ask("faults", set=[{"action": "reset", "times": None}])
     environ = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "3000000"}
     kept: dict[str, str] = {}
-    with listening(environ["NOTIFY_SOCKET"]) as listener, plain.start("run", environ=environ) as daemon:
+    with (
+        listening(environ["NOTIFY_SOCKET"]) as listener,
+        plain.start("run", environ=environ) as daemon,
+    ):
         eventually("READY", lambda: "READY" in heard(listener, kept))
         assert daemon.says("ledger.opened")
         eventually("a sign of life", lambda: "WATCHDOG" in heard(listener, kept))

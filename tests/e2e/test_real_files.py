@@ -14,7 +14,9 @@ DATA = Path(__file__).parent.parent / "data" / "files"
 
 def tracks(bench: Bench) -> list[str]:
     """The names of the tracks that arrived, in order."""
-    return sorted(str(message["event"]) for message in messages(bench) if message["type"] == "track")
+    return sorted(
+        str(message["event"]) for message in messages(bench) if message["type"] == "track"
+    )
 
 
 @pytest.mark.parametrize(
@@ -48,9 +50,14 @@ def test_files_are_found_in_a_folder_and_in_a_list(make: MakeBench, tmp_path: Pa
     (folder / ".hidden").write_text("no log")
     (folder / "deep" / "a.json").write_text((DATA / "mapped-address.json").read_text())
     listed.write_text(f"{DATA / 'api-answer-with-totals.json'}\n")
-    ended, (plan, *_) = sent(bench, "--new", "--no-identify", "--parallel", "1", "--files-from", listed, folder)
+    ended, (plan, *_) = sent(
+        bench, "--new", "--no-identify", "--parallel", "1", "--files-from", listed, folder
+    )
     assert ended.code == 0, ended.err
-    assert [Path(file["file"]).name for file in plan["files"]] == ["a.json", "api-answer-with-totals.json"]
+    assert [Path(file["file"]).name for file in plan["files"]] == [
+        "a.json",
+        "api-answer-with-totals.json",
+    ]
     assert tracks(bench) == ["Logged In"] * 2 + ["Signed Up"]  # one login stands in both
 
 
@@ -70,7 +77,11 @@ def test_a_settled_file_is_read_again_only_when_told(make: MakeBench) -> None:
 def test_a_file_of_another_tenant_is_refused(make: MakeBench, tmp_path: Path) -> None:
     bench = make()
     file = tmp_path / "log.json"
-    file.write_text((DATA / "mapped-address.json").read_text().replace('"type"', '"tenant_name": "stranger", "type"'))
+    file.write_text(
+        (DATA / "mapped-address.json")
+        .read_text()
+        .replace('"type"', '"tenant_name": "stranger", "type"')
+    )
     ended, (_, count, _) = sent(bench, "--new", "--no-identify", file)
     assert (ended.code, count["offset"], tracks(bench)) == (3, 0, [])
     assert "'stranger'" in count["problem"]

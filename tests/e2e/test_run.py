@@ -70,8 +70,17 @@ def test_calls_have_the_documented_shape_on_the_wire(make: MakeBench) -> None:
     assert set(shown[3]["properties"]) == {"clientName", "clientID", "connection"}
 
 
-def test_records_that_can_never_become_a_call_are_dead_letters_and_stop_nothing(plain: Bench) -> None:
-    odd = [None, 7, [], {"type": "s"}, {"type": "s", "user_id": "auth0|x", "date": "soon"}, {"type": 5}]
+def test_records_that_can_never_become_a_call_are_dead_letters_and_stop_nothing(
+    plain: Bench,
+) -> None:
+    odd = [
+        None,
+        7,
+        [],
+        {"type": "s"},
+        {"type": "s", "user_id": "auth0|x", "date": "soon"},
+        {"type": 5},
+    ]
     plain.sandbox.ask("append", records=odd)
     plain.sandbox.ask("grow", count=20, seconds=0)
     ended = plain.run("run", "--once")
@@ -85,7 +94,9 @@ def test_records_that_can_never_become_a_call_are_dead_letters_and_stop_nothing(
     }
 
 
-def test_a_first_start_at_now_leaves_out_what_lies_before_and_says_how_to_get_it(plain: Bench) -> None:
+def test_a_first_start_at_now_leaves_out_what_lies_before_and_says_how_to_get_it(
+    plain: Bench,
+) -> None:
     plain.sandbox.ask("clock", advance=60)
     plain.write_settings(poll__start="now")
     ended = plain.run("run", "--once")
@@ -103,7 +114,9 @@ def test_a_first_start_at_now_leaves_out_what_lies_before_and_says_how_to_get_it
 # The daemon
 
 
-def test_the_daemon_forwards_what_comes_and_ends_with_sigterm_and_goes_on_where_it_was(plain: Bench) -> None:
+def test_the_daemon_forwards_what_comes_and_ends_with_sigterm_and_goes_on_where_it_was(
+    plain: Bench,
+) -> None:
     plain.sandbox.ask("traffic", rate=100)
     for _ in range(3):
         with plain.start("run") as daemon:
@@ -155,7 +168,10 @@ def test_a_second_signal_ends_it_at_once(plain: Bench) -> None:
 
 def test_a_kill_loses_nothing(plain: Bench) -> None:
     with plain.start("run", "--once") as first:
-        set_faults(plain, {"action": "kill_after", "service": "segment", "skip": 1, "pid": first.process.pid})
+        set_faults(
+            plain,
+            {"action": "kill_after", "service": "segment", "skip": 1, "pid": first.process.pid},
+        )
         first.process.wait(30)
     assert plain.run("run", "--once").code == 0
     plain.assert_conserved()
@@ -182,7 +198,13 @@ def test_blocked_after_it_ran_it_says_why_and_recovers(plain: Bench) -> None:
         eventually("a drain", lambda: delivered(plain))
         set_faults(
             plain,
-            {"action": "status", "service": "segment", "status": 401, "body": '{"success": false}', "times": None},
+            {
+                "action": "status",
+                "service": "segment",
+                "status": 401,
+                "body": '{"success": false}',
+                "times": None,
+            },
         )
         plain.sandbox.ask("grow", count=100, seconds=0)
         eventually("blocked", lambda: daemon.says("daemon.blocked"))
@@ -240,11 +262,16 @@ def test_the_ledger_of_another_source_is_refused_with_the_ways_out(plain: Bench)
     plain.write_settings(segment__source_name="another")
     ended = plain.run("run", "--once")
     assert ended.code == 78
-    assert all(part in ended.err for part in ("only other streams", str(plain.ledger), "source_name", "state"))
+    assert all(
+        part in ended.err
+        for part in ("only other streams", str(plain.ledger), "source_name", "state")
+    )
 
 
 def test_mistakes_in_the_settings_are_all_told_at_once_with_their_lines(plain: Bench) -> None:
-    plain.write_settings(poll__interval="soon", poll__intervall="30s", auth0__domain="https://x/", log__level="loud")
+    plain.write_settings(
+        poll__interval="soon", poll__intervall="30s", auth0__domain="https://x/", log__level="loud"
+    )
     for command in ("run", "check", "preview", "status"):
         ended = plain.run(command)
         assert ended.code == 78
@@ -296,7 +323,9 @@ def test_a_log_that_nobody_reads_does_not_keep_it_from_ending(plain: Bench) -> N
     plain.sandbox.ask("grow", count=10_000, seconds=60)
     environ = {name: value for name, value in os.environ.items() if not name.startswith("POLLER_")}
     command = [str(COMMAND), "run", "--config", str(plain.settings)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, env=environ, cwd=plain.folder) as process:
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, env=environ, cwd=plain.folder
+    ) as process:
         assert process.stderr is not None
         fcntl.fcntl(process.stderr, fcntl.F_SETPIPE_SZ, 4096)
         eventually("a full pipe", lambda: select.select([process.stderr], [], [], 0)[0])
@@ -310,7 +339,10 @@ def test_a_log_that_nobody_reads_does_not_keep_it_from_ending(plain: Bench) -> N
 def test_without_a_stderr_it_works_all_the_same(plain: Bench) -> None:
     for redirected in ("2>&-", "2>/dev/full"):
         command = f"exec {COMMAND} run --once --config {plain.settings} {redirected}"
-        assert subprocess.run(["/bin/sh", "-c", command], check=False, cwd=plain.folder).returncode == 0
+        assert (
+            subprocess.run(["/bin/sh", "-c", command], check=False, cwd=plain.folder).returncode
+            == 0
+        )
     plain.assert_conserved()
 
 
@@ -326,7 +358,13 @@ def test_a_start_in_the_future_is_refused(plain: Bench) -> None:
 
 def test_a_server_that_asks_back_at_once_is_not_hammered(plain: Bench) -> None:
     headers = {"Retry-After": "0", "x-ratelimit-reset": "1"}
-    fault = {"action": "status", "path": "/api/v2/logs", "status": 429, "headers": headers, "times": None}
+    fault = {
+        "action": "status",
+        "path": "/api/v2/logs",
+        "status": 429,
+        "headers": headers,
+        "times": None,
+    }
     set_faults(plain, fault)
     assert plain.run("run", "--once").code == 75
     # Half a second between two of them, for 20 s of patience.
@@ -335,7 +373,9 @@ def test_a_server_that_asks_back_at_once_is_not_hammered(plain: Bench) -> None:
 
 def test_hostile_json_is_waited_out(plain: Bench) -> None:
     deep = {"action": "status", "status": 200, "body": "[" * 100_000}
-    set_faults(plain, *(deep | {"path": path} for path in ("/oauth/token", "/api/v2/logs", "/v1/batch")))
+    set_faults(
+        plain, *(deep | {"path": path} for path in ("/oauth/token", "/api/v2/logs", "/v1/batch"))
+    )
     assert plain.run("run", "--once").code == 0
     plain.assert_conserved()
 
@@ -359,7 +399,9 @@ def test_the_rules_are_those_of_the_settings(make: MakeBench) -> None:
         segment__generation="2",
     )
     assert bench.run("run", "--once").code == 0
-    named = [arrival["event"] for arrival in bench.sandbox.ask("messages") if arrival["type"] == "track"]
+    named = [
+        arrival["event"] for arrival in bench.sandbox.ask("messages") if arrival["type"] == "track"
+    ]
     assert named == ["Logged In", "Logged In", "Signed Up", "Logged In"]
     (cycle,) = bench.run("run", "--once").events("cycle.finished")
     assert cycle["forwarded"] == 0
@@ -375,13 +417,18 @@ def test_the_rules_are_those_of_the_settings(make: MakeBench) -> None:
 def test_people_leave_in_the_shape_of_the_settings(make: MakeBench) -> None:
     bench = make("--seed", "2", "--events", "100", "--plan", "unlimited")
     bench.write_settings(
-        privacy__email="hmac", privacy__hmac_key="a-key-of-ours", privacy__ip="truncate", privacy__user_agent="omit"
+        privacy__email="hmac",
+        privacy__hmac_key="a-key-of-ours",
+        privacy__ip="truncate",
+        privacy__user_agent="omit",
     )
     ended = bench.run("run", "--once")
     assert ended.code == 0
     assert "a-key-of-ours" not in ended.err
     shown = json.dumps(bench.sandbox.ask("messages"))
-    assert re.search(r"@example\.com|203\.0\.113\.[1-9]|Chrome|Firefox|a-key-of-ours", shown) is None
+    assert (
+        re.search(r"@example\.com|203\.0\.113\.[1-9]|Chrome|Firefox|a-key-of-ours", shown) is None
+    )
     assert '"ip": "203.0.113.0"' in shown
     assert re.search(r'"email": "[0-9a-f]{64}"', shown)
 

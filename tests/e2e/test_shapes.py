@@ -5,7 +5,13 @@ from typing import Any
 
 from tests.e2e.bench import Bench, eventually
 
-USERS_DOWN = {"action": "status", "service": "auth0", "path": "/api/v2/users", "status": 503, "times": None}
+USERS_DOWN = {
+    "action": "status",
+    "service": "auth0",
+    "path": "/api/v2/users",
+    "status": 503,
+    "times": None,
+}
 BY_EMAIL = {"POLLER_EVENTS__USER_ID": "user.email || log.user_id"}
 
 
@@ -26,8 +32,12 @@ def test_segments_own_names_arrive_and_an_identify_only_with_something_new(plain
     assert {message["event"] for message in tracks} == {"Signed In", "Signed Up"}
     assert all(message["context"]["traits"]["email"] for message in tracks)
     assert all(message["traits"]["kind"] == "customer" for message in identifies)
-    assert {message["userId"] for message in identifies} == {message["userId"] for message in tracks}
-    said = [json.dumps([message["userId"], message["traits"]], sort_keys=True) for message in identifies]
+    assert {message["userId"] for message in identifies} == {
+        message["userId"] for message in tracks
+    }
+    said = [
+        json.dumps([message["userId"], message["traits"]], sort_keys=True) for message in identifies
+    ]
     signups = sum(message["event"] == "Signed Up" for message in tracks)
     assert len(said) - len(set(said)) <= signups
     before = len(messages)
@@ -35,7 +45,9 @@ def test_segments_own_names_arrive_and_an_identify_only_with_something_new(plain
     plain.run("run", "--once", environ=spec)
     later = arrived(plain)[before:]
     known = {message["userId"] for message in identifies}
-    again = [message for message in later if message["type"] == "identify" and message["userId"] in known]
+    again = [
+        message for message in later if message["type"] == "identify" and message["userId"] in known
+    ]
     assert later
     assert not any(json.dumps([m["userId"], m["traits"]], sort_keys=True) in said for m in again)
 
@@ -54,7 +66,9 @@ def test_an_outage_of_profiles_sends_nobody_under_another_id(plain: Bench) -> No
     assert all("@" in message["userId"] for message in messages)
 
 
-def test_what_the_condition_does_not_hold_for_is_counted_as_filtered_and_never_late(plain: Bench) -> None:
+def test_what_the_condition_does_not_hold_for_is_counted_as_filtered_and_never_late(
+    plain: Bench,
+) -> None:
     only = {"POLLER_EVENTS__WHEN": "log.type == 'ss'", "POLLER_POLL__LATE_WINDOW": "0s"}
     ended = plain.run("run", "--once", environ=only)
     assert ended.code == 0, ended.err

@@ -27,21 +27,25 @@ def patchy(make: MakeBench) -> Bench:
     assert bench.run("run", "--once").code == 0
     with contextlib.closing(sqlite3.connect(bench.ledger)) as connection, connection:
         connection.execute(
-            "UPDATE span SET after = ?, reached = ?, confirmed = ?, drained_at = NULL", (ago(10), ago(1), ago(1))
+            "UPDATE span SET after = ?, reached = ?, confirmed = ?, drained_at = NULL",
+            (ago(10), ago(1), ago(1)),
         )
         columns = "(stream_id, after, reached, confirmed, until)"
         bounds = (ago(20), ago(18), ago(18), ago(15))
         connection.execute(f"INSERT INTO span {columns} VALUES (1, ?, ?, ?, ?)", bounds)  # noqa: S608 - ours
         gap = (ago(5.1003), ago(5.1), datetime.now(UTC).isoformat(timespec="microseconds"))
         connection.execute(
-            "INSERT INTO gap (stream_id, after, before, noticed_at, is_read_once) VALUES (1, ?, ?, ?, 0)", gap
+            "INSERT INTO gap (stream_id, after, before, noticed_at, is_read_once) VALUES (1, ?, ?, ?, 0)",
+            gap,
         )
     return bench
 
 
 def line(text: str, cells: str) -> str:
     """The one line that is made of these cells."""
-    (found,) = [each for each in text.splitlines() if len(each) > 40 and not set(each.strip()) - set(cells)]
+    (found,) = [
+        each for each in text.splitlines() if len(each) > 40 and not set(each.strip()) - set(cells)
+    ]
     return found
 
 

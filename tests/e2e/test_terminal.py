@@ -22,13 +22,17 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 def assert_plain(text: str) -> None:
     for character in text.replace("\n", ""):
-        assert unicodedata.category(character) not in {"Cc", "Cf", "Cs", "Zl", "Zp"}, ascii(character)
+        assert unicodedata.category(character) not in {"Cc", "Cf", "Cs", "Zl", "Zp"}, ascii(
+            character
+        )
 
 
 def on_a_terminal(*command: str, environ: dict[str, str]) -> str:
     """Return what a command writes to a terminal, as the terminal gets it."""
     ours, theirs = pty.openpty()
-    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environ) as process:
+    with subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, env=environ
+    ) as process:
         os.close(theirs)
         read = b""
         with suppress(OSError):  # EIO: the other end is closed
@@ -66,7 +70,9 @@ def test_nothing_that_a_record_says_arrives_raw(hostile: Bench) -> None:
     environ = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "200", "PYTHONUTF8": "1"}
     seen = ""
     for command in COMMANDS:
-        shown = on_a_terminal(str(COMMAND), *command, "--config", str(hostile.settings), environ=environ)
+        shown = on_a_terminal(
+            str(COMMAND), *command, "--config", str(hostile.settings), environ=environ
+        )
         assert_plain(_COLOURS.sub("", shown))
         seen += shown
     assert r"\u001b[31mred" in seen
@@ -83,7 +89,9 @@ def test_nothing_that_a_record_says_arrives_raw(hostile: Bench) -> None:
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
 def test_a_terminal_of_any_encoding_shows_what_it_can(plain: Bench, encoding: str) -> None:
     plain.sandbox.ask("tenant", index_lag=0)
-    plain.sandbox.ask("append", records=[{**NEW, "user_name": "Zoë 山田 \ud800", "user_agent": "→"}])
+    plain.sandbox.ask(
+        "append", records=[{**NEW, "user_name": "Zoë 山田 \ud800", "user_agent": "→"}]
+    )
     environ = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
     for command in (["preview"], ["preview", "--json"], ["check"]):
         ended = subprocess.run(
@@ -96,7 +104,9 @@ def test_a_terminal_of_any_encoding_shows_what_it_can(plain: Bench, encoding: st
         assert ended.returncode in {0, 3}, ended.stderr
         text = ended.stdout.decode(encoding)
         if "--json" in command:
-            assert any(row["event"].get("user_name") == "Zoë 山田 \ud800" for row in json.loads(text))
+            assert any(
+                row["event"].get("user_name") == "Zoë 山田 \ud800" for row in json.loads(text)
+            )
 
 
 @pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])

@@ -52,7 +52,9 @@ def test_a_clock_that_steps_forth_and_back_loses_nothing(plain: Bench) -> None:
     with plain.start("run") as daemon:
         for step in (1800, -1800, 3600, -3600, 7200):
             plain.sandbox.ask("clock", advance=step)
-            if step > 0:  # ids follow this clock: after a step back they would lie below the position
+            if (
+                step > 0
+            ):  # ids follow this clock: after a step back they would lie below the position
                 plain.sandbox.ask("grow", count=30, seconds=0)
             eventually("everything", lambda: not plain.sandbox.truth()["lost"])
         assert daemon.stop().code == 0

@@ -43,7 +43,9 @@ def settled(make: MakeBench, *, start: str = str(FIRST)) -> Bench:
     return bench
 
 
-def verified(bench: Bench, *arguments: str, code: int = 0) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+def verified(
+    bench: Bench, *arguments: str, code: int = 0
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """What it says, and the days of it."""
     ended = bench.run("verify", "--json", *arguments)
     assert ended.code == code, ended.err + ended.out
@@ -61,13 +63,22 @@ def test_what_was_settled_agrees_and_nothing_is_sent_or_stored(make: MakeBench) 
     bench = settled(make)
     before, sent = bench.ledger.read_bytes(), bench.sandbox.ask("collector")
     said, days = verified(bench, "--exact")
-    assert [day["verdict"] for day in days.values()] == ["agrees", "agrees", "agrees", "not_final", "not_final"]
+    assert [day["verdict"] for day in days.values()] == [
+        "agrees",
+        "agrees",
+        "agrees",
+        "not_final",
+        "not_final",
+    ]
     assert list(days) == [str(FIRST + number * DAY) for number in range(5)]
     assert all(day["logins"]["auth0"] > 25 for day in days.values() if day["verdict"] == "agrees")
     # Signups of social connections are in the statistics and have no `ss`: they were sent for logins.
     with contextlib.closing(sqlite3.connect(bench.ledger)) as connection:
         (logged,) = connection.execute("SELECT SUM(events) FROM tally WHERE type = 'ss'").fetchone()
-    signups = [(day["signups"]["settled"], day["signups"]["auth0"], day["sent"]["Signed Up"]) for day in days.values()]
+    signups = [
+        (day["signups"]["settled"], day["signups"]["auth0"], day["sent"]["Signed Up"])
+        for day in days.values()
+    ]
     assert all(settled == auth0 == sent for settled, auth0, sent in signups)
     assert sum(settled for settled, _, _ in signups) > logged
     text = bench.run("verify").out
@@ -85,13 +96,19 @@ def test_a_tally_that_is_wrong_is_named_by_day_hour_and_type(make: MakeBench, fa
     bench = settled(make)
     hour = f"{FIRST + DAY}T09:00:00"
     assert change(
-        bench, "UPDATE tally SET events = events * ? WHERE type = 's' AND hour LIKE ?", factor, hour[:11] + "%"
+        bench,
+        "UPDATE tally SET events = events * ? WHERE type = 's' AND hour LIKE ?",
+        factor,
+        hour[:11] + "%",
     )
     _, days = verified(bench, code=3)
     wrong = days[str(FIRST + DAY)]
     assert {day for day, found in days.items() if found["verdict"] == "differs"} == {wrong["day"]}
     assert wrong["logins"]["excess"] > 0 if factor == 0 else wrong["logins"]["excess"] < 0
-    assert f"{abs(wrong['logins']['excess'])} logins {'more' if factor == 0 else 'fewer'}" in wrong["said"]
+    assert (
+        f"{abs(wrong['logins']['excess'])} logins {'more' if factor == 0 else 'fewer'}"
+        in wrong["said"]
+    )
     said, _ = verified(bench, "--exact", code=3)
     named = said["exact"]["differences"]
     assert {found["type"] for found in named} == {"s"}
@@ -104,7 +121,10 @@ def test_one_event_too_few_is_within_the_band_and_found_by_exact(make: MakeBench
     with contextlib.closing(sqlite3.connect(bench.ledger)) as connection:
         query = "SELECT min(hour) FROM tally WHERE type = 's' AND hour > ?"
         (text,) = connection.execute(query, (f"{FIRST}T03",)).fetchone()
-    assert change(bench, "UPDATE tally SET events = events - 1 WHERE type = 's' AND hour = ?", text) == 1
+    assert (
+        change(bench, "UPDATE tally SET events = events - 1 WHERE type = 's' AND hour = ?", text)
+        == 1
+    )
     hour = datetime.fromisoformat(text)
     verified(bench)
     said, days = verified(bench, "--exact", code=3)
@@ -112,7 +132,9 @@ def test_one_event_too_few_is_within_the_band_and_found_by_exact(make: MakeBench
     assert (datetime.fromisoformat(found["hour"]), found["type"]) == (hour, "s")
     assert found["logged"] - found["settled"] == 1
     assert days[str(FIRST)]["said"] == "differs from the log in 1 hour"
-    since, until = (f"{hour + number * timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}" for number in (-1, 2))
+    since, until = (
+        f"{hour + number * timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}" for number in (-1, 2)
+    )
     ended = bench.run("verify", "--exact", "--since", since, "--until", until)
     assert ended.code == 3
     assert "3 whole hours read again: 2 agree to the event" in ended.out
@@ -124,10 +146,16 @@ def test_statistics_that_count_otherwise_are_overruled_by_the_log(make: MakeBenc
     bench.sandbox.ask("tenant", stats_have_sso=False)
     _, days = verified(bench, code=3)
     day = days[str(FIRST)]
-    assert (day["verdict"], day["said"]) == ("differs", f"differs: Auth0 has {-day['logins']['excess']} logins fewer")
+    assert (day["verdict"], day["said"]) == (
+        "differs",
+        f"differs: Auth0 has {-day['logins']['excess']} logins fewer",
+    )
     said, days = verified(bench, "--exact")
     day = days[str(FIRST)]
-    assert (day["verdict"], day["said"][:38]) == ("agrees", "agrees in every hour, though Auth0 has")
+    assert (day["verdict"], day["said"][:38]) == (
+        "agrees",
+        "agrees in every hour, though Auth0 has",
+    )
     assert not said["differs"]
 
 
@@ -146,7 +174,9 @@ def test_a_day_that_is_settled_in_part_is_not_judged(make: MakeBench) -> None:
 
 def test_what_is_no_longer_kept_is_named_and_not_judged(make: MakeBench) -> None:
     bench = settled(make)
-    assert change(bench, "UPDATE tally SET events = events + 1 WHERE type = 'fp' AND hour LIKE ?", f"{FIRST}%")
+    assert change(
+        bench, "UPDATE tally SET events = events + 1 WHERE type = 'fp' AND hour LIKE ?", f"{FIRST}%"
+    )
     bench.sandbox.ask("tenant", retention=2 * 86_400)
     said, days = verified(bench, "--exact")
     (gone,) = said["exact"]["not_kept"]
@@ -158,7 +188,9 @@ def test_what_is_no_longer_kept_is_named_and_not_judged(make: MakeBench) -> None
     assert f"no longer kept whole by Auth0, not judged: {FIRST}T00:00:00.000Z to " in text
 
 
-def test_from_the_earliest_on_what_retention_had_taken_before_is_not_settled(make: MakeBench) -> None:
+def test_from_the_earliest_on_what_retention_had_taken_before_is_not_settled(
+    make: MakeBench,
+) -> None:
     bench = tenant(make)
     bench.sandbox.ask("tenant", retention=2.5 * 86_400)
     assert bench.run("run", "--once").code == 0
@@ -198,12 +230,16 @@ def test_it_runs_beside_the_daemon(make: MakeBench) -> None:
         (("--since", "9999999d", "--until", "30d"), 0, "nothing to compare"),
     ],
 )
-def test_a_range_with_nothing_in_it_says_so(make: MakeBench, arguments: tuple[str, ...], code: int, said: str) -> None:
+def test_a_range_with_nothing_in_it_says_so(
+    make: MakeBench, arguments: tuple[str, ...], code: int, said: str
+) -> None:
     ended = settled(make).run("verify", *arguments)
     assert (ended.code, said in ended.out + ended.err) == (code, True), ended
 
 
-def test_without_a_ledger_or_with_that_of_another_it_says_so_and_makes_none(make: MakeBench) -> None:
+def test_without_a_ledger_or_with_that_of_another_it_says_so_and_makes_none(
+    make: MakeBench,
+) -> None:
     bench = make()
     assert bench.run("verify").code == 78
     assert not bench.ledger.exists()

@@ -14,7 +14,13 @@ DATE = "2026-11-20T10:00:00.000Z"
 
 
 def track(message_id: str = "m1", **changes: Any) -> dict[str, Any]:
-    made = {"type": "track", "messageId": message_id, "userId": "u", "event": "Logged In", "timestamp": DATE}
+    made = {
+        "type": "track",
+        "messageId": message_id,
+        "userId": "u",
+        "event": "Logged In",
+        "timestamp": DATE,
+    }
     return made | {"properties": {}} | changes
 
 
@@ -28,7 +34,9 @@ def test_segments_own_library_finds_it_to_be_segment(world: World) -> None:
     client = Client(world.sandbox.write_key, send=False)
     messages = [
         client.identify(user_id="u", traits={"email": "a@example.com"})[1],
-        client.track(user_id="u", event="Logged In", timestamp=datetime(2026, 11, 20, tzinfo=UTC))[1],
+        client.track(user_id="u", event="Logged In", timestamp=datetime(2026, 11, 20, tzinfo=UTC))[
+            1
+        ],
         client.group(user_id="u", group_id="g")[1],
     ]
     answer = post(world.sandbox.write_key, world.sandbox.segment_url, gzip=True, batch=messages)
@@ -62,7 +70,9 @@ def test_what_is_no_json_batch_is_refused(world: World, body: bytes) -> None:
 
 
 def test_too_large_a_body_is_refused_in_plain_text(world: World) -> None:
-    answer = world.batch(*[track(f"m{number}", properties={"x": "y" * 30_000}) for number in range(18)])
+    answer = world.batch(
+        *[track(f"m{number}", properties={"x": "y" * 30_000}) for number in range(18)]
+    )
     assert (answer.status_code, answer.text) == (400, "Bad Request")
     assert world.fates() == []
 
@@ -75,7 +85,10 @@ def test_too_large_a_message_takes_its_batch_with_it(world: World) -> None:
 
 
 def test_what_exceeds_the_count_is_dropped_behind_a_200(world: World) -> None:
-    assert world.batch(*[track(f"m{number}", properties={}) for number in range(2501)]).status_code == 200
+    assert (
+        world.batch(*[track(f"m{number}", properties={}) for number in range(2501)]).status_code
+        == 200
+    )
     assert world.fates().count("published") == 2500
     assert world.fates()[-1] == "excess"
 
@@ -120,7 +133,9 @@ def test_the_timestamp_is_moved_by_what_the_senders_clock_was_off(world: World) 
     world.batch(track(timestamp=event.isoformat()), sentAt=sent.isoformat())
     kept = world.sandbox.collector.arrivals[0].message
     assert kept is not None
-    assert abs(datetime.fromisoformat(kept["timestamp"]) - (now - timedelta(minutes=5))) < timedelta(seconds=5)
+    assert abs(
+        datetime.fromisoformat(kept["timestamp"]) - (now - timedelta(minutes=5))
+    ) < timedelta(seconds=5)
     assert kept["originalTimestamp"] == event.isoformat()
 
 

@@ -81,7 +81,8 @@ def test_logs_may_repeat_a_page_or_be_garbage(world: World) -> None:
     world.sandbox.faults.set(Fault(action="same_page"), Fault(action="garbage_records", skip=1))
     assert world.logs(**{"from": first[-1]["log_id"]}).json() == first
     assert not any(
-        isinstance(record, dict) and "log_id" in record for record in world.logs(**{"from": EARLIEST}).json()
+        isinstance(record, dict) and "log_id" in record
+        for record in world.logs(**{"from": EARLIEST}).json()
     )
 
 

@@ -44,7 +44,12 @@ def test_it_ends_with_its_input_and_with_sigterm(tmp_path: Path) -> None:
             env=dict(os.environ),
         )
         assert process.stdout is not None
-        assert set(json.loads(process.stdout.readline())) >= {"auth0_url", "segment_url", "control_url", "domain"}
+        assert set(json.loads(process.stdout.readline())) >= {
+            "auth0_url",
+            "segment_url",
+            "control_url",
+            "domain",
+        }
         if end == "signal":
             process.send_signal(signal.SIGTERM)
         process.communicate(timeout=20)

@@ -12,7 +12,14 @@ def calls(entry: Entry, **changes: Any) -> list[dict[str, Any]]:
     common = {"userId": entry.user.user_id, "timestamp": iso(entry.date)}
     return [
         {"type": "identify", "messageId": f"i{entry.number}", "traits": {}, **common},
-        {"type": "track", "messageId": f"t{entry.number}", "event": name, "properties": {}, **common, **changes},
+        {
+            "type": "track",
+            "messageId": f"t{entry.number}",
+            "event": name,
+            "properties": {},
+            **common,
+            **changes,
+        },
     ]
 
 
@@ -79,7 +86,9 @@ def test_what_failed_after_the_200_is_rejected_and_lost(world: World) -> None:
 
 
 def test_records_that_cannot_become_a_call_are_not_expected(world: World) -> None:
-    world.sandbox.tenant.append([{"type": "s"}, {"type": "s", "user_id": "a", "date": "soon"}, None, 7])
+    world.sandbox.tenant.append(
+        [{"type": "s"}, {"type": "s", "user_id": "a", "date": "soon"}, None, 7]
+    )
     assert world.sandbox.reconcile().expected == 0
 
 

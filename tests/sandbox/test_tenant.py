@@ -45,14 +45,19 @@ def test_the_link_names_the_last_id_and_on_an_empty_page_the_same_position(world
     assert isinstance(answer.json(), list)
     target = answer.links["next"]["url"]
     assert target.startswith("https://acme.us.auth0.com/api/v2/logs?")
-    assert parse_qs(urlsplit(target).query) == {"from": [answer.json()[-1]["log_id"]], "take": ["3"]}
+    assert parse_qs(urlsplit(target).query) == {
+        "from": [answer.json()[-1]["log_id"]],
+        "take": ["3"],
+    }
     end = log_id(world.sandbox.clock.now() + HOUR, 0)
     empty = world.logs(**{"from": end, "take": "3"})
     assert empty.json() == []
     assert parse_qs(urlsplit(empty.links["next"]["url"]).query)["from"] == [end]
 
 
-def test_ids_hold_the_ingest_time_and_dates_run_up_to_six_seconds_before_it_in_no_order(world: World) -> None:
+def test_ids_hold_the_ingest_time_and_dates_run_up_to_six_seconds_before_it_in_no_order(
+    world: World,
+) -> None:
     now = world.sandbox.clock.now()
     world.sandbox.traffic.grow(250, start=now - timedelta(minutes=1), end=now)
     entries = world.sandbox.tenant.entries()
@@ -103,7 +108,9 @@ def test_retention_moves_the_floor_in_silence(world: World) -> None:
     world.sandbox.tenant.retention = timedelta(minutes=30)
     answer = world.logs(**{"from": EARLIEST, "take": "1"})
     assert answer.status_code == 200
-    assert ingest_time(answer.json()[0]["log_id"]) >= world.sandbox.clock.now() - timedelta(minutes=31)
+    assert ingest_time(answer.json()[0]["log_id"]) >= world.sandbox.clock.now() - timedelta(
+        minutes=31
+    )
 
 
 def test_a_late_event_lands_below_the_head(world: World) -> None:
@@ -118,7 +125,9 @@ def test_a_late_event_lands_below_the_head(world: World) -> None:
 def test_absent_values_are_missing_or_null_by_era(world: World) -> None:
     grow(world, 100)
     shown = world.logs(**{"from": EARLIEST, "take": "100"}).json()
-    assert {"null", "missing"} == {"null" if "organization_id" in record else "missing" for record in shown}
+    assert {"null", "missing"} == {
+        "null" if "organization_id" in record else "missing" for record in shown
+    }
     assert any("$event_schema" in record for record in shown)
 
 
@@ -136,7 +145,9 @@ def test_a_login_on_an_existing_session_has_no_connection_and_moves_no_count(wor
 def test_a_signup_by_api_has_a_twin_and_a_signup_is_logged_once(world: World) -> None:
     made = world.sandbox.traffic.happen("api_signup")
     assert sorted(entry.type for entry in made) == ["sapi", "ss"]
-    twin, signup = (entry.draw("acme.us.auth0.com") for entry in sorted(made, key=lambda entry: entry.type))
+    twin, signup = (
+        entry.draw("acme.us.auth0.com") for entry in sorted(made, key=lambda entry: entry.type)
+    )
     assert signup["details"]["body"]["is_signup"] is False
     assert twin["details"]["response"]["body"]["user_id"] == signup["user_id"]
     assert twin.get("user_id") is None
@@ -147,17 +158,26 @@ def test_profiles_move_with_each_login(world: World) -> None:
     assert login.user is not None
     path = f"/api/v2/users/{login.user.user_id.replace('|', '%7C')}"
     first = world.auth0.get(path).json()
-    again = world.sandbox.tenant.record_event("login", login.user, ingested=world.sandbox.clock.now() + HOUR)
+    again = world.sandbox.tenant.record_event(
+        "login", login.user, ingested=world.sandbox.clock.now() + HOUR
+    )
     second = world.auth0.get(path).json()
     assert second["logins_count"] == first["logins_count"] + 1
     assert datetime.fromisoformat(second["last_login"]) == again.date
-    assert again.draw("")["details"]["prompts"][0]["stats"]["loginsCount"] in {second["logins_count"], None}
+    assert again.draw("")["details"]["prompts"][0]["stats"]["loginsCount"] in {
+        second["logins_count"],
+        None,
+    }
 
 
 def test_users_are_found_by_search_once_the_index_has_them(world: World) -> None:
     world.sandbox.tenant.index_lag = timedelta(seconds=30)
     user = world.sandbox.tenant.add_user()
-    params = {"q": f'user_id:("{user.user_id}" OR "auth0|nobody")', "fields": "user_id,email", "search_engine": "v3"}
+    params = {
+        "q": f'user_id:("{user.user_id}" OR "auth0|nobody")',
+        "fields": "user_id,email",
+        "search_engine": "v3",
+    }
     assert world.auth0.get("/api/v2/users", params=params).json() == []
     world.sandbox.clock.advance(timedelta(minutes=1))
     found = world.auth0.get("/api/v2/users", params=params).json()
@@ -182,7 +202,9 @@ def test_daily_stats_count_by_day_of_the_event_and_leave_out_days_with_none(worl
     world.sandbox.traffic.grow(
         2, start=noon + timedelta(days=2), end=noon + timedelta(days=2, hours=1), kinds=["signup"]
     )
-    days = world.auth0.get("/api/v2/stats/daily", params={"from": "20260301", "to": "20260303"}).json()
+    days = world.auth0.get(
+        "/api/v2/stats/daily", params={"from": "20260301", "to": "20260303"}
+    ).json()
     assert [(day["date"][:10], day["logins"], day["signups"]) for day in days] == [
         ("2026-03-01", 6, 0),
         ("2026-03-03", 0, 2),
@@ -193,7 +215,9 @@ def test_daily_stats_count_every_new_user_as_a_signup_however_made(world: World)
     noon = datetime(2026, 3, 1, 12, tzinfo=UTC)
     for kind in ("signup", "api_signup", "first_social_login", "social_login", "sso_login"):
         world.sandbox.traffic.happen(kind, at=noon)
-    (day,) = world.auth0.get("/api/v2/stats/daily", params={"from": "20260301", "to": "20260301"}).json()
+    (day,) = world.auth0.get(
+        "/api/v2/stats/daily", params={"from": "20260301", "to": "20260301"}
+    ).json()
     assert (day["logins"], day["signups"]) == (3, 3)
     assert day["updated_at"] == "2026-03-02T23:21:32.000Z"
 
@@ -224,7 +248,9 @@ def test_each_token_is_logged(world: World) -> None:
         ({"grant_type": "password"}, 403, "unsupported_grant_type"),
     ],
 )
-def test_wrong_credentials_are_refused(world: World, changes: dict[str, str], status: int, error: str) -> None:
+def test_wrong_credentials_are_refused(
+    world: World, changes: dict[str, str], status: int, error: str
+) -> None:
     answer = world.token(**changes)
     assert (answer.status_code, answer.json()["error"]) == (status, error)
 
@@ -237,7 +263,12 @@ def test_a_signed_assertion_is_as_good_as_a_secret(world: World) -> None:
         .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
         .decode()
     )
-    claims = {"iss": tenant.client_id, "sub": tenant.client_id, "aud": f"https://{tenant.domain}/", "jti": "1"}
+    claims = {
+        "iss": tenant.client_id,
+        "sub": tenant.client_id,
+        "aud": f"https://{tenant.domain}/",
+        "jti": "1",
+    }
     for audience, status in ((claims["aud"], 200), ("https://elsewhere/", 401)):
         signed = jwt.encode(claims | {"aud": audience}, key, algorithm="RS256")
         assert world.token(client_secret=None, client_assertion=signed).status_code == status
@@ -251,7 +282,9 @@ def test_a_signed_assertion_is_as_good_as_a_secret(world: World) -> None:
         ("Bearer a.b.c", 401, "Invalid token"),
     ],
 )
-def test_requests_without_a_good_token_are_refused(world: World, header: str | None, status: int, said: str) -> None:
+def test_requests_without_a_good_token_are_refused(
+    world: World, header: str | None, status: int, said: str
+) -> None:
     del world.auth0.headers["Authorization"]
     answer = world.auth0.get("/api/v2/logs", headers={"Authorization": header} if header else {})
     assert (answer.status_code, answer.json()["message"]) == (status, said)
@@ -263,7 +296,10 @@ def test_tokens_end_are_revoked_and_keep_the_scopes_of_their_issue(world: World)
     world.authorize()
     refused = world.logs()
     assert refused.status_code == 403
-    assert refused.json()["message"] == "Insufficient scope, expected any of: read:logs,read:logs_users"
+    assert (
+        refused.json()["message"]
+        == "Insufficient scope, expected any of: read:logs,read:logs_users"
+    )
     world.sandbox.clock.advance(timedelta(days=1, minutes=1))
     assert world.logs().json()["message"].startswith("Expired token")
     world.authorize()

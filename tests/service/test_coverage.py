@@ -17,9 +17,15 @@ def at(hours: float) -> LogId:
 
 
 def span(
-    after: LogId, reached: LogId, until: LogId | None = None, drained_at: datetime | None = None, number: int = 1
+    after: LogId,
+    reached: LogId,
+    until: LogId | None = None,
+    drained_at: datetime | None = None,
+    number: int = 1,
 ) -> Span:
-    return Span(id=number, stream=STREAM, after=after, reached=reached, until=until, drained_at=drained_at)
+    return Span(
+        id=number, stream=STREAM, after=after, reached=reached, until=until, drained_at=drained_at
+    )
 
 
 def bounds(*spans: Span, gaps: tuple[Gap, ...] = ()) -> list[tuple[LogId, LogId]]:
@@ -28,7 +34,10 @@ def bounds(*spans: Span, gaps: tuple[Gap, ...] = ()) -> list[tuple[LogId, LogId]
 
 def test_spans_that_touch_are_one_and_an_unfinished_one_counts_as_far_as_it_came() -> None:
     assert bounds(span(at(2), at(4), at(4)), span(at(0), at(2), at(2))) == [(at(0), at(4))]
-    assert bounds(span(at(0), at(1), at(2)), span(at(2), at(4), at(4))) == [(at(0), at(1)), (at(2), at(4))]
+    assert bounds(span(at(0), at(1), at(2)), span(at(2), at(4), at(4))) == [
+        (at(0), at(1)),
+        (at(2), at(4)),
+    ]
     assert bounds(span(at(0), at(0), at(2))) == []
 
 
@@ -39,7 +48,9 @@ def test_a_quiet_live_span_reaches_to_where_the_end_of_the_log_was_seen_and_no_o
 
 
 def test_what_retention_took_is_not_settled() -> None:
-    ((begin, end), (after, until)) = bounds(span(at(0), at(9)), gaps=(Gap(after=at(3), before=at(5)),))
+    ((begin, end), (after, until)) = bounds(
+        span(at(0), at(9)), gaps=(Gap(after=at(3), before=at(5)),)
+    )
     assert (begin, end, until) == (at(0), at(3), at(9))
     assert after < at(5)  # the event that ends the gap is settled
     assert bounds(span(at(0), at(9)), gaps=(Gap(after=at(0), before=at(20)),)) == []
@@ -64,7 +75,10 @@ def test_a_stretch_is_covered_only_by_one_that_holds_it_whole() -> None:
     held = settled([span(at(0), at(4), at(4)), span(at(5), at(9), at(9))])
     assert covering(held, NOW, NOW + 4 * HOUR) == held[0]
     assert covering(held, NOW, NOW + 6 * HOUR) is None
-    assert [(each.after, each.until) for each in clipped(held, at(3), at(6))] == [(at(3), at(4)), (at(5), at(6))]
+    assert [(each.after, each.until) for each in clipped(held, at(3), at(6))] == [
+        (at(3), at(4)),
+        (at(5), at(6)),
+    ]
 
 
 Pairs = st.lists(st.tuples(st.integers(0, 40), st.integers(1, 12)), max_size=8)

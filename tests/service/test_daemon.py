@@ -25,7 +25,9 @@ INTERVAL = timedelta(seconds=30)
 def forwarded(read: int = 1) -> Forwarded:
     """A settled page of filtered events."""
     events = tuple(
-        LogEvent(log_id=LogId(f"{index:056d}"), type="w", date=NOW - timedelta(seconds=7), record={})
+        LogEvent(
+            log_id=LogId(f"{index:056d}"), type="w", date=NOW - timedelta(seconds=7), record={}
+        )
         for index in range(1, read + 1)
     )
     span = Span(id=1, stream=Stream(domain="d", source_name="s"), after=EARLIEST, reached=EARLIEST)
@@ -103,11 +105,20 @@ def events_of(logs: list[dict[str, object]]) -> list[tuple[object, object]]:
     return [(line["log_level"], line["event"]) for line in logs]
 
 
-def test_a_cycle_that_did_something_is_one_line_with_its_counts(logs: list[dict[str, object]]) -> None:
+def test_a_cycle_that_did_something_is_one_line_with_its_counts(
+    logs: list[dict[str, object]],
+) -> None:
     bench = Bench([forwarded(3), forwarded(2)])
     assert bench.daemon.cycle() == INTERVAL
     assert events_of(logs) == [("info", "cycle.finished")]
-    expected = {"pages": 2, "read": 5, "filtered": 5, "forwarded": 0, "dead_lettered": 0, "lag_s": 7.0}
+    expected = {
+        "pages": 2,
+        "read": 5,
+        "filtered": 5,
+        "forwarded": 0,
+        "dead_lettered": 0,
+        "lag_s": 7.0,
+    }
     assert expected.items() <= logs[0].items()
 
 
@@ -116,7 +127,9 @@ def test_an_idle_cycle_is_a_debug_line(logs: list[dict[str, object]]) -> None:
     assert events_of(logs) == [("debug", "cycle.finished")]
 
 
-def test_trouble_that_may_pass_is_one_warning_a_cycle_and_delays_grow(logs: list[dict[str, object]]) -> None:
+def test_trouble_that_may_pass_is_one_warning_a_cycle_and_delays_grow(
+    logs: list[dict[str, object]],
+) -> None:
     error = TransientError("https://x: Connection refused")
     bench = Bench([error], [error], [error], [forwarded()], [error])
     delays = [bench.daemon.cycle().total_seconds() for _ in range(5)]
@@ -153,7 +166,9 @@ def test_a_fatal_error_after_progress_blocks_says_so_once_and_recovers_by_itself
     assert bench.daemon.cycle() == INTERVAL
     assert bench.daemon.cycle() == INTERVAL
     assert bench.journal.blocked is None
-    told = [line["event"] for line in logs if line["event"] in {"daemon.blocked", "daemon.recovered"}]
+    told = [
+        line["event"] for line in logs if line["event"] in {"daemon.blocked", "daemon.recovered"}
+    ]
     assert told == ["daemon.blocked", "daemon.recovered"]
 
 
@@ -184,7 +199,9 @@ def test_the_third_unusable_answer_blocks_says_so_once_and_never_ends_the_proces
     assert bench.journal.blocked is None
     bench.daemon.cycle()
     assert bench.journal.blocked is None
-    told = [line["event"] for line in logs if line["event"] in {"daemon.blocked", "daemon.recovered"}]
+    told = [
+        line["event"] for line in logs if line["event"] in {"daemon.blocked", "daemon.recovered"}
+    ]
     assert told == ["daemon.blocked", "daemon.recovered"]
 
 

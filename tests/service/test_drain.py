@@ -33,7 +33,14 @@ class Bench:
     ticks: float = 0.0
 
     def drain(self, start: LogId | Literal["earliest"] | None = None) -> Drain:
-        return live_walks(self.log, self.sink, self.ledger, start=start, window=WINDOW, monotonic=lambda: self.ticks)
+        return live_walks(
+            self.log,
+            self.sink,
+            self.ledger,
+            start=start,
+            window=WINDOW,
+            monotonic=lambda: self.ticks,
+        )
 
     def poll(self, start: LogId | Literal["earliest"] | None = None) -> Span:
         for _ in self.drain(start).pages():
@@ -46,7 +53,9 @@ class Bench:
         return live
 
     def sent(self) -> list[str]:
-        return [message.log_id for message in self.sink.taken if message.message_id.startswith("track")]
+        return [
+            message.log_id for message in self.sink.taken if message.message_id.startswith("track")
+        ]
 
 
 def events(*ids: LogId) -> list[dict[str, Any]]:
@@ -59,7 +68,9 @@ def hours_ago(hours: float, number: int = 0) -> LogId:
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
-    ledger = SqlLedger.open(f"sqlite:///{tmp_path / 'ledger.db'}", STREAM, create=True, late_window=WINDOW)
+    ledger = SqlLedger.open(
+        f"sqlite:///{tmp_path / 'ledger.db'}", STREAM, create=True, late_window=WINDOW
+    )
     yield Bench(FakeLog([], page_size=4), ledger)
     ledger.close()
 
@@ -118,7 +129,9 @@ def test_a_first_start_goes_on_where_a_backfill_left_its_end_open(bench: Bench) 
     assert not any(entry["event"] == "span.hole" for entry in logs)
 
 
-def first_start(bench: Bench, start: LogId | Literal["earliest"] | None = None) -> tuple[str, list[Any]]:
+def first_start(
+    bench: Bench, start: LogId | Literal["earliest"] | None = None
+) -> tuple[str, list[Any]]:
     """Return the note of a first start, and the holes that it names."""
     with capture_logs() as logs:
         bench.poll(start)
@@ -142,7 +155,9 @@ def test_every_hole_below_a_first_start_is_named(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("start", ["earliest", hours_ago(30)])
-def test_what_a_start_leaves_out_below_a_backfill_is_named(bench: Bench, start: LogId | Literal["earliest"]) -> None:
+def test_what_a_start_leaves_out_below_a_backfill_is_named(
+    bench: Bench, start: LogId | Literal["earliest"]
+) -> None:
     bench.log.records = events(hours_ago(30), hours_ago(2))
     bench.ledger.begin(after=hours_ago(5), until=hours_ago(3))
     note, (hole,) = first_start(bench, start)
@@ -152,7 +167,9 @@ def test_what_a_start_leaves_out_below_a_backfill_is_named(bench: Bench, start: 
 
 
 @pytest.mark.parametrize("start", [None, "earliest"])
-def test_ids_without_a_time_are_told_of_and_read_all_the_same(bench: Bench, start: Literal["earliest"] | None) -> None:
+def test_ids_without_a_time_are_told_of_and_read_all_the_same(
+    bench: Bench, start: Literal["earliest"] | None
+) -> None:
     ids = [LogId(f"5f{number:022x}") for number in range(3)]
     bench.log.records = events(*ids)
     with capture_logs() as logs:
@@ -177,7 +194,9 @@ def test_an_idle_poll_is_one_request(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(("age_s", "requests"), [(5, 1), (60, 2)])
-def test_a_busy_poll_takes_at_most_one_request_more(bench: Bench, age_s: int, requests: int) -> None:
+def test_a_busy_poll_takes_at_most_one_request_more(
+    bench: Bench, age_s: int, requests: int
+) -> None:
     bench.poll()
     bench.log.now += timedelta(minutes=5)
     bench.log.records = events(numbered(1, bench.log.now - timedelta(seconds=age_s)))
@@ -204,7 +223,9 @@ def test_traffic_that_never_lets_a_poll_see_the_end_does_not_keep_it(bench: Benc
             assert len(self.asked) < 20
             self.now += timedelta(seconds=1)
             for _ in range(self.page_size):
-                self.records += events(numbered(len(self.records), self.now - timedelta(seconds=0.5)))
+                self.records += events(
+                    numbered(len(self.records), self.now - timedelta(seconds=0.5))
+                )
             return super().fetch(cursor)
 
     bench.log = Busy([], page_size=4)

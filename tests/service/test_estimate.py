@@ -26,7 +26,8 @@ class Log:
         self.asked += 1
         begin = next(moment for moment in moments(self.every) if numbered(1, moment) > after)
         records = [
-            record(0, "s" if number % 2 else "w") | {"log_id": numbered(1, begin + number * self.every)}
+            record(0, "s" if number % 2 else "w")
+            | {"log_id": numbered(1, begin + number * self.every)}
             for number in range(100)
         ]
         return parse_events(records, after=after)
@@ -37,7 +38,9 @@ def moments(every: timedelta) -> list:  # type: ignore[type-arg]
     return [NOW - 10 * DAY + number * every for number in range(count)]
 
 
-def guessed(log: Log, *stretches: LogRange, reading: RateLimitStatus | None = ENTERPRISE, most: int = 0) -> Estimate:
+def guessed(
+    log: Log, *stretches: LogRange, reading: RateLimitStatus | None = ENTERPRISE, most: int = 0
+) -> Estimate:
     return estimate(
         stretches,
         log.sample,
@@ -66,7 +69,9 @@ def test_it_counts_about_right_with_few_requests() -> None:
 
 def test_a_stretch_shorter_than_a_page_is_counted_and_one_with_nothing_is_nothing() -> None:
     log = Log(timedelta(minutes=1))
-    assert guessed(log, stretch(-DAY, -DAY + timedelta(minutes=30))).events == pytest.approx(30, abs=10)
+    assert guessed(log, stretch(-DAY, -DAY + timedelta(minutes=30))).events == pytest.approx(
+        30, abs=10
+    )
     assert guessed(log).events == 0
     assert guessed(log).duration == timedelta()
 
@@ -76,16 +81,23 @@ def test_the_slowest_of_what_limits_it_counts() -> None:
     by_messages = guessed(log, asked, most=1).duration
     assert by_messages is not None
     assert by_messages.total_seconds() == pytest.approx(4320, rel=0.02)
-    unlimited = guessed(log, asked, reading=RateLimitStatus(limit=10**6, left=10.0**6, per_second=0.0)).duration
+    unlimited = guessed(
+        log, asked, reading=RateLimitStatus(limit=10**6, left=10.0**6, per_second=0.0)
+    ).duration
     assert unlimited is not None
     assert unlimited.total_seconds() == pytest.approx(86 * 0.2 / 8, rel=0.05)
 
 
 def test_of_a_limit_that_is_not_known_it_does_not_guess() -> None:
     log, asked = Log(timedelta(seconds=10)), stretch(-2 * DAY, -DAY)
-    assert guessed(log, asked, reading=RateLimitStatus(limit=33, left=33.0, per_second=0.0)).duration is None
+    assert (
+        guessed(log, asked, reading=RateLimitStatus(limit=33, left=33.0, per_second=0.0)).duration
+        is None
+    )
 
 
-@pytest.mark.parametrize(("limit", "latency_s", "slices"), [(2, 0.1, 2), (10, 0.1, 6), (50, 0.1, 8), (50, 0.5, 16)])
+@pytest.mark.parametrize(
+    ("limit", "latency_s", "slices"), [(2, 0.1, 2), (10, 0.1, 6), (50, 0.1, 8), (50, 0.5, 16)]
+)
 def test_so_many_slices_as_the_limit_is_worth(limit: int, latency_s: float, slices: int) -> None:
     assert parallelism(RateLimitStatus(limit=limit, left=1.0, per_second=0.0), latency_s) == slices

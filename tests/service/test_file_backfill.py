@@ -73,11 +73,22 @@ def test_what_came_of_each_file_is_told(bench: Bench) -> None:
     bad = bench.write("bad", lines(401) + "{no json\n" + lines(402))
     reason, (first, second, third, fourth) = bench.run(whole, torn, packed, bad)
     assert isinstance(reason, Finished)
-    assert (first.read, first.forwarded, first.line, first.is_done, first.problem) == (250, 250, 250, True, None)
+    assert (first.read, first.forwarded, first.line, first.is_done, first.problem) == (
+        250,
+        250,
+        250,
+        True,
+        None,
+    )
     assert (second.read, second.line, second.is_done) == (9, 9, False)
     assert str(second.problem).startswith("breaks off at line 10")
     assert (third.read, third.is_done, third.problem) == (0, False, "it is a zip archive")
-    assert (fourth.read, fourth.bad_records, fourth.dead_lettered, fourth.is_done) == (3, 1, 1, True)
+    assert (fourth.read, fourth.bad_records, fourth.dead_lettered, fourth.is_done) == (
+        3,
+        1,
+        1,
+        True,
+    )
     assert len({message.message_id for message in bench.sink.taken}) == 250 + 9 + 2
 
 

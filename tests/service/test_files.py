@@ -63,7 +63,9 @@ class Bench:
 
 def span(after: int, reached: int, until: int | None = None) -> Span:
     end = None if until is None else numbered(until)
-    return Span(id=after, stream=STREAM, after=numbered(after), reached=numbered(reached), until=end)
+    return Span(
+        id=after, stream=STREAM, after=numbered(after), reached=numbered(reached), until=end
+    )
 
 
 def records(*numbers: int) -> list[dict[str, object]]:
@@ -129,7 +131,11 @@ def test_a_range_takes_what_is_above_its_beginning_up_to_its_end_and_what_has_no
 
 
 @given(
-    st.lists(st.lists(st.tuples(st.integers(1, 40), KINDS), min_size=1, max_size=12), min_size=1, max_size=5),
+    st.lists(
+        st.lists(st.tuples(st.integers(1, 40), KINDS), min_size=1, max_size=12),
+        min_size=1,
+        max_size=5,
+    ),
     st.lists(st.sampled_from([None, LATER, TAKEN]), max_size=8),
     st.lists(st.sampled_from([None, LATER]), max_size=8),
     st.integers(0, 40),
@@ -144,7 +150,9 @@ def test_every_event_is_sent_or_dead_or_settled_elsewhere_and_nothing_is_settled
     bench.ledger._spans[1] = span(0, reached)
     bench.sink.failures, bench.ledger.failures = list(sink_failures), list(ledger_failures)
     kinds: dict[int, str] = {}
-    shown = [[record(number, kinds.setdefault(number, kind)) for number, kind in page] for page in pages]
+    shown = [
+        [record(number, kinds.setdefault(number, kind)) for number, kind in page] for page in pages
+    ]
     offset = done = 0
     while done < len(shown):
         reading = FakeReading(*shown[done:], begun_at=offset)
@@ -204,10 +212,13 @@ def test_a_file_that_begins_with_nothing_but_bad_records_is_not_taken_for_a_log(
 
 
 @pytest.mark.parametrize(
-    "log_id", ["49570000000000000000000000000000000000000000000000000001", "5a0f3e5e2d7c4b0012345678", "0"]
+    "log_id",
+    ["49570000000000000000000000000000000000000000000000000001", "5a0f3e5e2d7c4b0012345678", "0"],
 )
 @pytest.mark.parametrize(("days", "is_wanted"), [(-1, True), (1, False)])
-def test_an_event_whose_id_holds_no_time_is_judged_by_its_date(log_id: str, days: int, is_wanted: bool) -> None:
+def test_an_event_whose_id_holds_no_time_is_judged_by_its_date(
+    log_id: str, days: int, is_wanted: bool
+) -> None:
     event = LogEvent(log_id=LogId(log_id), type="s", date=NOW, record={})
     assert Range().holds(event)
     assert Range(since=floor_id(NOW + timedelta(days=days))).holds(event) == is_wanted

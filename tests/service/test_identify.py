@@ -95,7 +95,9 @@ def test_each_user_is_told_of_once_as_the_profile_is_then(ledger: SqlLedger) -> 
         (1, "other", 0),
     ],
 )
-def test_who_was_identified_meanwhile_is_left_out(ledger: SqlLedger, after_s: int, fingerprint: str, sent: int) -> None:
+def test_who_was_identified_meanwhile_is_left_out(
+    ledger: SqlLedger, after_s: int, fingerprint: str, sent: int
+) -> None:
     backfilled(ledger, "auth0|1")
     key = identify_fact("auth0|1", {}, is_partial=False, is_due=False).key
     said(ledger, {key: fingerprint}, NOW + timedelta(seconds=after_s))
@@ -130,7 +132,12 @@ def backfilled_more(ledger: SqlLedger, number: int) -> None:
 def walked(ledger: SqlLedger, span: Span, number: int) -> None:
     log = FakeLog([record(number) | {"user_id": "auth0|1"}])
     for _ in forward(
-        log, FakeDirectory({}), Translator(STREAM, tracks_only=True), BatchSender(FakeSink()), ledger, span
+        log,
+        FakeDirectory({}),
+        Translator(STREAM, tracks_only=True),
+        BatchSender(FakeSink()),
+        ledger,
+        span,
     ):
         pass
 
@@ -155,11 +162,18 @@ def test_where_only_changes_count_the_same_is_not_said_again(ledger: SqlLedger) 
     assert identifier(ledger, FakeSink(), rules=rules).send(ledger.awaiting(("", ""), 10)).sent == 1
     backfilled_more(ledger, 2)
     later = NOW + timedelta(days=2)
-    assert identifier(ledger, FakeSink(), rules=rules, begun_at=later).send(ledger.awaiting(("", ""), 10)).sent == 0
+    assert (
+        identifier(ledger, FakeSink(), rules=rules, begun_at=later)
+        .send(ledger.awaiting(("", ""), 10))
+        .sent
+        == 0
+    )
     backfilled_more(ledger, 3)
     changed = FakeDirectory({"auth0|1": PROFILE | {"email": "b@x.org"}}, read_at=later)
     waiting = [replace(each, seen_at=later) for each in ledger.awaiting(("", ""), 10)]
-    assert identifier(ledger, FakeSink(), changed, rules=rules, begun_at=later).send(waiting).sent == 1
+    assert (
+        identifier(ledger, FakeSink(), changed, rules=rules, begun_at=later).send(waiting).sent == 1
+    )
 
 
 def test_where_every_identify_counts_the_same_is_said_again(ledger: SqlLedger) -> None:
@@ -187,20 +201,26 @@ def test_a_ledger_taken_afresh_knows_only_what_was_said_since(ledger: SqlLedger)
     assert ledger.said(["old", "new"]) == {"old": "x", "new": "x"}
 
 
-def test_who_awaits_since_before_is_identified_by_a_run_that_takes_the_ledger_afresh(ledger: SqlLedger) -> None:
+def test_who_awaits_since_before_is_identified_by_a_run_that_takes_the_ledger_afresh(
+    ledger: SqlLedger,
+) -> None:
     backfilled(ledger, "auth0|1")
     key = identify_fact("auth0|1", {}, is_partial=False, is_due=False).key
     said(ledger, {key: "other"}, NOW + timedelta(seconds=1))
     waiting = ledger.awaiting(("", ""), 10)
     begun_at = NOW + timedelta(minutes=1)
-    assert identifier(ledger.afresh(begun_at), FakeSink(), begun_at=begun_at).send(waiting).sent == 1
+    assert (
+        identifier(ledger.afresh(begun_at), FakeSink(), begun_at=begun_at).send(waiting).sent == 1
+    )
 
 
 def test_who_is_deleted_or_refused_waits_no_more_and_the_others_are_sent(ledger: SqlLedger) -> None:
     backfilled(ledger, "auth0|1", "auth0|2", "auth0|3")
     directory = FakeDirectory({"auth0|1": PROFILE, "auth0|3": PROFILE}, read_at=LATER)
     sink = FakeSink(lambda message: message.user_id == "auth0|3")
-    assert identifier(ledger, sink, directory).send(ledger.awaiting(("", ""), 10)) == Identified(sent=1, left_out=2)
+    assert identifier(ledger, sink, directory).send(ledger.awaiting(("", ""), 10)) == Identified(
+        sent=1, left_out=2
+    )
     assert ledger.count_awaiting() == 0
 
 
@@ -235,7 +255,14 @@ def test_nobody_awaits_of_whom_segment_took_nothing(ledger: SqlLedger) -> None:
     log = FakeLog([record(1), record(2)])
     span = ledger.begin(after=numbered(0), until=numbered(2))
     sink = FakeSink(lambda message: message.user_id == "auth0|2")
-    for _ in forward(log, FakeDirectory({}), Translator(STREAM, tracks_only=True), BatchSender(sink), ledger, span):
+    for _ in forward(
+        log,
+        FakeDirectory({}),
+        Translator(STREAM, tracks_only=True),
+        BatchSender(sink),
+        ledger,
+        span,
+    ):
         pass
     assert [each.who.user_id for each in ledger.awaiting(("", ""), 10)] == ["auth0|1"]
 
@@ -252,7 +279,9 @@ def test_who_awaits_is_read_in_order_piece_by_piece(ledger: SqlLedger) -> None:
 def test_nobody_awaits_who_was_not_forwarded() -> None:
     translator = Translator(STREAM, tracks_only=True)
     page = Page(
-        events=parse_events([record(1), record(2, "w"), (record(3) | {"user_id": ""})], after=floor_id(NOW)),
+        events=parse_events(
+            [record(1), record(2, "w"), (record(3) | {"user_id": ""})], after=floor_id(NOW)
+        ),
         position=numbered(3),
         is_end=True,
         served_at=NOW,
@@ -268,8 +297,10 @@ def test_tracks_alone_ask_for_no_profile_but_where_one_decides() -> None:
     events = parse_events(
         [
             record(1),
-            (record(2) | {"user_id": "google|2"}) | {"strategy": "google", "details": {"stats": {"loginsCount": 1}}},
-            (record(3) | {"user_id": "google|3"}) | {"strategy": "google", "details": {"stats": {"loginsCount": 9}}},
+            (record(2) | {"user_id": "google|2"})
+            | {"strategy": "google", "details": {"stats": {"loginsCount": 1}}},
+            (record(3) | {"user_id": "google|3"})
+            | {"strategy": "google", "details": {"stats": {"loginsCount": 9}}},
         ],
         after=floor_id(NOW),
     )
@@ -298,7 +329,9 @@ def test_each_id_under_which_a_user_was_sent_is_identified(ledger: SqlLedger) ->
     records = [record(1), record(2) | {"user_id": "auth0|1"}]
     span = ledger.begin(after=numbered(0), until=numbered(2))
     directory = FakeDirectory({"auth0|1": PROFILE}, read_at=LATER)
-    for _ in forward(FakeLog(records), directory, translator, BatchSender(FakeSink()), ledger, span):
+    for _ in forward(
+        FakeLog(records), directory, translator, BatchSender(FakeSink()), ledger, span
+    ):
         pass
     waiting = ledger.awaiting(("", ""), 9)
     assert len(waiting) == 2
@@ -335,7 +368,9 @@ class Word:
 def test_a_trait_of_the_event_is_left_as_it_is(ledger: SqlLedger) -> None:
     backfilled(ledger, "auth0|1")
     sink = FakeSink()
-    identifier(ledger, sink, rules=Rules(traits={"app": Word(), "email": Word()})).send(ledger.awaiting(("", ""), 9))
+    identifier(ledger, sink, rules=Rules(traits={"app": Word(), "email": Word()})).send(
+        ledger.awaiting(("", ""), 9)
+    )
     (message,) = sink.taken
     assert isinstance(message, Identify)
     assert "app" not in message.traits
@@ -352,7 +387,13 @@ def test_its_turn_comes_before_the_profile_is_read(ledger: SqlLedger) -> None:
         asked.append(count)
 
     IdentifySender(
-        ledger, directory, Translator(STREAM), BatchSender(FakeSink()), begun_at=NOW, only_news=False, turn=turn
+        ledger,
+        directory,
+        Translator(STREAM),
+        BatchSender(FakeSink()),
+        begun_at=NOW,
+        only_news=False,
+        turn=turn,
     ).send(ledger.awaiting(("", ""), 9))
     assert (asked, len(directory.asked)) == ([1], 1)
 

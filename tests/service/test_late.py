@@ -77,7 +77,9 @@ class Bench:
         return self.happen(ago=timedelta(seconds=30))
 
     def sent(self) -> list[str]:
-        return [message.log_id for message in self.sink.taken if message.message_id.startswith("track")]
+        return [
+            message.log_id for message in self.sink.taken if message.message_id.startswith("track")
+        ]
 
     def recent_ids(self) -> list[str]:
         with self.ledger._database.reading() as connection:
@@ -154,7 +156,9 @@ def test_late_noise_is_passed_over_and_a_late_bad_record_is_a_dead_letter(bench:
         assert connection.exec_driver_sql("SELECT sum(events) FROM tally").scalar() == 3
 
 
-def test_a_type_that_is_named_from_now_on_is_neither_sent_nor_counted_for_what_was_read_before(bench: Bench) -> None:
+def test_a_type_that_is_named_from_now_on_is_neither_sent_nor_counted_for_what_was_read_before(
+    bench: Bench,
+) -> None:
     bench.happen()
     before = bench.happen(kind="ssa")
     bench.cycle()
@@ -316,7 +320,9 @@ def test_an_unread_stretch_is_read_only_when_all_of_it_is_old_enough(bench: Benc
     assert bench.sent().count(late) == 1
 
 
-def test_retention_that_overtakes_the_second_reading_is_a_gap_that_is_read_once(bench: Bench) -> None:
+def test_retention_that_overtakes_the_second_reading_is_a_gap_that_is_read_once(
+    bench: Bench,
+) -> None:
     late = bench.late_arrival()
     bench.pass_time(timedelta(minutes=12))
     bench.happen()
@@ -410,7 +416,9 @@ def test_an_unread_stretch_whose_end_has_no_time_is_read_at_once(bench: Bench) -
     bench.ledger.close()
     set_position(bench.url, STREAM, LogId("Cg3"))
     bench.restart()
-    assert [(each.reached, each.until) for each in bench.ledger.unread_stretches()] == [("Cg1", "Cg3")]
+    assert [(each.reached, each.until) for each in bench.ledger.unread_stretches()] == [
+        ("Cg1", "Cg3")
+    ]
     bench.pass_time(timedelta(minutes=2))
     bench.cycle()
     assert bench.ledger.unread_stretches() == ()

@@ -47,7 +47,9 @@ def serve(logs: list[dict[str, object]]) -> Iterator[Open]:  # noqa: ARG001 - ke
         yield start
 
 
-def ask(port: int, path: str = "/healthz", method: str = "GET", host: str = "127.0.0.1") -> tuple[int, bytes]:
+def ask(
+    port: int, path: str = "/healthz", method: str = "GET", host: str = "127.0.0.1"
+) -> tuple[int, bytes]:
     with closing(http.client.HTTPConnection(host, port, timeout=5)) as connection:
         connection.request(method, path)
         answer = connection.getresponse()
@@ -126,11 +128,17 @@ def test_beside_200_dripping_clients_the_answer_comes_within_a_second(serve: Ope
             assert time.monotonic() - began < 1.0
 
 
-def test_a_client_that_has_not_asked_within_its_time_is_cut_off(serve: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_has_not_asked_within_its_time_is_cut_off(
+    serve: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert connections.REQUEST_S == 2.0
     monkeypatch.setattr(connections, "REQUEST_S", 0.3)
     port = serve()
-    for begun in (b"", b"GET /healthz HTTP/1.1\r\n", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: "):
+    for begun in (
+        b"",
+        b"GET /healthz HTTP/1.1\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: ",
+    ):
         with ExitStack() as stack:
             client = connected(stack, port)
             client.sendall(begun)
@@ -155,10 +163,15 @@ def test_a_client_that_drips_is_cut_off(serve: Open, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.usefixtures("logs")
-def test_a_client_that_takes_no_answer_is_cut_off_and_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_takes_no_answer_is_cut_off_and_keeps_nobody_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(connections, "ANSWER_S", 0.3)
     large = 64 * 1024 * 1024
-    pages = {"/large": lambda: Response(body=b"x" * large), "/healthz": lambda: Response(body=b"ok\n")}
+    pages = {
+        "/large": lambda: Response(body=b"x" * large),
+        "/healthz": lambda: Response(body=b"ok\n"),
+    }
     with closing(Listener.open("127.0.0.1", 0, pages)) as listener, ExitStack() as stack:
         client = connected(stack, listener.port)
         client.sendall(b"GET /large HTTP/1.0\r\n\r\n")
@@ -172,7 +185,9 @@ def test_a_client_that_takes_no_answer_is_cut_off_and_keeps_nobody_waiting(monke
         assert taken < large
 
 
-def test_one_connection_too_many_closes_the_oldest(serve: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_connection_too_many_closes_the_oldest(
+    serve: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(connections, "MOST_CONNECTIONS", 10)
     port = serve()
     with ExitStack() as stack:
@@ -183,7 +198,9 @@ def test_one_connection_too_many_closes_the_oldest(serve: Open, monkeypatch: pyt
         assert clients[9].recv(12) == b"HTTP/1.0 200"
 
 
-def test_a_request_without_end_is_cut_off_by_its_length(serve: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_without_end_is_cut_off_by_its_length(
+    serve: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(connections, "REQUEST_S", 60.0)
     with ExitStack() as stack:
         client = connected(stack, serve())
@@ -255,7 +272,9 @@ def test_an_address_of_another_machine_is_fatal(logs: list[dict[str, object]]) -
     assert logs == []
 
 
-def test_an_address_that_others_reach_is_warned_of_once(serve: Open, logs: list[dict[str, object]]) -> None:
+def test_an_address_that_others_reach_is_warned_of_once(
+    serve: Open, logs: list[dict[str, object]]
+) -> None:
     serve(host="0.0.0.0")  # noqa: S104 - what is warned of
     assert [line["event"] for line in logs] == ["metrics.listening", "metrics.exposed"]
 
@@ -293,7 +312,9 @@ class Bench:
     def __init__(self) -> None:
         self.seconds = 0.0
         self.pulse = Heartbeat(lambda: self.seconds)
-        self.meter = Meter(monotonic=lambda: self.seconds, now=lambda: NOW + timedelta(seconds=self.seconds))
+        self.meter = Meter(
+            monotonic=lambda: self.seconds, now=lambda: NOW + timedelta(seconds=self.seconds)
+        )
         self.health = Health(self.meter, self.pulse, ready_lag=timedelta(minutes=10))
 
 

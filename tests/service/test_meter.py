@@ -15,7 +15,13 @@ from poller.core.forward import BatchSender, Forwarded, forward
 from poller.core.messages import Batch, Receipt
 from poller.core.translation.rules import Rules
 from poller.core.translation.translator import Translator
-from poller.service.observability.instrumented import MeteredBudget, MeteredJournal, MeteredLog, MeteredSink, watch
+from poller.service.observability.instrumented import (
+    MeteredBudget,
+    MeteredJournal,
+    MeteredLog,
+    MeteredSink,
+    watch,
+)
 from poller.service.observability.meter import MOST_TYPES, OTHER, OUTCOMES, Meter
 from poller.service.observability.snapshot import Distribution, Request, Snapshot
 from tests.fakes import LATER, NOW, STREAM, FakeDirectory, FakeLedger, FakeLog, FakeSink, numbered
@@ -25,7 +31,12 @@ KINDS = ("s", "ss", "w", "fp", "s")
 
 def record(number: int, kind: str, **fields: Any) -> dict[str, Any]:
     at = NOW - timedelta(hours=1) + timedelta(seconds=number)
-    made = {"log_id": numbered(number, at), "type": kind, "date": at.isoformat(), "user_id": f"auth0|{number}"}
+    made = {
+        "log_id": numbered(number, at),
+        "type": kind,
+        "date": at.isoformat(),
+        "user_id": f"auth0|{number}",
+    }
     return {**made, "ip": "192.0.2.1", "user_name": "u", **fields}
 
 
@@ -49,7 +60,14 @@ class Bench:
         assert span is not None
         translator = Translator(STREAM, Rules())
         courier = BatchSender(MeteredSink(self.sink, self.meter))
-        work = forward(MeteredLog(self.log, self.meter), FakeDirectory({}), translator, courier, self.ledger, span)
+        work = forward(
+            MeteredLog(self.log, self.meter),
+            FakeDirectory({}),
+            translator,
+            courier,
+            self.ledger,
+            span,
+        )
         for forwarded in watch(work, self.meter):
             yield forwarded
             if forwarded.settlement.page.is_end:
@@ -74,7 +92,9 @@ def counted(counts: Any) -> dict[str, int]:
 
 
 def test_events_are_counted_by_type_and_by_what_became_of_them() -> None:
-    bench = Bench(FakeLog([*records(10), record(11, "s", user_id=None), record(12, "s", date="soon")]))
+    bench = Bench(
+        FakeLog([*records(10), record(11, "s", user_id=None), record(12, "s", date="soon")])
+    )
     snapshot = bench.drain()
     assert counted(snapshot.read) == {"s": 6, "ss": 2, "w": 2, "fp": 2}
     assert counted(snapshot.forwarded) == {"s": 4, "ss": 2}
@@ -130,8 +150,12 @@ def test_a_page_that_comes_back_shorter_takes_nothing_back_from_what_was_read() 
 def test_what_the_second_walk_finds_is_read_and_settled_at_once_and_moves_no_position() -> None:
     (forwarded, _) = Bench(FakeLog(records(3))).pages()
     meter = Meter(["s"], now=lambda: NOW)
-    meter.begun(Span(id=1, stream=STREAM, after=EARLIEST, reached=floor_id(NOW - timedelta(hours=1))))
-    second = SecondReading(id=1, stream=STREAM, after=EARLIEST, reached=EARLIEST, until=floor_id(NOW))
+    meter.begun(
+        Span(id=1, stream=STREAM, after=EARLIEST, reached=floor_id(NOW - timedelta(hours=1)))
+    )
+    second = SecondReading(
+        id=1, stream=STREAM, after=EARLIEST, reached=EARLIEST, until=floor_id(NOW)
+    )
     meter.settled(replace(forwarded, span=second))
     assert sum(meter.snapshot.read.values()) == 3
     assert_identity(meter.snapshot)
@@ -147,11 +171,18 @@ def test_types_of_the_wire_are_bounded_and_odd_ones_are_other() -> None:
     assert len(meter.read) == MOST_TYPES
     assert sum(meter.read.values()) == len(many) + len(odd)
     assert meter.read[OTHER] >= len(odd)
-    assert not {kind for kind in meter.read if not kind.replace("_", "").isalnum() or len(kind) > 50}
+    assert not {
+        kind for kind in meter.read if not kind.replace("_", "").isalnum() or len(kind) > 50
+    }
 
 
 def test_types_of_interest_are_told_apart_however_many_others_came_before() -> None:
-    log = FakeLog([*[record(number, f"type_{number}") for number in range(1, 2 * MOST_TYPES)], record(999, "ss")])
+    log = FakeLog(
+        [
+            *[record(number, f"type_{number}") for number in range(1, 2 * MOST_TYPES)],
+            record(999, "ss"),
+        ]
+    )
     assert Bench(log).drain().forwarded["ss"] == 1
 
 
@@ -207,7 +238,11 @@ def test_a_quiet_tenant_is_not_late_and_an_outage_is_seen_to_grow() -> None:
     bench.drain()
     assert bench.meter.lag_s(bench.meter.snapshot) == 0
     bench.seconds += 90
-    assert bench.meter.lag_s(bench.meter.snapshot) == bench.meter.position_age_s(bench.meter.snapshot) == 90
+    assert (
+        bench.meter.lag_s(bench.meter.snapshot)
+        == bench.meter.position_age_s(bench.meter.snapshot)
+        == 90
+    )
     bench.drain()
     assert bench.meter.lag_s(bench.meter.snapshot) == 0
 
@@ -236,7 +271,15 @@ def test_before_the_first_page_the_lag_is_that_of_the_ledger() -> None:
     meter = Meter(now=lambda: NOW)
     assert meter.lag_s(meter.snapshot) is None
     hour = timedelta(hours=1)
-    meter.begun(Span(id=1, stream=STREAM, after=EARLIEST, reached=floor_id(NOW - 2 * hour), drained_at=NOW - hour))
+    meter.begun(
+        Span(
+            id=1,
+            stream=STREAM,
+            after=EARLIEST,
+            reached=floor_id(NOW - 2 * hour),
+            drained_at=NOW - hour,
+        )
+    )
     assert meter.lag_s(meter.snapshot) == 3600
 
 
@@ -276,7 +319,9 @@ def test_a_gap_is_counted() -> None:
     assert bench.drain().gaps == 1
 
 
-@pytest.mark.parametrize("date", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", 1e300, "garbage", None])
+@pytest.mark.parametrize(
+    "date", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", 1e300, "garbage", None]
+)
 def test_no_date_makes_it_fail(date: object) -> None:
     assert_identity(Bench(FakeLog([record(1, "s", date=date), record(2, "w", date=date)])).drain())
 
@@ -286,7 +331,9 @@ def test_no_date_makes_it_fail(date: object) -> None:
 
 def test_the_identity_holds_whenever_someone_looks() -> None:
     kinds = [f"type_{number}" for number in range(40)]
-    log = FakeLog([record(number, kinds[number % 40] if number % 3 else "s") for number in range(1, 6000)])
+    log = FakeLog(
+        [record(number, kinds[number % 40] if number % 3 else "s") for number in range(1, 6000)]
+    )
     bench = Bench(log)
     bench.sink.failures = [LATER]
     done = threading.Event()
@@ -331,7 +378,13 @@ class Budget:
         self.seen.append(bucket)
 
     def observe(
-        self, bucket: str, *, limit: int, remaining: int, reset_in: timedelta, is_refused: bool = False
+        self,
+        bucket: str,
+        *,
+        limit: int,
+        remaining: int,
+        reset_in: timedelta,
+        is_refused: bool = False,
     ) -> None:
         self.seen.append((bucket, limit, remaining, reset_in, is_refused))
 

@@ -37,7 +37,9 @@ def families(meter: Meter) -> dict[str, list[tuple[str, dict[str, str], float]]]
 
 def test_every_metric_is_told_with_its_name_type_labels_and_help() -> None:
     text = generate_latest(registry_of(full_meter(), "1.2")).decode()
-    assert set(re.findall(rf"^# TYPE ({PREFIX}\S+)", text, re.MULTILINE)) == {metric.name for metric in METRICS}
+    assert set(re.findall(rf"^# TYPE ({PREFIX}\S+)", text, re.MULTILINE)) == {
+        metric.name for metric in METRICS
+    }
     for metric in METRICS:
         assert f"# HELP {metric.name} {metric.help}\n# TYPE {metric.name} {metric.kind}\n" in text
         suffix = "_sum" if metric.kind == "histogram" else ""
@@ -87,7 +89,9 @@ def test_a_histogram_is_cumulative_and_ends_with_everything() -> None:
     assert buckets[0][0] == "0.05"
     assert values == sorted(values)
     assert buckets[-1] == ("+Inf", 4.0)
-    assert {name.rpartition("_")[2]: value for name, _, value in told if "bucket" not in name}["count"] == 4.0
+    assert {name.rpartition("_")[2]: value for name, _, value in told if "bucket" not in name}[
+        "count"
+    ] == 4.0
 
 
 def test_a_scrape_looks_once() -> None:

@@ -32,7 +32,9 @@ def budget(stopping: Stopping) -> RateLimiter:
     return RateLimiter(stopping, monotonic=lambda: stopping.now)
 
 
-def test_nothing_is_waited_for_before_a_limit_is_known(budget: RateLimiter, stopping: Stopping) -> None:
+def test_nothing_is_waited_for_before_a_limit_is_known(
+    budget: RateLimiter, stopping: Stopping
+) -> None:
     budget.acquire("logs")
     assert stopping.waits == []
 
@@ -84,7 +86,9 @@ def test_a_stop_ends_the_wait(budget: RateLimiter, stopping: Stopping) -> None:
     ("limit", "share", "kept"),
     [(50, 0.8, 10), (10, 0.8, 2), (2, 0.8, 1), (2, 0.1, 1), (1, 0.5, 0), (50, 1.0, 0), (0, 0.8, 0)],
 )
-def test_a_part_of_the_bucket_is_left_to_others(stopping: Stopping, limit: int, share: float, kept: int) -> None:
+def test_a_part_of_the_bucket_is_left_to_others(
+    stopping: Stopping, limit: int, share: float, kept: int
+) -> None:
     budget = RateLimiter(stopping, share=share, monotonic=lambda: stopping.now)
     budget.observe("logs", limit=limit, remaining=limit, reset_in=timedelta(seconds=1))
     for _ in range(limit - kept):
@@ -130,7 +134,9 @@ def test_a_bucket_that_fills_up_keeps_room_for_what_is_under_way(stopping: Stopp
     assert left(budget) == 5
 
 
-def test_a_bucket_that_others_always_empty_is_taken_for_empty_until_an_answer_tells(stopping: Stopping) -> None:
+def test_a_bucket_that_others_always_empty_is_taken_for_empty_until_an_answer_tells(
+    stopping: Stopping,
+) -> None:
     budget = RateLimiter(stopping, share=0.8, monotonic=lambda: stopping.now)
     with_a_proved_refill(stopping, budget)
     for _ in range(8):
@@ -144,7 +150,9 @@ def test_a_bucket_that_others_always_empty_is_taken_for_empty_until_an_answer_te
     assert left(budget) == 10
 
 
-def test_a_refusal_halves_the_refill_that_is_believed(budget: RateLimiter, stopping: Stopping) -> None:
+def test_a_refusal_halves_the_refill_that_is_believed(
+    budget: RateLimiter, stopping: Stopping
+) -> None:
     with_a_proved_refill(stopping, budget)
     budget.acquire("logs")
     budget.observe("logs", limit=10, remaining=0, reset_in=timedelta(seconds=1), is_refused=True)

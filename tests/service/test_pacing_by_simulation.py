@@ -62,7 +62,10 @@ class Simulation:
     def __post_init__(self) -> None:
         self.dice = random.Random(self.seed)  # noqa: S311 - a simulation
         self.budget = RateLimiter(
-            threading.Event(), share=self.share, monotonic=lambda: self.now, caller=lambda: self.worker
+            threading.Event(),
+            share=self.share,
+            monotonic=lambda: self.now,
+            caller=lambda: self.worker,
         )
         for worker in range(self.workers):
             self.after(0.0, self.ask(worker, 0))
@@ -111,7 +114,9 @@ class Simulation:
         self.after(back_s, answer)
 
 
-plans = st.sampled_from([(2, 2.0), (10, 100 / 60), (40, 500 / 60), (10, 1000 / 60), (50, 16.0), (100, 100.0)])
+plans = st.sampled_from(
+    [(2, 2.0), (10, 100 / 60), (40, 500 / 60), (10, 1000 / 60), (50, 16.0), (100, 100.0)]
+)
 
 
 @given(
@@ -137,7 +142,12 @@ def test_alone_on_a_tenant_nothing_is_ever_refused(
     held = max(1.0, begun_with * limit)
     tenant = Tenant(limit=limit, per_second=per_second, held=held)
     simulation = Simulation(
-        tenant=tenant, workers=workers, latency_s=latency_s, share=share, endpoints=endpoints, seed=seed
+        tenant=tenant,
+        workers=workers,
+        latency_s=latency_s,
+        share=share,
+        endpoints=endpoints,
+        seed=seed,
     )
     simulation.run(6 * limit + 60)
     assert simulation.passed >= 6 * limit + 60
@@ -148,7 +158,9 @@ def test_alone_on_a_tenant_nothing_is_ever_refused(
 @pytest.mark.parametrize(
     ("limit", "per_second", "requests"), [(50, 16.0, 432), (10, 1000 / 60, 216), (10, 100 / 60, 40)]
 )
-def test_it_is_as_fast_as_the_bucket(limit: int, per_second: float, requests: int, seed: int) -> None:
+def test_it_is_as_fast_as_the_bucket(
+    limit: int, per_second: float, requests: int, seed: int
+) -> None:
     tenant = Tenant(limit=limit, per_second=per_second, held=limit)
     simulation = Simulation(tenant=tenant, workers=8, seed=seed)
     took_s = simulation.run(requests)

@@ -31,22 +31,33 @@ def at(hours: float) -> LogId:
 def span(after: float, until: float | None, reached: float | None = None) -> Span:
     end = None if until is None else at(until)
     return Span(
-        id=int(after), stream=STREAM, after=at(after), reached=at(after if reached is None else reached), until=end
+        id=int(after),
+        stream=STREAM,
+        after=at(after),
+        reached=at(after if reached is None else reached),
+        until=end,
     )
 
 
-def revisit(kind: type[ReopenedGap | Resend], after: float, until: float, reached: float) -> LogCursor:
+def revisit(
+    kind: type[ReopenedGap | Resend], after: float, until: float, reached: float
+) -> LogCursor:
     return kind(id=1, stream=STREAM, after=at(after), reached=at(reached), until=at(until))
 
 
-def hours(since: float, until: float, *spans: Span, oldest: LogId | None = None) -> list[tuple[LogId, LogId]]:
+def hours(
+    since: float, until: float, *spans: Span, oldest: LogId | None = None
+) -> list[tuple[LogId, LogId]]:
     found = plan(spans, at(since), at(until), oldest=oldest or at(-500))
     return [(stretch.after, stretch.until) for stretch in found.missing]
 
 
 def test_what_no_span_covers_is_missing() -> None:
     assert hours(0, 10) == [(at(0), at(10))]
-    assert hours(0, 10, span(2, 4, 4), span(4, 5, 5), span(9, 20, 20)) == [(at(0), at(2)), (at(5), at(9))]
+    assert hours(0, 10, span(2, 4, 4), span(4, 5, 5), span(9, 20, 20)) == [
+        (at(0), at(2)),
+        (at(5), at(9)),
+    ]
     assert hours(3, 4, span(2, 5, 5)) == []
 
 
@@ -105,7 +116,9 @@ def test_slices_are_all_that_is_missing_and_touch_no_span(
 def test_slices_are_no_shorter_than_they_are_worth() -> None:
     short = LogRange(after=at(0), until=floor_id(NOW + 2 * SHORTEST_SLICE))
     assert len(cut([short], 100)) == 2
-    a_little_less = LogRange(after=at(0), until=floor_id(NOW + 2 * SHORTEST_SLICE - timedelta(seconds=1)))
+    a_little_less = LogRange(
+        after=at(0), until=floor_id(NOW + 2 * SHORTEST_SLICE - timedelta(seconds=1))
+    )
     assert len(cut([a_little_less], 100)) == 2
     assert len(cut([LogRange(after=at(0), until=at(16))], 16)) == 16
 
@@ -118,7 +131,10 @@ def test_what_is_to_be_sent_again_is_what_is_settled_of_the_range_the_live_part_
         LogRange(after=at(6), until=at(8)),
         LogRange(after=at(20), until=at(25)),
     )
-    assert found.missing == (LogRange(after=at(4), until=at(6)), LogRange(after=at(9), until=at(20)))
+    assert found.missing == (
+        LogRange(after=at(4), until=at(6)),
+        LogRange(after=at(9), until=at(20)),
+    )
     assert [each.id for each in found.unfinished] == [6]
     assert plan(spans, at(2), at(30), oldest=at(-500)).again == ()
 
@@ -138,7 +154,9 @@ def test_a_gap_counts_only_while_some_of_it_can_be_read_again() -> None:
     gap, gone = Gap(after=at(10), before=at(20)), Gap(after=at(2), before=at(4))
     found = plan(spans, at(0), at(50), oldest=at(15), gaps=[gone, gap])
     assert found.gaps == (gap,)
-    assert found.stretches == (LogRange(after=predecessor(at(15)) or at(15), until=predecessor(at(20)) or at(20)),)
+    assert found.stretches == (
+        LogRange(after=predecessor(at(15)) or at(15), until=predecessor(at(20)) or at(20)),
+    )
     assert plan(spans, at(30), at(50), oldest=at(15), gaps=[gap]).gaps == ()
     assert plan(spans, at(0), at(50), oldest=at(20), gaps=[gap]).gaps == ()
     assert plan(spans, at(0), at(10), oldest=at(1), gaps=[gap]).gaps == ()
@@ -154,7 +172,10 @@ def test_gaps_that_overlap_are_taken_one_at_a_time() -> None:
     found = plan([span(0, None, 9)], at(0), at(9), oldest=at(-500), gaps=[one, other, third])
     assert found.gaps == (one, third)
     next_one = Gap(after=at(5), before=at(6))
-    assert plan([span(0, None, 9)], at(0), at(9), oldest=at(-500), gaps=[one, next_one]).gaps == (one, next_one)
+    assert plan([span(0, None, 9)], at(0), at(9), oldest=at(-500), gaps=[one, next_one]).gaps == (
+        one,
+        next_one,
+    )
 
 
 def test_what_was_begun_and_retention_has_taken_is_walked_still_for_its_gap_to_be_told() -> None:

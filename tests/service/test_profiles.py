@@ -31,7 +31,9 @@ class Bench:
         self.now = 0.0
         self.directory = Directory(*known)
         self.failures: list[PollerError] = []
-        self.cached = CachedProfiles(self.directory, self.failures.append, monotonic=lambda: self.now)
+        self.cached = CachedProfiles(
+            self.directory, self.failures.append, monotonic=lambda: self.now
+        )
 
 
 def test_who_is_known_is_not_asked_for_again_within_the_lifetime() -> None:
@@ -53,9 +55,14 @@ def test_who_does_not_exist_is_remembered_too() -> None:
 
 @pytest.mark.parametrize(
     ("failure", "pause_s"),
-    [(TransientError("later"), module.PAUSE_S), (FatalError("no scope", hint="grant it"), module.FATAL_PAUSE_S)],
+    [
+        (TransientError("later"), module.PAUSE_S),
+        (FatalError("no scope", hint="grant it"), module.FATAL_PAUSE_S),
+    ],
 )
-def test_a_failing_directory_costs_profiles_and_is_left_alone_for_a_while(failure: PollerError, pause_s: float) -> None:
+def test_a_failing_directory_costs_profiles_and_is_left_alone_for_a_while(
+    failure: PollerError, pause_s: float
+) -> None:
     bench = Bench("a", "b")
     bench.cached.of(["a"])
     bench.directory.failure = failure
@@ -78,10 +85,14 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(bench.cached._held) == 3
 
 
-@pytest.mark.parametrize("failure", [TransientError("later"), FatalError("no scope", hint="grant it")])
+@pytest.mark.parametrize(
+    "failure", [TransientError("later"), FatalError("no scope", hint="grant it")]
+)
 def test_where_profiles_are_needed_a_failure_is_nobodys_absence(failure: PollerError) -> None:
     bench = Bench("a")
-    cached = CachedProfiles(bench.directory, bench.failures.append, is_needed=True, monotonic=lambda: bench.now)
+    cached = CachedProfiles(
+        bench.directory, bench.failures.append, is_needed=True, monotonic=lambda: bench.now
+    )
     bench.directory.failure = failure
     for _ in range(2):
         with pytest.raises(type(failure)):

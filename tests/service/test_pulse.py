@@ -55,7 +55,9 @@ def test_a_beat_ends_a_rest() -> None:
 
 
 def test_the_longest_call_is_a_step() -> None:
-    longest_resolution_s = 2 * 30.0  # glibc's defaults and three silent servers, IPv4 and IPv6 in turn
+    longest_resolution_s = (
+        2 * 30.0
+    )  # glibc's defaults and three silent servers, IPv4 and IPv6 in turn
     assert longest_resolution_s + DEADLINE_S <= SILENCE_S
 
 

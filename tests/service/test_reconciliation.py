@@ -7,7 +7,14 @@ import pytest
 from poller.core.events import DailyCount, LogId, floor_id
 from poller.core.log_ranges import LogRange
 from poller.core.settlement import DEAD_LETTERED, FILTERED, FORWARDED, Sent, Tally
-from poller.service.verify.daily import Compared, Day, Verdict, beginning_of, days_between, reconcile
+from poller.service.verify.daily import (
+    Compared,
+    Day,
+    Verdict,
+    beginning_of,
+    days_between,
+    reconcile,
+)
 
 DAY = date(2026, 11, 10)
 BEGIN = beginning_of(DAY)
@@ -29,7 +36,9 @@ def judged(
     }
     # The neighbours are another day's.
     noise = {Tally(hour=BEGIN - timedelta(hours=1), type="s", outcome=FORWARDED): 500}
-    (day,) = reconcile(counted | noise, {} if auth0 is None else {DAY: auth0}, settled, [DAY], now=now)
+    (day,) = reconcile(
+        counted | noise, {} if auth0 is None else {DAY: auth0}, settled, [DAY], now=now
+    )
     return day
 
 
@@ -59,7 +68,12 @@ def test_logins_agree_within_the_band_and_differ_by_so_many_outside(
 
 
 def test_every_outcome_counts_and_dead_letters_are_named() -> None:
-    tallies = {("s", FORWARDED): 50, ("s", FILTERED): 40, ("s", DEAD_LETTERED): 10, ("fp", DEAD_LETTERED): 3}
+    tallies = {
+        ("s", FORWARDED): 50,
+        ("s", FILTERED): 40,
+        ("s", DEAD_LETTERED): 10,
+        ("fp", DEAD_LETTERED): 3,
+    }
     day = judged(tallies, DailyCount(logins=100))
     assert (day.verdict, day.logins.least, day.dead_letters) == (Verdict.AGREES, 100, 10)
 
@@ -67,7 +81,9 @@ def test_every_outcome_counts_and_dead_letters_are_named() -> None:
 def test_kinds_of_login_that_auth0_may_or_may_not_count_make_a_range() -> None:
     tallies = logins(100) | {("sepft", FILTERED): 50, ("seacft", FILTERED): 900}
     assert judged(tallies, DailyCount(logins=130)).verdict is Verdict.AGREES
-    assert judged(tallies, DailyCount(logins=100)).logins == Compared(least=100, most=150, auth0=100)
+    assert judged(tallies, DailyCount(logins=100)).logins == Compared(
+        least=100, most=150, auth0=100
+    )
     assert judged(tallies, DailyCount(logins=170)).logins.excess == 20
 
 
@@ -103,7 +119,9 @@ def hours(since: float, until: float) -> LogRange:
         ((), Verdict.NOT_SETTLED),
     ],
 )
-def test_only_a_day_that_is_settled_whole_is_judged(settled: tuple[LogRange, ...], verdict: Verdict) -> None:
+def test_only_a_day_that_is_settled_whole_is_judged(
+    settled: tuple[LogRange, ...], verdict: Verdict
+) -> None:
     assert judged({}, DailyCount(logins=50), settled=settled).verdict is verdict
 
 
@@ -118,14 +136,22 @@ def test_only_a_day_that_is_settled_whole_is_judged(settled: tuple[LogRange, ...
         (30, 20, Verdict.PARTLY_SETTLED),
     ],
 )
-def test_a_day_is_not_final_before_the_next_one_is_over(now: float, until: float, verdict: Verdict) -> None:
+def test_a_day_is_not_final_before_the_next_one_is_over(
+    now: float, until: float, verdict: Verdict
+) -> None:
     moment = BEGIN + timedelta(hours=now)
-    assert judged({}, DailyCount(logins=50), settled=(hours(-5, until),), now=moment).verdict is verdict
+    assert (
+        judged({}, DailyCount(logins=50), settled=(hours(-5, until),), now=moment).verdict
+        is verdict
+    )
 
 
 def test_the_days_of_a_range_are_whole_and_end_before_its_end() -> None:
     assert days_between(BEGIN + timedelta(hours=5), BEGIN + timedelta(days=1)) == (DAY,)
-    assert days_between(BEGIN, BEGIN + timedelta(days=1, seconds=1)) == (DAY, DAY + timedelta(days=1))
+    assert days_between(BEGIN, BEGIN + timedelta(days=1, seconds=1)) == (
+        DAY,
+        DAY + timedelta(days=1),
+    )
     assert days_between(BEGIN, BEGIN) == ()
 
 

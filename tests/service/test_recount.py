@@ -30,7 +30,9 @@ from tests.fakes import LATER, NOW, STREAM, FakeLog, numbered
 SECOND = timedelta(seconds=1)
 
 
-def record(number: int, dated: datetime, *, lag: timedelta = 3 * SECOND, kind: str = "s") -> dict[str, Any]:
+def record(
+    number: int, dated: datetime, *, lag: timedelta = 3 * SECOND, kind: str = "s"
+) -> dict[str, Any]:
     return {"log_id": numbered(number, dated + lag), "date": dated.isoformat(), "type": kind}
 
 
@@ -43,7 +45,9 @@ def tallies(*records: dict[str, Any]) -> Counter[Tally]:
     found = Counter[Tally]()
     for number, each in enumerate(records):
         hour = datetime.fromisoformat(each["date"]).replace(minute=0, second=0, microsecond=0)
-        found[Tally(hour=hour, type=each["type"], outcome=FORWARDED if number % 2 else FILTERED)] += 1
+        found[
+            Tally(hour=hour, type=each["type"], outcome=FORWARDED if number % 2 else FILTERED)
+        ] += 1
     return found
 
 
@@ -52,7 +56,11 @@ EVENTS = [record(number, NOW + number * timedelta(minutes=11)) for number in ran
 
 
 def recounted(
-    log: FakeLog, known: Counter[Tally], *, settled: tuple[LogRange, ...] = WHOLE, oldest: LogId | None = None
+    log: FakeLog,
+    known: Counter[Tally],
+    *,
+    settled: tuple[LogRange, ...] = WHOLE,
+    oldest: LogId | None = None,
 ) -> Recount:
     since, until = NOW, NOW + 3 * HOUR
     counted = read(log, STREAM, stretches_to_read(settled, since, until), lambda page: None)
@@ -88,7 +96,11 @@ def test_a_type_that_only_one_of_them_has_differs() -> None:
 
 
 def test_an_event_goes_to_the_hour_of_its_date_on_both_edges_of_the_range() -> None:
-    edges = [record(1, NOW - SECOND), record(2, NOW + 3 * HOUR - SECOND), record(3, NOW + 3 * HOUR - MARGIN / 2)]
+    edges = [
+        record(1, NOW - SECOND),
+        record(2, NOW + 3 * HOUR - SECOND),
+        record(3, NOW + 3 * HOUR - MARGIN / 2),
+    ]
     late = record(4, NOW + 3 * HOUR - SECOND, lag=MARGIN / 2)
     ordered = sorted([*edges, late], key=lambda each: str(each["log_id"]))
     found = recounted(FakeLog(ordered), tallies(*ordered))
@@ -109,7 +121,9 @@ def test_what_is_no_longer_kept_is_named_and_not_judged() -> None:
     found = recounted(log, tallies(*EVENTS), oldest=oldest)
     assert found.not_kept == (NOW,)
     assert found.mismatches == ()
-    assert recounted(log, tallies(*EVENTS)).mismatches  # else it would be taken for a loss of the log
+    assert recounted(
+        log, tallies(*EVENTS)
+    ).mismatches  # else it would be taken for a loss of the log
 
 
 def test_an_hour_whose_margin_is_gone_is_not_judged_either() -> None:
@@ -117,13 +131,17 @@ def test_an_hour_whose_margin_is_gone_is_not_judged_either() -> None:
     assert recounted(log, tallies(*EVENTS), oldest=at(1)).not_kept == (NOW, NOW + HOUR)
 
 
-def test_only_settled_stretches_are_read_and_reading_goes_on_where_it_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_settled_stretches_are_read_and_reading_goes_on_where_it_failed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("poller.service.verify.hourly.patiently", _at_once)
     log = FakeLog(EVENTS, page_size=4)
     log.failures = [LATER]
     settled = (LogRange(after=at(0), until=at(1)), LogRange(after=at(2), until=at(9)))
     counted = read(log, STREAM, settled, lambda page: None)
-    assert sum(counted.values()) == len(EVENTS) - sum(NOW + HOUR < _date(each) < NOW + 2 * HOUR for each in EVENTS)
+    assert sum(counted.values()) == len(EVENTS) - sum(
+        NOW + HOUR < _date(each) < NOW + 2 * HOUR for each in EVENTS
+    )
     assert {span.until for span in log.asked} == {at(1), at(9)}
     assert log.asked[0].reached == log.asked[1].reached
 

@@ -13,7 +13,16 @@ def test_delays_double_up_to_the_most_and_jitter_only_shortens_them() -> None:
     shortest = Backoff(jitter=lambda: 0.0)
     error = TransientError("later")
     assert [longest.failed(error).total_seconds() for _ in range(8)] == [1, 2, 4, 8, 16, 32, 60, 60]
-    assert [shortest.failed(error).total_seconds() for _ in range(8)] == [0.5, 1, 2, 4, 8, 16, 30, 30]
+    assert [shortest.failed(error).total_seconds() for _ in range(8)] == [
+        0.5,
+        1,
+        2,
+        4,
+        8,
+        16,
+        30,
+        30,
+    ]
 
 
 def test_a_success_starts_the_delays_anew() -> None:
@@ -26,7 +35,9 @@ def test_a_success_starts_the_delays_anew() -> None:
 
 @pytest.mark.parametrize("asked_s", [0, 5, 600])
 def test_what_the_server_asked_for_is_never_undercut(asked_s: int) -> None:
-    delay = Backoff(jitter=lambda: 0.0).failed(TransientError("later", retry_after=timedelta(seconds=asked_s)))
+    delay = Backoff(jitter=lambda: 0.0).failed(
+        TransientError("later", retry_after=timedelta(seconds=asked_s))
+    )
     assert delay >= timedelta(seconds=asked_s)
     assert delay > timedelta(0)
 
@@ -42,11 +53,15 @@ def test_what_the_server_asks_for_is_believed_up_and_down_within_bounds(
         backoff = Backoff(jitter=lambda jitter=jitter: jitter)  # type: ignore[misc]
         for _ in range(10):
             backoff.failed(TransientError("later"))
-        delay_s = backoff.failed(TransientError("later", retry_after=timedelta(seconds=asked_s))).total_seconds()
+        delay_s = backoff.failed(
+            TransientError("later", retry_after=timedelta(seconds=asked_s))
+        ).total_seconds()
         assert least_s <= delay_s <= most_s + 1e-6
 
 
-def test_six_failures_that_each_ask_for_a_second_cost_six_seconds_and_make_the_next_wait_no_longer() -> None:
+def test_six_failures_that_each_ask_for_a_second_cost_six_seconds_and_make_the_next_wait_no_longer() -> (
+    None
+):
     backoff = Backoff(jitter=lambda: 0.0)
     asked = TransientError("later", retry_after=timedelta(seconds=1), service="Segment")
     assert sum((backoff.failed(asked) for _ in range(6)), timedelta()) == timedelta(seconds=6)
@@ -55,8 +70,14 @@ def test_six_failures_that_each_ask_for_a_second_cost_six_seconds_and_make_the_n
 
 def test_each_service_has_its_own_count_of_failures() -> None:
     backoff = Backoff(jitter=lambda: 1.0)
-    auth0, segment = TransientError("later", service="Auth0"), TransientError("later", service="Segment")
-    delays = [backoff.failed(error).total_seconds() for error in (auth0, auth0, auth0, segment, segment, auth0)]
+    auth0, segment = (
+        TransientError("later", service="Auth0"),
+        TransientError("later", service="Segment"),
+    )
+    delays = [
+        backoff.failed(error).total_seconds()
+        for error in (auth0, auth0, auth0, segment, segment, auth0)
+    ]
     assert delays == [1, 2, 4, 1, 2, 8]
     backoff.succeeded()
     assert [backoff.failed(error).total_seconds() for error in (auth0, segment)] == [1, 1]
@@ -67,7 +88,13 @@ def test_the_third_unusable_answer_in_a_row_needs_someone() -> None:
     unusable = UnusableAnswerError("Auth0 answered nonsense")
     verdicts = [
         backoff.judged(error)
-        for error in (unusable, TransientError("no answer"), unusable, TransientError("no"), unusable)
+        for error in (
+            unusable,
+            TransientError("no answer"),
+            unusable,
+            TransientError("no"),
+            unusable,
+        )
     ]
     assert verdicts[:4] == [None] * 4
     final = verdicts[4]
@@ -80,7 +107,9 @@ def test_the_third_unusable_answer_in_a_row_needs_someone() -> None:
 
 def test_unusable_answers_of_two_services_are_counted_apart() -> None:
     backoff = Backoff()
-    answers = [UnusableAnswerError("nonsense", service=service) for service in ("Auth0", "Segment")] * 2
+    answers = [
+        UnusableAnswerError("nonsense", service=service) for service in ("Auth0", "Segment")
+    ] * 2
     assert [backoff.judged(error) for error in answers] == [None] * 4
 
 
@@ -95,7 +124,11 @@ def test_a_one_shot_step_ends_at_the_third_unusable_answer(loop: str) -> None:
 
     def patient() -> None:
         patience = timedelta(seconds=30)
-        for attempt in patiently(patience) if loop == "patiently" else persistently(threading.Event(), patience):
+        for attempt in (
+            patiently(patience)
+            if loop == "patiently"
+            else persistently(threading.Event(), patience)
+        ):
             with attempt:
                 step()
 

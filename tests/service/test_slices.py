@@ -48,22 +48,38 @@ def opened(path: Path) -> Iterator[SqlLedger]:
 class Bench:
     """A log of a day, and workers on one span that reaches to its last event."""
 
-    def __init__(self, ledger: SqlLedger, records: list[dict[str, Any]], *, parallel: int, page_size: int = 10) -> None:
+    def __init__(
+        self,
+        ledger: SqlLedger,
+        records: list[dict[str, Any]],
+        *,
+        parallel: int,
+        page_size: int = 10,
+    ) -> None:
         self.ledger = ledger
         self.log = FakeLog(records, page_size=page_size)
         self.sink = FakeSink()
-        self.directory = FakeDirectory({f"auth0|{number}": {"email": f"{number}@x.org"} for number in range(17)})
+        self.directory = FakeDirectory(
+            {f"auth0|{number}": {"email": f"{number}@x.org"} for number in range(17)}
+        )
         self.process = Process()
         self.parallel = parallel
         self.barrier = threading.Barrier(parallel)
 
     def walker(self) -> Walk:
         translator = Translator(STREAM, tracks_only=True)
-        return lambda span: forward(self.log, FakeDirectory({}), translator, BatchSender(self.sink), self.ledger, span)
+        return lambda span: forward(
+            self.log, FakeDirectory({}), translator, BatchSender(self.sink), self.ledger, span
+        )
 
     def identifier(self) -> IdentifySender:
         return IdentifySender(
-            self.ledger, self.directory, Translator(STREAM), BatchSender(self.sink), begun_at=NOW, only_news=False
+            self.ledger,
+            self.directory,
+            Translator(STREAM),
+            BatchSender(self.sink),
+            begun_at=NOW,
+            only_news=False,
         )
 
     def run(self, *spans: Span) -> Reason:
@@ -72,7 +88,9 @@ class Bench:
             self.ledger,
             self.process,
             parallel=self.parallel,
-            identifying=IdentifyRunner(self.ledger, self.process, self.identifier, patience=timedelta(seconds=1)),
+            identifying=IdentifyRunner(
+                self.ledger, self.process, self.identifier, patience=timedelta(seconds=1)
+            ),
             patience=timedelta(seconds=1),
         )
         reason = self.work.run(spans)
@@ -90,13 +108,17 @@ def test_all_is_sent_once_however_the_log_is_cut(tmp_path: Path, parallel: int) 
     with opened(tmp_path) as ledger:
         bench = Bench(ledger, records, parallel=parallel)
         assert bench.run(whole(ledger, records)) == Finished()
-        tracks = Counter(message.log_id for message in bench.sink.taken if isinstance(message, Track))
+        tracks = Counter(
+            message.log_id for message in bench.sink.taken if isinstance(message, Track)
+        )
         assert tracks == Counter(item["log_id"] for item in records)
         spans = ledger.spans()
         # All slices are joined to the span that they were cut from.
         assert [(span.after, span.is_done) for span in spans] == [(floor_id(NOW - DAY), True)]
         assert (bench.work.progress.done > 1) == (parallel > 1)
-        identified = Counter(message.user_id for message in bench.sink.taken if not isinstance(message, Track))
+        identified = Counter(
+            message.user_id for message in bench.sink.taken if not isinstance(message, Track)
+        )
         assert identified == Counter(f"auth0|{number}" for number in range(17))
         assert ledger.count_awaiting() == 0
 
@@ -159,13 +181,18 @@ def test_told_to_stop_it_settles_what_is_in_hand_and_identifies_nobody(tmp_path:
     records = uneven(1000)
     with opened(tmp_path) as ledger:
         bench = Bench(ledger, records, parallel=2)
-        bench.sink.refuses = lambda _: len(bench.sink.batches) == 3 and bool(bench.process.end(Finished()))
+        bench.sink.refuses = lambda _: (
+            len(bench.sink.batches) == 3 and bool(bench.process.end(Finished()))
+        )
         bench.run(whole(ledger, records))
         sent = {message.log_id for message in bench.sink.taken}
         assert 0 < len(sent) < len(records)
         assert all(isinstance(message, Track) for message in bench.sink.taken)
         settled = {
-            item["log_id"] for item in records for span in ledger.spans() if span.after < item["log_id"] <= span.reached
+            item["log_id"]
+            for item in records
+            for span in ledger.spans()
+            if span.after < item["log_id"] <= span.reached
         }
         assert settled == sent
         assert ledger.count_awaiting() > 0
@@ -185,7 +212,12 @@ def test_a_span_is_cut_only_where_it_has_not_come_to(tmp_path: Path) -> None:
             with pytest.raises(ValueError, match="cannot be cut"):
                 ledger.cut(span, at or span.after)
         near, far = ledger.cut(span, numbered(0, NOW - DAY * 0.8))
-        assert (near.after, near.until, far.after, far.until) == (span.after, far.after, near.until, span.until)
+        assert (near.after, near.until, far.after, far.until) == (
+            span.after,
+            far.after,
+            near.until,
+            span.until,
+        )
         assert ledger.spans() == (near, far)
         with pytest.raises(ConflictError):
             ledger.cut(span, numbered(0, NOW - DAY * 0.9))
@@ -199,8 +231,15 @@ def test_how_much_is_left_goes_by_what_was_seen_last(tmp_path: Path) -> None:
         at_work = Slice(span=span, after=span.after)
         assert (at_work.pages_left, at_work.part_done) == (0.0, 0.0)
         pages: list[Page] = []
-        log = FakeLog([item | {"log_id": numbered(n, NOW + timedelta(minutes=n))} for n, item in enumerate(records, 1)])
-        for forwarded in forward(log, FakeDirectory({}), Translator(STREAM), BatchSender(FakeSink()), ledger, span):
+        log = FakeLog(
+            [
+                item | {"log_id": numbered(n, NOW + timedelta(minutes=n))}
+                for n, item in enumerate(records, 1)
+            ]
+        )
+        for forwarded in forward(
+            log, FakeDirectory({}), Translator(STREAM), BatchSender(FakeSink()), ledger, span
+        ):
             at_work.move(forwarded)
             pages.append(forwarded.settlement.page)
             break

@@ -50,12 +50,16 @@ def test_the_socket_may_be_abstract() -> None:
         assert listener.heard() == [{"READY": "1"}]
 
 
-@pytest.mark.parametrize("address", [None, "", "/nowhere/notify", "@", "vsock:2:1", "/" + "x" * 200])
+@pytest.mark.parametrize(
+    "address", [None, "", "/nowhere/notify", "@", "vsock:2:1", "/" + "x" * 200]
+)
 def test_a_socket_that_is_not_there_stops_nothing(address: str | None) -> None:
     Notifier(address).send(READY=1)
 
 
-def test_a_manager_that_reads_nothing_stops_nothing(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_manager_that_reads_nothing_stops_nothing(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("poller.service.observability.systemd._SEND_S", 0.001)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as deaf:
         deaf.bind(address)
@@ -92,7 +96,9 @@ def received(listener: socket.socket) -> Iterator[bytes]:
         ({"WATCHDOG_USEC": "1500000", "WATCHDOG_PID": "1"}, None),
     ],
 )
-def test_the_limit_is_the_one_that_is_meant_for_this_process(environ: dict[str, str], limit: timedelta | None) -> None:
+def test_the_limit_is_the_one_that_is_meant_for_this_process(
+    environ: dict[str, str], limit: timedelta | None
+) -> None:
     assert Supervisor.of(environ, Heartbeat()).watchdog == limit
 
 
@@ -117,14 +123,18 @@ class Bench:
             self.supervisor.look()
 
 
-def test_a_loop_that_turns_is_told_of_thrice_within_the_limit(address: str, listener: Listener) -> None:
+def test_a_loop_that_turns_is_told_of_thrice_within_the_limit(
+    address: str, listener: Listener
+) -> None:
     bench = Bench(address)
     bench.pulse.beat()
     bench.pass_time(30)
     assert listener.heard() == [{"WATCHDOG": "1"}] * 3
 
 
-def test_a_loop_that_hangs_is_told_of_no_more_although_the_main_thread_looks(address: str, listener: Listener) -> None:
+def test_a_loop_that_hangs_is_told_of_no_more_although_the_main_thread_looks(
+    address: str, listener: Listener
+) -> None:
     bench = Bench(address)
     bench.pulse.beat()
     bench.pass_time(int(SILENCE_S) + 1)
@@ -133,7 +143,9 @@ def test_a_loop_that_hangs_is_told_of_no_more_although_the_main_thread_looks(add
     assert listener.heard() == []
 
 
-def test_a_timer_that_never_comes_round_is_a_loop_that_hangs(address: str, listener: Listener) -> None:
+def test_a_timer_that_never_comes_round_is_a_loop_that_hangs(
+    address: str, listener: Listener
+) -> None:
     bench = Bench(address)
     bench.pulse.rest(60)
     bench.pass_time(60)
@@ -160,7 +172,9 @@ def test_nobody_is_told_who_does_not_wait_for_a_sign(address: str, listener: Lis
 
 def test_the_status_says_how_it_fares(address: str, listener: Listener) -> None:
     supervisor = Bench(address).supervisor
-    count = CycleCount(pages=1, read=12, forwarded=3, newest=NOW - timedelta(seconds=4), served_at=NOW)
+    count = CycleCount(
+        pages=1, read=12, forwarded=3, newest=NOW - timedelta(seconds=4), served_at=NOW
+    )
     supervisor.opening()
     supervisor.ready()
     supervisor.postponed(TransientError("https://x: no answer in time"), timedelta(seconds=8))

@@ -13,7 +13,9 @@ from tests.service.test_pacing import Stopping
 
 
 def batch(count: int) -> Batch:
-    events = parse_events([record(number) for number in range(1, count + 1)], after=numbered(0, NOW))
+    events = parse_events(
+        [record(number) for number in range(1, count + 1)], after=numbered(0, NOW)
+    )
     calls = Translator(STREAM, tracks_only=True).events(events, {})
     return Batch(messages=calls.messages)
 

@@ -28,7 +28,9 @@ class Bench:
         self.agreed: datetime | None = None
         self.discards: list[datetime] = []
         self.forgotten: list[tuple[datetime, int]] = []
-        self.span: Span | None = Span(id=1, stream=STREAM, after=EARLIEST, reached=floor_id(NOW), drained_at=NOW)
+        self.span: Span | None = Span(
+            id=1, stream=STREAM, after=EARLIEST, reached=floor_id(NOW), drained_at=NOW
+        )
         self.upkeep = Maintenance(
             self,
             self,
@@ -76,11 +78,17 @@ def logs() -> Iterator[list[dict[str, object]]]:
 
 def warnings(logs: list[dict[str, object]]) -> list[float]:
     """Days left, at each warning."""
-    return [round(float(str(line["left_s"])) / 86400, 1) for line in logs if line["event"] == "retention.near"]
+    return [
+        round(float(str(line["left_s"])) / 86400, 1)
+        for line in logs
+        if line["event"] == "retention.near"
+    ]
 
 
 @pytest.mark.parametrize("is_up", [True, False], ids=["Segment is down", "Auth0 is down"])
-def test_it_warns_at_half_of_the_time_that_is_left_each_time(logs: list[dict[str, object]], is_up: bool) -> None:
+def test_it_warns_at_half_of_the_time_that_is_left_each_time(
+    logs: list[dict[str, object]], is_up: bool
+) -> None:
     bench = Bench()
     bench.upkeep.look()
     bench.is_up = is_up
@@ -156,7 +164,9 @@ def test_what_was_measured_is_told() -> None:
     told: list[timedelta] = []
     bench = Bench()
     now = lambda: bench.now  # noqa: E731 - said twice
-    Maintenance(bench, bench, agreed=now, dead_letter_retention=DAY, measured=told.append, now=now).look()
+    Maintenance(
+        bench, bench, agreed=now, dead_letter_retention=DAY, measured=told.append, now=now
+    ).look()
     assert told == [10 * DAY]
 
 

@@ -51,5 +51,7 @@ def test_a_log_line_shows_what_came_from_outside(
 def test_a_type_that_utf_8_cannot_carry_is_a_label_all_the_same() -> None:
     meter = Meter()
     meter._swap(read={HOSTILE: 1})
-    (family,) = [found for found in registry_of(meter, "1").collect() if found.name.endswith("events_read")]
+    (family,) = [
+        found for found in registry_of(meter, "1").collect() if found.name.endswith("events_read")
+    ]
     assert [sample.labels["type"] for sample in family.samples] == [SHOWN]

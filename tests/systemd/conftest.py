@@ -18,7 +18,9 @@ FAULT = Path(__file__).with_name("fault") / "sitecustomize.py"
 CLONE = "/tmp/clone"  # noqa: S108 - the machine's own
 BIN = "/tmp/bin"  # noqa: S108 - same
 _IN_A_CLONE = ("poller", "systemd", "pyproject.toml", "README.md", "LICENSE", "config.example.toml")
-_SECTION = re.search(r"^## Install\n(.*?)^## ", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+_SECTION = re.search(
+    r"^## Install\n(.*?)^## ", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE
+)
 assert _SECTION is not None
 BLOCKS = [block.splitlines() for block in re.findall(r"```sh\n(.*?)```", _SECTION[1], re.DOTALL)]
 """README's commands: install, first start, upgrade, rollback, uninstall."""
@@ -53,14 +55,20 @@ def installed(machine: Machine) -> Machine:
 
 def typed(machine: Machine, line: str, *, stdin: str = "") -> str:
     """What a line of README says, typed in the clone; the commands in `BIN` come first."""
-    return machine.run("bash", "-c", line, stdin=stdin, cwd=CLONE, environ={"PATH": f"{BIN}:{PATH}"}).stdout
+    return machine.run(
+        "bash", "-c", line, stdin=stdin, cwd=CLONE, environ={"PATH": f"{BIN}:{PATH}"}
+    ).stdout
 
 
 def settings_of(sandbox: Sandbox) -> dict[str, dict[str, str]]:
     """All that the simulated tenant needs, but for the secrets."""
     facts = sandbox.facts
     return {
-        "auth0": {"domain": facts["domain"], "client_id": facts["client_id"], "base_url": facts["auth0_url"]},
+        "auth0": {
+            "domain": facts["domain"],
+            "client_id": facts["client_id"],
+            "base_url": facts["auth0_url"],
+        },
         "segment": {"endpoint": facts["segment_url"]},
         "poll": {"interval": "1s", "start": "earliest"},
     }
@@ -122,7 +130,9 @@ class Site:
 
     def ledger_version(self) -> int:
         look = "import sqlite3, sys; print(*sqlite3.connect(sys.argv[1]).execute('SELECT version FROM ledger_version'))"
-        found = self.machine.run("python3", "-c", look, f"/var/lib/auth0-segment-poller/{self.name}/ledger.db").stdout
+        found = self.machine.run(
+            "python3", "-c", look, f"/var/lib/auth0-segment-poller/{self.name}/ledger.db"
+        ).stdout
         return int(found.strip("(,)\n"))
 
     def journal(self) -> str:

@@ -28,12 +28,18 @@ def missing() -> str | None:
     if sys.platform != "linux" or os.geteuid() != 0:
         return "a systemd of its own takes root"
     absent = [tool for tool in _TOOLS if shutil.which(tool, path=PATH) is None]
-    absent += [path for path in ("/lib/systemd/systemd", "/usr/bin/python3") if not Path(path).exists()]
+    absent += [
+        path for path in ("/lib/systemd/systemd", "/usr/bin/python3") if not Path(path).exists()
+    ]
     if absent:
         return f"not installed: {', '.join(absent)} (Debian: systemd, util-linux, python3, python3-venv)"
     if _cgroups() is None:
         return "no cgroup2 that can be written to"
-    command = ["/usr/bin/python3", "-c", "import ensurepip, sys; sys.exit(sys.version_info < (3, 11))"]
+    command = [
+        "/usr/bin/python3",
+        "-c",
+        "import ensurepip, sys; sys.exit(sys.version_info < (3, 11))",
+    ]
     if subprocess.run(command, capture_output=True, check=False).returncode:
         return "no Python 3.11 of the system's with venv (Debian: python3-venv)"
     command = ["/usr/bin/unshare", *_NAMESPACES, "--fork", "true"]
@@ -59,9 +65,24 @@ class Machine:
         timeout_s: float = 2 * PATIENCE_S,
     ) -> subprocess.CompletedProcess[str]:
         """Runs a command inside, as root with the PATH of a Debian, and fails with what it said where it does."""
-        inherited = {name: value for name, value in os.environ.items() if _INHERITED.fullmatch(name)}
-        given = {"PATH": PATH, "LC_ALL": "C.UTF-8", "SYSTEMD_UNIT_PATH": UNIT_PATH, "PIP_NO_CACHE_DIR": "1"}
-        entered = ["nsenter", "--target", str(self.pid), *_NAMESPACES, f"--wd={self.root}/{cwd}", "--", *command]
+        inherited = {
+            name: value for name, value in os.environ.items() if _INHERITED.fullmatch(name)
+        }
+        given = {
+            "PATH": PATH,
+            "LC_ALL": "C.UTF-8",
+            "SYSTEMD_UNIT_PATH": UNIT_PATH,
+            "PIP_NO_CACHE_DIR": "1",
+        }
+        entered = [
+            "nsenter",
+            "--target",
+            str(self.pid),
+            *_NAMESPACES,
+            f"--wd={self.root}/{cwd}",
+            "--",
+            *command,
+        ]
         ended = subprocess.run(
             entered,
             input=stdin,
@@ -72,7 +93,9 @@ class Machine:
             env=inherited | given | (environ or {}),
         )
         if is_checked and ended.returncode:
-            raise AssertionError(f"{command} ended with {ended.returncode}:\n{ended.stdout}\n{ended.stderr}")
+            raise AssertionError(
+                f"{command} ended with {ended.returncode}:\n{ended.stdout}\n{ended.stderr}"
+            )
         return ended
 
     def systemctl(self, *arguments: str, is_checked: bool = True) -> str:
@@ -107,7 +130,9 @@ def booted() -> Iterator[Machine]:
         started = 'echo $$ >"$0" && exec setpriv --pdeathsig KILL unshare "$@"'
         options = ["--fork", "--kill-child", "--mount-proc", *_NAMESPACES]
         command = ["sh", "-c", started, str(group / "cgroup.procs"), *options, "sh", str(BOOT)]
-        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, env={"PATH": PATH}) as outer:
+        with subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, env={"PATH": PATH}
+        ) as outer:
             try:
                 yield _up(outer, group)
             finally:
@@ -122,11 +147,15 @@ def _up(outer: subprocess.Popen[bytes], group: Path) -> Machine:
             assert outer.stderr is not None
             raise AssertionError(f"the machine did not boot:\n{outer.stderr.read().decode()}")
         # Until it has become systemd, its mounts are not yet made.
-        is_systemd = (pid := _child(outer)) and Path(f"/proc/{pid}/comm").read_text().strip() == "systemd"
+        is_systemd = (pid := _child(outer)) and Path(
+            f"/proc/{pid}/comm"
+        ).read_text().strip() == "systemd"
         return Machine(pid, group) if is_systemd else None
 
     machine: Machine = eventually("systemd", found)
-    eventually("the machine", lambda: "running" in machine.systemctl("is-system-running", is_checked=False))
+    eventually(
+        "the machine", lambda: "running" in machine.systemctl("is-system-running", is_checked=False)
+    )
     return machine
 
 
@@ -160,7 +189,14 @@ def _cgroups() -> Path | None:
     """The folder of our own cgroup, where there is a cgroup2 that can be written to."""
     mounts = (line.split() for line in Path("/proc/self/mounts").read_text().splitlines())
     mounted = next((Path(mount[1]) for mount in mounts if mount[2] == "cgroup2"), None)
-    own = next((line[3:] for line in Path("/proc/self/cgroup").read_text().splitlines() if line[:3] == "0::"), "/")
+    own = next(
+        (
+            line[3:]
+            for line in Path("/proc/self/cgroup").read_text().splitlines()
+            if line[:3] == "0::"
+        ),
+        "/",
+    )
     if mounted is None:
         return None
     folder = mounted / own.lstrip("/")

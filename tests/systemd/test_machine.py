@@ -6,7 +6,10 @@ import pytest
 
 from tests.systemd.machine import Machine, booted, missing
 
-OWN = ("/etc", "/opt", "/run", "/tmp", "/var/tmp", "/var/lib", "/var/log", "/dev/shm", "/usr/local/bin")  # noqa: S108 - tried, not used
+OWN = (  # tried, not used
+    *("/etc", "/opt", "/run", "/tmp", "/var/tmp"),  # noqa: S108
+    *("/var/lib", "/var/log", "/dev/shm", "/usr/local/bin"),  # noqa: S108
+)
 SHARED = ("/", "/usr", "/proc/sys/kernel", "/sys/kernel")
 NAME = "of-the-private-machine"
 

@@ -66,13 +66,19 @@ class Home:
         """The exit code, and what was said on stderr."""
         name, *rest = command.split()
         config = ["--config", f"{ETC}/home.toml"]
-        given = [name, *rest[:1], *config, *rest[1:]] if name in {"ledger", "dead-letters"} else [name, *config, *rest]
+        given = (
+            [name, *rest[:1], *config, *rest[1:]]
+            if name in {"ledger", "dead-letters"}
+            else [name, *config, *rest]
+        )
         ended = self.machine.run(*wrapper, PROGRAM, *given, is_checked=False)
         return ended.returncode, ended.stderr
 
     def at_home(self, *command: str) -> None:
         """Run a command as the owner of the folder would."""
-        self.machine.run("setpriv", f"--reuid={OWNER}", f"--regid={OWNER}", "--clear-groups", "--", *command)
+        self.machine.run(
+            "setpriv", f"--reuid={OWNER}", f"--regid={OWNER}", "--clear-groups", "--", *command
+        )
 
 
 @pytest.fixture
@@ -80,13 +86,17 @@ def home(installed: Machine) -> Iterator[Home]:
     sandbox = Sandbox("--seed", "1", "--events", "20")
     made = Home(installed, sandbox, "/var/lib/home")
     try:
-        installed.run("sh", "-c", f"mkdir -m 755 {made.folder} && chown {OWNER}:{OWNER} {made.folder}")
+        installed.run(
+            "sh", "-c", f"mkdir -m 755 {made.folder} && chown {OWNER}:{OWNER} {made.folder}"
+        )
         made.target.write_text(SECRET)
         made.target.chmod(0o600)
         made.write()
         yield made
     finally:
-        installed.run("rm", "-rf", made.folder, "/var/lib/of-root", "/var/lib/never-there", f"{ETC}/home.toml")
+        installed.run(
+            "rm", "-rf", made.folder, "/var/lib/of-root", "/var/lib/never-there", f"{ETC}/home.toml"
+        )
         sandbox.close()
 
 
@@ -102,7 +112,11 @@ def test_what_root_makes_in_a_folder_of_another_user_is_theirs(home: Home) -> No
         code, said = home.run(command)
         assert code in {0, 3}, (command, said)
     assert {path.stat().st_uid for path in home.seen.iterdir()} == {OWNER}
-    assert {path.name for path in home.seen.iterdir()} >= {"ledger.db", "ledger.db.known", "ledger.db.run.lock"}
+    assert {path.name for path in home.seen.iterdir()} >= {
+        "ledger.db",
+        "ledger.db.known",
+        "ledger.db.run.lock",
+    }
     assert home.sandbox.truth()["lost"] == []
 
 
@@ -175,7 +189,9 @@ def test_another_user_who_may_not_enter_the_folder_is_told_what_is_wrong(home: H
         assert (code, "bug" in said) == (78, False), (command, said)
 
 
-def test_the_process_has_no_right_of_roots_left_and_its_memory_is_closed_to_the_user(home: Home) -> None:
+def test_the_process_has_no_right_of_roots_left_and_its_memory_is_closed_to_the_user(
+    home: Home,
+) -> None:
     script = f"""
 import json, os
 from pathlib import Path
@@ -186,7 +202,9 @@ facts = {{name: status[name].split() for name in ("Uid", "Gid", "Groups", "CapEf
 facts["owner"] = Path("/proc/self/environ").stat().st_uid
 print(json.dumps(facts))
 """
-    found = json.loads(home.machine.run("/opt/auth0-segment-poller/bin/python", "-c", script).stdout)
+    found = json.loads(
+        home.machine.run("/opt/auth0-segment-poller/bin/python", "-c", script).stdout
+    )
     assert found == {
         "Uid": [str(OWNER)] * 4,
         "Gid": [str(OWNER)] * 4,
@@ -200,7 +218,9 @@ print(json.dumps(facts))
 # The private folder of a dynamic user, which only root and the service may enter
 
 
-def test_root_reads_and_moves_the_ledger_of_a_dynamic_user_while_its_service_runs_and_after(site: Site) -> None:
+def test_root_reads_and_moves_the_ledger_of_a_dynamic_user_while_its_service_runs_and_after(
+    site: Site,
+) -> None:
     site.start()
     eventually("all events", lambda: site.is_delivered)
     assert _typed(site, "status")["daemon"]["pid"]
@@ -208,7 +228,15 @@ def test_root_reads_and_moves_the_ledger_of_a_dynamic_user_while_its_service_run
     uid = int(site.show("UID"))
     site.stop()
     assert _typed(site, "status")["daemon"] is None
-    site.machine.run(PROGRAM, "ledger", "set-position", "earliest", "--yes", "--config", f"{ETC}/{site.name}.toml")
+    site.machine.run(
+        PROGRAM,
+        "ledger",
+        "set-position",
+        "earliest",
+        "--yes",
+        "--config",
+        f"{ETC}/{site.name}.toml",
+    )
     assert {path.stat().st_uid for path in site.state.iterdir()} == {uid}
     mounts = (site.machine.root / "proc/1/mounts").read_text()
     assert "/var/lib/private" not in mounts
@@ -216,7 +244,9 @@ def test_root_reads_and_moves_the_ledger_of_a_dynamic_user_while_its_service_run
     eventually("a cycle", lambda: "last cycle" in site.show("StatusText"))
 
 
-def test_a_link_in_a_private_folder_leads_root_nowhere_and_without_the_right_to_mount_root_refuses(site: Site) -> None:
+def test_a_link_in_a_private_folder_leads_root_nowhere_and_without_the_right_to_mount_root_refuses(
+    site: Site,
+) -> None:
     site.start()
     eventually("all events", lambda: site.is_delivered)
     site.stop()

@@ -37,7 +37,10 @@ def test_a_unit_is_hardly_exposed(unit: Path) -> None:
 
 def test_the_units_of_one_settings_file_differ_in_what_they_do_and_in_nothing_else() -> None:
     """The user, its folder, its secrets and its walls are the same, or the second start fails or takes the folder."""
-    shared = [unit.read_text().partition("DynamicUser=")[2].partition("[Install]")[0].strip() for unit in UNITS]
+    shared = [
+        unit.read_text().partition("DynamicUser=")[2].partition("[Install]")[0].strip()
+        for unit in UNITS
+    ]
     named = {"\n".join(line for line in text.splitlines() if line[:1] != "#") for text in shared}
     assert len({text.replace("%i", "config") for text in named}) == 1
 
@@ -54,7 +57,8 @@ def test_it_is_ready_sends_as_a_user_of_its_own_and_says_how_far_it_got(site: Si
     eventually("all events", lambda: site.is_delivered)
     eventually("a status", lambda: "last cycle" in site.show("StatusText"))
     assert re.fullmatch(
-        r"lag \d+ s; last cycle .* UTC: \d+ read, \d+ forwarded, 0 dead-lettered", site.show("StatusText")
+        r"lag \d+ s; last cycle .* UTC: \d+ read, \d+ forwarded, 0 dead-lettered",
+        site.show("StatusText"),
     )
     uid = (site.machine.root / "proc" / site.show("MainPID")).stat().st_uid
     assert uid == int(site.show("UID")) >= DYNAMIC
@@ -68,8 +72,12 @@ def test_it_is_ready_sends_as_a_user_of_its_own_and_says_how_far_it_got(site: Si
 
 def test_what_it_may_write_to_it_cannot_run(site: Site) -> None:
     site.start()
-    mounted = (site.machine.root / "proc" / site.show("MainPID") / "mountinfo").read_text().splitlines()
-    options = {fields[4]: set(fields[5].split(",")) for fields in map(str.split, mounted)}  # the last one is on top
+    mounted = (
+        (site.machine.root / "proc" / site.show("MainPID") / "mountinfo").read_text().splitlines()
+    )
+    options = {
+        fields[4]: set(fields[5].split(",")) for fields in map(str.split, mounted)
+    }  # the last one is on top
     for folder in ("/tmp", "/var/tmp", f"/var/lib/private/auth0-segment-poller/{site.name}"):  # noqa: S108 - its own
         assert options[folder] >= {"rw", "noexec"}
     assert "ro" in options["/"] & options["/etc"] & options["/opt"] & options["/dev/shm"]  # noqa: S108 - same
@@ -116,7 +124,9 @@ def test_a_process_that_stands_still_is_ended_by_the_watchdog_and_started_again(
     site.assert_conserved()
 
 
-def test_a_loop_that_hangs_is_ended_by_the_watchdog_and_says_where_it_hung(site: Site, fault: str) -> None:
+def test_a_loop_that_hangs_is_ended_by_the_watchdog_and_says_where_it_hung(
+    site: Site, fault: str
+) -> None:
     site.drop_in(SOON, "WatchdogSec=3s", fault)
     site.start()
     eventually("all events", lambda: site.is_delivered)
@@ -133,9 +143,17 @@ def test_a_loop_that_hangs_is_ended_by_the_watchdog_and_says_where_it_hung(site:
     site.assert_conserved()
 
 
-def test_an_outage_that_is_longer_than_the_watchdog_waits_is_no_reason_to_end_it(site: Site, fault: str) -> None:
+def test_an_outage_that_is_longer_than_the_watchdog_waits_is_no_reason_to_end_it(
+    site: Site, fault: str
+) -> None:
     site.drop_in("WatchdogSec=3s", fault)  # and two seconds are all that a step may take
-    down = {"action": "status", "service": "segment", "status": 503, "times": 1, "headers": {"Retry-After": "7"}}
+    down = {
+        "action": "status",
+        "service": "segment",
+        "status": 503,
+        "times": 1,
+        "headers": {"Retry-After": "7"},
+    }
     site.sandbox.ask("faults", set=[down])
     site.start()
     pid = site.show("MainPID")
@@ -152,15 +170,25 @@ def test_an_outage_that_is_longer_than_the_watchdog_waits_is_no_reason_to_end_it
     [("often", None), ("1s", "wrong")],
     ids=["settings that are wrong", "a secret that is wrong"],
 )
-def test_what_trying_again_does_not_change_is_not_tried_again(site: Site, interval: str, secret: str | None) -> None:
+def test_what_trying_again_does_not_change_is_not_tried_again(
+    site: Site, interval: str, secret: str | None
+) -> None:
     site.drop_in(SOON)
     site.write(interval=interval, secret=secret)
     site.machine.systemctl("start", site.unit, is_checked=False)
-    eventually("the end", lambda: site.show("ActiveState") == "failed")  # while a restart is due it is "activating"
+    eventually(
+        "the end", lambda: site.show("ActiveState") == "failed"
+    )  # while a restart is due it is "activating"
     assert (site.show("ExecMainStatus"), site.show("NRestarts")) == ("78", "0")
     assert site.show("StatusText").startswith("ended, and is not started again: ")
-    told = site.machine.run("journalctl", "--no-pager", "--output=cat", "--priority=err", f"--unit={site.unit}").stdout
-    assert "poll.interval" in told if secret is None else "error: Auth0 refused the credentials" in told
+    told = site.machine.run(
+        "journalctl", "--no-pager", "--output=cat", "--priority=err", f"--unit={site.unit}"
+    ).stdout
+    assert (
+        "poll.interval" in told
+        if secret is None
+        else "error: Auth0 refused the credentials" in told
+    )
     status = f"auth0-segment-poller status --config {ETC}/{site.name}.toml"
     ended = site.machine.run("bash", "-c", status, is_checked=False)
     if secret is not None:
@@ -183,10 +211,15 @@ def test_on_a_full_disk_check_says_so(site: Site) -> None:
     environ = {"POLLER_STATE__URL": "sqlite:////var/lib/full/ledger.db"}
     ended = site.machine.run("bash", "-c", line, is_checked=False, environ=environ)
     assert ended.returncode == 75, ended.stdout
-    assert "✗ ledger   ledger /var/lib/full/ledger.db: nothing can be written beside it: No space left" in ended.stdout
+    assert (
+        "✗ ledger   ledger /var/lib/full/ledger.db: nothing can be written beside it: No space left"
+        in ended.stdout
+    )
 
 
-def test_a_backfill_beside_the_daemon_is_of_the_same_user_and_both_send(make_site: Callable[..., Site]) -> None:
+def test_a_backfill_beside_the_daemon_is_of_the_same_user_and_both_send(
+    make_site: Callable[..., Site],
+) -> None:
     site = make_site("--seed", "11")
     site.write(start="now")
     site.sandbox.ask("grow", count=1000, seconds=7200, ago=1200)
@@ -196,19 +229,27 @@ def test_a_backfill_beside_the_daemon_is_of_the_same_user_and_both_send(make_sit
     pid = site.show("MainPID")
     site.sandbox.ask("traffic", rate=20)
     eventually("the daemon's", lambda: site.sandbox.ask("collector"))
-    typed(site.machine, f"auth0-segment-poller backfill --dry-run --since 1d --config {ETC}/{site.name}.toml")
+    typed(
+        site.machine,
+        f"auth0-segment-poller backfill --dry-run --since 1d --config {ETC}/{site.name}.toml",
+    )
     site.machine.systemctl("start", site.backfill_unit)
     assert site.machine.show(site.backfill_unit, "Result") == "success"
     site.sandbox.ask("traffic", rate=0)
     eventually("all events", lambda: site.is_delivered)
     assert (site.show("MainPID"), site.show("NRestarts")) == (pid, "0")
-    assert {path.stat().st_uid for path in [site.state, *site.state.iterdir()]} == {int(site.show("UID"))}
+    assert {path.stat().st_uid for path in [site.state, *site.state.iterdir()]} == {
+        int(site.show("UID"))
+    }
     site.stop()
     site.assert_conserved()
 
 
 def test_two_settings_files_are_two_services_of_two_users(make_site: Callable[..., Site]) -> None:
-    sites = [make_site("--seed", "1", "--events", "50"), make_site("--seed", "2", "--events", "50", name="a" * 24)]
+    sites = [
+        make_site("--seed", "1", "--events", "50"),
+        make_site("--seed", "2", "--events", "50", name="a" * 24),
+    ]
     for site in sites:
         site.start()
     for site in sites:
@@ -252,23 +293,34 @@ def test_readme_brings_a_service_up(installed: Machine, plain_site: Site) -> Non
     for line in BLOCKS[1]:
         secrets = {"client_secret": "auth0_client_secret", "write_key": "segment_write_key"}
         pasted = [
-            fact for fact, name in secrets.items() if line.endswith(f"/dev/stdin {ETC}/config.credentials/{name}")
+            fact
+            for fact, name in secrets.items()
+            if line.endswith(f"/dev/stdin {ETC}/config.credentials/{name}")
         ]
-        said = typed(installed, line, stdin="".join(plain_site.sandbox.facts[fact] + "\n" for fact in pasted))
+        said = typed(
+            installed, line, stdin="".join(plain_site.sandbox.facts[fact] + "\n" for fact in pasted)
+        )
         if " check " in line:
             assert "✗" not in said, said
         if line.startswith("systemctl status"):
             assert "Active: active (running)" in said
             assert "Status: " in said
     assert plain_site.show("UnitFileState") == "enabled"
-    assert said.splitlines()[0].split() == ["ledger", "sqlite:////var/lib/auth0-segment-poller/config/ledger.db"]
+    assert said.splitlines()[0].split() == [
+        "ledger",
+        "sqlite:////var/lib/auth0-segment-poller/config/ledger.db",
+    ]
     eventually("all events", lambda: plain_site.is_delivered)
 
 
-def test_readme_upgrades_it_and_brings_its_ledger_along(installed: Machine, plain_site: Site) -> None:
+def test_readme_upgrades_it_and_brings_its_ledger_along(
+    installed: Machine, plain_site: Site
+) -> None:
     """The newer version is this one with a step more for the ledger."""
     before = plain_site.ledger_version()
-    migrations = installed.root / CLONE.lstrip("/") / "poller/adapters/sql_ledger/sqlite/migrations.py"
+    migrations = (
+        installed.root / CLONE.lstrip("/") / "poller/adapters/sql_ledger/sqlite/migrations.py"
+    )
     known, place, rest = migrations.read_text().partition("def read_version(")
     step = 'STEPS = (*STEPS, lambda connection: connection.execute(text("CREATE TABLE later (x INTEGER)")))'
     migrations.write_text(f"{known}{step}\n\n\n{place}{rest}")
@@ -282,7 +334,9 @@ def test_readme_upgrades_it_and_brings_its_ledger_along(installed: Machine, plai
 
 def test_readme_rolls_it_back_with_its_ledger(installed: Machine, plain_site: Site) -> None:
     """The older version is this one, and the backup that the upgrade made is of its version."""
-    migrations = installed.root / CLONE.lstrip("/") / "poller/adapters/sql_ledger/sqlite/migrations.py"
+    migrations = (
+        installed.root / CLONE.lstrip("/") / "poller/adapters/sql_ledger/sqlite/migrations.py"
+    )
     shutil.copy(ROOT / "poller/adapters/sql_ledger/sqlite/migrations.py", migrations)
     later = plain_site.ledger_version()
     plain_site.sandbox.ask("grow", count=50, seconds=0)

@@ -40,7 +40,14 @@ class ManagementApi:
         self._tokens = tokens
         self._budget = budget
 
-    def get(self, path: str, params: dict[str, str], *, bucket: str, absent: frozenset[int] = frozenset()) -> Reply:
+    def get(
+        self,
+        path: str,
+        params: dict[str, str],
+        *,
+        bucket: str,
+        absent: frozenset[int] = frozenset(),
+    ) -> Reply:
         """Make one GET of `/api/v2/{path}`; a token that is refused is renewed once.
 
         The statuses in `absent` are an answer without a value, if Auth0 itself gives them.
@@ -72,25 +79,34 @@ class ManagementApi:
         """
         if newest is None or reply.believed_at is not None:
             return reply
-        believed_at = self._http.clock.observe_log(reply.date, newest) if is_end and reply.date else None
+        believed_at = (
+            self._http.clock.observe_log(reply.date, newest) if is_end and reply.date else None
+        )
         return replace(reply, at=believed_at or max(reply.at, newest), believed_at=believed_at)
 
     def _attempt(self, path: str, params: dict[str, str], token: str, bucket: str) -> Answer:
         self._budget.acquire(bucket)
         try:
             answer = self._http.call(
-                "GET", f"/api/v2/{path}", params=params, headers={"Authorization": f"Bearer {token}"}
+                "GET",
+                f"/api/v2/{path}",
+                params=params,
+                headers={"Authorization": f"Bearer {token}"},
             )
         except BaseException:
             self._budget.missed(bucket)
             raise
-        limit, remaining, reset = (_number(answer, f"x-ratelimit-{name}") for name in ("limit", "remaining", "reset"))
+        limit, remaining, reset = (
+            _number(answer, f"x-ratelimit-{name}") for name in ("limit", "remaining", "reset")
+        )
         if limit is None or remaining is None or reset is None:
             self._budget.missed(bucket)
             return answer
         reset_in = _until(reset, answer)
         is_refused = answer.status == _TOO_MANY
-        self._budget.observe(bucket, limit=limit, remaining=remaining, reset_in=reset_in, is_refused=is_refused)
+        self._budget.observe(
+            bucket, limit=limit, remaining=remaining, reset_in=reset_in, is_refused=is_refused
+        )
         return answer
 
 
@@ -128,7 +144,9 @@ def _value(answer: Answer, *, path: str) -> Any:
     except ValueError:
         raise UnusableAnswerError(in_between(answer), service=SERVICE) from None
     if isinstance(value, list) and len(value) > MAX_RECORDS:
-        raise UnusableAnswerError(f"Auth0 answered {path} with {len(value)} records in one page", service=SERVICE)
+        raise UnusableAnswerError(
+            f"Auth0 answered {path} with {len(value)} records in one page", service=SERVICE
+        )
     return value
 
 
@@ -137,7 +155,9 @@ def _check(answer: Answer, *, path: str) -> None:
     if status == _OK:
         return
     if status in _TRANSIENT or status >= _SERVER_ERROR:
-        raise TransientError(f"Auth0 answered {path} with {status}", retry_after=_wait(answer), service=SERVICE)
+        raise TransientError(
+            f"Auth0 answered {path} with {status}", retry_after=_wait(answer), service=SERVICE
+        )
     if not _own_error(answer):
         raise TransientError(in_between(answer), retry_after=answer.retry_after, service=SERVICE)
     code = _error_code(answer)
@@ -145,7 +165,9 @@ def _check(answer: Answer, *, path: str) -> None:
     if status == _FORBIDDEN:
         raise _forbidden(answer, path, said)
     if _is_token_refused(answer):
-        raise FatalError(said, hint="check that auth0.domain is the tenant's own, as acme.us.auth0.com")
+        raise FatalError(
+            said, hint="check that auth0.domain is the tenant's own, as acme.us.auth0.com"
+        )
     raise FatalError(said, hint="check auth0.domain and auth0.base_url, and any proxy between")
 
 

@@ -56,7 +56,9 @@ class _Answer:
 class Auth0Log:
     """The log of one tenant. One attempt a call; raises TransientError or FatalError."""
 
-    def __init__(self, api: ManagementApi, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self, api: ManagementApi, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
         self._api = api
         self._now = now
 
@@ -137,11 +139,15 @@ class Auth0Log:
         reply = self._read(cursor.reached, PAGE_SIZE)
         return self._answer(cursor, reply, _records(reply), is_anchored=False)
 
-    def _answer(self, cursor: LogCursor, reply: Reply, records: Sequence[object], *, is_anchored: bool) -> _Answer:
+    def _answer(
+        self, cursor: LogCursor, reply: Reply, records: Sequence[object], *, is_anchored: bool
+    ) -> _Answer:
         is_short = len(records) < PAGE_SIZE - is_anchored
         events = _up_to_last_id(parse_events(records, after=cursor.reached))
         if not events and not is_short:
-            raise UnusableAnswerError(f"Auth0 answered with a page without any log id above {cursor.reached}")
+            raise UnusableAnswerError(
+                f"Auth0 answered with a page without any log id above {cursor.reached}"
+            )
         # Only events above the position date the answer: an answer that a cache kept has none.
         newest = moment_of(events[-1].log_id) if events else None
         reply = self._api.dated(reply, newest, is_end=is_short)
@@ -268,4 +274,6 @@ def _records(reply: Reply) -> list[object]:
 def _check_order(events: tuple[LogEvent, ...], cursor: LogCursor) -> None:
     ids = [event.log_id for event in events]
     if ids and (min(ids) <= cursor.reached or ids != sorted(ids)):
-        raise UnusableAnswerError(f"Auth0 answered with a page that does not lie above {cursor.reached}, in order")
+        raise UnusableAnswerError(
+            f"Auth0 answered with a page that does not lie above {cursor.reached}, in order"
+        )

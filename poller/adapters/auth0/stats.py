@@ -31,7 +31,9 @@ class Auth0Stats:
         params = {"from": f"{first:%Y%m%d}", "to": f"{last:%Y%m%d}"}
         reply = self._api.get("stats/daily", params, bucket="stats")
         if not isinstance(reply.value, list):
-            raise UnusableAnswerError("Auth0 answered stats with JSON that is no list", service=SERVICE)
+            raise UnusableAnswerError(
+                "Auth0 answered stats with JSON that is no list", service=SERVICE
+            )
         found = dict(_day(record) for record in reply.value)
         return {day: count for day, count in found.items() if first <= day <= last}
 
@@ -42,7 +44,9 @@ def _day(record: Any) -> tuple[date, DailyCount]:
         day = date.fromisoformat(record["date"][:_DAY_LENGTH])
         return day, DailyCount(logins=_number(record, "logins"), signups=_number(record, "signups"))
     except (TypeError, KeyError, ValueError):
-        raise UnusableAnswerError("Auth0 answered stats with what is no count of a day", service=SERVICE) from None
+        raise UnusableAnswerError(
+            "Auth0 answered stats with what is no count of a day", service=SERVICE
+        ) from None
 
 
 def _number(record: Mapping[str, Any], name: str) -> int:

@@ -57,7 +57,11 @@ class TokenSource:
     """
 
     def __init__(
-        self, credentials: Credentials, http: Http, *, monotonic: Callable[[], float] = time.monotonic
+        self,
+        credentials: Credentials,
+        http: Http,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._credentials = credentials
         self._http = http
@@ -92,7 +96,11 @@ class TokenSource:
         body = answer.json_object
         value, scope = body.get("access_token"), body.get("scope")
         if not (isinstance(value, str) and _TOKEN.fullmatch(value)):
-            said = "Auth0's token endpoint answered 200 without a token" if body else in_between(answer)
+            said = (
+                "Auth0's token endpoint answered 200 without a token"
+                if body
+                else in_between(answer)
+            )
             raise UnusableAnswerError(said, service=SERVICE)
         lifetime_s = (parse_lifetime(body.get("expires_in")) or _UNSTATED_LIFETIME).total_seconds()
         # A lifetime under two minutes is used to its half: a margin must not eat it whole.
@@ -123,11 +131,15 @@ class _Grant(GetToken):
         )
         self._http = http
 
-    def authenticated_post(self, url: str, data: dict[str, Any], headers: dict[str, str] | None = None) -> Any:
+    def authenticated_post(
+        self, url: str, data: dict[str, Any], headers: dict[str, str] | None = None
+    ) -> Any:
         del url, headers  # the origin is the client's; JSON is all it needs
         body = self._add_client_authentication(data)
         return self._http.call(
-            "POST", "/oauth/token", json={key: value for key, value in body.items() if value is not None}
+            "POST",
+            "/oauth/token",
+            json={key: value for key, value in body.items() if value is not None},
         )
 
 

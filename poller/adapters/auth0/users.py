@@ -14,7 +14,9 @@ ALWAYS = {"user_id", "identities"}
 """Who it is; `identities` also names the accounts that were linked to it."""
 MAX_QUERY_BYTES = 4_000  # of URL; the API answers 414 to long ones
 MAX_USERS = 100  # the most that per_page allows
-LONGEST_ID = 512  # characters; a longer one is no user's, and would make the URL too long for the others
+LONGEST_ID = (
+    512  # characters; a longer one is no user's, and would make the URL too long for the others
+)
 _REFUSED = frozenset({400, 414})
 _NOBODY = frozenset({400, 404, 414})
 """Of one user. An id that is none of Auth0's own making is refused, and nobody has it."""
@@ -30,7 +32,11 @@ class Auth0Users:
 
     def __init__(self, api: ManagementApi, *, fields: frozenset[str] | None) -> None:
         self._api = api
-        self._fields = {} if fields is None else {"fields": ",".join(sorted(ALWAYS | fields)), "include_fields": "true"}
+        self._fields = (
+            {}
+            if fields is None
+            else {"fields": ",".join(sorted(ALWAYS | fields)), "include_fields": "true"}
+        )
 
     def of(self, user_ids: Sequence[str]) -> dict[str, Profile]:
         """The profiles by search, and by id for those that the index does not have; who is deleted is missing.
@@ -42,7 +48,13 @@ class Auth0Users:
         for chunk in chunks(user_ids):
             found.update(self._search(chunk))
         linked = _linked(found.values())
-        found.update({user_id: linked[user_id] for user_id in user_ids if user_id not in found and user_id in linked})
+        found.update(
+            {
+                user_id: linked[user_id]
+                for user_id in user_ids
+                if user_id not in found and user_id in linked
+            }
+        )
         for user_id in user_ids:
             profile = None if user_id in found else self._get(user_id)
             if profile is not None:
@@ -90,7 +102,9 @@ def chunks(user_ids: Sequence[str]) -> Iterator[list[str]]:
     """Divide the ids so that no search for them makes the URL too long."""
     held: list[str] = []
     for user_id in user_ids:
-        if held and (len(held) == MAX_USERS or len(quote(query_of([*held, user_id]))) > MAX_QUERY_BYTES):
+        if held and (
+            len(held) == MAX_USERS or len(quote(query_of([*held, user_id]))) > MAX_QUERY_BYTES
+        ):
             yield held
             held = []
         held.append(user_id)
@@ -110,6 +124,10 @@ def _linked(profiles: Iterable[Profile]) -> dict[str, Profile]:
     for profile in profiles:
         identities = profile.fields.get("identities")
         for identity in identities if isinstance(identities, list) else ():
-            if isinstance(identity, Mapping) and identity.get("provider") and identity.get("user_id"):
+            if (
+                isinstance(identity, Mapping)
+                and identity.get("provider")
+                and identity.get("user_id")
+            ):
                 found[f"{identity['provider']}|{identity['user_id']}"] = profile
     return found

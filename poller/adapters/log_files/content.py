@@ -67,7 +67,10 @@ class Content:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -108,4 +111,6 @@ class ContentHash:
     @property
     def mark(self) -> FileMark:
         scope = f"-{self._scope}" if self._scope else ""
-        return FileMark(fingerprint=f"{self.head}-{self.whole}{scope}", offset=self.offset, line=self.line)
+        return FileMark(
+            fingerprint=f"{self.head}-{self.whole}{scope}", offset=self.offset, line=self.line
+        )

@@ -93,8 +93,12 @@ class LogFile:
             UnreadableFileError: it cannot be read, or it is no text.
         """
         kind, _ = self._start()
-        trace = ContentHash(self._scope) if self._is_again else resume(self.path, marks, self._scope)
-        return Reading(self.path, trace, kind, self._clocks, self._refusals, is_again=self._is_again)
+        trace = (
+            ContentHash(self._scope) if self._is_again else resume(self.path, marks, self._scope)
+        )
+        return Reading(
+            self.path, trace, kind, self._clocks, self._refusals, is_again=self._is_again
+        )
 
     def look(self, marks: Iterable[FileMark]) -> Look:
         """Raises:

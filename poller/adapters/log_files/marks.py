@@ -22,7 +22,14 @@ class MarkIndex:
 
     def __iter__(self) -> Iterator[FileMark]:
         with self._lock:
-            return iter([mark for of_length in self._heads.values() for marks in of_length.values() for mark in marks])
+            return iter(
+                [
+                    mark
+                    for of_length in self._heads.values()
+                    for marks in of_length.values()
+                    for mark in marks
+                ]
+            )
 
     def move(self, old: FileMark | None, new: FileMark) -> None:
         """Puts the new mark in the place of the old one, if there is one."""
@@ -59,7 +66,11 @@ class MarkIndex:
 
     def _found(self, length: int, head: str, scope: str) -> list[FileMark]:
         marks = self._heads.get(length, {}).get(head, ())
-        return [mark for mark in marks if mark.fingerprint.partition("-")[2].partition("-")[2] in {"", scope}]
+        return [
+            mark
+            for mark in marks
+            if mark.fingerprint.partition("-")[2].partition("-")[2] in {"", scope}
+        ]
 
 
 def resume(path: Path, marks: Iterable[FileMark], scope: str) -> ContentHash:

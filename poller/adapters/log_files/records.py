@@ -138,7 +138,9 @@ class Records:
             return self._bad(why)
         self._learn()
         source = value.get("source")
-        made = replace(self._made(unwrapped(value)), source=source if isinstance(source, str) else None)
+        made = replace(
+            self._made(unwrapped(value)), source=source if isinstance(source, str) else None
+        )
         self._pass_line(end)
         return made
 
@@ -154,7 +156,9 @@ class Records:
         piece = replace(self._made("", "no JSON object"), is_text=True)
         while True:
             newline = self._text.find("\n", self._at)
-            found = _FIRST_KEY.search(self._text, self._at, len(self._text) if newline < 0 else newline)
+            found = _FIRST_KEY.search(
+                self._text, self._at, len(self._text) if newline < 0 else newline
+            )
             if found or newline >= 0 or self._is_read:
                 break
             self._pass(max(self._at, len(self._text) - _LONGEST_KEY))
@@ -207,7 +211,9 @@ class Records:
     def _next_start(self, begin: int) -> int | None:
         """Where the next record begins, or the line ends; None where neither is in the text."""
         newline = self._text.find("\n", begin) if self._kind == "lines" else -1
-        starts = self._starts.finditer(self._text, begin, len(self._text) if newline < 0 else newline)
+        starts = self._starts.finditer(
+            self._text, begin, len(self._text) if newline < 0 else newline
+        )
         for start in itertools.islice(starts, _MOST_TRIES):
             try:
                 value, _ = DECODER.raw_decode(self._text, start.start())
@@ -220,7 +226,9 @@ class Records:
     def _made(self, value: Any, why: str | None = None, *, is_torn: bool = False) -> RawRecord:
         trace = self._trace
         seed = f"file-{trace.whole[:16]}:{trace.line + 1}"
-        return RawRecord(value=value, line=trace.line + 1, seed=seed, before=trace.mark, why=why, is_torn=is_torn)
+        return RawRecord(
+            value=value, line=trace.line + 1, seed=seed, before=trace.mark, why=why, is_torn=is_torn
+        )
 
 
 def _starts(keys: set[str]) -> re.Pattern[str]:

@@ -82,7 +82,11 @@ def _has_id(inner: dict[str, Any]) -> bool:
 def _id_of_bus(record: dict[str, Any]) -> str | None:
     """The `id` of a CloudEvent, where it can be a log id."""
     found = record.get("id") if "specversion" in record else None
-    return found if isinstance(found, str) and len(found) >= _LONGEST_TEXT_OF_ID and found.isdigit() else None
+    return (
+        found
+        if isinstance(found, str) and len(found) >= _LONGEST_TEXT_OF_ID and found.isdigit()
+        else None
+    )
 
 
 def _end_of_value(text: str, at: int) -> int | None:

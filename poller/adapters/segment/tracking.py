@@ -32,7 +32,12 @@ class SegmentSink:
     """One Segment source; `integrations` say which destinations its messages go to. Thread-safe."""
 
     def __init__(
-        self, write_key: str, http: Http, clock: ServerClock, *, integrations: Mapping[str, Any] | None = None
+        self,
+        write_key: str,
+        http: Http,
+        clock: ServerClock,
+        *,
+        integrations: Mapping[str, Any] | None = None,
     ) -> None:
         self._integrations = dict(integrations or {})
         self._write_key = write_key
@@ -49,7 +54,9 @@ class SegmentSink:
     def send(self, batch: Batch) -> Receipt:
         """Posts the batch once; see the port for what it raises."""
         body = self.body([self.build(message) for message in batch.messages])
-        answer = self._http.call("POST", PATH, content=gzip.compress(body, _GZIP_LEVEL), headers=self._headers)
+        answer = self._http.call(
+            "POST", PATH, content=gzip.compress(body, _GZIP_LEVEL), headers=self._headers
+        )
         _check(answer)
         return Receipt(message_ids=tuple(message.message_id for message in batch.messages))
 
@@ -89,14 +96,20 @@ class SegmentSink:
             case Identify():
                 _, built = self._client.identify(traits=dict(message.traits), **common)
             case Track():
-                _, built = self._client.track(event=message.event, properties=dict(message.properties), **common)
+                _, built = self._client.track(
+                    event=message.event, properties=dict(message.properties), **common
+                )
             case Group():
-                _, built = self._client.group(group_id=message.group_id, traits=dict(message.traits), **common)
+                _, built = self._client.group(
+                    group_id=message.group_id, traits=dict(message.traits), **common
+                )
             case _:
                 raise TypeError(type(message).__name__)
         del built["anonymousId"]  # always null here
         if self._integrations:
-            del built["integrations"]  # empty: that of the batch is every message's (Segment docs: HTTP API, Batch)
+            del built[
+                "integrations"
+            ]  # empty: that of the batch is every message's (Segment docs: HTTP API, Batch)
         return dict(built)
 
 
@@ -105,9 +118,13 @@ def _check(answer: Answer) -> None:
     if 200 <= status < 300:  # noqa: PLR2004 - the class of success
         if _is_acknowledgement(answer):
             return
-        raise UnusableAnswerError(_without_receipt(answer), retry_after=answer.retry_after, service=SERVICE)
+        raise UnusableAnswerError(
+            _without_receipt(answer), retry_after=answer.retry_after, service=SERVICE
+        )
     if status in _TRANSIENT or status >= _SERVER_ERROR:
-        raise TransientError(f"Segment answered {status}", retry_after=answer.retry_after, service=SERVICE)
+        raise TransientError(
+            f"Segment answered {status}", retry_after=answer.retry_after, service=SERVICE
+        )
     # Segment's own 400 is JSON or plain text (segment-docs; analytics-ruby#147), and a 413 is worth to be halved.
     if status in _TOO_MUCH and not _is_page(answer):
         if _names_write_key(answer.body):

@@ -19,7 +19,8 @@ PAGE = 1000
 """Letters read at once."""
 
 _HEADING = tuple(
-    schema.dead_letter.c[name] for name in ("stream_id", "log_id", "type", "reason", "status", "buried_at")
+    schema.dead_letter.c[name]
+    for name in ("stream_id", "log_id", "type", "reason", "status", "buried_at")
 )
 """The columns of an index, so that no page of the table is read."""
 
@@ -49,7 +50,9 @@ class DeadLetterStore:
         FatalError: missing, gone since it was made, not readable, damaged, of another version.
         """
         path = driver.ledger_path(url)
-        return cls(Database.open(path, create=False) if to_change else Database.open_read_only(path))
+        return cls(
+            Database.open(path, create=False) if to_change else Database.open_read_only(path)
+        )
 
     def close(self) -> None:
         self._database.close()
@@ -73,14 +76,22 @@ class DeadLetterStore:
             return
         ids = sorted(set(log_ids))
         for start in range(0, len(ids), PAGE):
-            yield from self._read(stream, [*wanted, columns.log_id.in_(ids[start : start + PAGE])], size)
+            yield from self._read(
+                stream, [*wanted, columns.log_id.in_(ids[start : start + PAGE])], size
+            )
 
     def count(self, *, stream: Stream | None = None, reason: str | None = None) -> int:
         """Return how many there are of this stream and reason."""
         with self._database.reading() as connection:
             known = rows.streams(connection)
-            found = (counts.letters_by_reason(connection, key) for each, key in known.items() if stream in {None, each})
-            return sum(number for each in found for why, number in each.items() if reason in {None, why})
+            found = (
+                counts.letters_by_reason(connection, key)
+                for each, key in known.items()
+                if stream in {None, each}
+            )
+            return sum(
+                number for each in found for why, number in each.items() if reason in {None, why}
+            )
 
     def events(self, letters: Iterable[StoredDeadLetter]) -> dict[StoredDeadLetter, str]:
         """Return the events of these letters as JSON text: personal data. A letter that is gone is left out."""
@@ -142,7 +153,11 @@ def discard_letters(connection: Connection, letters: Iterable[StoredDeadLetter])
     known = rows.streams(connection)
     discarded = 0
     for letter in letters:
-        removed = delete(schema.dead_letter).where(*_same(known, letter)).returning(schema.dead_letter.c.event)
+        removed = (
+            delete(schema.dead_letter)
+            .where(*_same(known, letter))
+            .returning(schema.dead_letter.c.event)
+        )
         text = connection.scalar(removed)
         if text is not None:
             discarded += 1
@@ -168,7 +183,9 @@ def event_of(letter: StoredDeadLetter, text: str) -> LogEvent:
 def discard_before(database: Database, stream_id: int, moment: datetime) -> int:
     """Removes the letters of one stream that were buried before `moment`; returns how many."""
     columns = schema.dead_letter.c
-    old = delete(schema.dead_letter).where(columns.stream_id == stream_id, columns.buried_at < moment)
+    old = delete(schema.dead_letter).where(
+        columns.stream_id == stream_id, columns.buried_at < moment
+    )
     with database.writing() as connection:
         return connection.execute(old).rowcount
 

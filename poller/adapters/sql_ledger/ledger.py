@@ -186,7 +186,9 @@ class SqlLedger:
 
     def afresh(self, since: datetime) -> "SqlLedger":
         """Return the same ledger as if Segment had been told of nobody before this moment of the server's."""
-        view = SqlLedger(self._database, self._stream, self._key, late_window=self._late_window, now=self._now)
+        view = SqlLedger(
+            self._database, self._stream, self._key, late_window=self._late_window, now=self._now
+        )
         view._said_since = since
         return view
 
@@ -199,7 +201,9 @@ class SqlLedger:
         with self._database.reading() as connection:
             return count_awaiting(connection, self._key)
 
-    def identified(self, done: Sequence[PendingIdentify], said: Mapping[str, str], at: datetime) -> None:
+    def identified(
+        self, done: Sequence[PendingIdentify], said: Mapping[str, str], at: datetime
+    ) -> None:
         """Records that these await no more, and what Segment was told of them."""
         with self._database.writing() as connection:
             record_said(connection, self._key, said, at)
@@ -220,7 +224,9 @@ class SqlLedger:
         after = max(gap.after, just_below(oldest))
         until = predecessor(gap.before) or gap.before
         with self._database.writing() as connection:
-            (span,) = revisits.begin(connection, self._stream, self._key, [(after, until)], is_counted=True)
+            (span,) = revisits.begin(
+                connection, self._stream, self._key, [(after, until)], is_counted=True
+            )
             return span
 
     def cut(self, span: LogCursor, at: LogId) -> tuple[LogCursor, LogCursor]:
@@ -243,7 +249,13 @@ class SqlLedger:
         """Forgets what was said before this moment of the server's, and all but the newest `keep`; returns how many."""
         columns = schema.said.c
         mine = columns.stream_id == self._key
-        newest = select(columns.said_at).where(mine).order_by(columns.said_at.desc()).limit(1).offset(keep)
+        newest = (
+            select(columns.said_at)
+            .where(mine)
+            .order_by(columns.said_at.desc())
+            .limit(1)
+            .offset(keep)
+        )
         with self._database.writing() as connection:
             bound = connection.scalar(newest)
             too_many = [columns.said_at <= bound] if bound is not None else []
@@ -267,7 +279,9 @@ class SqlLedger:
             page = settlement.page
             file_progress.move(connection, self._key, page)
             is_counted = not page.is_again
-            recording.record_outcomes(connection, self._key, settlement, page.served_at, is_counted=is_counted)
+            recording.record_outcomes(
+                connection, self._key, settlement, page.served_at, is_counted=is_counted
+            )
 
     def unread_stretches(self) -> tuple[UnreadStretch, ...]:
         """Return what second readings still have to pass outside of the live span, oldest first."""
@@ -288,14 +302,19 @@ class SqlLedger:
         is_unconfirmed = exists().where(
             spans.stream_id == self._key,
             spans.confirmed < ids.log_id,
-            or_(spans.until.is_(None), and_(spans.reached < spans.until, ids.log_id <= spans.reached)),
+            or_(
+                spans.until.is_(None),
+                and_(spans.reached < spans.until, ids.log_id <= spans.reached),
+            ),
         )
         is_unread = exists().where(
             stretches.stream_id == self._key,
             stretches.at < ids.log_id,
             ids.log_id <= stretches.until,
         )
-        old = delete(schema.recent_id).where(ids.stream_id == self._key, ~is_unconfirmed, ~is_unread)
+        old = delete(schema.recent_id).where(
+            ids.stream_id == self._key, ~is_unconfirmed, ~is_unread
+        )
         with self._database.writing() as connection:
             return connection.execute(old).rowcount
 
@@ -328,7 +347,13 @@ class SqlLedger:
             since, *was = found or (None, None, None)
             if was != [reason, hint]:  # told at every cycle; what changes nothing costs no commit
                 since = None if reason is None else since or self._now()
-                recording.note(connection, self._key, blocked_since=since, blocked_reason=reason, blocked_hint=hint)
+                recording.note(
+                    connection,
+                    self._key,
+                    blocked_since=since,
+                    blocked_reason=reason,
+                    blocked_hint=hint,
+                )
 
 
 def _enrol(connection: Connection, stream: Stream, *, create: bool, adopt: bool) -> int:
@@ -336,7 +361,10 @@ def _enrol(connection: Connection, stream: Stream, *, create: bool, adopt: bool)
     known = rows.streams(connection)
     if stream in known:
         return known[stream]
-    unused = next((key for other, key in known.items() if rows.may_become(connection, other, key, stream)), None)
+    unused = next(
+        (key for other, key in known.items() if rows.may_become(connection, other, key, stream)),
+        None,
+    )
     if unused is not None:
         names = {"source_name": stream.source_name, "generation": stream.generation}
         connection.execute(update(schema.stream).where(schema.stream.c.id == unused).values(names))

@@ -7,7 +7,11 @@ from typing import Any, Self
 
 from sqlalchemy import Connection, delete, or_, select
 
-from poller.adapters.sql_ledger.dead_letters import StoredDeadLetter, discard_letters, letters_with_events
+from poller.adapters.sql_ledger.dead_letters import (
+    StoredDeadLetter,
+    discard_letters,
+    letters_with_events,
+)
 from poller.adapters.sql_ledger.sqlite import driver
 from poller.adapters.sql_ledger.sqlite.database import Database
 from poller.adapters.sql_ledger.tables import rows, schema
@@ -48,7 +52,9 @@ class People:
         TransientError, FatalError: as `DeadLetterStore.open`.
         """
         path = driver.ledger_path(url)
-        return cls(Database.open(path, create=False) if to_change else Database.open_read_only(path))
+        return cls(
+            Database.open(path, create=False) if to_change else Database.open_read_only(path)
+        )
 
     def close(self) -> None:
         self._database.close()
@@ -74,7 +80,9 @@ class People:
 
 
 def _held(connection: Connection, user_id: str) -> tuple[Held, ...]:
-    letters = [letter for letter, event in letters_with_events(connection) if _names(event, user_id)]
+    letters = [
+        letter for letter, event in letters_with_events(connection) if _names(event, user_id)
+    ]
     found = (
         Held(
             stream=stream,
@@ -109,12 +117,16 @@ def _awaiting(connection: Connection, stream_id: int, user_id: str) -> list[str]
     """Return the ids under which the person's tracks were sent and an identify is due."""
     columns = schema.awaiting.c
     is_person = or_(columns.user_id == user_id, columns.sent_as == user_id)
-    return list(connection.scalars(select(columns.sent_as).where(columns.stream_id == stream_id, is_person)))
+    return list(
+        connection.scalars(select(columns.sent_as).where(columns.stream_id == stream_id, is_person))
+    )
 
 
 def _is_remembered(connection: Connection, stream_id: int, user_id: str) -> bool:
     columns = schema.said.c
-    query = select(columns.key).where(columns.stream_id == stream_id, columns.key == identify_key(user_id))
+    query = select(columns.key).where(
+        columns.stream_id == stream_id, columns.key == identify_key(user_id)
+    )
     return connection.scalar(query) is not None
 
 

@@ -34,7 +34,10 @@ def _move(connection: Connection, stream: Stream, position: LogId) -> Span:
     spans = () if key is None else rows.spans(connection, stream, key)
     live = next((span for span in spans if span.is_live), None)
     if key is None or live is None:
-        raise FatalError(f"nothing of {rows.named(stream)} has been begun", hint="`run` begins it, at [poll] start")
+        raise FatalError(
+            f"nothing of {rows.named(stream)} has been begun",
+            hint="`run` begins it, at [poll] start",
+        )
     for other in spans:
         if not other.is_live and other.until is not None and other.until > position:
             raise FatalError(
@@ -69,7 +72,9 @@ def _close(connection: Connection, stream_id: int, live: Span, end: LogId) -> No
 def _cut_above(connection: Connection, stream_id: int, position: LogId) -> None:
     """Forget what is known of the log above the position, since it is read anew from there."""
     ids, gaps = schema.recent_id.c, schema.gap.c
-    connection.execute(delete(schema.recent_id).where(ids.stream_id == stream_id, ids.log_id > position))
+    connection.execute(
+        delete(schema.recent_id).where(ids.stream_id == stream_id, ids.log_id > position)
+    )
     mine = gaps.stream_id == stream_id
     end = successor(position)
     connection.execute(delete(schema.gap).where(mine, gaps.after >= position))

@@ -134,7 +134,11 @@ class LedgerReader:
         query = select(schema.journal).where(columns.stream_id == _key(stream))
         with self._database.reading() as connection:
             row = connection.execute(query).mappings().one_or_none()
-        return Journal(**{name: value for name, value in row.items() if name != "stream_id"}) if row else Journal()
+        return (
+            Journal(**{name: value for name, value in row.items() if name != "stream_id"})
+            if row
+            else Journal()
+        )
 
     def last_words(self) -> LastWords | None:
         """The fatal error that ended the program last; None once a cycle has succeeded since."""
@@ -147,11 +151,16 @@ class LedgerReader:
             return holder_of(self._database.path, role)
 
 
-def _sent(connection: Connection, stream: Stream, since: datetime, until: datetime) -> dict[Sent, int]:
+def _sent(
+    connection: Connection, stream: Stream, since: datetime, until: datetime
+) -> dict[Sent, int]:
     columns = schema.sent.c
     mine = (columns.stream_id == _key(stream), columns.origin == LOG)
     query = select(schema.sent).where(*mine, columns.hour >= since, columns.hour < until)
-    return {Sent(hour=row.hour, type=row.type, name=row.name): row.tracks for row in connection.execute(query)}
+    return {
+        Sent(hour=row.hour, type=row.type, name=row.name): row.tracks
+        for row in connection.execute(query)
+    }
 
 
 def inspect_ledger(url: str, stream: Stream) -> str:
@@ -225,4 +234,6 @@ def _check_writable(ledger: Path, *paths: Path) -> None:
             file.write(b"\0" * _TRIED_BYTES)
             os.fsync(file.fileno())
     except OSError as error:
-        raise TransientError(f"ledger {ledger}: nothing can be written beside it: {error.strerror}") from None
+        raise TransientError(
+            f"ledger {ledger}: nothing can be written beside it: {error.strerror}"
+        ) from None

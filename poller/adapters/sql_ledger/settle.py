@@ -9,7 +9,11 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from poller.adapters.sql_ledger.sqlite import driver
 from poller.adapters.sql_ledger.tables import revisits, rows, schema, unread
-from poller.adapters.sql_ledger.tables.pending_identifies import forget_identifies, record_awaiting, record_said
+from poller.adapters.sql_ledger.tables.pending_identifies import (
+    forget_identifies,
+    record_awaiting,
+    record_said,
+)
 from poller.core.errors import ConflictError
 from poller.core.events import (
     LogCursor,
@@ -24,7 +28,17 @@ from poller.core.events import (
     UnreadStretch,
     canonical,
 )
-from poller.core.settlement import DEAD_LETTERED, FILE, FORWARDED, LOG, Outcomes, Sent, Settlement, Tally, tally
+from poller.core.settlement import (
+    DEAD_LETTERED,
+    FILE,
+    FORWARDED,
+    LOG,
+    Outcomes,
+    Sent,
+    Settlement,
+    Tally,
+    tally,
+)
 from poller.core.spans import advance, joined
 
 
@@ -41,7 +55,9 @@ def refuse_overlap(others: Iterable[Span], after: LogId, until: LogId | None) ->
             raise ConflictError(f"the stretch overlaps the span above {other.after}")
 
 
-def move(connection: Connection, stream_id: int, settlement: Settlement, *, late_window: timedelta) -> LogCursor:
+def move(
+    connection: Connection, stream_id: int, settlement: Settlement, *, late_window: timedelta
+) -> LogCursor:
     """Move the cursor to the page's position, if it is still where the page was read from.
 
     Raises:
@@ -88,10 +104,14 @@ def cut(connection: Connection, stream_id: int, span: Span, at: LogId) -> tuple[
         raise ConflictError(f"span {span.id} is not at {span.reached}: someone else moved it")
     values = {"after": at, "reached": at, "confirmed": at, "until": span.until}
     far = insert(schema.span).values(stream_id=stream_id, **values)
-    return replace(span, until=at), rows.span(connection.execute(far.returning(schema.span)).one(), span.stream)
+    return replace(span, until=at), rows.span(
+        connection.execute(far.returning(schema.span)).one(), span.stream
+    )
 
 
-def record(connection: Connection, stream_id: int, settlement: Settlement, moved: LogCursor) -> None:
+def record(
+    connection: Connection, stream_id: int, settlement: Settlement, moved: LogCursor
+) -> None:
     """Write everything that came of a page. Rows that are there already stay as they are."""
     cursor, page = settlement.span, settlement.page
     if isinstance(cursor, ReopenedGap):
@@ -105,14 +125,21 @@ def record(connection: Connection, stream_id: int, settlement: Settlement, moved
 
 
 def record_outcomes(
-    connection: Connection, stream_id: int, outcomes: Outcomes, at: datetime, *, is_counted: bool = True
+    connection: Connection,
+    stream_id: int,
+    outcomes: Outcomes,
+    at: datetime,
+    *,
+    is_counted: bool = True,
 ) -> None:
     """Dead letters, tallies, what was said and who awaits an identify, wherever the events came from.
 
     `at` is the server's time. What is not `is_counted` was settled before.
     """
     buried = _record_dead_letters(connection, stream_id, outcomes, at)
-    if not is_counted:  # sent again: what these users were told before may have gone to a wrong source
+    if (
+        not is_counted
+    ):  # sent again: what these users were told before may have gone to a wrong source
         forget_identifies(connection, stream_id, outcomes.awaiting)
     record_said(connection, stream_id, outcomes.said, at)
     record_awaiting(connection, stream_id, outcomes.awaiting, at)
@@ -138,16 +165,22 @@ def _refuse_stray(cursor: LogCursor, page: Page) -> None:
     moves_up = page.position > cursor.reached or is_empty_answer
     is_above = all(cursor.reached < event.log_id <= page.position for event in page.events)
     if not moves_up or not is_above or (cursor.until is not None and page.position > cursor.until):
-        raise ConflictError(f"the page up to {page.position} does not continue the position {cursor.reached}")
+        raise ConflictError(
+            f"the page up to {page.position} does not continue the position {cursor.reached}"
+        )
 
 
-def _move_span(connection: Connection, stream_id: int, span: Span, page: Page, late_window: timedelta) -> Span:
+def _move_span(
+    connection: Connection, stream_id: int, span: Span, page: Page, late_window: timedelta
+) -> Span:
     spans = rows.spans(connection, span.stream, stream_id)
     found = next((other for other in spans if other.id == span.id), None)
     if found is None:
         raise ConflictError(f"there is no span {span.id}")
     if (found.reached, found.until) != (span.reached, span.until):
-        raise ConflictError(f"span {span.id} is at {found.reached} and not at {span.reached}: someone else moved it")
+        raise ConflictError(
+            f"span {span.id} is at {found.reached} and not at {span.reached}: someone else moved it"
+        )
     for other in spans:
         ends_above = other.is_live or other.reached > span.reached
         if other.id != span.id and other.after < page.position and ends_above:
@@ -166,11 +199,15 @@ def _move_span(connection: Connection, stream_id: int, span: Span, page: Page, l
     return moved
 
 
-def _confirm(connection: Connection, stream_id: int, cursor: SecondReading, page: Page) -> SecondReading:
+def _confirm(
+    connection: Connection, stream_id: int, cursor: SecondReading, page: Page
+) -> SecondReading:
     """Move `confirmed` of the live span. An answer without a believed time confirms nothing."""
     columns = schema.span.c
     live = (columns.id == cursor.id, columns.stream_id == stream_id, columns.until.is_(None))
-    found = connection.execute(select(columns.confirmed, columns.reached).where(*live)).one_or_none()
+    found = connection.execute(
+        select(columns.confirmed, columns.reached).where(*live)
+    ).one_or_none()
     if found is None or found.confirmed != cursor.reached:
         raise ConflictError(f"span {cursor.id} is not confirmed up to {cursor.reached} any more")
     if page.position > found.reached:
@@ -215,12 +252,20 @@ def _record_dead_letters(
     ]
     if letters:
         connection.execute(driver.upsert(schema.dead_letter).on_conflict_do_nothing(), letters)
-    return tuple(letter.event for letter in outcomes.dead_letters if letter.event.log_id not in known)
+    return tuple(
+        letter.event for letter in outcomes.dead_letters if letter.event.log_id not in known
+    )
 
 
-def _record_ids(connection: Connection, stream_id: int, settlement: Settlement, *, above: LogId) -> None:
+def _record_ids(
+    connection: Connection, stream_id: int, settlement: Settlement, *, above: LogId
+) -> None:
     """Remember the ids that a second reading still has to pass, so that it leaves them out."""
-    ids = [{"stream_id": stream_id, "log_id": log_id} for log_id in settlement.ids_of_interest if log_id > above]
+    ids = [
+        {"stream_id": stream_id, "log_id": log_id}
+        for log_id in settlement.ids_of_interest
+        if log_id > above
+    ]
     if ids:
         connection.execute(driver.upsert(schema.recent_id).on_conflict_do_nothing(), ids)
 
@@ -229,7 +274,9 @@ def _revive(connection: Connection, stream_id: int, outcomes: Outcomes, at: date
     """Take what was a dead letter, and was delivered when it was sent again, for forwarded; return the ids."""
     columns = schema.dead_letter.c
     ids = [event.log_id for event in outcomes.forwarded]
-    query = delete(schema.dead_letter).where(columns.stream_id == stream_id, columns.log_id.in_(ids))
+    query = delete(schema.dead_letter).where(
+        columns.stream_id == stream_id, columns.log_id.in_(ids)
+    )
     revived = set(connection.scalars(query.returning(columns.log_id)))
     for event in outcomes.forwarded:
         if event.log_id in revived:
@@ -237,7 +284,9 @@ def _revive(connection: Connection, stream_id: int, outcomes: Outcomes, at: date
     return revived
 
 
-def recount(connection: Connection, stream_id: int, event: LogEvent, was: str, outcome: str, at: datetime) -> str:
+def recount(
+    connection: Connection, stream_id: int, event: LogEvent, was: str, outcome: str, at: datetime
+) -> str:
     """Move an event from one outcome to another, where it was counted: in the log's counts, or else in the files'.
 
     Return that origin.
@@ -274,7 +323,9 @@ def count_tracks(connection: Connection, stream_id: int, sent: Mapping[Sent, int
         row = driver.upsert(schema.sent)
         total = schema.sent.c.tracks + row.excluded.tracks
         keys = ["stream_id", "hour", "type", "name", "origin"]
-        connection.execute(row.on_conflict_do_update(index_elements=keys, set_={"tracks": total}), found)
+        connection.execute(
+            row.on_conflict_do_update(index_elements=keys, set_={"tracks": total}), found
+        )
 
 
 def count(connection: Connection, stream_id: int, counted: Mapping[Tally, int]) -> None:
@@ -294,4 +345,6 @@ def count(connection: Connection, stream_id: int, counted: Mapping[Tally, int]) 
         row = driver.upsert(schema.tally)
         total = schema.tally.c.events + row.excluded.events
         keys = ["stream_id", "hour", "type", "outcome", "origin"]
-        connection.execute(row.on_conflict_do_update(index_elements=keys, set_={"events": total}), tallies)
+        connection.execute(
+            row.on_conflict_do_update(index_elements=keys, set_={"events": total}), tallies
+        )

@@ -21,8 +21,12 @@ def remove_stream(url: str, stream: Stream, *, with_spans: bool) -> None:
         with database.writing() as connection:
             key = rows.streams(connection).get(stream)
             if key is None:
-                raise FatalError(f"nothing of {rows.named(stream)} is in the ledger", hint="see `ledger show`")
-            mine = select(func.count()).select_from(schema.span).where(schema.span.c.stream_id == key)
+                raise FatalError(
+                    f"nothing of {rows.named(stream)} is in the ledger", hint="see `ledger show`"
+                )
+            mine = (
+                select(func.count()).select_from(schema.span).where(schema.span.c.stream_id == key)
+            )
             if not with_spans and connection.scalar(mine):
                 raise FatalError(
                     f"{rows.named(stream)} has spans: the ledger would forget what was settled",

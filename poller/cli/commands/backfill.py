@@ -51,22 +51,59 @@ _PATH = click.Path(path_type=Path, allow_dash=True)
     ),
 )
 @config_option
-@click.option("--since", type=BoundType(), help="Where to begin: earliest, a date, a time, or as 7d.")
-@click.option("--until", type=BoundType(), help="Where to end; at the latest where the daemon's own part begins.")
-@click.option("--from-file", "from_file", is_flag=True, help="Read the log from the files named, not from Auth0.")
-@click.option("--files-from", type=_PATH, help="With --from-file: a file that names the files, a line each; or -.")
-@click.option("--any-tenant", is_flag=True, help="Send events of a file that name another tenant, too.")
-@click.option("--read-again", is_flag=True, help="Read the files from their beginning, as after a change of rules.")
-@click.option("--settle-empty", is_flag=True, help="Settle files in which no type of event is known, too.")
+@click.option(
+    "--since", type=BoundType(), help="Where to begin: earliest, a date, a time, or as 7d."
+)
+@click.option(
+    "--until",
+    type=BoundType(),
+    help="Where to end; at the latest where the daemon's own part begins.",
+)
+@click.option(
+    "--from-file",
+    "from_file",
+    is_flag=True,
+    help="Read the log from the files named, not from Auth0.",
+)
+@click.option(
+    "--files-from",
+    type=_PATH,
+    help="With --from-file: a file that names the files, a line each; or -.",
+)
+@click.option(
+    "--any-tenant", is_flag=True, help="Send events of a file that name another tenant, too."
+)
+@click.option(
+    "--read-again",
+    is_flag=True,
+    help="Read the files from their beginning, as after a change of rules.",
+)
+@click.option(
+    "--settle-empty", is_flag=True, help="Settle files in which no type of event is known, too."
+)
 @click.argument("paths", metavar="[PATH]...", nargs=-1, type=_PATH)
-@click.option("--parallel", type=click.IntRange(1, 32), help="Slices walked at once; by default as the tenant allows.")
-@click.option("--again", is_flag=True, help="Send what is settled of the range again too, under the same message ids.")
-@click.option("--no-identify", is_flag=True, help="Leave out the identify that each user gets at the end.")
-@click.option("--integrations", type=_RoutesType(), help="As [backfill] integrations, for this run.")
+@click.option(
+    "--parallel",
+    type=click.IntRange(1, 32),
+    help="Slices walked at once; by default as the tenant allows.",
+)
+@click.option(
+    "--again",
+    is_flag=True,
+    help="Send what is settled of the range again too, under the same message ids.",
+)
+@click.option(
+    "--no-identify", is_flag=True, help="Leave out the identify that each user gets at the end."
+)
+@click.option(
+    "--integrations", type=_RoutesType(), help="As [backfill] integrations, for this run."
+)
 @click.option("--dry-run", is_flag=True, help="Show the plan and stop.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--new", is_flag=True, help="Make a ledger if there is none.")
-@click.option("--json", "as_json", is_flag=True, help="The plan and the summary as JSON, a line each.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="The plan and the summary as JSON, a line each."
+)
 def backfill(config: Path | None, paths: tuple[Path, ...], *, from_file: bool, **given: Any) -> int:
     """Sends what of the range is in no span of the ledger; may be interrupted, repeated, and run beside the daemon."""
     check_files(paths, given["files_from"], from_file=from_file)
@@ -80,14 +117,20 @@ def backfill(config: Path | None, paths: tuple[Path, ...], *, from_file: bool, *
     asked = BackfillOptions(**given)
     configure_logging(settings.log.level, settings.log.format)
     process = Process()
-    share = max(2 * settings.auth0.rate_share - 1, 0.01)  # leaves twice as much as the daemon, which so goes first
+    share = max(
+        2 * settings.auth0.rate_share - 1, 0.01
+    )  # leaves twice as much as the daemon, which so goes first
     routes = settings.backfill.integrations if asked.integrations is None else asked.integrations
     with (
         _opened(settings, create=asked.new) as ledger,
         connect(settings, process.stopping, share=share, integrations=routes) as services,
     ):
         history = BackfillParts(
-            settings=settings, services=services, ledger=ledger, no_identify=asked.no_identify, again=asked.again
+            settings=settings,
+            services=services,
+            ledger=ledger,
+            no_identify=asked.no_identify,
+            again=asked.again,
         )
         if from_file:
             return send_files(history, process, asked, paths)
@@ -140,7 +183,9 @@ class _Run:
         plan, done = self.found.plan, work.progress
         ledger = self.history.ledger
         spans = [span for span in ledger.spans() if not span.is_live] + [*ledger.revisits()]
-        left = [span for span in spans if not span.is_done and span.until and span.until > plan.since]
+        left = [
+            span for span in spans if not span.is_done and span.until and span.until > plan.since
+        ]
         return {
             **work.count.facts(),
             "identified": done.identified.sent,
@@ -159,12 +204,17 @@ def _opened(settings: Settings, *, create: bool) -> Iterator[SqlLedger]:
     with LedgerLock.acquire(settings.state.url, "backfill"):
         try:
             ledger = SqlLedger.open(
-                settings.state.url, stream_of(settings), create=create, late_window=settings.poll.late_window
+                settings.state.url,
+                stream_of(settings),
+                create=create,
+                late_window=settings.poll.late_window,
             )
         except FatalError as error:
             if create or not error.hint.startswith("`run`"):
                 raise
-            raise FatalError(str(error), hint=f"{error.hint}; or `backfill --new` begins it here") from None
+            raise FatalError(
+                str(error), hint=f"{error.hint}; or `backfill --new` begins it here"
+            ) from None
         try:
             yield ledger
         finally:
@@ -173,7 +223,9 @@ def _opened(settings: Settings, *, create: bool) -> Iterator[SqlLedger]:
 
 def _summary(facts: dict[str, Any]) -> str:
     """The end of a run, for people."""
-    counts = ", ".join(f"{facts[name]} {name.replace('_', '-')}" for name in ("read", "filtered", "forwarded"))
+    counts = ", ".join(
+        f"{facts[name]} {name.replace('_', '-')}" for name in ("read", "filtered", "forwarded")
+    )
     speed = f"{facts['read'] / facts['seconds']:.0f} events/s" if facts["seconds"] else "at once"
     lines = {
         "events": f"{counts}, {facts['dead_lettered']} dead-lettered",
@@ -182,9 +234,13 @@ def _summary(facts: dict[str, Any]) -> str:
         "time": f"{facts['seconds']:.0f} s, {speed}, {facts['rate_limited']} answers of 429",
     }
     if facts["redated"]:
-        lines["dates"] = f"{facts['redated']} cannot be true: the time in the log id was sent instead"
+        lines["dates"] = (
+            f"{facts['redated']} cannot be true: the time in the log id was sent instead"
+        )
     if facts["lost"]:
-        lines["lost"] = f"{facts['lost']} stretches that retention took before they were read: `status` shows the gaps"
+        lines["lost"] = (
+            f"{facts['lost']} stretches that retention took before they were read: `status` shows the gaps"
+        )
     text = "\n".join(f"{name:<12}{said}" for name, said in lines.items())
     if facts["slices_left"] or facts["awaiting_identify"]:
         waiting = facts["awaiting_identify"]

@@ -52,7 +52,9 @@ def check_files(paths: Sequence[Path], listed: Path | None, *, from_file: bool) 
     UsageError: files without the option, or the option without files.
     """
     if from_file != bool(paths or listed):
-        raise click.UsageError("--from-file goes with the files to read, and files go with --from-file")
+        raise click.UsageError(
+            "--from-file goes with the files to read, and files go with --from-file"
+        )
     missing = next((path for path in paths if path != STANDARD_INPUT and not path.exists()), None)
     if missing is not None:
         raise click.UsageError(f"{missing} is no file and no folder")
@@ -60,7 +62,9 @@ def check_files(paths: Sequence[Path], listed: Path | None, *, from_file: bool) 
         raise click.UsageError("standard input is either a file or the list of files")
 
 
-def send_files(history: BackfillParts, process: Process, asked: BackfillOptions, paths: Sequence[Path]) -> int:
+def send_files(
+    history: BackfillParts, process: Process, asked: BackfillOptions, paths: Sequence[Path]
+) -> int:
     """Shows what the files are, asks, and sends what of them is not settled; returns the exit code."""
     reads_input = STANDARD_INPUT in {*paths, asked.files_from}
     with file_sources(paths, asked.files_from) as sources:
@@ -198,7 +202,9 @@ def _tell(counts: Sequence[FileCount], awaiting: int, *, as_json: bool) -> None:
     total |= {"awaiting_identify": awaiting}
     for count in counts:
         facts = count.facts()
-        say_json(facts, indent=0) if as_json else say(f"{count.file}: {_counted(facts)}{_state(count)}")
+        say_json(facts, indent=0) if as_json else say(
+            f"{count.file}: {_counted(facts)}{_state(count)}"
+        )
     if as_json or len(counts) > 1:
         say_json(total, indent=0) if as_json else say(f"{total['files']} files: {_counted(total)}")
     if awaiting and not as_json:
@@ -209,7 +215,9 @@ def _counted(facts: dict[str, Any]) -> str:
     """The counts in words; those that are rarely anything only where they are something."""
     always = _SUMS[:4]
     shown = [name for name in _SUMS if name in always or facts[name]]
-    return ", ".join(f"{facts[name]} {name.replace('_', '-' if name in always else ' ')}" for name in shown)
+    return ", ".join(
+        f"{facts[name]} {name.replace('_', '-' if name in always else ' ')}" for name in shown
+    )
 
 
 def _state(count: FileCount) -> str:

@@ -59,7 +59,9 @@ def check(config: Path | None, *, as_json: bool) -> int:
     return code
 
 
-def findings(settings: Settings, about_secrets: Sequence[Finding], services: Services) -> Iterator[Finding]:
+def findings(
+    settings: Settings, about_secrets: Sequence[Finding], services: Services
+) -> Iterator[Finding]:
     """Each thing looked at, in the order in which they build on each other; what cannot be well is not tried."""
     source = str(settings.path) if settings.path else "the environment"
     yield Finding(subject="version", text=version("auth0-segment-poller"))
@@ -68,9 +70,18 @@ def findings(settings: Settings, about_secrets: Sequence[Finding], services: Ser
     yield from _twice_counted(settings)
     patience = _Patience()
     yield from ledger_file(ledger_path(settings.state.url))
-    yield _attempt("ledger", lambda: inspect_ledger(settings.state.url, stream_of(settings)), patience, "state.url")
+    yield _attempt(
+        "ledger",
+        lambda: inspect_ledger(settings.state.url, stream_of(settings)),
+        patience,
+        "state.url",
+    )
     yield disk(ledger_path(settings.state.url))
-    where = "auth0.domain" if settings.auth0.base_url.endswith(settings.auth0.domain) else "auth0.base_url"
+    where = (
+        "auth0.domain"
+        if settings.auth0.base_url.endswith(settings.auth0.domain)
+        else "auth0.base_url"
+    )
     token = _attempt("token", lambda: _token(services), patience, where)
     yield token
     if token.code is Exit.DONE:
@@ -90,7 +101,10 @@ def _secrets(settings: Settings) -> tuple[Finding, ...]:
 
 def worst(codes: list[Exit]) -> Exit:
     """The exit code of the whole: what is wrong for good comes before what may pass."""
-    return next((code for code in (Exit.CONFIG, Exit.UNREACHABLE, Exit.ATTENTION) if code in codes), Exit.DONE)
+    return next(
+        (code for code in (Exit.CONFIG, Exit.UNREACHABLE, Exit.ATTENTION) if code in codes),
+        Exit.DONE,
+    )
 
 
 class _Patience:
@@ -133,7 +147,10 @@ def _twice_counted(settings: Settings) -> Iterator[Finding]:
         if why is not None and len(settings.logins.types) > 1:
             text = f"{kind} in logins.types counts some logins twice: {why}"
             yield Finding(
-                subject="logins", text=text, hint="leave it out, or count by another event", code=Exit.ATTENTION
+                subject="logins",
+                text=text,
+                hint="leave it out, or count by another event",
+                code=Exit.ATTENTION,
             )
 
 
@@ -146,7 +163,9 @@ def _lenient(found: Finding) -> Finding:
     """Users that may not be read need attention and stop nothing: events are forwarded without them."""
     if found.code is not Exit.CONFIG:
         return found
-    text = f"{found.text}: events are forwarded, but without signed_up and other traits of the profile"
+    text = (
+        f"{found.text}: events are forwarded, but without signed_up and other traits of the profile"
+    )
     return replace(found, text=text, code=Exit.ATTENTION)
 
 
@@ -181,7 +200,12 @@ def _segment(settings: Settings, services: Services) -> str:
 
 def _facts(finding: Finding) -> dict[str, object]:
     is_well = finding.code is Exit.DONE
-    return {"subject": finding.subject, "is_well": is_well, "text": finding.text, "hint": finding.hint}
+    return {
+        "subject": finding.subject,
+        "is_well": is_well,
+        "text": finding.text,
+        "hint": finding.hint,
+    }
 
 
 def _show(finding: Finding) -> None:

@@ -33,12 +33,18 @@ def dead_letters() -> None:
 
 def _picking(function: Callable[..., Any]) -> Callable[..., Any]:
     """Which letters: ids, a reason, or every one."""
-    function = click.option("--all", "everything", is_flag=True, help="Every dead letter.")(function)
+    function = click.option("--all", "everything", is_flag=True, help="Every dead letter.")(
+        function
+    )
     function = click.option("--reason", help="All of this reason code.")(function)
     return click.argument("log_ids", metavar="[ID]...", nargs=-1)(function)
 
 
-@dead_letters.command("list", short_help="When, why and which; never who.", epilog=examples("dead-letters list --json"))
+@dead_letters.command(
+    "list",
+    short_help="When, why and which; never who.",
+    epilog=examples("dead-letters list --json"),
+)
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON list, for scripts.")
 def list_letters(config: Path | None, *, as_json: bool) -> int:
@@ -83,15 +89,28 @@ def show(config: Path | None, log_id: str) -> int:
 @config_option
 @_picking
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def discard(config: Path | None, log_ids: tuple[str, ...], reason: str | None, *, everything: bool, yes: bool) -> int:
+def discard(
+    config: Path | None,
+    log_ids: tuple[str, ...],
+    reason: str | None,
+    *,
+    everything: bool,
+    yes: bool,
+) -> int:
     """Removes dead letters for good."""
     _check_picked(log_ids, reason, everything=everything)
     with _opened(read_settings(config, secrets=False), to_change=True) as graveyard:
         _check_known(graveyard, log_ids)
-        wanted = sum(map(len, graveyard.pages(log_ids=log_ids))) if log_ids else graveyard.count(reason=reason)
+        wanted = (
+            sum(map(len, graveyard.pages(log_ids=log_ids)))
+            if log_ids
+            else graveyard.count(reason=reason)
+        )
         if wanted:
             confirm(f"Discard {counted(wanted, 'dead letter')} for good?", is_answered=yes)
-        say(f"{sum(map(graveyard.discard, graveyard.pages(log_ids=log_ids, reason=reason)))} discarded")
+        say(
+            f"{sum(map(graveyard.discard, graveyard.pages(log_ids=log_ids, reason=reason)))} discarded"
+        )
     return Exit.DONE
 
 
@@ -102,7 +121,9 @@ def discard(config: Path | None, log_ids: tuple[str, ...], reason: str | None, *
 )
 @config_option
 @_picking
-def replay_letters(config: Path | None, log_ids: tuple[str, ...], reason: str | None, *, everything: bool) -> int:
+def replay_letters(
+    config: Path | None, log_ids: tuple[str, ...], reason: str | None, *, everything: bool
+) -> int:
     """Translates them again and sends them under their own message ids; only what Segment acknowledged goes."""
     _check_picked(log_ids, reason, everything=everything)
     from poller.cli.wiring.replay import replay_all  # noqa: PLC0415 - the other commands do not wait for all of it
@@ -133,15 +154,21 @@ def _check_picked(log_ids: tuple[str, ...], reason: str | None, *, everything: b
         raise click.UsageError("name ids, or --reason, or --all")
 
 
-def _check_known(graveyard: DeadLetterStore, log_ids: tuple[str, ...], stream: Stream | None = None) -> None:
+def _check_known(
+    graveyard: DeadLetterStore, log_ids: tuple[str, ...], stream: Stream | None = None
+) -> None:
     """Raises:
     FatalError: one of the ids is no dead letter's.
     """
     if not log_ids:
         return
-    found = {letter.log_id for page in graveyard.pages(stream=stream, log_ids=log_ids) for letter in page}
+    found = {
+        letter.log_id for page in graveyard.pages(stream=stream, log_ids=log_ids) for letter in page
+    }
     if missing := sorted(set(log_ids) - found):
-        raise FatalError(f"no dead letter has the id {missing[0]}", hint="`dead-letters list` shows the ids")
+        raise FatalError(
+            f"no dead letter has the id {missing[0]}", hint="`dead-letters list` shows the ids"
+        )
 
 
 def _facts(letter: StoredDeadLetter) -> dict[str, Any]:

@@ -65,7 +65,9 @@ def show(config: Path | None, *, as_json: bool) -> int:
 @ledger.command(
     "set-position",
     short_help="Let the daemon go on somewhere else.",
-    epilog=examples("ledger set-position 2026-01-31T08:00:00Z", "ledger set-position earliest --yes"),
+    epilog=examples(
+        "ledger set-position 2026-01-31T08:00:00Z", "ledger set-position earliest --yes"
+    ),
 )
 @config_option
 @click.argument("position")
@@ -82,12 +84,20 @@ def move(config: Path | None, position: str, source_name: str | None, *, yes: bo
     with LedgerLock.acquire(settings.state.url, "run"):
         reader = LedgerReader.open(settings.state.url)
         try:
-            stream = choose(reader.streams(), domain=settings.auth0.domain, source_name=source_name, own=_own(settings))
+            stream = choose(
+                reader.streams(),
+                domain=settings.auth0.domain,
+                source_name=source_name,
+                own=_own(settings),
+            )
             live = next((span for span in reader.spans(stream) if span.is_live), None)
         finally:
             reader.close()
         say(f"{stream.domain} → {stream.source_name}")
-        say(f"  now  {_with_time(live.reached) if live else 'nothing begun'}", f"  then {_with_time(target)}")
+        say(
+            f"  now  {_with_time(live.reached) if live else 'nothing begun'}",
+            f"  then {_with_time(target)}",
+        )
         confirm("Move it?", is_answered=yes)
         set_position(settings.state.url, stream, target)
     return Exit.DONE
@@ -100,10 +110,14 @@ def move(config: Path | None, position: str, source_name: str | None, *, yes: bo
 )
 @config_option
 @click.option("--domain", help="The tenant's domain; by default that of the settings.")
-@click.option("--source-name", help="The name of the Segment source, where the ledger holds several.")
+@click.option(
+    "--source-name", help="The name of the Segment source, where the ledger holds several."
+)
 @click.option("--with-spans", is_flag=True, help="Also forget what the stream has settled.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def remove(config: Path | None, domain: str | None, source_name: str | None, *, with_spans: bool, yes: bool) -> int:
+def remove(
+    config: Path | None, domain: str | None, source_name: str | None, *, with_spans: bool, yes: bool
+) -> int:
     """Removes a stream that was begun by mistake. Refused while the daemon or a backfill runs."""
     settings = read_settings(config, secrets=False)
     url = settings.state.url
@@ -111,7 +125,9 @@ def remove(config: Path | None, domain: str | None, source_name: str | None, *, 
         reader = LedgerReader.open(url)
         try:
             domain = domain or settings.auth0.domain
-            stream = choose(reader.streams(), domain=domain, source_name=source_name, own=_own(settings))
+            stream = choose(
+                reader.streams(), domain=domain, source_name=source_name, own=_own(settings)
+            )
         finally:
             reader.close()
         say(f"{stream.domain} → {stream.source_name}")
@@ -127,7 +143,9 @@ def _oldest(settings: Settings) -> LogId:
     with connect(settings, threading.Event()) as services:
         oldest, _ = services.log.oldest()
     if oldest is None:
-        raise FatalError("the tenant's log is empty", hint="give a date or a time instead of `earliest`")
+        raise FatalError(
+            "the tenant's log is empty", hint="give a date or a time instead of `earliest`"
+        )
     return just_below(oldest)
 
 
@@ -135,12 +153,16 @@ def _position(text: str) -> LogId:
     made_at = moment_of(text) if text.isascii() and text.isdigit() else None
     if made_at is not None:
         if made_at > datetime.now(UTC) + _CLOCK_DOUBT:
-            raise click.BadParameter(f"lies in the future, at {iso(made_at)}", param_hint="POSITION")
+            raise click.BadParameter(
+                f"lies in the future, at {iso(made_at)}", param_hint="POSITION"
+            )
         return LogId(text)
     try:
         found = moment(text)
     except ValueError as error:
-        raise click.BadParameter(f"{error}; or give a log id, or `earliest`", param_hint="POSITION") from None
+        raise click.BadParameter(
+            f"{error}; or give a log id, or `earliest`", param_hint="POSITION"
+        ) from None
     if found > datetime.now(UTC):
         raise click.BadParameter("lies in the future", param_hint="POSITION")
     return floor_id(found)
@@ -150,7 +172,13 @@ def _own(settings: Settings) -> tuple[str | None, str]:
     return settings.segment.source_name, settings.segment.generation
 
 
-def choose(streams: tuple[Stream, ...], *, domain: str, source_name: str | None, own: tuple[str | None, str]) -> Stream:
+def choose(
+    streams: tuple[Stream, ...],
+    *,
+    domain: str,
+    source_name: str | None,
+    own: tuple[str | None, str],
+) -> Stream:
     """Return the stream of this domain and source name. Of several, return that of the settings.
 
     `own` is the source name and the generation in the settings.
@@ -158,7 +186,11 @@ def choose(streams: tuple[Stream, ...], *, domain: str, source_name: str | None,
     Raises:
         FatalError: there is none, or several are left.
     """
-    named = [each for each in streams if each.domain == domain and source_name in {None, each.source_name}]
+    named = [
+        each
+        for each in streams
+        if each.domain == domain and source_name in {None, each.source_name}
+    ]
     if len(named) > 1:
         wanted = (source_name or own[0], own[1])
         named = [each for each in named if (each.source_name, each.generation) == wanted]
@@ -178,8 +210,17 @@ def _with_time(log_id: LogId) -> str:
 
 def _facts(stream: Stream, spans: tuple[Span, ...]) -> dict[str, Any]:
     shown = [
-        {"after": span.after, "reached": span.reached, "until": span.until, "confirmed": span.confirmed}
+        {
+            "after": span.after,
+            "reached": span.reached,
+            "until": span.until,
+            "confirmed": span.confirmed,
+        }
         for span in spans
     ]
-    named = {"domain": stream.domain, "source_name": stream.source_name, "generation": stream.generation}
+    named = {
+        "domain": stream.domain,
+        "source_name": stream.source_name,
+        "generation": stream.generation,
+    }
     return {**named, "spans": shown}

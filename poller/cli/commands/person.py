@@ -18,7 +18,8 @@ from poller.core.messages import iso
 from poller.service.lifecycle.process import Exit
 
 _NEVER_FOUND = (
-    "Hashes that say whom an organization was told of cannot be found by a person, and nobody can be read from them."
+    "Hashes that say whom an organization was told of cannot be found by a person, "
+    "and nobody can be read from them."
 )
 
 
@@ -87,9 +88,16 @@ def _show(found: Sequence[Held]) -> None:
     for each in found:
         say(f"{each.stream.domain} to {each.stream.source_name}")
         say(f"  dead letters   {len(each.letters) or 'none'}")
-        say(*(f"    {iso(letter.buried_at)}  {letter.reason}  {letter.log_id}" for letter in each.letters))
+        say(
+            *(
+                f"    {iso(letter.buried_at)}  {letter.reason}  {letter.log_id}"
+                for letter in each.letters
+            )
+        )
         say(f"  identify due   {'yes' if each.awaiting else 'no'}")
-        say(f"  last identify  {'a hash of what it said' if each.is_remembered else 'not remembered'}")
+        say(
+            f"  last identify  {'a hash of what it said' if each.is_remembered else 'not remembered'}"
+        )
     if not found:
         say("the ledger holds nothing of this person")
     say(_NEVER_FOUND)

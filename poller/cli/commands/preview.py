@@ -44,7 +44,9 @@ _COLOURS = {"identify": "bold cyan", "track": "bold green", "group": "bold magen
     epilog=examples("preview --last 5", "preview --json"),
 )
 @config_option
-@click.option("--last", default=10, type=click.IntRange(1, 1000), show_default=True, help="How many events.")
+@click.option(
+    "--last", default=10, type=click.IntRange(1, 1000), show_default=True, help="How many events."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON list, for scripts.")
 def preview(config: Path | None, *, last: int, as_json: bool) -> int:
     """Shows the newest logins and signups beside the calls they become; sends and stores nothing."""
@@ -71,7 +73,9 @@ def _row(event: LogEvent, outcome: Outcome) -> dict[str, Any]:
     return {
         "log_id": event.log_id,
         "event": event.record,
-        "calls": [wire(message) for message in outcome.messages] if isinstance(outcome, Forwardable) else [],
+        "calls": [wire(message) for message in outcome.messages]
+        if isinstance(outcome, Forwardable)
+        else [],
         "dead_letter": outcome.reason if isinstance(outcome, DeadLetter) else None,
         "filtered": isinstance(outcome, Filtered),
     }
@@ -83,12 +87,18 @@ def _print(rows: list[dict[str, Any]]) -> None:
     table = Table(show_lines=True, expand=True)
     table.add_column("Auth0 log event, what is used of it", ratio=1, overflow="fold")
     # As wide as a message id, which is there to be copied.
-    table.add_column("Segment calls, each with its messageId", width=max(_MESSAGE_ID, width * 3 // 5), overflow="fold")
+    table.add_column(
+        "Segment calls, each with its messageId",
+        width=max(_MESSAGE_ID, width * 3 // 5),
+        overflow="fold",
+    )
     for row in rows:
         table.add_row(_lines(_used(row["event"])), _calls(row))
     if rows:
         console.print(table)
-    console.print(f"{len(rows)} event{'' if len(rows) == 1 else 's'}; nothing was sent or stored. --json shows all.")
+    console.print(
+        f"{len(rows)} event{'' if len(rows) == 1 else 's'}; nothing was sent or stored. --json shows all."
+    )
 
 
 def _used(event: Any) -> dict[str, Any]:
@@ -110,7 +120,9 @@ def _call(call: dict[str, Any]) -> Text:
     context = {f"context.{key}": value for key, value in _flattened(call["context"])}
     facts = {"userId": call["userId"], **who, "timestamp": call["timestamp"], **context}
     text = Text().append(name, style=_COLOURS[call["type"]]).append(f"\n{call['messageId']}")
-    return text.append("\n").append_text(_lines(facts | (call.get("traits") or call.get("properties") or {}), "  "))
+    return text.append("\n").append_text(
+        _lines(facts | (call.get("traits") or call.get("properties") or {}), "  ")
+    )
 
 
 def _flattened(values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -124,5 +136,7 @@ def _flattened(values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 def _lines(facts: dict[str, Any], indent: str = "") -> Text:
     text = Text()
     for number, (key, value) in enumerate(facts.items()):
-        text.append("\n" if number else "").append(f"{indent}{visible(key)} ", style="dim").append(visible(str(value)))
+        text.append("\n" if number else "").append(f"{indent}{visible(key)} ", style="dim").append(
+            visible(str(value))
+        )
     return text

@@ -42,7 +42,9 @@ log = structlog.get_logger()
 )
 @config_option
 @click.option("--once", is_flag=True, help="One drain to the end of the log, then exit: for cron.")
-@click.option("--new-stream", is_flag=True, help="Begin this tenant and source in a ledger that holds others.")
+@click.option(
+    "--new-stream", is_flag=True, help="Begin this tenant and source in a ledger that holds others."
+)
 def run(config: Path | None, *, once: bool, new_stream: bool) -> int:
     """Forwards new logins and signups, from where it last stopped, until it is told to stop."""
     pulse = Heartbeat()
@@ -51,7 +53,9 @@ def run(config: Path | None, *, once: bool, new_stream: bool) -> int:
         return _run(config, pulse, supervisor, once=once, new_stream=new_stream)
 
 
-def _run(config: Path | None, pulse: Heartbeat, supervisor: Supervisor, *, once: bool, new_stream: bool) -> int:
+def _run(
+    config: Path | None, pulse: Heartbeat, supervisor: Supervisor, *, once: bool, new_stream: bool
+) -> int:
     settings = read_settings(config)
     configure_logging(settings.log.level, settings.log.format)
     process = Process()
@@ -60,7 +64,9 @@ def _run(config: Path | None, pulse: Heartbeat, supervisor: Supervisor, *, once:
     with (
         open_ledger(settings, adopt=new_stream) as ledger,
         watching(settings, pulse, once=once) as watcher,
-        connect(settings, StopEvent(process.stopping, pulse), watcher=watcher, on_step=pulse.beat) as services,
+        connect(
+            settings, StopEvent(process.stopping, pulse), watcher=watcher, on_step=pulse.beat
+        ) as services,
     ):
         drain = drain_of(settings, services, ledger, process, watcher=watcher)
         upkeep = upkeep_of(settings, services, ledger, watcher)
@@ -68,8 +74,18 @@ def _run(config: Path | None, pulse: Heartbeat, supervisor: Supervisor, *, once:
             reason = run_once(drain.pages, ledger, process, upkeep=upkeep.look)
         else:
             if supervisor.watchdog:
-                faulthandler.enable(file=_STDERR)  # by SIGABRT the watchdog asks where every thread hangs
-            daemon = daemon_of(settings, drain, ledger, process, upkeep=upkeep, watcher=watcher, supervisor=supervisor)
+                faulthandler.enable(
+                    file=_STDERR
+                )  # by SIGABRT the watchdog asks where every thread hangs
+            daemon = daemon_of(
+                settings,
+                drain,
+                ledger,
+                process,
+                upkeep=upkeep,
+                watcher=watcher,
+                supervisor=supervisor,
+            )
             reason = daemon.run()
         return finish(reason, process, interrupted=Exit.INTERRUPTED if once else Exit.DONE)
 
@@ -80,10 +96,19 @@ def open_ledger(settings: Settings, *, adopt: bool = False) -> Iterator[SqlLedge
     stream = stream_of(settings)
     with LedgerLock.acquire(settings.state.url, "run"):
         ledger = SqlLedger.open(
-            settings.state.url, stream, create=True, adopt=adopt, late_window=settings.poll.late_window
+            settings.state.url,
+            stream,
+            create=True,
+            adopt=adopt,
+            late_window=settings.poll.late_window,
         )
         try:
-            log.info("ledger.opened", ledger=settings.state.url, domain=stream.domain, source_name=stream.source_name)
+            log.info(
+                "ledger.opened",
+                ledger=settings.state.url,
+                domain=stream.domain,
+                source_name=stream.source_name,
+            )
             yield ledger
         finally:
             ledger.close()
@@ -111,7 +136,9 @@ def daemon_of(
     )
 
 
-def upkeep_of(settings: Settings, services: Services, ledger: SqlLedger, watcher: Instrumentation) -> Maintenance:
+def upkeep_of(
+    settings: Settings, services: Services, ledger: SqlLedger, watcher: Instrumentation
+) -> Maintenance:
     retention = settings.state.dead_letter_retention
     return Maintenance(
         ledger,
@@ -168,7 +195,9 @@ def finish(reason: Reason, process: Process, *, interrupted: Exit) -> int:
     if not process.settle_down():
         log.warning("page.abandoned", note="not settled; it is sent again under the same ids")
         sys.stderr.flush()
-        os._exit(code)  # the call under way may hold its thread for longer than anyone wants to wait
+        os._exit(
+            code
+        )  # the call under way may hold its thread for longer than anyone wants to wait
     if isinstance(reason, Failed):
         raise reason.error
     return code

@@ -31,11 +31,16 @@ _NARROWEST = 24
 
 
 @click.command(
-    short_help="Show how far it got, and what needs attention.", epilog=examples("status", "status --strict --json")
+    short_help="Show how far it got, and what needs attention.",
+    epilog=examples("status", "status --strict --json"),
 )
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
-@click.option("--strict", is_flag=True, help="Exit with 69 if no daemon runs, with 3 if there are dead letters.")
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="Exit with 69 if no daemon runs, with 3 if there are dead letters.",
+)
 def status(config: Path | None, *, as_json: bool, strict: bool) -> int:
     """Shows what the ledger says: position, lag, events by outcome, dead letters, gaps, and why it is blocked.
 
@@ -114,7 +119,9 @@ def _stream(reader: LedgerReader, stream: Stream, now: datetime) -> dict[str, An
         "unread": [{"at": each.reached, "until": each.until} for each in record.unread],
         "revisits": [{"reached": span.reached, "until": span.until} for span in record.revisits],
         "known_since": _moment(oldest_known(spans, record.gaps, record.first_hour)),
-        "spans": [{"after": span.after, "reached": span.reached, "until": span.until} for span in spans],
+        "spans": [
+            {"after": span.after, "reached": span.reached, "until": span.until} for span in spans
+        ],
     }
 
 
@@ -151,7 +158,9 @@ def _show_stream(stream: dict[str, Any]) -> None:
         "drained": stream["drained_at"] or "never",
         "lag": "unknown" if stream["lag_s"] is None else lasting(stream["lag_s"]),
         "last cycle": stream["last_cycle_at"] or "never",
-        "events": ", ".join(f"{count:,} {name.replace('_', '-')}" for name, count in stream["events"].items()),
+        "events": ", ".join(
+            f"{count:,} {name.replace('_', '-')}" for name, count in stream["events"].items()
+        ),
     }
     for name, text in lines.items():
         _line(name, text)
@@ -160,7 +169,11 @@ def _show_stream(stream: dict[str, Any]) -> None:
     if stream["last_error"]:
         _line("last error", stream["last_error"], fg="yellow")
     if stream["blocked"]:
-        _line("blocked", f"since {stream['blocked']['since']}: {stream['blocked']['reason']}", fg="red")
+        _line(
+            "blocked",
+            f"since {stream['blocked']['since']}: {stream['blocked']['reason']}",
+            fg="red",
+        )
         _line("", stream["blocked"]["hint"])
 
 
@@ -178,7 +191,9 @@ def _show_gaps(stream: dict[str, Any]) -> None:
         lost = f"lost below retention: {_when(gap['after'])} to {_when(gap['before'])}"
         say(*laid_out("    ", lost), fg="red")
     for hole in stream["holes"]:
-        skipped = f"in no span: {_when(hole['after'])} to {_when(hole['until'])} (`backfill` sends it)"
+        skipped = (
+            f"in no span: {_when(hole['after'])} to {_when(hole['until'])} (`backfill` sends it)"
+        )
         say(*laid_out("    ", skipped), fg="yellow")
 
 
@@ -194,7 +209,9 @@ def _show_timeline(stream: dict[str, Any], now: datetime) -> None:
     console = Terminal(highlight=False)
     width, blocks = max(console.width - 2 * len(_INDENT), _NARROWEST), can_show(timeline.BLOCKS)
     since = datetime.fromisoformat(stream["known_since"])
-    now = max([now, since, *(span.drained_at for span in spans if span.drained_at)])  # the server's clock may be ahead
+    now = max(
+        [now, since, *(span.drained_at for span in spans if span.drained_at)]
+    )  # the server's clock may be ahead
     cells = timeline.draw(spans, gaps, since, now, width)
     lines = (
         timeline.picture(cells, blocks=blocks),

@@ -47,11 +47,21 @@ class Range:
     epilog=examples("verify", "verify --since 30d --exact"),
 )
 @config_option
-@click.option("--since", default="7d", type=BoundType(), show_default=True, help="earliest, a date, a time, or as 7d.")
+@click.option(
+    "--since",
+    default="7d",
+    type=BoundType(),
+    show_default=True,
+    help="earliest, a date, a time, or as 7d.",
+)
 @click.option("--until", type=BoundType(), help="Where to end; else now.")
-@click.option("--exact", is_flag=True, help="Read the settled log again, and compare by hour and type.")
+@click.option(
+    "--exact", is_flag=True, help="Read the settled log again, and compare by hour and type."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
-def verify(config: Path | None, *, since: Bound, until: Bound | None, exact: bool, as_json: bool) -> int:
+def verify(
+    config: Path | None, *, since: Bound, until: Bound | None, exact: bool, as_json: bool
+) -> int:
     """Compares what the ledger settled with what Auth0 counted, day by day; needs the scope read:stats.
 
     Sends and stores nothing, and may run beside the daemon. Ends with 3 where something differs.
@@ -61,7 +71,10 @@ def verify(config: Path | None, *, since: Bound, until: Bound | None, exact: boo
     stream = stream_of(settings)
     # Leaves as much of the rate limit to others as a backfill does, so that the daemon goes first.
     share = max(2 * settings.auth0.rate_share - 1, 0.01)
-    with _opened(settings, stream) as reader, connect(settings, threading.Event(), share=share) as services:
+    with (
+        _opened(settings, stream) as reader,
+        connect(settings, threading.Event(), share=share) as services,
+    ):
         _, now = _patient(services.log.oldest)
         begun = _settled(reader.record(stream, now, now))
         asked = _range(since, until, now, begun, settings.poll.late_window)
@@ -87,12 +100,20 @@ def _opened(settings: Settings, stream: Stream) -> Iterator[LedgerReader]:
 
 
 def _compared(
-    reader: LedgerReader, services: Services, stream: Stream, asked: Range, now: datetime, *, exact: bool
+    reader: LedgerReader,
+    services: Services,
+    stream: Stream,
+    asked: Range,
+    now: datetime,
+    *,
+    exact: bool,
 ) -> tuple[tuple[Day, ...], Recount | None]:
     dates = days_between(asked.since, asked.until)
     if not dates:
         return (), None
-    record = reader.record(stream, beginning_of(dates[0]), beginning_of(dates[-1]) + timedelta(days=1))
+    record = reader.record(
+        stream, beginning_of(dates[0]), beginning_of(dates[-1]) + timedelta(days=1)
+    )
     held = _settled(record)
     counted = _patient(lambda: services.stats.daily(dates[0], dates[-1]))
     days = reconcile(record.tallies, counted, held, dates, now=now, sent=record.sent)
@@ -103,10 +124,17 @@ def _compared(
 
 
 def _range(
-    since: Bound, until: Bound | None, now: datetime, begun: tuple[LogRange, ...], late_window: timedelta
+    since: Bound,
+    until: Bound | None,
+    now: datetime,
+    begun: tuple[LogRange, ...],
+    late_window: timedelta,
 ) -> Range:
     """What was asked for, up to now, without the days before anything was settled."""
-    begin, end = moment_of(position_of(since, now)), now if until is None else moment_of(position_of(until, now))
+    begin, end = (
+        moment_of(position_of(since, now)),
+        now if until is None else moment_of(position_of(until, now)),
+    )
     if end is None or (begin is not None and begin >= end):
         raise click.UsageError("--until lies before --since, or nothing lies between")
     end = min(end, now)
@@ -121,7 +149,9 @@ def _settled(record: Record) -> tuple[LogRange, ...]:
     return settled(record.spans, record.gaps, revisits=record.revisits)
 
 
-def _recounted(services: Services, stream: Stream, record: Record, held: tuple[LogRange, ...], asked: Range) -> Recount:
+def _recounted(
+    services: Services, stream: Stream, record: Record, held: tuple[LogRange, ...], asked: Range
+) -> Recount:
     stretches = stretches_to_read(held, asked.since, asked.until)
     with _progress(stretches) as tell:
         counted = recounting.read(services.log, stream, stretches, tell)
@@ -141,13 +171,17 @@ def _progress(stretches: tuple[LogRange, ...]) -> Iterator[Callable[[Page], None
     """How far the reading is, by the time inside the positions; on a terminal only."""
     bounds = [(moment_of(each.after), moment_of(each.until)) for each in stretches]
     total_s = sum((end - begin).total_seconds() for begin, end in bounds if begin and end)
-    with Progress(console=Terminal(stderr=True), transient=True, disable=not Terminal(stderr=True).is_terminal) as bar:
+    with Progress(
+        console=Terminal(stderr=True), transient=True, disable=not Terminal(stderr=True).is_terminal
+    ) as bar:
         task = bar.add_task("reading the log again", total=total_s)
 
         def tell(page: Page) -> None:
             at = moment_of(page.position)
             done_s = sum(
-                (min(end, at) - begin).total_seconds() for begin, end in bounds if begin and end and at and at > begin
+                (min(end, at) - begin).total_seconds()
+                for begin, end in bounds
+                if begin and end and at and at > begin
             )
             bar.update(task, completed=done_s)
 

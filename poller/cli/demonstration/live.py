@@ -56,7 +56,10 @@ def demonstrate(run_for: timedelta | None) -> int:
     configure_logging("error")
     console = Terminal()
     is_watched = console.is_terminal and run_for is None
-    with tempfile.TemporaryDirectory(prefix="poller-demo-") as folder, Sandbox(seed=None) as sandbox:
+    with (
+        tempfile.TemporaryDirectory(prefix="poller-demo-") as folder,
+        Sandbox(seed=None) as sandbox,
+    ):
         sandbox.faults.set(*_FAULTS)
         settings = _settings(sandbox, Path(folder))
         view = View(sandbox)
@@ -72,7 +75,9 @@ def demonstrate(run_for: timedelta | None) -> int:
             code = _run(work, view, process, settings, ledger, console)
             _finish(drain_of(settings, services, ledger, Process()), view)
             console.print(view.summary(sandbox.reconcile()))
-            for line in Aftermath(sandbox=sandbox, settings=settings, services=services, ledger=ledger).play():
+            for line in Aftermath(
+                sandbox=sandbox, settings=settings, services=services, ledger=ledger
+            ).play():
                 console.print(line)
         truth = sandbox.reconcile()
         console.print(_end(truth))
@@ -81,22 +86,36 @@ def demonstrate(run_for: timedelta | None) -> int:
 
 def _end(truth: Reconciliation) -> Text:
     is_well = not truth.lost and not truth.duplicated
-    said = "nothing was lost, and nothing counts twice" if is_well else "something is not as it must be"
+    said = (
+        "nothing was lost, and nothing counts twice"
+        if is_well
+        else "something is not as it must be"
+    )
     return Text(f"Done: {said}. {_NEXT}", style="bold" if is_well else "bold red")
 
 
-def _run(work: Drain, view: "View", process: Process, settings: Settings, journal: Any, console: Terminal) -> Exit:
+def _run(
+    work: Drain, view: "View", process: Process, settings: Settings, journal: Any, console: Terminal
+) -> Exit:
     daemon = Daemon(
-        lambda: view.watch(work.pages()), journal, process, interval=settings.poll.interval, backoff=Backoff()
+        lambda: view.watch(work.pages()),
+        journal,
+        process,
+        interval=settings.poll.interval,
+        backoff=Backoff(),
     )
     view.sandbox.traffic.run(EVENTS_PER_SECOND)
-    odd = threading.Timer(_ODD_AFTER_S, lambda: view.sandbox.tenant.append([{"type": "s", "client_name": "x"}]))
+    odd = threading.Timer(
+        _ODD_AFTER_S, lambda: view.sandbox.tenant.append([{"type": "s", "client_name": "x"}])
+    )
     odd.start()
     try:
         if not console.is_terminal:
             reason = daemon.run()
         else:
-            with Live(get_renderable=view.render, console=console, refresh_per_second=8, screen=True):
+            with Live(
+                get_renderable=view.render, console=console, refresh_per_second=8, screen=True
+            ):
                 reason = daemon.run()
     finally:
         odd.cancel()
@@ -162,10 +181,16 @@ class View:
             table.add_row(*_cells(event, outcome))
         faults = f"gone wrong so far, on purpose: {', '.join(self._faults()) or 'nothing yet'}"
         is_over = time.monotonic() - self._began > _ALL_SHOWN_AFTER_S
-        told = "Every fault was shown and overcome: Ctrl-C goes on to the sums." if is_over else "Ctrl-C ends it."
+        told = (
+            "Every fault was shown and overcome: Ctrl-C goes on to the sums."
+            if is_over
+            else "Ctrl-C ends it."
+        )
         title = Text(f"Auth0 → Segment: both simulated, the daemon is real. {told}")
         title.stylize("bold")
-        return Group(title, Text(), table, Text(), Text(totals, style="cyan"), Text(faults, style="yellow"))
+        return Group(
+            title, Text(), table, Text(), Text(totals, style="cyan"), Text(faults, style="yellow")
+        )
 
     def summary(self, truth: Reconciliation) -> Group:
         """What came of it, by the word of the simulated services."""
@@ -175,16 +200,28 @@ class View:
             "filtered": (self.count.filtered, "neither login nor signup"),
             "forwarded": (self.count.forwarded, "identify and track, acknowledged"),
             "dead-lettered": (self.count.dead_lettered, "can never become a valid call"),
-            "sent again": (len(truth.resent), "messages, under the same ids, after a fault; dropped by Segment"),
-            "duplicates": (len(truth.duplicated), "logins or signups that the collector counts twice"),
+            "sent again": (
+                len(truth.resent),
+                "messages, under the same ids, after a fault; dropped by Segment",
+            ),
+            "duplicates": (
+                len(truth.duplicated),
+                "logins or signups that the collector counts twice",
+            ),
             "lost": (len(truth.lost), "logins or signups of the tenant that it does not have"),
         }
         for name, (value, meaning) in rows.items():
             table.add_row(name, str(value), meaning)
-        return Group(table, Text(f"Gone wrong on purpose: {', '.join(self._faults()) or 'nothing'}."))
+        return Group(
+            table, Text(f"Gone wrong on purpose: {', '.join(self._faults()) or 'nothing'}.")
+        )
 
     def _faults(self) -> list[str]:
-        names = {"status": "Segment down (503)", "drop_answer": "an answer of Segment lost", "reset": "Auth0 cut off"}
+        names = {
+            "status": "Segment down (503)",
+            "drop_answer": "an answer of Segment lost",
+            "reset": "Auth0 cut off",
+        }
         return [names[seen.fault] for seen in self.sandbox.faults.seen() if seen.fault]
 
 
@@ -195,7 +232,9 @@ def _cells(event: LogEvent, outcome: str) -> tuple[Text, ...]:
     became = f"identify, track {name}" if outcome == FORWARDED else outcome.replace("_", "-")
     at = f"{event.date:%H:%M:%S}" if event.date else ""
     kind = {"s": "s  login", "ss": "ss signup"}.get(event.type, event.type)
-    return tuple(Text(str(cell or ""), style=style) for cell in (kind, at, record.get("user_name"), became))
+    return tuple(
+        Text(str(cell or ""), style=style) for cell in (kind, at, record.get("user_name"), became)
+    )
 
 
 def _totals(count: CycleCount) -> str:

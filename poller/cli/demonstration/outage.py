@@ -72,7 +72,9 @@ class Aftermath:
         drain(drain_of(self.settings, self.services, self.ledger, Process()).pages, PATIENCE)
 
     def _backfill(self) -> int:
-        history = BackfillParts(settings=self.settings, services=self.services, ledger=self.ledger, no_identify=False)
+        history = BackfillParts(
+            settings=self.settings, services=self.services, ledger=self.ledger, no_identify=False
+        )
         found = survey(self.settings, self.ledger, self.services, _ALL)
         process = Process()
         work = Backfill(

@@ -24,7 +24,10 @@ def say(*lines: str, is_error: bool = False, fg: str | None = None, mark: str = 
     stream = sys.stderr if is_error else sys.stdout
     for line in lines:
         text = visible(line)
-        click.echo(click.style(mark, fg=fg) + text if mark else click.style(text, fg=fg) if fg else text, file=stream)
+        click.echo(
+            click.style(mark, fg=fg) + text if mark else click.style(text, fg=fg) if fg else text,
+            file=stream,
+        )
 
 
 def say_json(value: object, *, indent: int = 2) -> None:

@@ -25,7 +25,9 @@ _REDRAWS_A_SECOND = 4
 class View:
     """Draws where the work stands at that moment."""
 
-    def __init__(self, work: Backfill, budget: RateLimiter, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, work: Backfill, budget: RateLimiter, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self._work = work
         self._budget = budget
         self._monotonic = monotonic
@@ -38,7 +40,12 @@ class View:
         for justify in ("left", "left", "right", "left"):
             table.add_column(justify=justify, no_wrap=True)
         for each in now.slices:
-            table.add_row(_named(each.span), _bar(each.part_done), f"{each.part_done:.0%}", f"{each.events:,} events")
+            table.add_row(
+                _named(each.span),
+                _bar(each.part_done),
+                f"{each.part_done:.0%}",
+                f"{each.events:,} events",
+            )
         self._whole = max(self._whole, now.time_left)
         part = 1 - now.time_left / self._whole if self._whole else 0.0
         count = self._work.count
@@ -65,7 +72,11 @@ class View:
             self._seen.popleft()
         then, events_then, pages_then = self._seen[0]
         passed = now - then
-        return ((events - events_then) / passed, (pages - pages_then) / passed) if passed else (0.0, 0.0)
+        return (
+            ((events - events_then) / passed, (pages - pages_then) / passed)
+            if passed
+            else (0.0, 0.0)
+        )
 
 
 @contextmanager
@@ -80,7 +91,12 @@ def shown(
         yield None
         return
     view = View(work, budget)
-    with Live(console=Terminal(), get_renderable=view.draw, refresh_per_second=_REDRAWS_A_SECOND, redirect_stderr=True):
+    with Live(
+        console=Terminal(),
+        get_renderable=view.draw,
+        refresh_per_second=_REDRAWS_A_SECOND,
+        redirect_stderr=True,
+    ):
         configure_logging(*log)  # to where the lines do not tear the picture
         yield lambda: None
     configure_logging(*log)
@@ -94,4 +110,6 @@ def _named(span: LogCursor) -> str:
     begin, end = moment_of(span.after), moment_of(span.until or span.after)
     if begin is None or end is None:
         return span.after[:24]
-    return f"{begin:%m-%d %H:%M} to {end:{'%H:%M' if begin.date() == end.date() else '%m-%d %H:%M'}}"
+    return (
+        f"{begin:%m-%d %H:%M} to {end:{'%H:%M' if begin.date() == end.date() else '%m-%d %H:%M'}}"
+    )

@@ -18,7 +18,8 @@ class Terminal(Console):
     def _render_buffer(self, buffer: Iterable[Segment]) -> str:
         # Segments of control codes are rich's own; all other text may be anybody's.
         return super()._render_buffer(
-            segment if segment.control else Segment(visible_lines(segment.text), segment.style) for segment in buffer
+            segment if segment.control else Segment(visible_lines(segment.text), segment.style)
+            for segment in buffer
         )
 
     def on_broken_pipe(self) -> None:

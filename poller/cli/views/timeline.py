@@ -56,7 +56,9 @@ _APART = 14
 """Cells from one mark of the axis to the next, at least."""
 
 
-def draw(spans: Sequence[Span], gaps: Sequence[Gap], since: datetime, now: datetime, width: int) -> tuple[Cell, ...]:
+def draw(
+    spans: Sequence[Span], gaps: Sequence[Gap], since: datetime, now: datetime, width: int
+) -> tuple[Cell, ...]:
     """So many cells from `since` to `now`; everything that is there shows in one at least."""
     cells = [Cell.EMPTY] * width
     length = max(now - since, timedelta(microseconds=1))
@@ -70,9 +72,14 @@ def draw(spans: Sequence[Span], gaps: Sequence[Gap], since: datetime, now: datet
     return tuple(cells)
 
 
-def oldest_known(spans: Sequence[Span], gaps: Sequence[Gap], first_hour: datetime | None) -> datetime | None:
+def oldest_known(
+    spans: Sequence[Span], gaps: Sequence[Gap], first_hour: datetime | None
+) -> datetime | None:
     """Where the picture begins: with the oldest that the ledger tells of."""
-    bounds = [moment_of(log_id) for log_id in (*(span.after for span in spans), *(gap.after for gap in gaps))]
+    bounds = [
+        moment_of(log_id)
+        for log_id in (*(span.after for span in spans), *(gap.after for gap in gaps))
+    ]
     known = [moment for moment in (*bounds, first_hour) if moment is not None]
     return min(known, default=None)
 
@@ -89,7 +96,10 @@ def picture(cells: Sequence[Cell], *, blocks: bool) -> Text:
 def legend(cells: Sequence[Cell], *, blocks: bool) -> Text:
     """What the cells mean, as far as there are such."""
     shown = [look for cell, look in LOOKS.items() if cell in set(cells) and look.meaning]
-    parts = [Text.assemble((look.block if blocks else look.plain, look.style), f" {look.meaning}") for look in shown]
+    parts = [
+        Text.assemble((look.block if blocks else look.plain, look.style), f" {look.meaning}")
+        for look in shown
+    ]
     return Text("   ").join(parts)
 
 
@@ -106,7 +116,9 @@ def axis(since: datetime, now: datetime, width: int, *, blocks: bool) -> str:
     return "".join(line).rstrip()
 
 
-def _pieces(spans: Sequence[Span], gaps: Sequence[Gap], now: datetime) -> Iterator[tuple[Cell, LogId, LogId]]:
+def _pieces(
+    spans: Sequence[Span], gaps: Sequence[Gap], now: datetime
+) -> Iterator[tuple[Cell, LogId, LogId]]:
     top = max([floor_id(now), *(span.reached for span in spans)])
     yield from (piece for span in spans for piece in _pieces_of(span, top) if piece[1] < piece[2])
     for gap in gaps:
@@ -146,5 +158,8 @@ def _midnight(moment: datetime) -> datetime:
 def _put(line: list[str], at: int, label: str, *, before: int | None = None) -> None:
     """Writes the label where nothing else stands, and it has room."""
     end = at + len(label)
-    if end <= (len(line) if before is None else before - 1) and not "".join(line[max(at - 1, 0) : end]).strip():
+    if (
+        end <= (len(line) if before is None else before - 1)
+        and not "".join(line[max(at - 1, 0) : end]).strip()
+    ):
         line[at:end] = label

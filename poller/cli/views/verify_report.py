@@ -76,7 +76,12 @@ def _day(day: Day, recount: Recount | None) -> dict[str, Any]:
 
 
 def _compared(count: Compared) -> dict[str, int]:
-    return {"settled": count.settled, "settled_at_most": count.most, "auth0": count.auth0, "excess": count.excess}
+    return {
+        "settled": count.settled,
+        "settled_at_most": count.most,
+        "auth0": count.auth0,
+        "excess": count.excess,
+    }
 
 
 def _exact(recount: Recount) -> dict[str, Any]:
@@ -100,7 +105,12 @@ def _ranges(hours: Sequence[datetime]) -> list[dict[str, Any]]:
 
 
 def _difference(found: Mismatch) -> dict[str, Any]:
-    return {"hour": iso(found.hour), "type": found.type, "settled": found.settled, "logged": found.logged}
+    return {
+        "hour": iso(found.hour),
+        "type": found.type,
+        "settled": found.settled,
+        "logged": found.logged,
+    }
 
 
 def _said(day: Day, recount: Recount | None) -> str:
@@ -125,7 +135,11 @@ def _agreement(day: Day, recount: Recount | None) -> str:
 
 
 def _difference_of(day: Day, recount: Recount | None) -> str:
-    hours = {found.hour for found in recount.mismatches if found.hour.date() == day.day} if recount else set()
+    hours = (
+        {found.hour for found in recount.mismatches if found.hour.date() == day.day}
+        if recount
+        else set()
+    )
     if hours:
         return f"differs from the log in {len(hours)} hour{'' if len(hours) == 1 else 's'}"
     return f"differs: {_by_how_many(day)}"
@@ -157,12 +171,23 @@ def show(found: dict[str, Any]) -> None:
 def _table(days: list[dict[str, Any]]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("day\nUTC", no_wrap=True)
-    for heading in ("logins\nsettled", "logins\nAuth0", "signups\nsettled", "signups\nAuth0", "dead\nletters"):
+    for heading in (
+        "logins\nsettled",
+        "logins\nAuth0",
+        "signups\nsettled",
+        "signups\nAuth0",
+        "dead\nletters",
+    ):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("verdict", vertical="bottom")
     for day in days:
         style = _STYLES[day["verdict"]]
-        counts = (day["logins"]["settled"], day["logins"]["auth0"], day["signups"]["settled"], day["signups"]["auth0"])
+        counts = (
+            day["logins"]["settled"],
+            day["logins"]["auth0"],
+            day["signups"]["settled"],
+            day["signups"]["auth0"],
+        )
         letters = Text(str(day["dead_letters"]), style="yellow" if day["dead_letters"] else "")
         said = Text(day["said"], style=style)
         table.add_row(day["day"], *(f"{count:,}" for count in counts), letters, said)
@@ -174,7 +199,11 @@ def _table(days: list[dict[str, Any]]) -> Table:
 
 def _totals(days: list[dict[str, Any]]) -> list[int]:
     """The sums of the columns of numbers."""
-    columns = [[day[name][of] for day in days] for name in ("logins", "signups") for of in ("settled", "auth0")]
+    columns = [
+        [day[name][of] for day in days]
+        for name in ("logins", "signups")
+        for of in ("settled", "auth0")
+    ]
     return [sum(column) for column in [*columns, [day["dead_letters"] for day in days]]]
 
 
@@ -207,18 +236,31 @@ def _notes(found: dict[str, Any]) -> list[str]:
 def _show_exact(console: Terminal, exact: dict[str, Any]) -> None:
     judged = f"{exact['hours_judged']} whole hours read again: {exact['hours_agreeing']} agree to the event"
     console.print(judged)
-    for name, why in (("not_settled", "not settled whole"), ("not_kept", "no longer kept whole by Auth0")):
+    for name, why in (
+        ("not_settled", "not settled whole"),
+        ("not_kept", "no longer kept whole by Auth0"),
+    ):
         for stretch in exact[name]:
             noun = "hour" if stretch["hours"] == 1 else "hours"
             said = f"{stretch['hours']} {noun} {why}, not judged: {stretch['since']} to {stretch['until']}"
             console.print(said, style="yellow")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for heading in ("hour", "type", "settled", "in the log", "difference"):
-        table.add_column(heading, justify="left" if heading in {"hour", "type"} else "right", no_wrap=True)
+        table.add_column(
+            heading, justify="left" if heading in {"hour", "type"} else "right", no_wrap=True
+        )
     for row in exact["differences"][:_SHOWN]:
         more = row["settled"] - row["logged"]
-        cells = (row["hour"], row["type"] or "unreadable", f"{row['settled']:,}", f"{row['logged']:,}", f"{more:+,}")
-        table.add_row(*(Text(cell, style="red" if number else "") for number, cell in enumerate(cells)))
+        cells = (
+            row["hour"],
+            row["type"] or "unreadable",
+            f"{row['settled']:,}",
+            f"{row['logged']:,}",
+            f"{more:+,}",
+        )
+        table.add_row(
+            *(Text(cell, style="red" if number else "") for number, cell in enumerate(cells))
+        )
     if exact["differences"]:
         console.print(table)
         console.print(_meaning(exact["differences"]))

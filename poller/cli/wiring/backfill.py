@@ -47,7 +47,9 @@ class BackfillParts:
         return walk
 
     def identifying(self, process: Process, *, begun_at: datetime) -> IdentifyRunner:
-        return IdentifyRunner(self.ledger, process, None if self.no_identify else lambda: self._identifier(begun_at))
+        return IdentifyRunner(
+            self.ledger, process, None if self.no_identify else lambda: self._identifier(begun_at)
+        )
 
     def awaiting(self) -> int:
         """How many still wait for their identify."""

@@ -21,7 +21,12 @@ def last_words(config: Path | None, supervisor: Supervisor) -> Iterator[None]:
         _tell(config, supervisor, str(error), error.hint)
         raise
     except SettingsError as error:
-        _tell(config, supervisor, "; ".join(error.problems), "put the settings right, then start it again")
+        _tell(
+            config,
+            supervisor,
+            "; ".join(error.problems),
+            "put the settings right, then start it again",
+        )
         raise
 
 
@@ -31,5 +36,7 @@ def _tell(config: Path | None, supervisor: Supervisor, error: str, hint: str) ->
     with suppress(PollerError, SettingsError, OSError):
         url = read_settings(config, secrets=False).state.url
         if ledger_path(url).exists():
-            with LedgerLock.acquire(url, "run"):  # else a daemon is at work, and this error is not its own
+            with LedgerLock.acquire(
+                url, "run"
+            ):  # else a daemon is at work, and this error is not its own
                 keep_last_words(url, LastWords(at=datetime.now(UTC), error=error, hint=hint))

@@ -15,7 +15,13 @@ from poller.core.translation.event_facts import SIGNUP
 from poller.service.lifecycle.cycles import CycleJournal
 from poller.service.lifecycle.liveness import Heartbeat
 from poller.service.observability.health import Health
-from poller.service.observability.instrumented import MeteredBudget, MeteredJournal, MeteredLog, MeteredSink, watch
+from poller.service.observability.instrumented import (
+    MeteredBudget,
+    MeteredJournal,
+    MeteredLog,
+    MeteredSink,
+    watch,
+)
 from poller.service.observability.meter import Meter
 
 _DISTRIBUTION = "auth0-segment-poller"
@@ -33,7 +39,9 @@ class Instrumentation:
         """Who is told of the requests to Auth0, and of those to Segment."""
         if self.meter is None:
             return _nobody, _nobody
-        return self.meter.requests("auth0", _AUTH0_CALLS), self.meter.requests("segment", _SEGMENT_CALLS)
+        return self.meter.requests("auth0", _AUTH0_CALLS), self.meter.requests(
+            "segment", _SEGMENT_CALLS
+        )
 
     def budget(self, budget: Budget) -> Budget:
         return MeteredBudget(budget, self.meter) if self.meter else budget
@@ -82,7 +90,9 @@ def watching(settings: Settings, pulse: Heartbeat, *, once: bool) -> Iterator[In
 
     meter = Meter({*settings.logins.types, SIGNUP})
     health = Health(meter, pulse, ready_lag=settings.metrics.ready_lag + settings.poll.interval)
-    listener = Listener.open(*settings.metrics.listen, routes_of(meter, health, version(_DISTRIBUTION)))
+    listener = Listener.open(
+        *settings.metrics.listen, routes_of(meter, health, version(_DISTRIBUTION))
+    )
     try:
         yield Instrumentation(meter=meter)
     finally:

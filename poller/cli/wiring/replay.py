@@ -34,7 +34,10 @@ def replay_all(
 
 
 def _replay(
-    settings: Settings, services: Services, graveyard: DeadLetterStore, letters: Sequence[StoredDeadLetter]
+    settings: Settings,
+    services: Services,
+    graveyard: DeadLetterStore,
+    letters: Sequence[StoredDeadLetter],
 ) -> int:
     """How many of these letters Segment acknowledged."""
     kept = graveyard.events(letters)
@@ -53,4 +56,6 @@ def _replay(
     names: dict[str, list[str]] = {}
     for event, name in tracks:
         names.setdefault(event.log_id, []).append(name)
-    return graveyard.revive((by_id[event.log_id], event, names.get(event.log_id, [])) for event in delivered)
+    return graveyard.revive(
+        (by_id[event.log_id], event, names.get(event.log_id, [])) for event in delivered
+    )

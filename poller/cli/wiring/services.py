@@ -6,7 +6,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from poller.adapters.auth0 import Auth0Log, Auth0Stats, Auth0Users, Credentials, ManagementApi, TokenSource
+from poller.adapters.auth0 import (
+    Auth0Log,
+    Auth0Stats,
+    Auth0Users,
+    Credentials,
+    ManagementApi,
+    TokenSource,
+)
 from poller.adapters.clocks import ServerClock, introduce
 from poller.adapters.http import Http
 from poller.adapters.segment.tracking import SegmentSink
@@ -56,14 +63,29 @@ def connect(
     auth0_clock, segment_clock = ServerClock(), ServerClock()
     introduce(auth0_clock, segment_clock)
     observe_auth0, observe_segment = watcher.requests()
-    auth0 = Http(settings.auth0.base_url, auth0_clock, service="Auth0", observe=observe_auth0, on_step=on_step)
+    auth0 = Http(
+        settings.auth0.base_url,
+        auth0_clock,
+        service="Auth0",
+        observe=observe_auth0,
+        on_step=on_step,
+    )
     segment = Http(
-        settings.segment.endpoint, segment_clock, service="Segment", observe=observe_segment, on_step=on_step
+        settings.segment.endpoint,
+        segment_clock,
+        service="Segment",
+        observe=observe_segment,
+        on_step=on_step,
     )
     tokens = TokenSource(_credentials(settings), auth0)
     budget = RateLimiter(stopping, share=settings.auth0.rate_share if share is None else share)
     api = ManagementApi(auth0, tokens, watcher.budget(budget))
-    sink = SegmentSink(_revealed(settings.segment.write_key) or "", segment, segment_clock, integrations=integrations)
+    sink = SegmentSink(
+        _revealed(settings.segment.write_key) or "",
+        segment,
+        segment_clock,
+        integrations=integrations,
+    )
     try:
         yield Services(
             tokens=tokens,
@@ -114,7 +136,9 @@ def rules_of(settings: Settings) -> Rules:
 
 def profiles_of(settings: Settings, services: Services) -> CachedProfiles:
     """The tenant's users; a directory that fails costs traits, or makes events wait where the rules need profiles."""
-    return CachedProfiles(services.users, warn_of_profiles, is_needed=rules_of(settings).needs_profiles)
+    return CachedProfiles(
+        services.users, warn_of_profiles, is_needed=rules_of(settings).needs_profiles
+    )
 
 
 def start_of(settings: Settings) -> LogId | Literal["earliest"] | None:

@@ -41,7 +41,9 @@ class Expression:
         strange = sorted({root for root, _ in fields} - set(_ROOTS))
         if strange:
             said = "it names neither" if strange == ["@"] else f"`{strange[0]}` is neither"
-            raise BadValueError(f"looks at `user` (the profile) and `log` (the event) only: {said}; a text goes in '…'")
+            raise BadValueError(
+                f"looks at `user` (the profile) and `log` (the event) only: {said}; a text goes in '…'"
+            )
         self.names_user = any(root == "user" for root, _ in fields)
         self.names_log = any(root == "log" for root, _ in fields)
         found = [field for root, field in fields if root == "user"]
@@ -139,7 +141,9 @@ def _compiled(written: str) -> Any:
             raise BadValueError(f"is no JMESPath expression: {name}() is no such function")
         is_variadic = bool(signature) and bool(signature[-1].get("variadic"))
         if count < len(signature) or (count > len(signature) and not is_variadic):
-            raise BadValueError(f"is no JMESPath expression: {name}() has a wrong number of arguments")
+            raise BadValueError(
+                f"is no JMESPath expression: {name}() has a wrong number of arguments"
+            )
     return compiled
 
 

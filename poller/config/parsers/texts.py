@@ -88,7 +88,11 @@ def share(value: object) -> float:
     """A part of a whole, above 0 and up to 1; as text too, since the environment has nothing else."""
     refuse_placeholder(value)
     try:
-        found = float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else math.nan
+        found = (
+            float(value)
+            if isinstance(value, str | int | float) and not isinstance(value, bool)
+            else math.nan
+        )
     except (ValueError, OverflowError):
         found = math.nan
     if not 0 < found <= 1:
@@ -104,7 +108,11 @@ def generation(value: object) -> str:
 def flag(value: object) -> bool:
     """True or false; as text too, since the environment has nothing else."""
     refuse_placeholder(value)
-    found = {"true": True, "false": False}.get(value.lower(), value) if isinstance(value, str) else value
+    found = (
+        {"true": True, "false": False}.get(value.lower(), value)
+        if isinstance(value, str)
+        else value
+    )
     if not isinstance(found, bool):
         raise BadValueError("must be true or false")
     return found
@@ -145,7 +153,9 @@ def private_key(value: object) -> str:
     """A private key in PEM text, without a passphrase."""
     found = text(value.strip("\r\n") if isinstance(value, str) else value)
     if "-----BEGIN ENCRYPTED PRIVATE KEY-----" in found:
-        raise BadValueError("is a key with a passphrase: take it off (openssl pkey -in OLD -out NEW)")
+        raise BadValueError(
+            "is a key with a passphrase: take it off (openssl pkey -in OLD -out NEW)"
+        )
     if "-----BEGIN PUBLIC KEY-----" in found:
         raise BadValueError("is a public key: Auth0 has that one; the private key belongs here")
     if not _PRIVATE_KEY.search(found):
@@ -157,7 +167,9 @@ def host_name(value: object) -> str:
     """A bare host name, in lower case."""
     found = text(value).lower()
     if "/" in found or ":" in found or "@" in found:
-        raise BadValueError("must be the bare host name: leave off https:// and all that follows the host")
+        raise BadValueError(
+            "must be the bare host name: leave off https:// and all that follows the host"
+        )
     if not _HOST.fullmatch(found):
         raise BadValueError("must be a host name as acme.us.auth0.com")
     if "." not in found and found != "localhost":
@@ -172,7 +184,11 @@ def base_url(value: object) -> str:
 
 def endpoint(value: object) -> str:
     """The origin of Segment's tracking API."""
-    leave_off = "leave off /v1, it is added" if _path(value).startswith("/v1") else "leave off what follows the host"
+    leave_off = (
+        "leave off /v1, it is added"
+        if _path(value).startswith("/v1")
+        else "leave off what follows the host"
+    )
     return _origin(value, path=f"must be an origin: {leave_off}")
 
 
@@ -213,7 +229,11 @@ def ledger_url(value: object) -> str:
     try:
         url = make_url(text(value))
     except (ArgumentError, ValueError) as error:
-        raise error if isinstance(error, BadValueError) else BadValueError(f"must be a URL as {wanted}") from None
+        raise (
+            error
+            if isinstance(error, BadValueError)
+            else BadValueError(f"must be a URL as {wanted}")
+        ) from None
     if url.get_backend_name().startswith("postgres"):
         raise BadValueError(f"PostgreSQL is not supported yet: use {wanted}")
     if url.drivername not in {"sqlite", "sqlite+pysqlite"}:
@@ -244,7 +264,9 @@ def _origin(value: object, *, path: str) -> str:
         raise BadValueError(path)
     host, address = _host(parts)
     if parts.scheme == "http" and not _is_loopback(host, address):
-        raise BadValueError("plain http goes only to this machine (127.0.0.0/8, ::1, localhost): use https")
+        raise BadValueError(
+            "plain http goes only to this machine (127.0.0.0/8, ::1, localhost): use https"
+        )
     shown = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{shown}" + (f":{parts.port}" if parts.port else "")
 
@@ -266,10 +288,16 @@ def _host(parts: SplitResult) -> tuple[str, IPv4Address | IPv6Address | None]:
         address = ip_address(host)
     except ValueError:
         address = None
-    if "%" in host or (address is None and not _HOST.fullmatch(host)):  # % begins the zone of an IPv6 address
+    if "%" in host or (
+        address is None and not _HOST.fullmatch(host)
+    ):  # % begins the zone of an IPv6 address
         raise BadValueError("must have a host name, as https://host or https://host:port")
     return host, address
 
 
 def _is_loopback(host: str, address: IPv4Address | IPv6Address | None) -> bool:
-    return host == "localhost" or address == _LOOPBACK_6 or (isinstance(address, IPv4Address) and address in _LOOPBACK)
+    return (
+        host == "localhost"
+        or address == _LOOPBACK_6
+        or (isinstance(address, IPv4Address) and address in _LOOPBACK)
+    )

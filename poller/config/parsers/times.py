@@ -11,7 +11,9 @@ from poller.config.parsers.texts import refuse_placeholder
 # Nine digits are all that a timedelta holds, in days.
 _DURATION = re.compile(r"(?:([0-9]{1,9})d)?(?:([0-9]{1,9})h)?(?:([0-9]{1,9})m)?(?:([0-9]{1,9})s)?")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-_TIME = re.compile(_DATE.pattern + r"[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})?")
+_TIME = re.compile(
+    _DATE.pattern + r"[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})?"
+)
 _OLDEST_YEAR = 1970
 _SHORTEST_INTERVAL = timedelta(seconds=1)
 _LONGEST_LENGTH = timedelta(days=3650)
@@ -126,7 +128,9 @@ def moment(value: object) -> datetime:
         return _utc(found)
     if isinstance(found, date):
         return _utc(datetime.combine(found, time(), UTC))
-    raise BadValueError("must be now, earliest, a date as 2025-01-31, or a time as 2025-01-31T08:00:00Z")
+    raise BadValueError(
+        "must be now, earliest, a date as 2025-01-31, or a time as 2025-01-31T08:00:00Z"
+    )
 
 
 def _parsed(text: str) -> date | datetime | None:

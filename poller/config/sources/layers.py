@@ -36,14 +36,18 @@ class Layer:
 
 def environment_layer(environ: Mapping[str, str], folder: Path, *, secrets: bool) -> Layer:
     """POLLER_<SECTION>__<KEY>; a `*_FILE` is relative to `folder`."""
-    given = {setting: environ[setting.variable] for setting in SETTINGS if setting.variable in environ}
+    given = {
+        setting: environ[setting.variable] for setting in SETTINGS if setting.variable in environ
+    }
     known = {setting.variable for setting in SETTINGS} | {CONFIG_VARIABLE}
     unknown = [
         Problem(place=_variable(name), wrong=nearest_variable(name))
         for name in environ
         if name.startswith(PREFIX) and name not in known
     ]
-    return _layer(given, lambda setting: _variable(setting.variable), unknown, folder, secrets=secrets)
+    return _layer(
+        given, lambda setting: _variable(setting.variable), unknown, folder, secrets=secrets
+    )
 
 
 def credentials_folder(path: Path | None, environ: Mapping[str, str]) -> Path | None:
@@ -63,7 +67,9 @@ def credentials_layer(path: Path | None, environ: Mapping[str, str], *, secrets:
     for setting in SETTINGS:
         path = folder / setting.credential
         if setting.is_secret and is_there(path):
-            values[setting.section, setting.key] = SecretFile(path=str(path), folder=folder, is_required=secrets)
+            values[setting.section, setting.key] = SecretFile(
+                path=str(path), folder=folder, is_required=secrets
+            )
             places[setting.section, setting.key] = Place(rank=Rank.CREDENTIAL, source=str(path))
     return Layer(values=dict(values), places=places)
 
@@ -76,7 +82,9 @@ def file_layer(file: TomlFile, *, secrets: bool) -> Layer:
         if section not in {setting.section for setting in SETTINGS}:
             problems.append(Problem(place=file.place(section), wrong=nearest_section(section)))
         elif not isinstance(table, dict):
-            problems.append(Problem(place=file.place(section), wrong=f"must be a table, begun by [{section}]"))
+            problems.append(
+                Problem(place=file.place(section), wrong=f"must be a table, begun by [{section}]")
+            )
         else:
             known = {setting.key: setting for setting in SETTINGS if setting.section == section}
             given |= {known[key]: value for key, value in table.items() if key in known}
@@ -86,7 +94,13 @@ def file_layer(file: TomlFile, *, secrets: bool) -> Layer:
                 if key not in known
             ]
     folder = file.path.absolute().parent
-    return _layer(given, lambda setting: file.place(setting.section, setting.key), problems, folder, secrets=secrets)
+    return _layer(
+        given,
+        lambda setting: file.place(setting.section, setting.key),
+        problems,
+        folder,
+        secrets=secrets,
+    )
 
 
 def default_layer(path: Path | None, environ: Mapping[str, str]) -> Layer:
@@ -115,7 +129,9 @@ def _layer(
             continue
         key = setting.secret_key or setting.key
         is_file = setting.secret_key is not None
-        values[setting.section, key] = SecretFile(path=value, folder=folder, is_required=secrets) if is_file else value
+        values[setting.section, key] = (
+            SecretFile(path=value, folder=folder, is_required=secrets) if is_file else value
+        )
         places[setting.section, key] = place(setting)
     return Layer(values=values, places=places, problems=(*problems, *_given_twice(given, place)))
 
@@ -125,7 +141,10 @@ def _given_twice(given: Iterable[Setting], place: Callable[[Setting], Place]) ->
     for setting in names.values():
         twin = names.get(f"{setting.section}.{setting.secret_key}")
         if twin:
-            yield Problem(place=place(setting), wrong=f"is given beside {place(twin).name}: keep one of the two")
+            yield Problem(
+                place=place(setting),
+                wrong=f"is given beside {place(twin).name}: keep one of the two",
+            )
 
 
 def _variable(name: str) -> Place:

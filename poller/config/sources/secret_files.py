@@ -71,7 +71,9 @@ def _read(path: Path) -> bytes:
             if not data:
                 has_waited = True
                 if not select.select([file], [], [], max(due_at - time.monotonic(), 0.0))[0]:
-                    raise BadValueError(f"cannot be read: a pipe, and its writer was not done within {PIPE_S:g} s")
+                    raise BadValueError(
+                        f"cannot be read: a pipe, and its writer was not done within {PIPE_S:g} s"
+                    )
     return content
 
 

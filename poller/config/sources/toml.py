@@ -21,8 +21,17 @@ class TomlFile:
 
     def place(self, *path: str) -> Place:
         """Where something stands; of what is not there, the line of the table that it belongs in."""
-        line = next((self.lines[path[:size]] for size in range(len(path), 0, -1) if path[:size] in self.lines), None)
-        return Place(rank=Rank.FILE, source=str(self.path), line=line, name=".".join(map(shown, path)))
+        line = next(
+            (
+                self.lines[path[:size]]
+                for size in range(len(path), 0, -1)
+                if path[:size] in self.lines
+            ),
+            None,
+        )
+        return Place(
+            rank=Rank.FILE, source=str(self.path), line=line, name=".".join(map(shown, path))
+        )
 
 
 def read_toml(path: Path) -> TomlFile:

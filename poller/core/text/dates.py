@@ -40,7 +40,9 @@ def is_plausible(moment: datetime, *, now: datetime | None = None) -> bool:
     return moment >= OLDEST_PLAUSIBLE and (now is None or moment - now <= TOLERANCE)
 
 
-def believed_date(date: datetime | None, *, id_time: datetime | None, now: datetime | None = None) -> datetime | None:
+def believed_date(
+    date: datetime | None, *, id_time: datetime | None, now: datetime | None = None
+) -> datetime | None:
     """Return the date, or the time in the log id where the date cannot be true, or None.
 
     A date is believed if it is plausible and at most two days from the time in the log id. The

@@ -85,7 +85,8 @@ def _encoded(value: object, line: str, indent: int, *, is_sorted: bool) -> str:
     if isinstance(value, Mapping):
         keys = sorted(value, key=str) if is_sorted else [*value]
         members = [
-            f"{json.dumps(str(key))}: {_encoded(value[key], inner, indent, is_sorted=is_sorted)}" for key in keys
+            f"{json.dumps(str(key))}: {_encoded(value[key], inner, indent, is_sorted=is_sorted)}"
+            for key in keys
         ]
         return _bracketed("{}", members, line, inner)
     if isinstance(value, list | tuple):
@@ -107,5 +108,8 @@ def _scalar(value: object) -> str:
         return json.dumps(json.dumps(value))
     try:
         return json.dumps(value)
-    except (TypeError, ValueError):  # no value of JSON, or a number of over 4,300 digits that JSON never had
+    except (
+        TypeError,
+        ValueError,
+    ):  # no value of JSON, or a number of over 4,300 digits that JSON never had
         return json.dumps(f"<{type(value).__name__}>" if isinstance(value, int) else str(value))

@@ -23,9 +23,15 @@ class Said:
     at: datetime
 
 
-def identify_fact(user_id: str, traits: Mapping[str, Scalar], *, is_partial: bool, is_due: bool) -> Fact:
+def identify_fact(
+    user_id: str, traits: Mapping[str, Scalar], *, is_partial: bool, is_due: bool
+) -> Fact:
     """What an identify says; a partial one, made without a profile, is news only of someone never heard of."""
-    fingerprint = PARTIAL if is_partial else _hash(json.dumps(dict(traits), sort_keys=True))[:_FINGERPRINT_DIGITS]
+    fingerprint = (
+        PARTIAL
+        if is_partial
+        else _hash(json.dumps(dict(traits), sort_keys=True))[:_FINGERPRINT_DIGITS]
+    )
     return Fact(key=identify_key(user_id), fingerprint=fingerprint, is_due=is_due)
 
 
@@ -41,7 +47,9 @@ def group_fact(user_id: str, group_id: str) -> Fact:
 
 def facts_in(calls: Calls) -> tuple[str, ...]:
     """The keys of all that these calls say and that is to be said only if it is news, each once."""
-    keys = (message.fact.key for message in calls.messages if message.fact and not message.fact.is_due)
+    keys = (
+        message.fact.key for message in calls.messages if message.fact and not message.fact.is_due
+    )
     return tuple(dict.fromkeys(keys))
 
 
@@ -71,7 +79,9 @@ class _Memory:
 
 
 def _sifted(entry: Forwardable, memory: _Memory) -> Forwardable:
-    return replace(entry, messages=tuple(message for message in entry.messages if memory.is_news(message)))
+    return replace(
+        entry, messages=tuple(message for message in entry.messages if memory.is_news(message))
+    )
 
 
 def _key(*parts: str) -> str:

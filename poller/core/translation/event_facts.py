@@ -28,7 +28,9 @@ FIRST_LOGIN_WITHIN = timedelta(minutes=10)
 _DATABASE = "auth0"
 """The provider of every database connection: Auth0 logs an `ss` for its signups."""
 _PASSWORDLESS = frozenset({"email", "sms", "passwordless"})
-_MAY_LACK_STRATEGY = frozenset({SSO_LOGIN, "scoa", "sens", "sepft", "secte", "sepkotpft", "sepkoobft", "sepkrcft"})
+_MAY_LACK_STRATEGY = frozenset(
+    {SSO_LOGIN, "scoa", "sens", "sepft", "secte", "sepkotpft", "sepkoobft", "sepkrcft"}
+)
 """The types of logins that may create a user and be logged without `strategy`."""
 
 _NO_BROWSER = {"unknown", "other 0.0.0 / other 0.0.0"}
@@ -46,7 +48,10 @@ def is_sso(event: LogEvent) -> bool:
 def is_made_by_api(event: LogEvent) -> bool:
     """Whether the event's own evidence shows that nobody signed up: see the recordings of 2023 and 2025."""
     record = event.record
-    return at(record, "details", "body", "is_signup") is False or record.get("client_name") == _GLOBAL_CLIENT
+    return (
+        at(record, "details", "body", "is_signup") is False
+        or record.get("client_name") == _GLOBAL_CLIENT
+    )
 
 
 def provider_of(record: Mapping[str, Any], known: Mapping[str, Any]) -> str | None:

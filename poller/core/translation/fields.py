@@ -14,7 +14,9 @@ _MASKS = ("*", "\u2022", "\u2026")
 def user_id_of(record: Mapping[str, Any]) -> str | None:
     """The event's user id; for a signup without one, that of the form it was made with (auth0-log-schemas: ss)."""
     body = at(record, "details", "body")
-    return text(record.get("user_id")) or (text(body.get("user_id")) if isinstance(body, Mapping) else None)
+    return text(record.get("user_id")) or (
+        text(body.get("user_id")) if isinstance(body, Mapping) else None
+    )
 
 
 def logins_count(record: Mapping[str, Any]) -> int | None:
@@ -34,7 +36,13 @@ def email_in_log(record: Mapping[str, Any]) -> str | None:
         if found and is_masked_email(found):
             continue
         local, sign, domain = (found or "").rpartition("@")
-        if found and sign and local and "." in domain.strip(".") and not any(letter.isspace() for letter in found):
+        if (
+            found
+            and sign
+            and local
+            and "." in domain.strip(".")
+            and not any(letter.isspace() for letter in found)
+        ):
             return found
     return None
 
@@ -93,7 +101,9 @@ def flat(value: object) -> Scalar | None:
         # A number that a double cannot hold would be another one at its destination.
         return value if abs(value) < 2**53 else _digits(value)
     if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None  # without the digits that it came with
+        return (
+            float(value) if math.isfinite(value) else None
+        )  # without the digits that it came with
     return text(value)
 
 

@@ -40,7 +40,11 @@ class Privacy:
         if self.ip == "omit":
             return None
         address = ipaddress.ip_address(ip)
-        return str(ipaddress.ip_network((address, _KEPT_BITS[address.version]), strict=False).network_address)
+        return str(
+            ipaddress.ip_network(
+                (address, _KEPT_BITS[address.version]), strict=False
+            ).network_address
+        )
 
     def of_agent(self, agent: str | None) -> str | None:
         """The user agent, or nothing."""
@@ -54,7 +58,11 @@ class Privacy:
         if name is None or self.user_name == "omit":
             return None
         local = email.partition("@")[0].strip().lower() if email else None
-        return None if self.email != "plain" and ("@" in name or name.strip().lower() == local) else name
+        return (
+            None
+            if self.email != "plain" and ("@" in name or name.strip().lower() == local)
+            else name
+        )
 
 
 PLAIN = Privacy()

@@ -100,13 +100,18 @@ class Rules:
     @property
     def needs_profiles(self) -> bool:
         """Whether who someone is, or whether they are sent, hangs on the profile: then an event waits for it."""
-        return any(expression is not None and expression.names_user for expression in (self.when, self.user_id))
+        return any(
+            expression is not None and expression.names_user
+            for expression in (self.when, self.user_id)
+        )
 
     @property
     def tracks_are_of_profiles(self) -> bool:
         """Whether what a track says hangs on the profile."""
         lines = self.properties.values()
-        return self.shape.is_of_profile or any(line is not None and line.names_user for line in lines)
+        return self.shape.is_of_profile or any(
+            line is not None and line.names_user for line in lines
+        )
 
     @property
     def profile_fields(self) -> frozenset[str] | None:

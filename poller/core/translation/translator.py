@@ -21,9 +21,24 @@ from poller.core.messages import (
     message_id,
     size,
 )
-from poller.core.outcomes import Calls, DeadLetter, Filtered, Forwardable, Outcome, PendingIdentify, Profile, Profiles
+from poller.core.outcomes import (
+    Calls,
+    DeadLetter,
+    Filtered,
+    Forwardable,
+    Outcome,
+    PendingIdentify,
+    Profile,
+    Profiles,
+)
 from poller.core.translation.change_detection import group_fact, identify_fact
-from poller.core.translation.event_facts import SIGNUP, EventFacts, is_made_by_api, is_sso, may_be_first_login
+from poller.core.translation.event_facts import (
+    SIGNUP,
+    EventFacts,
+    is_made_by_api,
+    is_sso,
+    may_be_first_login,
+)
 from poller.core.translation.fields import flat, is_masked_email, text, user_id_of
 from poller.core.translation.presets import Values
 from poller.core.translation.rules import DEFAULT, LOGIN_TYPES, Expression, Lines, Rules
@@ -47,7 +62,12 @@ class Translator:
     """
 
     def __init__(
-        self, stream: Stream, rules: Rules = DEFAULT, *, tracks_only: bool = False, identifies_later: bool = True
+        self,
+        stream: Stream,
+        rules: Rules = DEFAULT,
+        *,
+        tracks_only: bool = False,
+        identifies_later: bool = True,
     ) -> None:
         self._tracks_only = tracks_only
         self._identifies_later = tracks_only and identifies_later
@@ -72,7 +92,9 @@ class Translator:
     def page(self, page: Page, profiles: Profiles) -> Calls:
         return self.events(page.events, profiles, now=page.believed_at)
 
-    def events(self, events: Iterable[LogEvent], profiles: Profiles, *, now: datetime | None = None) -> Calls:
+    def events(
+        self, events: Iterable[LogEvent], profiles: Profiles, *, now: datetime | None = None
+    ) -> Calls:
         """What becomes of the events. `now` is a time that two clocks agree on, or None."""
         outcomes = [self.event(event, profiles, now=now) for event in events]
         return Calls(
@@ -94,7 +116,9 @@ class Translator:
         except _OF_THE_DATUM:
             return DeadLetter(event=event, reason="untranslatable")
         except MemoryError:
-            raise TransientError(f"this machine has no memory left to translate {event.log_id}") from None
+            raise TransientError(
+                f"this machine has no memory left to translate {event.log_id}"
+            ) from None
 
     def _outcome(self, event: LogEvent, profiles: Profiles, now: datetime | None) -> Outcome:
         if event.defect:
@@ -117,7 +141,9 @@ class Translator:
         user_id = self._user_id(event, logged_id, profile)
         if not user_id:
             return DeadLetter(event=event, reason="no_user_id")
-        seen = EventFacts(event=event, date=event.date, profile=profile, privacy=self._rules.privacy, now=now)
+        seen = EventFacts(
+            event=event, date=event.date, profile=profile, privacy=self._rules.privacy, now=now
+        )
         fitted = [fit(message) for message in self._messages(seen, user_id, logged_id or user_id)]
         messages = tuple(message for message in fitted if message is not None)
         if len(messages) < len(fitted):
@@ -134,12 +160,22 @@ class Translator:
         """
         # A signup's, since that has all traits from the profile; it has a log id, and says nothing else.
         event = LogEvent(
-            log_id=awaiting.log_id, type=SIGNUP, date=profile.read_at, record={"user_id": awaiting.user_id}
+            log_id=awaiting.log_id,
+            type=SIGNUP,
+            date=profile.read_at,
+            record={"user_id": awaiting.user_id},
         )
-        seen = EventFacts(event=event, date=profile.read_at, profile=profile, privacy=self._rules.privacy)
+        seen = EventFacts(
+            event=event, date=profile.read_at, profile=profile, privacy=self._rules.privacy
+        )
         # A line that looks at the event has none to look at: what it would say is left as it is.
-        lines = {key: None if line and line.names_log else line for key, line in self._rules.traits.items()}
-        message = self._identify(seen, awaiting.sent_as, self._lined(self._shape.traits(seen), lines, seen))
+        lines = {
+            key: None if line and line.names_log else line
+            for key, line in self._rules.traits.items()
+        }
+        message = self._identify(
+            seen, awaiting.sent_as, self._lined(self._shape.traits(seen), lines, seen)
+        )
         # The same at another time may say something else, and is another message then.
         said = message.fact.fingerprint if message.fact else ""
         key = f"{awaiting.log_id} {awaiting.sent_as} {said}"
@@ -177,7 +213,9 @@ class Translator:
                 # A signup is the user's, not the event's: logged or derived, it counts once.
                 message_id=message_id(self._stream, "signup", logged_id),
                 event=self._shape.signed_up,
-                properties=self._lined(self._shape.signup_properties(seen), self._rules.properties, seen),
+                properties=self._lined(
+                    self._shape.signup_properties(seen), self._rules.properties, seen
+                ),
                 context=context,
                 **common,
             )
@@ -185,12 +223,16 @@ class Translator:
             yield Track(
                 message_id=message_id(self._stream, "track", log_id),
                 event=self._shape.logged_in,
-                properties=self._lined(self._shape.login_properties(seen), self._rules.properties, seen),
+                properties=self._lined(
+                    self._shape.login_properties(seen), self._rules.properties, seen
+                ),
                 context=context,
                 **common,
             )
 
-    def _group(self, seen: EventFacts, context: Mapping[str, Any], common: Mapping[str, Any]) -> Group:
+    def _group(
+        self, seen: EventFacts, context: Mapping[str, Any], common: Mapping[str, Any]
+    ) -> Group:
         group_id, name = str(context["groupId"]), text(seen.record.get("organization_name"))
         return Group(
             message_id=message_id(self._stream, "group", seen.event.log_id),
@@ -210,9 +252,15 @@ class Translator:
         values = dict(preset)
         for key, line in lines.items():
             values[key] = None if line is None else flat(_evaluated(line, seen.event, seen.profile))
-        return {key: value for key, value in values.items() if value is not None and not is_masked_email(value)}
+        return {
+            key: value
+            for key, value in values.items()
+            if value is not None and not is_masked_email(value)
+        }
 
-    def _user_id(self, event: LogEvent, logged_id: str | None, profile: Profile | None) -> str | None:
+    def _user_id(
+        self, event: LogEvent, logged_id: str | None, profile: Profile | None
+    ) -> str | None:
         if self._rules.user_id is None:
             return profile.user_id if profile else logged_id
         return text(flat(_strictly(self._rules.user_id, event, profile)))
@@ -282,6 +330,10 @@ def fit(message: Message) -> Message | None:
 def _trimmed(values: Mapping[str, Any]) -> dict[str, Any]:
     """Texts cut to their first characters, inside a table too."""
     return {
-        key: _trimmed(value) if isinstance(value, dict) else value[:_TRIMMED_TEXT] if isinstance(value, str) else value
+        key: _trimmed(value)
+        if isinstance(value, dict)
+        else value[:_TRIMMED_TEXT]
+        if isinstance(value, str)
+        else value
         for key, value in values.items()
     }

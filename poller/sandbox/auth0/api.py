@@ -41,7 +41,8 @@ class Auth0Api:
 
     def application(self) -> web.Application:
         application = web.Application(
-            middlewares=[self._faults.middleware("auth0"), self._limited], handler_args={"max_line_size": 65536}
+            middlewares=[self._faults.middleware("auth0"), self._limited],
+            handler_args={"max_line_size": 65536},
         )
         application.on_response_prepare.append(dated(self._tenant.clock))
         application.add_routes(
@@ -70,7 +71,9 @@ class Auth0Api:
         passes, headers = self._limits.take(endpoint)
         if not passes:
             self._tenant.record_event("api_limit")
-            response: web.StreamResponse = _error(429, "Global limit has been reached", "too_many_requests")
+            response: web.StreamResponse = _error(
+                429, "Global limit has been reached", "too_many_requests"
+            )
         else:
             response = self._refusal(request, endpoint) or await handler(request)
         response.headers.update(headers)
@@ -92,16 +95,24 @@ class Auth0Api:
             return _error(401, "Invalid token", attributes={"error": "Invalid token"})
         if expires_at <= self._tenant.clock.now().timestamp():
             return _error(401, "Expired token received for JSON Web Token validation")
-        needed = {"logs": _LOGS_SCOPES, "users": ("read:users",), "stats": ("read:stats",)}[endpoint]
+        needed = {"logs": _LOGS_SCOPES, "users": ("read:users",), "stats": ("read:stats",)}[
+            endpoint
+        ]
         if not scopes & set(needed):
-            return _error(403, f"Insufficient scope, expected any of: {','.join(needed)}", "insufficient_scope")
+            return _error(
+                403,
+                f"Insufficient scope, expected any of: {','.join(needed)}",
+                "insufficient_scope",
+            )
         return None
 
     # Endpoints
 
     async def _token(self, request: web.Request) -> web.Response:
         try:
-            asked = await (request.json() if request.content_type == "application/json" else request.post())
+            asked = await (
+                request.json() if request.content_type == "application/json" else request.post()
+            )
         except ValueError:
             asked = {}
         refusal = self._refuse_credentials(asked)
@@ -109,7 +120,9 @@ class Auth0Api:
             return refusal
         lifetime = self._tenant.token_lifetime.total_seconds()
         expires_at = self._tenant.clock.now().timestamp() + lifetime
-        token = jwt.encode({"exp": expires_at, "jti": secrets.token_hex(8)}, "0" * 32, algorithm="HS256")
+        token = jwt.encode(
+            {"exp": expires_at, "jti": secrets.token_hex(8)}, "0" * 32, algorithm="HS256"
+        )
         self._tokens[token] = (expires_at, frozenset(self._tenant.scopes))
         self._tenant.record_event("seccft")
         body = {"access_token": token, "token_type": "Bearer"}
@@ -123,14 +136,22 @@ class Auth0Api:
         if asked.get("grant_type") != "client_credentials":
             return _refused(403, "unsupported_grant_type", "Unsupported grant type")
         if asked.get("audience") != f"https://{tenant.domain}/api/v2/":
-            return _refused(403, "access_denied", f"Service not enabled within domain: {asked.get('audience')}")
+            return _refused(
+                403, "access_denied", f"Service not enabled within domain: {asked.get('audience')}"
+            )
         known = asked.get("client_id") == tenant.client_id
         assertion = asked.get("client_assertion")
-        proven = self._is_signed(assertion) if assertion else asked.get("client_secret") == tenant.client_secret
+        proven = (
+            self._is_signed(assertion)
+            if assertion
+            else asked.get("client_secret") == tenant.client_secret
+        )
         if not known or not proven:
             return _refused(401, "access_denied", "Unauthorized")
         if not tenant.is_granted:
-            return _refused(403, "access_denied", f"Client is not authorized to access {asked.get('audience')}")
+            return _refused(
+                403, "access_denied", f"Client is not authorized to access {asked.get('audience')}"
+            )
         return None
 
     def _is_signed(self, assertion: str) -> bool:
@@ -138,11 +159,16 @@ class Auth0Api:
             return False
         try:
             claims = jwt.decode(
-                assertion, self._tenant.public_key, algorithms=["RS256"], audience=f"https://{self._tenant.domain}/"
+                assertion,
+                self._tenant.public_key,
+                algorithms=["RS256"],
+                audience=f"https://{self._tenant.domain}/",
             )
         except jwt.PyJWTError:
             return False
-        return bool(claims.get("iss") == claims.get("sub") == self._tenant.client_id and claims.get("jti"))
+        return bool(
+            claims.get("iss") == claims.get("sub") == self._tenant.client_id and claims.get("jti")
+        )
 
     async def _logs(self, request: web.Request) -> web.Response:
         position = request.query.get("from")
@@ -160,7 +186,8 @@ class Auth0Api:
         last = entries[-1].log_id if entries else position
         query = urlencode({"from": last, "take": take})
         return web.json_response(
-            text=page, headers={"Link": f'<https://{self._tenant.domain}/api/v2/logs?{query}>; rel="next"'}
+            text=page,
+            headers={"Link": f'<https://{self._tenant.domain}/api/v2/logs?{query}>; rel="next"'},
         )
 
     def _text(self, entry: Entry) -> str:
@@ -173,7 +200,10 @@ class Auth0Api:
         return text
 
     def _search(self, request: web.Request) -> web.Response:
-        page, size = _number(request, "page", 0), min(_number(request, "per_page", DEFAULT_TAKE), MAX_TAKE)
+        page, size = (
+            _number(request, "page", 0),
+            min(_number(request, "per_page", DEFAULT_TAKE), MAX_TAKE),
+        )
         if (page + 1) * size > SEARCH_LIMIT:
             return _error(
                 400,
@@ -184,13 +214,23 @@ class Auth0Api:
         try:
             holds = logs_query(request.query.get("q", ""))
         except UnknownFieldError as error:
-            return _error(400, f"The search query string has an error: {error}", "invalid_query_string")
+            return _error(
+                400, f"The search query string has an error: {error}", "invalid_query_string"
+            )
         found = [entry for entry in self._tenant.newest() if holds(entry)]
         if request.query.get("sort") == "date:1":
             found.sort(key=_date)
-        shown = [entry.draw(self._tenant.domain) for entry in found[page * size : (page + 1) * size]]
+        shown = [
+            entry.draw(self._tenant.domain) for entry in found[page * size : (page + 1) * size]
+        ]
         if request.query.get("include_totals") == "true":
-            envelope = {"start": page * size, "limit": size, "length": len(shown), "total": len(shown), "logs": shown}
+            envelope = {
+                "start": page * size,
+                "limit": size,
+                "length": len(shown),
+                "total": len(shown),
+                "logs": shown,
+            }
             return web.json_response(envelope)
         return web.json_response(shown)
 
@@ -207,7 +247,11 @@ class Auth0Api:
         if any(user_id in self._tenant.unsearchable for user_id in asked):
             return _error(400, "The query is not valid", "invalid_query_string")
         found = [self._tenant.user(user_id) for user_id in asked]
-        shown = [_fields(request, user) for user in found if user is not None and user.searchable_at <= now]
+        shown = [
+            _fields(request, user)
+            for user in found
+            if user is not None and user.searchable_at <= now
+        ]
         size = min(_number(request, "per_page", DEFAULT_TAKE), MAX_TAKE)
         return web.json_response(shown[:size])
 
@@ -251,7 +295,13 @@ def _date(entry: Entry) -> datetime:
 
 
 def _error(status: int, message: str, code: str | None = None, **more: Any) -> web.Response:
-    names = {400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 429: "Too Many Requests"}
+    names = {
+        400: "Bad Request",
+        401: "Unauthorized",
+        403: "Forbidden",
+        404: "Not Found",
+        429: "Too Many Requests",
+    }
     body = {"statusCode": status, "error": names[status], "message": message, **more}
     return web.json_response(body | ({"errorCode": code} if code else {}), status=status)
 

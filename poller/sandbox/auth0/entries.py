@@ -19,15 +19,29 @@ TYPES = {
 ERAS = ("missing", "null", "2024")
 """How an absent value looks: until 2022 and since 2024 its key is missing, in the EU of 2023 it is null."""
 
-_COUNTER = 1223372036854775807  # where the tail of the new log ids begins to count, in every recording
+_COUNTER = (
+    1223372036854775807  # where the tail of the new log ids begins to count, in every recording
+)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _APPS = (
     ("zxPFD7BlvbiwfAzvi6WZNxDwhwFjyiV5", "Web shop"),
     ("11tYwy5rk6iavoGW9BgtXYuzcVrCasjE", "Mobile app"),
     ("naTYUHwINwCEtmhj8umEL7bHoB57L5e2", "Back office"),
 )
-_AGENTS = ("Chrome 114.0.0 / Windows 10.0.0", "Mobile Safari 16.5.0 / iOS 16.5.0", "Firefox 115.0.0 / Ubuntu 0.0.0")
-_NULLABLE = ("organization_id", "organization_name", "hostname", "audience", "location_info", "connection", "strategy")
+_AGENTS = (
+    "Chrome 114.0.0 / Windows 10.0.0",
+    "Mobile Safari 16.5.0 / iOS 16.5.0",
+    "Firefox 115.0.0 / Ubuntu 0.0.0",
+)
+_NULLABLE = (
+    "organization_id",
+    "organization_name",
+    "hostname",
+    "audience",
+    "location_info",
+    "connection",
+    "strategy",
+)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,7 +69,9 @@ class User:
             "nickname": self.email.partition("@")[0],
             "created_at": iso(self.created_at),
             "updated_at": iso(self.last_login or self.created_at),
-            "identities": [{"provider": self.strategy, "connection": self.connection, "isSocial": False}],
+            "identities": [
+                {"provider": self.strategy, "connection": self.connection, "isSocial": False}
+            ],
         }
         if self.last_login is not None:  # who never logged in has neither key
             shown |= {"last_login": iso(self.last_login), "logins_count": self.logins_count}
@@ -171,7 +187,11 @@ def _login(entry: Entry, dice: random.Random) -> dict[str, Any]:
 def _sso_login(entry: Entry, dice: random.Random) -> dict[str, Any]:
     del dice
     gone = ("connection", "strategy", "strategy_type", "description")
-    details = {"prompts": [], "completedAt": int(entry.date.timestamp() * 1000), "elapsedTime": None}
+    details = {
+        "prompts": [],
+        "completedAt": int(entry.date.timestamp() * 1000),
+        "elapsedTime": None,
+    }
     return {**dict.fromkeys(gone, _ABSENT), "connection_id": "", "details": details}
 
 
@@ -186,19 +206,34 @@ def _signup(entry: Entry, dice: random.Random) -> dict[str, Any]:
     if entry.kind == "api_signup":
         body["is_signup"] = False
         return {"description": "", "user_agent": "unknown", "details": {"body": body}}
-    return {"description": "", "details": {"body": body | {"request_language": dice.choice(["en", "de"])}}}
+    return {
+        "description": "",
+        "details": {"body": body | {"request_language": dice.choice(["en", "de"])}},
+    }
 
 
 def _sapi(entry: Entry, dice: random.Random) -> dict[str, Any]:
     del dice
     created = {"user_id": entry.user.user_id if entry.user else ""}
-    details = {"request": {"method": "post", "path": "/api/v2/users"}, "response": {"body": created, "statusCode": 201}}
-    return {"description": "Create a User", "user_id": None, "user_name": None, "client_name": "", "details": details}
+    details = {
+        "request": {"method": "post", "path": "/api/v2/users"},
+        "response": {"body": created, "statusCode": 201},
+    }
+    return {
+        "description": "Create a User",
+        "user_id": None,
+        "user_name": None,
+        "client_name": "",
+        "details": details,
+    }
 
 
 def _noise(entry: Entry, dice: random.Random) -> dict[str, Any]:
     del entry
-    return {"details": dice.choice([None, {}, {"error": "x"}]), "scope": dice.choice([["openid", "email"], "openid"])}
+    return {
+        "details": dice.choice([None, {}, {"error": "x"}]),
+        "scope": dice.choice([["openid", "email"], "openid"]),
+    }
 
 
 _DRAWN: dict[str, Callable[[Entry, random.Random], dict[str, Any]]] = {
@@ -216,7 +251,9 @@ _ABSENT = object()  # a key that the kind has in no era
 def _in_era(shown: dict[str, Any], era: str, domain: str) -> dict[str, Any]:
     shown = {key: value for key, value in shown.items() if value is not _ABSENT}
     if era != "null":
-        shown = {key: value for key, value in shown.items() if value is not None or key not in _NULLABLE}
+        shown = {
+            key: value for key, value in shown.items() if value is not None or key not in _NULLABLE
+        }
     if era == "2024":
         shown |= {"$event_schema": {"version": "1.0.0"}, "tenant_name": domain.partition(".")[0]}
     return shown

@@ -47,7 +47,11 @@ class Bucket:
 PLANS: dict[str, dict[str, tuple[int, float]]] = {
     "free": {"all": (2, 2.0)},
     "essentials": {"logs": (10, 100 / 60), "users": (40, 500 / 60), "all": (10, 150 / 60)},
-    "essentials-tenfold": {"logs": (10, 1000 / 60), "users": (40, 5000 / 60), "all": (10, 1500 / 60)},
+    "essentials-tenfold": {
+        "logs": (10, 1000 / 60),
+        "users": (40, 5000 / 60),
+        "all": (10, 1500 / 60),
+    },
     "enterprise": {"all": (50, 16.0)},
     "unlimited": {"all": (10**6, 10.0**6)},
 }
@@ -66,7 +70,10 @@ class Limits:
         self.set_plan(plan)
 
     def set_plan(self, plan: str) -> None:
-        buckets = {name: Bucket(burst=burst, per_second=rate) for name, (burst, rate) in PLANS[plan].items()}
+        buckets = {
+            name: Bucket(burst=burst, per_second=rate)
+            for name, (burst, rate) in PLANS[plan].items()
+        }
         with self._lock:
             self._buckets = buckets
 

@@ -8,7 +8,17 @@ from datetime import datetime
 from poller.sandbox.auth0.entries import Entry, iso
 
 SEARCHABLE = {
-    *("client_id", "client_name", "connection", "connection_id", "description", "date", "hostname", "ip", "log_id"),
+    *(
+        "client_id",
+        "client_name",
+        "connection",
+        "connection_id",
+        "description",
+        "date",
+        "hostname",
+        "ip",
+        "log_id",
+    ),
     *("organization_id", "user_id", "user_name", "user_agent", "strategy", "strategy_type", "type"),
 }
 """The fields that the log search knows; any other is an error."""

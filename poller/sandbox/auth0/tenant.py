@@ -7,7 +7,16 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from poller.sandbox.auth0.entries import LOGINS, SIGNUPS, Entry, User, free_date, ingest_time, iso, log_id
+from poller.sandbox.auth0.entries import (
+    LOGINS,
+    SIGNUPS,
+    Entry,
+    User,
+    free_date,
+    ingest_time,
+    iso,
+    log_id,
+)
 from poller.sandbox.clock import Clock
 
 TICKET_SCOPES = ("read:logs", "read:users", "read:stats")
@@ -17,7 +26,9 @@ _CONNECTIONS = (("Username-Password-Authentication", "auth0"), ("google-oauth2",
 class Tenant:
     """The state behind the API; everything may be changed while it serves. Thread-safe."""
 
-    def __init__(self, clock: Clock, *, seed: int | None = None, domain: str = "acme.us.auth0.com") -> None:
+    def __init__(
+        self, clock: Clock, *, seed: int | None = None, domain: str = "acme.us.auth0.com"
+    ) -> None:
         self.clock = clock
         self.domain = domain
         self.client_id = "sandboxSandboxSandboxSandbox0000"
@@ -50,7 +61,9 @@ class Tenant:
 
     # What happens at the tenant
 
-    def add_user(self, created_at: datetime | None = None, *, is_social: bool | None = None) -> User:
+    def add_user(
+        self, created_at: datetime | None = None, *, is_social: bool | None = None
+    ) -> User:
         """A new user, in the search index only after its lag."""
         with self.lock:
             now = self.clock.now()
@@ -68,7 +81,12 @@ class Tenant:
             return user
 
     def record_event(
-        self, kind: str, user: User | None = None, *, ingested: datetime | None = None, lag: timedelta | None = None
+        self,
+        kind: str,
+        user: User | None = None,
+        *,
+        ingested: datetime | None = None,
+        lag: timedelta | None = None,
     ) -> Entry:
         """Writes one entry into the log as of `ingested` (now); its date is `lag` earlier, by default up to 5 s."""
         with self.lock:
@@ -82,7 +100,14 @@ class Tenant:
             identifier = log_id(ingested, self._number, length=self.id_length)
             count = user.logins_count if user else 0
             return self._insert(
-                Entry(log_id=identifier, kind=kind, date=date, number=self._number, user=user, count=count)
+                Entry(
+                    log_id=identifier,
+                    kind=kind,
+                    date=date,
+                    number=self._number,
+                    user=user,
+                    count=count,
+                )
             )
 
     def append(self, records: Iterable[Any]) -> list[Entry]:
@@ -96,9 +121,16 @@ class Tenant:
             identifier = log_id(now, self._number, length=self.id_length)
             kind = ""
             if isinstance(record, dict):
-                record = {"_id": identifier, "log_id": identifier, "date": now.isoformat(), **record}
+                record = {
+                    "_id": identifier,
+                    "log_id": identifier,
+                    "date": now.isoformat(),
+                    **record,
+                }
                 kind = str(record.get("type", ""))
-            return self._insert(Entry(log_id=identifier, kind=kind, date=now, number=self._number, record=record))
+            return self._insert(
+                Entry(log_id=identifier, kind=kind, date=now, number=self._number, record=record)
+            )
 
     def _insert(self, entry: Entry) -> Entry:
         if not self._ids or entry.log_id > self._ids[-1]:
@@ -122,7 +154,11 @@ class Tenant:
     def newest(self, *, before: datetime | None = None) -> list[Entry]:
         """All that is kept, newest first, without what the search index does not show yet."""
         with self.lock:
-            shown = [entry for entry in self._entries[self._first_kept() :] if self._is_indexed(entry, before)]
+            shown = [
+                entry
+                for entry in self._entries[self._first_kept() :]
+                if self._is_indexed(entry, before)
+            ]
         return shown[::-1]
 
     def entries(self) -> Sequence[Entry]:
@@ -190,7 +226,9 @@ def _daily(day: str, counts: dict[str, int], run_at: datetime) -> dict[str, Any]
 
 
 def _live(user: User, kind: str, date: datetime) -> None:
-    if kind in LOGINS and kind != "sso_login":  # the count does not move for a login on an existing session
+    if (
+        kind in LOGINS and kind != "sso_login"
+    ):  # the count does not move for a login on an existing session
         user.logins_count += 1
     if kind in LOGINS:
         user.last_login = max(date, user.last_login or date)

@@ -66,7 +66,9 @@ class Traffic:
         if self._dice.random() < 0.5:  # noqa: PLR2004 - the twins come in either order
             kinds.reverse()
         made = [record(each, user, ingested=at) for each in kinds]
-        user.created_at = made[kinds.index(kind)].date  # a login that makes its user is dated so too
+        user.created_at = made[
+            kinds.index(kind)
+        ].date  # a login that makes its user is dated so too
         return made
 
     def grow(
@@ -100,7 +102,9 @@ class Traffic:
         """Lets things happen from now on, in a thread of its own."""
         self.stop()
         self._stopping.clear()
-        self._thread = threading.Thread(target=self._run, args=(events_per_second,), name="traffic", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, args=(events_per_second,), name="traffic", daemon=True
+        )
         self._thread.start()
 
     def stop(self) -> None:
@@ -131,7 +135,9 @@ class Traffic:
         return self._pick(number)
 
     def _old_user(self, at: datetime | None) -> User:
-        user = self._tenant.add_user(created_at=(at or self._tenant.clock.now()) - timedelta(days=400))
+        user = self._tenant.add_user(
+            created_at=(at or self._tenant.clock.now()) - timedelta(days=400)
+        )
         user.logins_count = self._dice.randrange(1, 50)
         user.last_login = user.created_at
         return user

@@ -8,7 +8,13 @@ from poller.sandbox.auth0.api import dated
 from poller.sandbox.faults import Faults
 from poller.sandbox.segment.collector import Collector
 
-_CALLS = {"batch": "batch", "import": "batch", "identify": "identify", "track": "track", "group": "group"}
+_CALLS = {
+    "batch": "batch",
+    "import": "batch",
+    "identify": "identify",
+    "track": "track",
+    "group": "group",
+}
 _LARGEST_REQUEST = 64 * 1024 * 1024
 
 

@@ -21,7 +21,11 @@ SHORTEST_KEY = 8
 """A key shorter than this is told to be invalid; a longer one, right or wrong, gets its 200."""
 _BODIES_KEPT = 20_000
 _SUCCESS = (200, '{\n  "success": true\n}', "application/json")
-_INVALID_KEY = (400, '{"success": false, "message": "An invalid write key was provided"}', "application/json")
+_INVALID_KEY = (
+    400,
+    '{"success": false, "message": "An invalid write key was provided"}',
+    "application/json",
+)
 _BAD_REQUEST = (400, "Bad Request", "text/plain")
 _INVALID_JSON = (400, '{"success": false, "message": "invalid json"}', "application/json")
 
@@ -78,13 +82,22 @@ class Collector:
             return _BAD_REQUEST
         with self._lock:
             for number, message in enumerate(messages):
-                self._take(message, envelope, is_known=key in self.write_keys, is_excess=number >= MAX_MESSAGES)
+                self._take(
+                    message,
+                    envelope,
+                    is_known=key in self.write_keys,
+                    is_excess=number >= MAX_MESSAGES,
+                )
         return _SUCCESS
 
     def published(self, kind: str | None = None) -> list[Arrival]:
         """What was passed on, in order of arrival."""
         with self._lock:
-            return [item for item in self.arrivals if item.fate == "published" and kind in {None, item.type}]
+            return [
+                item
+                for item in self.arrivals
+                if item.fate == "published" and kind in {None, item.type}
+            ]
 
     def counts(self) -> dict[str, int]:
         """Arrivals by fate."""
@@ -99,7 +112,9 @@ class Collector:
             return True
         return self.refuses_large_messages and len(json.dumps(message)) > MAX_MESSAGE_BYTES
 
-    def _take(self, message: Any, envelope: dict[str, Any], *, is_known: bool, is_excess: bool) -> None:
+    def _take(
+        self, message: Any, envelope: dict[str, Any], *, is_known: bool, is_excess: bool
+    ) -> None:
         now = self.clock.now()
         shown = message if isinstance(message, dict) else {}
         fate = "dropped" if not is_known else "excess" if is_excess else self._fate(message, now)
@@ -150,9 +165,15 @@ def _code(message: Any) -> str | None:
     if any(value is not None and (not isinstance(value, str) or not value) for value in ids):
         return "id_not_string"
     message_id = message.get("messageId")
-    if message_id is not None and (not isinstance(message_id, str) or not 0 < len(message_id) <= MAX_MESSAGE_ID):
+    if message_id is not None and (
+        not isinstance(message_id, str) or not 0 < len(message_id) <= MAX_MESSAGE_ID
+    ):
         return "id_required"
-    return _code_of_track(message) if message.get("type") == "track" else _code_of_object(message, "traits")
+    return (
+        _code_of_track(message)
+        if message.get("type") == "track"
+        else _code_of_object(message, "traits")
+    )
 
 
 def _code_of_track(message: dict[str, Any]) -> str | None:
@@ -166,7 +187,9 @@ def _code_of_object(message: dict[str, Any], name: str) -> str | None:
     return None if isinstance(message.get(name, {}), dict) else f"{name}_not_object"
 
 
-def _enriched(message: dict[str, Any], envelope: dict[str, Any], received: datetime) -> dict[str, Any]:
+def _enriched(
+    message: dict[str, Any], envelope: dict[str, Any], received: datetime
+) -> dict[str, Any]:
     """The message with the four times: `timestamp` is moved by what the sender's clock was off."""
     shown = {**message, "receivedAt": iso(received), "originalTimestamp": message.get("timestamp")}
     routes = {**(envelope.get("integrations") or {}), **(message.get("integrations") or {})}

@@ -56,7 +56,11 @@ def estimate(
     refill = REFILLS.get(reading.limit) if reading else None
     if reading and refill:
         waits.append((requests - reading.left) / refill)
-    duration = timedelta(seconds=max(waits)) if reading is None or refill or requests <= reading.left else None
+    duration = (
+        timedelta(seconds=max(waits))
+        if reading is None or refill or requests <= reading.left
+        else None
+    )
     return Estimate(events=events, of_interest=of_interest, requests=requests, duration=duration)
 
 
@@ -84,7 +88,9 @@ def _density(
         densities.append(len(events) / seconds if seconds > 0 else 0.0)
         seen += len(events)
         interesting += sum(map(is_of_interest, events))
-    return (sum(densities) / len(densities) if densities else 0.0), (interesting / seen if seen else 0.0)
+    return (sum(densities) / len(densities) if densities else 0.0), (
+        interesting / seen if seen else 0.0
+    )
 
 
 def _places(stretches: Sequence[LogRange]) -> Iterator[tuple[datetime, LogId]]:

@@ -63,7 +63,9 @@ class Range:
             place = floor_id(event.date)
         if place is None:
             return True
-        return (self.since is None or place > self.since) and (self.until is None or place <= self.until)
+        return (self.since is None or place > self.since) and (
+            self.until is None or place <= self.until
+        )
 
 
 class Settled:
@@ -214,7 +216,9 @@ def _with_known_type(pages: Iterator[FilePage]) -> Iterator[FilePage]:
     for page in pages:
         if not opening and len(page.bad) == len(page.events) >= _TELLING_PAGE:
             first = page.bad[0]
-            raise UnreadableFileError(f"no log of Auth0: line {first.line} is {first.why}, and so it goes on")
+            raise UnreadableFileError(
+                f"no log of Auth0: line {first.line} is {first.why}, and so it goes on"
+            )
         opening.append(page)
         if any(event.type in KNOWN_TYPES for event in page.events):
             yield from opening
@@ -234,10 +238,16 @@ def _nothing_known(pages: Iterable[FilePage]) -> str | None:
     events = [event for page in pages for event in page.events]
     types = Counter(ascii(event.type[:_LONGEST_TYPE]) for event in events if not event.defect)
     if types:
-        named = ", ".join(f"{name} {count} times" for name, count in types.most_common(_NAMED_TYPES))
+        named = ", ".join(
+            f"{name} {count} times" for name, count in types.most_common(_NAMED_TYPES)
+        )
         return (
             f"no log of Auth0: it has only types that Auth0 has not published: {named} "
             "(--settle-empty settles the file all the same)"
         )
     lines = [line for page in pages for line in page.text_lines]
-    return f"no log of Auth0: line {lines[0]} is no JSON object, and so it goes on" if lines and not events else None
+    return (
+        f"no log of Auth0: line {lines[0]} is no JSON object, and so it goes on"
+        if lines and not events
+        else None
+    )

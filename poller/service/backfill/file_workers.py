@@ -154,7 +154,8 @@ class FileBackfill:
     def run(self) -> Reason:
         """Walks them all; ends early by a signal, or by the first failure of a service or of the ledger."""
         workers = [
-            threading.Thread(target=self._work, name=f"file-{number}", daemon=True) for number in range(self._parallel)
+            threading.Thread(target=self._work, name=f"file-{number}", daemon=True)
+            for number in range(self._parallel)
         ]
         self._left = len(workers)
         for worker in workers:
@@ -182,7 +183,9 @@ class FileBackfill:
             self._left -= 1
             return self._left == 0
 
-    def _walk_all(self, walk: FileWalk, files: "queue.SimpleQueue[tuple[LogFile, FileCount]]") -> None:
+    def _walk_all(
+        self, walk: FileWalk, files: "queue.SimpleQueue[tuple[LogFile, FileCount]]"
+    ) -> None:
         while not self._process.stopping.is_set():
             try:
                 file, count = files.get_nowait()
@@ -224,7 +227,11 @@ class FileBackfill:
                 return
             count.is_done = reading.torn is None
             if reading.torn is not None:
-                _give_up(count, "file.torn", f"breaks off at line {reading.torn.line}: {reading.torn.why}")
+                _give_up(
+                    count,
+                    "file.torn",
+                    f"breaks off at line {reading.torn.line}: {reading.torn.why}",
+                )
 
     def _until_stopped(self, pages: Iterator[FileForwarded]) -> Iterator[FileForwarded]:
         for forwarded in pages:
@@ -240,10 +247,14 @@ class FileBackfill:
         if len(self.counts) > 1:
             log.info("files.progressed", files=len(self.counts), files_done=done)
         with self._lock:
-            found = [(count, reading.bytes_done, size) for count, reading, size in self._open.values()]
+            found = [
+                (count, reading.bytes_done, size) for count, reading, size in self._open.values()
+            ]
         for count, done, size in found:
             percent = round(100 * done / max(size, 1))
-            log.info("file.progressed", bytes_done=done, bytes=size, percent=percent, **count.facts())
+            log.info(
+                "file.progressed", bytes_done=done, bytes=size, percent=percent, **count.facts()
+            )
 
 
 def _give_up(count: FileCount, event: str, why: str) -> None:
@@ -260,4 +271,9 @@ def _report(count: FileCount, forwarded: FileForwarded) -> None:
     bad = {record.log_id for record in forwarded.bad}
     for letter in forwarded.settlement.dead_letters:
         if letter.event.log_id not in bad:
-            log.warning("event.dead_lettered", log_id=letter.event.log_id, reason=letter.reason, status=letter.status)
+            log.warning(
+                "event.dead_lettered",
+                log_id=letter.event.log_id,
+                reason=letter.reason,
+                status=letter.status,
+            )

@@ -50,7 +50,9 @@ class Plan:
 
         They are walked all the same, so that each is recorded as a gap.
         """
-        return tuple(stretch for stretch in self.missing if self.oldest and stretch.until < self.oldest)
+        return tuple(
+            stretch for stretch in self.missing if self.oldest and stretch.until < self.oldest
+        )
 
     @property
     def kept(self) -> tuple[LogRange, ...]:
@@ -61,9 +63,15 @@ class Plan:
     @property
     def stretches(self) -> tuple[LogRange, ...]:
         """All that is to be read, oldest first."""
-        rest = (LogRange(after=span.reached, until=span.until) for span in self.unfinished if span.until is not None)
+        rest = (
+            LogRange(after=span.reached, until=span.until)
+            for span in self.unfinished
+            if span.until is not None
+        )
         lost = (_readable(gap, self.oldest) for gap in self.gaps)
-        return tuple(sorted([*self.kept, *rest, *lost, *self.again], key=lambda stretch: stretch.after))
+        return tuple(
+            sorted([*self.kept, *rest, *lost, *self.again], key=lambda stretch: stretch.after)
+        )
 
 
 def plan(
@@ -96,11 +104,22 @@ def plan(
         gone = _gone(spans, asked_since, min([since, end, *live]))
     if oldest is None or since >= end:
         until = max(since, end)
-        return Plan(since=since, until=until, missing=gone, unfinished=begun, oldest=oldest, is_cut_off=is_cut_off)
+        return Plan(
+            since=since,
+            until=until,
+            missing=gone,
+            unfinished=begun,
+            oldest=oldest,
+            is_cut_off=is_cut_off,
+        )
     asked = LogRange(after=since, until=end)
-    settled = tuple(_within(asked, [LogRange(after=span.after, until=span.reached) for span in spans]))
+    settled = tuple(
+        _within(asked, [LogRange(after=span.after, until=span.reached) for span in spans])
+    )
     until = min([end, *live])
-    kept = tuple(_without(LogRange(after=since, until=until), _ended(spans))) if since < until else ()
+    kept = (
+        tuple(_without(LogRange(after=since, until=until), _ended(spans))) if since < until else ()
+    )
     return Plan(
         since=since,
         until=end if is_again else max(until, since),
@@ -108,7 +127,11 @@ def plan(
         unfinished=begun,
         gaps=_to_read_again(gaps, revisits, max(since, oldest), end),
         settled=settled,
-        again=tuple(_without_all(settled, [LogRange(after=s.reached, until=s.until) for s in revisits if s.until]))
+        again=tuple(
+            _without_all(
+                settled, [LogRange(after=s.reached, until=s.until) for s in revisits if s.until]
+            )
+        )
         if is_again
         else (),
         oldest=oldest,
@@ -143,11 +166,15 @@ def _gone(spans: Sequence[Span], since: LogId, until: LogId) -> tuple[LogRange, 
     """
     begun = [span.after for span in spans if (span.until or span.reached) >= since]
     after = max(since, min(begun, default=until))
-    return tuple(_without(LogRange(after=after, until=until), _ended(spans))) if after < until else ()
+    return (
+        tuple(_without(LogRange(after=after, until=until), _ended(spans))) if after < until else ()
+    )
 
 
 def _ended(spans: Sequence[Span]) -> list[LogRange]:
-    return [LogRange(after=span.after, until=span.until) for span in spans if span.until is not None]
+    return [
+        LogRange(after=span.after, until=span.until) for span in spans if span.until is not None
+    ]
 
 
 def _readable(gap: Gap, oldest: LogId | None) -> LogRange:
@@ -155,7 +182,9 @@ def _readable(gap: Gap, oldest: LogId | None) -> LogRange:
     return LogRange(after=after, until=predecessor(gap.before) or gap.before)
 
 
-def _to_read_again(gaps: Sequence[Gap], revisits: Sequence[LogCursor], begin: LogId, end: LogId) -> tuple[Gap, ...]:
+def _to_read_again(
+    gaps: Sequence[Gap], revisits: Sequence[LogCursor], begin: LogId, end: LogId
+) -> tuple[Gap, ...]:
     """Those that reach into what is kept and asked for, and that nobody has begun to read again."""
     at_work = [
         LogRange(after=each.reached, until=each.until)
@@ -166,7 +195,9 @@ def _to_read_again(gaps: Sequence[Gap], revisits: Sequence[LogCursor], begin: Lo
     kept = (gap for gap in unread if max(gap.after, begin) < gap.before and gap.after < end)
     return tuple(
         _disjoint(
-            gap for gap in kept if not any(other.after < gap.before and gap.after < other.until for other in at_work)
+            gap
+            for gap in kept
+            if not any(other.after < gap.before and gap.after < other.until for other in at_work)
         )
     )
 

@@ -48,7 +48,9 @@ class Daemon:
         self._upkeep = upkeep
         self._supervisor = supervisor or Supervisor(Notifier(None), Heartbeat())
         self._monotonic = monotonic
-        self._scheduler = BackgroundScheduler(executors={"default": ThreadPoolExecutor(1)}, timezone=UTC)
+        self._scheduler = BackgroundScheduler(
+            executors={"default": ThreadPoolExecutor(1)}, timezone=UTC
+        )
         self._due_at = monotonic()
         self._has_progressed = False
         self._blocked: str | None = None
@@ -59,7 +61,11 @@ class Daemon:
         self._supervisor.pulse.beat()
         self._scheduler.start()
         self._supervisor.ready()
-        log.info("daemon.started", version=version(_DISTRIBUTION), interval_s=self._interval.total_seconds())
+        log.info(
+            "daemon.started",
+            version=version(_DISTRIBUTION),
+            interval_s=self._interval.total_seconds(),
+        )
         try:
             return self._process.wait(self._tick)
         finally:
@@ -153,7 +159,9 @@ class Daemon:
     def _postpone(self, error: TransientError) -> timedelta:
         delay = self._backoff.failed(error)
         if not self._process.stopping.is_set():
-            log.warning("cycle.postponed", reason=str(error), retry_in_s=round(delay.total_seconds(), 1))
+            log.warning(
+                "cycle.postponed", reason=str(error), retry_in_s=round(delay.total_seconds(), 1)
+            )
             self._note_cycle(str(error))
             self._supervisor.postponed(error, delay)
         return delay

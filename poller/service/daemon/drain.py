@@ -128,7 +128,10 @@ class Drain:
         if self._start is None:
             return self._ledger.live_after() or present
         if self._start > floor_id(now):
-            raise FatalError("poll.start lies in the future", hint="set it to now, earliest, or a time that is past")
+            raise FatalError(
+                "poll.start lies in the future",
+                hint="set it to now, earliest, or a time that is past",
+            )
         return self._start
 
     def _beginning_without_time(self, latest: LogId) -> LogId:
@@ -165,7 +168,9 @@ class _Poll:
         return reached is not None and reached >= self.began_at
 
 
-def _tell_of_first_start(after: LogId, left: Sequence[tuple[LogId, LogId]], *, is_all: bool) -> None:
+def _tell_of_first_start(
+    after: LogId, left: Sequence[tuple[LogId, LogId]], *, is_all: bool
+) -> None:
     note = _BEGUN_AT_THE_EARLIEST if is_all else _BEGUN
     log.warning("span.begun", after=after, note=note)
     for below, above in left:

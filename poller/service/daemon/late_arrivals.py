@@ -13,7 +13,15 @@ from typing import Protocol
 
 import structlog
 
-from poller.core.events import LogCursor, LogId, Page, UnreadStretch, floor_id, is_derived, moment_of
+from poller.core.events import (
+    LogCursor,
+    LogId,
+    Page,
+    UnreadStretch,
+    floor_id,
+    is_derived,
+    moment_of,
+)
 from poller.core.forward import BatchSender, Forwarded, forward
 from poller.core.ports import Ledger, LogSource, ProfileDirectory
 from poller.core.translation.translator import Translator
@@ -53,7 +61,9 @@ class LateArrivals:
     recent id can stand for it. An answer without a believed time moves nothing.
     """
 
-    def __init__(self, source: LogSource, translator: Translator, ledger: LateArrivalLedger) -> None:
+    def __init__(
+        self, source: LogSource, translator: Translator, ledger: LateArrivalLedger
+    ) -> None:
         self._source = source
         self._translator = translator
         self._ledger = ledger

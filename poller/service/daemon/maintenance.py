@@ -106,12 +106,18 @@ class Maintenance:
     def _discard_dead_letters(self, now: datetime) -> None:
         gone = self._ledger.discard_dead_letters(now - self._dead_letter_retention)
         if gone:
-            log.warning("dead_letters.discarded", count=gone, older_than_s=self._dead_letter_retention.total_seconds())
+            log.warning(
+                "dead_letters.discarded",
+                count=gone,
+                older_than_s=self._dead_letter_retention.total_seconds(),
+            )
 
     def _watch_retention(self, live: Span) -> None:
         """Warns when half of the time is over that the tenant keeps what is ahead, then at half of the rest."""
         now = self._measure()
-        seen = [moment for moment in (live.drained_at, moment_of(live.reached)) if moment is not None]
+        seen = [
+            moment for moment in (live.drained_at, moment_of(live.reached)) if moment is not None
+        ]
         age = now - max(seen) if seen else timedelta(0)
         if self._retention is None or age < _FRESH or 2 * age < self._retention:
             self._warned_of = None

@@ -35,7 +35,8 @@ class CycleCount:
     def facts(self) -> dict[str, Any]:
         """The counts, and `lag_s`: how old the newest event was when it was read, by the server's clock."""
         facts: dict[str, Any] = {
-            name: getattr(self, name) for name in ("pages", "read", "filtered", "forwarded", "dead_lettered", "redated")
+            name: getattr(self, name)
+            for name in ("pages", "read", "filtered", "forwarded", "dead_lettered", "redated")
         }
         if self.newest and self.served_at:
             facts["lag_s"] = round(max((self.served_at - self.newest).total_seconds(), 0.0), 1)

@@ -56,7 +56,10 @@ def note(journal: CycleJournal, reason: Reason) -> None:
 
 
 def drain(
-    pages: Callable[[], Iterator[Forwarded]], patience: timedelta, *, stopping: threading.Event | None = None
+    pages: Callable[[], Iterator[Forwarded]],
+    patience: timedelta,
+    *,
+    stopping: threading.Event | None = None,
 ) -> CycleCount:
     """Forwards to the end of the log, trying again where later may do.
 
@@ -71,7 +74,9 @@ def drain(
     outcome = "cycle.interrupted"
     try:
         while True:
-            for attempt in patiently(patience) if stopping is None else persistently(stopping, patience):
+            for attempt in (
+                patiently(patience) if stopping is None else persistently(stopping, patience)
+            ):
                 with attempt:
                     try:
                         forwarded = next(steps, None)

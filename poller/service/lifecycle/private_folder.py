@@ -28,11 +28,16 @@ def show_only(folder: Path) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     try:
         _checked(libc.unshare(_CLONE_NEWNS))
-        _mount(libc, None, Path("/"), None, _MS_REC | _MS_SLAVE)  # what is mounted below stays in this process
+        _mount(
+            libc, None, Path("/"), None, _MS_REC | _MS_SLAVE
+        )  # what is mounted below stays in this process
         descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             _mount(libc, "tmpfs", PRIVATE, "tmpfs", _WALLS, b"mode=0755,size=1m")
-            for made in [*reversed(folder.relative_to(PRIVATE).parents), folder.relative_to(PRIVATE)][1:]:
+            for made in [
+                *reversed(folder.relative_to(PRIVATE).parents),
+                folder.relative_to(PRIVATE),
+            ][1:]:
                 (PRIVATE / made).mkdir()
                 (PRIVATE / made).chmod(0o755)
             _mount(libc, f"/proc/self/fd/{descriptor}", folder, None, _MS_BIND)
@@ -48,7 +53,12 @@ def show_only(folder: Path) -> None:
 
 
 def _mount(
-    libc: ctypes.CDLL, source: str | None, target: Path, kind: str | None, flags: int, data: bytes | None = None
+    libc: ctypes.CDLL,
+    source: str | None,
+    target: Path,
+    kind: str | None,
+    flags: int,
+    data: bytes | None = None,
 ) -> None:
     encoded = [None if name is None else name.encode() for name in (source, kind)]
     _checked(libc.mount(encoded[0], os.fsencode(target), encoded[1], ctypes.c_ulong(flags), data))

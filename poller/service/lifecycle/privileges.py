@@ -84,7 +84,9 @@ def give_up_root(file: Path) -> None:
 
 def way_to(file: Path) -> tuple[Entry, ...]:
     """Return every folder and link that leads to the file, as far as they exist, from the root folder down."""
-    return tuple(entry for entry in _walk(file) if entry.is_link or stat.S_ISDIR(entry.status.st_mode))
+    return tuple(
+        entry for entry in _walk(file) if entry.is_link or stat.S_ISDIR(entry.status.st_mode)
+    )
 
 
 def owner_of(entries: tuple[Entry, ...]) -> int:
@@ -212,5 +214,6 @@ def _become(user: User) -> None:
     except PermissionError:
         return
     raise FatalError(
-        f"became user {user.uid}, and could become root again", hint=f"run it as user {user.uid} instead of root"
+        f"became user {user.uid}, and could become root again",
+        hint=f"run it as user {user.uid} instead of root",
     )

@@ -58,7 +58,9 @@ class Process:
 
     def __init__(self) -> None:
         self.stopping = threading.Event()
-        self._reasons: queue.SimpleQueue[Reason] = queue.SimpleQueue()  # its put is safe inside a signal handler
+        self._reasons: queue.SimpleQueue[Reason] = (
+            queue.SimpleQueue()
+        )  # its put is safe inside a signal handler
         self._working = 0
         self._changed = threading.Condition()
 

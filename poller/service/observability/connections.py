@@ -27,7 +27,11 @@ class Connections:
     """Reads requests from a listening socket and writes the answers, until `close`."""
 
     def __init__(
-        self, listening: socket.socket, answer: Answer, *, monotonic: Callable[[], float] = time.monotonic
+        self,
+        listening: socket.socket,
+        answer: Answer,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._listening = listening
         self._answer = answer
@@ -55,7 +59,9 @@ class Connections:
     def close(self) -> None:
         """Make `serve` return. On Linux this wakes whoever waits for the socket."""
         self._closing.set()
-        with contextlib.suppress(OSError):  # `serve` may have seen the flag and closed the socket already
+        with contextlib.suppress(
+            OSError
+        ):  # `serve` may have seen the flag and closed the socket already
             self._listening.shutdown(socket.SHUT_RDWR)
 
     def _wait_s(self) -> float | None:

@@ -25,4 +25,8 @@ class Health:
         lag_s = self._meter.lag_s(snapshot)
         if lag_s is None:
             return "nothing was read yet"
-        return f"the lag is {lag_s:.0f} s, above {self._ready_lag_s:.0f} s" if lag_s > self._ready_lag_s else None
+        return (
+            f"the lag is {lag_s:.0f} s, above {self._ready_lag_s:.0f} s"
+            if lag_s > self._ready_lag_s
+            else None
+        )

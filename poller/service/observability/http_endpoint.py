@@ -69,7 +69,9 @@ class Listener:
         self._connections = Connections(
             listening, lambda request: _Exchange(request, routes, is_loopback=is_loopback).answered
         )
-        self._thread = threading.Thread(target=self._connections.serve, name="listener", daemon=True)
+        self._thread = threading.Thread(
+            target=self._connections.serve, name="listener", daemon=True
+        )
 
     @classmethod
     def open(cls, host: str, port: int, routes: Routes) -> Self:
@@ -82,13 +84,16 @@ class Listener:
             listening = _listening(host, port)
         except OSError as error:
             raise FatalError(
-                f"metrics.listen: cannot listen on {_shown(host, port)}: {error.strerror}", hint=_hint(error)
+                f"metrics.listen: cannot listen on {_shown(host, port)}: {error.strerror}",
+                hint=_hint(error),
             ) from None
         listener = cls(listening, routes)
         listener._thread.start()
         log.info("metrics.listening", address=_shown(host, listener.port))
         if not ip_address(host).is_loopback:
-            log.warning("metrics.exposed", note="other machines can read the metrics; there is no password")
+            log.warning(
+                "metrics.exposed", note="other machines can read the metrics; there is no password"
+            )
         return listener
 
     def close(self) -> None:
@@ -118,13 +123,18 @@ class _Exchange(BaseHTTPRequestHandler):
     do_GET = do_HEAD = answer  # noqa: N815 - as the base class names them
 
     def decline(self) -> None:
-        self._send(Response(body=b"GET and HEAD only\n", status=HTTPStatus.METHOD_NOT_ALLOWED), Allow="GET, HEAD")
+        self._send(
+            Response(body=b"GET and HEAD only\n", status=HTTPStatus.METHOD_NOT_ALLOWED),
+            Allow="GET, HEAD",
+        )
 
     do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = decline  # noqa: N815 - as the base class names them
 
     def _page(self) -> Response:
         route = self._routes.get(self.path.split("?")[0])
-        return _made(route) if route else Response(body=b"no such page\n", status=HTTPStatus.NOT_FOUND)
+        return (
+            _made(route) if route else Response(body=b"no such page\n", status=HTTPStatus.NOT_FOUND)
+        )
 
     def _misdirected(self) -> Response | None:
         """Refuse another host's name on loopback.
@@ -142,7 +152,11 @@ class _Exchange(BaseHTTPRequestHandler):
 
     def _send(self, page: Response, **headers: str) -> None:
         self.send_response(page.status)
-        for name, value in {"Content-Type": page.type, "Content-Length": str(len(page.body)), **headers}.items():
+        for name, value in {
+            "Content-Type": page.type,
+            "Content-Length": str(len(page.body)),
+            **headers,
+        }.items():
             self.send_header(name, value)
         self.send_header("Connection", "close")
         self.end_headers()

@@ -57,10 +57,18 @@ class MeteredBudget:
             self._meter.waited(bucket, time.monotonic() - began)
 
     def observe(
-        self, bucket: str, *, limit: int, remaining: int, reset_in: timedelta, is_refused: bool = False
+        self,
+        bucket: str,
+        *,
+        limit: int,
+        remaining: int,
+        reset_in: timedelta,
+        is_refused: bool = False,
     ) -> None:
         self._meter.limited(bucket, limit=limit, remaining=remaining)
-        self._budget.observe(bucket, limit=limit, remaining=remaining, reset_in=reset_in, is_refused=is_refused)
+        self._budget.observe(
+            bucket, limit=limit, remaining=remaining, reset_in=reset_in, is_refused=is_refused
+        )
 
     def missed(self, bucket: str) -> None:
         self._budget.missed(bucket)

@@ -15,7 +15,12 @@ import structlog
 from poller.core.text.plain_text import visible
 
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
-LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+LEVELS = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
 
 
 def configure_logging(level: str, form: str = "auto") -> None:
@@ -61,7 +66,11 @@ def priority(level: str) -> str:
 def _rendering(*, is_terminal: bool, is_journal: bool, form: str) -> list[Any]:
     if is_terminal:
         columns = structlog.dev.ConsoleRenderer(pad_event_to=24)
-        return [structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False), _with_visible_facts, columns]
+        return [
+            structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+            _with_visible_facts,
+            columns,
+        ]
     stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
     if form == "json" or (form == "auto" and not is_journal):
         return [stamp, _in_reading_order, structlog.processors.JSONRenderer(), _as_visible]
@@ -69,9 +78,13 @@ def _rendering(*, is_terminal: bool, is_journal: bool, form: str) -> list[Any]:
     return [as_text, _as_visible] if is_journal else [stamp, _with_time_and_level, _as_visible]
 
 
-def _with_visible_facts(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> dict[str, Any]:
+def _with_visible_facts(
+    _logger: Any, _method: str, line: MutableMapping[str, Any]
+) -> dict[str, Any]:
     """Escape the facts before colours, which are escape sequences too, come in between."""
-    return {name: visible(value) if isinstance(value, str) else value for name, value in line.items()}
+    return {
+        name: visible(value) if isinstance(value, str) else value for name, value in line.items()
+    }
 
 
 def _as_visible(_logger: Any, _method: str, rendered: str) -> str:
@@ -80,8 +93,12 @@ def _as_visible(_logger: Any, _method: str, rendered: str) -> str:
 
 def as_text(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> str:
     """Write a line for people: the message, then its facts, those of several words in quotes."""
-    facts = {name: value for name, value in line.items() if name not in {"event", "level", "timestamp"}}
-    return " ".join([str(line["event"]), *(f"{name}={_as_word(value)}" for name, value in facts.items())])
+    facts = {
+        name: value for name, value in line.items() if name not in {"event", "level", "timestamp"}
+    }
+    return " ".join(
+        [str(line["event"]), *(f"{name}={_as_word(value)}" for name, value in facts.items())]
+    )
 
 
 def _as_word(value: Any) -> str:

@@ -16,7 +16,14 @@ from poller.core.events import LogEvent, Page, Span, moment_of
 from poller.core.forward import Forwarded
 from poller.core.messages import Batch
 from poller.core.settlement import DEAD_LETTERED, FILTERED, FORWARDED
-from poller.service.observability.snapshot import LATENCIES_S, Counts, Distribution, Limit, Request, Snapshot
+from poller.service.observability.snapshot import (
+    LATENCIES_S,
+    Counts,
+    Distribution,
+    Limit,
+    Request,
+    Snapshot,
+)
 
 MOST_TYPES = 100
 """Event types that are told apart; they come from the wire, and each is a series of the scraper's for good."""
@@ -46,7 +53,11 @@ class Meter:
         # From zero on, so that the first one is an increase too.
         zero = dict.fromkeys(self._types, 0)
         self._snapshot = Snapshot(
-            read=zero, forwarded=zero, filtered=zero, dead_lettered=zero, messages=dict.fromkeys(KINDS, 0)
+            read=zero,
+            forwarded=zero,
+            filtered=zero,
+            dead_lettered=zero,
+            messages=dict.fromkeys(KINDS, 0),
         )
 
     @property
@@ -115,12 +126,18 @@ class Meter:
         with self._lock:
             self._swap_locked(messages=_plus(self._snapshot.messages, kinds))
 
-    def requests(self, service: str, calls: Mapping[str, str]) -> Callable[[str, int | None, float], None]:
+    def requests(
+        self, service: str, calls: Mapping[str, str]
+    ) -> Callable[[str, int | None, float], None]:
         """To be told of each request to a service: path, status if an answer came, seconds.
 
         `calls` names them by what their paths begin with; a path itself may hold a user id.
         """
-        known = [Request(service=service, call=call, outcome=name) for call in calls.values() for name in OUTCOMES]
+        known = [
+            Request(service=service, call=call, outcome=name)
+            for call in calls.values()
+            for name in OUTCOMES
+        ]
         with self._lock:
             none = dict.fromkeys(known, Distribution.empty(LATENCIES_S))
             self._swap_locked(requests={**self._snapshot.requests, **none})
@@ -184,8 +201,17 @@ def _at_least(snapshot: Snapshot, in_hand: Mapping[str, int]) -> Counts:
     Never less than before: where a page comes back shorter than it was, the rest stays in hand until others take its
     place.
     """
-    names = {*snapshot.read, *snapshot.forwarded, *snapshot.filtered, *snapshot.dead_lettered, *in_hand}
-    return {name: max(snapshot.read.get(name, 0), snapshot.settled(name) + in_hand.get(name, 0)) for name in names}
+    names = {
+        *snapshot.read,
+        *snapshot.forwarded,
+        *snapshot.filtered,
+        *snapshot.dead_lettered,
+        *in_hand,
+    }
+    return {
+        name: max(snapshot.read.get(name, 0), snapshot.settled(name) + in_hand.get(name, 0))
+        for name in names
+    }
 
 
 def _plus(counts: Counts, more: Mapping[str, int]) -> Counts:
@@ -194,7 +220,9 @@ def _plus(counts: Counts, more: Mapping[str, int]) -> Counts:
 
 def _indexing_delays(events: Iterable[LogEvent]) -> list[float]:
     arrivals = ((moment_of(event.log_id), event.date) for event in events)
-    return [(at - date).total_seconds() for at, date in arrivals if at is not None and date is not None]
+    return [
+        (at - date).total_seconds() for at, date in arrivals if at is not None and date is not None
+    ]
 
 
 def _where(forwarded: Forwarded) -> dict[str, datetime | None]:
@@ -213,7 +241,9 @@ def _where(forwarded: Forwarded) -> dict[str, datetime | None]:
 
 
 def _position_at(span: Span) -> datetime | None:
-    return max((at for at in (span.drained_at, moment_of(span.reached)) if at is not None), default=None)
+    return max(
+        (at for at in (span.drained_at, moment_of(span.reached)) if at is not None), default=None
+    )
 
 
 def _outcome(status: int | None) -> str:

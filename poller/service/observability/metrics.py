@@ -27,17 +27,33 @@ class Metric:
     labels: tuple[str, ...] = ()
 
 
-def _metric(kind: Literal["counter", "gauge", "histogram"], name: str, text: str, *labels: str) -> Metric:
+def _metric(
+    kind: Literal["counter", "gauge", "histogram"], name: str, text: str, *labels: str
+) -> Metric:
     return Metric(name=PREFIX + name, kind=kind, help=text, labels=labels)
 
 
 METRICS = (
-    _metric("counter", "events_read_total", "Log events read; always the sum of the four below.", "type"),
-    _metric("counter", "events_forwarded_total", "Log events that Segment has acknowledged.", "type"),
-    _metric("counter", "events_filtered_total", "Log events that are neither login nor signup, or declined.", "type"),
+    _metric(
+        "counter", "events_read_total", "Log events read; always the sum of the four below.", "type"
+    ),
+    _metric(
+        "counter", "events_forwarded_total", "Log events that Segment has acknowledged.", "type"
+    ),
+    _metric(
+        "counter",
+        "events_filtered_total",
+        "Log events that are neither login nor signup, or declined.",
+        "type",
+    ),
     _metric("counter", "events_dead_lettered_total", "Log events kept as dead letters.", "type"),
     _metric("gauge", "events_in_hand", "Log events read and not settled yet: the page at hand."),
-    _metric("counter", "messages_acknowledged_total", "Messages taken by Segment; those sent again too.", "kind"),
+    _metric(
+        "counter",
+        "messages_acknowledged_total",
+        "Messages taken by Segment; those sent again too.",
+        "kind",
+    ),
     _metric(
         "counter",
         "requests_total",
@@ -47,23 +63,67 @@ METRICS = (
         "outcome",
     ),
     _metric(
-        "histogram", "request_duration_seconds", "How long requests took to be over.", "service", "call", "outcome"
+        "histogram",
+        "request_duration_seconds",
+        "How long requests took to be over.",
+        "service",
+        "call",
+        "outcome",
     ),
-    _metric("gauge", "rate_limit_requests", "The tenant's rate limit, as its headers said last.", "bucket"),
-    _metric("gauge", "rate_limit_remaining_requests", "What is left of it, others' use included.", "bucket"),
-    _metric("counter", "rate_limit_wait_seconds_total", "Time spent waiting for the rate limit.", "bucket"),
-    _metric("gauge", "lag_seconds", "How long ago all of the log was settled, by event time; small while it is quiet."),
-    _metric("histogram", "event_age_seconds", "From an event's date to its settlement, of those forwarded."),
-    _metric("histogram", "indexing_delay_seconds", "From an event's date to its arrival in the log, by its log id."),
-    _metric("gauge", "position_age_seconds", "How old the position is; the log before it is settled."),
-    _metric("gauge", "retention_seconds", "How far back the tenant's log goes; absent until it was asked."),
+    _metric(
+        "gauge",
+        "rate_limit_requests",
+        "The tenant's rate limit, as its headers said last.",
+        "bucket",
+    ),
+    _metric(
+        "gauge",
+        "rate_limit_remaining_requests",
+        "What is left of it, others' use included.",
+        "bucket",
+    ),
+    _metric(
+        "counter",
+        "rate_limit_wait_seconds_total",
+        "Time spent waiting for the rate limit.",
+        "bucket",
+    ),
+    _metric(
+        "gauge",
+        "lag_seconds",
+        "How long ago all of the log was settled, by event time; small while it is quiet.",
+    ),
+    _metric(
+        "histogram",
+        "event_age_seconds",
+        "From an event's date to its settlement, of those forwarded.",
+    ),
+    _metric(
+        "histogram",
+        "indexing_delay_seconds",
+        "From an event's date to its arrival in the log, by its log id.",
+    ),
+    _metric(
+        "gauge", "position_age_seconds", "How old the position is; the log before it is settled."
+    ),
+    _metric(
+        "gauge",
+        "retention_seconds",
+        "How far back the tenant's log goes; absent until it was asked.",
+    ),
     _metric(
         "gauge",
         "second_reading_lag_seconds",
         "Age of the log up to which late events were looked for; 0 where nothing is left to look at.",
     ),
-    _metric("counter", "gaps_total", "Stretches of the log that retention took before they were read."),
-    _metric("gauge", "last_success_timestamp_seconds", "When a page was last settled, an empty one too; 0 for never."),
+    _metric(
+        "counter", "gaps_total", "Stretches of the log that retention took before they were read."
+    ),
+    _metric(
+        "gauge",
+        "last_success_timestamp_seconds",
+        "When a page was last settled, an empty one too; 0 for never.",
+    ),
     _metric("gauge", "blocked", "1 while nothing goes on until someone acts."),
     _metric("gauge", "build_info", "Always 1; the version is its label.", "version"),
 )
@@ -119,7 +179,9 @@ def _totals(snapshot: Snapshot) -> dict[str, Samples]:
         "messages_acknowledged_total": _by(snapshot.messages),
         "gaps_total": _known(float(snapshot.gaps)),
         "requests_total": [(labels, float(took.count)) for labels, took in requests.items()],
-        "request_duration_seconds": [(labels, took) for labels, took in requests.items() if took.count],
+        "request_duration_seconds": [
+            (labels, took) for labels, took in requests.items() if took.count
+        ],
     }
 
 
@@ -127,8 +189,12 @@ def _limits(snapshot: Snapshot) -> dict[str, Samples]:
     limits = snapshot.limits.items()
     return {
         "rate_limit_requests": [((bucket,), float(seen.limit)) for bucket, seen in limits],
-        "rate_limit_remaining_requests": [((bucket,), float(seen.remaining)) for bucket, seen in limits],
-        "rate_limit_wait_seconds_total": [((bucket,), seconds) for bucket, seconds in snapshot.waited_s.items()],
+        "rate_limit_remaining_requests": [
+            ((bucket,), float(seen.remaining)) for bucket, seen in limits
+        ],
+        "rate_limit_wait_seconds_total": [
+            ((bucket,), seconds) for bucket, seconds in snapshot.waited_s.items()
+        ],
     }
 
 
@@ -140,7 +206,9 @@ def _known(value: float | None) -> Samples:
     return [] if value is None else [((), value)]
 
 
-def _family(metric: Metric, samples: Samples) -> CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily:
+def _family(
+    metric: Metric, samples: Samples
+) -> CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily:
     if metric.kind == "histogram":
         histogram = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
         for labels, value in samples:
@@ -157,4 +225,6 @@ def _family(metric: Metric, samples: Samples) -> CounterMetricFamily | GaugeMetr
 
 def _buckets(distribution: Distribution) -> list[tuple[str, float]]:
     bounds = (*map(str, distribution.bounds), "+Inf")
-    return [(bound, float(count)) for bound, count in zip(bounds, distribution.cumulative, strict=True)]
+    return [
+        (bound, float(count)) for bound, count in zip(bounds, distribution.cumulative, strict=True)
+    ]

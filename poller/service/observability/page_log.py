@@ -22,7 +22,12 @@ def report(forwarded: Forwarded) -> None:
             note=_LATE_LOST if page.lost.is_read_once else "below retention: lost",
         )
     for letter in settlement.dead_letters:
-        log.warning("event.dead_lettered", log_id=letter.event.log_id, reason=letter.reason, status=letter.status)
+        log.warning(
+            "event.dead_lettered",
+            log_id=letter.event.log_id,
+            reason=letter.reason,
+            status=letter.status,
+        )
     log.debug("page.forwarded", reached=forwarded.span.reached, read=len(page.events))
 
 

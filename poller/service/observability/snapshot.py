@@ -86,7 +86,9 @@ class Snapshot:
     is_blocked: bool = False
 
     def settled(self, kind: str) -> int:
-        return sum(counts.get(kind, 0) for counts in (self.forwarded, self.filtered, self.dead_lettered))
+        return sum(
+            counts.get(kind, 0) for counts in (self.forwarded, self.filtered, self.dead_lettered)
+        )
 
     @property
     def in_hand(self) -> int:

@@ -35,8 +35,13 @@ class Notifier:
         """One message; its fields are in capitals as sd_notify(3) has them. Thread-safe, never raises."""
         if not self._address:
             return
-        lines = (f"{name}={visible(' '.join(str(value).split()))}" for name, value in fields.items())
-        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        lines = (
+            f"{name}={visible(' '.join(str(value).split()))}" for name, value in fields.items()
+        )
+        with (
+            contextlib.suppress(OSError),
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender,
+        ):
             sender.settimeout(_SEND_S)
             sender.sendto("\n".join(lines).encode(), self._address)
 
@@ -78,7 +83,11 @@ class Supervisor:
         self._notifier.send(READY=1, STATUS="started; the first cycle is under way")
 
     def stopping(self) -> None:
-        self._notifier.send(STOPPING=1, STATUS="settling the page at hand", EXTEND_TIMEOUT_USEC=_microseconds(_ENDING))
+        self._notifier.send(
+            STOPPING=1,
+            STATUS="settling the page at hand",
+            EXTEND_TIMEOUT_USEC=_microseconds(_ENDING),
+        )
 
     def ended(self, error: str, hint: str) -> None:
         """A fatal error ends the process; systemd keeps the text until the next start."""
@@ -96,19 +105,25 @@ class Supervisor:
 
     def finished(self, count: CycleCount) -> None:
         self._last_cycle = f"{self._now():%Y-%m-%d %H:%M:%S} UTC"
-        self._notifier.send(STATUS=f"lag {_lag(count)}; last cycle {self._last_cycle}: {_counts(count)}")
+        self._notifier.send(
+            STATUS=f"lag {_lag(count)}; last cycle {self._last_cycle}: {_counts(count)}"
+        )
 
     def postponed(self, error: TransientError, delay: timedelta) -> None:
         wait = f"trying again in {delay.total_seconds():.0f} s"
         self._notifier.send(STATUS=f"{wait}: {error}; last whole cycle: {self._last_cycle}")
 
     def blocked(self, error: FatalError) -> None:
-        self._notifier.send(STATUS=f"blocked: {error}: {error.hint}; last whole cycle: {self._last_cycle}")
+        self._notifier.send(
+            STATUS=f"blocked: {error}: {error.hint}; last whole cycle: {self._last_cycle}"
+        )
 
 
 def _watchdog(environ: Mapping[str, str]) -> timedelta | None:
     limit, pid = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID")
-    if not (limit.isascii() and limit.isdigit() and int(limit)) or (pid and pid != str(os.getpid())):
+    if not (limit.isascii() and limit.isdigit() and int(limit)) or (
+        pid and pid != str(os.getpid())
+    ):
         return None
     return timedelta(microseconds=int(limit))
 

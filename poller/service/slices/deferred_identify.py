@@ -36,7 +36,9 @@ class PendingIdentifies(Protocol):
         """Of what Segment was told, the last by key."""
         ...
 
-    def identified(self, done: Sequence[PendingIdentify], said: Mapping[str, str], at: datetime) -> None:
+    def identified(
+        self, done: Sequence[PendingIdentify], said: Mapping[str, str], at: datetime
+    ) -> None:
         """Records that these await no more, and what Segment was told of them."""
         ...
 
@@ -100,7 +102,9 @@ class IdentifyRunner:
                         return
             with self._lock:
                 before = self.done
-                self.done = Identified(sent=before.sent + done.sent, left_out=before.left_out + done.left_out)
+                self.done = Identified(
+                    sent=before.sent + done.sent, left_out=before.left_out + done.left_out
+                )
 
     def _next(self) -> Sequence[QueuedIdentify]:
         with self._lock:
@@ -175,7 +179,9 @@ class IdentifySender:
         except FatalError as error:
             raise UnreadableDirectoryError(str(error), hint=error.hint) from None
 
-    def _is_known(self, message: Identify, entry: QueuedIdentify, known: Mapping[str, Said]) -> bool:
+    def _is_known(
+        self, message: Identify, entry: QueuedIdentify, known: Mapping[str, Said]
+    ) -> bool:
         said = known.get(message.fact.key) if message.fact else None
         if message.fact is None or said is None or said.fingerprint == PARTIAL:
             return False

@@ -128,7 +128,9 @@ class Backfill:
         self._todo.extend(sorted(spans, key=lambda span: span.reached))
         self._workers_left = self._parallel
         for number in range(self._parallel):
-            threading.Thread(target=self._work, args=(number,), name=f"slice-{number}", daemon=True).start()
+            threading.Thread(
+                target=self._work, args=(number,), name=f"slice-{number}", daemon=True
+            ).start()
         return self._process.wait(on_tick or self._tell)
 
     @property
@@ -138,7 +140,9 @@ class Backfill:
             known = [each.page_time for each in slices if each.page_time]
             page_time = sum(known, timedelta()) / len(known) if known else None
             waiting = sum((_between(span.reached, span.until) for span in self._todo), timedelta())
-            pages_left = sum(each.pages_left for each in slices) + (waiting / page_time if page_time else 0.0)
+            pages_left = sum(each.pages_left for each in slices) + (
+                waiting / page_time if page_time else 0.0
+            )
             return Progress(
                 slices=tuple(slices),
                 waiting=len(self._todo),
@@ -170,7 +174,11 @@ class Backfill:
         walk = self._walker()
         while (span := self._next(number)) is not None:
             try:
-                drain(lambda: self._pages(walk, number), self._patience, stopping=self._process.stopping)
+                drain(
+                    lambda: self._pages(walk, number),
+                    self._patience,
+                    stopping=self._process.stopping,
+                )
             except TransientError:
                 if not self._process.stopping.is_set():
                     raise
@@ -229,7 +237,9 @@ class Backfill:
         """Cuts the far half off, if someone waits for it and nobody has more; what is left, if so."""
         with self._changed:
             is_wanted = self._idle > len(self._todo) and mine.pages_left >= LEAST_PAGES_TO_CUT
-            if not is_wanted or any(other.pages_left > mine.pages_left for other in self._at_work.values()):
+            if not is_wanted or any(
+                other.pages_left > mine.pages_left for other in self._at_work.values()
+            ):
                 return None
             at = _middle(mine.span)
             if at is None:

@@ -43,7 +43,11 @@ class CachedProfiles:
         missing = [user_id for user_id in user_ids if user_id not in self._held]
         read = self._read(missing) if missing else {}
         known = {user_id: self._held[user_id][1] for user_id in user_ids if user_id in self._held}
-        return {user_id: profile for user_id, profile in {**known, **read}.items() if profile is not None}
+        return {
+            user_id: profile
+            for user_id, profile in {**known, **read}.items()
+            if profile is not None
+        }
 
     def _read(self, user_ids: Sequence[str]) -> Profiles:
         now = self._monotonic()

@@ -17,7 +17,9 @@ from poller.core.errors import TransientError
 LONGEST_WAIT_S = 60.0  # a header that asks for more is not believed
 _LOOK_AGAIN_S = 0.1  # while requests are under way, whose answers may tell that there is room
 _SHORTEST_WAIT_S = 0.001
-_ANCHORED_S = 10.0  # at least so long, or a small bucket, full after each request, would prove nothing
+_ANCHORED_S = (
+    10.0  # at least so long, or a small bucket, full after each request, would prove nothing
+)
 _TAKEN_BY_OTHERS = 2.0  # tokens; less may be our own rounding
 _LEAST_TRUST = 0.05  # below it the resets alone tell when to look
 
@@ -94,7 +96,9 @@ class _Bucket:
         """After a refusal the belief was wrong: it begins anew, with half of the refill."""
         self.per_second /= 2
         self.tokens = min(self.tokens, 0.0)
-        self.anchor = _Anchor(sent_at=now, answered_at=now, held=1.0, taken=self.answered + under_way)
+        self.anchor = _Anchor(
+            sent_at=now, answered_at=now, held=1.0, taken=self.answered + under_way
+        )
 
     def correct(self, least: float, most: float, *, has_room: bool) -> None:
         """Brings the belief between the least and the most that an answer allows.
@@ -155,7 +159,13 @@ class RateLimiter:
                 raise TransientError("stopped while waiting for the rate limit")
 
     def observe(
-        self, bucket: str, *, limit: int, remaining: int, reset_in: timedelta, is_refused: bool = False
+        self,
+        bucket: str,
+        *,
+        limit: int,
+        remaining: int,
+        reset_in: timedelta,
+        is_refused: bool = False,
     ) -> None:
         """What the answer to this thread's request told; one that was refused took no token."""
         with self._lock:
@@ -168,8 +178,15 @@ class RateLimiter:
             if held is None:
                 # Its own request is among those that are taken off before.
                 taken = 1 + under_way
-                anchor = _Anchor(sent_at=request.sent_at, answered_at=now, held=min(remaining + 1, limit), taken=taken)
-                held = _Bucket(limit=limit, tokens=remaining, at=now, reset_at=reset_at, anchor=anchor)
+                anchor = _Anchor(
+                    sent_at=request.sent_at,
+                    answered_at=now,
+                    held=min(remaining + 1, limit),
+                    taken=taken,
+                )
+                held = _Bucket(
+                    limit=limit, tokens=remaining, at=now, reset_at=reset_at, anchor=anchor
+                )
                 self._buckets[limit] = held
             held.grow(now, under_way=under_way)
             if is_refused:
@@ -179,7 +196,9 @@ class RateLimiter:
                 held.learn(request, remaining, now, under_way=under_way)
             held.reset_at = reset_at
             others = self._alike(limit, [*self._under_way.values(), *self._answered])
-            unsure = sum(other is not request and other.is_later(request.sent_at) for other in others)
+            unsure = sum(
+                other is not request and other.is_later(request.sent_at) for other in others
+            )
             held.correct(
                 remaining - unsure,
                 remaining + held.per_second * (now - request.sent_at),
@@ -199,7 +218,9 @@ class RateLimiter:
             if held is None:
                 return None
             held.grow(self._monotonic(), under_way=len(self._under_way))
-            return RateLimitStatus(limit=held.limit, left=max(held.tokens, 0.0), per_second=held.per_second)
+            return RateLimitStatus(
+                limit=held.limit, left=max(held.tokens, 0.0), per_second=held.per_second
+            )
 
     def has_room(self, bucket: str) -> bool:
         """Whether half of the bucket or more is left: what can wait, waits otherwise."""
@@ -217,7 +238,9 @@ class RateLimiter:
             now = self._monotonic()
             self._end(now)  # a thread that asks again has done with what it asked before
             limit = self._limits.get(bucket)
-            if limit is None and any(other.bucket == bucket or not self._buckets for other in self._under_way.values()):
+            if limit is None and any(
+                other.bucket == bucket or not self._buckets for other in self._under_way.values()
+            ):
                 return _LOOK_AGAIN_S  # the first answer tells what there is
             # An endpoint of which nothing is known may share any bucket that is.
             asked = [*self._buckets.values()] if limit is None else [self._buckets[limit]]
@@ -227,7 +250,9 @@ class RateLimiter:
             for held in asked:
                 held.tokens -= 1
             answered = 0 if limit is None else asked[0].answered
-            self._under_way[self._caller()] = _Request(bucket=bucket, sent_at=now, answered_before=answered)
+            self._under_way[self._caller()] = _Request(
+                bucket=bucket, sent_at=now, answered_before=answered
+            )
             return 0.0
 
     def _wait_s(self, held: _Bucket, now: float) -> float:

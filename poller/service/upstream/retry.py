@@ -11,7 +11,13 @@ from datetime import timedelta
 import stamina
 import structlog
 
-from poller.core.errors import FatalError, PollerError, TransientError, UnknownHostError, UnusableAnswerError
+from poller.core.errors import (
+    FatalError,
+    PollerError,
+    TransientError,
+    UnknownHostError,
+    UnusableAnswerError,
+)
 
 SHORTEST_ASKED, LONGEST_ASKED = timedelta(seconds=0.5), timedelta(minutes=10)
 """A wait that a service asks for is believed between these two."""
@@ -95,7 +101,10 @@ class _Attempt(AbstractContextManager["_Attempt"]):
 
 
 def persistently(
-    stopping: threading.Event, patience: timedelta, *, monotonic: Callable[[], float] = time.monotonic
+    stopping: threading.Event,
+    patience: timedelta,
+    *,
+    monotonic: Callable[[], float] = time.monotonic,
 ) -> Iterator[AbstractContextManager[object]]:
     """As `patiently`, for long work that ends at once when it is told to.
 
@@ -114,7 +123,9 @@ def persistently(
         began += (asked_wait(attempt.error) or timedelta()).total_seconds()
         if stopping.is_set() or monotonic() - began > patience.total_seconds():
             raise attempt.error
-        log.warning("attempt.failed", reason=str(attempt.error), retry_in_s=round(delay.total_seconds(), 1))
+        log.warning(
+            "attempt.failed", reason=str(attempt.error), retry_in_s=round(delay.total_seconds(), 1)
+        )
         if stopping.wait(delay.total_seconds()):
             raise attempt.error
 
@@ -145,11 +156,18 @@ def patiently(patience: timedelta = PATIENCE) -> Iterator[AbstractContextManager
     stamina.instrumentation.set_on_retry_hooks([_tell])
     try:
         yield from stamina.retry_context(
-            on=later, attempts=None, timeout=patience, wait_initial=0.5, wait_max=5.0, wait_jitter=0.5
+            on=later,
+            attempts=None,
+            timeout=patience,
+            wait_initial=0.5,
+            wait_max=5.0,
+            wait_jitter=0.5,
         )
     except UnusableAnswerError as error:
         raise final or error from None
 
 
 def _tell(details: stamina.instrumentation.RetryDetails) -> None:
-    log.warning("attempt.failed", reason=str(details.caused_by), retry_in_s=round(details.wait_for, 1))
+    log.warning(
+        "attempt.failed", reason=str(details.caused_by), retry_in_s=round(details.wait_for, 1)
+    )

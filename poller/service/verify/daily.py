@@ -98,7 +98,9 @@ def reconcile(
     by_day: dict[date, dict[Tally, int]] = defaultdict(dict)
     for key, events in tallies.items():
         by_day[key.hour.date()][key] = events
-    found = (_day(day, by_day.get(day, {}), counted.get(day, DailyCount()), settled, now) for day in days)
+    found = (
+        _day(day, by_day.get(day, {}), counted.get(day, DailyCount()), settled, now) for day in days
+    )
     return tuple(_with_sent(day, sent or {}) for day in found)
 
 
@@ -130,14 +132,20 @@ def _days(day: date, until: datetime) -> Iterator[date]:
 
 
 def _day(
-    day: date, tallies: Mapping[Tally, int], counted: DailyCount, settled: Sequence[LogRange], now: datetime
+    day: date,
+    tallies: Mapping[Tally, int],
+    counted: DailyCount,
+    settled: Sequence[LogRange],
+    now: datetime,
 ) -> Day:
     by_type: dict[str, int] = defaultdict(int)
     for key, events in tallies.items():
         by_type[key.type] += events
     logins, signups = sum(by_type[kind] for kind in _LOGINS), by_type[SIGNUP]
     buried = (
-        events for key, events in tallies.items() if key.outcome == DEAD_LETTERED and key.type in {*_LOGINS, SIGNUP}
+        events
+        for key, events in tallies.items()
+        if key.outcome == DEAD_LETTERED and key.type in {*_LOGINS, SIGNUP}
     )
     found = Day(
         day=day,

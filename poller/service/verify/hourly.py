@@ -46,7 +46,9 @@ class Recount:
         return frozenset(self.judged) - {mismatch.hour for mismatch in self.mismatches}
 
 
-def stretches_to_read(settled: Sequence[LogRange], since: datetime, until: datetime) -> tuple[LogRange, ...]:
+def stretches_to_read(
+    settled: Sequence[LogRange], since: datetime, until: datetime
+) -> tuple[LogRange, ...]:
     """What is settled of the range and of a margin on both sides."""
     return clipped(settled, floor_id(since - MARGIN), floor_id(until + MARGIN))
 
@@ -87,20 +89,25 @@ def compare(
         stretch = covering(settled, hour, hour + HOUR)
         if stretch is None:
             not_settled.append(hour)
-        elif not _is_kept(clipped(settled, floor_id(hour - MARGIN), floor_id(hour + HOUR))[0].after, oldest):
+        elif not _is_kept(
+            clipped(settled, floor_id(hour - MARGIN), floor_id(hour + HOUR))[0].after, oldest
+        ):
             not_kept.append(hour)
         else:
             judged.append(hour)
     of_interest = set(judged)
     differing = sorted(
-        key for key in known.keys() | counted.keys() if key[0] in of_interest and known[key] != counted.get(key, 0)
+        key
+        for key in known.keys() | counted.keys()
+        if key[0] in of_interest and known[key] != counted.get(key, 0)
     )
     return Recount(
         judged=tuple(judged),
         not_kept=tuple(not_kept),
         not_settled=tuple(not_settled),
         mismatches=tuple(
-            Mismatch(hour=key[0], type=key[1], settled=known[key], logged=counted.get(key, 0)) for key in differing
+            Mismatch(hour=key[0], type=key[1], settled=known[key], logged=counted.get(key, 0))
+            for key in differing
         ),
     )
 
@@ -124,7 +131,9 @@ def hours_between(since: datetime, until: datetime) -> Iterator[datetime]:
 
 def _pages(source: LogSource, stream: Stream, stretch: LogRange) -> Iterator[Page]:
     # The stretch is read and not settled, so that no ledger knows the cursor.
-    cursor = LogCursor(id=0, stream=stream, after=stretch.after, reached=stretch.after, until=stretch.until)
+    cursor = LogCursor(
+        id=0, stream=stream, after=stretch.after, reached=stretch.after, until=stretch.until
+    )
     while not cursor.is_done:
         for attempt in patiently():
             with attempt:

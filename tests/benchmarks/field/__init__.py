@@ -20,7 +20,13 @@ def against_the_extension(folder: Path) -> Iterator[Figure]:
     with reference(folder, "enterprise", pages=100) as made:
         run = backfill(made)
         facts = made.sandbox.facts
-        command = [node, str(_HERE / "send.js"), facts["segment_url"], facts["write_key"], str(_EVENTS)]
+        command = [
+            node,
+            str(_HERE / "send.js"),
+            facts["segment_url"],
+            facts["write_key"],
+            str(_EVENTS),
+        ]
         took_s = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     ours, theirs = run.summary["forwarded"] / run.seconds, _EVENTS / took_s
     yield Figure(

@@ -44,7 +44,9 @@ class Database:
                 ledger_files.make_folder(path)
             elif ledger_files.is_empty(path):
                 raise (
-                    ledger_files.ledger_gone_error(path) if ledger_files.was_known(path) else ledger_files.missing(path)
+                    ledger_files.ledger_gone_error(path)
+                    if ledger_files.was_known(path)
+                    else ledger_files.missing(path)
                 )
             with ledger_files.setting_up(path) as birthplace:
                 birthplace.prepare(create=create)
@@ -68,7 +70,9 @@ class Database:
             ledger_files.refuse_second_name(path)
             if ledger_files.is_empty(path):
                 raise (
-                    ledger_files.ledger_gone_error(path) if ledger_files.was_known(path) else ledger_files.missing(path)
+                    ledger_files.ledger_gone_error(path)
+                    if ledger_files.was_known(path)
+                    else ledger_files.missing(path)
                 )
             database = cls(path, is_read_only=True)
             try:
@@ -102,7 +106,10 @@ class Database:
             self._check_file()
             try:
                 options = {driver.WRITES: writes}
-                with self._engine.connect().execution_options(**options) as connection, connection.begin():
+                with (
+                    self._engine.connect().execution_options(**options) as connection,
+                    connection.begin(),
+                ):
                     yield connection
             except ConflictError:
                 raise

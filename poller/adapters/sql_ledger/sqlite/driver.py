@@ -88,7 +88,11 @@ def given_path(url: str) -> Path:
         parsed = make_url(url)
     except ArgumentError:
         raise FatalError("state.url is no URL", hint=_WANTED) from None
-    if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
+    if (
+        parsed.get_backend_name() != "sqlite"
+        or not parsed.database
+        or parsed.database == ":memory:"
+    ):
         raise FatalError("state.url names no SQLite file", hint=_WANTED)
     return Path(parsed.database).absolute()
 
@@ -114,7 +118,9 @@ def engine(path: Path, *, is_read_only: bool = False) -> Engine:
         )
         try:
             connection.execute("PRAGMA foreign_keys = ON")
-            connection.execute("PRAGMA synchronous = FULL")  # in WAL, NORMAL loses the last commits with the power
+            connection.execute(
+                "PRAGMA synchronous = FULL"
+            )  # in WAL, NORMAL loses the last commits with the power
         except BaseException:
             connection.close()
             raise
@@ -122,7 +128,12 @@ def engine(path: Path, *, is_read_only: bool = False) -> Engine:
 
     # Parameters would put events into the text of an error.
     made = create_engine(
-        "sqlite://", creator=connect, poolclass=QueuePool, pool_size=1, max_overflow=0, hide_parameters=True
+        "sqlite://",
+        creator=connect,
+        poolclass=QueuePool,
+        pool_size=1,
+        max_overflow=0,
+        hide_parameters=True,
     )
     event.listen(made, "begin", _begin)
     return made
@@ -140,7 +151,10 @@ def switch_to_wal(connection: Connection) -> None:
     assert isinstance(driver, sqlite3.Connection)  # noqa: S101 - made above
     (mode,) = driver.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":
-        raise FatalError("it cannot be in WAL mode here", hint="keep it on a local disk, not on a network file system")
+        raise FatalError(
+            "it cannot be in WAL mode here",
+            hint="keep it on a local disk, not on a network file system",
+        )
 
 
 @contextmanager
@@ -149,7 +163,11 @@ def verdicts(path: Path) -> Iterator[None]:
     try:
         yield
     except FatalError as error:
-        raise error if str(path) in str(error) else FatalError(f"ledger {path}: {error}", hint=error.hint) from error
+        raise (
+            error
+            if str(path) in str(error)
+            else FatalError(f"ledger {path}: {error}", hint=error.hint)
+        ) from error
     except IntegrityError as error:
         raise ConflictError(f"ledger {path}: another writer was first ({error.orig})") from error
     except DBAPIError as error:

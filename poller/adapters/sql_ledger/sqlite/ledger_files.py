@@ -104,7 +104,10 @@ class LedgerMarker:
             if not create:
                 raise missing(self._path)
             if self._path.exists() and self._path.stat().st_size:
-                raise FatalError(f"{self._path} is no ledger", hint="point [state] url at a file of the ledger's own")
+                raise FatalError(
+                    f"{self._path} is no ledger",
+                    hint="point [state] url at a file of the ledger's own",
+                )
         with suppress(FileExistsError):
             os.mknod(self._path, stat.S_IFREG | OWNER_ONLY)  # makes it without opening it
         if self._path.stat().st_mode & 0o077:
@@ -148,7 +151,8 @@ def is_empty(path: Path) -> bool:
 
 def missing(path: Path) -> FatalError:
     return FatalError(
-        f"there is no ledger at {path}", hint="`run` creates it; or point [state] url at the one there is"
+        f"there is no ledger at {path}",
+        hint="`run` creates it; or point [state] url at the one there is",
     )
 
 
@@ -161,4 +165,6 @@ def ledger_gone_error(path: Path) -> FatalError:
 
 
 def _not_our_own(path: Path, why: str) -> FatalError:
-    return FatalError(f"the program made no such file: {path} {why}", hint="remove it: the program makes it anew")
+    return FatalError(
+        f"the program made no such file: {path} {why}", hint="remove it: the program makes it anew"
+    )

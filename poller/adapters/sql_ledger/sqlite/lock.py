@@ -37,7 +37,9 @@ class LedgerLock:
         self._descriptor: int | None = descriptor
 
     @classmethod
-    def acquire(cls, url: str, role: Role, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> "LedgerLock":
+    def acquire(
+        cls, url: str, role: Role, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> "LedgerLock":
         """Makes the ledger's folder where there is none; the ledger itself need not exist.
 
         Raises:
@@ -53,7 +55,9 @@ class LedgerLock:
                 if not ledger_files.try_lock(descriptor, patience_s=_PATIENCE_S):
                     raise LedgerHeldError(_held(path, _read(descriptor, role)))  # noqa: TRY301 - closed below
                 os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, f"{os.getpid()} {now().isoformat(timespec='seconds')}\n".encode(), 0)
+                os.pwrite(
+                    descriptor, f"{os.getpid()} {now().isoformat(timespec='seconds')}\n".encode(), 0
+                )
             except BaseException:
                 os.close(descriptor)
                 raise
@@ -69,7 +73,10 @@ class LedgerLock:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 

@@ -173,7 +173,8 @@ def _join_spans(connection: Connection) -> None:
     while (row := connection.execute(query).one_or_none()) is not None:
         connection.execute(text("DELETE FROM span WHERE id = :gone"), {"gone": row.gone})
         connection.execute(
-            text("UPDATE span SET after = :after WHERE id = :kept"), {"after": row.after, "kept": row.kept}
+            text("UPDATE span SET after = :after WHERE id = :kept"),
+            {"after": row.after, "kept": row.kept},
         )
 
 
@@ -202,7 +203,10 @@ def read_version(connection: Connection) -> int | None:
         return None
     found = connection.scalar(select(version.c.version)) if version.name in names else None
     if found is None:
-        raise FatalError("it is a database, but no ledger", hint="point [state] url at a file of the ledger's own")
+        raise FatalError(
+            "it is a database, but no ledger",
+            hint="point [state] url at a file of the ledger's own",
+        )
     return int(found)
 
 

@@ -24,9 +24,13 @@ _ADD_LETTER = (
     "ON CONFLICT (stream_id, reason) DO UPDATE SET letters = letters + 1"
 )
 _TAKE_EVENTS = (
-    "UPDATE event_count SET events = events - old.events WHERE stream_id = old.stream_id AND outcome = old.outcome"
+    "UPDATE event_count SET events = events - old.events "
+    "WHERE stream_id = old.stream_id AND outcome = old.outcome"
 )
-_TAKE_LETTER = "UPDATE letter_count SET letters = letters - 1 WHERE stream_id = old.stream_id AND reason = old.reason"
+_TAKE_LETTER = (
+    "UPDATE letter_count SET letters = letters - 1 "
+    "WHERE stream_id = old.stream_id AND reason = old.reason"
+)
 _TRIGGERS = {
     "events_counted": f"AFTER INSERT ON tally BEGIN {_ADD_EVENTS}; END",
     "events_recounted": f"AFTER UPDATE ON tally BEGIN {_TAKE_EVENTS}; {_ADD_EVENTS}; END",
@@ -52,12 +56,19 @@ def keep_counts(connection: Connection) -> None:
 
 def events_by_outcome(connection: Connection, stream_id: int) -> dict[str, int]:
     """Return how many events of the stream had each outcome, over all time."""
-    query = select(event_count.c.outcome, event_count.c.events).where(event_count.c.stream_id == stream_id)
+    query = select(event_count.c.outcome, event_count.c.events).where(
+        event_count.c.stream_id == stream_id
+    )
     return {outcome: int(events) for outcome, events in connection.execute(query)}
 
 
 def letters_by_reason(connection: Connection, stream_id: int) -> dict[str, int]:
     """Return how many dead letters of the stream there are, by reason code."""
     columns = letter_count.c
-    query = select(columns.reason, columns.letters).where(columns.stream_id == stream_id, columns.letters > 0)
-    return {reason: int(letters) for reason, letters in connection.execute(query.order_by(columns.reason))}
+    query = select(columns.reason, columns.letters).where(
+        columns.stream_id == stream_id, columns.letters > 0
+    )
+    return {
+        reason: int(letters)
+        for reason, letters in connection.execute(query.order_by(columns.reason))
+    }

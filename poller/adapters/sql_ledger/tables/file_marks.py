@@ -9,9 +9,12 @@ from poller.core.file_pages import FileMark, FilePage
 
 def marks(connection: Connection, stream_id: int) -> tuple[FileMark, ...]:
     columns = schema.file.c
-    query = select(columns.fingerprint, columns.offset, columns.line).where(columns.stream_id == stream_id)
+    query = select(columns.fingerprint, columns.offset, columns.line).where(
+        columns.stream_id == stream_id
+    )
     return tuple(
-        FileMark(fingerprint=row.fingerprint, offset=row.offset, line=row.line) for row in connection.execute(query)
+        FileMark(fingerprint=row.fingerprint, offset=row.offset, line=row.line)
+        for row in connection.execute(query)
     )
 
 
@@ -30,9 +33,14 @@ def move(connection: Connection, stream_id: int, page: FilePage) -> None:
             columns.offset == page.moves.offset,
         )
         if connection.execute(moved).rowcount != 1:
-            raise ConflictError(f"no file is marked at byte {page.moves.offset}: someone else moved it")
+            raise ConflictError(
+                f"no file is marked at byte {page.moves.offset}: someone else moved it"
+            )
     if page.is_again:
-        same = (schema.file.c.stream_id == stream_id, schema.file.c.fingerprint == page.end.fingerprint)
+        same = (
+            schema.file.c.stream_id == stream_id,
+            schema.file.c.fingerprint == page.end.fingerprint,
+        )
         connection.execute(delete(schema.file).where(*same))
     made = insert(schema.file).values(
         stream_id=stream_id,

@@ -30,10 +30,14 @@ def record_awaiting(
         newer = {"log_id": row.excluded.log_id}
         is_newer = row.excluded.log_id > schema.awaiting.c.log_id
         keys = ["stream_id", "user_id", "sent_as"]
-        connection.execute(row.on_conflict_do_update(index_elements=keys, set_=newer, where=is_newer), rows)
+        connection.execute(
+            row.on_conflict_do_update(index_elements=keys, set_=newer, where=is_newer), rows
+        )
 
 
-def record_said(connection: Connection, stream_id: int, said: Mapping[str, str], at: datetime) -> None:
+def record_said(
+    connection: Connection, stream_id: int, said: Mapping[str, str], at: datetime
+) -> None:
     """What was said is what was said last."""
     facts = [
         {"stream_id": stream_id, "key": key, "fingerprint": fingerprint, "said_at": at}
@@ -44,15 +48,21 @@ def record_said(connection: Connection, stream_id: int, said: Mapping[str, str],
         newer = {"fingerprint": row.excluded.fingerprint, "said_at": row.excluded.said_at}
         is_later = row.excluded.said_at >= schema.said.c.said_at
         keys = ["stream_id", "key"]
-        connection.execute(row.on_conflict_do_update(index_elements=keys, set_=newer, where=is_later), facts)
+        connection.execute(
+            row.on_conflict_do_update(index_elements=keys, set_=newer, where=is_later), facts
+        )
 
 
-def forget_identifies(connection: Connection, stream_id: int, awaiting: Iterable[PendingIdentify]) -> None:
+def forget_identifies(
+    connection: Connection, stream_id: int, awaiting: Iterable[PendingIdentify]
+) -> None:
     """Forget what was said of these users, so that they are identified even where it would be the same again."""
     columns = schema.said.c
     keys = [identify_key(who.sent_as) for who in awaiting]
     if keys:
-        connection.execute(delete(schema.said).where(columns.stream_id == stream_id, columns.key.in_(keys)))
+        connection.execute(
+            delete(schema.said).where(columns.stream_id == stream_id, columns.key.in_(keys))
+        )
 
 
 def read_said(
@@ -64,7 +74,10 @@ def read_said(
     query = query.where(columns.stream_id == stream_id, columns.key.in_(keys))
     if since is not None:
         query = query.where(columns.said_at >= since)
-    return {row.key: Said(fingerprint=row.fingerprint, at=row.said_at) for row in connection.execute(query)}
+    return {
+        row.key: Said(fingerprint=row.fingerprint, at=row.said_at)
+        for row in connection.execute(query)
+    }
 
 
 def read_awaiting(
@@ -73,7 +86,9 @@ def read_awaiting(
     """Up to `limit` above `after`, by Auth0's user id and the one they were sent under."""
     columns = schema.awaiting.c
     user_id, sent_as = after
-    is_above = or_(columns.user_id > user_id, and_(columns.user_id == user_id, columns.sent_as > sent_as))
+    is_above = or_(
+        columns.user_id > user_id, and_(columns.user_id == user_id, columns.sent_as > sent_as)
+    )
     query = select(schema.awaiting).where(columns.stream_id == stream_id, is_above)
     return tuple(
         QueuedIdentify(
@@ -85,16 +100,28 @@ def read_awaiting(
 
 
 def count_awaiting(connection: Connection, stream_id: int) -> int:
-    query = select(func.count()).select_from(schema.awaiting).where(schema.awaiting.c.stream_id == stream_id)
+    query = (
+        select(func.count())
+        .select_from(schema.awaiting)
+        .where(schema.awaiting.c.stream_id == stream_id)
+    )
     return int(connection.scalar(query) or 0)
 
 
-def remove_awaiting(connection: Connection, stream_id: int, done: Iterable[PendingIdentify]) -> None:
+def remove_awaiting(
+    connection: Connection, stream_id: int, done: Iterable[PendingIdentify]
+) -> None:
     """Removes these, but for those of whom a newer event has come."""
     columns = schema.awaiting.c
     same = [
-        and_(columns.user_id == who.user_id, columns.sent_as == who.sent_as, columns.log_id == who.log_id)
+        and_(
+            columns.user_id == who.user_id,
+            columns.sent_as == who.sent_as,
+            columns.log_id == who.log_id,
+        )
         for who in done
     ]
     if same:
-        connection.execute(delete(schema.awaiting).where(columns.stream_id == stream_id, or_(*same)))
+        connection.execute(
+            delete(schema.awaiting).where(columns.stream_id == stream_id, or_(*same))
+        )

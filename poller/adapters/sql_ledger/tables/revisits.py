@@ -20,7 +20,11 @@ Revisit = ReopenedGap | Resend
 def read(connection: Connection, stream: Stream, stream_id: int) -> tuple[Revisit, ...]:
     """By `after`."""
     columns = schema.revisit.c
-    query = select(schema.revisit).where(columns.stream_id == stream_id).order_by(columns.after, columns.id)
+    query = (
+        select(schema.revisit)
+        .where(columns.stream_id == stream_id)
+        .order_by(columns.after, columns.id)
+    )
     return tuple(_revisit(row, stream) for row in connection.execute(query))
 
 
@@ -34,7 +38,13 @@ def begin(
 ) -> tuple[Revisit, ...]:
     """`is_counted`: the events were never settled, and count as read from now on."""
     rows = [
-        {"stream_id": stream_id, "after": after, "reached": after, "until": until, "is_counted": is_counted}
+        {
+            "stream_id": stream_id,
+            "after": after,
+            "reached": after,
+            "until": until,
+            "is_counted": is_counted,
+        }
         for after, until in stretches
     ]
     new = insert(schema.revisit).returning(schema.revisit)
@@ -55,7 +65,11 @@ def shrink_gaps(connection: Connection, stream_id: int, after: LogId, reached: L
     for row in rows:
         rests = ((row.after, successor(after)), (reached, row.before))
         for begin, end in rests:
-            if (row.after, row.before) != (begin, end) and successor(begin) < end and row.after <= begin < row.before:
+            if (
+                (row.after, row.before) != (begin, end)
+                and successor(begin) < end
+                and row.after <= begin < row.before
+            ):
                 rest = {
                     "stream_id": stream_id,
                     "after": begin,
@@ -73,7 +87,11 @@ def move(connection: Connection, cursor: Revisit, page: Page) -> Revisit:
         ConflictError: the stretch is not where the page was read from.
     """
     columns = schema.revisit.c
-    where = (columns.id == cursor.id, columns.reached == cursor.reached, columns.until == cursor.until)
+    where = (
+        columns.id == cursor.id,
+        columns.reached == cursor.reached,
+        columns.until == cursor.until,
+    )
     moved = replace(cursor, reached=page.position)
     change = (
         delete(schema.revisit).where(*where)
@@ -81,7 +99,9 @@ def move(connection: Connection, cursor: Revisit, page: Page) -> Revisit:
         else update(schema.revisit).where(*where).values(reached=page.position)
     )
     if connection.execute(change).rowcount != 1:
-        raise ConflictError(f"the revisit {cursor.id} is not at {cursor.reached}: someone else moved it")
+        raise ConflictError(
+            f"the revisit {cursor.id} is not at {cursor.reached}: someone else moved it"
+        )
     return moved
 
 
@@ -93,7 +113,9 @@ def cut_off(connection: Connection, stream_id: int, at: LogId) -> None:
     connection.execute(update(schema.revisit).where(mine, columns.until > at).values(until=at))
 
 
-def cut(connection: Connection, stream_id: int, span: Revisit, at: LogId) -> tuple[Revisit, Revisit]:
+def cut(
+    connection: Connection, stream_id: int, span: Revisit, at: LogId
+) -> tuple[Revisit, Revisit]:
     """The part up to `at`, and the rest as a stretch of its own.
 
     Raises:
@@ -102,7 +124,9 @@ def cut(connection: Connection, stream_id: int, span: Revisit, at: LogId) -> tup
     columns = schema.revisit.c
     where = (columns.id == span.id, columns.reached == span.reached, columns.until == span.until)
     if connection.execute(update(schema.revisit).where(*where).values(until=at)).rowcount != 1:
-        raise ConflictError(f"the revisit {span.id} is not at {span.reached}: someone else moved it")
+        raise ConflictError(
+            f"the revisit {span.id} is not at {span.reached}: someone else moved it"
+        )
     rest = [(at, span.until or at)]
     is_counted = isinstance(span, ReopenedGap)
     (far,) = begin(connection, span.stream, stream_id, rest, is_counted=is_counted)

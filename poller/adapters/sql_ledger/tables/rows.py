@@ -51,9 +51,17 @@ def may_become(connection: Connection, other: Stream, key: int, stream: Stream) 
     """Whether the stream `other` has settled nothing, and is of the same tenant as `stream`."""
     if other.domain != stream.domain:
         return False
-    if connection.scalar(select(schema.file.c.offset).where(schema.file.c.stream_id == key).limit(1)) is not None:
+    if (
+        connection.scalar(
+            select(schema.file.c.offset).where(schema.file.c.stream_id == key).limit(1)
+        )
+        is not None
+    ):
         return False
-    return all(span.reached == span.after and span.drained_at is None for span in spans(connection, other, key))
+    return all(
+        span.reached == span.after and span.drained_at is None
+        for span in spans(connection, other, key)
+    )
 
 
 def named(stream: Stream) -> str:

@@ -156,7 +156,9 @@ awaiting = Table(
     "awaiting",
     metadata,
     _stream_id(is_key=True),
-    Column("user_id", PlainText, primary_key=True),  # Auth0's, personal data too; until the identify is sent
+    Column(
+        "user_id", PlainText, primary_key=True
+    ),  # Auth0's, personal data too; until the identify is sent
     Column("sent_as", PlainText, primary_key=True),
     Column("log_id", _log_id(), nullable=False),
     Column("seen_at", UtcText, nullable=False),
