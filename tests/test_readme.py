@@ -9,7 +9,7 @@ import pytest
 
 from poller.cli import program
 from poller.config import SETTINGS
-from poller.service.lifecycle.process import Exit
+from poller.service.lifecycle.exit_codes import ExitCode
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -74,7 +74,7 @@ def test_every_setting_that_is_named_exists() -> None:
 def test_the_exit_codes_are_the_programs() -> None:
     said = README[README.index("Exit codes:") :].split("\n\n")[0]
     assert {int(code) for code in re.findall(r"(?:: |; )(\d+) ", said)} == {
-        int(code) for code in Exit
+        int(code) for code in ExitCode
     }
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from poller.cli.checks import clocks, disk, outage, region
 from poller.config import load_settings
-from poller.service.lifecycle.process import Exit
+from poller.service.lifecycle.exit_codes import Severity
 
 HOUR = timedelta(hours=1)
 
@@ -45,46 +45,51 @@ def test_regions_that_differ_are_pointed_at_and_are_no_failure(
 ) -> None:
     found = list(region(settings(domain, endpoint)))
     assert [finding.text.partition(",")[0] for finding in found] == ([said] if said else [])
-    assert all(finding.code is Exit.DONE and finding.hint for finding in found)
+    assert all(finding.severity is Severity.GOOD and finding.hint for finding in found)
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said", "code"),
+    ("seconds", "said", "severity"),
     [
-        (1, "within 2 s of", Exit.DONE),
-        (59, "59 s behind", Exit.DONE),
-        (-61, "61 s ahead of", Exit.ATTENTION),
+        (1, "within 2 s of", Severity.GOOD),
+        (59, "59 s behind", Severity.GOOD),
+        (-61, "61 s ahead of", Severity.ATTENTION),
     ],
 )
-def test_a_clock_matters_when_it_is_a_minute_off(seconds: int, said: str, code: Exit) -> None:
+def test_a_clock_matters_when_it_is_a_minute_off(
+    seconds: int, said: str, severity: Severity
+) -> None:
     (found,) = clocks({"Auth0": timedelta(seconds=seconds), "Segment": None})
     assert found.text == f"this machine's is {said} Auth0's"
-    assert found.code is code
+    assert found.severity is severity
     assert list(clocks({"Auth0": None, "Segment": None})) == []
 
 
 def test_an_outage_may_last_as_long_as_the_log_goes_back() -> None:
     assert outage(24 * HOUR, timedelta(seconds=30)).text == "survives one of 24 h without a loss"
-    assert outage(24 * HOUR, 13 * HOUR).code is Exit.ATTENTION
+    assert outage(24 * HOUR, 13 * HOUR).severity is Severity.ATTENTION
 
 
 def test_a_young_tenant_is_not_taken_for_one_that_keeps_its_log_for_an_hour() -> None:
     found = outage(HOUR, timedelta(seconds=30))
     assert found.text.startswith("survives one of 24 h without a loss; the log is only 1 h old")
-    assert outage(HOUR, 2 * HOUR).code is Exit.DONE
+    assert outage(HOUR, 2 * HOUR).severity is Severity.GOOD
 
 
 @pytest.mark.parametrize(
-    ("free", "said", "code"),
-    [(5_200_000_000, "5.2 GB free", Exit.DONE), (42_000_000, "42.0 MB free", Exit.ATTENTION)],
+    ("free", "said", "severity"),
+    [
+        (5_200_000_000, "5.2 GB free", Severity.GOOD),
+        (42_000_000, "42.0 MB free", Severity.ATTENTION),
+    ],
 )
 def test_little_room_for_the_ledger_is_told_before_there_is_none(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, free: int, said: str, code: Exit
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, free: int, said: str, severity: Severity
 ) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda folder: _Usage(free=free))
     found = disk(tmp_path / "not/yet/ledger.db")
-    assert (found.text, found.code) == (said, code)
-    assert (found.hint is None) == (code is Exit.DONE)
+    assert (found.text, found.severity) == (said, severity)
+    assert (found.hint is None) == (severity is Severity.GOOD)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import click
 from poller.cli.groups import NAME, Suggesting, examples
 from poller.cli.views.output import prepare_streams, say
 from poller.core.errors import FatalError, TransientError
-from poller.service.lifecycle.process import Exit
+from poller.service.lifecycle.exit_codes import ExitCode
 
 COMMANDS = {
     "run": "Forward logins and signups, as a daemon or once.",
@@ -74,24 +74,24 @@ def run_command() -> int:
         code = int(program.main(prog_name=NAME, standalone_mode=False) or 0)
         sys.stdout.flush()  # here, where an error of it is told
     except SystemExit:  # click's own end of a completion, and its answer to a reader that is gone
-        return Exit.DONE
+        return ExitCode.DONE
     except click.exceptions.Exit as ended:
         return ended.exit_code
     except click.ClickException as usage:
         return _misused(usage)
     except (click.Abort, KeyboardInterrupt):
-        return Exit.INTERRUPTED
+        return ExitCode.INTERRUPTED
     except Exception as error:  # noqa: BLE001 - said below, by what it is
         return _explain(error)
     return code
 
 
-def _explain(error: Exception) -> Exit:
+def _explain(error: Exception) -> ExitCode:
     code, lines = _explained(error)
     return _fail(code, *lines)
 
 
-def _explained(error: Exception) -> tuple[Exit, list[str]]:
+def _explained(error: Exception) -> tuple[ExitCode, list[str]]:
     """The exit code, and what is wrong and what to do, a line each."""
     # Here: whoever failed by one of them has imported it.
     from poller.adapters.sql_ledger import LedgerHeldError  # noqa: PLC0415 - same
@@ -99,40 +99,43 @@ def _explained(error: Exception) -> tuple[Exit, list[str]]:
 
     match error:
         case SettingsError():
-            said: tuple[Exit, list[str]] = (Exit.CONFIG, [*error.problems])
+            said: tuple[ExitCode, list[str]] = (ExitCode.CONFIG, [*error.problems])
         case FatalError():
-            said = (Exit.CONFIG, [f"error: {error}", f"  {error.hint}"])
+            said = (ExitCode.CONFIG, [f"error: {error}", f"  {error.hint}"])
         case LedgerHeldError():
             said = (
-                Exit.UNREACHABLE,
+                ExitCode.UNREACHABLE,
                 [f"error: {error}", "  stop that process first, or let it do the work"],
             )
         case TransientError():
             said = (
-                Exit.UNREACHABLE,
+                ExitCode.UNREACHABLE,
                 [f"error: {error}", "  nothing is lost; `check` says what is not well"],
             )
         case BrokenPipeError():
             os.dup2(
                 os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
             )  # nothing can be flushed into it any more
-            said = (Exit.DONE, [])
+            said = (ExitCode.DONE, [])
         case OSError(errno=errno.ENOSPC | errno.EIO):
-            said = (Exit.UNREACHABLE, [f"error: the output cannot be written: {error.strerror}"])
+            said = (
+                ExitCode.UNREACHABLE,
+                [f"error: the output cannot be written: {error.strerror}"],
+            )
         case _:
             said = _bug(error)
     return said
 
 
-def _misused(usage: click.ClickException) -> Exit:
+def _misused(usage: click.ClickException) -> ExitCode:
     if _journal_prefix():
-        return _fail(Exit.USAGE, f"error: {usage.format_message()}")
+        return _fail(ExitCode.USAGE, f"error: {usage.format_message()}")
     told = StringIO()
     usage.show(told)
-    return _fail(Exit.USAGE, *told.getvalue().rstrip("\n").split("\n"))
+    return _fail(ExitCode.USAGE, *told.getvalue().rstrip("\n").split("\n"))
 
 
-def _fail(code: Exit, *lines: str) -> Exit:
+def _fail(code: ExitCode, *lines: str) -> ExitCode:
     prefix = _journal_prefix()
     say(*(f"{prefix}{line}" for line in lines), is_error=True)
     return code
@@ -147,7 +150,7 @@ def _journal_prefix() -> str:
     return priority("error") if is_the_journal(sys.stderr, os.environ) else ""
 
 
-def _bug(error: Exception) -> tuple[Exit, list[str]]:
+def _bug(error: Exception) -> tuple[ExitCode, list[str]]:
     from poller.service.observability.logging_setup import describe_bug  # noqa: PLC0415 - only here
 
     facts = describe_bug(error)
@@ -155,4 +158,4 @@ def _bug(error: Exception) -> tuple[Exit, list[str]]:
         f"bug: {facts['error']}; nothing is lost, the ledger stands where it stood. "
         "Please report it with these lines:"
     )
-    return Exit.BUG, [told, *(f"  {frame}" for frame in facts["at"])]
+    return ExitCode.BUG, [told, *(f"  {frame}" for frame in facts["at"])]

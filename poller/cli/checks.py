@@ -9,7 +9,7 @@ from pathlib import Path
 
 from poller.cli.views.wording import lasting
 from poller.config import SecretPlace, Settings
-from poller.service.lifecycle.process import Exit
+from poller.service.lifecycle.exit_codes import Severity
 
 SKEW_THAT_MATTERS = timedelta(seconds=60)
 ROOM_THAT_MATTERS = 100_000_000
@@ -27,7 +27,7 @@ class Finding:
     subject: str
     text: str
     hint: str | None = None
-    code: Exit = Exit.DONE
+    severity: Severity = Severity.GOOD
 
 
 def secrets(places: tuple[SecretPlace, ...], environ: Mapping[str, str]) -> Iterator[Finding]:
@@ -40,7 +40,7 @@ def secrets(places: tuple[SecretPlace, ...], environ: Mapping[str, str]) -> Iter
             subject="secrets",
             text=f"systemd gives credentials in ${_CREDENTIALS}, and none of them is used",
             hint="name them after their settings, as LoadCredential=auth0_client_secret:/etc/…",
-            code=Exit.ATTENTION,
+            severity=Severity.ATTENTION,
         )
     files = {place.file: place.name for place in places if place.file and not place.is_credential}
     for file, name in files.items():
@@ -49,7 +49,7 @@ def secrets(places: tuple[SecretPlace, ...], environ: Mapping[str, str]) -> Iter
                 subject="secrets",
                 text=f"{file} holds {name}, and other users may read it",
                 hint=f"chmod 600 {file}",
-                code=Exit.ATTENTION,
+                severity=Severity.ATTENTION,
             )
 
 
@@ -60,7 +60,7 @@ def ledger_file(path: Path) -> Iterator[Finding]:
             subject="ledger",
             text=f"{path} may be read by other users",
             hint=f"chmod 600 {path}; the next start does so too",
-            code=Exit.ATTENTION,
+            severity=Severity.ATTENTION,
         )
 
 
@@ -75,7 +75,7 @@ def disk(path: Path) -> Finding:
         hint=f"make room at {folder}: on a full disk nothing can be settled, so nothing is sent"
         if is_short
         else None,
-        code=Exit.ATTENTION if is_short else Exit.DONE,
+        severity=Severity.ATTENTION if is_short else Severity.GOOD,
     )
 
 
@@ -92,7 +92,7 @@ def clocks(skews: Mapping[str, timedelta | None]) -> Iterator[Finding]:
         hint="events keep their own time, but `status` and the log go by this clock: let timedatectl set-ntp true"
         if is_off
         else None,
-        code=Exit.ATTENTION if is_off else Exit.DONE,
+        severity=Severity.ATTENTION if is_off else Severity.GOOD,
     )
 
 
@@ -128,7 +128,7 @@ def outage(age: timedelta, interval: timedelta) -> Finding:
             subject="outage",
             text=f"poll.interval is more than half of the {hours:.0f} h that the log goes back",
             hint='a shorter one leaves room for an outage, as poll.interval = "30s"',
-            code=Exit.ATTENTION,
+            severity=Severity.ATTENTION,
         )
     text = f"survives one of {hours - interval / _HOUR:.0f} h without a loss"
     if age < _SHORTEST_RETENTION:

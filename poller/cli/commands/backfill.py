@@ -23,7 +23,8 @@ from poller.cli.wiring.backfill import BackfillParts
 from poller.cli.wiring.services import connect, stream_of
 from poller.config import Settings, integrations
 from poller.core.errors import FatalError
-from poller.service.lifecycle.process import Exit, Process
+from poller.service.lifecycle.exit_codes import ExitCode
+from poller.service.lifecycle.process import Process
 from poller.service.observability.logging_setup import configure_logging
 from poller.service.slices.workers import Backfill
 from poller.service.upstream.retry import PATIENCE, persistently
@@ -141,7 +142,7 @@ def backfill(config: Path | None, paths: tuple[Path, ...], *, from_file: bool, *
         if asked.dry_run or found.is_empty:
             if not asked.dry_run and asked.until is None:
                 leave_end_open(ledger, found.plan)
-            return Exit.ATTENTION if found.is_gone else Exit.DONE
+            return ExitCode.ATTENTION if found.is_gone else ExitCode.DONE
         if not asked.yes and is_terminal(sys.stdin):
             click.confirm("Send it?", abort=True, err=True)
         return _Run(history, asked, process, found).run()
@@ -173,11 +174,11 @@ class _Run:
         with shown(work, services.budget, (log.level, log.format), is_wanted=is_seen) as on_tick:
             reason = work.run(spans, on_tick)
         # Below the bars, which its log lines would tear.
-        code = finish(reason, self.process, interrupted=Exit.INTERRUPTED)
+        code = finish(reason, self.process, interrupted=ExitCode.INTERRUPTED)
         facts = self._facts(work, time.monotonic() - began)
         say_json(facts, indent=0) if self.asked.as_json else say(*_summary(facts).split("\n"))
         needs_attention = facts["slices_left"] or facts["awaiting_identify"] or facts["lost"]
-        return Exit.ATTENTION if code == Exit.DONE and needs_attention else code
+        return ExitCode.ATTENTION if code == ExitCode.DONE and needs_attention else code
 
     def _facts(self, work: Backfill, seconds: float) -> dict[str, Any]:
         plan, done = self.found.plan, work.progress

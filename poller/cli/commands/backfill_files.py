@@ -26,7 +26,8 @@ from poller.core.file_pages import UnreadableFileError
 from poller.core.messages import iso
 from poller.service.backfill.file_walk import FileWalk, Range, Recent
 from poller.service.backfill.file_workers import FileBackfill, FileCount
-from poller.service.lifecycle.process import Exit, Process
+from poller.service.lifecycle.exit_codes import ExitCode
+from poller.service.lifecycle.process import Process
 
 PARALLEL = 4
 """Files read at once, unless told otherwise."""
@@ -88,7 +89,7 @@ class _FileRun:
         plan = list(_looked(files, index))
         say_json({"files": plan}, indent=0) if asked.as_json else say(*map(_planned, plan))
         if asked.dry_run:
-            return Exit.DONE
+            return ExitCode.DONE
         if not asked.yes and may_ask and is_terminal(sys.stdin):
             click.confirm("Send what is not settled yet?", abort=True, err=True)
         return self._send(files, index)
@@ -120,13 +121,13 @@ class _FileRun:
             identifying=history.identifying(process, begun_at=self._begun_at),
             settled=lambda page: index.move(page.moves, page.end),
         )
-        code: int = finish(work.run(), process, interrupted=Exit.INTERRUPTED)
+        code: int = finish(work.run(), process, interrupted=ExitCode.INTERRUPTED)
         awaiting = history.awaiting()
         _tell(work.counts, awaiting, as_json=self._asked.as_json)
-        if code == Exit.INTERRUPTED:
+        if code == ExitCode.INTERRUPTED:
             say("interrupted; the same command goes on from there", is_error=True)
         is_well = not awaiting and all(_is_well(count) for count in work.counts)
-        return code if code != Exit.DONE or is_well else Exit.ATTENTION
+        return code if code != ExitCode.DONE or is_well else ExitCode.ATTENTION
 
     def _walk(self, recent: Recent) -> FileWalk:
         history = self._history

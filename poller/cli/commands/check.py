@@ -23,7 +23,7 @@ from poller.core.errors import FatalError, PollerError, TransientError, UnknownH
 from poller.core.events import moment_of
 from poller.core.messages import iso
 from poller.core.translation.rules import LOGIN_TYPES
-from poller.service.lifecycle.process import Exit
+from poller.service.lifecycle.exit_codes import Severity, worst
 from poller.service.observability.logging_setup import configure_logging
 from poller.service.upstream.retry import PATIENCE, patiently
 
@@ -48,7 +48,7 @@ def check(config: Path | None, *, as_json: bool) -> int:
             found.append(finding)
             if not as_json:
                 _show(finding)
-    code = worst([finding.code for finding in found])
+    code = worst(finding.severity for finding in found).exit_code
     if as_json:
         say_json({"code": code, "findings": [_facts(finding) for finding in found]})
         return code
@@ -84,7 +84,7 @@ def findings(
     )
     token = _attempt("token", lambda: _token(services), patience, where)
     yield token
-    if token.code is Exit.DONE:
+    if token.severity is Severity.GOOD:
         kept: list[timedelta] = []
         yield _attempt("log", lambda: _oldest(services, kept), patience, where)
         yield _lenient(_attempt("users", lambda: _users(services), patience, where))
@@ -97,14 +97,6 @@ def findings(
 
 def _secrets(settings: Settings) -> tuple[Finding, ...]:
     return tuple(secrets(secret_places(settings.path, os.environ), os.environ))
-
-
-def worst(codes: list[Exit]) -> Exit:
-    """The exit code of the whole: what is wrong for good comes before what may pass."""
-    return next(
-        (code for code in (Exit.CONFIG, Exit.UNREACHABLE, Exit.ATTENTION) if code in codes),
-        Exit.DONE,
-    )
 
 
 class _Patience:
@@ -123,15 +115,17 @@ def _attempt(subject: str, look: Callable[[], str], patience: _Patience, where: 
             with attempt:
                 text = look()
     except FatalError as error:
-        return Finding(subject=subject, text=str(error), hint=error.hint, code=Exit.CONFIG)
+        return Finding(
+            subject=subject, text=str(error), hint=error.hint, severity=Severity.UNUSABLE
+        )
     except UnknownHostError as error:
         hint = f"check {where} for a typing error; if it is right, the DNS of this machine"
-        return Finding(subject=subject, text=str(error), hint=hint, code=Exit.UNREACHABLE)
+        return Finding(subject=subject, text=str(error), hint=hint, severity=Severity.UNREACHABLE)
     except TransientError as error:
         hint = f"check {where}; then the network, DNS and proxy from this machine, and the service's status page"
-        return Finding(subject=subject, text=str(error), hint=hint, code=Exit.UNREACHABLE)
+        return Finding(subject=subject, text=str(error), hint=hint, severity=Severity.UNREACHABLE)
     except PollerError as error:
-        return Finding(subject=subject, text=str(error), code=Exit.ATTENTION)
+        return Finding(subject=subject, text=str(error), severity=Severity.ATTENTION)
     return Finding(subject=subject, text=text)
 
 
@@ -150,7 +144,7 @@ def _twice_counted(settings: Settings) -> Iterator[Finding]:
                 subject="logins",
                 text=text,
                 hint="leave it out, or count by another event",
-                code=Exit.ATTENTION,
+                severity=Severity.ATTENTION,
             )
 
 
@@ -161,12 +155,12 @@ def _users(services: Services) -> str:
 
 def _lenient(found: Finding) -> Finding:
     """Users that may not be read need attention and stop nothing: events are forwarded without them."""
-    if found.code is not Exit.CONFIG:
+    if found.severity is not Severity.UNUSABLE:
         return found
     text = (
         f"{found.text}: events are forwarded, but without signed_up and other traits of the profile"
     )
-    return replace(found, text=text, code=Exit.ATTENTION)
+    return replace(found, text=text, severity=Severity.ATTENTION)
 
 
 def _stats(services: Services) -> str:
@@ -177,10 +171,10 @@ def _stats(services: Services) -> str:
 
 def _optional(found: Finding) -> Finding:
     """Statistics that may not be read are no fault: the daemon does without."""
-    if found.code is not Exit.CONFIG:
+    if found.severity is not Severity.UNUSABLE:
         return found
     text = f"{found.text}: only `verify` needs it, which compares what was sent with Auth0's counts"
-    return replace(found, text=text, code=Exit.DONE)
+    return replace(found, text=text, severity=Severity.GOOD)
 
 
 def _oldest(services: Services, kept: list[timedelta]) -> str:
@@ -199,7 +193,7 @@ def _segment(settings: Settings, services: Services) -> str:
 
 
 def _facts(finding: Finding) -> dict[str, object]:
-    is_well = finding.code is Exit.DONE
+    is_well = finding.severity is Severity.GOOD
     return {
         "subject": finding.subject,
         "is_well": is_well,
@@ -209,7 +203,7 @@ def _facts(finding: Finding) -> dict[str, object]:
 
 
 def _show(finding: Finding) -> None:
-    mark, colour = ("✓", "green") if finding.code is Exit.DONE else ("✗", "red")
+    mark, colour = ("✓", "green") if finding.severity is Severity.GOOD else ("✗", "red")
     first, *more = laid_out(f"  {finding.subject:<9}", finding.text)
     say(first[1:], mark=mark, fg=colour)
     say(*more)

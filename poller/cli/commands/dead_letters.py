@@ -18,7 +18,7 @@ from poller.core.errors import FatalError
 from poller.core.events import Stream
 from poller.core.messages import iso
 from poller.core.text.json_text import decode
-from poller.service.lifecycle.process import Exit
+from poller.service.lifecycle.exit_codes import ExitCode
 
 
 @click.group(
@@ -52,13 +52,13 @@ def list_letters(config: Path | None, *, as_json: bool) -> int:
     with _opened(read_settings(config, secrets=False)) as graveyard:
         if as_json:
             say_json_list(map(_facts, page) for page in graveyard.pages())
-            return Exit.DONE
+            return ExitCode.DONE
         shown = 0
         for page in graveyard.pages():
             say_page(map(_line, page))
             shown += len(page)
     say(counted(shown, "dead letter"))
-    return Exit.DONE
+    return ExitCode.DONE
 
 
 def _line(letter: StoredDeadLetter) -> str:
@@ -79,7 +79,7 @@ def show(config: Path | None, log_id: str) -> int:
         letters = [letter for page in graveyard.pages(log_ids=(log_id,)) for letter in page]
         for letter, event in graveyard.events(letters).items():
             say_json(_facts(letter) | {"event": decode(event)})
-    return Exit.DONE
+    return ExitCode.DONE
 
 
 @dead_letters.command(
@@ -111,7 +111,7 @@ def discard(
         say(
             f"{sum(map(graveyard.discard, graveyard.pages(log_ids=log_ids, reason=reason)))} discarded"
         )
-    return Exit.DONE
+    return ExitCode.DONE
 
 
 @dead_letters.command(
@@ -137,7 +137,7 @@ def replay_letters(
 
         replayed, left = replay_all(settings, graveyard, pick)
     say(f"{replayed} replayed, {left} still dead")
-    return Exit.ATTENTION if left else Exit.DONE
+    return ExitCode.ATTENTION if left else ExitCode.DONE
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from poller.config import Settings, moment
 from poller.core.errors import FatalError
 from poller.core.events import LogId, Span, Stream, floor_id, just_below, moment_of
 from poller.core.messages import iso
-from poller.service.lifecycle.process import Exit
+from poller.service.lifecycle.exit_codes import ExitCode
 
 _EARLIEST = "earliest"
 _CLOCK_DOUBT = timedelta(minutes=10)
@@ -50,7 +50,7 @@ def show(config: Path | None, *, as_json: bool) -> int:
         reader.close()
     if as_json:
         say_json([_facts(stream, spans) for stream, spans in found.items()])
-        return Exit.DONE
+        return ExitCode.DONE
     say(settings.state.url)
     for stream, spans in found.items():
         say("", f"{stream.domain} → {stream.source_name}")
@@ -59,7 +59,7 @@ def show(config: Path | None, *, as_json: bool) -> int:
             say(f"        reached  {_with_time(span.reached)}")
             if span.until is not None:
                 say(f"        until    {_with_time(span.until)}")
-    return Exit.DONE
+    return ExitCode.DONE
 
 
 @ledger.command(
@@ -100,7 +100,7 @@ def move(config: Path | None, position: str, source_name: str | None, *, yes: bo
         )
         confirm("Move it?", is_answered=yes)
         set_position(settings.state.url, stream, target)
-    return Exit.DONE
+    return ExitCode.DONE
 
 
 @ledger.command(
@@ -133,7 +133,7 @@ def remove(
         say(f"{stream.domain} → {stream.source_name}")
         confirm("Remove it with all that the ledger holds of it?", is_answered=yes)
         remove_stream(url, stream, with_spans=with_spans)
-    return Exit.DONE
+    return ExitCode.DONE
 
 
 def _oldest(settings: Settings) -> LogId:

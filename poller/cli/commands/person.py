@@ -15,7 +15,7 @@ from poller.cli.views.output import say, say_json
 from poller.cli.views.wording import counted
 from poller.config import Settings
 from poller.core.messages import iso
-from poller.service.lifecycle.process import Exit
+from poller.service.lifecycle.exit_codes import ExitCode
 
 _NEVER_FOUND = (
     "Hashes that say whom an organization was told of cannot be found by a person, "
@@ -48,7 +48,7 @@ def show(config: Path | None, user_id: str, *, as_json: bool) -> int:
         say_json([_facts(each) for each in found])
     else:
         _show(found)
-    return Exit.DONE
+    return ExitCode.DONE
 
 
 @person.command(
@@ -68,11 +68,11 @@ def forget(config: Path | None, user_id: str, *, yes: bool) -> int:
         found = people.held(user_id)
         _show(found)
         if not found:
-            return Exit.DONE
+            return ExitCode.DONE
         confirm("Forget it for good?", is_answered=yes)
         letters = sum(len(each.letters) for each in people.forget(user_id))
     say(f"forgotten; {counted(letters, 'dead letter')} discarded on request")
-    return Exit.DONE
+    return ExitCode.DONE
 
 
 @contextmanager

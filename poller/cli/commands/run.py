@@ -24,9 +24,10 @@ from poller.service.daemon.daemon import Daemon
 from poller.service.daemon.drain import Drain
 from poller.service.daemon.late_arrivals import LookbackScan
 from poller.service.daemon.maintenance import Maintenance
+from poller.service.lifecycle.exit_codes import ExitCode
 from poller.service.lifecycle.liveness import Heartbeat, StopEvent
 from poller.service.lifecycle.one_shot import run_once
-from poller.service.lifecycle.process import GRACE_S, Exit, Failed, Process, Reason, Signalled
+from poller.service.lifecycle.process import GRACE_S, Failed, Process, Reason, Signalled
 from poller.service.observability.logging_setup import configure_logging
 from poller.service.observability.systemd import Supervisor
 from poller.service.upstream.retry import Backoff
@@ -87,7 +88,7 @@ def _run(
                 supervisor=supervisor,
             )
             reason = daemon.run()
-        return finish(reason, process, interrupted=Exit.INTERRUPTED if once else Exit.DONE)
+        return finish(reason, process, interrupted=ExitCode.INTERRUPTED if once else ExitCode.DONE)
 
 
 @contextmanager
@@ -182,13 +183,13 @@ def drain_of(
     )
 
 
-def finish(reason: Reason, process: Process, *, interrupted: Exit) -> int:
+def finish(reason: Reason, process: Process, *, interrupted: ExitCode) -> int:
     """Lets the page at hand settle, and turns the reason into an exit code.
 
     Raises:
         BaseException: what made the work fail.
     """
-    code = interrupted if isinstance(reason, Signalled) else Exit.DONE
+    code = interrupted if isinstance(reason, Signalled) else ExitCode.DONE
     if isinstance(reason, Signalled):
         _end_without_fail(code)
     log.info("run.stopping", reason=type(reason).__name__.lower())

@@ -23,7 +23,7 @@ from poller.core.events import Gap, Span, Stream, moment_of
 from poller.core.log_ranges import holes
 from poller.core.messages import iso
 from poller.core.text.dates import parse_date
-from poller.service.lifecycle.process import Exit
+from poller.service.lifecycle.exit_codes import ExitCode
 
 _DISTRIBUTION = "auth0-segment-poller"
 _INDENT = "  "
@@ -55,14 +55,14 @@ def status(config: Path | None, *, as_json: bool, strict: bool) -> int:
     return exit_code(facts, strict=strict)
 
 
-def exit_code(facts: Mapping[str, Any], *, strict: bool) -> Exit:
+def exit_code(facts: Mapping[str, Any], *, strict: bool) -> ExitCode:
     """Return 3 where someone must act, whatever runs; with `strict` 69 where no daemon does."""
     has_trouble = any(stream["gaps"] or stream["blocked"] for stream in facts["streams"])
     has_letters = any(stream["dead_letters"] for stream in facts["streams"])
     is_down = facts["daemon"] is None
     if has_trouble or (is_down and facts["last_fatal_error"]) or (strict and has_letters):
-        return Exit.ATTENTION
-    return Exit.UNAVAILABLE if strict and is_down else Exit.DONE
+        return ExitCode.ATTENTION
+    return ExitCode.UNAVAILABLE if strict and is_down else ExitCode.DONE
 
 
 def collect(settings: Settings, now: datetime) -> dict[str, Any]:

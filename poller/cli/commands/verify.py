@@ -23,7 +23,7 @@ from poller.config import Settings
 from poller.core.errors import FatalError
 from poller.core.events import Page, Stream, moment_of
 from poller.core.log_ranges import LogRange, settled
-from poller.service.lifecycle.process import Exit
+from poller.service.lifecycle.exit_codes import ExitCode
 from poller.service.observability.logging_setup import configure_logging
 from poller.service.upstream.retry import patiently
 from poller.service.verify import hourly as recounting
@@ -82,7 +82,7 @@ def verify(
         found = verify_report.Verified(now=now, begun=begun, days=days, recount=recount)
     facts = verify_report.facts(settings.state.url, stream, found)
     say_json(facts) if as_json else verify_report.show(facts)
-    return Exit.ATTENTION if facts["differs"] else Exit.DONE
+    return ExitCode.ATTENTION if facts["differs"] else ExitCode.DONE
 
 
 @contextmanager

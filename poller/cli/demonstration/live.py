@@ -28,8 +28,9 @@ from poller.sandbox import Fault, Reconciliation, Sandbox
 from poller.service.daemon.daemon import Daemon
 from poller.service.daemon.drain import Drain
 from poller.service.lifecycle.cycles import CycleCount
+from poller.service.lifecycle.exit_codes import ExitCode
 from poller.service.lifecycle.one_shot import drain
-from poller.service.lifecycle.process import Exit, Finished, Process, Signalled
+from poller.service.lifecycle.process import Finished, Process, Signalled
 from poller.service.observability.logging_setup import configure_logging
 from poller.service.upstream.retry import PATIENCE, Backoff
 
@@ -81,7 +82,7 @@ def demonstrate(run_for: timedelta | None) -> int:
                 console.print(line)
         truth = sandbox.reconcile()
         console.print(_end(truth))
-    return Exit.ATTENTION if truth.lost or truth.duplicated else code
+    return ExitCode.ATTENTION if truth.lost or truth.duplicated else code
 
 
 def _end(truth: Reconciliation) -> Text:
@@ -96,7 +97,7 @@ def _end(truth: Reconciliation) -> Text:
 
 def _run(
     work: Drain, view: "View", process: Process, settings: Settings, journal: Any, console: Terminal
-) -> Exit:
+) -> ExitCode:
     daemon = Daemon(
         lambda: view.watch(work.pages()),
         journal,
@@ -123,7 +124,7 @@ def _run(
     process.settle_down()
     if not isinstance(reason, Finished | Signalled):
         raise reason.error
-    return Exit.DONE
+    return ExitCode.DONE
 
 
 def _finish(work: Drain, view: "View") -> None:

@@ -1,6 +1,5 @@
 """The main thread: waits on one queue of reasons to stop, and gives the page at hand its time."""
 
-import enum
 import os
 import queue
 import signal
@@ -10,25 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
-from poller.core.errors import FatalError, TransientError
+from poller.service.lifecycle.exit_codes import ExitCode
 
 GRACE_S = 8.0
 """What the page at hand gets to finish and settle; abandoned, it is sent again under the same ids."""
 TICK_S = 1.0
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-
-
-class Exit(enum.IntEnum):
-    """Exit codes; 69, 75 and 78 are sysexits' UNAVAILABLE, TEMPFAIL and CONFIG."""
-
-    DONE = 0
-    BUG = 1
-    USAGE = 2
-    ATTENTION = 3
-    UNAVAILABLE = 69
-    UNREACHABLE = 75
-    CONFIG = 78
-    INTERRUPTED = 130
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +100,5 @@ class Process:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         del frame
         if self.stopping.is_set() or not self._reasons.empty():
-            os._exit(Exit.INTERRUPTED)  # the second one: at once
+            os._exit(ExitCode.INTERRUPTED)  # the second one: at once
         self.end(Signalled(number))
-
-
-def exit_code(error: BaseException) -> Exit:
-    """The exit code that a failure ends a command with."""
-    if isinstance(error, FatalError):
-        return Exit.CONFIG
-    return Exit.UNREACHABLE if isinstance(error, TransientError) else Exit.BUG
