@@ -73,12 +73,12 @@ def test_a_wait_for_the_rate_limit_is_a_rest_however_long_and_its_end_a_beat() -
             alive.append(pulse.is_alive)
             return self.is_set()
 
-    pauses = StopEvent(Stopping(), pulse)
-    budget = RateLimiter(pauses, monotonic=clock)
+    stop_event = StopEvent(Stopping(), pulse)
+    budget = RateLimiter(stop_event, monotonic=clock)
     for _ in range(3):
         budget.observe("logs", limit=10, remaining=0, reset_in=timedelta(seconds=50))
         budget.acquire("logs")
-        assert not pauses.wait(10_000.0)
+        assert not stop_event.wait(10_000.0)
     assert alive == [True] * 6
     clock.at += SILENCE_S
     assert pulse.is_alive
@@ -88,9 +88,9 @@ def test_a_wait_for_the_rate_limit_is_a_rest_however_long_and_its_end_a_beat() -
 
 def test_who_pauses_is_told_of_the_stop() -> None:
     stopping = threading.Event()
-    pauses = StopEvent(stopping, Heartbeat())
-    assert not pauses.is_set()
-    assert not pauses.wait(0.0)
-    pauses.set()
+    stop_event = StopEvent(stopping, Heartbeat())
+    assert not stop_event.is_set()
+    assert not stop_event.wait(0.0)
+    stop_event.set()
     assert stopping.is_set()
-    assert pauses.wait()
+    assert stop_event.wait()
