@@ -6,15 +6,17 @@ from pathlib import Path
 import pytest
 
 from poller.core.errors import FatalError
-from poller.service.lifecycle.privileges import Entry, give_up_root, owner_of, way_to
+from poller.service.lifecycle.privileges import PathComponent, give_up_root, owner_of, way_to
 
 
 def seen(file: Path) -> list[Path]:
-    return [entry.path for entry in way_to(file)]
+    return [component.path for component in way_to(file)]
 
 
-def entry(path: str, uid: int) -> Entry:
-    return Entry(path=Path(path), status=os.stat_result((0o40755, 0, 0, 2, uid, uid, 0, 0, 0, 0)))
+def component(path: str, uid: int) -> PathComponent:
+    return PathComponent(
+        path=Path(path), status=os.stat_result((0o40755, 0, 0, 2, uid, uid, 0, 0, 0, 0))
+    )
 
 
 def test_the_way_names_each_folder_and_each_link_and_not_the_file(tmp_path: Path) -> None:
@@ -44,10 +46,10 @@ def test_the_way_ends_in_a_circle_of_links(tmp_path: Path) -> None:
 
 
 def test_the_owner_is_the_one_user_beside_root() -> None:
-    assert owner_of((entry("/", 0), entry("/a", 0))) == 0
-    assert owner_of((entry("/", 0), entry("/a", 7), entry("/a/b", 0))) == 7
+    assert owner_of((component("/", 0), component("/a", 0))) == 0
+    assert owner_of((component("/", 0), component("/a", 7), component("/a/b", 0))) == 7
     with pytest.raises(FatalError, match="several users") as error:
-        owner_of((entry("/", 0), entry("/a", 7), entry("/a/b", 8)))
+        owner_of((component("/", 0), component("/a", 7), component("/a/b", 8)))
     assert "/a/b of user 8" in str(error.value)
 
 

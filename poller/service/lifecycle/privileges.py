@@ -22,7 +22,7 @@ _LASTING = {errno.EPERM, errno.EINVAL}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class PathComponent:
     """A folder, or a link, on the way to a file."""
 
     path: Path
@@ -45,7 +45,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class User:
+class UnixUser:
     """A user by number: a dynamic user of systemd has no name while its service is down."""
 
     uid: int
@@ -63,12 +63,12 @@ def give_up_root(file: Path) -> None:
     """
     if os.geteuid() != _ROOT:
         return
-    entries = way_to(file)
-    owner = owner_of(entries)
+    components = way_to(file)
+    owner = owner_of(components)
     if owner == _ROOT:
-        _refuse_open_folder(entries)
+        _refuse_open_folder(components)
         return
-    folder = next(entry.path for entry in reversed(entries) if not entry.is_link)
+    folder = next(component.path for component in reversed(components) if not component.is_link)
     user = _user(owner)
     try:
         _prove_reach(folder, user)
@@ -82,20 +82,26 @@ def give_up_root(file: Path) -> None:
         ) from error
 
 
-def way_to(file: Path) -> tuple[Entry, ...]:
+def way_to(file: Path) -> tuple[PathComponent, ...]:
     """Return every folder and link that leads to the file, as far as they exist, from the root folder down."""
     return tuple(
-        entry for entry in _walk(file) if entry.is_link or stat.S_ISDIR(entry.status.st_mode)
+        component
+        for component in _walk(file)
+        if component.is_link or stat.S_ISDIR(component.status.st_mode)
     )
 
 
-def owner_of(entries: tuple[Entry, ...]) -> int:
+def owner_of(components: tuple[PathComponent, ...]) -> int:
     """Return the one user, other than root, to whom anything on the way belongs; root if there is none.
 
     Raises:
         FatalError: there are several. Each could lead root into a folder of another.
     """
-    owners = {entry.status.st_uid: entry.path for entry in entries if entry.status.st_uid != _ROOT}
+    owners = {
+        component.status.st_uid: component.path
+        for component in components
+        if component.status.st_uid != _ROOT
+    }
     if len(owners) > 1:
         named = ", ".join(f"{path} of user {uid}" for uid, path in owners.items())
         raise FatalError(
@@ -105,9 +111,9 @@ def owner_of(entries: tuple[Entry, ...]) -> int:
     return next(iter(owners), _ROOT)
 
 
-def _walk(file: Path) -> Iterator[Entry]:
+def _walk(file: Path) -> Iterator[PathComponent]:
     at, links = Path("/"), 0
-    yield Entry(path=at, status=at.lstat())
+    yield PathComponent(path=at, status=at.lstat())
     pending = [*reversed(file.absolute().parts[1:])]
     while pending and links <= _MOST_LINKS:
         name = pending.pop()
@@ -119,7 +125,7 @@ def _walk(file: Path) -> Iterator[Entry]:
             status = child.lstat()
         except OSError:  # missing, or hidden even from root; whoever opens it will say so
             return
-        yield Entry(path=child, status=status)
+        yield PathComponent(path=child, status=status)
         if stat.S_ISLNK(status.st_mode):
             links += 1
             target = child.readlink()
@@ -129,33 +135,33 @@ def _walk(file: Path) -> Iterator[Entry]:
             at = child
 
 
-def _refuse_open_folder(entries: tuple[Entry, ...]) -> None:
+def _refuse_open_folder(components: tuple[PathComponent, ...]) -> None:
     """Refuse a folder of root's in which other users could put links.
 
     A sticky folder on the way is safe: nobody else may replace what root has there.
     """
-    last = next(entry for entry in reversed(entries) if not entry.is_link)
-    for entry in entries:
-        if entry.is_open_to_others and (entry is last or not entry.is_sticky):
+    last = next(component for component in reversed(components) if not component.is_link)
+    for component in components:
+        if component.is_open_to_others and (component is last or not component.is_sticky):
             raise FatalError(
-                f"other users can write to {entry.path}, so that root opens no ledger there",
+                f"other users can write to {component.path}, so that root opens no ledger there",
                 hint="keep the ledger in a folder that only its user can write to: mkdir -m 700 FOLDER, or "
-                f"chmod go-w {entry.path}",
+                f"chmod go-w {component.path}",
             )
 
 
-def _user(uid: int) -> User:
+def _user(uid: int) -> UnixUser:
     """Return the user with the group of its own; a dynamic user's group has the number of the user.
 
     The group of the folder says nothing: whoever makes a folder in a setgid folder gets a group they are not in.
     """
     try:
-        return User(uid=uid, gid=pwd.getpwuid(uid).pw_gid)
+        return UnixUser(uid=uid, gid=pwd.getpwuid(uid).pw_gid)
     except KeyError:
-        return User(uid=uid, gid=uid)
+        return UnixUser(uid=uid, gid=uid)
 
 
-def _prove_reach(folder: Path, user: User) -> None:
+def _prove_reach(folder: Path, user: UnixUser) -> None:
     """Make sure that the user reaches the folder, and can read the program.
 
     Raises:
@@ -179,13 +185,13 @@ def _prove_reach(folder: Path, user: User) -> None:
             )
 
 
-def _reaches(folder: Path, user: User) -> bool:
+def _reaches(folder: Path, user: UnixUser) -> bool:
     with _acting_as(user):
         return os.access(folder / ".", os.X_OK, effective_ids=True)
 
 
 @contextmanager
-def _acting_as(user: User) -> Iterator[None]:
+def _acting_as(user: UnixUser) -> Iterator[None]:
     """Act as the user for a moment. Root's other groups are gone afterwards."""
     os.setgroups([])
     os.setegid(user.gid)
@@ -199,7 +205,7 @@ def _acting_as(user: User) -> Iterator[None]:
         os.setegid(_ROOT)
 
 
-def _become(user: User) -> None:
+def _become(user: UnixUser) -> None:
     """Become the user, and prove that there is no way back.
 
     Raises:
