@@ -61,14 +61,14 @@ class Bench:
         self.journal = Journal()
         self.drains = iter(drains)
         self.now = 1000.0
-        self.pulse = Heartbeat(lambda: self.now)
+        self.heartbeat = Heartbeat(lambda: self.now)
         self.daemon = Daemon(
             self._pages,
             self.journal,
             Process(),
             interval=INTERVAL,
             backoff=Backoff(jitter=lambda: 1.0),
-            supervisor=Supervisor(Notifier(None), self.pulse),
+            supervisor=Supervisor(Notifier(None), self.heartbeat),
             monotonic=lambda: self.now,
         )
 
@@ -83,7 +83,7 @@ class Bench:
     def is_alive_after(self, seconds: float) -> bool:
         self.now += seconds
         try:
-            return self.pulse.is_alive
+            return self.heartbeat.is_alive
         finally:
             self.now -= seconds
 
@@ -273,10 +273,10 @@ def test_each_page_of_a_long_cycle_is_a_beat_and_one_that_never_comes_is_none() 
     def pages() -> Iterator[Forwarded]:
         for _ in range(50):
             bench.now += SILENCE_S - 1.0
-            alive.append(bench.pulse.is_alive)
+            alive.append(bench.heartbeat.is_alive)
             yield forwarded()
         bench.now += SILENCE_S + 1.0
-        alive.append(bench.pulse.is_alive)
+        alive.append(bench.heartbeat.is_alive)
 
     bench.daemon._pages = pages
     bench.run_job()

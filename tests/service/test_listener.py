@@ -311,23 +311,23 @@ def test_a_closed_listener_frees_its_address() -> None:
 class Bench:
     def __init__(self) -> None:
         self.seconds = 0.0
-        self.pulse = Heartbeat(lambda: self.seconds)
+        self.heartbeat = Heartbeat(lambda: self.seconds)
         self.meter = Meter(
             monotonic=lambda: self.seconds, now=lambda: NOW + timedelta(seconds=self.seconds)
         )
-        self.health = Health(self.meter, self.pulse, ready_lag=timedelta(minutes=10))
+        self.health = Health(self.meter, self.heartbeat, ready_lag=timedelta(minutes=10))
 
 
 def test_alive_is_a_loop_that_is_heard_of_in_time_even_if_it_has_nothing_to_do() -> None:
     bench = Bench()
     bench.seconds = 86_400  # before the first cycle nothing is expected
     assert bench.health.not_alive() is None
-    bench.pulse.rest(3600)
+    bench.heartbeat.rest(3600)
     bench.seconds += 3600 + SILENCE_S
     assert bench.health.not_alive() is None
     bench.seconds += 1
     assert "hangs" in (bench.health.not_alive() or "")
-    bench.pulse.beat()
+    bench.heartbeat.beat()
     assert bench.health.not_alive() is None
 
 

@@ -18,40 +18,40 @@ class Clock:
 
 def test_nothing_is_expected_before_the_first_beat() -> None:
     clock = Clock()
-    pulse = Heartbeat(clock)
+    heartbeat = Heartbeat(clock)
     clock.at += 1e6
-    assert pulse.is_alive
+    assert heartbeat.is_alive
 
 
 def test_a_step_may_take_its_time_and_no_more() -> None:
     clock = Clock()
-    pulse = Heartbeat(clock)
-    pulse.beat()
+    heartbeat = Heartbeat(clock)
+    heartbeat.beat()
     clock.at += SILENCE_S
-    assert pulse.is_alive
+    assert heartbeat.is_alive
     clock.at += 0.1
-    assert not pulse.is_alive
-    pulse.beat()
-    assert pulse.is_alive
+    assert not heartbeat.is_alive
+    heartbeat.beat()
+    assert heartbeat.is_alive
 
 
 def test_a_rest_is_no_silence_but_to_sleep_through_its_end_is() -> None:
     clock = Clock()
-    pulse = Heartbeat(clock)
-    pulse.rest(3600.0)
+    heartbeat = Heartbeat(clock)
+    heartbeat.rest(3600.0)
     clock.at += 3600.0 + SILENCE_S
-    assert pulse.is_alive
+    assert heartbeat.is_alive
     clock.at += 0.1
-    assert not pulse.is_alive
+    assert not heartbeat.is_alive
 
 
 def test_a_beat_ends_a_rest() -> None:
     clock = Clock()
-    pulse = Heartbeat(clock)
-    pulse.rest(3600.0)
-    pulse.beat()
+    heartbeat = Heartbeat(clock)
+    heartbeat.rest(3600.0)
+    heartbeat.beat()
     clock.at += SILENCE_S + 0.1
-    assert not pulse.is_alive
+    assert not heartbeat.is_alive
 
 
 def test_the_longest_call_is_a_step() -> None:
@@ -63,17 +63,17 @@ def test_the_longest_call_is_a_step() -> None:
 
 def test_a_wait_for_the_rate_limit_is_a_rest_however_long_and_its_end_a_beat() -> None:
     clock = Clock()
-    pulse = Heartbeat(clock)
+    heartbeat = Heartbeat(clock)
     alive = []
 
     class Stopping(threading.Event):
         def wait(self, timeout: float | None = None) -> bool:
             assert timeout is not None
             clock.at += timeout + SILENCE_S
-            alive.append(pulse.is_alive)
+            alive.append(heartbeat.is_alive)
             return self.is_set()
 
-    stop_event = StopEvent(Stopping(), pulse)
+    stop_event = StopEvent(Stopping(), heartbeat)
     budget = RateLimiter(stop_event, monotonic=clock)
     for _ in range(3):
         budget.observe("logs", limit=10, remaining=0, reset_in=timedelta(seconds=50))
@@ -81,9 +81,9 @@ def test_a_wait_for_the_rate_limit_is_a_rest_however_long_and_its_end_a_beat() -
         assert not stop_event.wait(10_000.0)
     assert alive == [True] * 6
     clock.at += SILENCE_S
-    assert pulse.is_alive
+    assert heartbeat.is_alive
     clock.at += 1.0
-    assert not pulse.is_alive
+    assert not heartbeat.is_alive
 
 
 def test_who_pauses_is_told_of_the_stop() -> None:

@@ -22,7 +22,7 @@ from poller.service.observability.instrumented import (
     MeteredSink,
     watch,
 )
-from poller.service.observability.meter import MOST_TYPES, OTHER, OUTCOMES, Meter
+from poller.service.observability.meter import MOST_TYPES, OTHER, REQUEST_OUTCOMES, Meter
 from poller.service.observability.snapshot import Distribution, Request, Snapshot
 from tests.fakes import LATER, NOW, STREAM, FakeDirectory, FakeLedger, FakeLog, FakeSink, numbered
 
@@ -191,8 +191,10 @@ def test_what_may_wake_someone_counts_from_zero_on() -> None:
     meter.requests("auth0", {"/oauth/token": "token"})
     snapshot = meter.snapshot
     assert snapshot.dead_lettered == {"s": 0, "ss": 0, OTHER: 0}
-    tokens = [Request(service="auth0", call="token", outcome=outcome) for outcome in OUTCOMES]
-    assert [snapshot.requests[request].count for request in tokens] == [0] * len(OUTCOMES)
+    tokens = [
+        Request(service="auth0", call="token", outcome=outcome) for outcome in REQUEST_OUTCOMES
+    ]
+    assert [snapshot.requests[request].count for request in tokens] == [0] * len(REQUEST_OUTCOMES)
 
 
 @pytest.mark.parametrize(

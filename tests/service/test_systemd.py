@@ -60,7 +60,7 @@ def test_a_socket_that_is_not_there_stops_nothing(address: str | None) -> None:
 def test_a_manager_that_reads_nothing_stops_nothing(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("poller.service.observability.systemd._SEND_S", 0.001)
+    monkeypatch.setattr("poller.service.observability.systemd._SEND_TIMEOUT_S", 0.001)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as deaf:
         deaf.bind(address)
         fill(address)
@@ -107,10 +107,10 @@ class Bench:
 
     def __init__(self, address: str) -> None:
         self.clock = Clock()
-        self.pulse = Heartbeat(self.clock)
+        self.heartbeat = Heartbeat(self.clock)
         self.supervisor = Supervisor(
             Notifier(address),
-            self.pulse,
+            self.heartbeat,
             watchdog=timedelta(seconds=30),
             monotonic=self.clock,
             now=lambda: NOW,
@@ -127,7 +127,7 @@ def test_a_loop_that_turns_is_told_of_thrice_within_the_limit(
     address: str, listener: Listener
 ) -> None:
     bench = Bench(address)
-    bench.pulse.beat()
+    bench.heartbeat.beat()
     bench.pass_time(30)
     assert listener.heard() == [{"WATCHDOG": "1"}] * 3
 
@@ -136,7 +136,7 @@ def test_a_loop_that_hangs_is_told_of_no_more_although_the_main_thread_looks(
     address: str, listener: Listener
 ) -> None:
     bench = Bench(address)
-    bench.pulse.beat()
+    bench.heartbeat.beat()
     bench.pass_time(int(SILENCE_S) + 1)
     listener.heard()
     bench.pass_time(120)
@@ -147,7 +147,7 @@ def test_a_timer_that_never_comes_round_is_a_loop_that_hangs(
     address: str, listener: Listener
 ) -> None:
     bench = Bench(address)
-    bench.pulse.rest(60)
+    bench.heartbeat.rest(60)
     bench.pass_time(60)
     assert len(listener.heard()) == 6
     bench.pass_time(int(SILENCE_S))
@@ -158,10 +158,10 @@ def test_a_timer_that_never_comes_round_is_a_loop_that_hangs(
 
 def test_an_hour_of_rest_is_an_hour_of_beats(address: str, listener: Listener) -> None:
     bench = Bench(address)
-    bench.pulse.rest(3600)
+    bench.heartbeat.rest(3600)
     bench.pass_time(3600)
     assert listener.heard() == [{"WATCHDOG": "1"}] * 360
-    assert bench.pulse.is_alive
+    assert bench.heartbeat.is_alive
 
 
 def test_nobody_is_told_who_does_not_wait_for_a_sign(address: str, listener: Listener) -> None:

@@ -48,14 +48,19 @@ log = structlog.get_logger()
 )
 def run(config: Path | None, *, once: bool, new_stream: bool) -> int:
     """Forwards new logins and signups, from where it last stopped, until it is told to stop."""
-    pulse = Heartbeat()
-    supervisor = Supervisor.of({} if once else os.environ, pulse)
+    heartbeat = Heartbeat()
+    supervisor = Supervisor.of({} if once else os.environ, heartbeat)
     with last_words(config, supervisor):
-        return _run(config, pulse, supervisor, once=once, new_stream=new_stream)
+        return _run(config, heartbeat, supervisor, once=once, new_stream=new_stream)
 
 
 def _run(
-    config: Path | None, pulse: Heartbeat, supervisor: Supervisor, *, once: bool, new_stream: bool
+    config: Path | None,
+    heartbeat: Heartbeat,
+    supervisor: Supervisor,
+    *,
+    once: bool,
+    new_stream: bool,
 ) -> int:
     settings = read_settings(config)
     configure_logging(settings.log.level, settings.log.format)
@@ -64,9 +69,12 @@ def _run(
         supervisor.opening()
     with (
         open_ledger(settings, adopt=new_stream) as ledger,
-        watching(settings, pulse, once=once) as watcher,
+        watching(settings, heartbeat, once=once) as watcher,
         connect(
-            settings, StopEvent(process.stopping, pulse), watcher=watcher, on_step=pulse.beat
+            settings,
+            StopEvent(process.stopping, heartbeat),
+            watcher=watcher,
+            on_step=heartbeat.beat,
         ) as services,
     ):
         drain = drain_of(settings, services, ledger, process, watcher=watcher)

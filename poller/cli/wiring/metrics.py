@@ -76,7 +76,7 @@ NO_METRICS = Instrumentation()
 
 
 @contextmanager
-def watching(settings: Settings, pulse: Heartbeat, *, once: bool) -> Iterator[Instrumentation]:
+def watching(settings: Settings, heartbeat: Heartbeat, *, once: bool) -> Iterator[Instrumentation]:
     """Answers `/metrics`, `/healthz` and `/readyz` meanwhile, where the settings say so; one drain is not listened to.
 
     Raises:
@@ -89,7 +89,7 @@ def watching(settings: Settings, pulse: Heartbeat, *, once: bool) -> Iterator[In
     from poller.service.observability.http_endpoint import Listener, routes_of  # noqa: PLC0415 - same
 
     meter = Meter({*settings.logins.types, SIGNUP})
-    health = Health(meter, pulse, ready_lag=settings.metrics.ready_lag + settings.poll.interval)
+    health = Health(meter, heartbeat, ready_lag=settings.metrics.ready_lag + settings.poll.interval)
     listener = Listener.open(
         *settings.metrics.listen, routes_of(meter, health, version(_DISTRIBUTION))
     )

@@ -58,7 +58,7 @@ class Daemon:
     def run(self) -> Reason:
         """Runs until there is a reason to stop; the cycle under way may still be at work then."""
         self._plan(timedelta())
-        self._supervisor.pulse.beat()
+        self._supervisor.heartbeat.beat()
         self._scheduler.start()
         self._supervisor.ready()
         log.info(
@@ -97,7 +97,7 @@ class Daemon:
             for forwarded in self._pages():
                 self._has_progressed = True
                 self._backoff.succeeded()
-                self._supervisor.pulse.beat()
+                self._supervisor.heartbeat.beat()
                 count.add(forwarded.settlement)
                 if self._monotonic() - reported_at >= PROGRESS_EVERY_S:
                     reported_at = self._monotonic()
@@ -115,7 +115,7 @@ class Daemon:
         if early_s > _OVERDUE_S:  # the wall clock was set forward, or the nudge came first
             self._plan(timedelta(seconds=early_s))
             return
-        self._supervisor.pulse.beat()
+        self._supervisor.heartbeat.beat()
         with self._process.working():
             try:
                 delay = self.cycle()
@@ -127,7 +127,7 @@ class Daemon:
 
     def _schedule(self, delay: timedelta) -> None:
         self._due_at = self._monotonic() + delay.total_seconds()
-        self._supervisor.pulse.rest(delay.total_seconds())
+        self._supervisor.heartbeat.rest(delay.total_seconds())
         if not self._process.stopping.is_set():
             self._plan(delay)
 

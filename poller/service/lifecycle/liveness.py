@@ -34,12 +34,12 @@ class Heartbeat:
 
 
 class StopEvent(threading.Event):
-    """The stop of a process for those who wait by it within the loop: each wait is a rest of the pulse."""
+    """The stop of a process for those who wait by it within the loop: each wait is a rest of the heartbeat."""
 
-    def __init__(self, stopping: threading.Event, pulse: Heartbeat) -> None:
+    def __init__(self, stopping: threading.Event, heartbeat: Heartbeat) -> None:
         super().__init__()
         self._stopping = stopping
-        self._pulse = pulse
+        self._pulse = heartbeat
 
     def is_set(self) -> bool:
         return self._stopping.is_set()

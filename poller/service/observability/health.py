@@ -9,13 +9,13 @@ from poller.service.observability.meter import Meter
 class Health:
     """What is wrong, in words; None where nothing is. An outage of a service is no reason not to be alive."""
 
-    def __init__(self, meter: Meter, pulse: Heartbeat, *, ready_lag: timedelta) -> None:
+    def __init__(self, meter: Meter, heartbeat: Heartbeat, *, ready_lag: timedelta) -> None:
         self._meter = meter
-        self._pulse = pulse
+        self._pulse = heartbeat
         self._ready_lag_s = ready_lag.total_seconds()
 
     def not_alive(self) -> str | None:
-        """By the same pulse that systemd's watchdog goes by."""
+        """By the same heartbeat that systemd's watchdog goes by."""
         return None if self._pulse.is_alive else "the loop hangs: it was not heard of in time"
 
     def not_ready(self) -> str | None:

@@ -29,7 +29,7 @@ MOST_TYPES = 100
 """Event types that are told apart; they come from the wire, and each is a series of the scraper's for good."""
 OTHER = "other"
 """Every other type, and what could not be read."""
-OUTCOMES = ("ok", "refused", "rate_limited", "failed", "unanswered")
+REQUEST_OUTCOMES = ("ok", "refused", "rate_limited", "failed", "unanswered")
 KINDS = ("identify", "track", "group")
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,49}")
 _RATE_LIMITED = 429
@@ -136,7 +136,7 @@ class Meter:
         known = [
             Request(service=service, call=call, outcome=name)
             for call in calls.values()
-            for name in OUTCOMES
+            for name in REQUEST_OUTCOMES
         ]
         with self._lock:
             none = dict.fromkeys(known, Distribution.empty(LATENCIES_S))

@@ -20,8 +20,8 @@ from poller.service.lifecycle.process import GRACE_S
 OPENING = timedelta(minutes=10)
 """What a start may take: an older ledger is brought to the new version first."""
 _ENDING = timedelta(seconds=GRACE_S + 2)
-_SEND_S = 2.0
-_BEATS_A_LIMIT = 3  # sd_watchdog_enabled(3) advises two
+_SEND_TIMEOUT_S = 2.0
+_BEATS_PER_WATCHDOG = 3  # sd_watchdog_enabled(3) advises two
 
 
 class Notifier:
@@ -42,7 +42,7 @@ class Notifier:
             contextlib.suppress(OSError),
             socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender,
         ):
-            sender.settimeout(_SEND_S)
+            sender.settimeout(_SEND_TIMEOUT_S)
             sender.sendto("\n".join(lines).encode(), self._address)
 
 
@@ -55,14 +55,14 @@ class Supervisor:
     def __init__(
         self,
         notifier: Notifier,
-        pulse: Heartbeat,
+        heartbeat: Heartbeat,
         *,
         watchdog: timedelta | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._notifier = notifier
-        self.pulse = pulse
+        self.heartbeat = heartbeat
         self.watchdog = watchdog
         self._monotonic = monotonic
         self._now = now
@@ -70,9 +70,9 @@ class Supervisor:
         self._last_cycle = "none yet"
 
     @classmethod
-    def of(cls, environ: Mapping[str, str], pulse: Heartbeat) -> "Supervisor":
+    def of(cls, environ: Mapping[str, str], heartbeat: Heartbeat) -> "Supervisor":
         """As the service manager asks in the environment."""
-        return cls(Notifier(environ.get("NOTIFY_SOCKET")), pulse, watchdog=_watchdog(environ))
+        return cls(Notifier(environ.get("NOTIFY_SOCKET")), heartbeat, watchdog=_watchdog(environ))
 
     def opening(self) -> None:
         """The ledger is about to be opened."""
@@ -94,10 +94,10 @@ class Supervisor:
         self._notifier.send(STATUS=f"ended, and is not started again: {error}: {hint}")
 
     def look(self) -> None:
-        """To be called about every second, by a thread that is not the loop's: passes its pulse on."""
-        if self.watchdog is None or self._monotonic() < self._due_at or not self.pulse.is_alive:
+        """To be called about every second, by a thread that is not the loop's: passes its heartbeat on."""
+        if self.watchdog is None or self._monotonic() < self._due_at or not self.heartbeat.is_alive:
             return
-        self._due_at = self._monotonic() + self.watchdog.total_seconds() / _BEATS_A_LIMIT
+        self._due_at = self._monotonic() + self.watchdog.total_seconds() / _BEATS_PER_WATCHDOG
         self._notifier.send(WATCHDOG=1)
 
     def progressed(self, count: CycleCount) -> None:

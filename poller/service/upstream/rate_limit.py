@@ -15,7 +15,7 @@ from datetime import timedelta
 from poller.core.errors import TransientError
 
 LONGEST_WAIT_S = 60.0  # a header that asks for more is not believed
-_LOOK_AGAIN_S = 0.1  # while requests are under way, whose answers may tell that there is room
+_RECHECK_S = 0.1  # while requests are under way, whose answers may tell that there is room
 _SHORTEST_WAIT_S = 0.001
 _ANCHORED_S = (
     10.0  # at least so long, or a small bucket, full after each request, would prove nothing
@@ -241,7 +241,7 @@ class RateLimiter:
             if limit is None and any(
                 other.bucket == bucket or not self._buckets for other in self._under_way.values()
             ):
-                return _LOOK_AGAIN_S  # the first answer tells what there is
+                return _RECHECK_S  # the first answer tells what there is
             # An endpoint of which nothing is known may share any bucket that is.
             asked = [*self._buckets.values()] if limit is None else [self._buckets[limit]]
             wait_s = max((self._wait_s(held, now) for held in asked), default=0.0)
@@ -268,7 +268,7 @@ class RateLimiter:
         if held.growth:
             waits.append(missing / held.growth)
         if self._under_way:
-            waits.append(_LOOK_AGAIN_S)
+            waits.append(_RECHECK_S)
         return max(min(waits), _SHORTEST_WAIT_S)
 
     def _kept(self, limit: int) -> int:

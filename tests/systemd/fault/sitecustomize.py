@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from poller.adapters.sql_ledger import SqlLedger
-from poller.service.lifecycle import liveness as pulse
+from poller.service.lifecycle import liveness as heartbeat
 
-pulse.SILENCE_S = 2.0
+heartbeat.SILENCE_S = 2.0
 _settle = SqlLedger.settle
 
 
