@@ -10,18 +10,15 @@ from poller.core.errors import ConflictError, FatalError, RejectedError, Transie
 from poller.core.events import (
     Gap,
     LogCursor,
-    LogId,
     Page,
     SecondReading,
     Span,
     Stream,
     UnreadStretch,
-    floor_id,
-    moment_of,
     parse_events,
-    successor,
 )
 from poller.core.file_pages import BadRecord, FileMark, FilePage
+from poller.core.log_ids import LogId, floor_id, moment_of, successor
 from poller.core.messages import Batch, Message, Receipt
 from poller.core.outcomes import Profile, Profiles
 from poller.core.settlement import FileSettlement, Settlement, Tally

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from poller.adapters.segment.tracking import SegmentSink
-from poller.core.events import EARLIEST
 from poller.core.forward import BatchSender, forward
+from poller.core.log_ids import EARLIEST
 from poller.core.messages import Message
 from poller.core.translation.privacy import Privacy
 from poller.core.translation.rules import Rules

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from poller.adapters.sql_ledger import DeadLetterStore, LedgerReader, SqlLedger, remove_stream
 from poller.adapters.sql_ledger.tables import counts
 from poller.cli import program
-from poller.core.events import EARLIEST
+from poller.core.log_ids import EARLIEST
 from tests.contracts.test_ledger import page, settlement
 from tests.fakes import STREAM, numbered
 from tests.test_sql_ledger import as_of_version, forwarded, opened, shape, url

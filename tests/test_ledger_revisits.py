@@ -8,7 +8,8 @@ import pytest
 
 from poller.adapters.sql_ledger import LedgerReader, SqlLedger
 from poller.core.errors import ConflictError
-from poller.core.events import Gap, LogId, Page, ReopenedGap, Resend, Span
+from poller.core.events import Gap, Page, ReopenedGap, Resend, Span
+from poller.core.log_ids import LogId
 from poller.core.outcomes import DeadLetter
 from poller.core.settlement import DEAD_LETTERED, FORWARDED
 from tests.contracts.test_ledger import page, settlement

@@ -7,7 +7,8 @@ import pytest
 from poller.adapters.sql_ledger import LedgerReader, SqlLedger, ledger_path, remove_stream
 from poller.cli.commands.ledger import choose
 from poller.core.errors import FatalError
-from poller.core.events import EARLIEST, Stream
+from poller.core.events import Stream
+from poller.core.log_ids import EARLIEST
 from tests.fakes import STREAM
 
 OTHER = Stream(domain="other.eu.auth0.com", source_name=STREAM.source_name)

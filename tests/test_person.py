@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from poller.adapters.sql_ledger import DeadLetterStore, People
-from poller.core.events import EARLIEST, LogEvent, Page, parse_events
+from poller.core.events import LogEvent, Page, parse_events
+from poller.core.log_ids import EARLIEST
 from poller.core.messages import Delivery
 from poller.core.outcomes import Calls, DeadLetter, PendingIdentify
 from poller.core.settlement import build_settlement

@@ -13,7 +13,8 @@ from poller.adapters.clocks import ServerClock
 from poller.adapters.http import Http
 from poller.adapters.segment.tracking import SegmentSink
 from poller.config.parsers.expressions import Expression
-from poller.core.events import EARLIEST, parse_events
+from poller.core.events import parse_events
+from poller.core.log_ids import EARLIEST
 from poller.core.outcomes import Forwardable
 from poller.core.translation.privacy import Privacy
 from poller.core.translation.rules import Rules

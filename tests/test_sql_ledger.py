@@ -28,7 +28,8 @@ from poller.adapters.sql_ledger import (
 from poller.adapters.sql_ledger.sqlite.migrations import STEPS, check_version, migrate
 from poller.adapters.sql_ledger.tables import unread
 from poller.core.errors import ConflictError, FatalError, PollerError, TransientError
-from poller.core.events import EARLIEST, Gap, LogId, Page, SecondReading, floor_id, parse_events
+from poller.core.events import Gap, Page, SecondReading, parse_events
+from poller.core.log_ids import EARLIEST, LogId, floor_id
 from poller.core.messages import Delivery
 from poller.core.outcomes import Calls
 from poller.core.settlement import build_settlement

@@ -8,7 +8,7 @@ import pytest
 
 from poller.adapters.sql_ledger import SqlLedger
 from poller.cli.backfill_plan import BackfillPreview, begin, leave_end_open
-from poller.core.events import floor_id
+from poller.core.log_ids import floor_id
 from poller.core.log_ranges import LogRange, holes
 from poller.service.backfill.plan import Plan
 from tests.fakes import NOW, STREAM

@@ -7,8 +7,8 @@ import pytest
 
 from poller.adapters.sql_ledger import LedgerReader, SqlLedger
 from poller.core.errors import ConflictError
-from poller.core.events import EARLIEST
 from poller.core.forward import BatchSender, forward
+from poller.core.log_ids import EARLIEST
 from poller.core.messages import Batch, Receipt
 from poller.core.translation.translator import Translator
 from tests.core.test_forward import record

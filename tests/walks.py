@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from poller.adapters.sql_ledger import SqlLedger
-from poller.core.events import LogId
 from poller.core.forward import BatchSender
+from poller.core.log_ids import LogId
 from poller.core.translation.rules import DEFAULT, Rules
 from poller.core.translation.translator import Translator
 from poller.service.daemon.drain import Drain

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from poller.config import duration, moment
-from poller.core.events import EARLIEST, LogId, floor_id
+from poller.core.log_ids import EARLIEST, LogId, floor_id
 
 Bound = timedelta | LogId
 """So long before the server's now, or a position."""

@@ -1,24 +1,15 @@
-"""Auth0's words: log events, log ids, pages, and the spans of the log that are settled."""
+"""Auth0's words: log events, pages, and the spans of the log that are settled."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
-from typing import Any, NewType
+from datetime import datetime, timedelta
+from typing import Any
 
+from poller.core.log_ids import LogId, moment_of
 from poller.core.text.dates import believed_date, parse_date
 from poller.core.text.json_text import encode
 
-LogId = NewType("LogId", str)
-"""Opaque text, ordered as text. 56 digits so far: `900`, UTC ingest time, a tail (facts: recorded 2018 to 2025)."""
-
-_PREFIX = "900"
-_TIME_DIGITS = 14
-_TAIL_ZEROS = 39
-_LONGEST_NUMBER = 1000  # digits; Python refuses to read 4,300
-EARLIEST = LogId(_PREFIX + "0" * (_TIME_DIGITS + _TAIL_ZEROS))
-"""Below every event that a tenant can have kept."""
-
-
+_BELOW_ALL = LogId("")
 SHORTEST_RETENTION = timedelta(hours=23)
 """Nothing younger is ever cut: the free plan keeps a day (Auth0 docs: Log Data Retention), less an hour of doubt."""
 
@@ -114,7 +105,7 @@ class Span(LogCursor):
     was read late enough to hold no late arrivals. `(confirmed, reached]` is read a second time.
     """
 
-    confirmed: LogId = LogId("")
+    confirmed: LogId = _BELOW_ALL
 
     @property
     def is_live(self) -> bool:
@@ -154,54 +145,6 @@ class DailyCount:
 
     logins: int = 0
     signups: int = 0
-
-
-def floor_id(moment: datetime) -> LogId:
-    """The bound below every log id ingested at `moment` or later.
-
-    Such an id never exists; the API takes it as a lower bound, and Elastic's collector starts from one too.
-    """
-    return LogId(f"{_PREFIX}{moment.astimezone(UTC):%Y%m%d%H%M%S}{'0' * _TAIL_ZEROS}")
-
-
-def moment_of(log_id: str) -> datetime | None:
-    """The ingest time inside a log id, to the millisecond; None where there is none to read."""
-    digits = log_id[len(_PREFIX) : len(_PREFIX) + _TIME_DIGITS + 3]
-    if not (
-        log_id.startswith(_PREFIX)
-        and len(digits) == _TIME_DIGITS + 3
-        and digits.isascii()
-        and digits.isdigit()
-    ):
-        return None
-    try:
-        seconds = datetime.strptime(digits[:_TIME_DIGITS], "%Y%m%d%H%M%S").replace(tzinfo=UTC)
-    except ValueError:
-        return None
-    return seconds + timedelta(milliseconds=int(digits[_TIME_DIGITS:]))
-
-
-def predecessor(log_id: LogId) -> LogId | None:
-    """The id one below, of the same length; None where the id is no positive number."""
-    if (
-        len(log_id) > _LONGEST_NUMBER
-        or not (log_id.isascii() and log_id.isdigit())
-        or int(log_id) == 0
-    ):
-        return None
-    return LogId(str(int(log_id) - 1).zfill(len(log_id)))
-
-
-def successor(log_id: LogId) -> LogId:
-    """An id above this one and below any other that can be above it."""
-    if len(log_id) > _LONGEST_NUMBER or not (log_id.isascii() and log_id.isdigit()):
-        return LogId(f"{log_id}\0")
-    return LogId(str(int(log_id) + 1).zfill(len(log_id)))
-
-
-def just_below(log_id: LogId) -> LogId:
-    """A bound below this id, and above every event below it that can still be in the log."""
-    return predecessor(log_id) or LogId(log_id[:-1])
 
 
 def parse_events(records: Sequence[object], *, after: LogId) -> tuple[LogEvent, ...]:

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from poller.core.events import LogEvent, LogId
+from poller.core.events import LogEvent
+from poller.core.log_ids import LogId
 
 
 class UnreadableFileError(Exception):

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
 
-from poller.core.events import Gap, LogCursor, LogId, Span, floor_id, moment_of, predecessor
+from poller.core.events import Gap, LogCursor, Span
+from poller.core.log_ids import LogId, floor_id, moment_of, predecessor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from poller.core.events import LogId, Stream
+from poller.core.events import Stream
+from poller.core.log_ids import LogId
 
 Scalar = str | int | float | bool
 """All that leaves: flat values. A warehouse turns lists into text (Segment docs: Warehouse Schemas)."""

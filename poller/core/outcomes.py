@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from poller.core.events import LogEvent, LogId
+from poller.core.events import LogEvent
+from poller.core.log_ids import LogId
 from poller.core.messages import Message
 
 

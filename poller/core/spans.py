@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
 
-from poller.core.events import LogId, Page, Span, floor_id
+from poller.core.events import Page, Span
+from poller.core.log_ids import LogId, floor_id
 
 
 def advance(span: Span, page: Page, *, late_window: timedelta) -> Span:

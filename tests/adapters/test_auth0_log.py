@@ -13,17 +13,8 @@ from poller.adapters.auth0 import Auth0Log, Credentials, ManagementApi, TokenSou
 from poller.adapters.clocks import ServerClock
 from poller.adapters.http import Http
 from poller.core.errors import TransientError
-from poller.core.events import (
-    EARLIEST,
-    SHORTEST_RETENTION,
-    Gap,
-    LogId,
-    Span,
-    Stream,
-    canonical,
-    floor_id,
-    predecessor,
-)
+from poller.core.events import SHORTEST_RETENTION, Gap, Span, Stream, canonical
+from poller.core.log_ids import EARLIEST, LogId, floor_id, predecessor
 from tests.adapters.test_auth0_api import Budget, token
 from tests.conftest import Reply, Scripted
 

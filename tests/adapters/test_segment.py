@@ -16,7 +16,7 @@ from poller.core.errors import (
     TransientError,
     UnusableAnswerError,
 )
-from poller.core.events import LogId
+from poller.core.log_ids import LogId
 from poller.core.messages import Batch, Group, Identify, Message, Track, size
 from tests.conftest import Reply, Scripted
 

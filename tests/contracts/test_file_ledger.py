@@ -7,8 +7,9 @@ import pytest
 
 from poller.adapters.sql_ledger import LedgerReader, SqlLedger
 from poller.core.errors import ConflictError
-from poller.core.events import EARLIEST, LogEvent, Stream, parse_events
+from poller.core.events import LogEvent, Stream, parse_events
 from poller.core.file_pages import FileMark, FilePage
+from poller.core.log_ids import EARLIEST
 from poller.core.messages import Delivery, Receipt
 from poller.core.ports import FileLedger
 from poller.core.settlement import FileSettlement, UnaccountedError, account_file

@@ -11,7 +11,8 @@ import pytest
 
 from poller.adapters.sql_ledger import LedgerReader, SqlLedger
 from poller.core.errors import ConflictError
-from poller.core.events import EARLIEST, LogCursor, LogId, Page, Span, floor_id, parse_events
+from poller.core.events import LogCursor, Page, Span, parse_events
+from poller.core.log_ids import EARLIEST, LogId, floor_id
 from poller.core.messages import Delivery, Receipt, Refusal
 from poller.core.ports import Ledger
 from poller.core.settlement import DEAD_LETTERED, FILTERED, FORWARDED, Settlement, build_settlement

@@ -10,7 +10,7 @@ from poller.adapters.clocks import ServerClock
 from poller.adapters.http import Http
 from poller.adapters.segment.tracking import SegmentSink
 from poller.core.errors import FatalError, RejectedError, TransientError
-from poller.core.events import LogId
+from poller.core.log_ids import LogId
 from poller.core.messages import Batch, Identify, Message, Track
 from poller.core.ports import MessageSink
 from poller.sandbox import Fault, Sandbox

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from poller.core.events import EARLIEST, LogEvent, LogId, Stream, judge_dates, parse_events
+from poller.core.events import LogEvent, Stream, judge_dates, parse_events
+from poller.core.log_ids import EARLIEST, LogId
 from poller.core.messages import wire
 from poller.core.outcomes import DeadLetter, Forwardable, Profile
 from poller.core.settlement import FORWARDED, tally

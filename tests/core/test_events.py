@@ -8,16 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.core.events import (
-    EARLIEST,
-    LogId,
-    canonical,
-    floor_id,
-    last_id,
-    moment_of,
-    parse_events,
-    predecessor,
-)
+from poller.core.events import canonical, last_id, parse_events
+from poller.core.log_ids import EARLIEST, LogId, floor_id, moment_of, predecessor
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

@@ -12,7 +12,8 @@ from segment.analytics import Client
 from poller.adapters.clocks import ServerClock
 from poller.adapters.http import Http
 from poller.adapters.segment.tracking import SegmentSink
-from poller.core.events import LogId, Stream
+from poller.core.events import Stream
+from poller.core.log_ids import LogId
 from poller.core.messages import (
     LIBRARY_BYTES,
     MAX_BATCH_BYTES,

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poller.config.parsers.expressions import Expression
-from poller.core.events import EARLIEST, LogEvent, LogId, Page, Span, parse_events
+from poller.core.events import LogEvent, Page, Span, parse_events
+from poller.core.log_ids import EARLIEST, LogId
 from poller.core.messages import (
     MAX_MESSAGE_BYTES,
     Delivery,

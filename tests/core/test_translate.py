@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poller.core.errors import TransientError
-from poller.core.events import EARLIEST, LogId, Page, Stream, parse_events
+from poller.core.events import Page, Stream, parse_events
+from poller.core.log_ids import EARLIEST, LogId
 from poller.core.messages import MAX_MESSAGE_BYTES, Identify, Track, size, wire
 from poller.core.outcomes import DeadLetter, Filtered, Forwardable, Outcome, Profile
 from poller.core.translation.fields import user_id_of

@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.core.events import Gap, LogId, Span, floor_id
+from poller.core.events import Gap, Span
+from poller.core.log_ids import LogId, floor_id
 from poller.core.log_ranges import clipped, covering, holes, settled
 from tests.fakes import NOW, STREAM
 

@@ -7,8 +7,9 @@ from apscheduler.job import Job
 from structlog.testing import capture_logs
 
 from poller.core.errors import FatalError, TransientError, UnusableAnswerError
-from poller.core.events import EARLIEST, LogEvent, LogId, Page, Span, Stream
+from poller.core.events import LogEvent, Page, Span, Stream
 from poller.core.forward import Forwarded
+from poller.core.log_ids import EARLIEST, LogId
 from poller.core.messages import Delivery
 from poller.core.outcomes import Calls, Filtered
 from poller.core.settlement import build_settlement

@@ -4,7 +4,8 @@ from datetime import date, datetime, timedelta
 
 import pytest
 
-from poller.core.events import DailyCount, LogId, floor_id
+from poller.core.events import DailyCount
+from poller.core.log_ids import LogId, floor_id
 from poller.core.log_ranges import LogRange
 from poller.core.settlement import DEAD_LETTERED, FILTERED, FORWARDED, Sent, Tally
 from poller.service.verify.daily import (

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from poller.core.errors import TransientError
-from poller.core.events import LogId, floor_id
+from poller.core.log_ids import LogId, floor_id
 from poller.core.log_ranges import LogRange
 from poller.core.settlement import FILTERED, FORWARDED, Tally
 from poller.service.verify.daily import Compared, Day, Verdict

@@ -9,23 +9,18 @@ from poller.adapters.auth0.api import ManagementApi, Reply
 from poller.adapters.clocks import earliest_now
 from poller.core.errors import UnusableAnswerError
 from poller.core.events import (
-    EARLIEST,
     SHORTEST_RETENTION,
     Gap,
     LogCursor,
     LogEvent,
-    LogId,
     Page,
     SecondReading,
     UnreadStretch,
-    floor_id,
     is_derived,
     last_id,
-    moment_of,
     parse_events,
-    predecessor,
-    successor,
 )
+from poller.core.log_ids import EARLIEST, LogId, floor_id, moment_of, predecessor, successor
 
 PAGE_SIZE = 100  # the most that `take` and `per_page` allow (Management API: Search log events)
 SEARCH_LIMIT = 1000  # the most that a search gives, over all its pages

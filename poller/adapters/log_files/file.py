@@ -10,8 +10,8 @@ from poller.adapters.log_files.marks import resume
 from poller.adapters.log_files.reading import Clocks, Reading, Refusals, event_of
 from poller.adapters.log_files.records import Records
 from poller.adapters.log_files.shapes import Kind, kind_of
-from poller.core.events import moment_of
 from poller.core.file_pages import FileMark, UnreadableFileError
+from poller.core.log_ids import moment_of
 
 _GLANCE = 1 << 16
 """Bytes that are read of the beginning and of the end, for the plan."""

@@ -12,8 +12,9 @@ from poller.adapters.log_files.content import Content, ContentHash
 from poller.adapters.log_files.records import RawRecord, Records
 from poller.adapters.log_files.shapes import Kind
 from poller.adapters.log_files.tenant import foreign_tenant
-from poller.core.events import LogEvent, LogId, is_derived, parse_events
+from poller.core.events import LogEvent, is_derived, parse_events
 from poller.core.file_pages import BadRecord, FileMark, FilePage
+from poller.core.log_ids import LogId
 from poller.core.translation.log_types import is_code
 
 PAGE_SIZE = 100

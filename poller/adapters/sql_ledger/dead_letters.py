@@ -11,7 +11,8 @@ from poller.adapters.sql_ledger import settle
 from poller.adapters.sql_ledger.sqlite import driver
 from poller.adapters.sql_ledger.sqlite.database import Database
 from poller.adapters.sql_ledger.tables import counts, rows, schema
-from poller.core.events import LogEvent, LogId, Stream, parse_events
+from poller.core.events import LogEvent, Stream, parse_events
+from poller.core.log_ids import LogId
 from poller.core.settlement import DEAD_LETTERED, DISCARDED, FORWARDED, count_sent
 from poller.core.text.json_text import decode
 

@@ -22,19 +22,9 @@ from poller.adapters.sql_ledger.tables.pending_identifies import (
 )
 from poller.adapters.sql_ledger.tables.revisits import Revisit
 from poller.core.errors import ConflictError, FatalError
-from poller.core.events import (
-    Gap,
-    LogCursor,
-    LogId,
-    ReopenedGap,
-    Resend,
-    Span,
-    Stream,
-    UnreadStretch,
-    just_below,
-    predecessor,
-)
+from poller.core.events import Gap, LogCursor, ReopenedGap, Resend, Span, Stream, UnreadStretch
 from poller.core.file_pages import FileMark
+from poller.core.log_ids import LogId, just_below, predecessor
 from poller.core.outcomes import PendingIdentify, QueuedIdentify
 from poller.core.settlement import FileSettlement, Settlement
 from poller.core.translation.change_detection import Said

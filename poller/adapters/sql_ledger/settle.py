@@ -18,7 +18,6 @@ from poller.core.errors import ConflictError
 from poller.core.events import (
     LogCursor,
     LogEvent,
-    LogId,
     Page,
     ReopenedGap,
     Resend,
@@ -28,6 +27,7 @@ from poller.core.events import (
     UnreadStretch,
     canonical,
 )
+from poller.core.log_ids import LogId
 from poller.core.settlement import (
     DEAD_LETTERED,
     FILE,

@@ -21,8 +21,8 @@ from poller.cli.wiring.backfill import BackfillParts
 from poller.cli.wiring.file_sources import STANDARD_INPUT, FileSource, file_sources
 from poller.cli.wiring.services import profiles_of
 from poller.core.errors import FatalError, TransientError
-from poller.core.events import EARLIEST
 from poller.core.file_pages import UnreadableFileError
+from poller.core.log_ids import EARLIEST
 from poller.core.messages import iso
 from poller.service.backfill.file_walk import FileWalk, Range, Recent
 from poller.service.backfill.file_workers import FileBackfill, FileCount

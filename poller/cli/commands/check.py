@@ -20,7 +20,7 @@ from poller.cli.views.wording import laid_out
 from poller.cli.wiring.services import Services, connect, stream_of
 from poller.config import Settings, secret_places
 from poller.core.errors import FatalError, PollerError, TransientError, UnknownHostError
-from poller.core.events import moment_of
+from poller.core.log_ids import moment_of
 from poller.core.messages import iso
 from poller.core.translation.rules import LOGIN_TYPES
 from poller.service.lifecycle.exit_codes import Severity, worst

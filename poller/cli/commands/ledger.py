@@ -15,7 +15,8 @@ from poller.cli.views.confirmation import confirm
 from poller.cli.views.output import say, say_json
 from poller.config import Settings, moment
 from poller.core.errors import FatalError
-from poller.core.events import LogId, Span, Stream, floor_id, just_below, moment_of
+from poller.core.events import Span, Stream
+from poller.core.log_ids import LogId, floor_id, just_below, moment_of
 from poller.core.messages import iso
 from poller.service.lifecycle.exit_codes import ExitCode
 

@@ -19,7 +19,8 @@ from poller.cli.views.terminal import Terminal
 from poller.cli.views.timeline import oldest_known
 from poller.cli.views.wording import laid_out, lasting
 from poller.config import Settings
-from poller.core.events import Gap, Span, Stream, moment_of
+from poller.core.events import Gap, Span, Stream
+from poller.core.log_ids import moment_of
 from poller.core.log_ranges import holes
 from poller.core.messages import iso
 from poller.core.text.dates import parse_date

@@ -21,7 +21,8 @@ from poller.cli.views.terminal import Terminal
 from poller.cli.wiring.services import Services, connect, stream_of
 from poller.config import Settings
 from poller.core.errors import FatalError
-from poller.core.events import Page, Stream, moment_of
+from poller.core.events import Page, Stream
+from poller.core.log_ids import moment_of
 from poller.core.log_ranges import LogRange, settled
 from poller.service.lifecycle.exit_codes import ExitCode
 from poller.service.observability.logging_setup import configure_logging

@@ -11,7 +11,7 @@ from poller.cli.views.wording import counted
 from poller.cli.wiring.backfill import BackfillParts
 from poller.cli.wiring.services import Services
 from poller.config import Settings
-from poller.core.events import EARLIEST
+from poller.core.log_ids import EARLIEST
 from poller.sandbox import Sandbox
 from poller.service.lifecycle.one_shot import drain
 from poller.service.lifecycle.process import Process

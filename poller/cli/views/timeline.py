@@ -8,7 +8,8 @@ from itertools import pairwise
 
 from rich.text import Text
 
-from poller.core.events import Gap, LogId, Span, floor_id, moment_of
+from poller.core.events import Gap, Span
+from poller.core.log_ids import LogId, floor_id, moment_of
 from poller.core.log_ranges import LogRange, merged
 
 

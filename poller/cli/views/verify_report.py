@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from poller.cli.views.terminal import Terminal
-from poller.core.events import Stream, moment_of
+from poller.core.events import Stream
+from poller.core.log_ids import moment_of
 from poller.core.log_ranges import LogRange
 from poller.core.messages import iso
 from poller.service.verify.daily import (

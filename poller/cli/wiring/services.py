@@ -19,7 +19,8 @@ from poller.adapters.http import Http
 from poller.adapters.segment.tracking import SegmentSink
 from poller.cli.wiring.metrics import NO_METRICS, Instrumentation
 from poller.config import Settings
-from poller.core.events import LogId, Stream, floor_id
+from poller.core.events import Stream
+from poller.core.log_ids import LogId, floor_id
 from poller.core.translation.privacy import Privacy
 from poller.core.translation.rules import Rules
 from poller.service.observability.page_log import warn_of_profiles

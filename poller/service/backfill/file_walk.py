@@ -8,18 +8,10 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Protocol
 
-from poller.core.events import (
-    Gap,
-    LogEvent,
-    LogId,
-    Span,
-    floor_id,
-    is_derived,
-    judge_dates,
-    moment_of,
-)
+from poller.core.events import Gap, LogEvent, Span, is_derived, judge_dates
 from poller.core.file_pages import BadRecord, FileMark, FilePage, UnreadableFileError
 from poller.core.forward import BatchSender
+from poller.core.log_ids import LogId, floor_id, moment_of
 from poller.core.ports import FileLedger, ProfileDirectory
 from poller.core.settlement import FileSettlement, account_file
 from poller.core.translation.change_detection import drop_unchanged, facts_in

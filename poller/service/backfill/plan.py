@@ -4,18 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from poller.core.events import (
-    EARLIEST,
-    Gap,
-    LogCursor,
-    LogId,
-    ReopenedGap,
-    Span,
-    floor_id,
-    just_below,
-    moment_of,
-    predecessor,
-)
+from poller.core.events import Gap, LogCursor, ReopenedGap, Span
+from poller.core.log_ids import EARLIEST, LogId, floor_id, just_below, moment_of, predecessor
 from poller.core.log_ranges import LogRange
 
 SHORTEST_SLICE = timedelta(minutes=10)

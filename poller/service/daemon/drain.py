@@ -9,8 +9,9 @@ from typing import Literal, Protocol
 import structlog
 
 from poller.core.errors import FatalError
-from poller.core.events import LogId, Page, Span, floor_id, just_below, moment_of
+from poller.core.events import Page, Span
 from poller.core.forward import BatchSender, Forwarded, forward
+from poller.core.log_ids import LogId, floor_id, just_below, moment_of
 from poller.core.log_ranges import holes
 from poller.core.ports import Ledger, LogSource, ProfileDirectory
 from poller.core.translation.translator import Translator

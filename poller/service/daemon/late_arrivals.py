@@ -13,16 +13,9 @@ from typing import Protocol
 
 import structlog
 
-from poller.core.events import (
-    LogCursor,
-    LogId,
-    Page,
-    UnreadStretch,
-    floor_id,
-    is_derived,
-    moment_of,
-)
+from poller.core.events import LogCursor, Page, UnreadStretch, is_derived
 from poller.core.forward import BatchSender, Forwarded, forward
+from poller.core.log_ids import LogId, floor_id, moment_of
 from poller.core.ports import Ledger, LogSource, ProfileDirectory
 from poller.core.translation.translator import Translator
 

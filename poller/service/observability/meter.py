@@ -12,8 +12,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from poller.core.events import LogEvent, Page, Span, moment_of
+from poller.core.events import LogEvent, Page, Span
 from poller.core.forward import Forwarded
+from poller.core.log_ids import moment_of
 from poller.core.messages import Batch
 from poller.core.settlement import DEAD_LETTERED, FILTERED, FORWARDED
 from poller.service.observability.snapshot import (

@@ -12,7 +12,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 
-from poller.core.events import DailyCount, floor_id
+from poller.core.events import DailyCount
+from poller.core.log_ids import floor_id
 from poller.core.log_ranges import LogRange, clipped, covering
 from poller.core.settlement import DEAD_LETTERED, Sent, Tally
 from poller.core.translation.event_facts import SIGNUP

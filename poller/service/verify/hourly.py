@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from poller.core.events import LogCursor, LogId, Page, Stream, floor_id, predecessor
+from poller.core.events import LogCursor, Page, Stream
+from poller.core.log_ids import LogId, floor_id, predecessor
 from poller.core.log_ranges import LogRange, clipped, covering
 from poller.core.ports import LogSource
 from poller.core.settlement import FILTERED, Tally, tally

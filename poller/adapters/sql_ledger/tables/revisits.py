@@ -12,7 +12,8 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 from poller.adapters.sql_ledger.sqlite import driver
 from poller.adapters.sql_ledger.tables import schema
 from poller.core.errors import ConflictError
-from poller.core.events import LogId, Page, ReopenedGap, Resend, Stream, successor
+from poller.core.events import Page, ReopenedGap, Resend, Stream
+from poller.core.log_ids import LogId, successor
 
 Revisit = ReopenedGap | Resend
 

@@ -10,7 +10,8 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from poller.adapters.sql_ledger.tables import schema
 from poller.core.errors import ConflictError
-from poller.core.events import LogId, Page, Stream, UnreadStretch
+from poller.core.events import Page, Stream, UnreadStretch
+from poller.core.log_ids import LogId
 
 
 def begin(connection: Connection, stream_id: int, at: LogId, until: LogId) -> None:
