@@ -1,14 +1,14 @@
-"""Whatever can end the program for good is in README, with what to type."""
+"""Whatever can end the program for good is in the runbook, with what to type."""
 
 import ast
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-SECTION = (ROOT / "README.md").read_text().split("### It ends with 78", 1)[1].split("\n### ", 1)[0]
+from tests.pages import ROOT, page
+
+SECTION = page("runbook.md").split("## It ends with 78", 1)[1].split("\n## ", 1)[0]
 TELLING = 12
 """Characters of fixed text from which on a message can be told by it; shorter ones wrap another."""
 

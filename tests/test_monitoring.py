@@ -1,4 +1,4 @@
-"""Alert rules, dashboard and README speak of metrics that exist, and of each other."""
+"""Alert rules, dashboard and pages speak of metrics that exist, and of each other."""
 
 import json
 import re
@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from poller.service.observability.metrics import METRICS, PREFIX
+from tests.pages import ALL, ROOT, page
 
-ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
+RUNBOOK = page("runbook.md")
 FOLDER = ROOT / "systemd/monitoring"
 ALERTS = (FOLDER / "alerts.yml").read_text()
 RULES = re.split(r"(?m)^      - alert: ", ALERTS)[1:]
@@ -81,16 +81,15 @@ def test_each_rule_asks_for_metrics_and_labels_that_exist(rule: str) -> None:
 @pytest.mark.parametrize("rule", RULES, ids=alert_names())
 def test_each_rule_names_its_paragraph_and_that_paragraph_the_rule(rule: str) -> None:
     name = rule.split("\n", 1)[0]
-    found = re.search(r'runbook: "README\.md#([a-z-]+)"', rule)
+    found = re.search(r'runbook: "docs/runbook\.md#([a-z-]+)"', rule)
     assert found is not None
-    chapter = README[README.index("\n## What to do when…") :].split("\n## ")[1]
-    paragraphs = dict(re.findall(r"^### (.+)\n([^#]+)", chapter, re.MULTILINE))
+    paragraphs = dict(re.findall(r"^## (.+)\n([^#]+)", RUNBOOK, re.MULTILINE))
     by_anchor = {heading.lower().replace(" ", "-"): text for heading, text in paragraphs.items()}
     assert by_anchor[found[1]].startswith(f"`{name}`: ")
 
 
-def test_readme_names_no_other_alert() -> None:
-    assert set(re.findall(r"`(Auth0SegmentPoller\w+)`", README)) == set(alert_names())
+def test_the_pages_name_no_other_alert() -> None:
+    assert set(re.findall(r"`(Auth0SegmentPoller\w+)`", ALL)) == set(alert_names())
 
 
 # The dashboard
@@ -143,11 +142,15 @@ def test_prometheus_can_read_each_query(tmp_path: Path) -> None:
     promtool("check", "rules", str(file))
 
 
-# README
+# The pages
 
 
 def test_the_table_of_metrics_is_that_of_the_declarations() -> None:
-    rows = re.findall(rf"^\| `({PREFIX}\w+)` \| (\w+) \| (.*?)\| (.+) \|$", README, re.MULTILINE)
+    rows = re.findall(
+        rf"^\| `({PREFIX}\w+)` \| (\w+) \| (.*?)\| (.+) \|$",
+        page("reference/metrics.md"),
+        re.MULTILINE,
+    )
     shown = [
         (name, kind, tuple(re.findall(r"`(\w+)`", labels)), text)
         for name, kind, labels, text in rows
@@ -156,12 +159,12 @@ def test_the_table_of_metrics_is_that_of_the_declarations() -> None:
 
 
 def test_every_metric_that_is_named_elsewhere_exists() -> None:
-    assert metrics_in(README) <= set(SCRAPED) | {metric.name for metric in METRICS}
+    assert metrics_in(ALL) <= set(SCRAPED) | {metric.name for metric in METRICS}
 
 
 @needs_promtool
-def test_the_scrape_settings_that_readme_shows_are_prometheus_own(tmp_path: Path) -> None:
-    (shown,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+def test_the_scrape_settings_that_are_shown_are_prometheus_own(tmp_path: Path) -> None:
+    (shown,) = re.findall(r"```yaml\n(.*?)```", page("guides/monitoring.md"), re.DOTALL)
     rules = tmp_path / "rules.yml"
     rules.write_text(ALERTS)
     file = tmp_path / "prometheus.yml"

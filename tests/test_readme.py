@@ -1,4 +1,4 @@
-"""README says what is so: its commands parse, its settings exist, its codes and reasons are the program's."""
+"""README and docs/ say what is so: commands parse, settings exist, codes and reasons are right."""
 
 import re
 import shlex
@@ -10,23 +10,31 @@ import pytest
 from poller.cli import program
 from poller.config import SETTINGS
 from poller.service.lifecycle.exit_codes import ExitCode
+from tests.pages import ALL, FILES, README, ROOT, page, shell_blocks
 
-ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
 NAMES = {f"{setting.section}.{setting.key}" for setting in SETTINGS}
+WORDS_OF_README = 700
 
 
 def invocations() -> list[list[str]]:
-    """Every command line of the program that README shows, in a block or in a line."""
-    shown = [line for block in BLOCKS for line in block.splitlines()]
-    shown += re.findall(r"`((?:\w+=\S+ )*auth0-segment-poller [^`]+)`", README)
+    """Every command line of the program that the pages show, in a block or in a line."""
+    shown = [line for block in shell_blocks(ALL) for line in block.splitlines()]
+    shown += re.findall(r"`((?:\w+=\S+ )*auth0-segment-poller [^`]+)`", ALL)
     found = [re.search(r"(?:^|/|\s)auth0-segment-poller\s+(.*)", line) for line in shown]
     return [shlex.split(match[1], comments=True) for match in found if match]
 
 
+def anchors(text: str) -> set[str]:
+    """The anchors that a code host makes of a page's headings."""
+    headings = re.findall(
+        r"^#+ (.+)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE
+    )
+    plain = [re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings]
+    return {heading.replace(" ", "-") for heading in plain}
+
+
 def test_the_first_screen_has_two_commands_of_one_line_each() -> None:
-    first, second = (block.strip() for block in BLOCKS[:2])
+    first, second = (block.strip() for block in shell_blocks(README)[:2])
     assert "\n" not in first + second
     assert README.index(second) < README.index("\n## ")
     for command in (first, second):
@@ -35,10 +43,15 @@ def test_the_first_screen_has_two_commands_of_one_line_each() -> None:
     assert second.endswith("&& .venv/bin/pytest")
 
 
+def test_readme_is_short() -> None:
+    assert len(README.split()) <= WORDS_OF_README
+
+
 def test_the_proof_runs_the_command_that_readme_shows() -> None:
     script = (ROOT / ".ci/run").read_text()
     assert 'grep -m1 "bin/pytest" README.md' in script
-    assert next(line for line in README.splitlines() if "bin/pytest" in line) == BLOCKS[1].strip()
+    shown = next(line for line in README.splitlines() if "bin/pytest" in line)
+    assert shown == shell_blocks(README)[1].strip()
 
 
 def known(name: str) -> click.Command:
@@ -56,7 +69,7 @@ def test_every_command_line_that_is_shown_can_be_parsed(arguments: list[str]) ->
 
 
 def test_every_command_is_shown() -> None:
-    shown = set(re.findall(r"^\| `([a-z-]+)", README, re.MULTILINE))
+    shown = set(re.findall(r"^\| `([a-z-]+)", page("reference/commands.md"), re.MULTILINE))
     names = program.list_commands(click.Context(program))
     assert len(names) > 5
     assert all(known(name).name == name for name in names)
@@ -65,15 +78,15 @@ def test_every_command_is_shown() -> None:
 
 def test_every_setting_that_is_named_exists() -> None:
     sections = {setting.section for setting in SETTINGS}
-    named = set(re.findall(rf"`({'|'.join(sections)})\.([a-z_]+)", README))
+    named = set(re.findall(rf"`({'|'.join(sections)})\.([a-z_]+)", ALL))
     assert {f"{section}.{key}" for section, key in named} <= NAMES
-    for section, key in re.findall(r"POLLER_([A-Z0-9]+)__([A-Z_]+)", README):
+    for section, key in re.findall(r"POLLER_([A-Z0-9]+)__([A-Z_]+)", ALL):
         assert f"{section}.{key}".lower() in NAMES
 
 
 def test_the_exit_codes_are_the_programs() -> None:
-    said = README[README.index("Exit codes:") :].split("\n\n")[0]
-    assert {int(code) for code in re.findall(r"(?:: |; )(\d+) ", said)} == {
+    said = page("reference/exit-codes.md").split("Exit codes:")[1].split("\n\n")[0]
+    assert {int(code) for code in re.findall(r"(?:: |; |^ )(\d+) ", said)} == {
         int(code) for code in ExitCode
     }
 
@@ -83,12 +96,19 @@ def test_the_reasons_of_dead_letters_are_the_programs() -> None:
     made = set(re.findall(r'reason="([a-z_]+)"', core)) | set(
         re.findall(r'defect="([a-z_]+)"', core)
     )
-    paragraph = README[README.index("is a dead letter in the ledger") :].split("\n\n")[0]
+    paragraph = page("what-is-sent.md").split("is a dead letter in the ledger")[1].split("\n\n")[0]
     assert set(re.findall(r"`([a-z_]+)`", paragraph)) == made
 
 
-def test_every_link_within_the_repository_leads_somewhere() -> None:
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)", README):
-        assert (ROOT / target).exists()
-    for file in re.findall(r"`((?:[\w.-]+/)*[\w-]+\.(?:toml|service|py|md))`", README):
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_every_link_within_the_repository_leads_somewhere(file: Path) -> None:
+    text = file.read_text()
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)", text):
+        linked = (file.parent / target).resolve() if target else file
+        assert linked.exists(), target
+        assert not anchor or anchor in anchors(linked.read_text()), f"{target}#{anchor}"
+
+
+def test_every_file_that_is_named_exists() -> None:
+    for file in re.findall(r"`((?:[\w.-]+/)*[\w-]+\.(?:toml|service|py|md))`", ALL):
         assert (ROOT / file).exists() or Path(file).name == "config.toml", file

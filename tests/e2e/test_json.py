@@ -10,9 +10,9 @@ import pytest
 
 from tests.e2e.bench import Bench
 from tests.e2e.conftest import MakeBench
+from tests.pages import page
 
 SCHEMAS = json.loads((Path(__file__).parents[1] / "schemas/commands.json").read_text())
-README = (Path(__file__).parents[2] / "README.md").read_text()
 
 
 def check(name: str, value: Any) -> None:
@@ -93,9 +93,8 @@ def test_a_field_too_many_or_too_few_is_seen() -> None:
             check("check", bad)
 
 
-def test_readme_names_every_field_of_every_contract() -> None:
-    section = README.split("### JSON", 1)[1].split("\n## ", 1)[0]
-    named = set(re.findall(r"`([a-z_0-9]+)`", section))
+def test_the_reference_names_every_field_of_every_contract() -> None:
+    named = set(re.findall(r"`([a-z_0-9]+)`", page("reference/json-output.md")))
     for name in (
         "status",
         "check",

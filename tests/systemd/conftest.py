@@ -1,8 +1,7 @@
-"""One machine for all tests of units, with the program installed in it as README says."""
+"""One machine for all tests of units, with the program installed in it as the guides say."""
 
 import contextlib
 import itertools
-import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.bench import Sandbox
+from tests.pages import page, shell_blocks
 from tests.systemd.machine import PATH, Machine, booted, missing
 
 ROOT = Path(__file__).parent.parent.parent
@@ -18,12 +18,10 @@ FAULT = Path(__file__).with_name("fault") / "sitecustomize.py"
 CLONE = "/tmp/clone"  # noqa: S108 - the machine's own
 BIN = "/tmp/bin"  # noqa: S108 - same
 _IN_A_CLONE = ("poller", "systemd", "pyproject.toml", "README.md", "LICENSE", "config.example.toml")
-_SECTION = re.search(
-    r"^## Install\n(.*?)^## ", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE
-)
-assert _SECTION is not None
-BLOCKS = [block.splitlines() for block in re.findall(r"```sh\n(.*?)```", _SECTION[1], re.DOTALL)]
-"""README's commands: install, first start, upgrade, rollback, uninstall."""
+_INSTALL = shell_blocks(page("guides/install.md"))
+_UPGRADE = shell_blocks(page("guides/upgrade.md"))
+BLOCKS = [block.splitlines() for block in (*_INSTALL[:2], *_UPGRADE[:2], _INSTALL[2])]
+"""The commands of the guides: install, first start, upgrade, rollback, uninstall."""
 UNITS = sorted((ROOT / "systemd").glob("*.service"))
 ETC = "/etc/auth0-segment-poller"
 
@@ -39,7 +37,7 @@ def machine() -> Iterator[Machine]:
 
 @pytest.fixture(scope="session")
 def installed(machine: Machine) -> Machine:
-    """With README's first block done, in a clone."""
+    """With the first block of the guide done, in a clone."""
     clone = machine.root / CLONE.lstrip("/")
     clone.mkdir()
     for name in _IN_A_CLONE:
@@ -54,7 +52,7 @@ def installed(machine: Machine) -> Machine:
 
 
 def typed(machine: Machine, line: str, *, stdin: str = "") -> str:
-    """What a line of README says, typed in the clone; the commands in `BIN` come first."""
+    """What a line of the guides says, typed in the clone; the commands in `BIN` come first."""
     return machine.run(
         "bash", "-c", line, stdin=stdin, cwd=CLONE, environ={"PATH": f"{BIN}:{PATH}"}
     ).stdout

@@ -275,12 +275,12 @@ def test_encrypted_credentials_are_used_as_the_unit_says(site: Site) -> None:
     eventually("all events", lambda: site.is_delivered)
 
 
-# README's section, its lines as they stand; what is installed is gone in the end, so that these are the last
+# The guides' commands, their lines as they stand; what is installed is gone in the end, so that these are the last
 
 
 @pytest.fixture(scope="module")
 def plain_site(installed: Machine) -> Iterator[Site]:
-    """The one whose settings file is config.toml; README writes it."""
+    """The one whose settings file is config.toml; the guide writes it."""
     sandbox = Sandbox("--seed", "1", "--events", "100")
     try:
         yield Site(installed, sandbox, "config")
@@ -288,7 +288,7 @@ def plain_site(installed: Machine) -> Iterator[Site]:
         sandbox.close()
 
 
-def test_readme_brings_a_service_up(installed: Machine, plain_site: Site) -> None:
+def test_the_guide_brings_a_service_up(installed: Machine, plain_site: Site) -> None:
     installed.write(f"{BIN}/editor", EDITOR.format(**plain_site.sandbox.facts), 0o755)
     for line in BLOCKS[1]:
         secrets = {"client_secret": "auth0_client_secret", "write_key": "segment_write_key"}

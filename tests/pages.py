@@ -1,0 +1,21 @@
+"""The pages that people read: README, and all of docs/."""
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+FILES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def page(name: str) -> str:
+    """Return the text of one page under docs/."""
+    return (ROOT / "docs" / name).read_text()
+
+
+def shell_blocks(text: str) -> list[str]:
+    """Return the shell commands of a page, a text for each block."""
+    return re.findall(r"^ *```sh\n(.*?)```", text, re.DOTALL | re.MULTILINE)
+
+
+README = (ROOT / "README.md").read_text()
+ALL = "\n\n".join(file.read_text() for file in FILES)
