@@ -134,7 +134,7 @@ def test_an_hour_whose_margin_is_gone_is_not_judged_either() -> None:
 def test_only_settled_stretches_are_read_and_reading_goes_on_where_it_failed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("poller.service.verify.hourly.patiently", _at_once)
+    monkeypatch.setattr("poller.service.verify.hourly.retrying", _at_once)
     log = FakeLog(EVENTS, page_size=4)
     log.failures = [LATER]
     settled = (LogRange(after=at(0), until=at(1)), LogRange(after=at(2), until=at(9)))

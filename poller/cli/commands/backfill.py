@@ -27,7 +27,7 @@ from poller.service.lifecycle.exit_codes import ExitCode
 from poller.service.lifecycle.process import Process
 from poller.service.observability.logging_setup import configure_logging
 from poller.service.slices.workers import Backfill
-from poller.service.upstream.retry import PATIENCE, persistently
+from poller.service.upstream.retry import PATIENCE, retrying
 
 
 class _RoutesType(click.ParamType[Any]):
@@ -135,7 +135,7 @@ def backfill(config: Path | None, paths: tuple[Path, ...], *, from_file: bool, *
         )
         if from_file:
             return send_files(history, process, asked, paths)
-        for attempt in persistently(process.stopping, PATIENCE):
+        for attempt in retrying(PATIENCE, process.stopping):
             with attempt:
                 found = survey(settings, ledger, services, asked)
         say_json(found.facts(), indent=0) if asked.as_json else say(*found.text().split("\n"))

@@ -25,7 +25,7 @@ from poller.core.messages import iso
 from poller.core.translation.rules import LOGIN_TYPES
 from poller.service.lifecycle.exit_codes import Severity, worst
 from poller.service.observability.logging_setup import configure_logging
-from poller.service.upstream.retry import PATIENCE, patiently
+from poller.service.upstream.retry import PATIENCE, retrying
 
 _LEAST_S = 2.0
 _NO_USER = "auth0|000000000000000000000000"
@@ -111,7 +111,7 @@ class _Patience:
 
 def _attempt(subject: str, look: Callable[[], str], patience: _Patience, where: str) -> Finding:
     try:
-        for attempt in patiently(patience.left()):
+        for attempt in retrying(patience.left()):
             with attempt:
                 text = look()
     except FatalError as error:

@@ -21,7 +21,7 @@ from poller.core.outcomes import DeadLetter, Filtered, Forwardable, Outcome
 from poller.core.text.plain_text import visible
 from poller.core.translation.translator import Translator
 from poller.service.observability.logging_setup import configure_logging
-from poller.service.upstream.retry import patiently
+from poller.service.upstream.retry import retrying
 
 _USED = (
     "date",
@@ -54,11 +54,11 @@ def preview(config: Path | None, *, last: int, as_json: bool) -> int:
     configure_logging(settings.log.level, settings.log.format)
     translator = Translator(stream_of(settings), rules_of(settings))
     with connect(settings, threading.Event()) as services:
-        for attempt in patiently():
+        for attempt in retrying():
             with attempt:
                 events = services.log.newest(sorted(translator.types), last)
         directory = profiles_of(settings, services)
-        for attempt in patiently():
+        for attempt in retrying():
             with attempt:
                 profiles = directory.of(translator.users_in(events))
     rows = [_row(event, translator.event(event, profiles)) for event in events]

@@ -26,7 +26,7 @@ from poller.core.log_ids import moment_of
 from poller.core.log_ranges import LogRange, settled
 from poller.service.lifecycle.exit_codes import ExitCode
 from poller.service.observability.logging_setup import configure_logging
-from poller.service.upstream.retry import patiently
+from poller.service.upstream.retry import retrying
 from poller.service.verify import hourly as recounting
 from poller.service.verify.daily import Day, beginning_of, days_between, reconcile
 from poller.service.verify.hourly import Recount, hours_between, stretches_to_read, weighed
@@ -190,7 +190,7 @@ def _progress(stretches: tuple[LogRange, ...]) -> Iterator[Callable[[Page], None
 
 
 def _patient(ask: Callable[[], T]) -> T:
-    for attempt in patiently():
+    for attempt in retrying():
         with attempt:
             answer = ask()
     return answer

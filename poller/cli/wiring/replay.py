@@ -12,7 +12,7 @@ from poller.core.forward import BatchSender
 from poller.core.translation.translator import Translator
 from poller.service.observability.logging_setup import configure_logging
 from poller.service.replay import AT_ONCE, replay
-from poller.service.upstream.retry import patiently
+from poller.service.upstream.retry import retrying
 
 Letters = tuple[StoredDeadLetter, ...]
 
@@ -42,7 +42,7 @@ def _replay(
     """How many of these letters Segment acknowledged."""
     kept = graveyard.events(letters)
     events = {letter.log_id: event_of(letter, text) for letter, text in kept.items()}
-    for attempt in patiently():
+    for attempt in retrying():
         with attempt:
             delivered, tracks, dead = replay(
                 tuple(events.values()),

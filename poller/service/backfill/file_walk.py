@@ -17,7 +17,7 @@ from poller.core.settlement import FileSettlement, account_file
 from poller.core.translation.change_detection import drop_unchanged, facts_in
 from poller.core.translation.log_types import KNOWN_TYPES
 from poller.core.translation.translator import Translator
-from poller.service.upstream.retry import LONG_PATIENCE, persistently
+from poller.service.upstream.retry import LONG_PATIENCE, retrying
 
 REMEMBERED = 10_000
 """Events of this run that are known again: a stream delivers at least once, and what it repeats, soon after."""
@@ -157,7 +157,7 @@ class FileWalk:
         pages = map(_judged, reading.pages())
         is_begun = reading.begun_at.offset > 0
         for page in pages if is_begun or self._settles_empty else _with_known_type(pages):
-            for attempt in persistently(self._stopping, self._patience):
+            for attempt in retrying(self._patience, self._stopping):
                 with attempt:
                     forwarded = self._forward(page)
             yield forwarded

@@ -83,7 +83,7 @@ class Daemon:
             return self._block(error)
         except TransientError as error:
             # Unusable answers block and never end the process: who sends them may be gone soon.
-            unusable = self._backoff.judged(error)
+            unusable = self._backoff.fatal_if_repeated(error)
             return self._postpone(error) if unusable is None else self._block(unusable)
         self._unblock()
         self._note_cycle(None)
@@ -96,7 +96,7 @@ class Daemon:
         try:
             for forwarded in self._pages():
                 self._has_progressed = True
-                self._backoff.succeeded()
+                self._backoff.reset()
                 self._supervisor.heartbeat.beat()
                 count.add(forwarded.settlement)
                 if self._monotonic() - reported_at >= PROGRESS_EVERY_S:
@@ -157,7 +157,7 @@ class Daemon:
             self._plan(timedelta())
 
     def _postpone(self, error: TransientError) -> timedelta:
-        delay = self._backoff.failed(error)
+        delay = self._backoff.delay_after(error)
         if not self._process.stopping.is_set():
             log.warning(
                 "cycle.postponed", reason=str(error), retry_in_s=round(delay.total_seconds(), 1)
@@ -173,7 +173,7 @@ class Daemon:
         self._note(lambda: self._journal.note_blocked(str(error), error.hint))
         self._supervisor.blocked(error)
         # It looks again as after any failure: soon at first, since a passing 403 is no reason to be late.
-        return max(self._interval, self._backoff.failed(error))
+        return max(self._interval, self._backoff.delay_after(error))
 
     def _unblock(self) -> None:
         if self._blocked is not None:

@@ -11,7 +11,7 @@ from poller.core.errors import PollerError
 from poller.core.forward import Forwarded
 from poller.service.lifecycle.cycles import CycleCount, CycleJournal
 from poller.service.lifecycle.process import Failed, Finished, Process, Reason
-from poller.service.upstream.retry import PATIENCE, patiently, persistently
+from poller.service.upstream.retry import PATIENCE, retrying
 
 log = structlog.get_logger()
 
@@ -74,9 +74,7 @@ def drain(
     outcome = "cycle.interrupted"
     try:
         while True:
-            for attempt in (
-                patiently(patience) if stopping is None else persistently(stopping, patience)
-            ):
+            for attempt in retrying(patience, stopping):
                 with attempt:
                     try:
                         forwarded = next(steps, None)

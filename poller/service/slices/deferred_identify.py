@@ -17,7 +17,7 @@ from poller.core.settlement import UnaccountedError
 from poller.core.translation.change_detection import PARTIAL, Said
 from poller.core.translation.translator import Translator
 from poller.service.lifecycle.process import Process
-from poller.service.upstream.retry import LONG_PATIENCE, persistently
+from poller.service.upstream.retry import LONG_PATIENCE, retrying
 
 AT_ONCE = 73
 """Users to one request and one batch: ids as `google-oauth2|…`, of 38 characters, just fit into one search."""
@@ -92,7 +92,7 @@ class IdentifyRunner:
 
     def _send_all(self, identifier: "IdentifySender") -> None:
         while batch := self._next():
-            for attempt in persistently(self._process.stopping, self._patience):
+            for attempt in retrying(self._patience, self._process.stopping):
                 with attempt:
                     try:
                         done = identifier.send(batch)

@@ -1,15 +1,19 @@
-"""The wait after a failure, and the end of waiting where answers stay unusable."""
+"""The delays between attempts, and when to give up.
+
+A daemon and a command need different things. The daemon never gives up: its timer asks `Backoff`
+for the delay before the next cycle. A step of a command is tried in a loop over `retrying`, which
+gives up when its patience is over. Both use the same delays.
+"""
 
 import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from datetime import timedelta
 
-import stamina
 import structlog
+from tenacity import RetryCallState, Retrying
 
 from poller.core.errors import (
     FatalError,
@@ -20,25 +24,28 @@ from poller.core.errors import (
 )
 
 SHORTEST_ASKED, LONGEST_ASKED = timedelta(seconds=0.5), timedelta(minutes=10)
-"""A wait that a service asks for is believed between these two."""
+"""The bounds of a delay that a service asks for. A value outside of them is moved to the bound."""
 UNUSABLE_LIMIT = 3
-"""So many unusable answers of one service, and nothing settled between them, need somebody to look."""
+"""The number of unusable answers of one service, with no page settled between, that is an error."""
+PATIENCE = timedelta(seconds=20)
+"""The time after which a step that a person waits for gives up."""
+LONG_PATIENCE = timedelta(minutes=10)
+"""The time after which a step of a backfill gives up.
+
+A backfill is long work. An outage of some minutes is no reason to begin it again by hand.
+"""
+_LONGEST_RETRY_DELAY = timedelta(seconds=15)
+_MOST_DOUBLINGS = 16  # 2**16 s is far above every limit, and the number stays small
 
 log = structlog.get_logger()
 
-PATIENCE = timedelta(seconds=20)
-"""How long a one-shot command keeps trying without a success."""
-
-
-LONG_PATIENCE = timedelta(minutes=10)
-"""How long a backfill does: it is long work, and an outage of minutes is no reason to begin anew by hand."""
-
 
 class Backoff:
-    """The delays after failures. A wait that a service asks for comes first.
+    """The delays after failures. Used by one thread.
 
-    Otherwise the delays double, with jitter, from one second to a minute. Each service has its own
-    count of failures, so that trouble with one makes nobody wait longer for the other.
+    A delay that a service asks for comes first. Without one the delays double, with jitter, from
+    `first` to `most`. Each service has its own count of failures, so that an outage of one service
+    does not lengthen the delays after a failure of the other.
     """
 
     def __init__(
@@ -49,25 +56,27 @@ class Backoff:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._first, self._most, self._jitter = first, most, jitter
-        self._failures: dict[str, int] = {}
+        self._failures: Counter[str] = Counter()
         self._unusable: Counter[str] = Counter()
 
-    def failed(self, error: PollerError) -> timedelta:
-        """Return the delay before the next attempt; never shorter than the service asked for."""
-        asked = asked_wait(error)
+    def delay_after(self, error: PollerError) -> timedelta:
+        """Count a failure and return the delay before the next attempt.
+
+        The delay is never shorter than the service asked for, up to LONGEST_ASKED.
+        """
+        asked = asked_delay(error)
         if asked is not None:
             return min(asked * (1 + self._jitter() / 10), LONGEST_ASKED)
-        service = error.service if isinstance(error, TransientError) else ""
-        failures = self._failures.get(service, 0)
-        self._failures[service] = failures + 1
-        doublings = min(failures, 16)  # 2**16 s is far beyond `most`
-        ceiling_s = min(self._first.total_seconds() * 2**doublings, self._most.total_seconds())
-        return timedelta(seconds=ceiling_s * (0.5 + self._jitter() / 2))
+        service = getattr(error, "service", "")
+        doublings = min(self._failures[service], _MOST_DOUBLINGS)
+        self._failures[service] += 1
+        ceiling = min(self._first * (1 << doublings), self._most)
+        return ceiling * (0.5 + self._jitter() / 2)
 
-    def judged(self, error: TransientError) -> FatalError | None:
-        """Count an unusable answer; return the fatal error if it is one too many of that service.
+    def fatal_if_repeated(self, error: TransientError) -> FatalError | None:
+        """Count an unusable answer, and return a fatal error if it is one too many of its service.
 
-        Between two of them no page was settled. Other errors are no answers, and count for nothing.
+        Other transient errors are not answers. They are not counted, and return None.
         """
         if not isinstance(error, UnusableAnswerError):
             return None
@@ -76,98 +85,99 @@ class Backoff:
             return None
         return FatalError(f"{error}, three times in a row", hint=error.hint)
 
-    def succeeded(self) -> None:
-        """Begin anew: a page was settled, so that both services answered well."""
+    def reset(self) -> None:
+        """Forget all failures. Call this when a page was settled: both services answered well."""
         self._failures.clear()
         self._unusable.clear()
 
 
-def asked_wait(error: PollerError) -> timedelta | None:
-    """Return the wait that the service asked for, within bounds, or None if it asked for none."""
+def asked_delay(error: PollerError) -> timedelta | None:
+    """Return the delay that the service asked for, moved into the bounds, or None."""
     if not isinstance(error, TransientError) or error.retry_after is None:
         return None
     return min(max(error.retry_after, SHORTEST_ASKED), LONGEST_ASKED)
 
 
-class _Attempt(AbstractContextManager["_Attempt"]):
-    """One try; what later may do is kept, anything else comes through."""
-
-    def __init__(self) -> None:
-        self.error: TransientError | None = None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        self.error = error if isinstance(error, TransientError) else None
-        return self.error is not None
-
-
-def persistently(
-    stopping: threading.Event,
-    patience: timedelta,
+def retrying(
+    patience: timedelta = PATIENCE,
+    stopping: threading.Event | None = None,
     *,
     monotonic: Callable[[], float] = time.monotonic,
-) -> Iterator[AbstractContextManager[object]]:
-    """As `patiently`, for long work that ends at once when it is told to.
+) -> Retrying:
+    """Make attempts at one step until it succeeds, for as long as `patience`.
 
-    A wait that a service asks for does not count against the patience.
-    """
-    backoff, began = Backoff(most=timedelta(seconds=15)), monotonic()
-    while True:
-        attempt = _Attempt()
-        yield attempt
-        if attempt.error is None:
-            return
-        final = backoff.judged(attempt.error)
-        if final is not None:
-            raise final
-        delay = backoff.failed(attempt.error)
-        began += (asked_wait(attempt.error) or timedelta()).total_seconds()
-        if stopping.is_set() or monotonic() - began > patience.total_seconds():
-            raise attempt.error
-        log.warning(
-            "attempt.failed", reason=str(attempt.error), retry_in_s=round(delay.total_seconds(), 1)
-        )
-        if stopping.wait(delay.total_seconds()):
-            raise attempt.error
+    Use it as `for attempt in retrying(): with attempt: ...`. Only a TransientError leads to another
+    attempt. The loop raises the last error when the next attempt would begin after `patience`.
 
-
-def patiently(patience: timedelta = PATIENCE) -> Iterator[AbstractContextManager[object]]:
-    """Make attempts at one step of a one-shot command, until it succeeds or `patience` is over.
-
-    Used as `for attempt in patiently(): with attempt: …`. The last TransientError comes through.
+    Give `stopping` for a step of long work. Then the loop ends at once when the event is set, a
+    delay that a service asks for does not use up the patience, and an unknown host is tried again.
+    Without it, somebody waits for the step, so that a mistyped host is raised at once.
 
     Raises:
-        FatalError: the answers stay unusable.
+        TransientError: the patience is over, or `stopping` was set.
+        FatalError: the step raised it, or a service gave UNUSABLE_LIMIT unusable answers.
     """
-    backoff = Backoff()
-    final: FatalError | None = None
+    policy = _RetryPolicy(patience, stopping, monotonic)
+    return Retrying(
+        retry=policy.is_retryable,
+        wait=policy.delay_s,
+        stop=policy.is_over,
+        sleep=policy.sleep,
+        before_sleep=_log_failure,
+        reraise=True,
+    )
 
-    def later(error: Exception) -> bool | timedelta:
-        nonlocal final
-        if not isinstance(error, TransientError) or isinstance(error, UnknownHostError):
+
+class _RetryPolicy:
+    """The decisions that tenacity asks for after each failure of one step."""
+
+    def __init__(
+        self,
+        patience: timedelta,
+        stopping: threading.Event | None,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._is_long_work = stopping is not None
+        self._stopping = stopping or threading.Event()
+        self._monotonic = monotonic
+        self._ends_at = monotonic() + patience.total_seconds()
+        self._backoff = Backoff(most=_LONGEST_RETRY_DELAY)
+
+    def is_retryable(self, state: RetryCallState) -> bool:
+        error = _error_of(state)
+        if not isinstance(error, TransientError):
             return False
-        final = backoff.judged(error)
+        final = self._backoff.fatal_if_repeated(error)
         if final is not None:
-            return False
-        asked = asked_wait(error)
-        if asked is None:
-            return True
-        return asked if asked < patience else False
+            raise final from error
+        return self._is_long_work or not isinstance(error, UnknownHostError)
 
-    stamina.instrumentation.set_on_retry_hooks([_tell])
-    try:
-        yield from stamina.retry_context(
-            on=later,
-            attempts=None,
-            timeout=patience,
-            wait_initial=0.5,
-            wait_max=5.0,
-            wait_jitter=0.5,
-        )
-    except UnusableAnswerError as error:
-        raise final or error from None
+    def delay_s(self, state: RetryCallState) -> float:
+        error = _error_of(state)
+        if not isinstance(error, TransientError):
+            return 0.0
+        delay_s = self._backoff.delay_after(error).total_seconds()
+        if self._is_long_work and error.retry_after is not None:
+            self._ends_at += delay_s
+        return delay_s
+
+    def is_over(self, state: RetryCallState) -> bool:
+        next_at = self._monotonic() + state.upcoming_sleep
+        return self._stopping.is_set() or next_at > self._ends_at
+
+    def sleep(self, seconds: float) -> None:
+        # tenacity would make one more attempt after a stop event. Long work ends without it.
+        if self._stopping.wait(seconds):
+            raise TransientError("stopped while waiting for the next attempt")
 
 
-def _tell(details: stamina.instrumentation.RetryDetails) -> None:
+def _error_of(state: RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome else None
+
+
+def _log_failure(state: RetryCallState) -> None:
     log.warning(
-        "attempt.failed", reason=str(details.caused_by), retry_in_s=round(details.wait_for, 1)
+        "attempt.failed",
+        reason=str(_error_of(state)),
+        retry_in_s=round(state.upcoming_sleep, 1),
     )

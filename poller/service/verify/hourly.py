@@ -10,7 +10,7 @@ from poller.core.log_ids import LogId, floor_id, predecessor
 from poller.core.log_ranges import LogRange, clipped, covering
 from poller.core.ports import LogSource
 from poller.core.settlement import FILTERED, Tally, tally
-from poller.service.upstream.retry import patiently
+from poller.service.upstream.retry import retrying
 from poller.service.verify.daily import Day, Verdict
 
 MARGIN = timedelta(minutes=10)
@@ -136,7 +136,7 @@ def _pages(source: LogSource, stream: Stream, stretch: LogRange) -> Iterator[Pag
         id=0, stream=stream, after=stretch.after, reached=stretch.after, until=stretch.until
     )
     while not cursor.is_done:
-        for attempt in patiently():
+        for attempt in retrying():
             with attempt:
                 page = source.fetch(cursor)
         yield page
