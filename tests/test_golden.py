@@ -8,7 +8,6 @@ import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from itertools import takewhile
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,8 +23,8 @@ from poller.sandbox.auth0.tenant import Tenant
 from poller.sandbox.auth0.traffic import Traffic
 from poller.sandbox.clock import Clock
 from tests.fakes import NOW, STREAM, FakeDirectory, FakeLedger, FakeLog, FakeSink, numbered
+from tests.paths import DATA
 
-DATA = Path(__file__).parent / "data"
 GOLDEN = DATA / "golden"
 ADA = {
     "email": "ada@example.com",

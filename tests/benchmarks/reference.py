@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.bench import COMMAND, Bench, bench
+from tests.process.bench import COMMAND, Bench, bench
 
 FETCH_S, SEND_S = 0.120, 0.060
 USERS = 5_000

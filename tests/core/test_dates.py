@@ -2,7 +2,6 @@
 
 import json
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,9 +14,10 @@ from poller.core.outcomes import DeadLetter, Forwardable, Profile
 from poller.core.settlement import FORWARDED, tally
 from poller.core.text.dates import believed_date, parse_date
 from poller.core.translation.translator import Translator
+from tests import paths
 from tests.core.test_events import JSON
 
-DATA = Path(__file__).parent.parent / "data" / "files"
+DATA = paths.DATA / "files"
 STREAM = Stream(domain="acme.us.auth0.com", source_name="web")
 MOMENT = datetime(2024, 3, 11, 10, 20, 30, tzinfo=UTC)
 ID = "90020240311102030040000000000000000000000000000000000000"

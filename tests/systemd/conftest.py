@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.bench import Sandbox
 from tests.pages import page, shell_blocks
+from tests.paths import ROOT
+from tests.process.bench import Sandbox
 from tests.systemd.machine import PATH, Machine, booted, missing
 
-ROOT = Path(__file__).parent.parent.parent
 FAULT = Path(__file__).with_name("fault") / "sitecustomize.py"
 CLONE = "/tmp/clone"  # noqa: S108 - the machine's own
 BIN = "/tmp/bin"  # noqa: S108 - same

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.e2e.bench import PATIENCE_S, eventually
+from tests.process.bench import PATIENCE_S, eventually
 
 BOOT = Path(__file__).with_name("boot.sh")
 UNIT_PATH = "/etc/systemd/system:/run/systemd/system:/run/machine/units"

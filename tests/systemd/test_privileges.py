@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.bench import Sandbox, eventually
+from tests.process.bench import Sandbox, eventually
 from tests.systemd.conftest import ETC, Site, settings_of
 from tests.systemd.machine import Machine
 

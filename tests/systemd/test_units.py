@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.bench import NEVER_LOGGED, Sandbox, eventually
+from tests.process.bench import NEVER_LOGGED, Sandbox, eventually
 from tests.systemd.conftest import BIN, BLOCKS, CLONE, ETC, ROOT, UNITS, Site, typed
 from tests.systemd.machine import Machine
 

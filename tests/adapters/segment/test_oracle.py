@@ -1,0 +1,170 @@
+"""Segment's own validator and its destinations' reader, run by node, take every call as it is meant."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from poller.adapters.clocks import ServerClock
+from poller.adapters.http import Http
+from poller.adapters.segment.tracking import SegmentSink
+from poller.config.parsers.expressions import Expression
+from poller.core.events import parse_events
+from poller.core.log_ids import EARLIEST
+from poller.core.outcomes import Forwardable
+from poller.core.translation.privacy import Privacy
+from poller.core.translation.rules import Rules
+from poller.core.translation.translator import Translator
+from tests.core.test_presets import ADA, SPEC
+from tests.core.test_translator import CALLS, STREAM, login, sample
+
+ORACLE = Path(__file__).parent / "oracle"
+NODE = shutil.which("node")
+MISSING = (
+    "node is not installed"
+    if NODE is None
+    else "`npm install --prefix tests/adapters/segment/oracle --no-package-lock` has not been run"
+    if not (ORACLE / "node_modules" / "@segment" / "facade").exists()
+    else ""
+)
+needs_oracle = pytest.mark.skipif(bool(MISSING), reason=MISSING)
+
+ODD: list[Any] = [
+    None,
+    "",
+    " ",
+    0,
+    -1,
+    1e308,
+    True,
+    [],
+    {},
+    {"a": [1]},
+    "x" * 40_000,
+    "é😀",
+    "\ud800",
+    2**70,
+]
+RULES = [
+    Rules(),
+    SPEC,
+    Rules(
+        preset="spec",
+        privacy=Privacy(email="hmac", ip="truncate", user_agent="omit", hmac_key=b"k"),
+    ),
+    Rules(
+        user_id=Expression("user.app_metadata.customer_id || log.user_id"),
+        traits={"plan": Expression("user.app_metadata.plan"), "any": Expression("log.details")},
+        properties={"any": Expression("to_string(log)"), "audience": Expression("log.audience")},
+    ),
+]
+
+
+def records() -> Iterator[dict[str, Any]]:
+    for name in CALLS:
+        yield from sample(name)
+    member = {"organization_id": "org_1", "organization_name": "acme"}
+    for kind in ("s", "ss"):
+        yield login(type=kind, **member)
+        for key in (*login(), *member, "audience", "strategy"):
+            for value in ODD:
+                yield login(**({"type": kind, **member} | {key: value}))
+
+
+def bodies(rules: Rules) -> list[dict[str, Any]]:
+    """What would be posted, as Segment's library builds it."""
+    http = Http("http://127.0.0.1:9", ServerClock())
+    sink = SegmentSink("wk", http, ServerClock())
+    translator = Translator(STREAM, rules)
+    found = []
+    for record in records():
+        for event in parse_events([record], after=EARLIEST):
+            for profiles in ({}, {"auth0|1": ADA}):
+                outcome = translator.event(event, profiles)
+                found += (
+                    [sink.build(message) for message in outcome.messages]
+                    if isinstance(outcome, Forwardable)
+                    else []
+                )
+    http.close()
+    return json.loads(json.dumps(found, default=lambda moment: moment.isoformat()))  # type: ignore[no-any-return]
+
+
+def asked(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    lines = "\n".join(json.dumps(message) for message in messages)
+    done = subprocess.run(
+        [str(NODE), str(ORACLE / "check.js")],
+        input=lines,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@needs_oracle
+@pytest.mark.parametrize("rules", RULES, ids=["rule", "spec", "private", "own lines"])
+def test_segments_validator_takes_every_message(rules: Rules) -> None:
+    messages = bodies(rules)
+    assert {message["type"] for message in messages} == {"identify", "track", "group"}
+    answers = asked(messages)
+    assert len(answers) == len(messages)
+    wrong = [
+        (answer["wrong"], message)
+        for answer, message in zip(answers, messages, strict=True)
+        if answer["wrong"]
+    ]
+    assert not wrong, wrong[:3]
+
+
+@needs_oracle
+def test_the_validator_does_refuse() -> None:
+    identify, track, *_ = bodies(Rules())
+    broken = [
+        identify | {"userId": None},
+        identify | {"timestamp": "soon"},
+        track | {"event": None},
+        track | {"properties": {"long": "x" * 40_000}},
+    ]
+    assert [bool(answer["wrong"]) for answer in asked(broken)] == [True] * len(broken)
+
+
+@needs_oracle
+def test_destinations_read_every_reserved_name_back() -> None:
+    (event,) = parse_events(
+        [login(organization_id="org_1", organization_name="acme")], after=EARLIEST
+    )
+    outcome = Translator(STREAM, SPEC).event(event, {"auth0|1": ADA})
+    assert isinstance(outcome, Forwardable)
+    http = Http("http://127.0.0.1:9", ServerClock())
+    sink = SegmentSink("wk", http, ServerClock())
+    built = json.loads(
+        json.dumps([sink.build(message) for message in outcome.messages], default=str)
+    )
+    http.close()
+    identify, group, track = (answer["read"] for answer in asked(built))
+    expected = {
+        "userId": "auth0|1",
+        "email": "ada@example.com",
+        "name": "Ada Lovelace",
+        "firstName": "Ada",
+        "lastName": "Lovelace",
+        "username": "ada",
+        "phone": "+15550100",
+        "avatar": "https://cdn.example.com/ada.png",
+        "created": "2020-01-02T03:04:05.678Z",
+        "ip": "203.0.113.9",
+        "userAgent": "Chrome",
+    }
+    assert {name: identify.get(name) for name in expected} == expected
+    assert (group["groupId"], group["name"]) == ("org_1", "acme")
+    assert (track["event"], track["email"], track["username"]) == (
+        "Signed In",
+        "ada@example.com",
+        "ada",
+    )

@@ -1,0 +1,156 @@
+"""The names of a ledger: links, second names, and the files beside it."""
+
+import contextlib
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from poller.adapters.sql_ledger import LedgerHeldError, LedgerLock, LedgerReader, inspect_ledger
+from poller.core.errors import FatalError, TransientError
+from tests.adapters.sql_ledger.test_sql_ledger import forwarded, opened, reading, said, url
+from tests.fakes import STREAM
+
+BESIDE = (".known", ".run.lock", ".backfill.lock")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state/ledger.db"
+
+
+@pytest.fixture
+def link(path: Path) -> Path:
+    """Another name of the ledger, in another folder: a symbolic link."""
+    forwarded(path, 1)
+    made = path.parent.parent / "elsewhere.db"
+    made.symlink_to(path)
+    return made
+
+
+def test_two_processes_that_use_a_file_and_a_link_to_it_meet_at_one_lock(
+    path: Path, link: Path
+) -> None:
+    with (
+        LedgerLock.acquire(url(path), "run"),
+        pytest.raises(LedgerHeldError, match=f"process {os.getpid()}"),
+    ):
+        LedgerLock.acquire(url(link), "run")
+    with LedgerLock.acquire(url(link), "run"), pytest.raises(LedgerHeldError):
+        LedgerLock.acquire(url(path), "run")
+
+
+def test_a_link_to_the_folder_is_no_second_ledger(path: Path) -> None:
+    forwarded(path, 1)
+    other = path.parent.parent / "other"
+    other.symlink_to(path.parent)
+    with LedgerLock.acquire(url(path), "run"), pytest.raises(LedgerHeldError):
+        LedgerLock.acquire(url(other / path.name), "run")
+
+
+def test_a_link_leaves_no_files_beside_it_and_reads_what_is_there(link: Path) -> None:
+    forwarded(link, 2)
+    with reading(link) as reader, LedgerLock.acquire(url(link), "backfill"):
+        holder = reader.holder("backfill")
+        assert holder is not None
+        assert reader.totals(STREAM)["forwarded"] == 2
+    assert [
+        file.name for file in link.parent.iterdir() if file.is_file() and not file.is_symlink()
+    ] == []
+
+
+def test_a_link_to_a_ledger_that_is_gone_begins_none(path: Path, link: Path) -> None:
+    path.unlink()
+    with pytest.raises(FatalError, match="was there before"), opened(link):
+        pass
+    assert link.is_symlink()
+    assert not path.exists()
+
+
+def test_a_ledger_with_a_second_hard_link_is_refused_by_whoever_would_use_it(path: Path) -> None:
+    forwarded(path, 1)
+    other = path.with_name("copy.db")
+    other.hardlink_to(path)
+    for name in (path, other):
+        for use in (
+            lambda name: opened(name).__enter__(),
+            lambda name: LedgerReader.open(url(name)),
+            lambda name: LedgerLock.acquire(url(name), "run"),
+            lambda name: inspect_ledger(url(name), STREAM),
+        ):
+            with pytest.raises(FatalError, match="second name") as error:
+                use(name)
+            assert str(name) in said(error.value)
+    other.unlink()
+    forwarded(path, 2)
+
+
+@pytest.mark.parametrize("suffix", BESIDE)
+@pytest.mark.parametrize("kind", ["link", "link to nothing", "second name", "pipe"])
+def test_a_file_beside_it_that_the_program_did_not_make_is_left_alone(
+    path: Path, suffix: str, kind: str
+) -> None:
+    path.parent.mkdir()
+    target, planted = path.parent.parent / "target", path.with_name(path.name + suffix)
+    if kind == "pipe":
+        os.mkfifo(planted)
+    elif kind == "link to nothing":
+        planted.symlink_to(target)
+    else:
+        target.write_text("precious")
+        planted.symlink_to(target) if kind == "link" else planted.hardlink_to(target)
+    with pytest.raises(FatalError, match="the program made no such file") as error:
+        _use(path, suffix)
+    assert str(planted) in str(error.value)
+    assert not target.exists() or target.read_text() == "precious"
+    planted.unlink()
+    _use(path, suffix)
+
+
+def _use(path: Path, suffix: str) -> None:
+    if suffix == ".known":
+        forwarded(path, 1)
+    else:
+        LedgerLock.acquire(url(path), "run" if "run" in suffix else "backfill").close()
+
+
+def test_sqlites_lock_outlives_whatever_else_the_process_does_to_the_ledger(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """POSIX drops all locks that a process has on a file when it closes any descriptor of the file."""
+    monkeypatch.setattr("poller.adapters.sql_ledger.sqlite.driver.BUSY_TIMEOUT_S", 0.05)
+    forwarded(path, 1)
+    with opened(path) as ledger, ledger._database.writing():
+        with pytest.raises(TransientError, match="locked"), opened(path):
+            pass
+        LedgerLock.acquire(url(path), "run").close()
+        assert inspect_ledger(url(path), STREAM)
+        with reading(path) as reader:
+            assert reader.holder() is None
+        look = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=0).execute('BEGIN IMMEDIATE')"
+        other = subprocess.run(
+            [sys.executable, "-c", look, path], capture_output=True, text=True, check=False
+        )
+        assert "database is locked" in other.stderr
+
+
+def test_a_ledger_is_made_without_a_descriptor_of_its_file(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: list[object] = []
+    really_open = os.open
+
+    def noted(name: os.PathLike[str] | str, *given: int, **named: int) -> int:
+        names.append(os.fspath(name))
+        return really_open(name, *given, **named)
+
+    monkeypatch.setattr(os, "open", noted)
+    for number in (1, 2):
+        forwarded(path, number)
+        path.chmod(0o644)
+    assert {f"{path}.known"} == set(names)
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA quick_check").fetchone() == ("ok",)

@@ -1,0 +1,178 @@
+"""A shortage passes: the ledger calls it transient at every step, and works again when the shortage is over."""
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from poller.adapters.sql_ledger import SqlLedger
+from poller.adapters.sql_ledger.sqlite.driver import verdicts
+from poller.core.errors import FatalError, TransientError
+from tests.fakes import STREAM
+from tests.paths import ROOT
+
+PRELUDE = """
+import os, resource, sys
+from pathlib import Path
+from poller.adapters.sql_ledger import LedgerLock, LedgerReader, SqlLedger
+from poller.core.errors import FatalError, TransientError
+from poller.core.events import EARLIEST
+from tests.contracts.test_ledger import page, settlement
+from tests.fakes import STREAM
+
+def use(url):
+    with LedgerLock.acquire(url, "run"):
+        ledger = SqlLedger.open(url, STREAM, create=True)
+        try:
+            span = ledger.live_span() or ledger.begin(after=EARLIEST)
+            number = int(span.reached[-10:])
+            ledger.settle(settlement(span, page(number + 1)))
+            reader = LedgerReader.open(url)
+            try:
+                reader.holder()
+                return reader.totals(STREAM)["forwarded"]
+            finally:
+                reader.close()
+        finally:
+            ledger.close()
+
+def tried(url):
+    try:
+        return use(url)
+    except TransientError:
+        return "transient"
+"""
+
+
+def told(script: str, *arguments: object, wrapper: tuple[str, ...] = ()) -> list[str]:
+    """What a process of its own says that runs the script."""
+    command = [
+        *wrapper,
+        sys.executable,
+        "-c",
+        PRELUDE + textwrap.dedent(script),
+        *map(str, arguments),
+    ]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout.split()
+
+
+def test_no_descriptors_are_transient_however_many_are_left(tmp_path: Path) -> None:
+    said = told(
+        """
+        use(f"sqlite:///{sys.argv[1]}/warm/ledger.db")
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        open_now = len(os.listdir("/proc/self/fd")) - 1
+        for left in range(16):
+            for name in ("old", f"new-{left}"):
+                url = f"sqlite:///{sys.argv[1]}/{name}/ledger.db"
+                resource.setrlimit(resource.RLIMIT_NOFILE, (open_now + left, hard))
+                print(tried(url))
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        print(use(f"sqlite:///{sys.argv[1]}/old/ledger.db") > 1)
+        """,
+        tmp_path,
+    )
+    assert said.count("transient") > 6
+    assert said[-2:] == ["1", "True"]
+
+
+def test_no_address_space_is_transient_however_much_is_left(tmp_path: Path) -> None:
+    said = told(
+        """
+        url = f"sqlite:///{sys.argv[1]}/ledger.db"
+        use(url)
+        size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        for left in range(0, 2**20, 16 * 2**10):
+            if child := os.fork():
+                _, status = os.waitpid(child, 0)
+                print(os.waitstatus_to_exitcode(status))
+                continue
+            resource.setrlimit(resource.RLIMIT_AS, (size + left, size + left))
+            try:
+                os._exit(75 if tried(url) == "transient" else 0)
+            except FatalError:
+                os._exit(78)
+        """,
+        tmp_path,
+    )
+    assert set(said) <= {"0", "75"}
+    assert said.count("75") > 1
+    assert said[-1] == "0"
+
+
+def _a_small_disk() -> tuple[str, ...]:
+    wrapper = (
+        "unshare",
+        "--mount",
+        "sh",
+        "-c",
+        'mount -t tmpfs -o "$0" tmpfs "$1" && shift && exec "$@"',
+    )
+    if os.geteuid() != 0 or shutil.which("unshare") is None:
+        pytest.skip("a file system of its own takes root and unshare (Debian: util-linux)")
+    if subprocess.run([*wrapper[:2], "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no mount namespaces here")
+    return wrapper
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *(f"nr_inodes={number}" for number in range(2, 9)),
+        *(f"size={number * 4}k" for number in range(1, 64, 6)),
+    ],
+)
+def test_no_inodes_and_no_space_are_transient_and_there_is_room_again(
+    tmp_path: Path, options: str
+) -> None:
+    said = told(
+        """
+        import subprocess
+        folder = sys.argv[1]
+        for _ in range(3):
+            print(tried(f"sqlite:///{folder}/state/ledger.db"))
+        subprocess.run(["mount", "-o", "remount,nr_inodes=100,size=10m", folder], check=True)
+        print(use(f"sqlite:///{folder}/state/ledger.db"))
+        """,
+        tmp_path,
+        wrapper=(*_a_small_disk(), options, str(tmp_path)),
+    )
+    assert said[-1].isdigit()
+
+
+@pytest.mark.parametrize(
+    "number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT, errno.ESTALE]
+)
+def test_what_passes_is_transient(tmp_path: Path, number: int) -> None:
+    with pytest.raises(TransientError, match="ledger"), verdicts(tmp_path / "ledger.db"):
+        raise OSError(number, os.strerror(number))
+
+
+@pytest.mark.parametrize(
+    "number", [errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR]
+)
+def test_what_only_a_person_can_mend_is_fatal(tmp_path: Path, number: int) -> None:
+    with pytest.raises(FatalError) as error, verdicts(tmp_path / "ledger.db"):
+        raise OSError(number, os.strerror(number))
+    assert error.value.hint
+
+
+def test_a_folder_in_place_of_the_file_is_fatal(tmp_path: Path) -> None:
+    (tmp_path / "ledger.db").mkdir()
+    with pytest.raises(FatalError, match="cannot be opened"):
+        SqlLedger.open(f"sqlite:///{tmp_path}/ledger.db", STREAM, create=True)
+
+
+def test_a_folder_in_place_of_a_file_of_sqlites_own_is_fatal(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    SqlLedger.open(url, STREAM, create=True).close()
+    (tmp_path / "ledger.db-wal").mkdir()
+    with pytest.raises(FatalError, match="cannot be opened"):
+        SqlLedger.open(url, STREAM, create=True)

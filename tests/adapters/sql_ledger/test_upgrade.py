@@ -1,0 +1,102 @@
+"""An older ledger is backed up before it is changed, and an older program can go on from the backup."""
+
+import contextlib
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from poller.adapters.sql_ledger import LedgerReader, SqlLedger, inspect_ledger
+from poller.adapters.sql_ledger.sqlite.migrations import STEPS
+from poller.core.errors import FatalError
+from tests.adapters.sql_ledger.test_sql_ledger import (
+    as_of_version,
+    forwarded,
+    opened,
+    path,
+    reading,
+    url,
+)
+from tests.contracts.test_ledger import STREAM, numbered
+
+__all__ = ["path"]  # a fixture
+
+OLD, NEW = 3, 1 + len(STEPS)
+
+
+@pytest.fixture
+def older(path: Path) -> Path:
+    """A ledger of version 3 that has settled an event."""
+    forwarded(path, 1)
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        as_of_version(connection, OLD, [(numbered(0), numbered(1), None, None)])
+    return path
+
+
+def version(path: Path) -> int:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        (found,) = connection.execute("SELECT version FROM ledger_version").fetchone()
+    return int(found)
+
+
+def backup(path: Path) -> Path:
+    return path.with_name(f"ledger.db.v{OLD}")
+
+
+def test_a_backup_is_kept_before_the_schema_is_changed(older: Path) -> None:
+    with opened(older) as ledger:
+        reached = ledger.live_span()
+    assert (version(older), version(backup(older))) == (NEW, OLD)
+    assert backup(older).stat().st_mode & 0o777 == 0o600
+    assert not list(older.parent.glob("*.part*"))
+    assert not list(older.parent.glob("*.v3-*"))
+    for suffix in ("", "-wal", "-shm"):
+        older.with_name(older.name + suffix).unlink(missing_ok=True)
+    backup(older).rename(older)
+    assert version(older) == OLD
+    with opened(older) as ledger:
+        assert ledger.live_span() == reached
+
+
+def test_what_is_not_in_the_file_yet_is_in_the_backup(older: Path) -> None:
+    with contextlib.closing(sqlite3.connect(older)) as writer:
+        with writer:
+            writer.execute(
+                "UPDATE stream SET generation = 'in the log'"
+            )  # in -wal, as nobody has closed it
+        with contextlib.suppress(FatalError), opened(older):
+            pass
+    with contextlib.closing(sqlite3.connect(backup(older))) as connection:
+        assert connection.execute("SELECT generation FROM stream").fetchall() == [("in the log",)]
+
+
+def test_without_a_backup_nothing_is_changed(older: Path) -> None:
+    backup(older).with_name(
+        f"{backup(older).name}.part"
+    ).mkdir()  # as a place that cannot be written
+    with pytest.raises(FatalError), opened(older):
+        pass
+    assert version(older) == OLD
+
+
+def test_a_new_ledger_and_one_of_this_version_need_no_backup(path: Path) -> None:
+    for number in (1, 2):
+        forwarded(path, number)
+    assert not list(path.parent.glob("*.v*"))
+
+
+def test_who_only_reads_is_told_to_start_it_first(older: Path) -> None:
+    with pytest.raises(
+        FatalError, match=f"version 3, and this program reads version {NEW}"
+    ) as error:
+        LedgerReader.open(url(older))
+    assert "start the service" in error.value.hint
+    assert "the next start brings it up" in inspect_ledger(url(older), STREAM)
+    assert version(older) == OLD
+
+
+def test_after_the_start_it_can_be_read(older: Path) -> None:
+    ledger = SqlLedger.open(url(older), STREAM, create=True)
+    ledger.close()
+    with reading(older) as reader:
+        assert reader.streams() == (STREAM,)

@@ -1,0 +1,174 @@
+"""Alert rules, dashboard and pages speak of metrics that exist, and of each other."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from poller.service.observability.metrics import METRICS, PREFIX
+from tests.pages import ALL, ROOT, page
+
+RUNBOOK = page("runbook.md")
+FOLDER = ROOT / "systemd/monitoring"
+ALERTS = (FOLDER / "alerts.yml").read_text()
+RULES = re.split(r"(?m)^      - alert: ", ALERTS)[1:]
+TESTS_OF_RULES = ROOT / "tests/docs/alerts_test.yml"
+PARTS = {"histogram": ("_bucket", "_sum", "_count"), "counter": ("",), "gauge": ("",)}
+SCRAPED = {metric.name + part: metric for metric in METRICS for part in PARTS[metric.kind]}
+ADDED = {"job", "instance", "le"}
+
+needs_promtool = pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="promtool is not installed (Debian: prometheus)"
+)
+
+
+def promtool(*arguments: str) -> None:
+    done = subprocess.run(["promtool", *arguments], capture_output=True, text=True, check=False)  # noqa: S607 - as PATH has it
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def alert_names() -> list[str]:
+    return [rule.split("\n", 1)[0] for rule in RULES]
+
+
+def panels() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((FOLDER / "dashboard.json").read_text())["panels"]
+    return found
+
+
+def queries() -> list[str]:
+    return [target["expr"] for panel in panels() for target in panel["targets"]]
+
+
+def metrics_in(expression: str) -> set[str]:
+    return set(re.findall(rf"{PREFIX}\w+", expression))
+
+
+def labels_in(expression: str) -> set[str]:
+    """The labels that an expression matches or sums by."""
+    matched = re.findall(r'(\w+) *(?:=~|!=|!~|=) *"', expression)
+    grouped = re.findall(r"(?:by|without) \(([^)]*)\)", expression)
+    return {*matched, *(name.strip() for group in grouped for name in group.split(","))}
+
+
+# The rules
+
+
+@needs_promtool
+def test_the_rules_fire_when_they_must_and_only_then() -> None:
+    promtool("check", "rules", str(FOLDER / "alerts.yml"))
+    promtool("test", "rules", str(TESTS_OF_RULES))
+
+
+@pytest.mark.parametrize("name", alert_names())
+def test_each_rule_is_tested_to_fire_and_to_keep_quiet(name: str) -> None:
+    text = TESTS_OF_RULES.read_text()
+    assert re.search(rf"alertname: {name}\n +exp_alerts:", text)
+    assert re.search(rf"alertname: {name}}}\n", text)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=alert_names())
+def test_each_rule_asks_for_metrics_and_labels_that_exist(rule: str) -> None:
+    expression = rule[rule.index("expr:") : rule.index("labels:")]
+    assert metrics_in(expression) <= set(SCRAPED)
+    assert labels_in(expression) <= labels_of(expression)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=alert_names())
+def test_each_rule_names_its_paragraph_and_that_paragraph_the_rule(rule: str) -> None:
+    name = rule.split("\n", 1)[0]
+    found = re.search(r'runbook: "docs/runbook\.md#([a-z-]+)"', rule)
+    assert found is not None
+    paragraphs = dict(re.findall(r"^## (.+)\n([^#]+)", RUNBOOK, re.MULTILINE))
+    by_anchor = {heading.lower().replace(" ", "-"): text for heading, text in paragraphs.items()}
+    assert by_anchor[found[1]].startswith(f"`{name}`: ")
+
+
+def test_the_pages_name_no_other_alert() -> None:
+    assert set(re.findall(r"`(Auth0SegmentPoller\w+)`", ALL)) == set(alert_names())
+
+
+# The dashboard
+
+
+def labels_of(expression: str) -> set[str]:
+    return ADDED | {label for name in metrics_in(expression) for label in SCRAPED[name].labels}
+
+
+@pytest.mark.parametrize("expression", queries())
+def test_each_query_of_the_dashboard_asks_for_metrics_and_labels_that_exist(
+    expression: str,
+) -> None:
+    assert metrics_in(expression) or expression.startswith("process_")
+    assert metrics_in(expression) <= set(SCRAPED)
+    assert labels_in(expression) <= labels_of(expression)
+
+
+def test_each_legend_names_labels_that_exist() -> None:
+    for panel in panels():
+        for target in panel["targets"]:
+            assert set(re.findall(r"{{(\w+)}}", target["legendFormat"])) <= labels_of(
+                target["expr"]
+            )
+
+
+def test_the_panels_do_not_overlap() -> None:
+    taken = [
+        (column, row)
+        for panel in panels()
+        for column in range(panel["gridPos"]["x"], panel["gridPos"]["x"] + panel["gridPos"]["w"])
+        for row in range(panel["gridPos"]["y"], panel["gridPos"]["y"] + panel["gridPos"]["h"])
+    ]
+    assert len(taken) == len(set(taken))
+    assert max(column for column, _ in taken) < 24
+    assert len({panel["id"] for panel in panels()}) == len(panels())
+
+
+@needs_promtool
+def test_prometheus_can_read_each_query(tmp_path: Path) -> None:
+    rules = [
+        {
+            "record": f"panel:{number}",
+            "expr": query.replace("$__rate_interval", "5m").replace("$instance", ".*"),
+        }
+        for number, query in enumerate(queries())
+    ]
+    file = tmp_path / "queries.yml"
+    file.write_text(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}))  # JSON is YAML
+    promtool("check", "rules", str(file))
+
+
+# The pages
+
+
+def test_the_table_of_metrics_is_that_of_the_declarations() -> None:
+    rows = re.findall(
+        rf"^\| `({PREFIX}\w+)` \| (\w+) \| (.*?)\| (.+) \|$",
+        page("reference/metrics.md"),
+        re.MULTILINE,
+    )
+    shown = [
+        (name, kind, tuple(re.findall(r"`(\w+)`", labels)), text)
+        for name, kind, labels, text in rows
+    ]
+    assert shown == [(metric.name, metric.kind, metric.labels, metric.help) for metric in METRICS]
+
+
+def test_every_metric_that_is_named_elsewhere_exists() -> None:
+    assert metrics_in(ALL) <= set(SCRAPED) | {metric.name for metric in METRICS}
+
+
+@needs_promtool
+def test_the_scrape_settings_that_are_shown_are_prometheus_own(tmp_path: Path) -> None:
+    (shown,) = re.findall(r"```yaml\n(.*?)```", page("guides/monitoring.md"), re.DOTALL)
+    rules = tmp_path / "rules.yml"
+    rules.write_text(ALERTS)
+    file = tmp_path / "prometheus.yml"
+    file.write_text(shown.replace("/etc/prometheus/auth0-segment-poller.yml", str(rules)))
+    promtool("check", "config", str(file))
+    (job,) = re.findall(r"job_name: (\S+)", shown)
+    assert set(re.findall(r'job="([^"]+)"', ALERTS)) == {job}

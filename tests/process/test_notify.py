@@ -1,0 +1,65 @@
+"""When the daemon says that it is ready, and when it does not."""
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.listener import Listener, listening
+from tests.process.bench import Bench, eventually
+
+
+def heard(listener: Listener, kept: dict[str, str]) -> dict[str, str]:
+    for message in listener.heard():
+        kept |= message
+    return kept
+
+
+def test_it_is_ready_when_the_ledger_is_open_although_no_service_answers(
+    plain: Bench, tmp_path: Path
+) -> None:
+    plain.sandbox.ask("faults", set=[{"action": "reset", "times": None}])
+    environ = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "3000000"}
+    kept: dict[str, str] = {}
+    with (
+        listening(environ["NOTIFY_SOCKET"]) as listener,
+        plain.start("run", environ=environ) as daemon,
+    ):
+        eventually("READY", lambda: "READY" in heard(listener, kept))
+        assert daemon.says("ledger.opened")
+        eventually("a sign of life", lambda: "WATCHDOG" in heard(listener, kept))
+        eventually("why it waits", lambda: "trying again in" in heard(listener, kept)["STATUS"])
+        assert "STOPPING" not in kept
+        assert daemon.stop().code == 0
+        assert heard(listener, kept)["STOPPING"] == "1"
+
+
+@pytest.mark.parametrize("flaw", ["settings", "ledger"])
+def test_it_is_never_ready_with_settings_or_a_ledger_that_cannot_be_used(
+    plain: Bench, tmp_path: Path, flaw: str
+) -> None:
+    if flaw == "settings":
+        plain.write_settings(poll__interval="often")
+    else:
+        plain.ledger.write_text("no database\n" * 100)
+    environ = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
+    with listening(environ["NOTIFY_SOCKET"]) as listener:
+        assert plain.run("run", environ=environ).code == 78
+        assert not [message for message in listener.heard() if "READY" in message]
+
+
+def test_one_drain_has_nothing_to_tell(plain: Bench, tmp_path: Path) -> None:
+    environ = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
+    with listening(environ["NOTIFY_SOCKET"]) as listener:
+        assert plain.run("run", "--once", environ=environ).code == 0
+        assert listener.heard() == []
+
+
+def test_told_to_end_by_the_watchdog_it_says_where_every_thread_is(plain: Bench) -> None:
+    with plain.start("run", environ={"WATCHDOG_USEC": "60000000"}) as daemon:
+        eventually("a cycle", lambda: daemon.says("cycle.finished"))
+        daemon.signal(signal.SIGABRT)
+        ended = daemon.wait()
+    assert ended.code == -signal.SIGABRT
+    assert "Fatal Python error: Aborted" in ended.err
+    assert "_nudge" in ended.err or "in wait" in ended.err

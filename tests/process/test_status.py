@@ -1,0 +1,87 @@
+"""The picture that `status` draws of the ledger."""
+
+import contextlib
+import os
+import pty
+import sqlite3
+import subprocess
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.process.bench import COMMAND, PATIENCE_S, Bench
+from tests.process.conftest import MakeBench
+
+
+def ago(hours: float) -> str:
+    """The position of a moment."""
+    return f"900{datetime.now(UTC) - timedelta(hours=hours):%Y%m%d%H%M%S}" + "0" * 39
+
+
+@pytest.fixture
+def patchy(make: MakeBench) -> Bench:
+    """A live span of ten hours with a gap of a second in one cell of it, and a backfill below that was ended."""
+    bench = make("--seed", "1")
+    bench.overrides["poll__start"] = "now"
+    bench.write_settings()
+    assert bench.run("run", "--once").code == 0
+    with contextlib.closing(sqlite3.connect(bench.ledger)) as connection, connection:
+        connection.execute(
+            "UPDATE span SET after = ?, reached = ?, confirmed = ?, drained_at = NULL",
+            (ago(10), ago(1), ago(1)),
+        )
+        columns = "(stream_id, after, reached, confirmed, until)"
+        bounds = (ago(20), ago(18), ago(18), ago(15))
+        connection.execute(f"INSERT INTO span {columns} VALUES (1, ?, ?, ?, ?)", bounds)  # noqa: S608 - ours
+        gap = (ago(5.1003), ago(5.1), datetime.now(UTC).isoformat(timespec="microseconds"))
+        connection.execute(
+            "INSERT INTO gap (stream_id, after, before, noticed_at, is_read_once) VALUES (1, ?, ?, ?, 0)",
+            gap,
+        )
+    return bench
+
+
+def line(text: str, cells: str) -> str:
+    """The one line that is made of these cells."""
+    (found,) = [
+        each for each in text.splitlines() if len(each) > 40 and not set(each.strip()) - set(cells)
+    ]
+    return found
+
+
+def test_piped_it_is_drawn_80_wide_with_an_axis_and_without_colour(patchy: Bench) -> None:
+    ended = patchy.run("status")
+    assert ended.code == 3  # there is a gap
+    drawn = line(ended.out, "▓█▁░·×")  # noqa: RUF001 - a cross it is
+    assert len(drawn) == 78
+    assert [drawn.index(cell) for cell in "▓░·█×"] == sorted(drawn.index(cell) for cell in "▓░·█×")  # noqa: RUF001 - same
+    assert drawn.count("×") == 1  # noqa: RUF001 - same
+    axis = ended.out.splitlines()[ended.out.splitlines().index(drawn) + 1]
+    assert axis.startswith("  └")
+    assert axis.endswith("now┘")
+    assert len(axis) == 78
+    assert "\x1b" not in ended.out
+
+
+def test_where_blocks_cannot_be_shown_it_is_plain_text(patchy: Bench) -> None:
+    ended = patchy.run("status", environ={"PYTHONIOENCODING": "ascii"})
+    assert ended.code == 3, ended.err
+    assert line(ended.out, "=#_-.X").count("X") == 1
+    assert ended.out.isascii()
+
+
+def test_on_a_terminal_it_is_as_wide_and_coloured(patchy: Bench) -> None:
+    ours, theirs = pty.openpty()
+    environ = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "133"}
+    command = [COMMAND, "status", "--config", str(patchy.settings)]
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environ)
+    os.close(theirs)
+    seen = b""
+    with contextlib.suppress(OSError):
+        while more := os.read(ours, 65536):
+            seen += more
+    os.close(ours)
+    assert process.wait(PATIENCE_S) == 3
+    assert "\x1b[1;31m×".encode() in seen  # noqa: RUF001 - a cross it is
+    (drawn,) = [each for each in seen.decode().splitlines() if each.count("█") > 20]
+    assert sum(drawn.count(cell) for cell in "▓█▁░·×") == 129  # noqa: RUF001 - same

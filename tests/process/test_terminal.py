@@ -1,0 +1,128 @@
+"""What a record says never reaches a terminal raw, and no terminal ends a command."""
+
+import json
+import os
+import pty
+import re
+import subprocess
+import unicodedata
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.paths import DATA
+from tests.process.bench import COMMAND, PATIENCE_S, Bench, Running
+
+HOSTILE = json.loads((DATA / "terminal-escapes.json").read_text())[0]
+LOG_ID = "90020240312\x1b[2J\x9b1m\u202e\x7f\nforged"
+NEW = {key: value for key, value in HOSTILE.items() if key not in {"_id", "log_id"}}
+NAMELESS = {**HOSTILE, "type": "s", "user_id": "", "log_id": LOG_ID, "_id": LOG_ID}
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def assert_plain(text: str) -> None:
+    for character in text.replace("\n", ""):
+        assert unicodedata.category(character) not in {"Cc", "Cf", "Cs", "Zl", "Zp"}, ascii(
+            character
+        )
+
+
+def on_a_terminal(*command: str, environ: dict[str, str]) -> str:
+    """Return what a command writes to a terminal, as the terminal gets it."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, env=environ
+    ) as process:
+        os.close(theirs)
+        read = b""
+        with suppress(OSError):  # EIO: the other end is closed
+            while data := os.read(ours, 65536):
+                read += data
+        os.close(ours)
+        process.wait(30)
+    return read.decode().replace("\r\n", "\n")
+
+
+@pytest.fixture
+def hostile(plain: Bench) -> Bench:
+    """A tenant whose newest login is made for the terminal, and a ledger with such a dead letter."""
+    plain.write_settings(poll__start="now")
+    plain.folder.joinpath("log.ndjson").write_text(json.dumps(NAMELESS) + "\n")
+    ended = plain.run("backfill", "--new", "--yes", "--from-file", "log.ndjson")
+    assert_plain(ended.out + ended.err)
+    plain.sandbox.ask("tenant", index_lag=0)  # the search of `preview` finds the record at once
+    plain.sandbox.ask("append", records=[{**NEW, "user_id": "auth0|x\x1b[31m\u202e"}])
+    return plain
+
+
+COMMANDS = [
+    ("preview", "--last", "2"),
+    ("dead-letters", "list"),
+    ("dead-letters", "show", LOG_ID),
+    ("dead-letters", "replay", "--all"),
+    ("dead-letters", "discard", "\x1b[2Jnone"),
+    ("status",),
+    ("backfill", "--from-file", "\x1b[2Jno-file"),
+]
+
+
+def test_nothing_that_a_record_says_arrives_raw(hostile: Bench) -> None:
+    environ = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "200", "PYTHONUTF8": "1"}
+    seen = ""
+    for command in COMMANDS:
+        shown = on_a_terminal(
+            str(COMMAND), *command, "--config", str(hostile.settings), environ=environ
+        )
+        assert_plain(_COLOURS.sub("", shown))
+        seen += shown
+    assert r"\u001b[31mred" in seen
+    assert r"\u202eevil" in seen
+    assert r"\u001b[2Jnone" in seen
+    ended = hostile.run("preview", "--last", "2", "--json")
+    assert_plain(ended.out)
+    assert "\u202eevil" in json.loads(ended.out)[0]["event"]["user_agent"]
+    shown = json.loads(hostile.run("dead-letters", "show", LOG_ID).out)
+    assert shown["event"] == NAMELESS
+    assert shown["log_id"] == LOG_ID
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+def test_a_terminal_of_any_encoding_shows_what_it_can(plain: Bench, encoding: str) -> None:
+    plain.sandbox.ask("tenant", index_lag=0)
+    plain.sandbox.ask(
+        "append", records=[{**NEW, "user_name": "Zoë 山田 \ud800", "user_agent": "→"}]
+    )
+    environ = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    for command in (["preview"], ["preview", "--json"], ["check"]):
+        ended = subprocess.run(
+            [COMMAND, *command, "--config", plain.settings],
+            env=environ,
+            capture_output=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+        assert ended.returncode in {0, 3}, ended.stderr
+        text = ended.stdout.decode(encoding)
+        if "--json" in command:
+            assert any(
+                row["event"].get("user_name") == "Zoë 山田 \ud800" for row in json.loads(text)
+            )
+
+
+@pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_ends_no_command(plain: Bench, closed: str) -> None:
+    for command, code in (("run --once", 0), ("status", 0)):
+        program = f"exec {COMMAND} {command} --config {plain.settings} {closed}"
+        with Running(["/bin/sh", "-c", program], plain.folder, dict(os.environ)) as running:
+            assert running.wait(60).code == code, running.err
+    plain.assert_conserved()
+
+
+def test_a_secret_in_a_pipe_that_nobody_writes_to_is_an_error(plain: Bench, tmp_path: Path) -> None:
+    folder = tmp_path / "credentials"
+    folder.mkdir()
+    os.mkfifo(folder / "auth0_client_secret")
+    ended = plain.run("check", environ={"CREDENTIALS_DIRECTORY": str(folder)})
+    assert ended.code == 78
+    assert "cannot be read: a pipe" in ended.err

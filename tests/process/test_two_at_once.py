@@ -1,0 +1,76 @@
+"""Two at one ledger, a process that was stopped in its tracks, and a ledger that is copied while it is written."""
+
+import contextlib
+import signal
+import sqlite3
+import time
+
+from tests.process.bench import Bench, eventually
+
+
+def test_a_daemon_that_was_suspended_holds_the_ledger_and_goes_on(plain: Bench) -> None:
+    with plain.start("run") as daemon:
+        eventually("a drain", lambda: daemon.says("cycle.finished"))
+        daemon.signal(signal.SIGSTOP)
+        ended = plain.run("run", "--once")
+        assert ended.code == 75
+        assert f"process {daemon.process.pid}" in ended.err
+        plain.sandbox.ask("clock", advance=7200)
+        plain.sandbox.ask("grow", count=150, seconds=0)
+        daemon.signal(signal.SIGCONT)
+        eventually("what came meanwhile", lambda: not plain.sandbox.truth()["lost"])
+        assert daemon.stop().code == 0
+    assert plain.assert_conserved()["resent"] == []
+
+
+def test_a_ledger_is_backed_up_while_it_is_written_and_goes_on_from_the_copy(plain: Bench) -> None:
+    plain.sandbox.ask("traffic", rate=50)
+    copy = plain.folder / "copy.db"
+    with plain.start("run") as daemon:
+        eventually("a drain", lambda: daemon.says("cycle.finished"))
+        with (
+            contextlib.closing(sqlite3.connect(plain.ledger)) as ledger,
+            contextlib.closing(sqlite3.connect(copy)) as backup,
+        ):
+            ledger.backup(backup)
+        position = plain.position()
+        eventually("more", lambda: plain.position() > position)
+        assert daemon.stop().code == 0
+    plain.sandbox.ask("traffic", rate=0)
+    for suffix in ("", "-wal", "-shm"):
+        plain.ledger.with_name(plain.ledger.name + suffix).unlink(missing_ok=True)
+    missing = plain.run("run", "--once")
+    assert missing.code == 78
+    assert "was there before" in missing.err
+    copy.rename(plain.ledger)
+    assert plain.run("run", "--once").code == 0
+    truth = plain.assert_conserved()
+    assert truth["resent"]
+
+
+def test_a_clock_that_steps_forth_and_back_loses_nothing(plain: Bench) -> None:
+    with plain.start("run") as daemon:
+        for step in (1800, -1800, 3600, -3600, 7200):
+            plain.sandbox.ask("clock", advance=step)
+            if (
+                step > 0
+            ):  # ids follow this clock: after a step back they would lie below the position
+                plain.sandbox.ask("grow", count=30, seconds=0)
+            eventually("everything", lambda: not plain.sandbox.truth()["lost"])
+        assert daemon.stop().code == 0
+    plain.assert_conserved()
+
+
+def test_a_locked_ledger_is_waited_out(plain: Bench) -> None:
+    with plain.start("run") as daemon:
+        eventually("a drain", lambda: daemon.says("cycle.finished"))
+        with contextlib.closing(sqlite3.connect(plain.ledger, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            plain.sandbox.ask("grow", count=30, seconds=0)
+            eventually("trouble", lambda: daemon.says("cycle.postponed"))
+            time.sleep(0.1)
+        eventually("everything", lambda: not plain.sandbox.truth()["lost"])
+        ended = daemon.stop()
+    assert ended.code == 0
+    assert any("locked" in line["reason"] for line in ended.events("cycle.postponed"))
+    plain.assert_conserved()

@@ -1,0 +1,249 @@
+"""The walk through a file: each event once, only what is not settled, and nothing settled that did not arrive."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from poller.core.errors import ConflictError, FatalError, TransientError
+from poller.core.events import Gap, LogEvent, Span
+from poller.core.file_pages import UnreadableFileError
+from poller.core.forward import BatchSender
+from poller.core.log_ids import EARLIEST, LogId, floor_id
+from poller.core.translation.translator import Translator
+from poller.service.backfill.file_walk import FileForwarded, FileWalk, Range, Recent, Settled
+from tests.core.test_forward import KINDS, record
+from tests.fakes import (
+    LATER,
+    NEVER,
+    NOW,
+    STORED,
+    STREAM,
+    FakeDirectory,
+    FakeFileLedger,
+    FakeReading,
+    FakeSink,
+    numbered,
+)
+from tests.service.upstream.test_rate_limit import Stopping
+
+NONE = timedelta(milliseconds=1)
+TAKEN = TransientError("stored", retry_after=timedelta(seconds=1))
+
+
+class Bench:
+    def __init__(self, wanted: Range | None = None) -> None:
+        self.sink = FakeSink()
+        self.ledger = FakeFileLedger()
+        self.directory = FakeDirectory({})
+        self.wanted = wanted or Range()
+        self.recent = Recent()
+
+    def walk(
+        self, reading: FakeReading, *, patience: timedelta = NONE, settles_empty: bool = False
+    ) -> list[FileForwarded]:
+        walk = FileWalk(
+            profiles=self.directory,
+            translator=Translator(STREAM, tracks_only=True),
+            courier=BatchSender(self.sink),
+            ledger=self.ledger,
+            wanted=self.wanted,
+            recent=self.recent,
+            stopping=Stopping(),
+            patience=patience,
+            settles_empty=settles_empty,
+        )
+        return list(walk.pages(reading))
+
+    @property
+    def sent(self) -> list[LogId]:
+        return [message.log_id for message in self.sink.taken]
+
+
+def span(after: int, reached: int, until: int | None = None) -> Span:
+    end = None if until is None else numbered(until)
+    return Span(
+        id=after, stream=STREAM, after=numbered(after), reached=numbered(reached), until=end
+    )
+
+
+def records(*numbers: int) -> list[dict[str, object]]:
+    return [record(number) for number in numbers]
+
+
+def test_tracks_only_and_in_any_order() -> None:
+    bench = Bench()
+    bench.walk(FakeReading(records(3, 1), records(2)))
+    assert bench.sent == [numbered(3), numbered(1), numbered(2)]
+    assert {message.message_id.partition("-")[0] for message in bench.sink.taken} == {"track"}
+
+
+def test_what_lies_in_settled_spans_is_skipped_but_what_was_lost_of_them_is_not() -> None:
+    bench = Bench()
+    bench.ledger.begin(after=numbered(2), until=numbered(9))
+    bench.ledger._spans[1] = span(2, 6, 9)
+    bench.ledger.lost.append(Gap(after=numbered(3), before=numbered(5)))
+    (forwarded,) = bench.walk(FakeReading(records(*range(1, 11))))
+    assert bench.sent == [numbered(number) for number in (1, 2, 4, 7, 8, 9, 10)]
+    assert (forwarded.skipped, forwarded.outside, forwarded.repeated) == (3, 0, 0)
+    assert sum(bench.ledger.tallies.values()) == 7
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 30), st.integers(0, 10)), max_size=6),
+    st.lists(st.tuples(st.integers(0, 30), st.integers(1, 6)), max_size=3),
+    st.integers(0, 42),
+)
+def test_settled_is_the_union_of_the_spans_without_the_gaps(
+    spans: list[tuple[int, int]], gaps: list[tuple[int, int]], number: int
+) -> None:
+    settled = Settled(
+        [span(after, after + length) for after, length in spans],
+        [Gap(after=numbered(after), before=numbered(after + length)) for after, length in gaps],
+    )
+    is_in_gap = any(after < number < after + length for after, length in gaps)
+    is_in_span = any(after < number <= after + length for after, length in spans)
+    assert settled.holds(numbered(number)) == (is_in_span and not is_in_gap)
+    assert not settled.holds(LogId(f"{numbered(number)}+001"))
+
+
+def test_what_comes_twice_is_sent_once_within_a_page_and_within_a_run() -> None:
+    bench = Bench()
+    first, second = bench.walk(FakeReading(records(1, 2, 1), records(2, 3)))
+    (other,) = bench.walk(FakeReading(records(3, 4)))
+    assert bench.sent == [numbered(number) for number in (1, 2, 3, 4)]
+    assert [forwarded.repeated for forwarded in (first, second, other)] == [1, 1, 1]
+    assert sum(bench.ledger.tallies.values()) == 4
+
+
+def test_as_many_are_remembered_as_there_is_room_for() -> None:
+    recent = Recent(capacity=3)
+    recent.add(LogId(str(number)) for number in range(5))
+    assert [str(number) in recent for number in range(5)] == [False, False, True, True, True]
+
+
+def test_a_range_takes_what_is_above_its_beginning_up_to_its_end_and_what_has_no_id() -> None:
+    bench = Bench(Range(since=numbered(2), until=numbered(4)))
+    (forwarded,) = bench.walk(FakeReading([*records(1, 2, 3, 4, 5), {"type": "s"}]))
+    assert bench.sent == [numbered(3), numbered(4)]
+    assert (forwarded.outside, len(forwarded.bad)) == (3, 1)
+
+
+@given(
+    st.lists(
+        st.lists(st.tuples(st.integers(1, 40), KINDS), min_size=1, max_size=12),
+        min_size=1,
+        max_size=5,
+    ),
+    st.lists(st.sampled_from([None, LATER, TAKEN]), max_size=8),
+    st.lists(st.sampled_from([None, LATER]), max_size=8),
+    st.integers(0, 40),
+)
+def test_every_event_is_sent_or_dead_or_settled_elsewhere_and_nothing_is_settled_before(
+    pages: list[list[tuple[int, str]]],
+    sink_failures: list[Exception | None],
+    ledger_failures: list[Exception | None],
+    reached: int,
+) -> None:
+    bench = Bench()
+    bench.ledger._spans[1] = span(0, reached)
+    bench.sink.failures, bench.ledger.failures = list(sink_failures), list(ledger_failures)
+    kinds: dict[int, str] = {}
+    shown = [
+        [record(number, kinds.setdefault(number, kind)) for number, kind in page] for page in pages
+    ]
+    offset = done = 0
+    while done < len(shown):
+        reading = FakeReading(*shown[done:], begun_at=offset)
+        before = len(bench.ledger.marks)
+        try:
+            bench.walk(reading)
+        except TransientError:
+            bench.recent = Recent()
+        marks = {mark.offset for mark in bench.ledger.marks}
+        assert before <= len(bench.ledger.marks)
+        ends = [10 * sum(map(len, shown[: number + 1])) for number in range(len(shown))]
+        done = max((number + 1 for number, end in enumerate(ends) if end in marks), default=0)
+        offset = 10 * sum(map(len, shown[:done]))
+        if not any(map(len, shown[done:])):
+            break
+    settled = set(bench.ledger.settled)
+    assert settled == {numbered(number) for number in kinds if number > reached}
+    dead = {log_id for log_id in settled if log_id in bench.ledger.dead_letters}
+    due = {numbered(n) for n, kind in kinds.items() if n > reached and kind in {"s", "ss"}}
+    assert due - dead <= set(bench.sent)
+
+
+def test_what_was_not_acknowledged_is_not_settled() -> None:
+    bench = Bench()
+    bench.sink.failures = [None, NEVER]
+    with pytest.raises(FatalError):
+        bench.walk(FakeReading(records(1), records(2)))
+    assert [mark.offset for mark in bench.ledger.marks] == [10]
+    assert bench.ledger.settled == [numbered(1)]
+
+
+def test_where_later_will_do_the_page_at_hand_is_tried_again() -> None:
+    bench = Bench()
+    bench.sink.failures = [LATER, STORED]
+    assert len(bench.walk(FakeReading(records(1)), patience=timedelta(seconds=10))) == 1
+    assert bench.ledger.settled == [numbered(1)]
+
+
+def test_what_someone_else_settled_is_told_and_not_overwritten() -> None:
+    bench = Bench()
+    bench.walk(FakeReading(records(1)))
+    with pytest.raises(ConflictError):
+        bench.walk(FakeReading(records(2)))
+    assert bench.ledger.settled == [numbered(1)]
+
+
+def test_a_file_that_begins_with_nothing_but_bad_records_is_not_taken_for_a_log() -> None:
+    bench = Bench()
+    junk = [{"event": "Logged In"} for _ in range(10)]
+    with pytest.raises(UnreadableFileError, match="line 1"):
+        bench.walk(FakeReading(junk, records(1)))
+    assert (bench.ledger.marks, bench.ledger.dead_letters) == ([], {})
+    bench.walk(FakeReading(records(1), junk))
+    assert len(bench.ledger.dead_letters) == 10
+    bench.walk(FakeReading(junk, begun_at=1000))
+    assert EARLIEST not in bench.ledger.settled
+
+
+@pytest.mark.parametrize(
+    "log_id",
+    ["49570000000000000000000000000000000000000000000000000001", "5a0f3e5e2d7c4b0012345678", "0"],
+)
+@pytest.mark.parametrize(("days", "is_wanted"), [(-1, True), (1, False)])
+def test_an_event_whose_id_holds_no_time_is_judged_by_its_date(
+    log_id: str, days: int, is_wanted: bool
+) -> None:
+    event = LogEvent(log_id=LogId(log_id), type="s", date=NOW, record={})
+    assert Range().holds(event)
+    assert Range(since=floor_id(NOW + timedelta(days=days))).holds(event) == is_wanted
+    assert Range(until=floor_id(NOW - timedelta(days=days))).holds(event) == is_wanted
+    assert Range(since=floor_id(NOW)).holds(replace(event, date=None))
+
+
+def of_type(*kinds: str) -> list[dict[str, object]]:
+    return [record(number) | {"type": kind} for number, kind in enumerate(kinds, 1)]
+
+
+def test_a_file_without_a_known_type_is_not_settled_unless_it_is_wanted() -> None:
+    bench = Bench()
+    with pytest.raises(UnreadableFileError, match="not published: 'login' 2 times, 'quux' 1 times"):
+        bench.walk(FakeReading(of_type("login", "login"), of_type("quux")))
+    with pytest.raises(UnreadableFileError, match="not published"):
+        bench.walk(FakeReading(*[of_type("login")] * 21, of_type("s")))
+    assert (bench.ledger.marks, bench.ledger.settled) == ([], [])
+    assert len(bench.walk(FakeReading(of_type("login"), of_type("quux")), settles_empty=True)) == 2
+    assert len(bench.walk(FakeReading(of_type("login"), of_type("quux", "fp"), begun_at=1000))) == 2
+
+
+def test_pages_before_the_first_known_type_are_settled_with_it() -> None:
+    bench = Bench()
+    pages = bench.walk(FakeReading([record(7) | {"type": "quux"}], of_type("s")))
+    assert [len(page.settlement.page.events) for page in pages] == [1, 1]
+    assert bench.sent == [numbered(1)]
