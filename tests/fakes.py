@@ -7,22 +7,14 @@ from itertools import count
 from typing import Any
 
 from poller.core.errors import ConflictError, FatalError, RejectedError, TransientError
-from poller.core.events import (
-    Gap,
-    LogCursor,
-    Page,
-    SecondReading,
-    Span,
-    Stream,
-    UnreadStretch,
-    parse_events,
-)
+from poller.core.events import Stream, parse_events
 from poller.core.file_pages import BadRecord, FileMark, FilePage
 from poller.core.log_ids import LogId, floor_id, moment_of, successor
 from poller.core.messages import Batch, Message, Receipt
 from poller.core.outcomes import Profile, Profiles
+from poller.core.pages import Page, advance
 from poller.core.settlement import FileSettlement, Settlement, Tally
-from poller.core.spans import advance, joined
+from poller.core.spans import Gap, LogCursor, SecondReading, Span, UnreadStretch, join_touching
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 STREAM = Stream(domain="acme.us.auth0.com", source_name="web")
@@ -202,7 +194,7 @@ class FakeLedger:
         return self._spans[span.id]
 
     def _join(self) -> None:
-        self._spans = {span.id: span for span in joined(self._spans.values())}
+        self._spans = {span.id: span for span in join_touching(self._spans.values())}
 
     def settle(self, settlement: Settlement) -> LogCursor:
         failure = self.failures.pop(0) if self.failures else None

@@ -15,10 +15,9 @@ from poller.cli.bounds import Bound, position_of
 from poller.cli.wiring.services import Services, rules_of, stream_of
 from poller.config import Settings
 from poller.core.errors import TransientError
-from poller.core.events import LogCursor
 from poller.core.log_ids import LogId, floor_id, moment_of
-from poller.core.log_ranges import LogRange
 from poller.core.messages import iso
+from poller.core.spans import LogCursor, LogRange
 from poller.core.translation.translator import Translator
 from poller.service.backfill.estimate import Estimate, estimate, parallelism
 from poller.service.backfill.plan import Plan, cut, plan

@@ -9,7 +9,6 @@ from poller.core.log_ids import LogId, moment_of
 from poller.core.text.dates import believed_date, parse_date
 from poller.core.text.json_text import encode
 
-_BELOW_ALL = LogId("")
 SHORTEST_RETENTION = timedelta(hours=23)
 """Nothing younger is ever cut: the free plan keeps a day (Auth0 docs: Log Data Retention), less an hour of doubt."""
 
@@ -44,99 +43,6 @@ class LogEvent:
     def is_redated(self) -> bool:
         """Whether `date` is the time in the log id, in place of a date that is not believed."""
         return self.date is not None and self.has_implausible_date
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gap:
-    """A stretch `(after, before)` that was asked for and is gone: below retention.
-
-    `is_read_once`: the log was read there before, so that only late arrivals can be missing.
-    Such a gap is never read again, since that would send its other events a second time.
-    """
-
-    after: LogId
-    before: LogId
-    is_read_once: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
-    """Log events in `(reached, position]`, in log-id order.
-
-    `is_end`: the log has nothing more to give now. `served_at` is the best known time of the
-    answer, and rows are dated by it. `believed_at` is the server's time of the answer, or None
-    where no second clock agrees with it. `drained_to`: the log held nothing more below this time.
-    `lost` is the stretch that retention removed before it could be read.
-    """
-
-    events: tuple[LogEvent, ...]
-    position: LogId
-    is_end: bool
-    served_at: datetime
-    believed_at: datetime | None = None
-    drained_to: datetime | None = None
-    lost: Gap | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogCursor:
-    """A stretch `(after, until]` of the log that is read upwards, and how far it is read: `reached`.
-
-    `drained_at` is the server's time up to which the log held nothing more above `reached`.
-    """
-
-    id: int
-    stream: Stream
-    after: LogId
-    reached: LogId
-    until: LogId | None = None
-    drained_at: datetime | None = None
-
-    @property
-    def is_done(self) -> bool:
-        return self.until is not None and self.reached >= self.until
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Span(LogCursor):
-    """A stretch `(after, reached]` in which every event of interest is settled.
-
-    The live span has no `until` and owns everything above its `after`. Up to `confirmed` the log
-    was read late enough to hold no late arrivals. `(confirmed, reached]` is read a second time.
-    """
-
-    confirmed: LogId = _BELOW_ALL
-
-    @property
-    def is_live(self) -> bool:
-        return self.until is None
-
-    def second_reading(self, until: LogId) -> "SecondReading":
-        """The part `(confirmed, until]` of the live span as it is read a second time."""
-        begin = max(self.confirmed, self.after)
-        return SecondReading(
-            id=self.id, stream=self.stream, after=begin, reached=begin, until=until
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SecondReading(LogCursor):
-    """A part of the live span, by the span's id. Settling a page of it moves `confirmed`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnreadStretch(LogCursor):
-    """A stretch that a second reading still has to pass. It belongs to no span."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReopenedGap(LogCursor):
-    """A recorded gap that can be read after all. Its events were never settled, so they count."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resend(LogCursor):
-    """A settled stretch that is sent again at will. Its events were counted before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

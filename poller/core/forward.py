@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from poller.core.errors import FatalError, RejectedError
-from poller.core.events import LogCursor, judge_dates
+from poller.core.events import judge_dates
 from poller.core.messages import Batch, Delivery, Message, Receipt, Refusal, pack
 from poller.core.ports import Ledger, LogSource, MessageSink, ProfileDirectory
 from poller.core.settlement import Settlement, build_settlement
+from poller.core.spans import LogCursor
 from poller.core.translation.change_detection import drop_unchanged, facts_in
 from poller.core.translation.translator import Translator
 

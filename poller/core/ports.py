@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Protocol
 
-from poller.core.events import Gap, LogCursor, Page, Span
 from poller.core.file_pages import FileMark
 from poller.core.log_ids import LogId
 from poller.core.messages import Batch, Receipt
 from poller.core.outcomes import Profiles
+from poller.core.pages import Page
 from poller.core.settlement import FileSettlement, Settlement
+from poller.core.spans import Gap, LogCursor, Span
 
 
 class LogSource(Protocol):

@@ -7,11 +7,13 @@ from datetime import datetime
 from typing import Any
 
 from poller.core import messages
-from poller.core.events import LogCursor, LogEvent, Page
+from poller.core.events import LogEvent
 from poller.core.file_pages import FilePage
 from poller.core.log_ids import LogId, moment_of
 from poller.core.messages import Delivery
 from poller.core.outcomes import Calls, DeadLetter, PendingIdentify
+from poller.core.pages import Page
+from poller.core.spans import LogCursor
 from poller.core.text.dates import believed_date
 
 FILTERED = "filtered"

@@ -9,7 +9,7 @@ import pytest
 from poller.adapters.sql_ledger import SqlLedger
 from poller.cli.backfill_plan import BackfillPreview, begin, leave_end_open
 from poller.core.log_ids import floor_id
-from poller.core.log_ranges import LogRange, holes
+from poller.core.spans import LogRange, holes_between
 from poller.service.backfill.plan import Plan
 from tests.fakes import NOW, STREAM
 
@@ -68,7 +68,7 @@ def test_a_daemon_that_started_since_the_plan_was_made_leaves_no_hole(ledger: Sq
     ledger.begin(after=start)
     begun = begin(ledger, plan, 2, is_open=True)
     assert begun[-1].until == start
-    assert not holes(ledger.spans())
+    assert not holes_between(ledger.spans())
 
 
 def test_a_backfill_with_an_end_goes_up_to_it_only(ledger: SqlLedger) -> None:

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poller.cli.views.timeline import LOOKS, Cell, axis, draw, legend, oldest_known, picture
-from poller.core.events import Gap, Span
 from poller.core.log_ids import EARLIEST, LogId, floor_id
+from poller.core.spans import Gap, Span
 from tests.fakes import NOW, STREAM
 
 HOUR = timedelta(hours=1)

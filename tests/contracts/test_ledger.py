@@ -11,11 +11,13 @@ import pytest
 
 from poller.adapters.sql_ledger import LedgerReader, SqlLedger
 from poller.core.errors import ConflictError
-from poller.core.events import LogCursor, Page, Span, parse_events
+from poller.core.events import parse_events
 from poller.core.log_ids import EARLIEST, LogId, floor_id
 from poller.core.messages import Delivery, Receipt, Refusal
+from poller.core.pages import Page
 from poller.core.ports import Ledger
 from poller.core.settlement import DEAD_LETTERED, FILTERED, FORWARDED, Settlement, build_settlement
+from poller.core.spans import LogCursor, Span
 from poller.core.translation.rules import Rules
 from poller.core.translation.translator import Translator
 from tests.core.test_forward import record

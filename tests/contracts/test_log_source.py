@@ -11,9 +11,10 @@ import pytest
 from poller.adapters.auth0 import Auth0Log, Credentials, ManagementApi, TokenSource
 from poller.adapters.clocks import ServerClock
 from poller.adapters.http import Http
-from poller.core.events import Gap, LogCursor, Page, SecondReading, Span, UnreadStretch
 from poller.core.log_ids import LogId, floor_id, just_below, moment_of, successor
+from poller.core.pages import Page
 from poller.core.ports import LogSource
+from poller.core.spans import Gap, LogCursor, SecondReading, Span, UnreadStretch
 from poller.sandbox import Sandbox
 from poller.service.upstream.rate_limit import RateLimiter
 from tests.fakes import STREAM, FakeLog, numbered

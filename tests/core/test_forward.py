@@ -10,10 +10,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from poller.core.errors import ConflictError, FatalError, TransientError
-from poller.core.events import Page, parse_events
+from poller.core.events import parse_events
 from poller.core.forward import BatchSender, Forwarded, forward
 from poller.core.log_ids import EARLIEST
 from poller.core.messages import Delivery, Message, Receipt
+from poller.core.pages import Page
 from poller.core.settlement import (
     DEAD_LETTERED,
     FILTERED,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poller.config.parsers.expressions import Expression
-from poller.core.events import LogEvent, Page, Span, parse_events
+from poller.core.events import LogEvent, parse_events
 from poller.core.log_ids import EARLIEST, LogId
 from poller.core.messages import (
     MAX_MESSAGE_BYTES,
@@ -22,7 +22,9 @@ from poller.core.messages import (
     wire,
 )
 from poller.core.outcomes import DeadLetter, Filtered, Forwardable, Outcome, Profile
+from poller.core.pages import Page
 from poller.core.settlement import build_settlement
+from poller.core.spans import Span
 from poller.core.translation.change_detection import drop_unchanged, facts_in
 from poller.core.translation.privacy import Privacy
 from poller.core.translation.rules import Rules

@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poller.core.errors import TransientError
-from poller.core.events import Page, Stream, parse_events
+from poller.core.events import Stream, parse_events
 from poller.core.log_ids import EARLIEST, LogId
 from poller.core.messages import MAX_MESSAGE_BYTES, Identify, Track, size, wire
 from poller.core.outcomes import DeadLetter, Filtered, Forwardable, Outcome, Profile
+from poller.core.pages import Page
 from poller.core.translation.fields import user_id_of
 from poller.core.translation.privacy import Privacy
 from poller.core.translation.rules import DEFAULT, Rules

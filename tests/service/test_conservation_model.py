@@ -22,9 +22,9 @@ from hypothesis.stateful import (
 
 from poller.adapters.sql_ledger import DeadLetterStore, LedgerReader, SqlLedger, set_position
 from poller.core.errors import ConflictError, FatalError, PollerError
-from poller.core.events import Span
 from poller.core.forward import BatchSender, Forwarded, forward
 from poller.core.log_ids import LogId, floor_id, moment_of
+from poller.core.spans import Span
 from poller.core.translation.translator import Translator
 from tests.core.test_forward import record
 from tests.fakes import LATER, NOW, STORED, STREAM, FakeDirectory, FakeLog, FakeSink, numbered

@@ -22,11 +22,12 @@ from poller.adapters.sql_ledger.tables.pending_identifies import (
 )
 from poller.adapters.sql_ledger.tables.revisits import Revisit
 from poller.core.errors import ConflictError, FatalError
-from poller.core.events import Gap, LogCursor, ReopenedGap, Resend, Span, Stream, UnreadStretch
+from poller.core.events import Stream
 from poller.core.file_pages import FileMark
 from poller.core.log_ids import LogId, just_below, predecessor
 from poller.core.outcomes import PendingIdentify, QueuedIdentify
 from poller.core.settlement import FileSettlement, Settlement
+from poller.core.spans import Gap, LogCursor, ReopenedGap, Resend, Span, UnreadStretch
 from poller.core.translation.change_detection import Said
 
 LATE_WINDOW = timedelta(minutes=10)

@@ -7,8 +7,9 @@ from poller.adapters.sql_ledger.sqlite import driver
 from poller.adapters.sql_ledger.sqlite.database import Database
 from poller.adapters.sql_ledger.tables import revisits, rows, schema, unread
 from poller.core.errors import FatalError
-from poller.core.events import Span, Stream
+from poller.core.events import Stream
 from poller.core.log_ids import LogId, successor
+from poller.core.spans import Span
 
 
 def set_position(url: str, stream: Stream, position: LogId) -> Span:

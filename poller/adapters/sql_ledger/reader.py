@@ -18,9 +18,10 @@ from poller.adapters.sql_ledger.sqlite.lock import Holder, Role, holder_of
 from poller.adapters.sql_ledger.sqlite.migrations import OlderLedgerError
 from poller.adapters.sql_ledger.tables import counts, revisits, rows, schema, unread
 from poller.core.errors import FatalError, TransientError
-from poller.core.events import Gap, ReopenedGap, Span, Stream, UnreadStretch
+from poller.core.events import Stream
 from poller.core.log_ids import moment_of
 from poller.core.settlement import LOG, OUTCOMES, Sent, Tally
+from poller.core.spans import Gap, ReopenedGap, Span, UnreadStretch
 
 _TRIED_BYTES = 65_536  # more than a settled page takes
 

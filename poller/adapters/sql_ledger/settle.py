@@ -15,19 +15,9 @@ from poller.adapters.sql_ledger.tables.pending_identifies import (
     record_said,
 )
 from poller.core.errors import ConflictError
-from poller.core.events import (
-    LogCursor,
-    LogEvent,
-    Page,
-    ReopenedGap,
-    Resend,
-    SecondReading,
-    Span,
-    Stream,
-    UnreadStretch,
-    canonical,
-)
+from poller.core.events import LogEvent, Stream, canonical
 from poller.core.log_ids import LogId
+from poller.core.pages import Page, advance
 from poller.core.settlement import (
     DEAD_LETTERED,
     FILE,
@@ -39,7 +29,15 @@ from poller.core.settlement import (
     Tally,
     tally,
 )
-from poller.core.spans import advance, joined
+from poller.core.spans import (
+    LogCursor,
+    ReopenedGap,
+    Resend,
+    SecondReading,
+    Span,
+    UnreadStretch,
+    join_touching,
+)
 
 
 def refuse_overlap(others: Iterable[Span], after: LogId, until: LogId | None) -> None:
@@ -80,7 +78,7 @@ def move(
 def join(connection: Connection, stream: Stream, stream_id: int) -> None:
     """Join each finished span to the span that begins where it ends."""
     before = rows.spans(connection, stream, stream_id)
-    after = {span.id: span for span in joined(before)}
+    after = {span.id: span for span in join_touching(before)}
     gone = [span.id for span in before if span.id not in after]
     if not gone:
         return

@@ -15,9 +15,10 @@ from poller.cli.views.confirmation import confirm
 from poller.cli.views.output import say, say_json
 from poller.config import Settings, moment
 from poller.core.errors import FatalError
-from poller.core.events import Span, Stream
+from poller.core.events import Stream
 from poller.core.log_ids import LogId, floor_id, just_below, moment_of
 from poller.core.messages import iso
+from poller.core.spans import Span
 from poller.service.lifecycle.exit_codes import ExitCode
 
 _EARLIEST = "earliest"

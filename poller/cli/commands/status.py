@@ -19,10 +19,10 @@ from poller.cli.views.terminal import Terminal
 from poller.cli.views.timeline import oldest_known
 from poller.cli.views.wording import laid_out, lasting
 from poller.config import Settings
-from poller.core.events import Gap, Span, Stream
+from poller.core.events import Stream
 from poller.core.log_ids import moment_of
-from poller.core.log_ranges import holes
 from poller.core.messages import iso
+from poller.core.spans import Gap, Span, holes_between
 from poller.core.text.dates import parse_date
 from poller.service.lifecycle.exit_codes import ExitCode
 
@@ -116,7 +116,7 @@ def _stream(reader: LedgerReader, stream: Stream, now: datetime) -> dict[str, An
         "dead_letters": sum(reasons.values()),
         "dead_letters_by_reason": reasons,
         "gaps": [asdict(gap) for gap in record.gaps],
-        "holes": [asdict(hole) for hole in holes(spans)],
+        "holes": [asdict(hole) for hole in holes_between(spans)],
         "unread": [{"at": each.reached, "until": each.until} for each in record.unread],
         "revisits": [{"reached": span.reached, "until": span.until} for span in record.revisits],
         "known_since": _moment(oldest_known(spans, record.gaps, record.first_hour)),

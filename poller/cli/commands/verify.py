@@ -21,9 +21,10 @@ from poller.cli.views.terminal import Terminal
 from poller.cli.wiring.services import Services, connect, stream_of
 from poller.config import Settings
 from poller.core.errors import FatalError
-from poller.core.events import Page, Stream
+from poller.core.events import Stream
 from poller.core.log_ids import moment_of
-from poller.core.log_ranges import LogRange, settled
+from poller.core.pages import Page
+from poller.core.spans import LogRange, settled_ranges
 from poller.service.lifecycle.exit_codes import ExitCode
 from poller.service.observability.logging_setup import configure_logging
 from poller.service.upstream.retry import retrying
@@ -147,7 +148,7 @@ def _range(
 
 
 def _settled(record: Record) -> tuple[LogRange, ...]:
-    return settled(record.spans, record.gaps, revisits=record.revisits)
+    return settled_ranges(record.spans, record.gaps, revisits=record.revisits)
 
 
 def _recounted(

@@ -12,8 +12,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from poller.cli.views.terminal import Terminal
-from poller.core.events import LogCursor
 from poller.core.log_ids import moment_of
+from poller.core.spans import LogCursor
 from poller.service.observability.logging_setup import configure_logging
 from poller.service.slices.workers import Backfill, Progress
 from poller.service.upstream.rate_limit import RateLimiter

@@ -8,9 +8,8 @@ from itertools import pairwise
 
 from rich.text import Text
 
-from poller.core.events import Gap, Span
 from poller.core.log_ids import LogId, floor_id, moment_of
-from poller.core.log_ranges import LogRange, merged
+from poller.core.spans import Gap, LogRange, Span, union
 
 
 class Cell(enum.IntEnum):
@@ -124,7 +123,7 @@ def _pieces(
     yield from (piece for span in spans for piece in _pieces_of(span, top) if piece[1] < piece[2])
     for gap in gaps:
         yield Cell.LOST, gap.after, gap.before
-    owned = merged(LogRange(after=span.after, until=span.until or top) for span in spans)
+    owned = union(LogRange(after=span.after, until=span.until or top) for span in spans)
     for below, above in pairwise([*owned, LogRange(after=top, until=top)]):
         if below.until < above.after:
             yield Cell.MISSING, below.until, above.after

@@ -13,8 +13,8 @@ from rich.text import Text
 from poller.cli.views.terminal import Terminal
 from poller.core.events import Stream
 from poller.core.log_ids import moment_of
-from poller.core.log_ranges import LogRange
 from poller.core.messages import iso
+from poller.core.spans import LogRange
 from poller.service.verify.daily import (
     BAND_EVENTS,
     BAND_PERCENT,

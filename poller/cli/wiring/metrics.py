@@ -8,9 +8,9 @@ from importlib.metadata import version
 
 from poller.adapters.http import Observe
 from poller.config import Settings
-from poller.core.events import Span
 from poller.core.forward import Forwarded
 from poller.core.ports import Budget, LogSource, MessageSink
+from poller.core.spans import Span
 from poller.core.translation.event_facts import SIGNUP
 from poller.service.lifecycle.cycles import CycleJournal
 from poller.service.lifecycle.liveness import Heartbeat

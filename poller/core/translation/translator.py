@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from poller.core.errors import TransientError
-from poller.core.events import LogEvent, Page, Stream
+from poller.core.events import LogEvent, Stream
 from poller.core.messages import (
     MAX_MESSAGE_BYTES,
     Fact,
@@ -31,6 +31,7 @@ from poller.core.outcomes import (
     Profile,
     Profiles,
 )
+from poller.core.pages import Page
 from poller.core.translation.change_detection import group_fact, identify_fact
 from poller.core.translation.event_facts import (
     SIGNUP,

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from poller.core.events import LogEvent
 from poller.core.log_ids import LogId, floor_id, moment_of
-from poller.core.log_ranges import LogRange
+from poller.core.spans import LogRange
 from poller.service.slices.deferred_identify import AT_ONCE
 from poller.service.upstream.rate_limit import RateLimitStatus
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Protocol
 
-from poller.core.events import Gap, LogEvent, Span, is_derived, judge_dates
+from poller.core.events import LogEvent, is_derived, judge_dates
 from poller.core.file_pages import BadRecord, FileMark, FilePage, UnreadableFileError
 from poller.core.forward import BatchSender
 from poller.core.log_ids import LogId, floor_id, moment_of
 from poller.core.ports import FileLedger, ProfileDirectory
 from poller.core.settlement import FileSettlement, account_file
+from poller.core.spans import Gap, Span
 from poller.core.translation.change_detection import drop_unchanged, facts_in
 from poller.core.translation.log_types import KNOWN_TYPES
 from poller.core.translation.translator import Translator

@@ -4,9 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from poller.core.events import Gap, LogCursor, ReopenedGap, Span
 from poller.core.log_ids import EARLIEST, LogId, floor_id, just_below, moment_of, predecessor
-from poller.core.log_ranges import LogRange
+from poller.core.spans import Gap, LogCursor, LogRange, ReopenedGap, Span
 
 SHORTEST_SLICE = timedelta(minutes=10)
 

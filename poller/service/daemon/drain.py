@@ -9,11 +9,11 @@ from typing import Literal, Protocol
 import structlog
 
 from poller.core.errors import FatalError
-from poller.core.events import Page, Span
 from poller.core.forward import BatchSender, Forwarded, forward
 from poller.core.log_ids import LogId, floor_id, just_below, moment_of
-from poller.core.log_ranges import holes
+from poller.core.pages import Page
 from poller.core.ports import Ledger, LogSource, ProfileDirectory
+from poller.core.spans import Span, holes_between
 from poller.core.translation.translator import Translator
 from poller.service.daemon.late_arrivals import LookbackScan
 from poller.service.observability.page_log import report
@@ -118,7 +118,10 @@ class Drain:
         # Stored before the first fetch, so that a crash in it starts from here and not from a
         # later now, and so that retention cannot remove anything above it unnoticed.
         span = self._ledger.begin(after=after)
-        left = [(hole.after, hole.until) for hole in holes(self._ledger.spans(), since=beginning)]
+        left = [
+            (hole.after, hole.until)
+            for hole in holes_between(self._ledger.spans(), since=beginning)
+        ]
         _tell_of_first_start(after, left, is_all=self._start == "earliest" and not left)
         return span
 

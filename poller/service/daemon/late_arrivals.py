@@ -13,10 +13,12 @@ from typing import Protocol
 
 import structlog
 
-from poller.core.events import LogCursor, Page, UnreadStretch, is_derived
+from poller.core.events import is_derived
 from poller.core.forward import BatchSender, Forwarded, forward
 from poller.core.log_ids import LogId, floor_id, moment_of
+from poller.core.pages import Page
 from poller.core.ports import Ledger, LogSource, ProfileDirectory
+from poller.core.spans import LogCursor, UnreadStretch
 from poller.core.translation.translator import Translator
 
 EVERY_S = 60.0

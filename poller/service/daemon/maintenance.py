@@ -8,8 +8,8 @@ from typing import Protocol
 import structlog
 
 from poller.core.errors import PollerError
-from poller.core.events import Span
 from poller.core.log_ids import LogId, moment_of
+from poller.core.spans import Span
 
 EVERY_S = 600.0
 SAID_FOR = timedelta(days=30)

@@ -4,10 +4,11 @@ import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from poller.core.events import LogCursor, Page
 from poller.core.forward import Forwarded
 from poller.core.messages import Batch, Receipt
+from poller.core.pages import Page
 from poller.core.ports import Budget, LogSource, MessageSink
+from poller.core.spans import LogCursor
 from poller.service.lifecycle.cycles import CycleJournal
 from poller.service.observability.meter import Meter
 

@@ -12,11 +12,13 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from poller.core.events import LogEvent, Page, Span
+from poller.core.events import LogEvent
 from poller.core.forward import Forwarded
 from poller.core.log_ids import moment_of
 from poller.core.messages import Batch
+from poller.core.pages import Page
 from poller.core.settlement import DEAD_LETTERED, FILTERED, FORWARDED
+from poller.core.spans import Span
 from poller.service.observability.snapshot import (
     LATENCIES_S,
     Counts,

@@ -10,9 +10,9 @@ from typing import Protocol
 import structlog
 
 from poller.core.errors import TransientError
-from poller.core.events import LogCursor
 from poller.core.forward import Forwarded
 from poller.core.log_ids import LogId, floor_id, moment_of
+from poller.core.spans import LogCursor
 from poller.service.lifecycle.cycles import CycleCount
 from poller.service.lifecycle.one_shot import drain
 from poller.service.lifecycle.process import Failed, Finished, Process, Reason

@@ -14,8 +14,8 @@ from datetime import UTC, date, datetime, time, timedelta
 
 from poller.core.events import DailyCount
 from poller.core.log_ids import floor_id
-from poller.core.log_ranges import LogRange, clipped, covering
 from poller.core.settlement import DEAD_LETTERED, Sent, Tally
+from poller.core.spans import LogRange, clip, range_covering
 from poller.core.translation.event_facts import SIGNUP
 from poller.core.translation.presets import SIGNED_UP
 from poller.core.translation.rules import LOGIN_TYPES
@@ -162,10 +162,10 @@ def _day(
 def _verdict(day: Day, settled: Sequence[LogRange], now: datetime) -> Verdict:
     begin = beginning_of(day.day)
     end = begin + _DAY
-    if not clipped(settled, floor_id(begin), floor_id(end)):
+    if not clip(settled, floor_id(begin), floor_id(end)):
         return Verdict.NOT_SETTLED
     # A day that goes on is settled to some moment of it, if from its beginning.
-    if covering(settled, begin, end if end <= now else begin + _MOMENT) is None:
+    if range_covering(settled, begin, end if end <= now else begin + _MOMENT) is None:
         return Verdict.PARTLY_SETTLED
     if now < begin + FINAL_AFTER:
         return Verdict.NOT_FINAL

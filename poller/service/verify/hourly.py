@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from poller.core.events import LogCursor, Page, Stream
+from poller.core.events import Stream
 from poller.core.log_ids import LogId, floor_id, predecessor
-from poller.core.log_ranges import LogRange, clipped, covering
+from poller.core.pages import Page
 from poller.core.ports import LogSource
 from poller.core.settlement import FILTERED, Tally, tally
+from poller.core.spans import LogCursor, LogRange, clip, range_covering
 from poller.service.upstream.retry import retrying
 from poller.service.verify.daily import Day, Verdict
 
@@ -51,7 +52,7 @@ def stretches_to_read(
     settled: Sequence[LogRange], since: datetime, until: datetime
 ) -> tuple[LogRange, ...]:
     """What is settled of the range and of a margin on both sides."""
-    return clipped(settled, floor_id(since - MARGIN), floor_id(until + MARGIN))
+    return clip(settled, floor_id(since - MARGIN), floor_id(until + MARGIN))
 
 
 def read(
@@ -87,11 +88,11 @@ def compare(
         known[_key(key)] += events
     judged, not_kept, not_settled = [], [], []
     for hour in hours:
-        stretch = covering(settled, hour, hour + HOUR)
+        stretch = range_covering(settled, hour, hour + HOUR)
         if stretch is None:
             not_settled.append(hour)
         elif not _is_kept(
-            clipped(settled, floor_id(hour - MARGIN), floor_id(hour + HOUR))[0].after, oldest
+            clip(settled, floor_id(hour - MARGIN), floor_id(hour + HOUR))[0].after, oldest
         ):
             not_kept.append(hour)
         else:

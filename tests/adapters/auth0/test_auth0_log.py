@@ -13,8 +13,9 @@ from poller.adapters.auth0 import Auth0Log, Credentials, ManagementApi, TokenSou
 from poller.adapters.clocks import ServerClock
 from poller.adapters.http import Http
 from poller.core.errors import TransientError
-from poller.core.events import SHORTEST_RETENTION, Gap, Span, Stream, canonical
+from poller.core.events import SHORTEST_RETENTION, Stream, canonical
 from poller.core.log_ids import EARLIEST, LogId, floor_id, predecessor
+from poller.core.spans import Gap, Span
 from tests.adapters.auth0.test_auth0_api import Budget, token
 from tests.conftest import Reply, Scripted
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from poller.adapters.sql_ledger import DeadLetterStore, People
-from poller.core.events import LogEvent, Page, parse_events
+from poller.core.events import LogEvent, parse_events
 from poller.core.log_ids import EARLIEST
 from poller.core.messages import Delivery
 from poller.core.outcomes import Calls, DeadLetter, PendingIdentify
+from poller.core.pages import Page
 from poller.core.settlement import build_settlement
 from poller.core.translation.change_detection import identify_key
 from tests.adapters.sql_ledger.test_sql_ledger import opened, path, reading, url

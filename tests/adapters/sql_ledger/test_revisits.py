@@ -8,10 +8,11 @@ import pytest
 
 from poller.adapters.sql_ledger import LedgerReader, SqlLedger
 from poller.core.errors import ConflictError
-from poller.core.events import Gap, Page, ReopenedGap, Resend, Span
 from poller.core.log_ids import LogId
 from poller.core.outcomes import DeadLetter
+from poller.core.pages import Page
 from poller.core.settlement import DEAD_LETTERED, FORWARDED
+from poller.core.spans import Gap, ReopenedGap, Resend, Span
 from tests.contracts.test_ledger import page, settlement
 from tests.fakes import NOW, STREAM, numbered
 

@@ -9,8 +9,8 @@ import pytest
 
 from poller.adapters.sql_ledger import SqlLedger, set_position
 from poller.core.errors import FatalError
-from poller.core.events import Gap, Span
 from poller.core.log_ids import EARLIEST, LogId, successor
+from poller.core.spans import Gap, Span
 from tests.contracts.test_ledger import page, settlement
 from tests.fakes import STREAM, numbered
 

@@ -28,11 +28,13 @@ from poller.adapters.sql_ledger import (
 from poller.adapters.sql_ledger.sqlite.migrations import STEPS, check_version, migrate
 from poller.adapters.sql_ledger.tables import unread
 from poller.core.errors import ConflictError, FatalError, PollerError, TransientError
-from poller.core.events import Gap, Page, SecondReading, parse_events
+from poller.core.events import parse_events
 from poller.core.log_ids import EARLIEST, LogId, floor_id
 from poller.core.messages import Delivery
 from poller.core.outcomes import Calls
+from poller.core.pages import Page
 from poller.core.settlement import build_settlement
+from poller.core.spans import Gap, SecondReading
 from tests.contracts.test_file_ledger import mark
 from tests.contracts.test_file_ledger import page as file_page
 from tests.contracts.test_file_ledger import settlement as file_settlement

@@ -6,7 +6,7 @@ import pytest
 
 from poller.core.events import LogEvent, parse_events
 from poller.core.log_ids import LogId, floor_id
-from poller.core.log_ranges import LogRange
+from poller.core.spans import LogRange
 from poller.service.backfill.estimate import PROBES, Estimate, estimate, parallelism
 from poller.service.upstream.rate_limit import RateLimitStatus
 from tests.core.test_forward import record

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.core.events import Gap, LogCursor, ReopenedGap, Resend, Span
 from poller.core.log_ids import EARLIEST, LogId, floor_id, predecessor
-from poller.core.log_ranges import LogRange
+from poller.core.spans import Gap, LogCursor, LogRange, ReopenedGap, Resend, Span
 from poller.service.backfill.plan import SHORTEST_SLICE, cut, plan
 from tests.fakes import NOW, STREAM, numbered
 

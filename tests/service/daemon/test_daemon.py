@@ -7,12 +7,14 @@ from apscheduler.job import Job
 from structlog.testing import capture_logs
 
 from poller.core.errors import FatalError, TransientError, UnusableAnswerError
-from poller.core.events import LogEvent, Page, Span, Stream
+from poller.core.events import LogEvent, Stream
 from poller.core.forward import Forwarded
 from poller.core.log_ids import EARLIEST, LogId
 from poller.core.messages import Delivery
 from poller.core.outcomes import Calls, Filtered
+from poller.core.pages import Page
 from poller.core.settlement import build_settlement
+from poller.core.spans import Span
 from poller.service.daemon.daemon import Daemon
 from poller.service.lifecycle.liveness import SILENCE_S, Heartbeat
 from poller.service.lifecycle.process import Process

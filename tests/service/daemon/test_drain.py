@@ -12,8 +12,9 @@ from structlog.testing import capture_logs
 
 from poller.adapters.sql_ledger import SqlLedger
 from poller.core.errors import FatalError, TransientError
-from poller.core.events import Gap, LogCursor, Page, Span
 from poller.core.log_ids import LogId, floor_id, just_below, moment_of
+from poller.core.pages import Page
+from poller.core.spans import Gap, LogCursor, Span
 from poller.service.daemon import drain
 from poller.service.daemon.drain import Drain
 from tests.core.test_forward import record

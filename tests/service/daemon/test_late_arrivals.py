@@ -9,8 +9,9 @@ from structlog.testing import capture_logs
 
 from poller.adapters.sql_ledger import SqlLedger, set_position
 from poller.core.errors import TransientError
-from poller.core.events import LogCursor, Page, SecondReading, Span
 from poller.core.log_ids import LogId, floor_id, moment_of
+from poller.core.pages import Page
+from poller.core.spans import LogCursor, SecondReading, Span
 from poller.core.translation.rules import DEFAULT, Rules
 from poller.service.daemon.late_arrivals import EVERY_S
 from tests.core.test_forward import record

@@ -9,8 +9,8 @@ import structlog
 from structlog.testing import capture_logs
 
 from poller.core.errors import TransientError
-from poller.core.events import Span
 from poller.core.log_ids import EARLIEST, LogId, floor_id
+from poller.core.spans import Span
 from poller.service.daemon.maintenance import EVERY_S, SAID_FOR, SAID_OF, Maintenance
 from tests.fakes import LATER, NOW, STREAM
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from poller.core.errors import TransientError
-from poller.core.events import SecondReading, Span
 from poller.core.forward import BatchSender, Forwarded, forward
 from poller.core.log_ids import EARLIEST, floor_id
 from poller.core.messages import Batch, Receipt
+from poller.core.spans import SecondReading, Span
 from poller.core.translation.rules import Rules
 from poller.core.translation.translator import Translator
 from poller.service.observability.instrumented import (

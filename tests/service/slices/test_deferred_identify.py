@@ -9,11 +9,13 @@ import pytest
 
 from poller.adapters.sql_ledger import SqlLedger
 from poller.core.errors import TransientError
-from poller.core.events import Page, Span, parse_events
+from poller.core.events import parse_events
 from poller.core.forward import BatchSender, forward
 from poller.core.log_ids import floor_id
 from poller.core.messages import Batch, Identify, Receipt
+from poller.core.pages import Page
 from poller.core.settlement import UnaccountedError
+from poller.core.spans import Span
 from poller.core.translation.change_detection import PARTIAL, identify_fact
 from poller.core.translation.rules import Rules
 from poller.core.translation.translator import Translator

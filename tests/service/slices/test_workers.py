@@ -13,10 +13,11 @@ import pytest
 
 from poller.adapters.sql_ledger import SqlLedger
 from poller.core.errors import ConflictError, FatalError, TransientError
-from poller.core.events import LogCursor, Page, Span
 from poller.core.forward import BatchSender, forward
 from poller.core.log_ids import LogId, floor_id
 from poller.core.messages import Track
+from poller.core.pages import Page
+from poller.core.spans import LogCursor, Span
 from poller.core.translation.translator import Translator
 from poller.service.lifecycle.process import Failed, Finished, Process, Reason
 from poller.service.slices.deferred_identify import IdentifyRunner, IdentifySender

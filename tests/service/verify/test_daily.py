@@ -6,8 +6,8 @@ import pytest
 
 from poller.core.events import DailyCount
 from poller.core.log_ids import LogId, floor_id
-from poller.core.log_ranges import LogRange
 from poller.core.settlement import DEAD_LETTERED, FILTERED, FORWARDED, Sent, Tally
+from poller.core.spans import LogRange
 from poller.service.verify.daily import (
     Compared,
     Day,

@@ -11,8 +11,8 @@ import pytest
 
 from poller.core.errors import TransientError
 from poller.core.log_ids import LogId, floor_id
-from poller.core.log_ranges import LogRange
 from poller.core.settlement import FILTERED, FORWARDED, Tally
+from poller.core.spans import LogRange
 from poller.service.verify.daily import Compared, Day, Verdict
 from poller.service.verify.hourly import (
     HOUR,

@@ -12,8 +12,10 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 from poller.adapters.sql_ledger.sqlite import driver
 from poller.adapters.sql_ledger.tables import schema
 from poller.core.errors import ConflictError
-from poller.core.events import Page, ReopenedGap, Resend, Stream
+from poller.core.events import Stream
 from poller.core.log_ids import LogId, successor
+from poller.core.pages import Page
+from poller.core.spans import ReopenedGap, Resend
 
 Revisit = ReopenedGap | Resend
 

@@ -5,7 +5,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, select
 
 from poller.adapters.sql_ledger.tables import schema
-from poller.core.events import Gap, Span, Stream
+from poller.core.events import Stream
+from poller.core.spans import Gap, Span
 
 
 def streams(connection: Connection) -> dict[Stream, int]:

@@ -10,8 +10,10 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from poller.adapters.sql_ledger.tables import schema
 from poller.core.errors import ConflictError
-from poller.core.events import Page, Stream, UnreadStretch
+from poller.core.events import Stream
 from poller.core.log_ids import LogId
+from poller.core.pages import Page
+from poller.core.spans import UnreadStretch
 
 
 def begin(connection: Connection, stream_id: int, at: LogId, until: LogId) -> None:
