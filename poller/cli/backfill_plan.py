@@ -173,7 +173,7 @@ def survey(
     )
     parallel = asked.parallel or parallelism(services.budget.reading("logs"), latency_s)
     guess = None if found.is_empty else _guess(settings, services, found, parallel, latency_s)
-    awaiting = 0 if asked.no_identify else ledger.count_awaiting()
+    awaiting = 0 if asked.no_identify else ledger.count_pending_identifies()
     is_settled = oldest is not None and any(span.after < oldest <= span.reached for span in spans)
     return BackfillPreview(
         plan=found,
@@ -207,8 +207,8 @@ def leave_end_open(ledger: SqlLedger, found: Plan) -> None:
 
     Where nothing is to be done, an end that an earlier backfill left open stays: less lies between.
     """
-    if ledger.live_span() is None and not (found.is_empty and ledger.live_after()):
-        ledger.leave_live_after(found.until)
+    if ledger.live_span() is None and not (found.is_empty and ledger.backfilled_until()):
+        ledger.note_backfilled_until(found.until)
 
 
 def begin(ledger: SqlLedger, found: Plan, pieces: int, *, is_open: bool) -> list[LogCursor]:

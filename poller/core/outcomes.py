@@ -49,7 +49,7 @@ class QueuedIdentify:
     """Who awaits an identify, and since when by the server's clock."""
 
     who: PendingIdentify
-    seen_at: datetime
+    queued_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

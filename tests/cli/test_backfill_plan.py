@@ -56,10 +56,10 @@ def ledger(tmp_path: Path) -> Iterator[SqlLedger]:
 
 def test_a_backfill_that_finds_nothing_to_do_leaves_its_end_open_too(ledger: SqlLedger) -> None:
     leave_end_open(ledger, Plan(since=SINCE, until=SINCE))
-    assert ledger.live_after() == SINCE
+    assert ledger.backfilled_until() == SINCE
     # A later one that does nothing leaves the end where more was promised.
     leave_end_open(ledger, Plan(since=UNTIL, until=UNTIL))
-    assert ledger.live_after() == SINCE
+    assert ledger.backfilled_until() == SINCE
 
 
 def test_a_daemon_that_started_since_the_plan_was_made_leaves_no_hole(ledger: SqlLedger) -> None:

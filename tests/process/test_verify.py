@@ -74,7 +74,9 @@ def test_what_was_settled_agrees_and_nothing_is_sent_or_stored(make: MakeBench) 
     assert all(day["logins"]["auth0"] > 25 for day in days.values() if day["verdict"] == "agrees")
     # Signups of social connections are in the statistics and have no `ss`: they were sent for logins.
     with contextlib.closing(sqlite3.connect(bench.ledger)) as connection:
-        (logged,) = connection.execute("SELECT SUM(events) FROM tally WHERE type = 'ss'").fetchone()
+        (logged,) = connection.execute(
+            "SELECT SUM(events) FROM hourly_event_count WHERE type = 'ss'"
+        ).fetchone()
     signups = [
         (day["signups"]["settled"], day["signups"]["auth0"], day["sent"]["Signed Up"])
         for day in days.values()
@@ -97,7 +99,7 @@ def test_a_tally_that_is_wrong_is_named_by_day_hour_and_type(make: MakeBench, fa
     hour = f"{FIRST + DAY}T09:00:00"
     assert change(
         bench,
-        "UPDATE tally SET events = events * ? WHERE type = 's' AND hour LIKE ?",
+        "UPDATE hourly_event_count SET events = events * ? WHERE type = 's' AND hour LIKE ?",
         factor,
         hour[:11] + "%",
     )
@@ -119,10 +121,14 @@ def test_a_tally_that_is_wrong_is_named_by_day_hour_and_type(make: MakeBench, fa
 def test_one_event_too_few_is_within_the_band_and_found_by_exact(make: MakeBench) -> None:
     bench = settled(make)
     with contextlib.closing(sqlite3.connect(bench.ledger)) as connection:
-        query = "SELECT min(hour) FROM tally WHERE type = 's' AND hour > ?"
+        query = "SELECT min(hour) FROM hourly_event_count WHERE type = 's' AND hour > ?"
         (text,) = connection.execute(query, (f"{FIRST}T03",)).fetchone()
     assert (
-        change(bench, "UPDATE tally SET events = events - 1 WHERE type = 's' AND hour = ?", text)
+        change(
+            bench,
+            "UPDATE hourly_event_count SET events = events - 1 WHERE type = 's' AND hour = ?",
+            text,
+        )
         == 1
     )
     hour = datetime.fromisoformat(text)
@@ -161,7 +167,9 @@ def test_statistics_that_count_otherwise_are_overruled_by_the_log(make: MakeBenc
 
 def test_a_day_that_is_settled_in_part_is_not_judged(make: MakeBench) -> None:
     bench = settled(make, start=f"{FIRST}T06:30:00Z")
-    change(bench, "UPDATE tally SET events = events + 100 WHERE hour LIKE ?", f"{FIRST}%")
+    change(
+        bench, "UPDATE hourly_event_count SET events = events + 100 WHERE hour LIKE ?", f"{FIRST}%"
+    )
     _, days = verified(bench)
     assert days[str(FIRST)]["verdict"] == "partly_settled"
     assert days[str(FIRST + DAY)]["verdict"] == "agrees"
@@ -175,7 +183,9 @@ def test_a_day_that_is_settled_in_part_is_not_judged(make: MakeBench) -> None:
 def test_what_is_no_longer_kept_is_named_and_not_judged(make: MakeBench) -> None:
     bench = settled(make)
     assert change(
-        bench, "UPDATE tally SET events = events + 1 WHERE type = 'fp' AND hour LIKE ?", f"{FIRST}%"
+        bench,
+        "UPDATE hourly_event_count SET events = events + 1 WHERE type = 'fp' AND hour LIKE ?",
+        f"{FIRST}%",
     )
     bench.sandbox.ask("tenant", retention=2 * 86_400)
     said, days = verified(bench, "--exact")

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, delete, select, tuple_
 from poller.adapters.sql_ledger import settle
 from poller.adapters.sql_ledger.sqlite import driver
 from poller.adapters.sql_ledger.sqlite.database import Database
-from poller.adapters.sql_ledger.tables import counts, rows, schema
+from poller.adapters.sql_ledger.tables import rows, schema, totals
 from poller.core.events import LogEvent, Stream, parse_events
 from poller.core.log_ids import LogId
 from poller.core.settlement import DEAD_LETTERED, DISCARDED, FORWARDED, count_sent
@@ -21,21 +21,21 @@ PAGE = 1000
 
 _HEADING = tuple(
     schema.dead_letter.c[name]
-    for name in ("stream_id", "log_id", "type", "reason", "status", "buried_at")
+    for name in ("stream_id", "log_id", "type", "reason", "status", "dead_lettered_at")
 )
 """The columns of an index, so that no page of the table is read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredDeadLetter:
-    """A dead letter without its event, which is personal data. `buried_at` is the server's time."""
+    """A dead letter without its event, which is personal data. `dead_lettered_at` is the server's time."""
 
     stream: Stream
     log_id: LogId
     type: str
     reason: str
     status: int | None
-    buried_at: datetime
+    dead_lettered_at: datetime
 
 
 class DeadLetterStore:
@@ -86,7 +86,7 @@ class DeadLetterStore:
         with self._database.reading() as connection:
             known = rows.streams(connection)
             found = (
-                counts.letters_by_reason(connection, key)
+                totals.dead_letters_by_reason(connection, key)
                 for each, key in known.items()
                 if stream in {None, each}
             )
@@ -131,7 +131,9 @@ class DeadLetterStore:
         with self._database.writing() as connection:
             return discard_letters(connection, letters)
 
-    def revive(self, delivered: Iterable[tuple[StoredDeadLetter, LogEvent, Sequence[str]]]) -> int:
+    def mark_replayed(
+        self, delivered: Iterable[tuple[StoredDeadLetter, LogEvent, Sequence[str]]]
+    ) -> int:
         """Remove those that Segment has acknowledged by now, and count their events as forwarded.
 
         With each letter comes its event, and the names of the tracks that were sent for it.
@@ -142,7 +144,7 @@ class DeadLetterStore:
             for letter, event, names in delivered:
                 if _remove(connection, known, letter):
                     revived += 1
-                    key, at = known[letter.stream], letter.buried_at
+                    key, at = known[letter.stream], letter.dead_lettered_at
                     origin = settle.recount(connection, key, event, DEAD_LETTERED, FORWARDED, at)
                     sent = count_sent([(event, name) for name in names], at, origin=origin)
                     settle.count_tracks(connection, key, sent)
@@ -163,7 +165,9 @@ def discard_letters(connection: Connection, letters: Iterable[StoredDeadLetter])
         if text is not None:
             discarded += 1
             event, key = event_of(letter, str(text)), known[letter.stream]
-            settle.recount(connection, key, event, DEAD_LETTERED, DISCARDED, letter.buried_at)
+            settle.recount(
+                connection, key, event, DEAD_LETTERED, DISCARDED, letter.dead_lettered_at
+            )
     return discarded
 
 
@@ -185,7 +189,7 @@ def discard_before(database: Database, stream_id: int, moment: datetime) -> int:
     """Removes the letters of one stream that were buried before `moment`; returns how many."""
     columns = schema.dead_letter.c
     old = delete(schema.dead_letter).where(
-        columns.stream_id == stream_id, columns.buried_at < moment
+        columns.stream_id == stream_id, columns.dead_lettered_at < moment
     )
     with database.writing() as connection:
         return connection.execute(old).rowcount
@@ -207,5 +211,5 @@ def _letter(row: Any, known: dict[int, Stream]) -> StoredDeadLetter:
         type=row.type,
         reason=row.reason,
         status=row.status,
-        buried_at=row.buried_at,
+        dead_lettered_at=row.dead_lettered_at,
     )

@@ -8,17 +8,17 @@ from sqlalchemy import Connection, and_, delete, exists, insert, or_, select, up
 
 from poller.adapters.sql_ledger import settle as recording
 from poller.adapters.sql_ledger.dead_letters import discard_before
-from poller.adapters.sql_ledger.last_words import forget_last_words
+from poller.adapters.sql_ledger.fatal_exit import forget_fatal_exit
 from poller.adapters.sql_ledger.sqlite import driver
 from poller.adapters.sql_ledger.sqlite.database import Database
 from poller.adapters.sql_ledger.tables import file_marks as file_progress
 from poller.adapters.sql_ledger.tables import revisits, rows, schema, unread
 from poller.adapters.sql_ledger.tables.pending_identifies import (
-    count_awaiting,
-    read_awaiting,
-    read_said,
-    record_said,
-    remove_awaiting,
+    count_pending_identifies,
+    read_last_sent,
+    read_pending_identifies,
+    record_last_sent,
+    remove_pending_identifies,
 )
 from poller.adapters.sql_ledger.tables.revisits import Revisit
 from poller.core.errors import ConflictError, FatalError
@@ -128,26 +128,28 @@ class SqlLedger:
             new = insert(schema.span).values(stream_id=self._key, **values)
             key = connection.execute(new.returning(schema.span.c.id)).scalar_one()
             if until is None:
-                self._note_live_after(connection, None)
+                self._write_backfilled_until(connection, None)
             recording.join(connection, self._stream, self._key)
             spans = rows.spans(connection, self._stream, self._key)
             return next(span for span in spans if span.id == key)
 
-    def live_after(self) -> LogId | None:
+    def backfilled_until(self) -> LogId | None:
         """Return where a first start goes on above a backfill that left its end open."""
         columns = schema.stream.c
         with self._database.reading() as connection:
-            found = connection.scalar(select(columns.live_after).where(columns.id == self._key))
+            found = connection.scalar(
+                select(columns.backfilled_until).where(columns.id == self._key)
+            )
             return None if found is None else LogId(found)
 
-    def leave_live_after(self, position: LogId) -> None:
+    def note_backfilled_until(self, position: LogId) -> None:
         """Let a first start go on at `position`, where a backfill without an end of its own ends."""
         with self._database.writing() as connection:
-            self._note_live_after(connection, position)
+            self._write_backfilled_until(connection, position)
 
-    def _note_live_after(self, connection: Connection, position: LogId | None) -> None:
+    def _write_backfilled_until(self, connection: Connection, position: LogId | None) -> None:
         row = update(schema.stream).where(schema.stream.c.id == self._key)
-        connection.execute(row.values(live_after=position))
+        connection.execute(row.values(backfilled_until=position))
 
     def settle(self, settlement: Settlement) -> LogCursor:
         """Record a page and everything that came of it. See the port.
@@ -166,14 +168,14 @@ class SqlLedger:
 
     def said(self, keys: Sequence[str]) -> dict[str, str]:
         """Of what Segment was told before, the fingerprints by key."""
-        return {key: found.fingerprint for key, found in self.said_at(keys).items()}
+        return {key: found.fingerprint for key, found in self.last_sent(keys).items()}
 
-    def said_at(self, keys: Sequence[str]) -> dict[str, Said]:
+    def last_sent(self, keys: Sequence[str]) -> dict[str, Said]:
         """The same, and when it was said."""
         if not keys:
             return {}
         with self._database.reading() as connection:
-            return read_said(connection, self._key, keys, since=self._said_since)
+            return read_last_sent(connection, self._key, keys, since=self._said_since)
 
     def afresh(self, since: datetime) -> "SqlLedger":
         """Return the same ledger as if Segment had been told of nobody before this moment of the server's."""
@@ -183,22 +185,22 @@ class SqlLedger:
         view._said_since = since
         return view
 
-    def awaiting(self, after: tuple[str, str], limit: int) -> tuple[QueuedIdentify, ...]:
+    def pending_identifies(self, after: tuple[str, str], limit: int) -> tuple[QueuedIdentify, ...]:
         """Who awaits an identify, up to `limit` above `after`, by Auth0's user id and the one they were sent under."""
         with self._database.reading() as connection:
-            return read_awaiting(connection, self._key, after, limit)
+            return read_pending_identifies(connection, self._key, after, limit)
 
-    def count_awaiting(self) -> int:
+    def count_pending_identifies(self) -> int:
         with self._database.reading() as connection:
-            return count_awaiting(connection, self._key)
+            return count_pending_identifies(connection, self._key)
 
     def identified(
         self, done: Sequence[PendingIdentify], said: Mapping[str, str], at: datetime
     ) -> None:
         """Records that these await no more, and what Segment was told of them."""
         with self._database.writing() as connection:
-            record_said(connection, self._key, said, at)
-            remove_awaiting(connection, self._key, done)
+            record_last_sent(connection, self._key, said, at)
+            remove_pending_identifies(connection, self._key, done)
 
     def revisits(self) -> tuple[Revisit, ...]:
         """The stretches that are to be walked once more, by `after`."""
@@ -208,7 +210,7 @@ class SqlLedger:
     def revisit(self, stretches: Sequence[tuple[LogId, LogId]]) -> tuple[Revisit, ...]:
         """Stretches `(after, until]` that are to be sent again, whatever holds them."""
         with self._database.writing() as connection:
-            return revisits.begin(connection, self._stream, self._key, stretches, is_counted=False)
+            return revisits.begin(connection, self._stream, self._key, Resend, stretches)
 
     def reopen(self, gap: Gap, oldest: LogId) -> Revisit:
         """A gap that can be read again from the oldest event kept, as a stretch to walk; it shrinks as that is read."""
@@ -216,7 +218,7 @@ class SqlLedger:
         until = predecessor(gap.before) or gap.before
         with self._database.writing() as connection:
             (span,) = revisits.begin(
-                connection, self._stream, self._key, [(after, until)], is_counted=True
+                connection, self._stream, self._key, ReopenedGap, [(after, until)]
             )
             return span
 
@@ -236,22 +238,22 @@ class SqlLedger:
                 return recording.cut(connection, self._key, span, at)
         raise ValueError(f"a {type(span).__name__} cannot be cut")
 
-    def forget_said(self, before: datetime, *, keep: int) -> int:
+    def forget_last_sent(self, before: datetime, *, keep: int) -> int:
         """Forgets what was said before this moment of the server's, and all but the newest `keep`; returns how many."""
-        columns = schema.said.c
+        columns = schema.last_sent.c
         mine = columns.stream_id == self._key
         newest = (
-            select(columns.said_at)
+            select(columns.sent_at)
             .where(mine)
-            .order_by(columns.said_at.desc())
+            .order_by(columns.sent_at.desc())
             .limit(1)
             .offset(keep)
         )
         with self._database.writing() as connection:
             bound = connection.scalar(newest)
-            too_many = [columns.said_at <= bound] if bound is not None else []
+            too_many = [columns.sent_at <= bound] if bound is not None else []
             return connection.execute(
-                delete(schema.said).where(mine, or_(columns.said_at < before, *too_many))
+                delete(schema.last_sent).where(mine, or_(columns.sent_at < before, *too_many))
             ).rowcount
 
     def file_marks(self) -> tuple[FileMark, ...]:
@@ -289,7 +291,7 @@ class SqlLedger:
 
     def forget_ids(self) -> int:
         """Forget the recent ids that no second reading will pass any more. Return their number."""
-        ids, spans, stretches = schema.recent_id.c, schema.span.c, schema.unread.c
+        ids, spans, stretches = schema.recent_id.c, schema.span.c, schema.unread_stretch.c
         is_unconfirmed = exists().where(
             spans.stream_id == self._key,
             spans.confirmed < ids.log_id,
@@ -300,7 +302,7 @@ class SqlLedger:
         )
         is_unread = exists().where(
             stretches.stream_id == self._key,
-            stretches.at < ids.log_id,
+            stretches.reached < ids.log_id,
             ids.log_id <= stretches.until,
         )
         old = delete(schema.recent_id).where(
@@ -315,7 +317,7 @@ class SqlLedger:
         with self._database.writing() as connection:
             confirmed = {"confirmed": schema.span.c.reached}
             connection.execute(update(schema.span).where(mine).values(confirmed))
-            for table in (schema.unread, schema.recent_id):
+            for table in (schema.unread_stretch, schema.recent_id):
                 connection.execute(delete(table).where(table.c.stream_id == self._key))
 
     def discard_dead_letters(self, before: datetime) -> int:
@@ -327,11 +329,11 @@ class SqlLedger:
         with self._database.writing() as connection:
             recording.note(connection, self._key, cycle_at=at, cycle_error=error)
             if error is None:
-                forget_last_words(connection)
+                forget_fatal_exit(connection)
 
     def note_blocked(self, reason: str | None, hint: str | None) -> None:
         """Notes for `status` why nothing moves; None when it does. Since when is kept from the first note on."""
-        columns = schema.journal.c
+        columns = schema.daemon_status.c
         query = select(columns.blocked_since, columns.blocked_reason, columns.blocked_hint)
         with self._database.writing() as connection:
             found = connection.execute(query.where(columns.stream_id == self._key)).one_or_none()

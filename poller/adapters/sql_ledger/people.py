@@ -115,7 +115,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 def _awaiting(connection: Connection, stream_id: int, user_id: str) -> list[str]:
     """Return the ids under which the person's tracks were sent and an identify is due."""
-    columns = schema.awaiting.c
+    columns = schema.pending_identify.c
     is_person = or_(columns.user_id == user_id, columns.sent_as == user_id)
     return list(
         connection.scalars(select(columns.sent_as).where(columns.stream_id == stream_id, is_person))
@@ -123,7 +123,7 @@ def _awaiting(connection: Connection, stream_id: int, user_id: str) -> list[str]
 
 
 def _is_remembered(connection: Connection, stream_id: int, user_id: str) -> bool:
-    columns = schema.said.c
+    columns = schema.last_sent.c
     query = select(columns.key).where(
         columns.stream_id == stream_id, columns.key == identify_key(user_id)
     )
@@ -133,7 +133,11 @@ def _is_remembered(connection: Connection, stream_id: int, user_id: str) -> bool
 def _forget_identifies(connection: Connection, stream_id: int, user_id: str) -> None:
     sent_as = {user_id, *_awaiting(connection, stream_id, user_id)}
     keys = [identify_key(each) for each in sent_as]
-    said, awaiting = schema.said.c, schema.awaiting.c
-    connection.execute(delete(schema.said).where(said.stream_id == stream_id, said.key.in_(keys)))
+    said, awaiting = schema.last_sent.c, schema.pending_identify.c
+    connection.execute(
+        delete(schema.last_sent).where(said.stream_id == stream_id, said.key.in_(keys))
+    )
     is_person = or_(awaiting.user_id == user_id, awaiting.sent_as == user_id)
-    connection.execute(delete(schema.awaiting).where(awaiting.stream_id == stream_id, is_person))
+    connection.execute(
+        delete(schema.pending_identify).where(awaiting.stream_id == stream_id, is_person)
+    )

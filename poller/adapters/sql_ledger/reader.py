@@ -10,13 +10,13 @@ from typing import Self
 
 from sqlalchemy import Connection, ScalarSelect, func, select
 
-from poller.adapters.sql_ledger.last_words import LastWords, read_last_words
+from poller.adapters.sql_ledger.fatal_exit import FatalExit, read_fatal_exit
 from poller.adapters.sql_ledger.ledger import unknown_stream_error
 from poller.adapters.sql_ledger.sqlite import driver, ledger_files
 from poller.adapters.sql_ledger.sqlite.database import Database
 from poller.adapters.sql_ledger.sqlite.lock import Holder, Role, holder_of
 from poller.adapters.sql_ledger.sqlite.migrations import OlderLedgerError
-from poller.adapters.sql_ledger.tables import counts, revisits, rows, schema, unread
+from poller.adapters.sql_ledger.tables import revisits, rows, schema, totals, unread
 from poller.core.errors import FatalError, TransientError
 from poller.core.events import Stream
 from poller.core.log_ids import moment_of
@@ -27,7 +27,7 @@ _TRIED_BYTES = 65_536  # more than a settled page takes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Journal:
+class DaemonStatus:
     """How the daemon fared, by this machine's clock; `cycle_error` is that of the last cycle."""
 
     cycle_at: datetime | None = None
@@ -98,9 +98,11 @@ class LedgerReader:
 
         What was read from files is not among the counts: the log is compared with what was read from the log.
         """
-        columns = schema.tally.c
+        columns = schema.hourly_event_count.c
         mine = (columns.stream_id == _key(stream), columns.origin == LOG)
-        query = select(schema.tally).where(*mine, columns.hour >= since, columns.hour < until)
+        query = select(schema.hourly_event_count).where(
+            *mine, columns.hour >= since, columns.hour < until
+        )
         with self._database.reading() as connection:
             key = rows.streams(connection).get(stream)
             again = () if key is None else revisits.read(connection, stream, key)
@@ -121,31 +123,31 @@ class LedgerReader:
         """Return the events by outcome, over all time; one that came from the log and from a file counts twice."""
         with self._database.reading() as connection:
             key = rows.streams(connection).get(stream)
-            found = {} if key is None else counts.events_by_outcome(connection, key)
+            found = {} if key is None else totals.events_by_outcome(connection, key)
         return dict.fromkeys(OUTCOMES, 0) | found
 
     def dead_letters_by_reason(self, stream: Stream) -> dict[str, int]:
         """How many are there now, neither replayed nor discarded, by reason code."""
         with self._database.reading() as connection:
             key = rows.streams(connection).get(stream)
-            return {} if key is None else counts.letters_by_reason(connection, key)
+            return {} if key is None else totals.dead_letters_by_reason(connection, key)
 
-    def journal(self, stream: Stream) -> Journal:
+    def daemon_status(self, stream: Stream) -> DaemonStatus:
         """What `run` noted last."""
-        columns = schema.journal.c
-        query = select(schema.journal).where(columns.stream_id == _key(stream))
+        columns = schema.daemon_status.c
+        query = select(schema.daemon_status).where(columns.stream_id == _key(stream))
         with self._database.reading() as connection:
             row = connection.execute(query).mappings().one_or_none()
         return (
-            Journal(**{name: value for name, value in row.items() if name != "stream_id"})
+            DaemonStatus(**{name: value for name, value in row.items() if name != "stream_id"})
             if row
-            else Journal()
+            else DaemonStatus()
         )
 
-    def last_words(self) -> LastWords | None:
+    def fatal_exit(self) -> FatalExit | None:
         """The fatal error that ended the program last; None once a cycle has succeeded since."""
         with self._database.reading() as connection:
-            return read_last_words(connection)
+            return read_fatal_exit(connection)
 
     def holder(self, role: Role = "run") -> Holder | None:
         """The process that holds the ledger's lock for this role."""
@@ -156,11 +158,13 @@ class LedgerReader:
 def _sent(
     connection: Connection, stream: Stream, since: datetime, until: datetime
 ) -> dict[Sent, int]:
-    columns = schema.sent.c
+    columns = schema.hourly_track_count.c
     mine = (columns.stream_id == _key(stream), columns.origin == LOG)
-    query = select(schema.sent).where(*mine, columns.hour >= since, columns.hour < until)
+    query = select(schema.hourly_track_count).where(
+        *mine, columns.hour >= since, columns.hour < until
+    )
     return {
-        Sent(hour=row.hour, type=row.type, name=row.name): row.tracks
+        Sent(hour=row.hour, type=row.type, name=row.track_name): row.tracks
         for row in connection.execute(query)
     }
 

@@ -11,8 +11,8 @@ from poller.adapters.sql_ledger.sqlite import driver
 from poller.adapters.sql_ledger.tables import revisits, rows, schema, unread
 from poller.adapters.sql_ledger.tables.pending_identifies import (
     forget_identifies,
-    record_awaiting,
-    record_said,
+    record_last_sent,
+    record_pending_identifies,
 )
 from poller.core.errors import ConflictError
 from poller.core.events import LogEvent, Stream, canonical
@@ -139,8 +139,8 @@ def record_outcomes(
         not is_counted
     ):  # sent again: what these users were told before may have gone to a wrong source
         forget_identifies(connection, stream_id, outcomes.awaiting)
-    record_said(connection, stream_id, outcomes.said, at)
-    record_awaiting(connection, stream_id, outcomes.awaiting, at)
+    record_last_sent(connection, stream_id, outcomes.said, at)
+    record_pending_identifies(connection, stream_id, outcomes.awaiting, at)
     if is_counted:
         count(connection, stream_id, outcomes.tallies)
         count_tracks(connection, stream_id, outcomes.sent())
@@ -153,7 +153,7 @@ def record_outcomes(
 
 def note(connection: Connection, stream_id: int, **values: Any) -> None:
     """Writes these columns of the stream's journal."""
-    row = driver.upsert(schema.journal).values(stream_id=stream_id, **values)
+    row = driver.upsert(schema.daemon_status).values(stream_id=stream_id, **values)
     connection.execute(row.on_conflict_do_update(index_elements=["stream_id"], set_=values))
 
 
@@ -244,7 +244,7 @@ def _record_dead_letters(
             "reason": letter.reason,
             "status": letter.status,
             "event": canonical(letter.event.record),
-            "buried_at": at,
+            "dead_lettered_at": at,
         }
         for letter in outcomes.dead_letters
     ]
@@ -290,7 +290,7 @@ def recount(
     Return that origin.
     """
     key = tally(event, was, at)
-    columns = schema.tally.c
+    columns = schema.hourly_event_count.c
     query = select(columns.events).where(
         columns.stream_id == stream_id,
         columns.hour == key.hour,
@@ -311,16 +311,16 @@ def count_tracks(connection: Connection, stream_id: int, sent: Mapping[Sent, int
             "stream_id": stream_id,
             "hour": key.hour,
             "type": key.type,
-            "name": key.name,
+            "track_name": key.name,
             "origin": key.origin,
             "tracks": tracks,
         }
         for key, tracks in sent.items()
     ]
     if found:
-        row = driver.upsert(schema.sent)
-        total = schema.sent.c.tracks + row.excluded.tracks
-        keys = ["stream_id", "hour", "type", "name", "origin"]
+        row = driver.upsert(schema.hourly_track_count)
+        total = schema.hourly_track_count.c.tracks + row.excluded.tracks
+        keys = ["stream_id", "hour", "type", "track_name", "origin"]
         connection.execute(
             row.on_conflict_do_update(index_elements=keys, set_={"tracks": total}), found
         )
@@ -340,8 +340,8 @@ def count(connection: Connection, stream_id: int, counted: Mapping[Tally, int]) 
         for key, events in counted.items()
     ]
     if tallies:
-        row = driver.upsert(schema.tally)
-        total = schema.tally.c.events + row.excluded.events
+        row = driver.upsert(schema.hourly_event_count)
+        total = schema.hourly_event_count.c.events + row.excluded.events
         keys = ["stream_id", "hour", "type", "outcome", "origin"]
         connection.execute(
             row.on_conflict_do_update(index_elements=keys, set_={"events": total}), tallies

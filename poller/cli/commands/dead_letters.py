@@ -63,7 +63,7 @@ def list_letters(config: Path | None, *, as_json: bool) -> int:
 
 def _line(letter: StoredDeadLetter) -> str:
     reason = f"{letter.reason} ({letter.status})" if letter.status else letter.reason
-    return f"{iso(letter.buried_at)}  {letter.type or '?':<8}{reason:<26}{letter.log_id}"
+    return f"{iso(letter.dead_lettered_at)}  {letter.type or '?':<8}{reason:<26}{letter.log_id}"
 
 
 @dead_letters.command(
@@ -177,7 +177,7 @@ def _facts(letter: StoredDeadLetter) -> dict[str, Any]:
         "type": letter.type,
         "reason": letter.reason,
         "status": letter.status,
-        "buried_at": iso(letter.buried_at),
+        "dead_lettered_at": iso(letter.dead_lettered_at),
         "domain": letter.stream.domain,
         "source_name": letter.stream.source_name,
         "generation": letter.stream.generation,

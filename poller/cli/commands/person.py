@@ -90,7 +90,7 @@ def _show(found: Sequence[Held]) -> None:
         say(f"  dead letters   {len(each.letters) or 'none'}")
         say(
             *(
-                f"    {iso(letter.buried_at)}  {letter.reason}  {letter.log_id}"
+                f"    {iso(letter.dead_lettered_at)}  {letter.reason}  {letter.log_id}"
                 for letter in each.letters
             )
         )

@@ -10,7 +10,7 @@ from typing import Any
 import click
 from rich.text import Text
 
-from poller.adapters.sql_ledger import LastWords, LedgerReader
+from poller.adapters.sql_ledger import FatalExit, LedgerReader
 from poller.cli.groups import examples
 from poller.cli.options import config_option, read_settings
 from poller.cli.views import timeline
@@ -79,19 +79,19 @@ def collect(settings: Settings, now: datetime) -> dict[str, Any]:
             "ledger": settings.state.url,
             "version": version(_DISTRIBUTION),
             "daemon": {"pid": holder.pid, "since": _moment(holder.since)} if holder else None,
-            "last_fatal_error": _words(reader.last_words()),
+            "last_fatal_error": _words(reader.fatal_exit()),
             "streams": [_stream(reader, stream, now) for stream in reader.streams()],
         }
     finally:
         reader.close()
 
 
-def _words(words: LastWords | None) -> dict[str, Any] | None:
+def _words(words: FatalExit | None) -> dict[str, Any] | None:
     return {"at": _moment(words.at), "error": words.error, "hint": words.hint} if words else None
 
 
 def _stream(reader: LedgerReader, stream: Stream, now: datetime) -> dict[str, Any]:
-    record, journal = reader.record(stream, now, now), reader.journal(stream)
+    record, journal = reader.record(stream, now, now), reader.daemon_status(stream)
     spans = record.spans
     live = next((span for span in spans if span.is_live), None)
     reasons = reader.dead_letters_by_reason(stream)

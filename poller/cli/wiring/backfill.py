@@ -53,7 +53,7 @@ class BackfillParts:
 
     def awaiting(self) -> int:
         """How many still wait for their identify."""
-        return 0 if self.no_identify else self.ledger.count_awaiting()
+        return 0 if self.no_identify else self.ledger.count_pending_identifies()
 
     def _identifier(self, begun_at: datetime) -> IdentifySender:
         return IdentifySender(

@@ -5,7 +5,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from poller.adapters.sql_ledger import LastWords, LedgerLock, keep_last_words, ledger_path
+from poller.adapters.sql_ledger import FatalExit, LedgerLock, ledger_path, record_fatal_exit
 from poller.cli.options import read_settings
 from poller.config import SettingsError
 from poller.core.errors import FatalError, PollerError
@@ -39,4 +39,4 @@ def _tell(config: Path | None, supervisor: Supervisor, error: str, hint: str) ->
             with LedgerLock.acquire(
                 url, "run"
             ):  # else a daemon is at work, and this error is not its own
-                keep_last_words(url, LastWords(at=datetime.now(UTC), error=error, hint=hint))
+                record_fatal_exit(url, FatalExit(at=datetime.now(UTC), error=error, hint=hint))

@@ -56,6 +56,6 @@ def _replay(
     names: dict[str, list[str]] = {}
     for event, name in tracks:
         names.setdefault(event.log_id, []).append(name)
-    return graveyard.revive(
+    return graveyard.mark_replayed(
         (by_id[event.log_id], event, names.get(event.log_id, [])) for event in delivered
     )

@@ -30,7 +30,7 @@ log = structlog.get_logger()
 class LiveLedger(Ledger, Protocol):
     """A ledger that knows where a first start goes on above a backfill."""
 
-    def live_after(self) -> LogId | None:
+    def backfilled_until(self) -> LogId | None:
         """Return the end that a backfill left open, or None."""
         ...
 
@@ -130,7 +130,7 @@ class Drain:
         if self._start == "earliest":
             return just_below(oldest) if oldest is not None else present
         if self._start is None:
-            return self._ledger.live_after() or present
+            return self._ledger.backfilled_until() or present
         if self._start > floor_id(now):
             raise FatalError(
                 "poll.start lies in the future",

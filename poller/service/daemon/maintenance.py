@@ -41,7 +41,7 @@ class MaintenanceLedger(Protocol):
 
     def discard_dead_letters(self, before: datetime) -> int: ...
 
-    def forget_said(self, before: datetime, *, keep: int) -> int: ...
+    def forget_last_sent(self, before: datetime, *, keep: int) -> int: ...
 
 
 class Maintenance:
@@ -92,7 +92,7 @@ class Maintenance:
     def _discard_what_is_old(self) -> None:
         now = self._agreed()
         if now is not None:
-            self._ledger.forget_said(now - SAID_FOR, keep=SAID_OF)
+            self._ledger.forget_last_sent(now - SAID_FOR, keep=SAID_OF)
             if self._dead_letter_retention:
                 self._discard_dead_letters(now)
         elif not self._is_unsure:

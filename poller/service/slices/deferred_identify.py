@@ -28,11 +28,11 @@ log = structlog.get_logger()
 class PendingIdentifies(Protocol):
     """A ledger's users who await an identify. Thread-safe."""
 
-    def awaiting(self, after: tuple[str, str], limit: int) -> Sequence[QueuedIdentify]:
+    def pending_identifies(self, after: tuple[str, str], limit: int) -> Sequence[QueuedIdentify]:
         """Up to `limit` above `after`, by Auth0's user id and the one they were sent under."""
         ...
 
-    def said_at(self, keys: Sequence[str]) -> Mapping[str, Said]:
+    def last_sent(self, keys: Sequence[str]) -> Mapping[str, Said]:
         """Of what Segment was told, the last by key."""
         ...
 
@@ -111,7 +111,7 @@ class IdentifyRunner:
             self.is_begun = True
             if self._process.stopping.is_set():
                 return ()
-            batch = self._queue.awaiting(self._cursor, AT_ONCE)
+            batch = self._queue.pending_identifies(self._cursor, AT_ONCE)
             if batch:
                 self._cursor = (batch[-1].who.user_id, batch[-1].who.sent_as)
             return batch
@@ -159,7 +159,7 @@ class IdentifySender:
             if message is not None:
                 made.append((entry, message))
         # Asked after the profiles were read: whom the daemon identifies now has newer traits already.
-        known = self._queue.said_at([message.fact.key for _, message in made if message.fact])
+        known = self._queue.last_sent([message.fact.key for _, message in made if message.fact])
         due = [message for entry, message in made if not self._is_known(message, entry, known)]
         delivery = self._courier.deliver(tuple(due))
         refused = {refusal.message.message_id for refusal in delivery.refusals}
@@ -185,5 +185,5 @@ class IdentifySender:
         said = known.get(message.fact.key) if message.fact else None
         if message.fact is None or said is None or said.fingerprint == PARTIAL:
             return False
-        is_since = said.at >= min(entry.seen_at, self._begun_at)
+        is_since = said.at >= min(entry.queued_at, self._begun_at)
         return is_since or (self._only_news and said.fingerprint == message.fact.fingerprint)

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poller.adapters.sql_ledger import DeadLetterStore, LedgerReader, SqlLedger, remove_stream
-from poller.adapters.sql_ledger.tables import counts
+from poller.adapters.sql_ledger.tables import totals
 from poller.cli import program
 from poller.core.log_ids import EARLIEST
 from tests.adapters.sql_ledger.test_sql_ledger import as_of_version, forwarded, opened, shape, url
@@ -58,7 +58,7 @@ def bury(path: Path, count: int, *, event: str = "{}", streams: int = 1) -> None
         )
         for number in range(count)
     )
-    names = "stream_id, log_id, type, reason, status, event, buried_at"
+    names = "stream_id, log_id, type, reason, status, event, dead_lettered_at"
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
         connection.executemany(
             f"INSERT INTO dead_letter ({names}) VALUES (?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
@@ -77,7 +77,7 @@ def counted(path: Path) -> tuple[dict[str, int], dict[str, int]]:
         anew: dict[str, int] = dict(letters.fetchall())
         anew |= dict(
             connection.execute(
-                "SELECT outcome, SUM(events) FROM tally WHERE stream_id = 1 GROUP BY 1"
+                "SELECT outcome, SUM(events) FROM hourly_event_count WHERE stream_id = 1 GROUP BY 1"
             )
         )
     return {name: count for name, count in kept.items() if count}, {
@@ -145,8 +145,8 @@ def test_counts_follow_whatever_changes_a_row(path: Path) -> None:
             connection.execute(
                 "UPDATE dead_letter SET reason = 'too_large' WHERE reason = 'refused_by_segment'"
             )
-            connection.execute("UPDATE tally SET events = events + 5")
-            connection.execute("DELETE FROM tally WHERE outcome = 'dead_lettered'")
+            connection.execute("UPDATE hourly_event_count SET events = events + 5")
+            connection.execute("DELETE FROM hourly_event_count WHERE outcome = 'dead_lettered'")
         kept, anew = counted(path)
         assert kept == anew
         assert kept["too_large"] == 3
@@ -160,7 +160,7 @@ def test_a_stream_that_is_removed_takes_its_counts_along(path: Path) -> None:
     bury(path, 3)
     remove_stream(url(path), STREAM, with_spans=True)
     with contextlib.closing(sqlite3.connect(path)) as connection:
-        for table in ("event_count", "letter_count", "dead_letter", "tally"):
+        for table in ("event_total", "dead_letter_total", "dead_letter", "hourly_event_count"):
             assert connection.execute(f"SELECT COUNT(*) FROM {table}").fetchone() == (0,)  # noqa: S608
 
 
@@ -172,12 +172,6 @@ def test_an_earlier_ledger_is_counted_and_indexed_as_a_new_one(path: Path) -> No
         triggers = connection.execute(
             "SELECT name, sql FROM sqlite_master WHERE type = 'trigger'"
         ).fetchall()
-        for name, _ in triggers:
-            connection.execute(f"DROP TRIGGER {name}")
-        for table in ("event_count", "letter_count"):
-            connection.execute(f"DROP TABLE IF EXISTS {table}")
-        for index in ("dead_letter_in_order", "dead_letter_by_age"):
-            connection.execute(f"DROP INDEX {index}")
         as_of_version(connection, 3, [(numbered(0), numbered(1), None, None)])
     with opened(path):
         pass
@@ -202,21 +196,21 @@ def test_status_takes_as_long_for_many_letters_as_for_none(path: Path) -> None:
         assert isinstance(driver, sqlite3.Connection)
         thousands_of_steps: list[int] = []
         driver.set_progress_handler(lambda: thousands_of_steps.append(1), 1000)
-        assert sum(counts.letters_by_reason(connection, 1).values()) == 20_000
-        assert counts.events_by_outcome(connection, 1) == {"forwarded": 1}
+        assert sum(totals.dead_letters_by_reason(connection, 1).values()) == 20_000
+        assert totals.events_by_outcome(connection, 1) == {"forwarded": 1}
         driver.set_progress_handler(None, 0)
     assert thousands_of_steps == []
 
 
 QUERIES = {
-    "a page": "SELECT log_id, stream_id, type, reason, status, buried_at FROM dead_letter "
+    "a page": "SELECT log_id, stream_id, type, reason, status, dead_lettered_at FROM dead_letter "
     "WHERE (log_id, stream_id) > ('9', 1) ORDER BY log_id, stream_id LIMIT 1000",
-    "a page of a reason": "SELECT log_id, stream_id, type, reason, status, buried_at FROM dead_letter "
+    "a page of a reason": "SELECT log_id, stream_id, type, reason, status, dead_lettered_at FROM dead_letter "
     "WHERE reason = 'x' AND (log_id, stream_id) > ('9', 1) ORDER BY log_id, stream_id LIMIT 1000",
-    "one letter": "SELECT log_id, stream_id, type, reason, status, buried_at FROM dead_letter "
+    "one letter": "SELECT log_id, stream_id, type, reason, status, dead_lettered_at FROM dead_letter "
     "WHERE log_id IN ('9') ORDER BY log_id, stream_id LIMIT 1000",
     "its event": "SELECT event FROM dead_letter WHERE stream_id = 1 AND log_id = '9'",
-    "old ones": "DELETE FROM dead_letter WHERE stream_id = 1 AND buried_at < '2026'",
+    "old ones": "DELETE FROM dead_letter WHERE stream_id = 1 AND dead_lettered_at < '2026'",
 }
 
 

@@ -234,27 +234,32 @@ def test_a_later_version_is_refused_and_nothing_changed(path: Path) -> None:
         LedgerReader.open(url(path))
 
 
-VERSION_4 = ("last_words", "unread", "sent")
 LATER: dict[int, tuple[str, ...]] = {
-    1: ("said", "awaiting", "revisit", "file", *VERSION_4),
-    2: ("awaiting", "revisit", "file", *VERSION_4),
-    3: VERSION_4,
+    1: ("said", "awaiting", "revisit", "file"),
+    2: ("awaiting", "revisit", "file"),
+    3: (),
 }
-"""The tables that a ledger of a version did not have."""
-WITHOUT_ORIGIN = """
-CREATE TABLE old AS SELECT * FROM tally;
-DROP TABLE tally;
-CREATE TABLE tally (
-  stream_id INTEGER NOT NULL REFERENCES stream (id), hour TEXT NOT NULL, type TEXT NOT NULL, outcome TEXT NOT NULL,
-  events INTEGER NOT NULL, PRIMARY KEY (stream_id, hour, type, outcome)
-) WITHOUT ROWID;
-INSERT INTO tally SELECT stream_id, hour, type, outcome, events FROM old;
-DROP TABLE old;
-"""
-"""The counts as they were up to version 3."""
+"""The tables of version 3 that a ledger of a version did not have."""
 
 TABLES_OF_VERSION_3 = """
-DROP TABLE span; DROP TABLE gap; ALTER TABLE stream DROP COLUMN live_after;
+DROP TRIGGER dead_letter_added; DROP TRIGGER dead_letter_changed; DROP TRIGGER dead_letter_removed;
+DROP INDEX dead_letter_in_order; DROP INDEX dead_letter_by_age;
+ALTER TABLE dead_letter RENAME COLUMN dead_lettered_at TO buried_at;
+ALTER TABLE last_sent RENAME TO said; ALTER TABLE said RENAME COLUMN sent_at TO said_at;
+DROP INDEX last_sent_by_age; CREATE INDEX said_by_age ON said (stream_id, said_at);
+ALTER TABLE pending_identify RENAME TO awaiting;
+ALTER TABLE awaiting RENAME COLUMN queued_at TO seen_at;
+ALTER TABLE file_mark RENAME TO file; ALTER TABLE file RENAME COLUMN content_hash TO fingerprint;
+ALTER TABLE daemon_status RENAME TO journal;
+ALTER TABLE stream DROP COLUMN backfilled_until;
+CREATE TABLE tally (
+  stream_id INTEGER NOT NULL REFERENCES stream (id), hour TEXT NOT NULL, type TEXT NOT NULL,
+  outcome TEXT NOT NULL, events INTEGER NOT NULL, PRIMARY KEY (stream_id, hour, type, outcome)
+) WITHOUT ROWID;
+INSERT INTO tally SELECT stream_id, hour, type, outcome, events FROM hourly_event_count;
+DROP TABLE hourly_event_count; DROP TABLE hourly_track_count; DROP TABLE unread_stretch;
+DROP TABLE event_total; DROP TABLE dead_letter_total; DROP TABLE fatal_exit;
+DROP TABLE span; DROP TABLE gap; DROP TABLE revisit;
 CREATE TABLE span (
   id INTEGER NOT NULL PRIMARY KEY, stream_id INTEGER NOT NULL REFERENCES stream (id), after TEXT NOT NULL,
   reached TEXT NOT NULL, until TEXT, confirmed TEXT, drained_at TEXT,
@@ -267,6 +272,10 @@ CREATE TABLE gap (
   id INTEGER NOT NULL PRIMARY KEY, stream_id INTEGER NOT NULL REFERENCES stream (id), after TEXT NOT NULL,
   before TEXT NOT NULL, noticed_at TEXT NOT NULL, UNIQUE (stream_id, after)
 );
+CREATE TABLE revisit (
+  id INTEGER NOT NULL PRIMARY KEY, stream_id INTEGER NOT NULL REFERENCES stream (id), after TEXT NOT NULL,
+  reached TEXT NOT NULL, until TEXT NOT NULL, is_counted BOOLEAN NOT NULL
+);
 """
 
 
@@ -274,7 +283,7 @@ def as_of_version(
     connection: sqlite3.Connection, version: int, spans: list[tuple[str | None, ...]]
 ) -> None:
     """Make a ledger as that version left it, with these spans: after, reached, until, confirmed."""
-    connection.executescript(TABLES_OF_VERSION_3 + WITHOUT_ORIGIN)
+    connection.executescript(TABLES_OF_VERSION_3)
     for table in LATER[version]:
         connection.execute(f"DROP TABLE {table}")
     for span in spans:
@@ -356,9 +365,10 @@ def test_counts_of_1970_are_moved_to_the_newest_hour_of_their_stream(path: Path)
         pass
     with contextlib.closing(sqlite3.connect(path)) as connection:
         found = connection.execute(
-            "SELECT stream_id, hour, events FROM tally WHERE type = ''"
+            "SELECT stream_id, hour, events FROM hourly_event_count WHERE type = ''"
         ).fetchall()
-        assert connection.execute("SELECT MIN(hour) FROM tally").fetchone() == (newest,)
+        oldest = connection.execute("SELECT MIN(hour) FROM hourly_event_count").fetchone()
+        assert oldest == (newest,)
     assert found == [(1, newest, 5)]
 
 
@@ -398,13 +408,15 @@ def test_a_dead_letter_of_a_file_that_is_revived_moves_in_the_counts_of_files(pa
     graveyard = DeadLetterStore.open(url(path), to_change=True)
     ((letter,),) = graveyard.pages()
     (event,) = parse_events([json.loads(graveyard.events([letter])[letter])], after=EARLIEST)
-    assert graveyard.revive([(letter, event, ["Logged In"])]) == 1
+    assert graveyard.mark_replayed([(letter, event, ["Logged In"])]) == 1
     graveyard.close()
     with contextlib.closing(sqlite3.connect(path)) as connection:
         found = connection.execute(
-            "SELECT outcome, origin, events FROM tally WHERE events != 0"
+            "SELECT outcome, origin, events FROM hourly_event_count WHERE events != 0"
         ).fetchall()
-        sent = connection.execute("SELECT name, origin, tracks FROM sent").fetchall()
+        sent = connection.execute(
+            "SELECT track_name, origin, tracks FROM hourly_track_count"
+        ).fetchall()
     assert found == [("forwarded", "file", 1)]
     assert sent == [("Logged In", "file", 1)]
 
@@ -422,9 +434,9 @@ def test_what_was_said_is_forgotten_by_age_and_by_number(path: Path) -> None:
             done = build_settlement(live, read, Calls(), Delivery())
             live = ledger.settle(replace(done, said={f"k{number}": "f"}))
         keys = [f"k{number}" for number in range(1, 6)]
-        assert ledger.forget_said(NOW + timedelta(days=2), keep=10) == 1
+        assert ledger.forget_last_sent(NOW + timedelta(days=2), keep=10) == 1
         assert sorted(ledger.said(keys)) == keys[1:]
-        assert ledger.forget_said(NOW, keep=2) == 2
+        assert ledger.forget_last_sent(NOW, keep=2) == 2
         assert sorted(ledger.said(keys)) == keys[3:]
 
 
@@ -630,7 +642,7 @@ def test_the_journal_keeps_since_when_it_is_blocked(path: Path) -> None:
         ledger.note_blocked("why", "do")
         ledger.note_cycle(at=NOW, error="later")
         with reading(path) as reader:
-            journal = reader.journal(STREAM)
+            journal = reader.daemon_status(STREAM)
             assert (journal.blocked_since, journal.blocked_reason, journal.cycle_error) == (
                 NOW,
                 "why",
@@ -638,7 +650,7 @@ def test_the_journal_keeps_since_when_it_is_blocked(path: Path) -> None:
             )
         ledger.note_blocked(None, None)
         with reading(path) as reader:
-            assert reader.journal(STREAM).blocked_since is None
+            assert reader.daemon_status(STREAM).blocked_since is None
     finally:
         ledger.close()
 
@@ -733,12 +745,12 @@ def test_unread_stretches_never_overlap(path: Path) -> None:
 
 def test_a_backfill_leaves_where_a_first_start_goes_on(path: Path) -> None:
     with opened(path) as ledger:
-        assert ledger.live_after() is None
-        ledger.leave_live_after(numbered(9))
+        assert ledger.backfilled_until() is None
+        ledger.note_backfilled_until(numbered(9))
     with opened(path) as ledger:
-        assert ledger.live_after() == numbered(9)
+        assert ledger.backfilled_until() == numbered(9)
         ledger.begin(after=numbered(9))
-        assert ledger.live_after() is None
+        assert ledger.backfilled_until() is None
 
 
 # check
@@ -757,5 +769,5 @@ def test_times_are_kept_in_utc(path: Path) -> None:
     with opened(path) as ledger:
         ledger.note_cycle(at=datetime(2026, 1, 1, tzinfo=UTC), error=None)
     with contextlib.closing(sqlite3.connect(path)) as connection:
-        (text,) = connection.execute("SELECT cycle_at FROM journal").fetchone()
+        (text,) = connection.execute("SELECT cycle_at FROM daemon_status").fetchone()
     assert text == "2026-01-01T00:00:00.000000+00:00"

@@ -122,7 +122,7 @@ def test_a_start_in_the_future_is_refused(bench: Bench) -> None:
 def test_a_first_start_goes_on_where_a_backfill_left_its_end_open(bench: Bench) -> None:
     end = floor_id(NOW - HOUR)
     below = bench.ledger.begin(after=hours_ago(5), until=end)
-    bench.ledger.leave_live_after(end)
+    bench.ledger.note_backfilled_until(end)
     bench.log.records = events(hours_ago(0.5))
     with capture_logs() as logs:
         bench.poll()
@@ -151,7 +151,7 @@ def test_a_hole_below_a_first_start_is_named(bench: Bench) -> None:
 def test_every_hole_below_a_first_start_is_named(bench: Bench) -> None:
     bench.ledger.begin(after=hours_ago(9), until=hours_ago(7))
     bench.ledger.begin(after=hours_ago(5), until=hours_ago(3))
-    bench.ledger.leave_live_after(hours_ago(3))
+    bench.ledger.note_backfilled_until(hours_ago(3))
     _, (hole,) = first_start(bench)
     assert (hole["after"], hole["until"]) == (hours_ago(7), hours_ago(5))
 

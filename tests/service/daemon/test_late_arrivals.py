@@ -155,7 +155,9 @@ def test_late_noise_is_passed_over_and_a_late_bad_record_is_a_dead_letter(bench:
     assert len(bench.sent()) == 2
     with bench.ledger._database.reading() as connection:
         assert connection.exec_driver_sql("SELECT log_id FROM dead_letter").scalars().all() == [bad]
-        assert connection.exec_driver_sql("SELECT sum(events) FROM tally").scalar() == 3
+        assert (
+            connection.exec_driver_sql("SELECT sum(events) FROM hourly_event_count").scalar() == 3
+        )
 
 
 def test_a_type_that_is_named_from_now_on_is_neither_sent_nor_counted_for_what_was_read_before(
@@ -173,7 +175,9 @@ def test_a_type_that_is_named_from_now_on_is_neither_sent_nor_counted_for_what_w
     assert after in bench.sent()
     assert before not in bench.sent()
     with bench.ledger._database.reading() as connection:
-        assert connection.exec_driver_sql("SELECT sum(events) FROM tally").scalar() == 4
+        assert (
+            connection.exec_driver_sql("SELECT sum(events) FROM hourly_event_count").scalar() == 4
+        )
 
 
 def test_a_record_without_an_id_is_not_counted_again(bench: Bench) -> None:

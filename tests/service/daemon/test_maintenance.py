@@ -44,7 +44,7 @@ class Bench:
     def live_span(self) -> Span | None:
         return self.span
 
-    def forget_said(self, before: datetime, *, keep: int) -> int:
+    def forget_last_sent(self, before: datetime, *, keep: int) -> int:
         self.forgotten.append((before, keep))
         return 0
 

@@ -74,8 +74,8 @@ def identifier(
 
 def test_each_user_is_told_of_once_as_the_profile_is_then(ledger: SqlLedger) -> None:
     backfilled(ledger, "auth0|1", "auth0|1", "auth0|1")
-    (waiting,) = ledger.awaiting(("", ""), 10)
-    assert (waiting.who.log_id, waiting.seen_at) == (numbered(3), NOW)
+    (waiting,) = ledger.pending_identifies(("", ""), 10)
+    assert (waiting.who.log_id, waiting.queued_at) == (numbered(3), NOW)
     sink = FakeSink()
     assert identifier(ledger, sink).send([waiting]) == Identified(sent=1)
     (message,) = sink.taken
@@ -87,7 +87,7 @@ def test_each_user_is_told_of_once_as_the_profile_is_then(ledger: SqlLedger) -> 
         "login_count": 7,
         "last_login": "2026-11-20T11:00:00.000Z",
     }
-    assert ledger.count_awaiting() == 0
+    assert ledger.count_pending_identifies() == 0
 
 
 @pytest.mark.parametrize(
@@ -104,8 +104,8 @@ def test_who_was_identified_meanwhile_is_left_out(
     backfilled(ledger, "auth0|1")
     key = identify_fact("auth0|1", {}, is_partial=False, is_due=False).key
     said(ledger, {key: fingerprint}, NOW + timedelta(seconds=after_s))
-    assert identifier(ledger, FakeSink()).send(ledger.awaiting(("", ""), 10)).sent == sent
-    assert ledger.count_awaiting() == 0
+    assert identifier(ledger, FakeSink()).send(ledger.pending_identifies(("", ""), 10)).sent == sent
+    assert ledger.count_pending_identifies() == 0
 
 
 def test_who_was_identified_between_two_runs_is_left_out_of_the_second(ledger: SqlLedger) -> None:
@@ -113,14 +113,14 @@ def test_who_was_identified_between_two_runs_is_left_out_of_the_second(ledger: S
     key = identify_fact("auth0|1", {}, is_partial=False, is_due=False).key
     said(ledger, {key: "other"}, NOW + timedelta(seconds=1))
     second = identifier(ledger, FakeSink(), begun_at=NOW + timedelta(hours=1))
-    assert second.send(ledger.awaiting(("", ""), 10)) == Identified(left_out=1)
+    assert second.send(ledger.pending_identifies(("", ""), 10)) == Identified(left_out=1)
 
 
 def test_what_is_said_is_dated_by_the_profile_that_it_is_made_of(ledger: SqlLedger) -> None:
     backfilled(ledger, "auth0|1")
-    identifier(ledger, FakeSink()).send(ledger.awaiting(("", ""), 10))
+    identifier(ledger, FakeSink()).send(ledger.pending_identifies(("", ""), 10))
     key = identify_fact("auth0|1", {}, is_partial=False, is_due=False).key
-    assert ledger.said_at([key])[key].at == LATER
+    assert ledger.last_sent([key])[key].at == LATER
 
 
 def backfilled_again(ledger: SqlLedger) -> None:
@@ -154,26 +154,31 @@ def test_the_daemons_identifies_are_remembered_whatever_the_mode(ledger: SqlLedg
     next(forward(log, directory, Translator(STREAM), BatchSender(FakeSink()), ledger, live))
     backfilled(ledger, "auth0|1", served_at=NOW + timedelta(minutes=2))
     sink = FakeSink()
-    done = identifier(ledger, sink, begun_at=NOW).send(ledger.awaiting(("", ""), 10))
+    done = identifier(ledger, sink, begun_at=NOW).send(ledger.pending_identifies(("", ""), 10))
     assert (done, sink.taken) == (Identified(left_out=1), [])
-    assert ledger.count_awaiting() == 0
+    assert ledger.count_pending_identifies() == 0
 
 
 def test_where_only_changes_count_the_same_is_not_said_again(ledger: SqlLedger) -> None:
     rules = Rules(identify="changes")
     backfilled(ledger, "auth0|1")
-    assert identifier(ledger, FakeSink(), rules=rules).send(ledger.awaiting(("", ""), 10)).sent == 1
+    assert (
+        identifier(ledger, FakeSink(), rules=rules)
+        .send(ledger.pending_identifies(("", ""), 10))
+        .sent
+        == 1
+    )
     backfilled_more(ledger, 2)
     later = NOW + timedelta(days=2)
     assert (
         identifier(ledger, FakeSink(), rules=rules, begun_at=later)
-        .send(ledger.awaiting(("", ""), 10))
+        .send(ledger.pending_identifies(("", ""), 10))
         .sent
         == 0
     )
     backfilled_more(ledger, 3)
     changed = FakeDirectory({"auth0|1": PROFILE | {"email": "b@x.org"}}, read_at=later)
-    waiting = [replace(each, seen_at=later) for each in ledger.awaiting(("", ""), 10)]
+    waiting = [replace(each, queued_at=later) for each in ledger.pending_identifies(("", ""), 10)]
     assert (
         identifier(ledger, FakeSink(), changed, rules=rules, begun_at=later).send(waiting).sent == 1
     )
@@ -181,10 +186,10 @@ def test_where_only_changes_count_the_same_is_not_said_again(ledger: SqlLedger) 
 
 def test_where_every_identify_counts_the_same_is_said_again(ledger: SqlLedger) -> None:
     backfilled(ledger, "auth0|1")
-    assert identifier(ledger, FakeSink()).send(ledger.awaiting(("", ""), 10)).sent == 1
+    assert identifier(ledger, FakeSink()).send(ledger.pending_identifies(("", ""), 10)).sent == 1
     backfilled_more(ledger, 2)
     later = NOW + timedelta(days=2)
-    waiting = [replace(each, seen_at=later) for each in ledger.awaiting(("", ""), 10)]
+    waiting = [replace(each, queued_at=later) for each in ledger.pending_identifies(("", ""), 10)]
     assert identifier(ledger, FakeSink(), begun_at=later).send(waiting).sent == 1
 
 
@@ -192,9 +197,19 @@ def test_what_is_sent_again_is_identified_again_whatever_was_said_before(ledger:
     """The first time the write key may have been a wrong one."""
     rules = Rules(identify="changes")
     backfilled(ledger, "auth0|1")
-    assert identifier(ledger, FakeSink(), rules=rules).send(ledger.awaiting(("", ""), 10)).sent == 1
+    assert (
+        identifier(ledger, FakeSink(), rules=rules)
+        .send(ledger.pending_identifies(("", ""), 10))
+        .sent
+        == 1
+    )
     backfilled_again(ledger)
-    assert identifier(ledger, FakeSink(), rules=rules).send(ledger.awaiting(("", ""), 10)).sent == 1
+    assert (
+        identifier(ledger, FakeSink(), rules=rules)
+        .send(ledger.pending_identifies(("", ""), 10))
+        .sent
+        == 1
+    )
 
 
 def test_a_ledger_taken_afresh_knows_only_what_was_said_since(ledger: SqlLedger) -> None:
@@ -210,7 +225,7 @@ def test_who_awaits_since_before_is_identified_by_a_run_that_takes_the_ledger_af
     backfilled(ledger, "auth0|1")
     key = identify_fact("auth0|1", {}, is_partial=False, is_due=False).key
     said(ledger, {key: "other"}, NOW + timedelta(seconds=1))
-    waiting = ledger.awaiting(("", ""), 10)
+    waiting = ledger.pending_identifies(("", ""), 10)
     begun_at = NOW + timedelta(minutes=1)
     assert (
         identifier(ledger.afresh(begun_at), FakeSink(), begun_at=begun_at).send(waiting).sent == 1
@@ -221,37 +236,37 @@ def test_who_is_deleted_or_refused_waits_no_more_and_the_others_are_sent(ledger:
     backfilled(ledger, "auth0|1", "auth0|2", "auth0|3")
     directory = FakeDirectory({"auth0|1": PROFILE, "auth0|3": PROFILE}, read_at=LATER)
     sink = FakeSink(lambda message: message.user_id == "auth0|3")
-    assert identifier(ledger, sink, directory).send(ledger.awaiting(("", ""), 10)) == Identified(
-        sent=1, left_out=2
-    )
-    assert ledger.count_awaiting() == 0
+    assert identifier(ledger, sink, directory).send(
+        ledger.pending_identifies(("", ""), 10)
+    ) == Identified(sent=1, left_out=2)
+    assert ledger.count_pending_identifies() == 0
 
 
 def test_where_anything_fails_they_wait_on(ledger: SqlLedger) -> None:
     backfilled(ledger, "auth0|1")
-    waiting = ledger.awaiting(("", ""), 10)
+    waiting = ledger.pending_identifies(("", ""), 10)
     sink = FakeSink()
     sink.failures = [TransientError("later")]
     with pytest.raises(TransientError):
         identifier(ledger, sink).send(waiting)
-    assert ledger.awaiting(("", ""), 10) == waiting
+    assert ledger.pending_identifies(("", ""), 10) == waiting
     failing = FakeDirectory({})
     failing.failure = TransientError("later")
     with pytest.raises(TransientError):
         identifier(ledger, FakeSink(), failing).send(waiting)
-    assert ledger.awaiting(("", ""), 10) == waiting
+    assert ledger.pending_identifies(("", ""), 10) == waiting
 
 
 def test_a_newer_event_of_a_user_keeps_them_waiting(ledger: SqlLedger) -> None:
     backfilled(ledger, "auth0|1")
-    (old,) = ledger.awaiting(("", ""), 10)
+    (old,) = ledger.pending_identifies(("", ""), 10)
     newer = ledger.begin(after=numbered(1), until=numbered(2))
     translator = Translator(STREAM, tracks_only=True)
     log = FakeLog([record(2) | {"user_id": "auth0|1"}])
     for _ in forward(log, FakeDirectory({}), translator, BatchSender(FakeSink()), ledger, newer):
         pass
     identifier(ledger, FakeSink()).send([old])
-    assert [each.who.log_id for each in ledger.awaiting(("", ""), 10)] == [numbered(2)]
+    assert [each.who.log_id for each in ledger.pending_identifies(("", ""), 10)] == [numbered(2)]
 
 
 def test_nobody_awaits_of_whom_segment_took_nothing(ledger: SqlLedger) -> None:
@@ -267,16 +282,16 @@ def test_nobody_awaits_of_whom_segment_took_nothing(ledger: SqlLedger) -> None:
         span,
     ):
         pass
-    assert [each.who.user_id for each in ledger.awaiting(("", ""), 10)] == ["auth0|1"]
+    assert [each.who.user_id for each in ledger.pending_identifies(("", ""), 10)] == ["auth0|1"]
 
 
 def test_who_awaits_is_read_in_order_piece_by_piece(ledger: SqlLedger) -> None:
     users = [f"auth0|{number}" for number in range(9)]
     backfilled(ledger, *users)
-    first = ledger.awaiting(("", ""), 4)
-    rest = ledger.awaiting((first[-1].who.user_id, first[-1].who.sent_as), 100)
+    first = ledger.pending_identifies(("", ""), 4)
+    rest = ledger.pending_identifies((first[-1].who.user_id, first[-1].who.sent_as), 100)
     assert [each.who.user_id for each in (*first, *rest)] == users
-    assert ledger.count_awaiting() == 9
+    assert ledger.count_pending_identifies() == 9
 
 
 def test_nobody_awaits_who_was_not_forwarded() -> None:
@@ -319,9 +334,9 @@ def test_what_is_said_later_is_another_message(ledger: SqlLedger) -> None:
         backfilled_again(ledger) if ids else backfilled(ledger, "auth0|1")
         sink = FakeSink()
         directory = FakeDirectory({"auth0|1": PROFILE | {"email": email}}, read_at=LATER)
-        waiting = ledger.awaiting(("", ""), 9)
+        waiting = ledger.pending_identifies(("", ""), 9)
         after = LATER + timedelta(hours=len(ids))
-        later = [replace(each, seen_at=after) for each in waiting]
+        later = [replace(each, queued_at=after) for each in waiting]
         identifier(ledger, sink, directory, begun_at=after).send(later)
         ids += [message.message_id for message in sink.taken]
     assert ids[0] == ids[1] != ids[2]
@@ -336,12 +351,12 @@ def test_each_id_under_which_a_user_was_sent_is_identified(ledger: SqlLedger) ->
         FakeLog(records), directory, translator, BatchSender(FakeSink()), ledger, span
     ):
         pass
-    waiting = ledger.awaiting(("", ""), 9)
+    waiting = ledger.pending_identifies(("", ""), 9)
     assert len(waiting) == 2
     sink = FakeSink()
     assert identifier(ledger, sink, directory).send(waiting).sent == 2
     assert {message.user_id for message in sink.taken} == {f"{number}@app" for number in (1, 2)}
-    assert ledger.count_awaiting() == 0
+    assert ledger.count_pending_identifies() == 0
 
 
 class PerApp:
@@ -372,7 +387,7 @@ def test_a_trait_of_the_event_is_left_as_it_is(ledger: SqlLedger) -> None:
     backfilled(ledger, "auth0|1")
     sink = FakeSink()
     identifier(ledger, sink, rules=Rules(traits={"app": Word(), "email": Word()})).send(
-        ledger.awaiting(("", ""), 9)
+        ledger.pending_identifies(("", ""), 9)
     )
     (message,) = sink.taken
     assert isinstance(message, Identify)
@@ -397,7 +412,7 @@ def test_its_turn_comes_before_the_profile_is_read(ledger: SqlLedger) -> None:
         begun_at=NOW,
         only_news=False,
         turn=turn,
-    ).send(ledger.awaiting(("", ""), 9))
+    ).send(ledger.pending_identifies(("", ""), 9))
     assert (asked, len(directory.asked)) == ([1], 1)
 
 
@@ -416,7 +431,7 @@ class Forgetful(FakeSink):
 
 def test_who_is_neither_acknowledged_nor_refused_waits_on(ledger: SqlLedger) -> None:
     backfilled(ledger, "auth0|1")
-    waiting = ledger.awaiting(("", ""), 9)
+    waiting = ledger.pending_identifies(("", ""), 9)
     with pytest.raises(UnaccountedError):
         identifier(ledger, Forgetful()).send(waiting)
-    assert ledger.awaiting(("", ""), 9) == waiting
+    assert ledger.pending_identifies(("", ""), 9) == waiting

@@ -122,7 +122,7 @@ def test_all_is_sent_once_however_the_log_is_cut(tmp_path: Path, parallel: int) 
             message.user_id for message in bench.sink.taken if not isinstance(message, Track)
         )
         assert identified == Counter(f"auth0|{number}" for number in range(17))
-        assert ledger.count_awaiting() == 0
+        assert ledger.count_pending_identifies() == 0
 
 
 def test_the_slice_with_most_left_is_cut_and_its_near_half_goes_on(tmp_path: Path) -> None:
@@ -197,13 +197,13 @@ def test_told_to_stop_it_settles_what_is_in_hand_and_identifies_nobody(tmp_path:
             if span.after < item["log_id"] <= span.reached
         }
         assert settled == sent
-        assert ledger.count_awaiting() > 0
+        assert ledger.count_pending_identifies() > 0
         # And another run has the rest, and the identifies of both.
         again = Bench(ledger, records, parallel=3)
         assert again.run(*(span for span in ledger.spans() if not span.is_done)) == Finished()
         rest = {message.log_id for message in again.sink.taken if isinstance(message, Track)}
         assert rest == {item["log_id"] for item in records} - sent
-        assert ledger.count_awaiting() == 0
+        assert ledger.count_pending_identifies() == 0
 
 
 def test_a_span_is_cut_only_where_it_has_not_come_to(tmp_path: Path) -> None:

@@ -8,12 +8,12 @@ from poller.core.file_pages import FileMark, FilePage
 
 
 def marks(connection: Connection, stream_id: int) -> tuple[FileMark, ...]:
-    columns = schema.file.c
-    query = select(columns.fingerprint, columns.offset, columns.line).where(
+    columns = schema.file_mark.c
+    query = select(columns.content_hash, columns.offset, columns.line).where(
         columns.stream_id == stream_id
     )
     return tuple(
-        FileMark(fingerprint=row.fingerprint, offset=row.offset, line=row.line)
+        FileMark(fingerprint=row.content_hash, offset=row.offset, line=row.line)
         for row in connection.execute(query)
     )
 
@@ -26,10 +26,10 @@ def move(connection: Connection, stream_id: int, page: FilePage) -> None:
         IntegrityError: the new one is there already, and the file is not read again on purpose.
     """
     if page.moves is not None:
-        columns = schema.file.c
-        moved = delete(schema.file).where(
+        columns = schema.file_mark.c
+        moved = delete(schema.file_mark).where(
             columns.stream_id == stream_id,
-            columns.fingerprint == page.moves.fingerprint,
+            columns.content_hash == page.moves.fingerprint,
             columns.offset == page.moves.offset,
         )
         if connection.execute(moved).rowcount != 1:
@@ -38,13 +38,13 @@ def move(connection: Connection, stream_id: int, page: FilePage) -> None:
             )
     if page.is_again:
         same = (
-            schema.file.c.stream_id == stream_id,
-            schema.file.c.fingerprint == page.end.fingerprint,
+            schema.file_mark.c.stream_id == stream_id,
+            schema.file_mark.c.content_hash == page.end.fingerprint,
         )
-        connection.execute(delete(schema.file).where(*same))
-    made = insert(schema.file).values(
+        connection.execute(delete(schema.file_mark).where(*same))
+    made = insert(schema.file_mark).values(
         stream_id=stream_id,
-        fingerprint=page.end.fingerprint,
+        content_hash=page.end.fingerprint,
         offset=page.end.offset,
         line=page.end.line,
         settled_at=page.served_at,

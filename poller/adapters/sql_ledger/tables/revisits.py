@@ -19,6 +19,9 @@ from poller.core.spans import ReopenedGap, Resend
 
 Revisit = ReopenedGap | Resend
 
+_KINDS: dict[str, type[Revisit]] = {"reopened_gap": ReopenedGap, "resend": Resend}
+_NAMES = {kind: name for name, kind in _KINDS.items()}
+
 
 def read(connection: Connection, stream: Stream, stream_id: int) -> tuple[Revisit, ...]:
     """By `after`."""
@@ -35,18 +38,17 @@ def begin(
     connection: Connection,
     stream: Stream,
     stream_id: int,
+    kind: type[Revisit],
     stretches: Iterable[tuple[LogId, LogId]],
-    *,
-    is_counted: bool,
 ) -> tuple[Revisit, ...]:
-    """`is_counted`: the events were never settled, and count as read from now on."""
+    """Record stretches `(after, until]` of this kind, none of them read yet. Return them in the same order."""
     rows = [
         {
             "stream_id": stream_id,
             "after": after,
             "reached": after,
             "until": until,
-            "is_counted": is_counted,
+            "kind": _NAMES[kind],
         }
         for after, until in stretches
     ]
@@ -131,11 +133,11 @@ def cut(
             f"the revisit {span.id} is not at {span.reached}: someone else moved it"
         )
     rest = [(at, span.until or at)]
-    is_counted = isinstance(span, ReopenedGap)
-    (far,) = begin(connection, span.stream, stream_id, rest, is_counted=is_counted)
+    (far,) = begin(connection, span.stream, stream_id, type(span), rest)
     return replace(span, until=at), far
 
 
 def _revisit(row: Row[tuple[object, ...]], stream: Stream) -> Revisit:
-    kind = ReopenedGap if row.is_counted else Resend
-    return kind(id=row.id, stream=stream, after=row.after, reached=row.reached, until=row.until)
+    return _KINDS[row.kind](
+        id=row.id, stream=stream, after=row.after, reached=row.reached, until=row.until
+    )

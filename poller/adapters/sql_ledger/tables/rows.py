@@ -54,7 +54,7 @@ def may_become(connection: Connection, other: Stream, key: int, stream: Stream) 
         return False
     if (
         connection.scalar(
-            select(schema.file.c.offset).where(schema.file.c.stream_id == key).limit(1)
+            select(schema.file_mark.c.offset).where(schema.file_mark.c.stream_id == key).limit(1)
         )
         is not None
     ):

@@ -67,7 +67,7 @@ stream = Table(
     Column("domain", Text, nullable=False),
     Column("source_name", Text, nullable=False),
     Column("generation", Text, nullable=False),
-    Column("live_after", _log_id()),  # where a first start goes on above a backfill
+    Column("backfilled_until", _log_id()),  # where a backfill without `until` ended
     UniqueConstraint("domain", "source_name", "generation"),
 )
 
@@ -106,14 +106,14 @@ gap = Table(
     UniqueConstraint("stream_id", "after", "is_read_once"),
 )
 
-unread = Table(
-    "unread",
+unread_stretch = Table(
+    "unread_stretch",
     metadata,
     Column("id", Integer, primary_key=True),
     _stream_id(),
-    Column("at", _log_id(), nullable=False),
+    Column("reached", _log_id(), nullable=False),
     Column("until", _log_id(), nullable=False),
-    CheckConstraint("at < until", name="unread_is_not_empty"),
+    CheckConstraint("reached < until", name="unread_stretch_is_not_empty"),
 )
 
 dead_letter = Table(
@@ -126,11 +126,19 @@ dead_letter = Table(
     Column("reason", Text, nullable=False),
     Column("status", Integer),
     Column("event", Text, nullable=False),  # JSON, as Auth0 sent it: personal data
-    Column("buried_at", UtcText, nullable=False),
+    Column("dead_lettered_at", UtcText, nullable=False),
     UniqueConstraint("stream_id", "log_id"),
     # All that a list shows: a row would be read with its event, which may fill many pages.
-    Index("dead_letter_in_order", "log_id", "stream_id", "type", "reason", "status", "buried_at"),
-    Index("dead_letter_by_age", "stream_id", "buried_at"),
+    Index(
+        "dead_letter_in_order",
+        "log_id",
+        "stream_id",
+        "type",
+        "reason",
+        "status",
+        "dead_lettered_at",
+    ),
+    Index("dead_letter_by_age", "stream_id", "dead_lettered_at"),
 )
 
 recent_id = Table(
@@ -141,19 +149,19 @@ recent_id = Table(
     sqlite_with_rowid=False,
 )
 
-said = Table(
-    "said",
+last_sent = Table(
+    "last_sent",
     metadata,
     _stream_id(is_key=True),
     Column("key", Text, primary_key=True),  # a hash: of whom
     Column("fingerprint", Text, nullable=False),
-    Column("said_at", UtcText, nullable=False),
-    Index("said_by_age", "stream_id", "said_at"),
+    Column("sent_at", UtcText, nullable=False),
+    Index("last_sent_by_age", "stream_id", "sent_at"),
     sqlite_with_rowid=False,
 )
 
-awaiting = Table(
-    "awaiting",
+pending_identify = Table(
+    "pending_identify",
     metadata,
     _stream_id(is_key=True),
     Column(
@@ -161,7 +169,7 @@ awaiting = Table(
     ),  # Auth0's, personal data too; until the identify is sent
     Column("sent_as", PlainText, primary_key=True),
     Column("log_id", _log_id(), nullable=False),
-    Column("seen_at", UtcText, nullable=False),
+    Column("queued_at", UtcText, nullable=False),
     sqlite_with_rowid=False,
 )
 
@@ -173,24 +181,24 @@ revisit = Table(
     Column("after", _log_id(), nullable=False),
     Column("reached", _log_id(), nullable=False),
     Column("until", _log_id(), nullable=False),
-    Column("is_counted", Boolean(create_constraint=False), nullable=False),
+    Column("kind", Text, nullable=False),
     CheckConstraint("reached >= after", name="revisit_moves_up"),
     CheckConstraint("reached <= until", name="revisit_stays_in_bound"),
 )
 
-file = Table(
-    "file",
+file_mark = Table(
+    "file_mark",
     metadata,
     _stream_id(is_key=True),
-    Column("fingerprint", Text, primary_key=True),
+    Column("content_hash", Text, primary_key=True),
     Column("offset", BigInteger, nullable=False),  # bytes, of what is inside where it is compressed
     Column("line", BigInteger, nullable=False),
     Column("settled_at", UtcText, nullable=False),
     sqlite_with_rowid=False,
 )
 
-tally = Table(
-    "tally",
+hourly_event_count = Table(
+    "hourly_event_count",
     metadata,
     _stream_id(is_key=True),
     Column("hour", UtcText, primary_key=True),
@@ -201,21 +209,21 @@ tally = Table(
     sqlite_with_rowid=False,
 )
 
-sent = Table(
-    "sent",
+hourly_track_count = Table(
+    "hourly_track_count",
     metadata,
     _stream_id(is_key=True),
     Column("hour", UtcText, primary_key=True),
     Column("type", PlainText, primary_key=True),
-    Column("name", PlainText, primary_key=True),  # of the track
+    Column("track_name", PlainText, primary_key=True),
     Column("origin", Text, primary_key=True),
     Column("tracks", Integer, nullable=False),
     sqlite_with_rowid=False,
 )
 
-# Both are kept by triggers: see `counts`.
-event_count = Table(
-    "event_count",
+# Both are kept by triggers: see `totals`.
+event_total = Table(
+    "event_total",
     metadata,
     _stream_id(is_key=True),
     Column("outcome", Text, primary_key=True),
@@ -223,17 +231,17 @@ event_count = Table(
     sqlite_with_rowid=False,
 )
 
-letter_count = Table(
-    "letter_count",
+dead_letter_total = Table(
+    "dead_letter_total",
     metadata,
     _stream_id(is_key=True),
     Column("reason", Text, primary_key=True),
-    Column("letters", Integer, nullable=False),
+    Column("dead_letters", Integer, nullable=False),
     sqlite_with_rowid=False,
 )
 
-journal = Table(
-    "journal",
+daemon_status = Table(
+    "daemon_status",
     metadata,
     _stream_id(is_key=True),
     Column("cycle_at", UtcText),
@@ -243,8 +251,8 @@ journal = Table(
     Column("blocked_hint", PlainText),
 )
 
-last_words = Table(
-    "last_words",
+fatal_exit = Table(
+    "fatal_exit",
     metadata,
     Column("id", Integer, primary_key=True),  # always 1: only the last ones are kept
     Column("at", UtcText, nullable=False),

@@ -18,22 +18,28 @@ from poller.core.spans import UnreadStretch
 
 def begin(connection: Connection, stream_id: int, at: LogId, until: LogId) -> None:
     """Record `(at, until]` as unread, without what another unread stretch holds already."""
-    columns = schema.unread.c
-    held = select(columns.at, columns.until).where(
-        columns.stream_id == stream_id, columns.at < until, columns.until > at
+    columns = schema.unread_stretch.c
+    held = select(columns.reached, columns.until).where(
+        columns.stream_id == stream_id, columns.reached < until, columns.until > at
     )
-    for row in connection.execute(held.order_by(columns.at)).all():
-        _insert(connection, stream_id, at, row.at)
+    for row in connection.execute(held.order_by(columns.reached)).all():
+        _insert(connection, stream_id, at, row.reached)
         at = max(at, row.until)
     _insert(connection, stream_id, at, until)
 
 
 def read(connection: Connection, stream: Stream, stream_id: int) -> tuple[UnreadStretch, ...]:
     """Return the stretches, by their position."""
-    columns = schema.unread.c
-    query = select(schema.unread).where(columns.stream_id == stream_id).order_by(columns.at)
+    columns = schema.unread_stretch.c
+    query = (
+        select(schema.unread_stretch)
+        .where(columns.stream_id == stream_id)
+        .order_by(columns.reached)
+    )
     return tuple(
-        UnreadStretch(id=row.id, stream=stream, after=row.at, reached=row.at, until=row.until)
+        UnreadStretch(
+            id=row.id, stream=stream, after=row.reached, reached=row.reached, until=row.until
+        )
         for row in connection.execute(query)
     )
 
@@ -46,13 +52,17 @@ def move(connection: Connection, cursor: UnreadStretch, page: Page) -> UnreadStr
     """
     if page.believed_at is None and page.position > cursor.reached:
         raise ConflictError("an answer without a believed time confirms nothing")
-    columns = schema.unread.c
-    here = (columns.id == cursor.id, columns.at == cursor.reached, columns.until == cursor.until)
+    columns = schema.unread_stretch.c
+    here = (
+        columns.id == cursor.id,
+        columns.reached == cursor.reached,
+        columns.until == cursor.until,
+    )
     moved = replace(cursor, reached=page.position)
     change = (
-        delete(schema.unread).where(*here)
+        delete(schema.unread_stretch).where(*here)
         if moved.is_done
-        else update(schema.unread).where(*here).values(at=page.position)
+        else update(schema.unread_stretch).where(*here).values(reached=page.position)
     )
     if connection.execute(change).rowcount != 1:
         raise ConflictError(f"the unread stretch {cursor.id} is not at {cursor.reached} any more")
@@ -61,13 +71,15 @@ def move(connection: Connection, cursor: UnreadStretch, page: Page) -> UnreadStr
 
 def cut(connection: Connection, stream_id: int, at: LogId) -> None:
     """Remove everything above `at`."""
-    columns = schema.unread.c
+    columns = schema.unread_stretch.c
     mine = columns.stream_id == stream_id
-    connection.execute(delete(schema.unread).where(mine, columns.at >= at))
-    connection.execute(update(schema.unread).where(mine, columns.until > at).values(until=at))
+    connection.execute(delete(schema.unread_stretch).where(mine, columns.reached >= at))
+    connection.execute(
+        update(schema.unread_stretch).where(mine, columns.until > at).values(until=at)
+    )
 
 
 def _insert(connection: Connection, stream_id: int, at: LogId, until: LogId) -> None:
     if at < until:
-        row = {"stream_id": stream_id, "at": at, "until": until}
-        connection.execute(insert(schema.unread).values(row))
+        row = {"stream_id": stream_id, "reached": at, "until": until}
+        connection.execute(insert(schema.unread_stretch).values(row))

@@ -11,7 +11,7 @@ from poller.adapters.sql_ledger.tables import schema
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LastWords:
+class FatalExit:
     """Why the program ended with 78, what to do about it, and when that was."""
 
     at: datetime
@@ -19,7 +19,7 @@ class LastWords:
     hint: str
 
 
-def keep_last_words(url: str, words: LastWords) -> None:
+def record_fatal_exit(url: str, words: FatalExit) -> None:
     """Write the error into a ledger that is there already.
 
     Raises:
@@ -28,18 +28,18 @@ def keep_last_words(url: str, words: LastWords) -> None:
     database = Database.open(driver.ledger_path(url), create=False)
     try:
         with database.writing() as connection:
-            forget_last_words(connection)
+            forget_fatal_exit(connection)
             values = {"at": words.at, "error": words.error, "hint": words.hint}
-            connection.execute(insert(schema.last_words).values(id=1, **values))
+            connection.execute(insert(schema.fatal_exit).values(id=1, **values))
     finally:
         database.close()
 
 
-def forget_last_words(connection: Connection) -> None:
-    connection.execute(delete(schema.last_words))
+def forget_fatal_exit(connection: Connection) -> None:
+    connection.execute(delete(schema.fatal_exit))
 
 
-def read_last_words(connection: Connection) -> LastWords | None:
-    columns = schema.last_words.c
+def read_fatal_exit(connection: Connection) -> FatalExit | None:
+    columns = schema.fatal_exit.c
     row = connection.execute(select(columns.at, columns.error, columns.hint)).one_or_none()
-    return LastWords(at=row.at, error=row.error, hint=row.hint) if row else None
+    return FatalExit(at=row.at, error=row.error, hint=row.hint) if row else None

@@ -5,36 +5,36 @@ from pathlib import Path
 
 import pytest
 
-from poller.adapters.sql_ledger import LastWords, keep_last_words
+from poller.adapters.sql_ledger import FatalExit, record_fatal_exit
 from poller.core.errors import FatalError
 from tests.adapters.sql_ledger.test_sql_ledger import forwarded, opened, path, reading, url
 
 __all__ = ["path"]  # a fixture
 
-WORDS = LastWords(
+WORDS = FatalExit(
     at=datetime(2026, 1, 31, 8, tzinfo=UTC), error="Segment answered 401", hint="check the key"
 )
 
 
 def test_only_the_last_ones_are_kept(path: Path) -> None:
     forwarded(path, 1)
-    keep_last_words(url(path), LastWords(at=WORDS.at, error="first", hint="do"))
-    keep_last_words(url(path), WORDS)
+    record_fatal_exit(url(path), FatalExit(at=WORDS.at, error="first", hint="do"))
+    record_fatal_exit(url(path), WORDS)
     with reading(path) as reader:
-        assert reader.last_words() == WORDS
+        assert reader.fatal_exit() == WORDS
 
 
 def test_a_cycle_that_succeeds_ends_them_and_one_that_fails_does_not(path: Path) -> None:
     forwarded(path, 1)
-    keep_last_words(url(path), WORDS)
+    record_fatal_exit(url(path), WORDS)
     for error, left in (("no answer", WORDS), (None, None)):
         with opened(path) as ledger:
             ledger.note_cycle(at=WORDS.at, error=error)
         with reading(path) as reader:
-            assert reader.last_words() == left
+            assert reader.fatal_exit() == left
 
 
 def test_no_ledger_is_made_for_them(path: Path) -> None:
     with pytest.raises(FatalError):
-        keep_last_words(url(path), WORDS)
+        record_fatal_exit(url(path), WORDS)
     assert not path.exists()
