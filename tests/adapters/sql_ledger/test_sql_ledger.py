@@ -517,7 +517,7 @@ def test_a_kill_leaves_whole_pages(path: Path) -> None:
     script = textwrap.dedent(f"""
         import sys
         from poller.adapters.sql_ledger import SqlLedger
-        from poller.core.events import EARLIEST
+        from poller.core.log_ids import EARLIEST
         from tests.contracts.test_ledger import page, settlement
         from tests.fakes import STREAM
         ledger = SqlLedger.open({url(path)!r}, STREAM, create=True)
