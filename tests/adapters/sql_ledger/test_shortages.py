@@ -21,7 +21,7 @@ import os, resource, sys
 from pathlib import Path
 from poller.adapters.sql_ledger import LedgerLock, LedgerReader, SqlLedger
 from poller.core.errors import FatalError, TransientError
-from poller.core.events import EARLIEST
+from poller.core.log_ids import EARLIEST
 from tests.contracts.test_ledger import page, settlement
 from tests.fakes import STREAM
 
