@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from poller.adapters.segment.tracking import SegmentSink
-from poller.core.forward import BatchSender, forward
+from poller.core.delivery import BatchSender
+from poller.core.forward import forward
 from poller.core.log_ids import EARLIEST
 from poller.core.messages import Message
 from poller.core.translation.privacy import Privacy

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from poller.adapters.sql_ledger import SqlLedger
-from poller.core.forward import BatchSender
+from poller.core.delivery import BatchSender
 from poller.core.log_ids import LogId
 from poller.core.translation.rules import DEFAULT, Rules
 from poller.core.translation.translator import Translator

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from poller.core.delivery import BatchSender
 from poller.core.events import LogEvent
-from poller.core.forward import BatchSender
 from poller.core.outcomes import DeadLetter
 from poller.core.ports import ProfileDirectory
 from poller.core.settlement import Track, partition, tracks_of

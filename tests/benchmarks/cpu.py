@@ -15,7 +15,8 @@ import httpx
 from poller.adapters.sql_ledger import SqlLedger
 from poller.cli.wiring.services import connect, profiles_of, rules_of, stream_of
 from poller.config import Settings, load_settings
-from poller.core.forward import BatchSender, forward
+from poller.core.delivery import BatchSender
+from poller.core.forward import forward
 from poller.core.log_ids import EARLIEST
 from poller.core.translation.translator import Translator
 from tests.benchmarks.figure import Figure

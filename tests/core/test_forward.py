@@ -9,9 +9,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from poller.core.delivery import BatchSender
 from poller.core.errors import ConflictError, FatalError, TransientError
 from poller.core.events import parse_events
-from poller.core.forward import BatchSender, Forwarded, forward
+from poller.core.forward import Forwarded, forward
 from poller.core.log_ids import EARLIEST
 from poller.core.messages import Delivery, Message, Receipt
 from poller.core.pages import Page

@@ -21,8 +21,9 @@ from hypothesis.stateful import (
 )
 
 from poller.adapters.sql_ledger import DeadLetterStore, LedgerReader, SqlLedger, set_position
+from poller.core.delivery import BatchSender
 from poller.core.errors import ConflictError, FatalError, PollerError
-from poller.core.forward import BatchSender, Forwarded, forward
+from poller.core.forward import Forwarded, forward
 from poller.core.log_ids import LogId, floor_id, moment_of
 from poller.core.spans import Span
 from poller.core.translation.translator import Translator

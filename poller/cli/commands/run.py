@@ -18,7 +18,7 @@ from poller.cli.wiring.last_words import last_words
 from poller.cli.wiring.metrics import NO_METRICS, Instrumentation, watching
 from poller.cli.wiring.services import Services, connect, profiles_of, rules_of, start_of, stream_of
 from poller.config import Settings
-from poller.core.forward import BatchSender
+from poller.core.delivery import BatchSender
 from poller.core.translation.translator import Translator
 from poller.service.daemon.daemon import Daemon
 from poller.service.daemon.drain import Drain

@@ -7,7 +7,8 @@ from datetime import datetime
 from poller.adapters.sql_ledger import SqlLedger
 from poller.cli.wiring.services import Services, profiles_of, rules_of, stream_of
 from poller.config import Settings
-from poller.core.forward import BatchSender, Forwarded, forward
+from poller.core.delivery import BatchSender
+from poller.core.forward import Forwarded, forward
 from poller.core.spans import LogCursor, Resend
 from poller.core.translation.translator import Translator
 from poller.service.lifecycle.process import Process

@@ -7,8 +7,8 @@ from poller.adapters.sql_ledger import DeadLetterStore, StoredDeadLetter, event_
 from poller.cli.views.output import say
 from poller.cli.wiring.services import Services, connect, profiles_of, rules_of, stream_of
 from poller.config import Settings
+from poller.core.delivery import BatchSender
 from poller.core.events import Stream
-from poller.core.forward import BatchSender
 from poller.core.translation.translator import Translator
 from poller.service.observability.logging_setup import configure_logging
 from poller.service.replay import AT_ONCE, replay

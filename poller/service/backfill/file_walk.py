@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Protocol
 
+from poller.core.delivery import BatchSender
 from poller.core.events import LogEvent, is_derived, judge_dates
 from poller.core.file_pages import BadRecord, FileMark, FilePage, UnreadableFileError
-from poller.core.forward import BatchSender
 from poller.core.log_ids import LogId, floor_id, moment_of
 from poller.core.ports import FileLedger, ProfileDirectory
 from poller.core.settlement import FileSettlement, account_file

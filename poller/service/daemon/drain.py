@@ -8,8 +8,9 @@ from typing import Literal, Protocol
 
 import structlog
 
+from poller.core.delivery import BatchSender
 from poller.core.errors import FatalError
-from poller.core.forward import BatchSender, Forwarded, forward
+from poller.core.forward import Forwarded, forward
 from poller.core.log_ids import LogId, floor_id, just_below, moment_of
 from poller.core.pages import Page
 from poller.core.ports import Ledger, LogSource, ProfileDirectory

@@ -13,8 +13,9 @@ from typing import Protocol
 
 import structlog
 
+from poller.core.delivery import BatchSender
 from poller.core.events import is_derived
-from poller.core.forward import BatchSender, Forwarded, forward
+from poller.core.forward import Forwarded, forward
 from poller.core.log_ids import LogId, floor_id, moment_of
 from poller.core.pages import Page
 from poller.core.ports import Ledger, LogSource, ProfileDirectory

@@ -8,8 +8,8 @@ from typing import Protocol
 
 import structlog
 
+from poller.core.delivery import BatchSender
 from poller.core.errors import FatalError, TransientError
-from poller.core.forward import BatchSender
 from poller.core.messages import Identify
 from poller.core.outcomes import PendingIdentify, Profiles, QueuedIdentify
 from poller.core.ports import ProfileDirectory

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from poller.adapters.sql_ledger import LedgerReader, SqlLedger
+from poller.core.delivery import BatchSender
 from poller.core.errors import ConflictError
-from poller.core.forward import BatchSender, forward
+from poller.core.forward import forward
 from poller.core.log_ids import EARLIEST
 from poller.core.messages import Batch, Receipt
 from poller.core.translation.translator import Translator

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from poller.core.delivery import BatchSender
 from poller.core.errors import ConflictError, FatalError, TransientError
 from poller.core.events import LogEvent
 from poller.core.file_pages import UnreadableFileError
-from poller.core.forward import BatchSender
 from poller.core.log_ids import EARLIEST, LogId, floor_id
 from poller.core.spans import Gap, Span
 from poller.core.translation.translator import Translator

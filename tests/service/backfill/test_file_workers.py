@@ -12,8 +12,8 @@ import structlog
 
 from poller.adapters.log_files import LogFile
 from poller.adapters.sql_ledger import SqlLedger
+from poller.core.delivery import BatchSender
 from poller.core.errors import FatalError
-from poller.core.forward import BatchSender
 from poller.core.messages import Batch, Receipt
 from poller.core.translation.translator import Translator
 from poller.service.backfill.file_walk import FileWalk, Range, Recent

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from poller.core.delivery import BatchSender
 from poller.core.errors import TransientError
-from poller.core.forward import BatchSender, Forwarded, forward
+from poller.core.forward import Forwarded, forward
 from poller.core.log_ids import EARLIEST, floor_id
 from poller.core.messages import Batch, Receipt
 from poller.core.spans import SecondReading, Span

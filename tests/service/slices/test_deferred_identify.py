@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from poller.adapters.sql_ledger import SqlLedger
+from poller.core.delivery import BatchSender
 from poller.core.errors import TransientError
 from poller.core.events import parse_events
-from poller.core.forward import BatchSender, forward
+from poller.core.forward import forward
 from poller.core.log_ids import floor_id
 from poller.core.messages import Batch, Identify, Receipt
 from poller.core.pages import Page

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from poller.adapters.sql_ledger import SqlLedger
+from poller.core.delivery import BatchSender
 from poller.core.errors import ConflictError, FatalError, TransientError
-from poller.core.forward import BatchSender, forward
+from poller.core.forward import forward
 from poller.core.log_ids import LogId, floor_id
 from poller.core.messages import Track
 from poller.core.pages import Page
