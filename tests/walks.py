@@ -48,12 +48,12 @@ def live_walks(  # noqa: PLR0913 - all that a process binds together
     measured: Callable[[datetime | None], None] = lambda confirmed_at: None,
 ) -> Drain:
     """A drain as a process that has just begun has it."""
-    profiles, translator, courier = FakeDirectory({}), Translator(STREAM, rules), BatchSender(sink)
+    profiles, translator, sender = FakeDirectory({}), Translator(STREAM, rules), BatchSender(sink)
     lookback = LookbackScan(
         source=log,
         profiles=profiles,
         translator=translator,
-        courier=courier,
+        sender=sender,
         ledger=ledger,
         window=window,
         has_room=has_room,
@@ -64,7 +64,7 @@ def live_walks(  # noqa: PLR0913 - all that a process binds together
         source=log,
         profiles=profiles,
         translator=translator,
-        courier=courier,
+        sender=sender,
         ledger=ledger,
         bounds=Bounds(log),
         lookback=lookback,

@@ -24,7 +24,7 @@ def forward(
     source: LogSource,
     profiles: ProfileDirectory,
     translator: Translator,
-    courier: BatchSender,
+    sender: BatchSender,
     ledger: Ledger,
     span: LogCursor,
 ) -> Iterator[Forwarded]:
@@ -41,7 +41,7 @@ def forward(
         page = replace(page, events=judge_dates(page.events, page.believed_at))
         calls = translator.page(page, profiles.of(translator.users_in(page.events)))
         calls = drop_unchanged(calls, ledger.said(facts_in(calls)))
-        delivery = courier.deliver(calls.messages)
+        delivery = sender.deliver(calls.messages)
         settlement = build_settlement(span, page, calls, delivery)
         span = ledger.settle(settlement)
         yield Forwarded(span=span, settlement=settlement)

@@ -17,7 +17,7 @@ def replay(
     events: Sequence[LogEvent],
     profiles: ProfileDirectory,
     translator: Translator,
-    courier: BatchSender,
+    sender: BatchSender,
 ) -> tuple[tuple[LogEvent, ...], tuple[Track, ...], tuple[DeadLetter, ...]]:
     """Return the events that Segment acknowledged, their tracks, and the dead letters that are left.
 
@@ -29,5 +29,5 @@ def replay(
         TransientError, FatalError: from the sink; some of the events may have arrived.
     """
     calls = translator.events(events, profiles.of(translator.users_in(events)))
-    forwarded, dead = partition(calls, courier.deliver(calls.messages))
+    forwarded, dead = partition(calls, sender.deliver(calls.messages))
     return forwarded, tuple(tracks_of(calls, forwarded)), dead

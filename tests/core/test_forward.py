@@ -61,13 +61,13 @@ class Bench:
         self.sink = FakeSink()
         self.directory = FakeDirectory({})
         self.ledger = FakeLedger()
-        self.courier = BatchSender(self.sink, refusal_limit=refusal_limit)
+        self.sender = BatchSender(self.sink, refusal_limit=refusal_limit)
 
     def drain(self) -> list[Forwarded]:
         span = self.ledger.live_span() or self.ledger.begin(after=EARLIEST)
         made = []
         for forwarded in forward(
-            self.log, self.directory, Translator(STREAM), self.courier, self.ledger, span
+            self.log, self.directory, Translator(STREAM), self.sender, self.ledger, span
         ):
             made.append(forwarded)
             if forwarded.settlement.page.is_end:
@@ -195,7 +195,7 @@ def test_a_bounded_span_ends_at_its_bound() -> None:
     bench = Bench(["s"] * 25, page_size=10)
     span = bench.ledger.begin(after=numbered(3), until=numbered(14))
     made = list(
-        forward(bench.log, bench.directory, Translator(STREAM), bench.courier, bench.ledger, span)
+        forward(bench.log, bench.directory, Translator(STREAM), bench.sender, bench.ledger, span)
     )
     assert sorted(bench.ledger.settled) == [numbered(n) for n in range(4, 15)]
     assert made[-1].span.is_done
@@ -278,7 +278,7 @@ def test_someone_elses_move_conflicts() -> None:
     span = bench.ledger.begin(after=EARLIEST)
     bench.drain()
     steps = forward(
-        bench.log, bench.directory, Translator(STREAM), bench.courier, bench.ledger, span
+        bench.log, bench.directory, Translator(STREAM), bench.sender, bench.ledger, span
     )
     with pytest.raises(ConflictError):
         next(steps)

@@ -134,7 +134,7 @@ class _FileRun:
         return FileWalk(
             profiles=profiles_of(history.settings, history.services),
             translator=history.translator(),
-            courier=history.courier(),
+            sender=history.sender(),
             ledger=history.ledger,
             wanted=self._wanted,
             recent=recent,

@@ -168,19 +168,19 @@ def drain_of(
 ) -> Drain:
     profiles = profiles_of(settings, services)
     translator = Translator(stream_of(settings), rules_of(settings))
-    courier = BatchSender(watcher.sink(services.sink), refusal_limit=settings.segment.refusal_limit)
+    sender = BatchSender(watcher.sink(services.sink), refusal_limit=settings.segment.refusal_limit)
     return Drain(
         source=watcher.log(services.log),
         profiles=profiles,
         translator=translator,
-        courier=courier,
+        sender=sender,
         ledger=ledger,
         bounds=services.log,
         lookback=LookbackScan(
             source=services.log,
             profiles=profiles,
             translator=translator,
-            courier=courier,
+            sender=sender,
             ledger=ledger,
             window=settings.poll.late_window,
             has_room=lambda: services.budget.has_room("logs"),

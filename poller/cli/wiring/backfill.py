@@ -32,18 +32,18 @@ class BackfillParts:
         stream, rules = stream_of(self.settings), rules_of(self.settings)
         return Translator(stream, rules, tracks_only=True, identifies_later=not self.no_identify)
 
-    def courier(self) -> BatchSender:
+    def sender(self) -> BatchSender:
         return BatchSender(self.services.sink, refusal_limit=self.settings.segment.refusal_limit)
 
     def walker(self) -> Callable[[LogCursor], Iterator[Forwarded]]:
         """What one worker walks with: a memory of profiles and a count of refusals of its own."""
         profiles = profiles_of(self.settings, self.services)
-        translator, courier = self.translator(), self.courier()
+        translator, sender = self.translator(), self.sender()
         afresh = self.ledger.afresh(self.services.clock.now())
 
         def walk(span: LogCursor) -> Iterator[Forwarded]:
             ledger = afresh if self.again or isinstance(span, Resend) else self.ledger
-            return forward(self.services.log, profiles, translator, courier, ledger, span)
+            return forward(self.services.log, profiles, translator, sender, ledger, span)
 
         return walk
 

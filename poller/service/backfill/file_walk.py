@@ -126,7 +126,7 @@ class FileWalk:
         *,
         profiles: ProfileDirectory,
         translator: Translator,
-        courier: BatchSender,
+        sender: BatchSender,
         ledger: FileLedger,
         wanted: Range,
         recent: Recent,
@@ -137,7 +137,7 @@ class FileWalk:
         self._settles_empty = settles_empty
         self._profiles = profiles
         self._translator = translator
-        self._courier = courier
+        self._sender = sender
         self._ledger = ledger
         self._wanted = wanted
         self._recent = recent
@@ -168,7 +168,7 @@ class FileWalk:
         profiles = self._profiles.of(self._translator.users_in(taken))
         calls = self._translator.events(taken, profiles, now=page.believed_at)
         calls = drop_unchanged(calls, self._ledger.said(facts_in(calls)))
-        settlement = account_file(page, taken, calls, self._courier.deliver(calls.messages))
+        settlement = account_file(page, taken, calls, self._sender.deliver(calls.messages))
         self._ledger.settle_file(settlement)
         ids = {event.log_id for event in taken}
         self._recent.add(ids)

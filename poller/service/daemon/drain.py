@@ -65,14 +65,14 @@ class Drain:
         source: LogSource,
         profiles: ProfileDirectory,
         translator: Translator,
-        courier: BatchSender,
+        sender: BatchSender,
         ledger: LiveLedger,
         bounds: LogBounds,
         lookback: LookbackScan,
         start: LogId | Literal["earliest"] | None,
         stopping: threading.Event,
     ) -> None:
-        self._ports = (source, profiles, translator, courier, ledger)
+        self._ports = (source, profiles, translator, sender, ledger)
         self._ledger = ledger
         self._bounds = bounds
         self._lookback = lookback

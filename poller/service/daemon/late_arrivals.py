@@ -86,7 +86,7 @@ class LookbackScan:
         source: LogSource,
         profiles: ProfileDirectory,
         translator: Translator,
-        courier: BatchSender,
+        sender: BatchSender,
         ledger: LateArrivalLedger,
         window: timedelta,
         has_room: Callable[[], bool],
@@ -94,7 +94,7 @@ class LookbackScan:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         late_arrivals = LateArrivals(source, translator, ledger)
-        self._ports = (late_arrivals, profiles, translator, courier, ledger)
+        self._ports = (late_arrivals, profiles, translator, sender, ledger)
         self._ledger = ledger
         self._window = window
         self._has_room = has_room

@@ -129,7 +129,7 @@ class IdentifySender:
         queue: PendingIdentifies,
         directory: ProfileDirectory,
         translator: Translator,
-        courier: BatchSender,
+        sender: BatchSender,
         *,
         begun_at: datetime,
         only_news: bool,
@@ -139,7 +139,7 @@ class IdentifySender:
         self._queue = queue
         self._directory = directory
         self._translator = translator
-        self._courier = courier
+        self._sender = sender
         self._begun_at = begun_at
         self._only_news = only_news
 
@@ -161,7 +161,7 @@ class IdentifySender:
         # Asked after the profiles were read: whom the daemon identifies now has newer traits already.
         known = self._queue.last_sent([message.fact.key for _, message in made if message.fact])
         due = [message for entry, message in made if not self._is_known(message, entry, known)]
-        delivery = self._courier.deliver(tuple(due))
+        delivery = self._sender.deliver(tuple(due))
         refused = {refusal.message.message_id for refusal in delivery.refusals}
         if any(message.message_id not in delivery.acknowledged | refused for message in due):
             raise UnaccountedError("an identify is neither acknowledged nor refused")

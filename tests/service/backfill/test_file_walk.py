@@ -48,7 +48,7 @@ class Bench:
         walk = FileWalk(
             profiles=self.directory,
             translator=Translator(STREAM, tracks_only=True),
-            courier=BatchSender(self.sink),
+            sender=BatchSender(self.sink),
             ledger=self.ledger,
             wanted=self.wanted,
             recent=self.recent,

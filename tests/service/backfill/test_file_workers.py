@@ -40,7 +40,7 @@ class Bench:
             return FileWalk(
                 profiles=FakeDirectory({}),
                 translator=Translator(STREAM, tracks_only=True),
-                courier=BatchSender(self.sink),
+                sender=BatchSender(self.sink),
                 ledger=self.ledger,
                 wanted=Range(),
                 recent=Recent(capacity=1),

@@ -61,12 +61,12 @@ class Bench:
         span = self.ledger.live_span()
         assert span is not None
         translator = Translator(STREAM, Rules())
-        courier = BatchSender(MeteredSink(self.sink, self.meter))
+        sender = BatchSender(MeteredSink(self.sink, self.meter))
         work = forward(
             MeteredLog(self.log, self.meter),
             FakeDirectory({}),
             translator,
-            courier,
+            sender,
             self.ledger,
             span,
         )
