@@ -9,7 +9,7 @@ from poller.core.ports import ProfileDirectory
 from poller.core.settlement import Track, partition, tracks_of
 from poller.core.translation.translator import Translator
 
-AT_ONCE = 50
+DEAD_LETTERS_PER_DELIVERY = 50
 """Letters to one delivery; what was acknowledged is removed before the next."""
 
 

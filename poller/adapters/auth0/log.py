@@ -10,10 +10,9 @@ from poller.adapters.clocks import earliest_now
 from poller.core.errors import UnusableAnswerError
 from poller.core.events import SHORTEST_RETENTION, LogEvent, is_derived, last_id, parse_events
 from poller.core.log_ids import EARLIEST, LogId, floor_id, moment_of, predecessor, successor
-from poller.core.pages import Page
+from poller.core.pages import PAGE_SIZE, Page
 from poller.core.spans import Gap, LogCursor, SecondReading, UnreadStretch
 
-PAGE_SIZE = 100  # the most that `take` and `per_page` allow (Management API: Search log events)
 SEARCH_LIMIT = 1000  # the most that a search gives, over all its pages
 END_MARGIN = timedelta(seconds=10)
 """A short page whose newest event is no older than this ends a poll.

@@ -15,9 +15,9 @@ from poller.adapters.log_files.tenant import foreign_tenant
 from poller.core.events import LogEvent, is_derived, parse_events
 from poller.core.file_pages import BadRecord, FileMark, FilePage
 from poller.core.log_ids import LogId
+from poller.core.pages import PAGE_SIZE
 from poller.core.translation.log_types import is_code
 
-PAGE_SIZE = 100
 KEPT = 100
 """Bad records without an id that a reading keeps, and lines of text that it names. More are counted."""
 _TEXTS_OF_A_PAGE = 10_000

@@ -16,7 +16,7 @@ from poller.core.log_ids import LogId
 from poller.core.settlement import DEAD_LETTERED, DISCARDED, FORWARDED, count_sent
 from poller.core.text.json_text import decode
 
-PAGE = 1000
+DEAD_LETTERS_PER_PAGE = 1000
 """Letters read at once."""
 
 _HEADING = tuple(
@@ -64,7 +64,7 @@ class DeadLetterStore:
         stream: Stream | None = None,
         log_ids: Collection[str] = (),
         reason: str | None = None,
-        size: int = PAGE,
+        size: int = DEAD_LETTERS_PER_PAGE,
     ) -> Iterator[tuple[StoredDeadLetter, ...]]:
         """Yield those that match all that is given, oldest log id first, in pages of at most `size`.
 
@@ -76,9 +76,11 @@ class DeadLetterStore:
             yield from self._read(stream, wanted, size)
             return
         ids = sorted(set(log_ids))
-        for start in range(0, len(ids), PAGE):
+        for start in range(0, len(ids), DEAD_LETTERS_PER_PAGE):
             yield from self._read(
-                stream, [*wanted, columns.log_id.in_(ids[start : start + PAGE])], size
+                stream,
+                [*wanted, columns.log_id.in_(ids[start : start + DEAD_LETTERS_PER_PAGE])],
+                size,
             )
 
     def count(self, *, stream: Stream | None = None, reason: str | None = None) -> int:

@@ -11,7 +11,7 @@ from poller.core.delivery import BatchSender
 from poller.core.events import Stream
 from poller.core.translation.translator import Translator
 from poller.service.observability.logging_setup import configure_logging
-from poller.service.replay import AT_ONCE, replay
+from poller.service.replay import DEAD_LETTERS_PER_DELIVERY, replay
 from poller.service.upstream.retry import retrying
 
 Letters = tuple[StoredDeadLetter, ...]
@@ -27,8 +27,10 @@ def replay_all(
         for page in pick(stream_of(settings)):
             tried += len(page)
             replayed += sum(
-                _replay(settings, services, graveyard, page[start : start + AT_ONCE])
-                for start in range(0, len(page), AT_ONCE)
+                _replay(
+                    settings, services, graveyard, page[start : start + DEAD_LETTERS_PER_DELIVERY]
+                )
+                for start in range(0, len(page), DEAD_LETTERS_PER_DELIVERY)
             )
     return replayed, tried - replayed
 

@@ -8,12 +8,12 @@ from datetime import datetime, timedelta
 
 from poller.core.events import LogEvent
 from poller.core.log_ids import LogId, floor_id, moment_of
+from poller.core.pages import PAGE_SIZE
 from poller.core.spans import LogRange
-from poller.service.slices.deferred_identify import AT_ONCE
+from poller.service.slices.deferred_identify import USERS_PER_BATCH
 from poller.service.upstream.rate_limit import RateLimitStatus
 
 PROBES = 6
-PAGE = 100
 _REQUESTS_A_SLICE = 2  # its last page is read in part, and its first needs a proof
 _SEND_S = 0.1
 REFILLS = {2: 2.0, 10: 100 / 60, 50: 16.0}
@@ -49,8 +49,8 @@ def estimate(
     density, interest = _density(stretches, sample, is_of_interest)
     events = round(density * total.total_seconds())
     of_interest = round(events * interest)
-    pages = -(-events // PAGE)
-    requests = pages + _REQUESTS_A_SLICE * parallel + -(-of_interest // AT_ONCE)
+    pages = -(-events // PAGE_SIZE)
+    requests = pages + _REQUESTS_A_SLICE * parallel + -(-of_interest // USERS_PER_BATCH)
     waits = [pages * (latency_s + _SEND_S) / parallel]
     if messages_per_second:
         waits.append(of_interest / messages_per_second)
@@ -84,7 +84,7 @@ def _density(
         samples = [*pool.map(lambda place: sample(floor_id(place[0])), places)]
     for (begin, until), found in zip(places, samples, strict=True):
         events = [event for event in found if event.log_id <= until]
-        end = moment_of(events[-1].log_id) if len(events) == PAGE else moment_of(until)
+        end = moment_of(events[-1].log_id) if len(events) == PAGE_SIZE else moment_of(until)
         seconds = (end - begin).total_seconds() if end else 0.0
         densities.append(len(events) / seconds if seconds > 0 else 0.0)
         seen += len(events)

@@ -26,7 +26,7 @@ _TELLING_PAGE = 10
 _OPENING_PAGES = 20
 """Pages in which at least one record of a log of Auth0 has a type that Auth0 has published."""
 _NAMED_TYPES = 5
-_LONGEST_TYPE = 60
+TYPE_NAME_LIMIT = 60
 
 
 class Reading(Protocol):
@@ -229,7 +229,7 @@ def _with_known_type(pages: Iterator[FilePage]) -> Iterator[FilePage]:
 def _nothing_known(pages: Iterable[FilePage]) -> str | None:
     """Return why pages without a known type are no log of Auth0's; None where they hold only bad records, if any."""
     events = [event for page in pages for event in page.events]
-    types = Counter(ascii(event.type[:_LONGEST_TYPE]) for event in events if not event.defect)
+    types = Counter(ascii(event.type[:TYPE_NAME_LIMIT]) for event in events if not event.defect)
     if types:
         named = ", ".join(
             f"{name} {count} times" for name, count in types.most_common(_NAMED_TYPES)

@@ -12,15 +12,14 @@ import structlog
 from poller.core.errors import TransientError
 from poller.core.file_pages import FileMark, FilePage, UnreadableFileError
 from poller.core.translation.log_types import KNOWN_TYPES
-from poller.service.backfill.file_walk import FileForwarded, FileWalk
+from poller.service.backfill.file_walk import TYPE_NAME_LIMIT, FileForwarded, FileWalk
 from poller.service.backfill.file_walk import Reading as Pages
 from poller.service.lifecycle.process import Failed, Finished, Process, Reason
 from poller.service.slices.deferred_identify import IdentifyRunner
+from poller.service.slices.workers import PROGRESS_INTERVAL_TICKS
 
-PROGRESS_EVERY_TICKS = 30
-_MOST_TYPES = 50
-_LONGEST_TYPE = 60
-_TOLD = 100
+_UNKNOWN_TYPES_LIMIT = 50
+_LOGGED_RECORDS_LIMIT = 100
 """Bad records of a file that have a line of the log each; the count is of all."""
 
 log = structlog.get_logger()
@@ -101,8 +100,11 @@ class FileCount:
         """Counts the types that are in no list of Auth0's by name, as long as the names are few."""
         for event in page.events:
             if event.type and event.type not in KNOWN_TYPES:
-                name = ascii(event.type[:_LONGEST_TYPE])[1:-1]
-                if name not in self.unknown_types and len(self.unknown_types) >= _MOST_TYPES:
+                name = ascii(event.type[:TYPE_NAME_LIMIT])[1:-1]
+                if (
+                    name not in self.unknown_types
+                    and len(self.unknown_types) >= _UNKNOWN_TYPES_LIMIT
+                ):
                     name = "other types"
                 self.unknown_types[name] = self.unknown_types.get(name, 0) + 1
 
@@ -241,7 +243,7 @@ class FileBackfill:
 
     def _tell(self) -> None:
         self._ticks += 1
-        if self._ticks % PROGRESS_EVERY_TICKS:
+        if self._ticks % PROGRESS_INTERVAL_TICKS:
             return
         done = sum(count.is_done or count.problem is not None for count in self.counts)
         if len(self.counts) > 1:
@@ -264,7 +266,7 @@ def _give_up(count: FileCount, event: str, why: str) -> None:
 
 def _report(count: FileCount, forwarded: FileForwarded) -> None:
     for told, record in enumerate(forwarded.bad, count.bad_records):
-        if told < _TOLD:
+        if told < _LOGGED_RECORDS_LIMIT:
             log.warning("record.unreadable", file=count.file, line=record.line, reason=record.why)
     for line in forwarded.settlement.page.text_lines:
         log.warning("text.skipped", file=count.file, line=line, reason="no JSON object")

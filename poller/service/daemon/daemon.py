@@ -17,7 +17,7 @@ from poller.service.lifecycle.process import Failed, Process, Reason
 from poller.service.observability.systemd import Notifier, Supervisor
 from poller.service.upstream.retry import Backoff
 
-PROGRESS_EVERY_S = 60.0
+PROGRESS_INTERVAL_S = 60.0
 _OVERDUE_S = 2.0
 _DISTRIBUTION = "auth0-segment-poller"
 _JOB = "cycle"
@@ -99,7 +99,7 @@ class Daemon:
                 self._backoff.reset()
                 self._supervisor.heartbeat.beat()
                 count.add(forwarded.settlement)
-                if self._monotonic() - reported_at >= PROGRESS_EVERY_S:
+                if self._monotonic() - reported_at >= PROGRESS_INTERVAL_S:
                     reported_at = self._monotonic()
                     log.info("cycle.progressed", **count.facts())
                     self._supervisor.progressed(count)

@@ -22,7 +22,7 @@ from poller.service.observability.page_log import report
 START_MARGIN = timedelta(seconds=10)
 """A first start at "now" begins so much earlier: events take up to 6 s into the log (recordings of 2018 to 2023)."""
 
-MOST_PAGES_WITHOUT_TIME = 1000
+PAGES_WITHOUT_TIME_LIMIT = 1000
 """A poll ends after so many pages where the server's time is not believed."""
 
 log = structlog.get_logger()
@@ -168,7 +168,7 @@ class _Poll:
         if page.is_end:
             return True
         if self.began_at is None:
-            return self.pages >= MOST_PAGES_WITHOUT_TIME
+            return self.pages >= PAGES_WITHOUT_TIME_LIMIT
         reached = moment_of(page.position)
         return reached is not None and reached >= self.began_at
 

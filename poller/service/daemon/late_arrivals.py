@@ -22,7 +22,7 @@ from poller.core.ports import Ledger, LogSource, ProfileDirectory
 from poller.core.spans import LogCursor, UnreadStretch
 from poller.core.translation.translator import Translator
 
-EVERY_S = 60.0
+SECOND_READING_INTERVAL_S = 60.0
 """The least time between two turns of the second reading."""
 LONGEST_YIELD = timedelta(minutes=10)
 """The longest that a second reading leaves the rate limit to others. Half of the window is less."""
@@ -148,7 +148,7 @@ class LookbackScan:
         if not self._has_room() and not self._has_waited_enough(now):
             return False
         self._waiting_since = None
-        self._due_at = now + EVERY_S
+        self._due_at = now + SECOND_READING_INTERVAL_S
         return True
 
     def _has_waited_enough(self, now: float) -> bool:

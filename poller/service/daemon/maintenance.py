@@ -11,10 +11,10 @@ from poller.core.errors import PollerError
 from poller.core.log_ids import LogId, moment_of
 from poller.core.spans import Span
 
-EVERY_S = 600.0
-SAID_FOR = timedelta(days=30)
+MAINTENANCE_INTERVAL_S = 600.0
+LAST_SENT_RETENTION = timedelta(days=30)
 """For so long an identify or a group call that would say the same is left out."""
-SAID_OF = 1_000_000
+LAST_SENT_LIMIT = 1_000_000
 """People and memberships remembered; about 100 bytes each."""
 _FRESH = timedelta(hours=1)
 """A position younger than this is in no danger: the shortest retention is a day."""
@@ -78,7 +78,7 @@ class Maintenance:
         """To be called after each cycle; never raises what a service or the ledger may fail by."""
         if self._monotonic() < self._due_at:
             return
-        self._due_at = self._monotonic() + EVERY_S
+        self._due_at = self._monotonic() + MAINTENANCE_INTERVAL_S
         try:
             live = self._ledger.live_span()
             if live is not None:
@@ -92,7 +92,7 @@ class Maintenance:
     def _discard_what_is_old(self) -> None:
         now = self._agreed()
         if now is not None:
-            self._ledger.forget_last_sent(now - SAID_FOR, keep=SAID_OF)
+            self._ledger.forget_last_sent(now - LAST_SENT_RETENTION, keep=LAST_SENT_LIMIT)
             if self._dead_letter_retention:
                 self._discard_dead_letters(now)
         elif not self._is_unsure:

@@ -19,7 +19,7 @@ from poller.core.translation.translator import Translator
 from poller.service.lifecycle.process import Process
 from poller.service.upstream.retry import LONG_PATIENCE, retrying
 
-AT_ONCE = 73
+USERS_PER_BATCH = 73
 """Users to one request and one batch: ids as `google-oauth2|…`, of 38 characters, just fit into one search."""
 
 log = structlog.get_logger()
@@ -111,7 +111,7 @@ class IdentifyRunner:
             self.is_begun = True
             if self._process.stopping.is_set():
                 return ()
-            batch = self._queue.pending_identifies(self._cursor, AT_ONCE)
+            batch = self._queue.pending_identifies(self._cursor, USERS_PER_BATCH)
             if batch:
                 self._cursor = (batch[-1].who.user_id, batch[-1].who.sent_as)
             return batch

@@ -20,10 +20,10 @@ from poller.service.observability.page_log import report
 from poller.service.slices.deferred_identify import Identified, IdentifyRunner
 from poller.service.upstream.retry import LONG_PATIENCE
 
-LEAST_PAGES_TO_CUT = 4.0
+CUT_MINIMUM_PAGES = 4.0
 """A cut costs about two requests more: a page that is read twice, and the proof that retention took nothing."""
-PROGRESS_EVERY_TICKS = 30
-_LOOK_AGAIN_S = 0.2
+PROGRESS_INTERVAL_TICKS = 30
+_WAIT_S = 0.2
 
 log = structlog.get_logger()
 
@@ -200,7 +200,7 @@ class Backfill:
                     if not self._at_work:
                         self._changed.notify_all()
                         return None
-                    self._changed.wait(_LOOK_AGAIN_S)
+                    self._changed.wait(_WAIT_S)
                 return None
             finally:
                 self._idle -= 1
@@ -237,7 +237,7 @@ class Backfill:
     def _share(self, mine: Slice) -> LogCursor | None:
         """Cuts the far half off, if someone waits for it and nobody has more; what is left, if so."""
         with self._changed:
-            is_wanted = self._idle > len(self._todo) and mine.pages_left >= LEAST_PAGES_TO_CUT
+            is_wanted = self._idle > len(self._todo) and mine.pages_left >= CUT_MINIMUM_PAGES
             if not is_wanted or any(
                 other.pages_left > mine.pages_left for other in self._at_work.values()
             ):
@@ -252,7 +252,7 @@ class Backfill:
 
     def _tell(self) -> None:
         self._ticks += 1
-        if self._ticks % PROGRESS_EVERY_TICKS == 0:
+        if self._ticks % PROGRESS_INTERVAL_TICKS == 0:
             now = self.progress
             log.info(
                 "backfill.progressed",

@@ -17,8 +17,9 @@ from poller.core.errors import FatalError
 from poller.core.messages import Batch, Receipt
 from poller.core.translation.translator import Translator
 from poller.service.backfill.file_walk import FileWalk, Range, Recent
-from poller.service.backfill.file_workers import PROGRESS_EVERY_TICKS, FileBackfill, FileCount
+from poller.service.backfill.file_workers import FileBackfill, FileCount
 from poller.service.lifecycle.process import Failed, Finished, Process, Reason, Signalled
+from poller.service.slices.workers import PROGRESS_INTERVAL_TICKS
 from tests.core.test_forward import record
 from tests.fakes import NEVER, NOW, STREAM, FakeDirectory, FakeSink
 
@@ -143,7 +144,7 @@ def test_how_far_each_open_file_is_is_told_now_and_then(bench: Bench) -> None:
     class Watching(FakeSink):
         def send(self, batch: Batch) -> Receipt:
             with structlog.testing.capture_logs() as logs:
-                for _ in range(PROGRESS_EVERY_TICKS):
+                for _ in range(PROGRESS_INTERVAL_TICKS):
                     work._tell()
             told.extend(logs)
             return super().send(batch)

@@ -242,7 +242,7 @@ def test_traffic_that_never_lets_a_poll_see_the_end_does_not_keep_it(bench: Benc
 def test_a_poll_whose_time_is_not_believed_ends_after_so_many_pages(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drain, "MOST_PAGES_WITHOUT_TIME", 20)
+    monkeypatch.setattr(drain, "PAGES_WITHOUT_TIME_LIMIT", 20)
 
     class Endless(FakeLog):
         def fetch(self, cursor: LogCursor) -> Page:

@@ -13,7 +13,7 @@ from poller.core.log_ids import LogId, floor_id, moment_of
 from poller.core.pages import Page
 from poller.core.spans import LogCursor, SecondReading, Span
 from poller.core.translation.rules import DEFAULT, Rules
-from poller.service.daemon.late_arrivals import EVERY_S
+from poller.service.daemon.late_arrivals import SECOND_READING_INTERVAL_S
 from tests.core.test_forward import record
 from tests.fakes import LATER, NOW, STREAM, FakeLog, FakeSink, numbered
 from tests.walks import live_walks
@@ -212,7 +212,7 @@ def test_it_is_walked_once_a_minute_and_costs_nothing_in_a_quiet_tenant(bench: B
     bench.cycle()
     bench.log.asked.clear()
     for _ in range(10):
-        bench.pass_time(timedelta(seconds=EVERY_S))
+        bench.pass_time(timedelta(seconds=SECOND_READING_INTERVAL_S))
         bench.cycle()
     assert not any(isinstance(cursor, SecondReading) for cursor in bench.log.asked)
     for _ in range(60):

@@ -11,7 +11,12 @@ from structlog.testing import capture_logs
 from poller.core.errors import TransientError
 from poller.core.log_ids import EARLIEST, LogId, floor_id
 from poller.core.spans import Span
-from poller.service.daemon.maintenance import EVERY_S, SAID_FOR, SAID_OF, Maintenance
+from poller.service.daemon.maintenance import (
+    LAST_SENT_LIMIT,
+    LAST_SENT_RETENTION,
+    MAINTENANCE_INTERVAL_S,
+    Maintenance,
+)
 from tests.fakes import LATER, NOW, STREAM
 
 DAY = timedelta(days=1)
@@ -120,10 +125,10 @@ def test_a_recovery_makes_the_next_warning_a_first_one(logs: list[dict[str, obje
 def test_it_looks_every_ten_minutes_whatever_the_cycles_do() -> None:
     bench = Bench()
     for _ in range(100):
-        bench.now += timedelta(seconds=EVERY_S / 10)
+        bench.now += timedelta(seconds=MAINTENANCE_INTERVAL_S / 10)
         bench.upkeep.look()
     assert len(bench.discards) in {10, 11}
-    assert bench.discards[0] == NOW + timedelta(seconds=EVERY_S / 10) - 30 * DAY
+    assert bench.discards[0] == NOW + timedelta(seconds=MAINTENANCE_INTERVAL_S / 10) - 30 * DAY
 
 
 def test_nothing_is_discarded_on_the_word_of_one_clock(logs: list[dict[str, object]]) -> None:
@@ -140,7 +145,7 @@ def test_what_is_discarded_goes_by_the_time_that_two_clocks_agree_on() -> None:
     bench.agreed = NOW - 40 * DAY
     bench.upkeep.look()
     assert bench.discards == [NOW - 70 * DAY]
-    assert bench.forgotten == [(NOW - 40 * DAY - SAID_FOR, SAID_OF)]
+    assert bench.forgotten == [(NOW - 40 * DAY - LAST_SENT_RETENTION, LAST_SENT_LIMIT)]
 
 
 def test_what_fails_in_it_stops_nothing() -> None:
