@@ -28,6 +28,7 @@ def main() -> None:
         facts = {
             "auth0_url": sandbox.auth0_url,
             "segment_url": sandbox.segment_url,
+            "cdn_url": sandbox.cdn_url,
             "control_url": sandbox.control_url,
             "domain": sandbox.tenant.domain,
             "client_id": sandbox.tenant.client_id,

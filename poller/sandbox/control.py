@@ -35,6 +35,7 @@ class Control:
             self.requests,
             self.tenant,
             self.collector,
+            self.source,
             self.messages,
             self.traffic,
             self.people,
@@ -123,6 +124,12 @@ class Control:
             found = timedelta(seconds=value) if isinstance(known, timedelta) else value
             setattr(self._sandbox.collector, name, set(value) if isinstance(known, set) else found)
         return self._sandbox.collector.counts()
+
+    def source(self, **changes: Any) -> None:
+        """Set fields of the Segment source. Lists become sets where the field is a set."""
+        for name, value in changes.items():
+            is_set = isinstance(getattr(self._sandbox.source, name), set)
+            setattr(self._sandbox.source, name, set(value) if is_set else value)
 
     def messages(self, first: int = 0, count: int = 1000) -> list[dict[str, Any]]:
         """Arrivals in order, whole."""

@@ -16,6 +16,7 @@ from poller.sandbox.control import Control
 from poller.sandbox.faults import Faults
 from poller.sandbox.reconciliation import Reconciliation, reconcile
 from poller.sandbox.segment.api import SegmentApi
+from poller.sandbox.segment.cdn import CdnApi
 from poller.sandbox.segment.collector import Collector
 
 _STARTED_WITHIN_S = 10.0
@@ -34,7 +35,8 @@ class Sandbox:
         self.collector = Collector(self.clock, write_key=self.write_key)
         self.traffic = Traffic(self.tenant, seed)
         self.auth0 = Auth0Api(self.tenant, self.limits, self.faults)
-        self.auth0_url = self.segment_url = self.control_url = ""
+        self.source = self.collector.source
+        self.auth0_url = self.segment_url = self.cdn_url = self.control_url = ""
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve, name="sandbox", daemon=True)
         self._runners: list[web.AppRunner] = []
@@ -42,7 +44,9 @@ class Sandbox:
     def __enter__(self) -> Self:
         self._thread.start()
         started = asyncio.run_coroutine_threadsafe(self._start(), self._loop)
-        self.auth0_url, self.segment_url, self.control_url = started.result(_STARTED_WITHIN_S)
+        urls = started.result(_STARTED_WITHIN_S)
+        self.auth0_url, self.segment_url, self.cdn_url, self.control_url = urls
+        self.source.host = self.segment_url.removeprefix("http://")
         return self
 
     def __exit__(
@@ -69,6 +73,7 @@ class Sandbox:
         applications = (
             self.auth0.application(),
             SegmentApi(self.collector, self.faults).application(),
+            CdnApi(self.source, self.clock, self.faults).application(),
             Control(self).application(),
         )
         return [await self._listen(application) for application in applications]

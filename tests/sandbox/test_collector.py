@@ -118,7 +118,7 @@ def test_a_bad_message_fails_behind_a_200_and_the_good_ones_are_published(
 
 
 def test_message_ids_count_once_within_a_day_whatever_the_key(world: World) -> None:
-    world.sandbox.collector.write_keys.add("another" + "0" * 25)
+    world.sandbox.source.write_keys.add("another" + "0" * 25)
     world.batch(track())
     world.batch(track(), key="another" + "0" * 25)
     world.sandbox.clock.advance(timedelta(hours=25))

@@ -12,6 +12,7 @@ from typing import Any
 
 from poller.sandbox.auth0.entries import iso
 from poller.sandbox.clock import Clock
+from poller.sandbox.segment.source import Source
 
 MAX_BODY_BYTES = 512_000
 MAX_MESSAGE_BYTES = 32_768
@@ -57,7 +58,7 @@ class Collector:
 
     def __init__(self, clock: Clock, *, write_key: str) -> None:
         self.clock = clock
-        self.write_keys = {write_key}
+        self.source = Source(write_key)
         self.dedupe_window = timedelta(days=1)
         self.refuses_large_messages = True
         self.refused_users: set[str] = set()
@@ -85,7 +86,7 @@ class Collector:
                 self._take(
                     message,
                     envelope,
-                    is_known=key in self.write_keys,
+                    is_known=key in self.source.write_keys,
                     is_excess=number >= MAX_MESSAGES,
                 )
         return _SUCCESS
@@ -142,6 +143,9 @@ class Collector:
             return code
         if message.get("userId") in self.suppressed_users:
             return "suppressed"
+        reason = self.source.discard_reason(message)
+        if reason is not None:
+            return reason
         seen = self._published_at.get(str(message.get("messageId")))
         return "duplicate" if seen is not None and now - seen < self.dedupe_window else "published"
 

@@ -1,0 +1,10 @@
+"""The words for answers that are not Segment's own."""
+
+from poller.adapters.http import Answer
+
+SERVICE = "Segment"
+
+
+def in_between(answer: Answer) -> str:
+    """Say that a proxy, a portal or a firewall answered in Segment's place."""
+    return f"something between here and Segment answered: {answer.form}"
