@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.pages import ROOT, page
+from tests.docs.pages import ROOT, page
 
 SECTION = page("runbook.md").split("## It ends with 78", 1)[1].split("\n## ", 1)[0]
 TELLING = 12

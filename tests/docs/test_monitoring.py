@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from poller.service.observability.metrics import METRICS, PREFIX
-from tests.pages import ALL, ROOT, page
+from tests.docs.pages import ALL, ROOT, page
 
 RUNBOOK = page("runbook.md")
 FOLDER = ROOT / "systemd/monitoring"

@@ -1,16 +1,23 @@
 """README and docs/ say what is so: commands parse, settings exist, codes and reasons are right."""
 
+import json
 import re
 import shlex
+from datetime import timedelta
 from pathlib import Path
 
 import click
 import pytest
 
+from poller.adapters.segment.tracking import SegmentSink
 from poller.cli import program
 from poller.config import SETTINGS
+from poller.core.events import Stream, parse_events
+from poller.core.log_ids import EARLIEST
+from poller.core.outcomes import Profile
+from poller.core.translation.translator import Translator
 from poller.service.lifecycle.exit_codes import ExitCode
-from tests.pages import ALL, FILES, README, ROOT, page, shell_blocks
+from tests.docs.pages import ALL, FILES, README, ROOT, json_blocks, page, shell_blocks
 
 NAMES = {f"{setting.section}.{setting.key}" for setting in SETTINGS}
 WORDS_OF_README = 700
@@ -96,8 +103,24 @@ def test_the_reasons_of_dead_letters_are_the_programs() -> None:
     made = set(re.findall(r'reason="([a-z_]+)"', core)) | set(
         re.findall(r'defect="([a-z_]+)"', core)
     )
-    paragraph = page("what-is-sent.md").split("is a dead letter in the ledger")[1].split("\n\n")[0]
-    assert set(re.findall(r"`([a-z_]+)`", paragraph)) == made
+    rows = re.findall(r"^\| `([a-z_]+)` \|", page("guides/dead-letters.md"), re.MULTILINE)
+    assert set(rows) == made
+
+
+def test_the_example_of_what_is_sent_is_what_is_made() -> None:
+    event, fields, shown = (json.loads(block) for block in json_blocks(page("what-is-sent.md")))
+    (parsed,) = parse_events([event], after=EARLIEST)
+    assert parsed.date
+    profile = Profile(
+        user_id=fields["user_id"], read_at=parsed.date + timedelta(seconds=5), fields=fields
+    )
+    translator = Translator(Stream(domain="acme.us.auth0.com", source_name="web"))
+    calls = translator.events([parsed], {profile.user_id: profile})
+    sink = SegmentSink("key", http=None, clock=None)  # type: ignore[arg-type] # sends nothing
+    made = [sink.build(message) for message in calls.messages]
+    for call in [*made, *shown]:
+        call["context"]["library"].pop("version")
+    assert made == shown
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))

@@ -8,7 +8,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from tests.pages import page
+from tests.docs.pages import page
 from tests.paths import TESTS
 from tests.process.bench import Bench
 from tests.process.conftest import MakeBench

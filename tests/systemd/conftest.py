@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pages import page, shell_blocks
+from tests.docs.pages import page, shell_blocks
 from tests.paths import ROOT
 from tests.process.bench import Sandbox
 from tests.systemd.machine import PATH, Machine, booted, missing

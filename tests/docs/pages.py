@@ -17,5 +17,10 @@ def shell_blocks(text: str) -> list[str]:
     return re.findall(r"^ *```sh\n(.*?)```", text, re.DOTALL | re.MULTILINE)
 
 
+def json_blocks(text: str) -> list[str]:
+    """Return the JSON texts of a page, in order."""
+    return re.findall(r"^```json\n(.*?)```", text, re.DOTALL | re.MULTILINE)
+
+
 README = (ROOT / "README.md").read_text()
 ALL = "\n\n".join(file.read_text() for file in FILES)
