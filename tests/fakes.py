@@ -264,7 +264,7 @@ class FakeFileLedger(FakeLedger):
 
 LATER = TransientError("later", retry_after=timedelta(seconds=1))
 STORED = TransientError("stored")
-NEVER = FatalError("never", hint="do something")
+NEVER = FatalError("never", code="log-empty", hint="do something")
 
 
 class FakeReading:

@@ -58,6 +58,7 @@ class Connection:
             # The origin was checked with the settings, so that the variable is at fault.
             raise FatalError(
                 f"the proxy variables of the environment cannot be used ({type(error).__name__})",
+                code="proxy-unusable",
                 hint="HTTP_PROXY, HTTPS_PROXY and ALL_PROXY must be http://host:port (SOCKS is not known here)",
             ) from None
         is_tunnelled = origin.startswith("https:")

@@ -98,7 +98,9 @@ def trust(environ: Mapping[str, str] = os.environ) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=file, capath=folder)
     except PermissionError:
         raise FatalError(
-            f"{named} may not be read", hint=f"let the user of this process read {file or folder}"
+            f"{named} may not be read",
+            code="ca-certificates-unreadable",
+            hint=f"let the user of this process read {file or folder}",
         ) from None
     except MemoryError:
         raise TransientError(f"{named} cannot be read: out of memory") from None

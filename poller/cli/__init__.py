@@ -99,9 +99,13 @@ def _explained(error: Exception) -> tuple[ExitCode, list[str]]:
 
     match error:
         case SettingsError():
-            said: tuple[ExitCode, list[str]] = (ExitCode.CONFIG, [*error.problems])
+            problems = [f"  {problem}" for problem in error.problems]
+            said: tuple[ExitCode, list[str]] = (
+                ExitCode.CONFIG,
+                [f"error[{error.code}]: the settings cannot be used", *problems],
+            )
         case FatalError():
-            said = (ExitCode.CONFIG, [f"error: {error}", f"  {error.hint}"])
+            said = (ExitCode.CONFIG, [f"error[{error.code}]: {error}", f"  {error.hint}"])
         case LedgerHeldError():
             said = (
                 ExitCode.UNREACHABLE,

@@ -3,9 +3,16 @@
 from dataclasses import dataclass
 from enum import IntEnum
 
+from poller.core.errors import ErrorCode
+
 
 class SettingsError(Exception):
-    """The settings cannot be used; `problems` are all there are, the file's first, in the order of its lines."""
+    """The settings cannot be used.
+
+    `problems` are all there are, those of the file first, in the order of its lines.
+    """
+
+    code: ErrorCode = "settings-invalid"
 
     def __init__(self, problems: tuple[str, ...]) -> None:
         super().__init__("\n".join(problems))

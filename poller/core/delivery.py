@@ -78,5 +78,6 @@ def _is_telling(batch: Batch) -> bool:
 def _everything_refused(status: int) -> FatalError:
     return FatalError(
         f"Segment refuses every message (status {status}); nothing was settled",
+        code="all-messages-refused",
         hint="the last change of settings, or Segment's status page, should say why; nothing is lost meanwhile",
     )

@@ -5,6 +5,51 @@ Their text is made of statuses and ids, never of a body, a token or a person.
 
 import re
 from datetime import timedelta
+from typing import Literal
+
+ErrorCode = Literal[
+    "all-messages-refused",
+    "answer-unusable",
+    "auth0-credentials-refused",
+    "auth0-private-key-unusable",
+    "auth0-request-forbidden",
+    "auth0-request-refused",
+    "auth0-scope-missing",
+    "auth0-token-refused",
+    "ca-certificates-unreadable",
+    "dead-letter-unknown",
+    "ledger-companion-file-unsafe",
+    "ledger-damaged",
+    "ledger-filesystem-unsuitable",
+    "ledger-folder-open-to-others",
+    "ledger-folder-unreachable",
+    "ledger-gone",
+    "ledger-hard-link",
+    "ledger-inaccessible",
+    "ledger-missing",
+    "ledger-path-shared",
+    "ledger-replaced",
+    "ledger-too-new",
+    "ledger-too-old",
+    "ledger-url-invalid",
+    "listen-address-unusable",
+    "log-empty",
+    "not-a-ledger",
+    "position-settled",
+    "private-folder-unreachable",
+    "program-unreadable",
+    "proxy-unusable",
+    "root-not-given-up",
+    "segment-request-refused",
+    "settings-invalid",
+    "start-in-future",
+    "stream-ambiguous",
+    "stream-has-spans",
+    "stream-mismatch",
+    "stream-unknown",
+    "user-change-refused",
+]
+"""The kinds of fatal errors. A code is never renamed, and never used again for another kind."""
 
 _LOG_ID_WITH_TIME = re.compile(r"\b900(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(\d{3})\d{36}\b")
 
@@ -58,7 +103,7 @@ class ConflictError(TransientError):
 
 
 class RejectedError(PollerError):
-    """Never, this datum."""
+    """This message can never be accepted. Do not retry it."""
 
     def __init__(self, message: str, *, status: int) -> None:
         super().__init__(message)
@@ -66,8 +111,13 @@ class RejectedError(PollerError):
 
 
 class FatalError(PollerError):
-    """Never, until someone acts; `hint` says what to do."""
+    """Nothing goes on until someone acts.
 
-    def __init__(self, message: str, *, hint: str) -> None:
+    `code` names the kind of the error for good, so that scripts and the runbook can refer to it.
+    `hint` says what to do.
+    """
+
+    def __init__(self, message: str, *, code: ErrorCode, hint: str) -> None:
         super().__init__(message)
+        self.code = code
         self.hint = hint

@@ -27,8 +27,8 @@ def test_what_someone_must_do_is_said_with_78(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(**_: object) -> None:
-        raise FatalError("it is so", hint="do this")
+        raise FatalError("it is so", code="log-empty", hint="do this")
 
     monkeypatch.setattr(cli.program, "main", fail)
     assert cli.run_command() == 78
-    assert capsys.readouterr().err == "error: it is so\n  do this\n"
+    assert capsys.readouterr().err == "error[log-empty]: it is so\n  do this\n"

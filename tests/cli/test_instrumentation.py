@@ -3,14 +3,15 @@
 from datetime import UTC, datetime
 
 from poller.cli.wiring.metrics import NO_METRICS
+from poller.core.errors import FatalError
 
 
 class Journal:
     def note_cycle(self, *, at: datetime, error: str | None) -> None:
         assert at.tzinfo is UTC or error is not None
 
-    def note_blocked(self, reason: str | None, hint: str | None) -> None:
-        assert (reason is None) == (hint is None)
+    def note_blocked(self, error: FatalError | None) -> None:
+        assert error is None
 
 
 def test_nobody_is_no_layer_between() -> None:

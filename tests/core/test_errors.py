@@ -14,7 +14,7 @@ READABLE = "2026-01-31T08:09:10.123Z"
         TransientError(f"a page above {LOG_ID}, in order"),
         ConflictError(f"a page above {LOG_ID}, in order"),
         RejectedError(f"a page above {LOG_ID}, in order", status=400),
-        FatalError(f"a page above {LOG_ID}, in order", hint="do this"),
+        FatalError(f"a page above {LOG_ID}, in order", code="log-empty", hint="do this"),
     ],
 )
 def test_a_log_id_in_an_error_is_shown_as_its_time(error: Exception) -> None:

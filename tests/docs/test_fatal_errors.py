@@ -1,73 +1,96 @@
-"""Whatever can end the program for good is in the runbook, with what to type."""
+"""Every fatal error has a code, a hint, and a row in the runbook that says what to do."""
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from poller.core.errors import ErrorCode
 from tests.docs.pages import ROOT, page
 
 SECTION = page("runbook.md").split("## It ends with 78", 1)[1].split("\n## ", 1)[0]
-TELLING = 12
-"""Characters of fixed text from which on a message can be told by it; shorter ones wrap another."""
-
-
-def fixed_parts(node: ast.expr) -> list[str]:
-    """The texts of a message that are the same each time."""
-    if isinstance(node, ast.Constant):
-        return [str(node.value)]
-    if isinstance(node, ast.JoinedStr):
-        return [part for value in node.values for part in fixed_parts(value)]
-    return []
-
-
-def fatal_errors() -> Iterator[tuple[str, list[str]]]:
-    """Where each is raised, and the fixed texts of its message."""
-    for path in sorted((ROOT / "poller").rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
-            is_one = (
-                isinstance(node, ast.Call)
-                and isinstance(node.func, ast.Name)
-                and node.func.id == "FatalError"
-            )
-            if is_one and isinstance(node, ast.Call) and node.args:
-                parts = [part.strip(" :;()") for part in fixed_parts(node.args[0])]
-                if max(map(len, parts), default=0) >= TELLING:
-                    yield f"{path.relative_to(ROOT)}:{node.lineno}", parts
-
-
-FOUND = dict(fatal_errors())
-ROWS = re.findall(
-    r"`([^`]+)`",
-    "\n".join(line.split(" | ")[0] for line in SECTION.splitlines() if line[:1] == "|"),
+ROWS = Counter(
+    code
+    for line in SECTION.splitlines()
+    if line.startswith("| `")
+    for code in re.findall(r"`([^`]+)`", line.split(" | ")[0])
 )
+CODES = get_args(ErrorCode)
 
 
-def test_they_are_found() -> None:
-    assert len(FOUND) > 20
+def trees() -> Iterator[tuple[Path, ast.Module]]:
+    for path in sorted((ROOT / "poller").rglob("*.py")):
+        yield path, ast.parse(path.read_text())
 
 
-@pytest.mark.parametrize("where", FOUND)
-def test_each_has_its_row(where: str) -> None:
-    parts = [part for part in FOUND[where] if len(part) >= TELLING]
-    known = [part.strip() for row in ROWS for part in row.split("…")]
-    assert any(row and (row in part or part in row) for row in known for part in parts), parts
+def fatal_classes() -> set[str]:
+    """The names of FatalError and of the classes that derive from it."""
+    names = {"FatalError"}
+    for _ in range(3):
+        names |= {
+            node.name
+            for _, tree in trees()
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ClassDef)
+            and any(isinstance(base, ast.Name) and base.id in names for base in node.bases)
+        }
+    return names
 
 
-def test_no_row_is_of_an_error_that_is_not_there() -> None:
-    texts = "\n".join(path.read_text() for path in (ROOT / "poller").rglob("*.py"))
-    for row in ROWS:
-        if not row.startswith(("config.toml", "Auth0 answered", "Segment answered")):
-            assert all(part.strip() in texts for part in row.split("…")), row
+FATAL = fatal_classes()
 
 
-def test_each_fatal_error_is_raised_with_a_hint() -> None:
-    for path in (ROOT / "poller").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+def raised() -> Iterator[tuple[str, ast.Call]]:
+    """Each place where a fatal error is made."""
+    for path, tree in trees():
+        for node in ast.walk(tree):
             if (
                 isinstance(node, ast.Call)
                 and isinstance(node.func, ast.Name)
-                and node.func.id == "FatalError"
+                and node.func.id in FATAL - {"OlderLedgerError"}
             ):
-                assert "hint" in {keyword.arg for keyword in node.keywords}, f"{path}:{node.lineno}"
+                yield f"{path.relative_to(ROOT)}:{node.lineno}", node
+
+
+RAISED = dict(raised())
+
+
+def test_they_are_found() -> None:
+    assert len(RAISED) > 40
+
+
+@pytest.mark.parametrize("where", RAISED)
+def test_each_names_its_code_where_it_is_raised(where: str) -> None:
+    keywords = {keyword.arg: keyword.value for keyword in RAISED[where].keywords}
+    code = keywords["code"]
+    is_passed_on = isinstance(code, ast.Attribute) and code.attr == "code"
+    assert is_passed_on or (isinstance(code, ast.Constant) and code.value in CODES)
+    assert "hint" in keywords
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_each_code_has_one_row_in_the_runbook(code: str) -> None:
+    assert ROWS[code] == 1
+
+
+def test_no_row_is_of_a_code_that_is_not_there() -> None:
+    assert set(ROWS) == set(CODES)
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_each_code_is_in_use_and_in_kebab_case(code: str) -> None:
+    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)+", code)
+    texts = [
+        path.read_text()
+        for path, _ in trees()
+        if path.name != "errors.py" or "config" in path.parts
+    ]
+    assert any(f'"{code}"' in text for text in texts)
+
+
+def test_codes_are_listed_once_and_in_order() -> None:
+    assert list(CODES) == sorted(set(CODES))

@@ -226,7 +226,7 @@ def test_faults_that_need_someone_end_a_drain_with_78_move_nothing_and_say_what_
         ended = bench.run("run", "--once")
         assert ended.code == 78, (name, ended.err)
         said, hint = ended.err.splitlines()[-2:]
-        assert said.startswith("error: ")
+        assert said.startswith("error[")
         assert hint.startswith("  ")
         assert bench.position() == position, name
     set_faults(bench)

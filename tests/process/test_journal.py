@@ -45,7 +45,7 @@ def test_the_last_words_are_errors_too(plain: Bench) -> None:
     code, lines = written(plain, "run", "--once")
     assert code == 78
     assert [line for line in lines if line.startswith("<3>")] == lines[-2:]
-    assert lines[-2].startswith("<3>error: Auth0 refused")
+    assert lines[-2].startswith("<3>error[auth0-credentials-refused]: Auth0 refused")
     plain.write_settings(poll__interval="often")
     code, lines = written(plain, "run")
     assert (code, levels(lines)) == (78, {"<3>"})

@@ -187,7 +187,7 @@ def test_what_trying_again_does_not_change_is_not_tried_again(
     assert (
         "poll.interval" in told
         if secret is None
-        else "error: Auth0 refused the credentials" in told
+        else "error[auth0-credentials-refused]: Auth0 refused the credentials" in told
     )
     status = f"auth0-segment-poller status --config {ETC}/{site.name}.toml"
     ended = site.machine.run("bash", "-c", status, is_checked=False)

@@ -166,9 +166,15 @@ def _check(answer: Answer, *, path: str) -> None:
         raise _forbidden(answer, path, said)
     if _is_token_refused(answer):
         raise FatalError(
-            said, hint="check that auth0.domain is the tenant's own, as acme.us.auth0.com"
+            said,
+            code="auth0-token-refused",
+            hint="check that auth0.domain is the tenant's own, as acme.us.auth0.com",
         )
-    raise FatalError(said, hint="check auth0.domain and auth0.base_url, and any proxy between")
+    raise FatalError(
+        said,
+        code="auth0-request-refused",
+        hint="check auth0.domain and auth0.base_url, and any proxy between",
+    )
 
 
 def _forbidden(answer: Answer, path: str, said: str) -> FatalError:
@@ -177,12 +183,14 @@ def _forbidden(answer: Answer, path: str, said: str) -> FatalError:
     if not scopes and _error_code(answer) != "insufficient_scope":
         return FatalError(
             said,
+            code="auth0-request-forbidden",
             hint="the token is good, and something else forbids the request: look in Auth0 for a Tenant Access Control "
             "List that blocks this machine's address, and for limits of the tenant's plan",
         )
     named = " or ".join(scopes) or "a scope"
     return FatalError(
         f"Auth0 answered {path} with 403: the token lacks {named}",
+        code="auth0-scope-missing",
         hint=f"grant {named} to the application (Auth0: Applications > APIs > Auth0 Management API)",
     )
 

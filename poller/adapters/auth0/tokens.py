@@ -115,6 +115,7 @@ class TokenSource:
         except (jwt.PyJWTError, ValueError, TypeError) as error:  # of the signing: the key is none
             raise FatalError(
                 f"the private key cannot sign ({type(error).__name__})",
+                code="auth0-private-key-unusable",
                 hint="auth0.private_key_file must be the RSA private key, in PEM, whose public key the application has",
             ) from None
 
@@ -154,6 +155,7 @@ def _refusal(answer: Answer, credentials: Credentials) -> TransientError | Fatal
     reason = f"{code}: {description}" if description else code
     return FatalError(
         f"Auth0 refused the credentials (status {answer.status}, {reason})",
+        code="auth0-credentials-refused",
         hint=_hint(answer.status, code, credentials),
     )
 

@@ -128,11 +128,15 @@ def _check(answer: Answer) -> None:
     # Segment's own 400 is JSON or plain text (segment-docs; analytics-ruby#147), and a 413 is worth to be halved.
     if status in _TOO_MUCH and not _is_page(answer):
         if _names_write_key(answer.body):
-            raise FatalError(f"Segment answered {status}", hint=_hint(status))
+            raise FatalError(
+                f"Segment answered {status}", code="segment-request-refused", hint=_hint(status)
+            )
         raise RejectedError(f"Segment answered {status}", status=status)
     if status in _REDIRECTS or not answer.json_object:
         raise TransientError(_in_between(answer), retry_after=answer.retry_after, service=SERVICE)
-    raise FatalError(f"Segment answered {status}", hint=_hint(status))
+    raise FatalError(
+        f"Segment answered {status}", code="segment-request-refused", hint=_hint(status)
+    )
 
 
 def _in_between(answer: Answer) -> str:

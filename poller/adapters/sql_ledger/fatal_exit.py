@@ -15,6 +15,7 @@ class FatalExit:
     """Why the program ended with 78, what to do about it, and when that was."""
 
     at: datetime
+    code: str
     error: str
     hint: str
 
@@ -29,7 +30,12 @@ def record_fatal_exit(url: str, words: FatalExit) -> None:
     try:
         with database.writing() as connection:
             forget_fatal_exit(connection)
-            values = {"at": words.at, "error": words.error, "hint": words.hint}
+            values = {
+                "at": words.at,
+                "code": words.code,
+                "error": words.error,
+                "hint": words.hint,
+            }
             connection.execute(insert(schema.fatal_exit).values(id=1, **values))
     finally:
         database.close()
@@ -41,5 +47,6 @@ def forget_fatal_exit(connection: Connection) -> None:
 
 def read_fatal_exit(connection: Connection) -> FatalExit | None:
     columns = schema.fatal_exit.c
-    row = connection.execute(select(columns.at, columns.error, columns.hint)).one_or_none()
-    return FatalExit(at=row.at, error=row.error, hint=row.hint) if row else None
+    query = select(columns.at, columns.code, columns.error, columns.hint)
+    row = connection.execute(query).one_or_none()
+    return FatalExit(at=row.at, code=row.code, error=row.error, hint=row.hint) if row else None

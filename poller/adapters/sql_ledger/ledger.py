@@ -331,19 +331,30 @@ class SqlLedger:
             if error is None:
                 forget_fatal_exit(connection)
 
-    def note_blocked(self, reason: str | None, hint: str | None) -> None:
+    def note_blocked(self, error: FatalError | None) -> None:
         """Notes for `status` why nothing moves; None when it does. Since when is kept from the first note on."""
         columns = schema.daemon_status.c
-        query = select(columns.blocked_since, columns.blocked_reason, columns.blocked_hint)
+        query = select(
+            columns.blocked_since,
+            columns.blocked_code,
+            columns.blocked_reason,
+            columns.blocked_hint,
+        )
+        code, reason, hint = (error.code, str(error), error.hint) if error else (None, None, None)
         with self._database.writing() as connection:
             found = connection.execute(query.where(columns.stream_id == self._key)).one_or_none()
-            since, *was = found or (None, None, None)
-            if was != [reason, hint]:  # told at every cycle; what changes nothing costs no commit
+            since, *was = found or (None, None, None, None)
+            if was != [
+                code,
+                reason,
+                hint,
+            ]:  # told at every cycle; what changes nothing costs no commit
                 since = None if reason is None else since or self._now()
                 recording.note(
                     connection,
                     self._key,
                     blocked_since=since,
+                    blocked_code=code,
                     blocked_reason=reason,
                     blocked_hint=hint,
                 )
@@ -365,7 +376,11 @@ def _enrol(connection: Connection, stream: Stream, *, create: bool, adopt: bool)
     if known and not adopt:
         raise unknown_stream_error(stream, tuple(known))
     if not create:
-        raise FatalError(f"it holds nothing of {rows.named(stream)}", hint="`run` begins it")
+        raise FatalError(
+            f"it holds nothing of {rows.named(stream)}",
+            code="stream-unknown",
+            hint="`run` begins it",
+        )
     new = insert(schema.stream).values(
         domain=stream.domain, source_name=stream.source_name, generation=stream.generation
     )
@@ -375,6 +390,7 @@ def _enrol(connection: Connection, stream: Stream, *, create: bool, adopt: bool)
 def unknown_stream_error(stream: Stream, known: tuple[Stream, ...]) -> FatalError:
     return FatalError(
         f"it holds only other streams: {'; '.join(map(rows.named, known))}; not {rows.named(stream)}",
+        code="stream-mismatch",
         hint=f'if only segment.write_key was changed, go on with [segment] source_name = "{known[0].source_name}"; '
         "else set auth0.domain or segment.source_name back, or point state.url at a new file; or begin this stream in "
         "the same file with `run --new-stream`",

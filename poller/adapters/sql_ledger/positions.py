@@ -38,12 +38,14 @@ def _move(connection: Connection, stream: Stream, position: LogId) -> Span:
     if key is None or live is None:
         raise FatalError(
             f"nothing of {rows.named(stream)} has been begun",
+            code="stream-unknown",
             hint="`run` begins it, at [poll] start",
         )
     for other in spans:
         if not other.is_live and other.until is not None and other.until > position:
             raise FatalError(
                 f"{position} lies below the end of the span above {other.after}",
+                code="position-settled",
                 hint=f"a live span begins at {other.until} or above; what lies below is a backfill's",
             )
     if position < live.reached:

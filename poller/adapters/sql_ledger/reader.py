@@ -33,6 +33,7 @@ class DaemonStatus:
     cycle_at: datetime | None = None
     cycle_error: str | None = None
     blocked_since: datetime | None = None
+    blocked_code: str | None = None
     blocked_reason: str | None = None
     blocked_hint: str | None = None
 
@@ -193,7 +194,7 @@ def inspect_ledger(url: str, stream: Stream) -> str:
         reader.close()
     if is_strange:
         error = unknown_stream_error(stream, known)
-        raise FatalError(f"ledger {path}: {error}", hint=error.hint)
+        raise FatalError(f"ledger {path}: {error}", code=error.code, hint=error.hint)
     _check_writable(path, path, path.parent)
     return f"usable, {path}; " + (_where(live))
 
@@ -233,6 +234,7 @@ def _check_writable(ledger: Path, *paths: Path) -> None:
         if not os.access(path, os.W_OK):
             raise FatalError(
                 f"ledger: {path} is not writable by this user",
+                code="ledger-inaccessible",
                 hint="run the check as the user that the service runs as, or give that user the folder",
             )
     try:

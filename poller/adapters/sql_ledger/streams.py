@@ -22,7 +22,9 @@ def remove_stream(url: str, stream: Stream, *, with_spans: bool) -> None:
             key = rows.streams(connection).get(stream)
             if key is None:
                 raise FatalError(
-                    f"nothing of {rows.named(stream)} is in the ledger", hint="see `ledger show`"
+                    f"nothing of {rows.named(stream)} is in the ledger",
+                    code="stream-unknown",
+                    hint="see `ledger show`",
                 )
             mine = (
                 select(func.count()).select_from(schema.span).where(schema.span.c.stream_id == key)
@@ -30,6 +32,7 @@ def remove_stream(url: str, stream: Stream, *, with_spans: bool) -> None:
             if not with_spans and connection.scalar(mine):
                 raise FatalError(
                     f"{rows.named(stream)} has spans: the ledger would forget what was settled",
+                    code="stream-has-spans",
                     hint="add --with-spans if everything may be sent again",
                 )
             for table in reversed(schema.metadata.sorted_tables):

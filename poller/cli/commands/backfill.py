@@ -40,6 +40,7 @@ class _RoutesType(click.ParamType[Any]):
             self.fail(str(error), param, ctx)
 
 
+_NOT_BEGUN = {"ledger-missing", "stream-unknown"}
 _PATH = click.Path(path_type=Path, allow_dash=True)
 
 
@@ -211,10 +212,12 @@ def _opened(settings: Settings, *, create: bool) -> Iterator[SqlLedger]:
                 late_window=settings.poll.late_window,
             )
         except FatalError as error:
-            if create or not error.hint.startswith("`run`"):
+            if create or error.code not in _NOT_BEGUN:
                 raise
             raise FatalError(
-                str(error), hint=f"{error.hint}; or `backfill --new` begins it here"
+                str(error),
+                code=error.code,
+                hint=f"{error.hint}; or `backfill --new` begins it here",
             ) from None
         try:
             yield ledger

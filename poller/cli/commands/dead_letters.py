@@ -167,7 +167,9 @@ def _check_known(
     }
     if missing := sorted(set(log_ids) - found):
         raise FatalError(
-            f"no dead letter has the id {missing[0]}", hint="`dead-letters list` shows the ids"
+            f"no dead letter has the id {missing[0]}",
+            code="dead-letter-unknown",
+            hint="`dead-letters list` shows the ids",
         )
 
 

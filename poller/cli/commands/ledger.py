@@ -146,7 +146,9 @@ def _oldest(settings: Settings) -> LogId:
         oldest, _ = services.log.oldest()
     if oldest is None:
         raise FatalError(
-            "the tenant's log is empty", hint="give a date or a time instead of `earliest`"
+            "the tenant's log is empty",
+            code="log-empty",
+            hint="give a date or a time instead of `earliest`",
         )
     return just_below(oldest)
 
@@ -200,6 +202,7 @@ def choose(
         known = "; ".join(f"{each.domain} → {each.source_name}" for each in streams)
         raise FatalError(
             f"the ledger holds no one stream of {domain} with that source name",
+            code="stream-ambiguous",
             hint=f"--source-name; it holds: {known}",
         )
     return named[0]

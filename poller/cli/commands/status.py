@@ -87,7 +87,14 @@ def collect(settings: Settings, now: datetime) -> dict[str, Any]:
 
 
 def _words(words: FatalExit | None) -> dict[str, Any] | None:
-    return {"at": _moment(words.at), "error": words.error, "hint": words.hint} if words else None
+    if words is None:
+        return None
+    return {
+        "at": _moment(words.at),
+        "code": words.code,
+        "error": words.error,
+        "hint": words.hint,
+    }
 
 
 def _stream(reader: LedgerReader, stream: Stream, now: datetime) -> dict[str, Any]:
@@ -106,6 +113,7 @@ def _stream(reader: LedgerReader, stream: Stream, now: datetime) -> dict[str, An
         "last_cycle_at": _moment(journal.cycle_at),
         "last_error": journal.cycle_error,
         "blocked": {
+            "code": journal.blocked_code,
             "reason": journal.blocked_reason,
             "hint": journal.blocked_hint,
             "since": _moment(journal.blocked_since),

@@ -94,6 +94,7 @@ def _opened(settings: Settings, stream: Stream) -> Iterator[LedgerReader]:
         if stream not in reader.streams():
             raise FatalError(
                 f"the ledger holds nothing of {stream.domain} to {stream.source_name}",
+                code="stream-unknown",
                 hint="`status` shows what it holds; `run` begins this one",
             )
         yield reader

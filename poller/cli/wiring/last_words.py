@@ -18,20 +18,20 @@ def last_words(config: Path | None, supervisor: Supervisor) -> Iterator[None]:
     try:
         yield
     except FatalError as error:
-        _tell(config, supervisor, str(error), error.hint)
+        _tell(config, supervisor, error)
         raise
     except SettingsError as error:
-        _tell(
-            config,
-            supervisor,
+        fatal = FatalError(
             "; ".join(error.problems),
-            "put the settings right, then start it again",
+            code=error.code,
+            hint="put the settings right, then start it again",
         )
+        _tell(config, supervisor, fatal)
         raise
 
 
-def _tell(config: Path | None, supervisor: Supervisor, error: str, hint: str) -> None:
-    supervisor.ended(error, hint)
+def _tell(config: Path | None, supervisor: Supervisor, error: FatalError) -> None:
+    supervisor.ended(error)
     # Where there is no ledger, or no telling which, the log and systemd's status are all there is.
     with suppress(PollerError, SettingsError, OSError):
         url = read_settings(config, secrets=False).state.url
@@ -39,4 +39,7 @@ def _tell(config: Path | None, supervisor: Supervisor, error: str, hint: str) ->
             with LedgerLock.acquire(
                 url, "run"
             ):  # else a daemon is at work, and this error is not its own
-                record_fatal_exit(url, FatalExit(at=datetime.now(UTC), error=error, hint=hint))
+                words = FatalExit(
+                    at=datetime.now(UTC), code=error.code, error=str(error), hint=error.hint
+                )
+                record_fatal_exit(url, words)

@@ -169,8 +169,8 @@ class Daemon:
     def _block(self, error: FatalError) -> timedelta:
         if self._blocked != str(error):
             self._blocked = str(error)
-            log.error("daemon.blocked", reason=str(error), hint=error.hint)
-        self._note(lambda: self._journal.note_blocked(str(error), error.hint))
+            log.error("daemon.blocked", code=error.code, reason=str(error), hint=error.hint)
+        self._note(lambda: self._journal.note_blocked(error))
         self._supervisor.blocked(error)
         # It looks again as after any failure: soon at first, since a passing 403 is no reason to be late.
         return max(self._interval, self._backoff.delay_after(error))
@@ -179,7 +179,7 @@ class Daemon:
         if self._blocked is not None:
             self._blocked = None
             log.info("daemon.recovered")
-        self._note(lambda: self._journal.note_blocked(None, None))
+        self._note(lambda: self._journal.note_blocked(None))
 
     def _note_cycle(self, error: str | None) -> None:
         self._note(lambda: self._journal.note_cycle(at=datetime.now(UTC), error=error))

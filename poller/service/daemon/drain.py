@@ -135,6 +135,7 @@ class Drain:
         if self._start > floor_id(now):
             raise FatalError(
                 "poll.start lies in the future",
+                code="start-in-future",
                 hint="set it to now, earliest, or a time that is past",
             )
         return self._start

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from poller.core.errors import FatalError
 from poller.core.settlement import Settlement
 
 
@@ -48,4 +49,4 @@ class CycleJournal(Protocol):
 
     def note_cycle(self, *, at: datetime, error: str | None) -> None: ...
 
-    def note_blocked(self, reason: str | None, hint: str | None) -> None: ...
+    def note_blocked(self, error: FatalError | None) -> None: ...

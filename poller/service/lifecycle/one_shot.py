@@ -50,7 +50,7 @@ def note(journal: CycleJournal, reason: Reason) -> None:
     error = reason.error if isinstance(reason, Failed) else None
     with contextlib.suppress(PollerError):  # the drain has said more
         if error is None:
-            journal.note_blocked(None, None)
+            journal.note_blocked(None)
         if error is None or isinstance(error, PollerError):
             journal.note_cycle(at=datetime.now(UTC), error=None if error is None else str(error))
 

@@ -47,6 +47,7 @@ def show_only(folder: Path) -> None:
     except OSError as error:
         raise FatalError(
             f"cannot show {folder} to the user who owns it: {error.strerror}",
+            code="private-folder-unreachable",
             hint="run it as the service runs: systemd-run --pipe --wait, with DynamicUser=, User= and "
             "StateDirectory= of the unit",
         ) from error

@@ -78,6 +78,7 @@ def give_up_root(file: Path) -> None:
             raise TransientError(f"root cannot become user {owner}: {error.strerror}") from error
         raise FatalError(
             f"root cannot become user {owner}, the owner of {folder}: {error.strerror}",
+            code="user-change-refused",
             hint=f"run it as user {owner}: root opens nothing in a folder of another user",
         ) from error
 
@@ -106,6 +107,7 @@ def owner_of(components: tuple[PathComponent, ...]) -> int:
         named = ", ".join(f"{path} of user {uid}" for uid, path in owners.items())
         raise FatalError(
             f"several users own the way to the ledger: {named}",
+            code="ledger-path-shared",
             hint="keep the ledger where all folders and links above it belong to root or to its own user",
         )
     return next(iter(owners), _ROOT)
@@ -145,6 +147,7 @@ def _refuse_open_folder(components: tuple[PathComponent, ...]) -> None:
         if component.is_open_to_others and (component is last or not component.is_sticky):
             raise FatalError(
                 f"other users can write to {component.path}, so that root opens no ledger there",
+                code="ledger-folder-open-to-others",
                 hint="keep the ledger in a folder that only its user can write to: mkdir -m 700 FOLDER, or "
                 f"chmod go-w {component.path}",
             )
@@ -173,6 +176,7 @@ def _prove_reach(folder: Path, user: UnixUser) -> None:
     if not _reaches(folder, user):
         raise FatalError(
             f"the owner of the ledger, user {user.uid}, cannot enter {folder}",
+            code="ledger-folder-unreachable",
             hint=f"let user {user.uid} search that folder and every one above it (chmod +x)",
         )
     for program in (__file__, os.__file__):
@@ -181,6 +185,7 @@ def _prove_reach(folder: Path, user: UnixUser) -> None:
         if not is_readable:
             raise FatalError(
                 f"the owner of the ledger, user {user.uid}, cannot read the program, {program}",
+                code="program-unreadable",
                 hint="install the program and its Python where every user may read them, as in /opt",
             )
 
@@ -221,5 +226,6 @@ def _become(user: UnixUser) -> None:
         return
     raise FatalError(
         f"became user {user.uid}, and could become root again",
+        code="root-not-given-up",
         hint=f"run it as user {user.uid} instead of root",
     )

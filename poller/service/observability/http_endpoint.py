@@ -85,6 +85,7 @@ class Listener:
         except OSError as error:
             raise FatalError(
                 f"metrics.listen: cannot listen on {_shown(host, port)}: {error.strerror}",
+                code="listen-address-unusable",
                 hint=_hint(error),
             ) from None
         listener = cls(listening, routes)

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
+from poller.core.errors import FatalError
 from poller.core.forward import Forwarded
 from poller.core.messages import Batch, Receipt
 from poller.core.pages import Page
@@ -84,6 +85,6 @@ class MeteredJournal:
     def note_cycle(self, *, at: datetime, error: str | None) -> None:
         self._journal.note_cycle(at=at, error=error)
 
-    def note_blocked(self, reason: str | None, hint: str | None) -> None:
-        self._meter.blocked(is_blocked=reason is not None)
-        self._journal.note_blocked(reason, hint)
+    def note_blocked(self, error: FatalError | None) -> None:
+        self._meter.blocked(is_blocked=error is not None)
+        self._journal.note_blocked(error)

@@ -89,9 +89,9 @@ class Supervisor:
             EXTEND_TIMEOUT_USEC=_microseconds(_ENDING),
         )
 
-    def ended(self, error: str, hint: str) -> None:
+    def ended(self, error: FatalError) -> None:
         """A fatal error ends the process; systemd keeps the text until the next start."""
-        self._notifier.send(STATUS=f"ended, and is not started again: {error}: {hint}")
+        self._notifier.send(STATUS=f"ended, and is not started again: {error}: {error.hint}")
 
     def look(self) -> None:
         """To be called about every second, by a thread that is not the loop's: passes its heartbeat on."""

@@ -177,7 +177,7 @@ class IdentifySender:
         try:
             return self._directory.of(sorted({entry.who.user_id for entry in batch}))
         except FatalError as error:
-            raise UnreadableDirectoryError(str(error), hint=error.hint) from None
+            raise UnreadableDirectoryError(str(error), code=error.code, hint=error.hint) from None
 
     def _is_known(
         self, message: Identify, entry: QueuedIdentify, known: Mapping[str, Said]

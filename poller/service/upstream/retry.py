@@ -83,7 +83,7 @@ class Backoff:
         self._unusable[error.service] += 1
         if self._unusable[error.service] < UNUSABLE_LIMIT:
             return None
-        return FatalError(f"{error}, three times in a row", hint=error.hint)
+        return FatalError(f"{error}, three times in a row", code="answer-unusable", hint=error.hint)
 
     def reset(self) -> None:
         """Forget all failures. Call this when a page was settled: both services answered well."""

@@ -12,13 +12,16 @@ from tests.adapters.sql_ledger.test_sql_ledger import forwarded, opened, path, r
 __all__ = ["path"]  # a fixture
 
 WORDS = FatalExit(
-    at=datetime(2026, 1, 31, 8, tzinfo=UTC), error="Segment answered 401", hint="check the key"
+    at=datetime(2026, 1, 31, 8, tzinfo=UTC),
+    code="segment-request-refused",
+    error="Segment answered 401",
+    hint="check the key",
 )
 
 
 def test_only_the_last_ones_are_kept(path: Path) -> None:
     forwarded(path, 1)
-    record_fatal_exit(url(path), FatalExit(at=WORDS.at, error="first", hint="do"))
+    record_fatal_exit(url(path), FatalExit(at=WORDS.at, code="log-empty", error="first", hint="do"))
     record_fatal_exit(url(path), WORDS)
     with reading(path) as reader:
         assert reader.fatal_exit() == WORDS

@@ -250,7 +250,7 @@ DROP INDEX last_sent_by_age; CREATE INDEX said_by_age ON said (stream_id, said_a
 ALTER TABLE pending_identify RENAME TO awaiting;
 ALTER TABLE awaiting RENAME COLUMN queued_at TO seen_at;
 ALTER TABLE file_mark RENAME TO file; ALTER TABLE file RENAME COLUMN content_hash TO fingerprint;
-ALTER TABLE daemon_status RENAME TO journal;
+ALTER TABLE daemon_status RENAME TO journal; ALTER TABLE journal DROP COLUMN blocked_code;
 ALTER TABLE stream DROP COLUMN backfilled_until;
 CREATE TABLE tally (
   stream_id INTEGER NOT NULL REFERENCES stream (id), hour TEXT NOT NULL, type TEXT NOT NULL,
@@ -638,17 +638,14 @@ def test_the_journal_keeps_since_when_it_is_blocked(path: Path) -> None:
     moments = iter([NOW, NOW + timedelta(hours=1), NOW + timedelta(hours=2)])
     ledger = SqlLedger.open(url(path), STREAM, create=True, now=lambda: next(moments))
     try:
-        ledger.note_blocked("why", "do")
-        ledger.note_blocked("why", "do")
+        ledger.note_blocked(FatalError("why", code="log-empty", hint="do"))
+        ledger.note_blocked(FatalError("why", code="log-empty", hint="do"))
         ledger.note_cycle(at=NOW, error="later")
         with reading(path) as reader:
             journal = reader.daemon_status(STREAM)
-            assert (journal.blocked_since, journal.blocked_reason, journal.cycle_error) == (
-                NOW,
-                "why",
-                "later",
-            )
-        ledger.note_blocked(None, None)
+            assert (journal.blocked_since, journal.blocked_code) == (NOW, "log-empty")
+            assert (journal.blocked_reason, journal.cycle_error) == ("why", "later")
+        ledger.note_blocked(None)
         with reading(path) as reader:
             assert reader.daemon_status(STREAM).blocked_since is None
     finally:

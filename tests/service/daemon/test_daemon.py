@@ -52,9 +52,8 @@ class Journal:
         assert at.tzinfo is not None
         self.errors.append(error)
 
-    def note_blocked(self, reason: str | None, hint: str | None) -> None:
-        assert (reason is None) == (hint is None)
-        self.blocked = reason
+    def note_blocked(self, error: FatalError | None) -> None:
+        self.blocked = str(error) if error else None
 
 
 class Bench:
@@ -143,7 +142,7 @@ def test_trouble_that_may_pass_is_one_warning_a_cycle_and_delays_grow(
 
 
 def test_a_fatal_error_before_any_progress_ends_the_process() -> None:
-    error = FatalError("Segment answered 401", hint="check the key")
+    error = FatalError("Segment answered 401", code="segment-request-refused", hint="check the key")
     with pytest.raises(FatalError):
         Bench([error]).daemon.cycle()
 
@@ -151,7 +150,7 @@ def test_a_fatal_error_before_any_progress_ends_the_process() -> None:
 @pytest.mark.parametrize("transients_first", [0, 2])
 def test_transient_trouble_is_no_progress(transients_first: int) -> None:
     drains: list[list[Forwarded | Exception]] = [[TransientError("later")]] * transients_first
-    bench = Bench(*drains, [FatalError("never", hint="act")])
+    bench = Bench(*drains, [FatalError("never", code="log-empty", hint="act")])
     for _ in range(transients_first):
         bench.daemon.cycle()
     with pytest.raises(FatalError):
@@ -161,7 +160,7 @@ def test_transient_trouble_is_no_progress(transients_first: int) -> None:
 def test_a_fatal_error_after_progress_blocks_says_so_once_and_recovers_by_itself(
     logs: list[dict[str, object]],
 ) -> None:
-    error = FatalError("Segment answered 401", hint="check the key")
+    error = FatalError("Segment answered 401", code="segment-request-refused", hint="check the key")
     bench = Bench([forwarded()], [error], [error], [forwarded()])
     assert bench.daemon.cycle() == INTERVAL
     assert bench.daemon.cycle() == INTERVAL
@@ -176,7 +175,7 @@ def test_a_fatal_error_after_progress_blocks_says_so_once_and_recovers_by_itself
 
 
 def test_a_blocked_daemon_looks_again_ever_more_rarely_up_to_a_minute() -> None:
-    bench = Bench([forwarded()], *[[FatalError("never", hint="act")]] * 10)
+    bench = Bench([forwarded()], *[[FatalError("never", code="log-empty", hint="act")]] * 10)
     delays = [bench.daemon.cycle() for _ in range(11)]
     assert delays[-1] == timedelta(minutes=1)
     assert delays == sorted(delays)
@@ -262,7 +261,7 @@ def test_a_service_that_asks_for_an_hour_does_not_look_like_a_loop_that_hangs() 
 
 
 def test_a_blocked_daemon_that_looks_again_is_alive() -> None:
-    bench = Bench([forwarded()], *[[FatalError("never", hint="act")]] * 10)
+    bench = Bench([forwarded()], *[[FatalError("never", code="log-empty", hint="act")]] * 10)
     for _ in range(11):
         bench.run_job()
         assert bench.is_alive_after(INTERVAL.total_seconds() + SILENCE_S)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from poller.core.delivery import BatchSender
-from poller.core.errors import TransientError
+from poller.core.errors import FatalError, TransientError
 from poller.core.forward import Forwarded, forward
 from poller.core.log_ids import EARLIEST, floor_id
 from poller.core.messages import Batch, Receipt
@@ -26,7 +26,17 @@ from poller.service.observability.instrumented import (
 )
 from poller.service.observability.meter import MOST_TYPES, OTHER, REQUEST_OUTCOMES, Meter
 from poller.service.observability.snapshot import Distribution, Request, Snapshot
-from tests.fakes import LATER, NOW, STREAM, FakeDirectory, FakeLedger, FakeLog, FakeSink, numbered
+from tests.fakes import (
+    LATER,
+    NEVER,
+    NOW,
+    STREAM,
+    FakeDirectory,
+    FakeLedger,
+    FakeLog,
+    FakeSink,
+    numbered,
+)
 
 KINDS = ("s", "ss", "w", "fp", "s")
 
@@ -411,8 +421,8 @@ class FullDisk:
     def note_cycle(self, *, at: datetime, error: str | None) -> None:
         raise TransientError(f"disk full at {at} after {error}")
 
-    def note_blocked(self, reason: str | None, hint: str | None) -> None:
-        raise TransientError(f"disk full: {reason} {hint}")
+    def note_blocked(self, error: FatalError | None) -> None:
+        raise TransientError(f"disk full: {error}")
 
 
 def test_being_blocked_is_told_even_where_it_cannot_be_noted() -> None:
@@ -420,7 +430,7 @@ def test_being_blocked_is_told_even_where_it_cannot_be_noted() -> None:
     journal = MeteredJournal(FullDisk(), meter)
     with pytest.raises(TransientError):
         journal.note_cycle(at=NOW, error=None)
-    for reason in ("never", None):
+    for error in (NEVER, None):
         with pytest.raises(TransientError):
-            journal.note_blocked(reason, reason)
-        assert meter.snapshot.is_blocked == (reason is not None)
+            journal.note_blocked(error)
+        assert meter.snapshot.is_blocked == (error is not None)

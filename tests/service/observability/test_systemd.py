@@ -181,7 +181,9 @@ def test_the_status_says_how_it_fares(address: str, listener: Listener) -> None:
     supervisor.progressed(count)
     supervisor.finished(count)
     supervisor.finished(CycleCount())
-    supervisor.blocked(FatalError("Segment answered 401", hint="check the key"))
+    supervisor.blocked(
+        FatalError("Segment answered 401", code="segment-request-refused", hint="check the key")
+    )
     supervisor.stopping()
     last = "2026-11-23 10:00:00 UTC"
     assert listener.heard() == [

@@ -143,7 +143,7 @@ def test_a_slice_that_ends_beyond_the_log_is_left_at_the_end_of_the_log(tmp_path
 
         def fetch(self, cursor: LogCursor) -> Page:
             if len(self.asked) > 10:
-                raise FatalError("asked again and again", hint="")
+                raise FatalError("asked again and again", code="log-empty", hint="")
             return super().fetch(cursor)
 
     records = uneven(20)

@@ -57,7 +57,7 @@ def test_who_does_not_exist_is_remembered_too() -> None:
     ("failure", "pause_s"),
     [
         (TransientError("later"), module.PAUSE_S),
-        (FatalError("no scope", hint="grant it"), module.FATAL_PAUSE_S),
+        (FatalError("no scope", code="auth0-scope-missing", hint="grant it"), module.FATAL_PAUSE_S),
     ],
 )
 def test_a_failing_directory_costs_profiles_and_is_left_alone_for_a_while(
@@ -86,7 +86,8 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "failure", [TransientError("later"), FatalError("no scope", hint="grant it")]
+    "failure",
+    [TransientError("later"), FatalError("no scope", code="auth0-scope-missing", hint="grant it")],
 )
 def test_where_profiles_are_needed_a_failure_is_nobodys_absence(failure: PollerError) -> None:
     bench = Bench("a")

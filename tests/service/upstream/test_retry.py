@@ -234,7 +234,7 @@ def test_a_step_that_runs_out_of_patience_over_unusable_answers_says_what_it_had
 @pytest.mark.parametrize(
     "error",
     [
-        FatalError("never", hint="act"),
+        FatalError("never", code="log-empty", hint="act"),
         TransientError("much later", retry_after=timedelta(hours=1)),
         UnknownHostError("no such host"),
         KeyError("a bug"),

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from poller.adapters.sql_ledger.sqlite import driver, ledger_files
 from poller.adapters.sql_ledger.sqlite.backup import back_up
+from poller.adapters.sql_ledger.sqlite.ledger_files import LedgerFatalError
 from poller.adapters.sql_ledger.sqlite.migrations import (
     OlderLedgerError,
     check_version,
@@ -16,7 +17,7 @@ from poller.adapters.sql_ledger.sqlite.migrations import (
     newest_version,
     read_version,
 )
-from poller.core.errors import ConflictError, FatalError, TransientError
+from poller.core.errors import ConflictError, TransientError
 
 
 class Database:
@@ -140,8 +141,9 @@ class Database:
         if self._is_closed:
             raise TransientError(f"ledger {self.path} is closed")
         if _identity(self.path) != self._file:
-            raise FatalError(
+            raise LedgerFatalError(
                 f"the ledger {self.path} was moved, removed or replaced while in use",
+                code="ledger-replaced",
                 hint="put the same file back; where it was replaced on purpose, restart",
             )
 

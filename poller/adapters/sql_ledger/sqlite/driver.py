@@ -14,6 +14,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
 
 from poller.adapters.sql_ledger.sqlite import ledger_files
+from poller.adapters.sql_ledger.sqlite.ledger_files import LedgerFatalError
 from poller.core.errors import ConflictError, FatalError, PollerError, TransientError
 
 __all__ = ["engine", "given_path", "ledger_path", "switch_to_wal", "upsert", "verdicts"]
@@ -38,8 +39,8 @@ _RESTORE = (
 )
 _OWNER = "the file and its folder must belong to the user that the program runs as, and be writable"
 _LASTING = {
-    sqlite3.SQLITE_CORRUPT: ("is damaged", _RESTORE),
-    sqlite3.SQLITE_NOTADB: ("is no SQLite database, or a damaged one", _RESTORE),
+    sqlite3.SQLITE_CORRUPT: "is damaged",
+    sqlite3.SQLITE_NOTADB: "is no SQLite database, or a damaged one",
 }
 _NOT_OPENED = {
     sqlite3.SQLITE_READONLY: ("is read-only", _OWNER),
@@ -87,13 +88,13 @@ def given_path(url: str) -> Path:
     try:
         parsed = make_url(url)
     except ArgumentError:
-        raise FatalError("state.url is no URL", hint=_WANTED) from None
+        raise FatalError("state.url is no URL", code="ledger-url-invalid", hint=_WANTED) from None
     if (
         parsed.get_backend_name() != "sqlite"
         or not parsed.database
         or parsed.database == ":memory:"
     ):
-        raise FatalError("state.url names no SQLite file", hint=_WANTED)
+        raise FatalError("state.url names no SQLite file", code="ledger-url-invalid", hint=_WANTED)
     return Path(parsed.database).absolute()
 
 
@@ -153,6 +154,7 @@ def switch_to_wal(connection: Connection) -> None:
     if mode != "wal":
         raise FatalError(
             "it cannot be in WAL mode here",
+            code="ledger-filesystem-unsuitable",
             hint="keep it on a local disk, not on a network file system",
         )
 
@@ -162,11 +164,11 @@ def verdicts(path: Path) -> Iterator[None]:
     """Turns what SQLAlchemy, SQLite and the file system raise into verdicts that name the file."""
     try:
         yield
+    except LedgerFatalError:
+        raise
     except FatalError as error:
-        raise (
-            error
-            if str(path) in str(error)
-            else FatalError(f"ledger {path}: {error}", hint=error.hint)
+        raise LedgerFatalError(
+            f"ledger {path}: {error}", code=error.code, hint=error.hint
         ) from error
     except IntegrityError as error:
         raise ConflictError(f"ledger {path}: another writer was first ({error.orig})") from error
@@ -192,16 +194,18 @@ def _of_sqlite(path: Path, error: BaseException | None) -> PollerError:
         if ledger_files.can_be_used(path):
             why = "its rights are in order, so that descriptors, inodes or memory ran out"
             return TransientError(f"ledger {path} {text}: {why}")
-        return FatalError(f"ledger {path} {text}", hint=hint)
-    text, hint = _LASTING.get(code, (f"failed ({error})", _RESTORE))
-    return FatalError(f"ledger {path} {text}", hint=hint)
+        return LedgerFatalError(f"ledger {path} {text}", code="ledger-inaccessible", hint=hint)
+    text = _LASTING.get(code, f"failed ({error})")
+    return LedgerFatalError(f"ledger {path} {text}", code="ledger-damaged", hint=_RESTORE)
 
 
 def _of_system(path: Path, error: OSError) -> PollerError:
     reason = error.strerror or type(error).__name__
     where = error.filename or path
     if error.errno in _LASTING_OS:
-        return FatalError(f"ledger {path}: {where}: {reason}", hint=_OWNER)
+        return LedgerFatalError(
+            f"ledger {path}: {where}: {reason}", code="ledger-inaccessible", hint=_OWNER
+        )
     return TransientError(f"ledger {path}: {where}: {reason}")
 
 

@@ -18,6 +18,10 @@ _SMALLEST_DATABASE = 512  # one page of the least size; SQLite takes anything sh
 _KNOWN = b"A ledger was made here. Remove this file only to begin a new one on purpose.\n"
 
 
+class LedgerFatalError(FatalError):
+    """A fatal error whose message names the ledger's file already."""
+
+
 def beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
@@ -52,8 +56,9 @@ def refuse_second_name(path: Path) -> None:
     with suppress(FileNotFoundError):
         found = path.stat()
         if stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
-            raise FatalError(
+            raise LedgerFatalError(
                 f"the ledger {path} has a second name (a hard link)",
+                code="ledger-hard-link",
                 hint="two programs could write to it by two names at once: find the other name with "
                 f"`find / -xdev -samefile {path}`, and remove it or move the copy elsewhere with cp",
             )
@@ -104,8 +109,9 @@ class LedgerMarker:
             if not create:
                 raise missing(self._path)
             if self._path.exists() and self._path.stat().st_size:
-                raise FatalError(
+                raise LedgerFatalError(
                     f"{self._path} is no ledger",
+                    code="not-a-ledger",
                     hint="point [state] url at a file of the ledger's own",
                 )
         with suppress(FileExistsError):
@@ -149,22 +155,26 @@ def is_empty(path: Path) -> bool:
     return path.is_file() and found.st_size < _SMALLEST_DATABASE
 
 
-def missing(path: Path) -> FatalError:
-    return FatalError(
+def missing(path: Path) -> LedgerFatalError:
+    return LedgerFatalError(
         f"there is no ledger at {path}",
+        code="ledger-missing",
         hint="`run` creates it; or point [state] url at the one there is",
     )
 
 
-def ledger_gone_error(path: Path) -> FatalError:
-    return FatalError(
+def ledger_gone_error(path: Path) -> LedgerFatalError:
+    return LedgerFatalError(
         f"the ledger {path} was there before and is gone or empty",
+        code="ledger-gone",
         hint="put it or its last backup back; or, to begin a new one with nothing settled, remove "
         f"{beside(path, '.known').name} and {path.name}-wal beside it and set [poll] start",
     )
 
 
-def _not_our_own(path: Path, why: str) -> FatalError:
-    return FatalError(
-        f"the program made no such file: {path} {why}", hint="remove it: the program makes it anew"
+def _not_our_own(path: Path, why: str) -> LedgerFatalError:
+    return LedgerFatalError(
+        f"the program made no such file: {path} {why}",
+        code="ledger-companion-file-unsafe",
+        hint="remove it: the program makes it anew",
     )

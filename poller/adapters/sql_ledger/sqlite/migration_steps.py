@@ -115,7 +115,8 @@ ALTER TABLE stream ADD COLUMN backfilled_until TEXT
 
 _FATAL_EXIT = """
 CREATE TABLE fatal_exit (
-  id INTEGER NOT NULL PRIMARY KEY, at TEXT NOT NULL, error TEXT NOT NULL, hint TEXT NOT NULL
+  id INTEGER NOT NULL PRIMARY KEY, at TEXT NOT NULL, code TEXT NOT NULL,
+  error TEXT NOT NULL, hint TEXT NOT NULL
 )
 """
 
@@ -129,6 +130,7 @@ ALTER TABLE pending_identify RENAME COLUMN seen_at TO queued_at;
 ALTER TABLE file RENAME TO file_mark;
 ALTER TABLE file_mark RENAME COLUMN fingerprint TO content_hash;
 ALTER TABLE journal RENAME TO daemon_status;
+ALTER TABLE daemon_status ADD COLUMN blocked_code TEXT;
 ALTER TABLE dead_letter RENAME COLUMN buried_at TO dead_lettered_at;
 CREATE INDEX dead_letter_in_order
   ON dead_letter (log_id, stream_id, type, reason, status, dead_lettered_at);

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, insert, inspect, select, update
 
+from poller.adapters.sql_ledger.sqlite.ledger_files import LedgerFatalError
 from poller.adapters.sql_ledger.sqlite.migration_steps import STEPS, Step
 from poller.adapters.sql_ledger.tables.schema import metadata, version
 from poller.adapters.sql_ledger.tables.totals import keep_totals
@@ -28,6 +29,7 @@ def read_version(connection: Connection) -> int | None:
     if found is None:
         raise FatalError(
             "it is a database, but no ledger",
+            code="not-a-ledger",
             hint="point [state] url at a file of the ledger's own",
         )
     return int(found)
@@ -48,17 +50,19 @@ def check_version(found: int, *, steps: Sequence[Step] = STEPS) -> None:
     if found > known:
         raise FatalError(
             f"its schema is version {found}, and this program knows up to {known}",
+            code="ledger-too-new",
             hint="a later version of the program wrote it: upgrade this one; nothing was changed",
         )
 
 
-class OlderLedgerError(FatalError):
+class OlderLedgerError(LedgerFatalError):
     """An earlier program wrote the ledger. It cannot be read before it is migrated."""
 
     def __init__(self, path: Path, found: int) -> None:
         super().__init__(
             f"ledger {path}: its schema is version {found}, "
             f"and this program reads version {newest_version()}",
+            code="ledger-too-old",
             hint="start the service once (or `run --once`): "
             "the start keeps a backup and brings the ledger up",
         )

@@ -249,6 +249,7 @@ daemon_status = Table(
     Column("blocked_since", UtcText),
     Column("blocked_reason", PlainText),
     Column("blocked_hint", PlainText),
+    Column("blocked_code", PlainText),
 )
 
 fatal_exit = Table(
@@ -256,6 +257,7 @@ fatal_exit = Table(
     metadata,
     Column("id", Integer, primary_key=True),  # always 1: only the last ones are kept
     Column("at", UtcText, nullable=False),
+    Column("code", PlainText, nullable=False),
     Column("error", PlainText, nullable=False),
     Column("hint", PlainText, nullable=False),
 )
