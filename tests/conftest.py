@@ -5,14 +5,12 @@ import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from email.message import Message
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
+
+from tests.scripted import Scripted, Serve
 
 # The same examples in every run: what fails in one fails in the next. The soak looks for new ones.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
@@ -52,9 +50,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Schedulin
     return Scheduling(config, log)
 
 
-Serve = Callable[[Callable[[socket.socket], None]], str]
-
-
 @pytest.fixture
 def serve() -> Iterator[Serve]:
     """Starts a raw TCP server on loopback that hands each connection to a function; gives its origin."""
@@ -87,64 +82,6 @@ def serve() -> Iterator[Serve]:
         listener.close()
     for thread in threads:
         thread.join(5)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Asked:
-    """A request as the scripted server saw it."""
-
-    method: str
-    path: str
-    query: dict[str, str]
-    headers: Message
-    body: bytes
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reply:
-    """What the scripted server answers."""
-
-    status: int = 200
-    body: bytes = b'{"success": true}'
-    headers: dict[str, str] = field(default_factory=dict)
-
-
-class Scripted(ThreadingHTTPServer):
-    """Answers with what it was told to, in order, the last one for ever; remembers what it was asked."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.replies: list[Reply] = [Reply()]
-        self.asked: list[Asked] = []
-        self.origin = f"http://127.0.0.1:{self.server_port}"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Scripted
-
-    def answer(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        url = urlsplit(self.path)
-        query = dict(parse_qsl(url.query))
-        self.server.asked.append(
-            Asked(method=self.command, path=url.path, query=query, headers=self.headers, body=body)
-        )
-        reply = (
-            self.server.replies.pop(0) if len(self.server.replies) > 1 else self.server.replies[0]
-        )
-        self.send_response_only(reply.status)
-        for name, value in {"Content-Length": str(len(reply.body)), **reply.headers}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(reply.body)
-
-    do_GET = do_POST = answer  # noqa: N815 - as the base class names them
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it so
-        """Says nothing."""
 
 
 @pytest.fixture

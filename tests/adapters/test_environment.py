@@ -12,8 +12,7 @@ from poller.adapters.clocks import ServerClock
 from poller.adapters.environment import proxy_for, trust
 from poller.adapters.http import Http
 from poller.core.errors import FatalError, TransientError
-from tests.adapters.test_http import read_request
-from tests.conftest import Serve
+from tests.scripted import Serve, read_request
 
 PROXY = "http://proxy.example.com:3128"
 

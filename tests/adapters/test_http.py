@@ -16,20 +16,10 @@ from poller.adapters import bodies
 from poller.adapters.clocks import ServerClock
 from poller.adapters.http import Answer, Http
 from poller.core.errors import TransientError, UnknownHostError, UnusableAnswerError
-from tests.conftest import Reply, Scripted
+from tests.scripted import Reply, Scripted, read_request
 
 Serve = Callable[[Callable[[socket.socket], None]], str]
 OK = b"HTTP/1.1 200 OK\r\nDate: Mon, 23 Nov 2026 10:00:00 GMT\r\nContent-Length: 2\r\n\r\n{}"
-
-
-def read_request(connection: socket.socket) -> bytes:
-    received = b""
-    while b"\r\n\r\n" not in received:
-        chunk = connection.recv(65536)
-        if not chunk:
-            raise OSError("closed")
-        received += chunk
-    return received
 
 
 @pytest.fixture

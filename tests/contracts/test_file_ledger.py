@@ -7,34 +7,15 @@ import pytest
 
 from poller.adapters.sql_ledger import LedgerReader, SqlLedger
 from poller.core.errors import ConflictError
-from poller.core.events import LogEvent, Stream, parse_events
-from poller.core.file_pages import FileMark, FilePage
+from poller.core.events import Stream
 from poller.core.log_ids import EARLIEST
 from poller.core.messages import Delivery, Receipt
 from poller.core.ports import FileLedger
-from poller.core.settlement import FileSettlement, UnaccountedError, account_file
+from poller.core.settlement import UnaccountedError, account_file
 from poller.core.translation.rules import Rules
 from poller.core.translation.translator import Translator
-from tests.core.test_forward import record
-from tests.fakes import NOW, STREAM, FakeFileLedger
-
-
-def mark(offset: int, name: str = "a") -> FileMark:
-    return FileMark(fingerprint=f"{name}-{offset}", offset=offset, line=offset // 10)
-
-
-def page(end: FileMark, *numbers: int, moves: FileMark | None = None, kind: str = "s") -> FilePage:
-    events = parse_events([record(number, kind) for number in numbers], after=EARLIEST)
-    return FilePage(events=events, bad=(), moves=moves, end=end, served_at=NOW)
-
-
-def settlement(
-    read: FilePage, taken: tuple[LogEvent, ...] | None = None, rules: Rules | None = None
-) -> FileSettlement:
-    taken = read.events if taken is None else taken
-    calls = Translator(STREAM, rules or Rules()).events(taken, {})
-    receipt = Receipt(message_ids=tuple(message.message_id for message in calls.messages))
-    return account_file(read, taken, calls, Delivery(receipts=(receipt,)))
+from tests.builders import file_mark, file_page, file_settlement
+from tests.fakes import STREAM, FakeFileLedger
 
 
 @pytest.fixture(params=["fake", "sqlite"])
@@ -59,9 +40,11 @@ def forwarded(ledger: FileLedger, path: Path) -> int:
 
 def test_a_mark_moves_and_its_events_are_counted(ledger: FileLedger, tmp_path: Path) -> None:
     assert ledger.file_marks() == ()
-    ledger.settle_file(settlement(page(mark(100), 1, 2)))
-    ledger.settle_file(settlement(page(mark(200), 3, kind="w", moves=mark(100))))
-    assert ledger.file_marks() == (mark(200),)
+    ledger.settle_file(file_settlement(file_page(file_mark(100), 1, 2)))
+    ledger.settle_file(
+        file_settlement(file_page(file_mark(200), 3, kind="w", moves=file_mark(100)))
+    )
+    assert ledger.file_marks() == (file_mark(200),)
     assert forwarded(ledger, tmp_path) == 3
     assert (ledger.spans(), ledger.gaps()) == ((), ())
 
@@ -69,24 +52,27 @@ def test_a_mark_moves_and_its_events_are_counted(ledger: FileLedger, tmp_path: P
 def test_the_first_page_of_a_reading_leaves_earlier_marks_where_they_are(
     ledger: FileLedger,
 ) -> None:
-    ledger.settle_file(settlement(page(mark(100), 1)))
-    ledger.settle_file(settlement(page(mark(300), 2)))
-    ledger.settle_file(settlement(page(mark(100, "b"), 3)))
-    assert set(ledger.file_marks()) == {mark(100), mark(300), mark(100, "b")}
+    ledger.settle_file(file_settlement(file_page(file_mark(100), 1)))
+    ledger.settle_file(file_settlement(file_page(file_mark(300), 2)))
+    ledger.settle_file(file_settlement(file_page(file_mark(100, "b"), 3)))
+    assert set(ledger.file_marks()) == {file_mark(100), file_mark(300), file_mark(100, "b")}
 
 
 def test_what_was_settled_cannot_be_settled_again(ledger: FileLedger, tmp_path: Path) -> None:
-    first, second = settlement(page(mark(100), 1)), settlement(page(mark(200), 2, moves=mark(100)))
+    first, second = (
+        file_settlement(file_page(file_mark(100), 1)),
+        file_settlement(file_page(file_mark(200), 2, moves=file_mark(100))),
+    )
     ledger.settle_file(first)
     ledger.settle_file(second)
     for again in (
         second,
-        settlement(page(mark(200), 2)),
-        settlement(page(mark(300), 3, moves=mark(100))),
+        file_settlement(file_page(file_mark(200), 2)),
+        file_settlement(file_page(file_mark(300), 3, moves=file_mark(100))),
     ):
         with pytest.raises(ConflictError):
             ledger.settle_file(again)
-    assert ledger.file_marks() == (mark(200),)
+    assert ledger.file_marks() == (file_mark(200),)
     assert forwarded(ledger, tmp_path) == 2
 
 
@@ -94,11 +80,13 @@ def test_what_was_said_and_what_is_dead_lands_with_the_mark(
     ledger: FileLedger, tmp_path: Path
 ) -> None:
     rules = Rules(identify="changes")
-    done = settlement(page(mark(100), 1, 2), rules=rules)
+    done = file_settlement(file_page(file_mark(100), 1, 2), rules=rules)
     assert done.said
     ledger.settle_file(done)
     assert ledger.said(list(done.said)) == done.said
-    ledger.settle_file(settlement(page(mark(200), 3, kind="no_user", moves=mark(100))))
+    ledger.settle_file(
+        file_settlement(file_page(file_mark(200), 3, kind="no_user", moves=file_mark(100)))
+    )
     assert forwarded(ledger, tmp_path) == 3
     if isinstance(ledger, SqlLedger):
         reader = LedgerReader.open(f"sqlite:///{tmp_path / 'ledger.db'}")
@@ -107,8 +95,8 @@ def test_what_was_said_and_what_is_dead_lands_with_the_mark(
 
 
 def test_only_what_was_taken_is_counted_and_all_of_that(ledger: FileLedger, tmp_path: Path) -> None:
-    read = page(mark(100), 1, 2, 3)
-    ledger.settle_file(settlement(read, read.events[1:]))
+    read = file_page(file_mark(100), 1, 2, 3)
+    ledger.settle_file(file_settlement(read, read.events[1:]))
     assert forwarded(ledger, tmp_path) == 2
     calls = Translator(STREAM).events(read.events[1:], {})
     receipt = Receipt(message_ids=tuple(message.message_id for message in calls.messages))
@@ -122,13 +110,13 @@ def test_marks_are_a_streams_own(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
     first = SqlLedger.open(url, STREAM, create=True)
     first.begin(after=EARLIEST)
-    first.settle_file(settlement(page(mark(100), 1)))
+    first.settle_file(file_settlement(file_page(file_mark(100), 1)))
     # It has settled something, though no span has: it does not become another stream.
     other = SqlLedger.open(
         url, Stream(domain=STREAM.domain, source_name="other"), create=True, adopt=True
     )
-    assert first.file_marks() == (mark(100),)
+    assert first.file_marks() == (file_mark(100),)
     assert other.file_marks() == ()
-    other.settle_file(settlement(page(mark(100), 1)))
+    other.settle_file(file_settlement(file_page(file_mark(100), 1)))
     other.close()
     first.close()

@@ -16,34 +16,14 @@ from poller.core.log_ids import EARLIEST, LogId, floor_id
 from poller.core.messages import Delivery, Receipt, Refusal
 from poller.core.pages import Page
 from poller.core.ports import Ledger
-from poller.core.settlement import DEAD_LETTERED, FILTERED, FORWARDED, Settlement, build_settlement
+from poller.core.settlement import DEAD_LETTERED, FILTERED, FORWARDED, build_settlement
 from poller.core.spans import LogCursor, Span
 from poller.core.translation.rules import Rules
 from poller.core.translation.translator import Translator
-from tests.core.test_forward import record
+from tests.builders import page, record, settlement
 from tests.fakes import NOW, STREAM, FakeLedger, numbered
 
 Counts = Callable[[], dict[str, int]]
-
-
-def page(*numbers: int, kind: str = "s", position: int | None = None, is_end: bool = False) -> Page:
-    events = parse_events([record(number, kind) for number in numbers], after=EARLIEST)
-    at = numbered(position if position is not None else numbers[-1])
-    drained_to = NOW if is_end else None
-    return Page(
-        events=events,
-        position=at,
-        is_end=is_end,
-        served_at=NOW,
-        believed_at=NOW,
-        drained_to=drained_to,
-    )
-
-
-def settlement(span: Span, read: Page) -> Settlement:
-    calls = Translator(span.stream).page(read, {})
-    receipt = Receipt(message_ids=tuple(message.message_id for message in calls.messages))
-    return build_settlement(span, read, calls, Delivery(receipts=(receipt,)))
 
 
 def totals_of(ledger: Ledger, path: Path) -> dict[str, int]:

@@ -15,7 +15,7 @@ from poller.core.settlement import FORWARDED, tally
 from poller.core.text.dates import believed_date, parse_date
 from poller.core.translation.translator import Translator
 from tests import paths
-from tests.core.test_events import JSON
+from tests.builders import JSON
 
 DATA = paths.DATA / "files"
 STREAM = Stream(domain="acme.us.auth0.com", source_name="web")

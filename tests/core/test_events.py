@@ -10,12 +10,8 @@ from hypothesis import strategies as st
 
 from poller.core.events import canonical, last_id, parse_events
 from poller.core.log_ids import EARLIEST, LogId, floor_id, moment_of, predecessor
+from tests.builders import JSON
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
-    max_leaves=12,
-)
 RECORD = JSON | st.fixed_dictionaries(
     {}, optional={"log_id": JSON, "_id": JSON, "type": JSON, "date": JSON, "user_id": JSON}
 )

@@ -3,7 +3,6 @@
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
@@ -24,6 +23,7 @@ from poller.core.settlement import (
     build_settlement,
 )
 from poller.core.translation.translator import Translator
+from tests.builders import KINDS, record
 from tests.fakes import (
     LATER,
     NEVER,
@@ -36,19 +36,6 @@ from tests.fakes import (
     FakeSink,
     numbered,
 )
-
-KINDS = st.sampled_from(["s", "ss", "w", "ssa", "no_user", "bad_date", "no_type"])
-
-
-def record(number: int, kind: str = "s") -> dict[str, Any]:
-    made: dict[str, Any] = {
-        "log_id": numbered(number),
-        "type": kind if kind in {"s", "ss", "w", "ssa"} else "s",
-        "date": f"2026-11-20T11:{number // 60 % 60:02d}:{number % 60:02d}.000Z",
-        "user_id": f"auth0|{number}",
-    }
-    odd = {"no_user": {"user_id": None}, "bad_date": {"date": "soon"}, "no_type": {"type": None}}
-    return made | odd.get(kind, {})
 
 
 class Bench:

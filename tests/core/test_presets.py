@@ -1,7 +1,6 @@
 """Presets, expressions, memberships and what is said only once: the shapes that calls may have."""
 
 import json
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -29,24 +28,12 @@ from poller.core.translation.change_detection import drop_unchanged, facts_in
 from poller.core.translation.privacy import Privacy
 from poller.core.translation.rules import Rules
 from poller.core.translation.translator import Translator
-from tests.core.test_events import JSON
-from tests.core.test_translator import DATA, DATE, STREAM, login, sample
+from tests.builders import JSON
+from tests.fakes import STREAM
+from tests.paths import DATA
+from tests.samples import ADA, DATE, FIELDS, SPEC, login, sample
 
-SPEC = Rules(preset="spec", identify="changes")
 SPEC_CALLS = json.loads((DATA / "calls-spec.json").read_text())
-FIELDS: dict[str, Any] = {
-    "user_id": "auth0|1",
-    "email": "ada@example.com",
-    "name": "Ada Lovelace",
-    "given_name": "Ada",
-    "family_name": "Lovelace",
-    "nickname": "ada",
-    "phone_number": "+15550100",
-    "picture": "https://cdn.example.com/ada.png",
-    "created_at": "2020-01-02T03:04:05.678Z",
-    "app_metadata": {"plan": "gold", "customer_id": "c-7", "roles": ["a", "b"]},
-}
-ADA = Profile(user_id="auth0|1", read_at=DATE + timedelta(seconds=5), fields=FIELDS)
 
 
 def outcome(rules: Rules, profile: Profile | None = ADA, **changes: Any) -> Outcome:

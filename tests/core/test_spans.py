@@ -1,4 +1,4 @@
-"""What is settled: the union of the spans, up to where the log was seen to end, without what retention took."""
+"""The interval algebra of the log: union, difference and clip."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace

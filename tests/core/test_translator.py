@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import json
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poller.core.errors import TransientError
-from poller.core.events import Stream, parse_events
+from poller.core.events import parse_events
 from poller.core.log_ids import EARLIEST, LogId
 from poller.core.messages import MAX_MESSAGE_BYTES, Identify, Track, size, wire
 from poller.core.outcomes import DeadLetter, Filtered, Forwardable, Outcome, Profile
@@ -21,13 +21,12 @@ from poller.core.translation.fields import user_id_of
 from poller.core.translation.privacy import Privacy
 from poller.core.translation.rules import DEFAULT, Rules
 from poller.core.translation.translator import Translator, fit
-from tests.core.test_events import JSON
+from tests.builders import JSON
+from tests.fakes import STREAM
 from tests.paths import DATA
+from tests.samples import CALLS, DATE, login, sample
 
-STREAM = Stream(domain="acme.us.auth0.com", source_name="web")
 TRANSLATOR = Translator(STREAM)
-CALLS = json.loads((DATA / "calls.json").read_text())
-DATE = datetime(2023, 7, 26, 12, 41, 11, 855000, tzinfo=UTC)
 PROFILE = Profile(
     user_id="auth0|1",
     read_at=DATE + timedelta(seconds=5),
@@ -38,28 +37,6 @@ PROFILE = Profile(
         "last_login": "2023-07-26T12:41:12.000Z",
     },
 )
-
-
-def sample(name: str) -> list[Any]:
-    payload = json.loads((DATA / "auth0-samples" / name).read_text())["payload"]
-    return payload if isinstance(payload, list) else [payload]
-
-
-def login(**changes: Any) -> dict[str, Any]:
-    record = {
-        "log_id": "90020230726124111855000000000000000001223372038981358728",
-        "type": "s",
-        "date": "2023-07-26T12:41:11.855Z",
-        "user_id": "auth0|1",
-        "user_name": "log@example.com",
-        "client_name": "Web shop",
-        "client_id": "c1",
-        "connection": "db",
-        "ip": "203.0.113.9",
-        "user_agent": "Chrome",
-        "details": {"stats": {"loginsCount": 7}},
-    }
-    return {key: value for key, value in (record | changes).items() if value is not ...}
 
 
 def translated(

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -224,3 +224,21 @@ def bench(folder: Path, *arguments: str) -> Iterator[Bench]:
         yield made
     finally:
         sandbox.close()
+
+
+MakeBench = Callable[..., Bench]
+
+
+def tracks(bench: Bench) -> list[str]:
+    messages = [arrival["message"] for arrival in bench.sandbox.ask("messages")]
+    return [message["messageId"] for message in messages if message["type"] == "track"]
+
+
+def messages(bench: Bench) -> list[dict[str, Any]]:
+    return [arrival["message"] for arrival in bench.sandbox.ask("messages", count=20_000)]
+
+
+def sent(bench: Bench, *arguments: Any) -> tuple[Ended, list[dict[str, Any]]]:
+    """How it ended; the plan, a line for each file, and the sum."""
+    ended = bench.run("backfill", "--yes", "--json", "--from-file", *map(str, arguments))
+    return ended, [json.loads(line) for line in ended.out.splitlines() if line.startswith("{")]

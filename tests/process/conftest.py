@@ -1,14 +1,12 @@
 """A bench a test: a sandbox process of its own, a settings file and a folder."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.process.bench import Bench, bench
-
-MakeBench = Callable[..., Bench]
+from tests.process.bench import Bench, MakeBench, bench
 
 
 @pytest.fixture

@@ -6,18 +6,12 @@ import signal
 from datetime import datetime, timedelta
 from typing import Any
 
-from tests.process.bench import Bench, Ended, eventually
-from tests.process.conftest import MakeBench
+from tests.process.bench import Bench, Ended, MakeBench, eventually, messages, tracks
 
 
 def backfilled(bench: Bench, *arguments: str) -> tuple[Ended, list[dict[str, Any]]]:
     ended = bench.run("backfill", "--since", "earliest", "--yes", "--json", *arguments)
     return ended, [json.loads(line) for line in ended.out.splitlines() if line.startswith("{")]
-
-
-def tracks(bench: Bench) -> list[str]:
-    messages = [arrival["message"] for arrival in bench.sandbox.ask("messages")]
-    return [message["messageId"] for message in messages if message["type"] == "track"]
 
 
 def past(make: MakeBench, count: int = 3000) -> Bench:
@@ -118,10 +112,6 @@ def test_ctrl_c_settles_what_is_in_hand(make: MakeBench) -> None:
     assert len(sent) == len(set(sent))
     truth = bench.sandbox.truth()
     assert truth["delivered"] == truth["expected"]
-
-
-def messages(bench: Bench) -> list[dict[str, Any]]:
-    return [arrival["message"] for arrival in bench.sandbox.ask("messages", count=20_000)]
 
 
 def fates(bench: Bench) -> dict[str, int]:

@@ -17,8 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.process.bench import PATIENCE_S, Bench, Running, eventually
-from tests.process.conftest import MakeBench
+from tests.process.bench import PATIENCE_S, Bench, MakeBench, Running, eventually
 
 KILLS = 5
 PAGE_MESSAGES = 200  # a page of 100 events, each an identify and a track

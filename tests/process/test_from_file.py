@@ -9,9 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.process.bench import Bench, Ended, eventually
-from tests.process.conftest import MakeBench
-from tests.process.test_backfill import messages, tracks
+from tests.process.bench import Bench, MakeBench, eventually, messages, sent, tracks
 
 EARLIEST = "900" + "0" * 53
 
@@ -65,12 +63,6 @@ def tenant(make: MakeBench, count: int = 1500) -> Bench:
     bench.write_settings()
     bench.sandbox.ask("grow", count=count, seconds=86_400, ago=90_000)
     return bench
-
-
-def sent(bench: Bench, *arguments: Any) -> tuple[Ended, list[dict[str, Any]]]:
-    """How it ended; the plan, a line for each file, and the sum."""
-    ended = bench.run("backfill", "--yes", "--json", "--from-file", *map(str, arguments))
-    return ended, [json.loads(line) for line in ended.out.splitlines() if line.startswith("{")]
 
 
 def assert_conserved(bench: Bench, upto: str) -> None:

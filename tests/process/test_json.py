@@ -10,8 +10,7 @@ import pytest
 
 from tests.docs.pages import page
 from tests.paths import TESTS
-from tests.process.bench import Bench
-from tests.process.conftest import MakeBench
+from tests.process.bench import Bench, MakeBench
 
 SCHEMAS = json.loads((TESTS / "schemas/commands.json").read_text())
 

@@ -5,10 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests import paths
-from tests.process.bench import Bench
-from tests.process.conftest import MakeBench
-from tests.process.test_backfill import messages
-from tests.process.test_from_file import sent
+from tests.process.bench import Bench, MakeBench, messages, sent
 
 DATA = paths.DATA / "files"
 

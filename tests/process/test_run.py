@@ -11,8 +11,7 @@ import subprocess
 import time
 from datetime import datetime, timedelta
 
-from tests.process.bench import COMMAND, Bench, Running, eventually
-from tests.process.conftest import MakeBench
+from tests.process.bench import COMMAND, Bench, MakeBench, Running, eventually
 
 STOP_TIMEOUT_S = 15.0
 """The units' TimeoutStopSec: what takes longer is killed."""

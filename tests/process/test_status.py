@@ -9,8 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.process.bench import COMMAND, PATIENCE_S, Bench
-from tests.process.conftest import MakeBench
+from tests.process.bench import COMMAND, PATIENCE_S, Bench, MakeBench
 
 
 def ago(hours: float) -> str:

@@ -14,8 +14,7 @@ import jsonschema
 import pytest
 
 from tests.paths import TESTS
-from tests.process.bench import COMMAND, PATIENCE_S, Bench, Ended, eventually
-from tests.process.conftest import MakeBench
+from tests.process.bench import COMMAND, PATIENCE_S, Bench, Ended, MakeBench, eventually
 
 SCHEMA = json.loads((TESTS / "schemas/verify.json").read_text())
 DAY = timedelta(days=1)

@@ -5,8 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.sandbox.conftest import World
-from tests.sandbox.test_collector import track
+from tests.sandbox.world import World, track
 
 
 def read(world: World, key: str | None = None) -> httpx.Response:

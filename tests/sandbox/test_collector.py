@@ -8,20 +8,7 @@ import pytest
 from segment.analytics import Client
 from segment.analytics.request import post
 
-from tests.sandbox.conftest import World
-
-DATE = "2026-11-20T10:00:00.000Z"
-
-
-def track(message_id: str = "m1", **changes: Any) -> dict[str, Any]:
-    made = {
-        "type": "track",
-        "messageId": message_id,
-        "userId": "u",
-        "event": "Logged In",
-        "timestamp": DATE,
-    }
-    return made | {"properties": {}} | changes
+from tests.sandbox.world import World, track
 
 
 def test_it_answers_as_segment_does(world: World) -> None:

@@ -10,8 +10,7 @@ import httpx
 import pytest
 
 from poller.sandbox import Fault
-from tests.sandbox.conftest import World
-from tests.sandbox.test_collector import track
+from tests.sandbox.world import World, track
 
 EARLIEST = "900" + "0" * 53
 

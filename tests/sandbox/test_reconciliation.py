@@ -3,7 +3,7 @@
 from typing import Any
 
 from poller.sandbox.auth0.entries import Entry, iso
-from tests.sandbox.conftest import World
+from tests.sandbox.world import World
 
 
 def calls(entry: Entry, **changes: Any) -> list[dict[str, Any]]:

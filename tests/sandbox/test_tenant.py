@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from poller.sandbox.auth0.entries import ingest_time, log_id
-from tests.sandbox.conftest import World
+from tests.sandbox.world import World
 
 HOUR = timedelta(hours=1)
 EARLIEST = "900" + "0" * 53

@@ -27,7 +27,7 @@ from poller.core.forward import Forwarded, forward
 from poller.core.log_ids import LogId, floor_id, moment_of
 from poller.core.spans import Span
 from poller.core.translation.translator import Translator
-from tests.core.test_forward import record
+from tests.builders import record
 from tests.fakes import LATER, NOW, STORED, STREAM, FakeDirectory, FakeLog, FakeSink, numbered
 from tests.walks import live_walks
 

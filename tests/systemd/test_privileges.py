@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.process.bench import Sandbox, eventually
-from tests.systemd.conftest import ETC, Site, settings_of
 from tests.systemd.machine import Machine
+from tests.systemd.site import ETC, Site, settings_of
 
 PROGRAM = "/opt/auth0-segment-poller/bin/auth0-segment-poller"
 OWNER, OTHER = 4242, 4343

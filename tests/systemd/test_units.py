@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.paths import ROOT
 from tests.process.bench import NEVER_LOGGED, Sandbox, eventually
-from tests.systemd.conftest import BIN, BLOCKS, CLONE, ETC, ROOT, UNITS, Site, typed
 from tests.systemd.machine import Machine
+from tests.systemd.site import BIN, BLOCKS, CLONE, ETC, UNITS, Site, typed
 
 MOST_EXPOSED = 1.1
 DYNAMIC = 61184

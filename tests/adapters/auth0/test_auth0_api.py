@@ -13,34 +13,11 @@ from poller.adapters.clocks import ServerClock
 from poller.adapters.http import Http
 from poller.adapters.parsing import LONGEST_WAIT
 from poller.core.errors import FatalError, PollerError, TransientError, UnusableAnswerError
-from tests.conftest import Reply, Scripted
+from tests.adapters.auth0.answers import INSUFFICIENT, Budget, error, token
+from tests.scripted import Reply, Scripted
 
 DOMAIN = "acme.us.auth0.com"
 SECRET = "a-very-secret-secret"
-
-
-class Budget:
-    def __init__(self) -> None:
-        self.told: list[tuple[str, int, int, timedelta]] = []
-        self.asked: list[str] = []
-
-    def acquire(self, bucket: str) -> None:
-        self.asked.append(bucket)
-
-    def observe(
-        self,
-        bucket: str,
-        *,
-        limit: int,
-        remaining: int,
-        reset_in: timedelta,
-        is_refused: bool = False,
-    ) -> None:
-        del is_refused
-        self.told.append((bucket, limit, remaining, reset_in))
-
-    def missed(self, bucket: str) -> None:
-        self.asked.append(f"missed {bucket}")
 
 
 class Bench:
@@ -61,21 +38,7 @@ def bench(scripted: Scripted) -> Iterator[Bench]:
     made.http.close()
 
 
-def token(value: str = "t1", lifetime: float = 86400, scope: str = "read:logs") -> Reply:
-    body = {"access_token": value, "expires_in": lifetime, "scope": scope, "token_type": "Bearer"}
-    return Reply(body=json.dumps(body).encode())
-
-
-def error(status: int, **body: object) -> Reply:
-    return Reply(status=status, body=json.dumps({"statusCode": status, **body}).encode())
-
-
 LIST = Reply(body=b"[]")
-INSUFFICIENT = error(
-    403,
-    message="Insufficient scope, expected any of: read:logs,read:logs_users",
-    errorCode="insufficient_scope",
-)
 EXPIRED = error(401, message="Invalid token")
 OPAQUE = error(400, message="Bad HTTP authentication header format", errorCode="Bearer")
 

@@ -16,8 +16,8 @@ from poller.core.errors import TransientError
 from poller.core.events import SHORTEST_RETENTION, Stream, canonical
 from poller.core.log_ids import EARLIEST, LogId, floor_id, predecessor
 from poller.core.spans import Gap, Span
-from tests.adapters.auth0.test_auth0_api import Budget, token
-from tests.conftest import Reply, Scripted
+from tests.adapters.auth0.answers import Budget, token
+from tests.scripted import Reply, Scripted
 
 NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
 OLD = NOW - timedelta(days=3)

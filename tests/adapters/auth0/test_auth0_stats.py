@@ -9,9 +9,9 @@ from poller.adapters.clocks import ServerClock
 from poller.adapters.http import Http
 from poller.core.errors import FatalError, TransientError
 from poller.core.events import DailyCount
-from tests.adapters.auth0.test_auth0_api import Budget, error, token
-from tests.conftest import Reply, Scripted
+from tests.adapters.auth0.answers import Budget, error, token
 from tests.paths import DATA
+from tests.scripted import Reply, Scripted
 
 SAMPLE = DATA / "auth0-samples/22_stats_daily_eu.json"
 FIRST, LAST = date(2021, 9, 16), date(2021, 9, 17)

@@ -21,8 +21,8 @@ from poller.adapters.clocks import ServerClock
 from poller.adapters.http import Http
 from poller.core.errors import FatalError, TransientError
 from poller.core.translation.rules import DEFAULT
-from tests.adapters.auth0.test_auth0_api import INSUFFICIENT, Budget, error, token
-from tests.conftest import Reply, Scripted
+from tests.adapters.auth0.answers import INSUFFICIENT, Budget, error, token
+from tests.scripted import Reply, Scripted
 
 DATE = "Mon, 23 Nov 2026 10:00:00 GMT"
 NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)

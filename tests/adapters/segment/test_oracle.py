@@ -19,8 +19,8 @@ from poller.core.outcomes import Forwardable
 from poller.core.translation.privacy import Privacy
 from poller.core.translation.rules import Rules
 from poller.core.translation.translator import Translator
-from tests.core.test_presets import ADA, SPEC
-from tests.core.test_translator import CALLS, STREAM, login, sample
+from tests.fakes import STREAM
+from tests.samples import ADA, CALLS, SPEC, login, sample
 
 ORACLE = Path(__file__).parent / "oracle"
 NODE = shutil.which("node")

@@ -15,7 +15,7 @@ from poller.adapters.http import Http
 from poller.adapters.segment.settings_cdn import PublishedSettings, SettingsCdn
 from poller.core.errors import TransientError, UnusableAnswerError
 from poller.service.observability.logging_setup import configure_logging
-from tests.conftest import Reply, Scripted, Serve
+from tests.scripted import Reply, Scripted, Serve
 
 KEY = "secretWriteKey/?" + "0" * 16
 JSON = {"Content-Type": "application/json"}

@@ -18,7 +18,7 @@ from poller.core.errors import (
 )
 from poller.core.log_ids import LogId
 from poller.core.messages import Batch, Group, Identify, Message, Track, size
-from tests.conftest import Reply, Scripted
+from tests.scripted import Reply, Scripted
 
 KEY = "k" * 32
 AT = datetime(2026, 11, 23, 9, 30, 0, 123000, tzinfo=UTC)

@@ -20,8 +20,8 @@ from poller.adapters.sql_ledger import DeadLetterStore, LedgerReader, SqlLedger,
 from poller.adapters.sql_ledger.tables import totals
 from poller.cli import program
 from poller.core.log_ids import EARLIEST
-from tests.adapters.sql_ledger.test_sql_ledger import as_of_version, forwarded, opened, shape, url
-from tests.contracts.test_ledger import page, settlement
+from tests.adapters.sql_ledger.ledgers import as_of_version, forwarded, opened, shape, url
+from tests.builders import page, settlement
 from tests.fakes import STREAM, numbered
 from tests.paths import ROOT
 

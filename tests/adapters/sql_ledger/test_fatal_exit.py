@@ -7,9 +7,7 @@ import pytest
 
 from poller.adapters.sql_ledger import FatalExit, record_fatal_exit
 from poller.core.errors import FatalError
-from tests.adapters.sql_ledger.test_sql_ledger import forwarded, opened, path, reading, url
-
-__all__ = ["path"]  # a fixture
+from tests.adapters.sql_ledger.ledgers import forwarded, opened, reading, url
 
 WORDS = FatalExit(
     at=datetime(2026, 1, 31, 8, tzinfo=UTC),

@@ -11,7 +11,7 @@ import pytest
 
 from poller.adapters.sql_ledger import LedgerHeldError, LedgerLock, LedgerReader, inspect_ledger
 from poller.core.errors import FatalError, TransientError
-from tests.adapters.sql_ledger.test_sql_ledger import forwarded, opened, reading, said, url
+from tests.adapters.sql_ledger.ledgers import forwarded, opened, reading, said, url
 from tests.fakes import STREAM
 
 BESIDE = (".known", ".run.lock", ".backfill.lock")

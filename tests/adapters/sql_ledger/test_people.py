@@ -15,10 +15,8 @@ from poller.core.outcomes import Calls, DeadLetter, PendingIdentify
 from poller.core.pages import Page
 from poller.core.settlement import build_settlement
 from poller.core.translation.change_detection import identify_key
-from tests.adapters.sql_ledger.test_sql_ledger import opened, path, reading, url
-from tests.contracts.test_ledger import NOW, STREAM, numbered
-
-__all__ = ["path"]  # a fixture
+from tests.adapters.sql_ledger.ledgers import opened, reading, url
+from tests.fakes import NOW, STREAM, numbered
 
 ADA, BOB = "auth0|ada", "auth0|ada2"
 RECORDS = (

@@ -13,7 +13,7 @@ from poller.core.outcomes import DeadLetter
 from poller.core.pages import Page
 from poller.core.settlement import DEAD_LETTERED, FORWARDED
 from poller.core.spans import Gap, ReopenedGap, Resend, Span
-from tests.contracts.test_ledger import page, settlement
+from tests.builders import page, settlement
 from tests.fakes import NOW, STREAM, numbered
 
 

@@ -11,7 +11,7 @@ from poller.adapters.sql_ledger import SqlLedger, set_position
 from poller.core.errors import FatalError
 from poller.core.log_ids import EARLIEST, LogId, successor
 from poller.core.spans import Gap, Span
-from tests.contracts.test_ledger import page, settlement
+from tests.builders import page, settlement
 from tests.fakes import STREAM, numbered
 
 Shape = list[tuple[int, int, int | None]]

@@ -22,7 +22,7 @@ from pathlib import Path
 from poller.adapters.sql_ledger import LedgerLock, LedgerReader, SqlLedger
 from poller.core.errors import FatalError, TransientError
 from poller.core.log_ids import EARLIEST
-from tests.contracts.test_ledger import page, settlement
+from tests.builders import page, settlement
 from tests.fakes import STREAM
 
 def use(url):

@@ -8,7 +8,6 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -27,7 +26,7 @@ from poller.adapters.sql_ledger import (
 )
 from poller.adapters.sql_ledger.sqlite.migrations import STEPS, check_version, migrate
 from poller.adapters.sql_ledger.tables import unread
-from poller.core.errors import ConflictError, FatalError, PollerError, TransientError
+from poller.core.errors import ConflictError, FatalError, TransientError
 from poller.core.events import parse_events
 from poller.core.log_ids import EARLIEST, LogId, floor_id
 from poller.core.messages import Delivery
@@ -35,53 +34,22 @@ from poller.core.outcomes import Calls
 from poller.core.pages import Page
 from poller.core.settlement import build_settlement
 from poller.core.spans import Gap, SecondReading
-from tests.contracts.test_file_ledger import mark
-from tests.contracts.test_file_ledger import page as file_page
-from tests.contracts.test_file_ledger import settlement as file_settlement
-from tests.contracts.test_ledger import page, settlement
-from tests.core.test_forward import record
+from tests.adapters.sql_ledger.ledgers import (
+    LATER,
+    as_of_version,
+    forwarded,
+    opened,
+    reading,
+    said,
+    shape,
+    url,
+)
+from tests.builders import file_mark as mark
+from tests.builders import file_page, file_settlement, page, record, settlement
 from tests.fakes import NOW, STREAM, numbered
 from tests.paths import ROOT
 
 OTHER = replace(STREAM, source_name="other")
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "state/ledger.db"
-
-
-def url(path: Path) -> str:
-    return f"sqlite:///{path}"
-
-
-@contextlib.contextmanager
-def opened(path: Path, *, create: bool = True, adopt: bool = False) -> Iterator[SqlLedger]:
-    ledger = SqlLedger.open(url(path), STREAM, create=create, adopt=adopt)
-    try:
-        yield ledger
-    finally:
-        ledger.close()
-
-
-def forwarded(path: Path, *numbers: int) -> None:
-    """A ledger that has settled these events."""
-    with opened(path) as ledger:
-        span = ledger.live_span() or ledger.begin(after=EARLIEST)
-        ledger.settle(settlement(span, page(*numbers)))
-
-
-@contextlib.contextmanager
-def reading(path: Path) -> Iterator[LedgerReader]:
-    reader = LedgerReader.open(url(path))
-    try:
-        yield reader
-    finally:
-        reader.close()
-
-
-def said(error: PollerError) -> str:
-    return f"{error} {getattr(error, 'hint', '')}"
 
 
 # Files
@@ -234,63 +202,6 @@ def test_a_later_version_is_refused_and_nothing_changed(path: Path) -> None:
         LedgerReader.open(url(path))
 
 
-LATER: dict[int, tuple[str, ...]] = {
-    1: ("said", "awaiting", "revisit", "file"),
-    2: ("awaiting", "revisit", "file"),
-    3: (),
-}
-"""The tables of version 3 that a ledger of a version did not have."""
-
-TABLES_OF_VERSION_3 = """
-DROP TRIGGER dead_letter_added; DROP TRIGGER dead_letter_changed; DROP TRIGGER dead_letter_removed;
-DROP INDEX dead_letter_in_order; DROP INDEX dead_letter_by_age;
-ALTER TABLE dead_letter RENAME COLUMN dead_lettered_at TO buried_at;
-ALTER TABLE last_sent RENAME TO said; ALTER TABLE said RENAME COLUMN sent_at TO said_at;
-DROP INDEX last_sent_by_age; CREATE INDEX said_by_age ON said (stream_id, said_at);
-ALTER TABLE pending_identify RENAME TO awaiting;
-ALTER TABLE awaiting RENAME COLUMN queued_at TO seen_at;
-ALTER TABLE file_mark RENAME TO file; ALTER TABLE file RENAME COLUMN content_hash TO fingerprint;
-ALTER TABLE daemon_status RENAME TO journal; ALTER TABLE journal DROP COLUMN blocked_code;
-ALTER TABLE stream DROP COLUMN backfilled_until;
-CREATE TABLE tally (
-  stream_id INTEGER NOT NULL REFERENCES stream (id), hour TEXT NOT NULL, type TEXT NOT NULL,
-  outcome TEXT NOT NULL, events INTEGER NOT NULL, PRIMARY KEY (stream_id, hour, type, outcome)
-) WITHOUT ROWID;
-INSERT INTO tally SELECT stream_id, hour, type, outcome, events FROM hourly_event_count;
-DROP TABLE hourly_event_count; DROP TABLE hourly_track_count; DROP TABLE unread_stretch;
-DROP TABLE event_total; DROP TABLE dead_letter_total; DROP TABLE fatal_exit;
-DROP TABLE span; DROP TABLE gap; DROP TABLE revisit;
-CREATE TABLE span (
-  id INTEGER NOT NULL PRIMARY KEY, stream_id INTEGER NOT NULL REFERENCES stream (id), after TEXT NOT NULL,
-  reached TEXT NOT NULL, until TEXT, confirmed TEXT, drained_at TEXT,
-  CONSTRAINT span_moves_up CHECK (reached >= after),
-  CONSTRAINT span_stays_in_bound CHECK (reached <= until),
-  CONSTRAINT span_confirms_what_it_reached CHECK (confirmed <= reached)
-);
-CREATE UNIQUE INDEX one_live_span ON span (stream_id) WHERE until IS NULL;
-CREATE TABLE gap (
-  id INTEGER NOT NULL PRIMARY KEY, stream_id INTEGER NOT NULL REFERENCES stream (id), after TEXT NOT NULL,
-  before TEXT NOT NULL, noticed_at TEXT NOT NULL, UNIQUE (stream_id, after)
-);
-CREATE TABLE revisit (
-  id INTEGER NOT NULL PRIMARY KEY, stream_id INTEGER NOT NULL REFERENCES stream (id), after TEXT NOT NULL,
-  reached TEXT NOT NULL, until TEXT NOT NULL, is_counted BOOLEAN NOT NULL
-);
-"""
-
-
-def as_of_version(
-    connection: sqlite3.Connection, version: int, spans: list[tuple[str | None, ...]]
-) -> None:
-    """Make a ledger as that version left it, with these spans: after, reached, until, confirmed."""
-    connection.executescript(TABLES_OF_VERSION_3)
-    for table in LATER[version]:
-        connection.execute(f"DROP TABLE {table}")
-    for span in spans:
-        connection.execute("INSERT INTO span VALUES (NULL, 1, ?, ?, ?, ?, NULL)", span)
-    connection.execute("UPDATE ledger_version SET version = ?", (version,))
-
-
 @pytest.mark.parametrize("version", LATER)
 def test_a_ledger_of_an_earlier_version_is_brought_up_and_is_as_a_new_one(
     path: Path, version: int
@@ -370,21 +281,6 @@ def test_counts_of_1970_are_moved_to_the_newest_hour_of_their_stream(path: Path)
         oldest = connection.execute("SELECT MIN(hour) FROM hourly_event_count").fetchone()
         assert oldest == (newest,)
     assert found == [(1, newest, 5)]
-
-
-def shape(connection: sqlite3.Connection) -> dict[str, list[object]]:
-    """The columns and indexes of every table."""
-    tables = [
-        name
-        for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-    ]
-    return {
-        table: [
-            *(row[1:4] + row[5:] for row in connection.execute(f"PRAGMA table_info({table})")),
-            *sorted(row[1:4] for row in connection.execute(f"PRAGMA index_list({table})")),
-        ]
-        for table in sorted(tables)
-    }
 
 
 def test_what_a_file_counted_is_not_among_the_logs_own_counts(path: Path) -> None:
@@ -518,7 +414,7 @@ def test_a_kill_leaves_whole_pages(path: Path) -> None:
         import sys
         from poller.adapters.sql_ledger import SqlLedger
         from poller.core.log_ids import EARLIEST
-        from tests.contracts.test_ledger import page, settlement
+        from tests.builders import page, settlement
         from tests.fakes import STREAM
         ledger = SqlLedger.open({url(path)!r}, STREAM, create=True)
         span = ledger.live_span() or ledger.begin(after=EARLIEST)

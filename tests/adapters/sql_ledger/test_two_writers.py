@@ -12,7 +12,7 @@ from poller.core.forward import forward
 from poller.core.log_ids import EARLIEST
 from poller.core.messages import Batch, Receipt
 from poller.core.translation.translator import Translator
-from tests.core.test_forward import record
+from tests.builders import record
 from tests.fakes import STREAM, FakeDirectory, FakeLog, FakeSink
 
 

@@ -9,17 +9,8 @@ import pytest
 from poller.adapters.sql_ledger import LedgerReader, SqlLedger, inspect_ledger
 from poller.adapters.sql_ledger.sqlite.migrations import STEPS
 from poller.core.errors import FatalError
-from tests.adapters.sql_ledger.test_sql_ledger import (
-    as_of_version,
-    forwarded,
-    opened,
-    path,
-    reading,
-    url,
-)
-from tests.contracts.test_ledger import STREAM, numbered
-
-__all__ = ["path"]  # a fixture
+from tests.adapters.sql_ledger.ledgers import as_of_version, forwarded, opened, reading, url
+from tests.fakes import STREAM, numbered
 
 OLD, NEW = 3, 1 + len(STEPS)
 

@@ -9,7 +9,7 @@ from poller.core.log_ids import LogId, floor_id
 from poller.core.spans import LogRange
 from poller.service.backfill.estimate import PROBES, Estimate, estimate, parallelism
 from poller.service.upstream.rate_limit import RateLimitStatus
-from tests.core.test_forward import record
+from tests.builders import record
 from tests.fakes import NOW, numbered
 
 DAY = timedelta(days=1)

@@ -15,7 +15,8 @@ from poller.core.log_ids import EARLIEST, LogId, floor_id
 from poller.core.spans import Gap, Span
 from poller.core.translation.translator import Translator
 from poller.service.backfill.file_walk import FileForwarded, FileWalk, Range, Recent, Settled
-from tests.core.test_forward import KINDS, record
+from tests.builders import KINDS, record
+from tests.fake_time import Stopping
 from tests.fakes import (
     LATER,
     NEVER,
@@ -28,7 +29,6 @@ from tests.fakes import (
     FakeSink,
     numbered,
 )
-from tests.service.upstream.test_rate_limit import Stopping
 
 NONE = timedelta(milliseconds=1)
 TAKEN = TransientError("stored", retry_after=timedelta(seconds=1))

@@ -20,7 +20,7 @@ from poller.service.backfill.file_walk import FileWalk, Range, Recent
 from poller.service.backfill.file_workers import FileBackfill, FileCount
 from poller.service.lifecycle.process import Failed, Finished, Process, Reason, Signalled
 from poller.service.slices.workers import PROGRESS_INTERVAL_TICKS
-from tests.core.test_forward import record
+from tests.builders import record
 from tests.fakes import NEVER, NOW, STREAM, FakeDirectory, FakeSink
 
 

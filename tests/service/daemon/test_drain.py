@@ -17,7 +17,7 @@ from poller.core.pages import Page
 from poller.core.spans import Gap, LogCursor, Span
 from poller.service.daemon import drain
 from poller.service.daemon.drain import Drain
-from tests.core.test_forward import record
+from tests.builders import record
 from tests.fakes import LATER, NOW, STREAM, FakeLog, FakeSink, numbered
 from tests.walks import live_walks
 

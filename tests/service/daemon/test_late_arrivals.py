@@ -14,7 +14,7 @@ from poller.core.pages import Page
 from poller.core.spans import LogCursor, SecondReading, Span
 from poller.core.translation.rules import DEFAULT, Rules
 from poller.service.daemon.late_arrivals import SECOND_READING_INTERVAL_S
-from tests.core.test_forward import record
+from tests.builders import record
 from tests.fakes import LATER, NOW, STREAM, FakeLog, FakeSink, numbered
 from tests.walks import live_walks
 

@@ -21,7 +21,7 @@ from poller.core.translation.change_detection import PARTIAL, identify_fact
 from poller.core.translation.rules import Rules
 from poller.core.translation.translator import Translator
 from poller.service.slices.deferred_identify import Identified, IdentifySender
-from tests.core.test_forward import record
+from tests.builders import record
 from tests.fakes import NOW, STREAM, FakeDirectory, FakeLog, FakeSink, numbered
 
 LATER = NOW + timedelta(hours=1)

@@ -23,7 +23,7 @@ from poller.core.translation.translator import Translator
 from poller.service.lifecycle.process import Failed, Finished, Process, Reason
 from poller.service.slices.deferred_identify import IdentifyRunner, IdentifySender
 from poller.service.slices.workers import Backfill, Slice, Walk
-from tests.core.test_forward import record
+from tests.builders import record
 from tests.fakes import NOW, STREAM, FakeDirectory, FakeLog, FakeSink, numbered
 
 DAY = timedelta(days=1)

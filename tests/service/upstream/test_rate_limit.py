@@ -1,25 +1,10 @@
-import threading
 from datetime import timedelta
 
 import pytest
 
 from poller.core.errors import TransientError
 from poller.service.upstream.rate_limit import RateLimiter
-
-
-class Stopping(threading.Event):
-    """An event whose waits move a clock instead of taking time."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = 0.0
-        self.waits: list[float] = []
-
-    def wait(self, timeout: float | None = None) -> bool:
-        assert timeout is not None
-        self.waits.append(timeout)
-        self.now += timeout
-        return self.is_set()
+from tests.fake_time import Stopping
 
 
 @pytest.fixture

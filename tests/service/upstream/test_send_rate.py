@@ -7,9 +7,9 @@ from poller.core.events import parse_events
 from poller.core.messages import Batch
 from poller.core.translation.translator import Translator
 from poller.service.upstream.send_rate import ThrottledSink
-from tests.core.test_forward import record
+from tests.builders import record
+from tests.fake_time import Stopping
 from tests.fakes import NOW, STREAM, FakeSink, numbered
-from tests.service.upstream.test_rate_limit import Stopping
 
 
 def batch(count: int) -> Batch:

@@ -1,0 +1,125 @@
+"""The program as the guides install it, and a settings file with its units and its tenant."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.docs.pages import page, shell_blocks
+from tests.paths import ROOT
+from tests.process.bench import Sandbox
+from tests.systemd.machine import PATH, Machine
+
+FAULT = Path(__file__).with_name("fault") / "sitecustomize.py"
+CLONE = "/tmp/clone"  # noqa: S108 - the machine's own
+BIN = "/tmp/bin"  # noqa: S108 - same
+_IN_A_CLONE = ("poller", "systemd", "pyproject.toml", "README.md", "LICENSE", "config.example.toml")
+_INSTALL = shell_blocks(page("guides/install.md"))
+_UPGRADE = shell_blocks(page("guides/upgrade.md"))
+BLOCKS = [block.splitlines() for block in (*_INSTALL[:2], *_UPGRADE[:2], _INSTALL[2])]
+"""The commands of the guides: install, first start, upgrade, rollback, uninstall."""
+UNITS = sorted((ROOT / "systemd").glob("*.service"))
+ETC = "/etc/auth0-segment-poller"
+
+
+def typed(machine: Machine, line: str, *, stdin: str = "") -> str:
+    """What a line of the guides says, typed in the clone; the commands in `BIN` come first."""
+    return machine.run(
+        "bash", "-c", line, stdin=stdin, cwd=CLONE, environ={"PATH": f"{BIN}:{PATH}"}
+    ).stdout
+
+
+def settings_of(sandbox: Sandbox) -> dict[str, dict[str, str]]:
+    """All that the simulated tenant needs, but for the secrets."""
+    facts = sandbox.facts
+    return {
+        "auth0": {
+            "domain": facts["domain"],
+            "client_id": facts["client_id"],
+            "base_url": facts["auth0_url"],
+        },
+        "segment": {"endpoint": facts["segment_url"]},
+        "poll": {"interval": "1s", "start": "earliest"},
+    }
+
+
+@dataclass
+class Site:
+    """One settings file, its units, and a tenant of its own."""
+
+    machine: Machine
+    sandbox: Sandbox
+    name: str
+
+    @property
+    def unit(self) -> str:
+        return f"auth0-segment-poller{'' if self.name == 'config' else f'@{self.name}'}.service"
+
+    @property
+    def backfill_unit(self) -> str:
+        return f"auth0-segment-poller-backfill@{self.name}.service"
+
+    @property
+    def state(self) -> Path:
+        """Its state directory, seen from outside."""
+        return self.machine.root / "var/lib/private/auth0-segment-poller" / self.name
+
+    def write(self, *, secret: str | None = None, **poll: str) -> None:
+        """Settings and credentials, as root would."""
+        tables = settings_of(self.sandbox)
+        tables["poll"] |= poll
+        lines = [
+            f"[{name}]\n" + "".join(f'{key} = "{value}"\n' for key, value in table.items())
+            for name, table in tables.items()
+        ]
+        self.machine.write(f"{ETC}/{self.name}.toml", "".join(lines))
+        secrets = {
+            "auth0_client_secret": secret or self.sandbox.facts["client_secret"],
+            "segment_write_key": self.sandbox.facts["write_key"],
+        }
+        for name, text in secrets.items():
+            self.machine.write(f"{ETC}/{self.name}.credentials/{name}", text + "\n", 0o600)
+
+    def drop_in(self, *lines: str) -> None:
+        """Changes the unit for this test, as `systemctl edit` does."""
+        text = "\n".join(["[Service]", *lines, ""])
+        self.machine.write(f"/etc/systemd/system/{self.unit}.d/test.conf", text)
+        self.machine.systemctl("daemon-reload")
+
+    def start(self) -> None:
+        """Returns when the unit is ready."""
+        ended = self.machine.run("systemctl", "start", self.unit, is_checked=False)
+        assert ended.returncode == 0, self.machine.journal(self.unit)
+
+    def stop(self) -> None:
+        self.machine.systemctl("stop", self.unit)
+
+    def show(self, name: str) -> str:
+        return self.machine.show(self.unit, name)
+
+    def ledger_version(self) -> int:
+        look = "import sqlite3, sys; print(*sqlite3.connect(sys.argv[1]).execute('SELECT version FROM ledger_version'))"
+        found = self.machine.run(
+            "python3", "-c", look, f"/var/lib/auth0-segment-poller/{self.name}/ledger.db"
+        ).stdout
+        return int(found.strip("(,)\n"))
+
+    def journal(self) -> str:
+        return self.machine.journal(self.unit)
+
+    @property
+    def is_delivered(self) -> bool:
+        truth = self.sandbox.truth()
+        return bool(truth["expected"]) and not truth["lost"]
+
+    def assert_conserved(self) -> None:
+        truth = self.sandbox.truth()
+        assert truth["expected"] > 0
+        for flaw in ("lost", "duplicated", "unexpected", "altered", "misordered", "rejected"):
+            assert not truth[flaw], (flaw, truth[flaw])
+
+    def close(self) -> None:
+        for unit in (self.unit, self.backfill_unit):
+            self.machine.systemctl("kill", "--signal=KILL", unit, is_checked=False)
+            self.machine.systemctl("stop", unit, is_checked=False)
+            self.machine.systemctl("reset-failed", unit, is_checked=False)
+        shutil.rmtree(self.machine.root / f"etc/systemd/system/{self.unit}.d", ignore_errors=True)
