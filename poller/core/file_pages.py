@@ -33,6 +33,14 @@ class BadRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Truncation:
+    """The place where a file breaks off in the middle of a record. `line` counts from 1."""
+
+    line: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FilePage:
     """Log events as they stand in a file up to `end`, in any order, doubled perhaps.
 

@@ -2,6 +2,6 @@
 
 from poller.adapters.log_files.file import LogFile, Look
 from poller.adapters.log_files.marks import MarkIndex
-from poller.adapters.log_files.reading import Reading, Refusals, Torn
+from poller.adapters.log_files.reading import Reading, Refusals
 
-__all__ = ["LogFile", "Look", "MarkIndex", "Reading", "Refusals", "Torn"]
+__all__ = ["LogFile", "Look", "MarkIndex", "Reading", "Refusals"]

@@ -13,7 +13,7 @@ from poller.adapters.log_files.records import RawRecord, Records
 from poller.adapters.log_files.shapes import Kind
 from poller.adapters.log_files.tenant import foreign_tenant
 from poller.core.events import LogEvent, is_derived, parse_events
-from poller.core.file_pages import BadRecord, FileMark, FilePage
+from poller.core.file_pages import BadRecord, FileMark, FilePage, Truncation
 from poller.core.log_ids import LogId
 from poller.core.pages import PAGE_SIZE
 from poller.core.translation.log_types import is_code
@@ -23,14 +23,6 @@ KEPT = 100
 _TEXTS_OF_A_PAGE = 10_000
 _SHOWN_TYPE = 40
 _ID = re.compile(r'"(?:log_id|_id)"\s*:\s*"?[0-9A-Za-z]{8}')
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Torn:
-    """Where a file breaks off: what comes from this line on is not settled, and looked at again by the next reading."""
-
-    line: int
-    why: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +67,7 @@ class _Held:
 
 
 class Reading:
-    """Closed by its `with`. After the last page `torn` says where the file breaks off, if it does."""
+    """Closed by its `with`. After the last page `truncation` says where the file breaks off, if it does."""
 
     def __init__(
         self,
@@ -96,7 +88,7 @@ class Reading:
         self._bad_kept = 0
         self._texts_named = 0
         self.begun_at = trace.mark
-        self.torn: Torn | None = None
+        self.truncation: Truncation | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -127,7 +119,7 @@ class Reading:
             event = event_of(piece)
             why = piece.why if piece.is_torn else self._refusals.reason(event, piece.source)
             if piece.is_torn or why:
-                self.torn = Torn(line=piece.line, why=why or "")
+                self.truncation = Truncation(line=piece.line, why=why or "")
                 end = piece.before
                 break
             self._hold(held, piece, event)
@@ -136,7 +128,7 @@ class Reading:
                 held = _Held()
         else:
             end = self._trace.mark
-        is_further = self.torn is None and end.offset > (moves or self.begun_at).offset
+        is_further = self.truncation is None and end.offset > (moves or self.begun_at).offset
         if held.events or held.texts or is_further:
             yield self._page(held, moves, end)
 

@@ -24,7 +24,7 @@ from poller.core.errors import FatalError, TransientError
 from poller.core.file_pages import UnreadableFileError
 from poller.core.log_ids import EARLIEST
 from poller.core.messages import iso
-from poller.service.backfill.file_walk import FileWalk, Range, Recent
+from poller.service.backfill.file_walk import FileWalk, RangeFilter, RecentIds
 from poller.service.backfill.file_workers import FileBackfill, FileCount
 from poller.service.lifecycle.exit_codes import ExitCode
 from poller.service.lifecycle.process import Process
@@ -111,7 +111,7 @@ class _FileRun:
         history, process = self._history, self._process
         with contextlib.suppress(TransientError, FatalError):
             history.services.tokens.current()  # The answer tells the server's time before the first event is judged.
-        recent = Recent()
+        recent = RecentIds()
         work = FileBackfill(
             files,
             lambda: self._walk(recent),
@@ -129,7 +129,7 @@ class _FileRun:
         is_well = not awaiting and all(_is_well(count) for count in work.counts)
         return code if code != ExitCode.DONE or is_well else ExitCode.ATTENTION
 
-    def _walk(self, recent: Recent) -> FileWalk:
+    def _walk(self, recent: RecentIds) -> FileWalk:
         history = self._history
         return FileWalk(
             profiles=profiles_of(history.settings, history.services),
@@ -157,14 +157,16 @@ def _looked(files: Sequence[LogFile], index: MarkIndex) -> Iterator[dict[str, An
         yield _look(file, index)
 
 
-def _range(now: datetime, asked: BackfillOptions) -> Range:
+def _range(now: datetime, asked: BackfillOptions) -> RangeFilter:
     since = None if asked.since in {None, EARLIEST} else position_of(asked.since, now)
-    return Range(since=since, until=None if asked.until is None else position_of(asked.until, now))
+    return RangeFilter(
+        since=since, until=None if asked.until is None else position_of(asked.until, now)
+    )
 
 
-def _scope(wanted: Range) -> str:
+def _scope(wanted: RangeFilter) -> str:
     """Names the range, so that a file of which a part was sent is not taken for one that was sent whole."""
-    if wanted == Range():
+    if wanted == RangeFilter():
         return ""
     return hashlib.sha256(f"{wanted.since} {wanted.until}".encode()).hexdigest()[:8]
 

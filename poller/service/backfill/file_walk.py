@@ -29,7 +29,7 @@ _NAMED_TYPES = 5
 TYPE_NAME_LIMIT = 60
 
 
-class Reading(Protocol):
+class PageReader(Protocol):
     """One reading of a file; a page is asked for when the one before is settled."""
 
     @property
@@ -39,7 +39,7 @@ class Reading(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Range:
+class RangeFilter:
     """The wanted part `(since, until]` of the log; None is no bound.
 
     An event whose log id holds no time is judged by its date, and is wanted where it has none.
@@ -61,7 +61,7 @@ class Range:
         )
 
 
-class Settled:
+class SettledIds:
     """Which log ids are settled by spans; what was lost in a gap is not."""
 
     def __init__(self, spans: Iterable[Span], gaps: Iterable[Gap]) -> None:
@@ -85,7 +85,7 @@ class Settled:
         return not any(gap.after < log_id < gap.before for gap in self._gaps)
 
 
-class Recent:
+class RecentIds:
     """The log ids that were settled last, over all files of a run. Thread-safe."""
 
     def __init__(self, capacity: int = REMEMBERED) -> None:
@@ -128,8 +128,8 @@ class FileWalk:
         translator: Translator,
         sender: BatchSender,
         ledger: FileLedger,
-        wanted: Range,
-        recent: Recent,
+        wanted: RangeFilter,
+        recent: RecentIds,
         stopping: threading.Event | None = None,
         patience: timedelta = LONG_PATIENCE,
         settles_empty: bool = False,
@@ -143,9 +143,9 @@ class FileWalk:
         self._recent = recent
         self._stopping = stopping or threading.Event()
         self._patience = patience
-        self._settled = Settled((), ())
+        self._settled = SettledIds((), ())
 
-    def pages(self, reading: Reading) -> Iterator[FileForwarded]:
+    def pages(self, reading: PageReader) -> Iterator[FileForwarded]:
         """A yield means durable; where later may do, the page at hand is tried again for `patience`.
 
         A file is not settled before one of its records has a known type, unless empty files are settled too.
@@ -180,7 +180,7 @@ class FileWalk:
         spans = self._ledger.spans()
         gaps = tuple(gap for gap in self._ledger.gaps() if not gap.is_read_once)
         if not self._settled.is_of(spans, gaps):
-            self._settled = Settled(spans, gaps)
+            self._settled = SettledIds(spans, gaps)
         taken: dict[LogId, LogEvent] = {}
         left = {"skipped": 0, "outside": 0, "repeated": 0}
         for event in events:

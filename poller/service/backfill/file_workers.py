@@ -10,10 +10,9 @@ from typing import Any, Protocol
 import structlog
 
 from poller.core.errors import TransientError
-from poller.core.file_pages import FileMark, FilePage, UnreadableFileError
+from poller.core.file_pages import FileMark, FilePage, Truncation, UnreadableFileError
 from poller.core.translation.log_types import KNOWN_TYPES
-from poller.service.backfill.file_walk import TYPE_NAME_LIMIT, FileForwarded, FileWalk
-from poller.service.backfill.file_walk import Reading as Pages
+from poller.service.backfill.file_walk import TYPE_NAME_LIMIT, FileForwarded, FileWalk, PageReader
 from poller.service.lifecycle.process import Failed, Finished, Process, Reason
 from poller.service.slices.deferred_identify import IdentifyRunner
 from poller.service.slices.workers import PROGRESS_INTERVAL_TICKS
@@ -25,27 +24,17 @@ _LOGGED_RECORDS_LIMIT = 100
 log = structlog.get_logger()
 
 
-class Torn(Protocol):
-    """Where a file breaks off."""
-
-    @property
-    def line(self) -> int: ...
-
-    @property
-    def why(self) -> str: ...
-
-
-class Reading(Pages, AbstractContextManager[Any], Protocol):
-    """One reading of a file, to be closed."""
+class OpenReading(PageReader, AbstractContextManager[Any], Protocol):
+    """A reading that can be watched. Its `with` closes the file."""
 
     @property
     def bytes_done(self) -> int: ...
 
     @property
-    def torn(self) -> Torn | None: ...
+    def truncation(self) -> Truncation | None: ...
 
 
-class LogFile(Protocol):
+class ReadableFile(Protocol):
     """A file of log events; whatever is asked of it may raise UnreadableFileError."""
 
     @property
@@ -57,7 +46,7 @@ class LogFile(Protocol):
     @property
     def beginning(self) -> bytes: ...
 
-    def read(self, marks: Iterable[FileMark]) -> Reading: ...
+    def read(self, marks: Iterable[FileMark]) -> OpenReading: ...
 
 
 @dataclass(slots=True, kw_only=True)
@@ -128,7 +117,7 @@ class FileBackfill:
 
     def __init__(
         self,
-        files: Sequence[LogFile],
+        files: Sequence[ReadableFile],
         walker: Callable[[], FileWalk],
         marks: Callable[[], Iterable[FileMark]],
         process: Process,
@@ -143,9 +132,9 @@ class FileBackfill:
         self._marks = marks
         self._process = process
         self._parallel = min(parallel, len(files))
-        self._later: queue.SimpleQueue[tuple[LogFile, FileCount]] = queue.SimpleQueue()
-        self._todo: queue.SimpleQueue[tuple[LogFile, FileCount]] = queue.SimpleQueue()
-        self._open: dict[str, tuple[FileCount, Reading, int]] = {}
+        self._later: queue.SimpleQueue[tuple[ReadableFile, FileCount]] = queue.SimpleQueue()
+        self._todo: queue.SimpleQueue[tuple[ReadableFile, FileCount]] = queue.SimpleQueue()
+        self._open: dict[str, tuple[FileCount, OpenReading, int]] = {}
         self._beginnings: set[bytes] = set()
         self._lock = threading.Lock()
         self._ticks = 0
@@ -186,7 +175,7 @@ class FileBackfill:
             return self._left == 0
 
     def _walk_all(
-        self, walk: FileWalk, files: "queue.SimpleQueue[tuple[LogFile, FileCount]]"
+        self, walk: FileWalk, files: "queue.SimpleQueue[tuple[ReadableFile, FileCount]]"
     ) -> None:
         while not self._process.stopping.is_set():
             try:
@@ -204,7 +193,7 @@ class FileBackfill:
                 if not self._process.stopping.is_set():
                     raise
 
-    def _is_first_of_its_kind(self, file: LogFile) -> bool:
+    def _is_first_of_its_kind(self, file: ReadableFile) -> bool:
         """Copies are read one after the other: the second goes on from where the first was settled."""
         beginning = file.beginning
         with self._lock:
@@ -212,7 +201,7 @@ class FileBackfill:
             self._beginnings.add(beginning)
         return is_first
 
-    def _walk(self, walk: FileWalk, file: LogFile, count: FileCount) -> None:
+    def _walk(self, walk: FileWalk, file: ReadableFile, count: FileCount) -> None:
         with file.read(self._marks()) as reading:
             count.move(reading.begun_at)
             with self._lock:
@@ -227,12 +216,12 @@ class FileBackfill:
                     del self._open[count.file]
             if self._process.stopping.is_set():
                 return
-            count.is_done = reading.torn is None
-            if reading.torn is not None:
+            count.is_done = reading.truncation is None
+            if reading.truncation is not None:
                 _give_up(
                     count,
-                    "file.torn",
-                    f"breaks off at line {reading.torn.line}: {reading.torn.why}",
+                    "file.truncated",
+                    f"breaks off at line {reading.truncation.line}: {reading.truncation.why}",
                 )
 
     def _until_stopped(self, pages: Iterator[FileForwarded]) -> Iterator[FileForwarded]:

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.adapters.log_files import LogFile, MarkIndex, Refusals, Torn
+from poller.adapters.log_files import LogFile, MarkIndex, Refusals
 from poller.adapters.log_files import records as records_module
 from poller.adapters.log_files.content import Content, ContentHash
 from poller.adapters.log_files.records import Records
 from poller.adapters.log_files.shapes import kind_of
 from poller.adapters.log_files.tenant import foreign_tenant
-from poller.core.file_pages import FileMark, FilePage, UnreadableFileError
+from poller.core.file_pages import FileMark, FilePage, Truncation, UnreadableFileError
 from tests.fakes import NOW, numbered
 
 Shape = Callable[[list[Any]], str]
@@ -83,9 +83,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def read(
     path: Path, marks: tuple[FileMark, ...] = (), scope: str = ""
-) -> tuple[list[FilePage], Torn | None]:
+) -> tuple[list[FilePage], Truncation | None]:
     with LogFile(path, now=lambda: NOW, scope=scope).read(marks) as reading:
-        return list(reading.pages()), reading.torn
+        return list(reading.pages()), reading.truncation
 
 
 def records_of(pages: list[FilePage]) -> list[Any]:
@@ -523,7 +523,7 @@ def test_the_code_in_type_code_is_the_type_and_what_is_no_code_ends_the_reading(
     assert (torn.line, "'Success\\x1bLogin'" in torn.why) == (2, True)
     with LogFile(file, now=lambda: NOW, refusals=Refusals(only_codes=False)).read(()) as reading:
         (page,) = reading.pages()
-    assert (len(page.events), reading.torn) == (3, None)
+    assert (len(page.events), reading.truncation) == (3, None)
 
 
 @pytest.mark.parametrize(
@@ -554,8 +554,8 @@ def test_an_event_of_another_tenant_ends_the_reading(file: Path) -> None:
     with LogFile(file, now=lambda: NOW, refusals=refusals).read(()) as reading:
         (page,) = reading.pages()
     assert records_of([page]) == [api(1)]
-    assert reading.torn is not None
-    assert (reading.torn.line, "other-0000" in reading.torn.why) == (2, True)
+    assert reading.truncation is not None
+    assert (reading.truncation.line, "other-0000" in reading.truncation.why) == (2, True)
 
 
 def test_a_file_that_is_read_again_starts_at_its_beginning(file: Path) -> None:

@@ -14,7 +14,13 @@ from poller.core.file_pages import UnreadableFileError
 from poller.core.log_ids import EARLIEST, LogId, floor_id
 from poller.core.spans import Gap, Span
 from poller.core.translation.translator import Translator
-from poller.service.backfill.file_walk import FileForwarded, FileWalk, Range, Recent, Settled
+from poller.service.backfill.file_walk import (
+    FileForwarded,
+    FileWalk,
+    RangeFilter,
+    RecentIds,
+    SettledIds,
+)
 from tests.builders import KINDS, record
 from tests.fake_time import Stopping
 from tests.fakes import (
@@ -35,12 +41,12 @@ TAKEN = TransientError("stored", retry_after=timedelta(seconds=1))
 
 
 class Bench:
-    def __init__(self, wanted: Range | None = None) -> None:
+    def __init__(self, wanted: RangeFilter | None = None) -> None:
         self.sink = FakeSink()
         self.ledger = FakeFileLedger()
         self.directory = FakeDirectory({})
-        self.wanted = wanted or Range()
-        self.recent = Recent()
+        self.wanted = wanted or RangeFilter()
+        self.recent = RecentIds()
 
     def walk(
         self, reading: FakeReading, *, patience: timedelta = NONE, settles_empty: bool = False
@@ -100,7 +106,7 @@ def test_what_lies_in_settled_spans_is_skipped_but_what_was_lost_of_them_is_not(
 def test_settled_is_the_union_of_the_spans_without_the_gaps(
     spans: list[tuple[int, int]], gaps: list[tuple[int, int]], number: int
 ) -> None:
-    settled = Settled(
+    settled = SettledIds(
         [span(after, after + length) for after, length in spans],
         [Gap(after=numbered(after), before=numbered(after + length)) for after, length in gaps],
     )
@@ -120,13 +126,13 @@ def test_what_comes_twice_is_sent_once_within_a_page_and_within_a_run() -> None:
 
 
 def test_as_many_are_remembered_as_there_is_room_for() -> None:
-    recent = Recent(capacity=3)
+    recent = RecentIds(capacity=3)
     recent.add(LogId(str(number)) for number in range(5))
     assert [str(number) in recent for number in range(5)] == [False, False, True, True, True]
 
 
 def test_a_range_takes_what_is_above_its_beginning_up_to_its_end_and_what_has_no_id() -> None:
-    bench = Bench(Range(since=numbered(2), until=numbered(4)))
+    bench = Bench(RangeFilter(since=numbered(2), until=numbered(4)))
     (forwarded,) = bench.walk(FakeReading([*records(1, 2, 3, 4, 5), {"type": "s"}]))
     assert bench.sent == [numbered(3), numbered(4)]
     assert (forwarded.outside, len(forwarded.bad)) == (3, 1)
@@ -162,7 +168,7 @@ def test_every_event_is_sent_or_dead_or_settled_elsewhere_and_nothing_is_settled
         try:
             bench.walk(reading)
         except TransientError:
-            bench.recent = Recent()
+            bench.recent = RecentIds()
         marks = {mark.offset for mark in bench.ledger.marks}
         assert before <= len(bench.ledger.marks)
         ends = [10 * sum(map(len, shown[: number + 1])) for number in range(len(shown))]
@@ -222,10 +228,10 @@ def test_an_event_whose_id_holds_no_time_is_judged_by_its_date(
     log_id: str, days: int, is_wanted: bool
 ) -> None:
     event = LogEvent(log_id=LogId(log_id), type="s", date=NOW, record={})
-    assert Range().holds(event)
-    assert Range(since=floor_id(NOW + timedelta(days=days))).holds(event) == is_wanted
-    assert Range(until=floor_id(NOW - timedelta(days=days))).holds(event) == is_wanted
-    assert Range(since=floor_id(NOW)).holds(replace(event, date=None))
+    assert RangeFilter().holds(event)
+    assert RangeFilter(since=floor_id(NOW + timedelta(days=days))).holds(event) == is_wanted
+    assert RangeFilter(until=floor_id(NOW - timedelta(days=days))).holds(event) == is_wanted
+    assert RangeFilter(since=floor_id(NOW)).holds(replace(event, date=None))
 
 
 def of_type(*kinds: str) -> list[dict[str, object]]:

@@ -16,7 +16,7 @@ from poller.core.delivery import BatchSender
 from poller.core.errors import FatalError
 from poller.core.messages import Batch, Receipt
 from poller.core.translation.translator import Translator
-from poller.service.backfill.file_walk import FileWalk, Range, Recent
+from poller.service.backfill.file_walk import FileWalk, RangeFilter, RecentIds
 from poller.service.backfill.file_workers import FileBackfill, FileCount
 from poller.service.lifecycle.process import Failed, Finished, Process, Reason, Signalled
 from poller.service.slices.workers import PROGRESS_INTERVAL_TICKS
@@ -43,8 +43,8 @@ class Bench:
                 translator=Translator(STREAM, tracks_only=True),
                 sender=BatchSender(self.sink),
                 ledger=self.ledger,
-                wanted=Range(),
-                recent=Recent(capacity=1),
+                wanted=RangeFilter(),
+                recent=RecentIds(capacity=1),
                 patience=timedelta(milliseconds=1),
             )
 
