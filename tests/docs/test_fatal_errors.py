@@ -1,8 +1,7 @@
-"""Every fatal error has a code, a hint, and a row in the runbook that says what to do."""
+"""Every fatal error has a code, a hint, and a section of the runbook that says what to do."""
 
 import ast
 import re
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
@@ -12,12 +11,8 @@ import pytest
 from poller.core.errors import ErrorCode
 from tests.docs.pages import ROOT, page
 
-SECTION = page("runbook.md").split("## It ends with 78", 1)[1].split("\n## ", 1)[0]
-ROWS = Counter(
-    code
-    for line in SECTION.splitlines()
-    if line.startswith("| `")
-    for code in re.findall(r"`([^`]+)`", line.split(" | ")[0])
+SECTIONS = dict(
+    re.findall(r"^### (\S+)\n(.*?)(?=^##|\Z)", page("runbook.md"), re.MULTILINE | re.DOTALL)
 )
 CODES = get_args(ErrorCode)
 
@@ -73,12 +68,21 @@ def test_each_names_its_code_where_it_is_raised(where: str) -> None:
 
 
 @pytest.mark.parametrize("code", CODES)
-def test_each_code_has_one_row_in_the_runbook(code: str) -> None:
-    assert ROWS[code] == 1
+def test_each_code_has_its_section_in_the_runbook(code: str) -> None:
+    section = SECTIONS[code]
+    assert section.startswith("**Symptom.** ")
+    for part in ("\n**Check and fix**\n\n1. ", "\n**Escalate**"):
+        assert part in section
 
 
-def test_no_row_is_of_a_code_that_is_not_there() -> None:
-    assert set(ROWS) == set(CODES)
+def test_no_section_is_of_a_code_that_is_not_there() -> None:
+    assert set(SECTIONS) == set(CODES)
+
+
+def test_the_list_of_codes_links_to_every_section() -> None:
+    linked = re.findall(r"\[`([a-z0-9-]+)`\]\(#([a-z0-9-]+)\)", page("runbook.md"))
+    assert all(code == anchor for code, anchor in linked)
+    assert sorted(code for code, _ in linked) == list(CODES)
 
 
 @pytest.mark.parametrize("code", CODES)

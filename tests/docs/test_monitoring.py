@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ RUNBOOK = page("runbook.md")
 FOLDER = ROOT / "systemd/monitoring"
 ALERTS = (FOLDER / "alerts.yml").read_text()
 RULES = re.split(r"(?m)^      - alert: ", ALERTS)[1:]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 TESTS_OF_RULES = ROOT / "tests/docs/alerts_test.yml"
 PARTS = {"histogram": ("_bucket", "_sum", "_count"), "counter": ("",), "gauge": ("",)}
 SCRAPED = {metric.name + part: metric for metric in METRICS for part in PARTS[metric.kind]}
@@ -79,13 +81,23 @@ def test_each_rule_asks_for_metrics_and_labels_that_exist(rule: str) -> None:
 
 
 @pytest.mark.parametrize("rule", RULES, ids=alert_names())
-def test_each_rule_names_its_paragraph_and_that_paragraph_the_rule(rule: str) -> None:
+def test_each_rule_links_to_its_section_of_the_runbook_and_that_section_names_the_rule(
+    rule: str,
+) -> None:
     name = rule.split("\n", 1)[0]
-    found = re.search(r'runbook: "docs/runbook\.md#([a-z-]+)"', rule)
-    assert found is not None
-    paragraphs = dict(re.findall(r"^## (.+)\n([^#]+)", RUNBOOK, re.MULTILINE))
-    by_anchor = {heading.lower().replace(" ", "-"): text for heading, text in paragraphs.items()}
-    assert by_anchor[found[1]].startswith(f"`{name}`: ")
+    (severity,) = re.findall(r"severity: (\w+)", rule)
+    (url,) = re.findall(r'runbook_url: "([^"]+)"', rule)
+    address, _, anchor = url.partition("#")
+    assert address == PROJECT["urls"]["Runbook"]
+    sections = dict(re.findall(r"^## (.+)\n([^#]+)", RUNBOOK, re.MULTILINE))
+    by_anchor = {heading.lower().replace(" ", "-"): text for heading, text in sections.items()}
+    assert by_anchor[anchor].startswith(f"`{name}` ({severity}): ")
+
+
+def test_the_address_of_the_runbook_is_that_of_its_file() -> None:
+    urls = PROJECT["urls"]
+    assert urls["Runbook"] == f"{urls['Repository']}/blob/main/docs/runbook.md"
+    assert all(url.startswith(urls["Repository"]) for url in urls.values())
 
 
 def test_the_pages_name_no_other_alert() -> None:

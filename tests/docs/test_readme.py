@@ -27,7 +27,9 @@ def invocations() -> list[list[str]]:
     """Every command line of the program that the pages show, in a block or in a line."""
     shown = [line for block in shell_blocks(ALL) for line in block.splitlines()]
     shown += re.findall(r"`((?:\w+=\S+ )*auth0-segment-poller [^`]+)`", ALL)
-    found = [re.search(r"(?:^|/|\s)auth0-segment-poller\s+(.*)", line) for line in shown]
+    found = [
+        re.search(r"(?:^|/|&& |= ?)auth0-segment-poller +(.*)", line.strip()) for line in shown
+    ]
     return [shlex.split(match[1], comments=True) for match in found if match]
 
 
