@@ -1,26 +1,15 @@
-"""The command puts the meter beside the parts that work, and only where someone is to look."""
+"""A process without an HTTP endpoint works without metrics."""
 
-from datetime import UTC, datetime
-
-from poller.cli.wiring.metrics import NO_METRICS
-from poller.core.errors import FatalError
+from poller.service.observability.instrumented import NO_METRICS
 
 
-class Journal:
-    def note_cycle(self, *, at: datetime, error: str | None) -> None:
-        assert at.tzinfo is UTC or error is not None
-
-    def note_blocked(self, error: FatalError | None) -> None:
-        assert error is None
-
-
-def test_nobody_is_no_layer_between() -> None:
+def test_without_metrics_there_is_no_layer_between() -> None:
     part: object = object()
     for wrap in (
-        NO_METRICS.budget,
-        NO_METRICS.log,
-        NO_METRICS.sink,
-        NO_METRICS.pages,
-        NO_METRICS.journal,
+        NO_METRICS.wrap_budget,
+        NO_METRICS.wrap_log,
+        NO_METRICS.wrap_sink,
+        NO_METRICS.wrap_pages,
+        NO_METRICS.wrap_journal,
     ):
         assert wrap(part) is part  # type: ignore[arg-type, comparison-overlap]  # whatever it is

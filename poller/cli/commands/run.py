@@ -15,7 +15,7 @@ from poller.adapters.sql_ledger import LedgerLock, SqlLedger
 from poller.cli.groups import examples
 from poller.cli.options import config_option, read_settings
 from poller.cli.wiring.last_words import last_words
-from poller.cli.wiring.metrics import NO_METRICS, Instrumentation, watching
+from poller.cli.wiring.metrics import serve_metrics
 from poller.cli.wiring.services import Services, connect, profiles_of, rules_of, start_of, stream_of
 from poller.config import Settings
 from poller.core.delivery import BatchSender
@@ -28,6 +28,7 @@ from poller.service.lifecycle.exit_codes import ExitCode
 from poller.service.lifecycle.liveness import Heartbeat, StopEvent
 from poller.service.lifecycle.one_shot import run_once
 from poller.service.lifecycle.process import GRACE_S, Failed, Process, Reason, Signalled
+from poller.service.observability.instrumented import NO_METRICS, Instrumentation
 from poller.service.observability.logging_setup import configure_logging
 from poller.service.observability.systemd import Supervisor
 from poller.service.upstream.retry import Backoff
@@ -69,16 +70,16 @@ def _run(
         supervisor.opening()
     with (
         open_ledger(settings, adopt=new_stream) as ledger,
-        watching(settings, heartbeat, once=once) as watcher,
+        serve_metrics(settings, heartbeat, once=once) as instrumentation,
         connect(
             settings,
             StopEvent(process.stopping, heartbeat),
-            watcher=watcher,
+            instrumentation=instrumentation,
             on_step=heartbeat.beat,
         ) as services,
     ):
-        drain = drain_of(settings, services, ledger, process, watcher=watcher)
-        upkeep = upkeep_of(settings, services, ledger, watcher)
+        drain = drain_of(settings, services, ledger, process, instrumentation=instrumentation)
+        upkeep = upkeep_of(settings, services, ledger, instrumentation)
         if once:
             reason = run_once(drain.pages, ledger, process, upkeep=upkeep.look)
         else:
@@ -92,7 +93,7 @@ def _run(
                 ledger,
                 process,
                 upkeep=upkeep,
-                watcher=watcher,
+                instrumentation=instrumentation,
                 supervisor=supervisor,
             )
             reason = daemon.run()
@@ -130,13 +131,13 @@ def daemon_of(
     process: Process,
     *,
     upkeep: Maintenance,
-    watcher: Instrumentation,
+    instrumentation: Instrumentation,
     supervisor: Supervisor,
 ) -> Daemon:
-    watcher.begun(ledger.live_span())
+    instrumentation.start_at(ledger.live_span())
     return Daemon(
-        watcher.pages(drain.pages),
-        watcher.journal(ledger),
+        instrumentation.wrap_pages(drain.pages),
+        instrumentation.wrap_journal(ledger),
         process,
         interval=settings.poll.interval,
         backoff=Backoff(),
@@ -146,7 +147,7 @@ def daemon_of(
 
 
 def upkeep_of(
-    settings: Settings, services: Services, ledger: SqlLedger, watcher: Instrumentation
+    settings: Settings, services: Services, ledger: SqlLedger, instrumentation: Instrumentation
 ) -> Maintenance:
     retention = settings.state.dead_letter_retention
     return Maintenance(
@@ -154,7 +155,7 @@ def upkeep_of(
         services.log,
         agreed=services.clock.agreed,
         dead_letter_retention=retention,
-        measured=watcher.measured,
+        measured=instrumentation.set_retention,
     )
 
 
@@ -164,13 +165,15 @@ def drain_of(
     ledger: SqlLedger,
     process: Process,
     *,
-    watcher: Instrumentation = NO_METRICS,
+    instrumentation: Instrumentation = NO_METRICS,
 ) -> Drain:
     profiles = profiles_of(settings, services)
     translator = Translator(stream_of(settings), rules_of(settings))
-    sender = BatchSender(watcher.sink(services.sink), refusal_limit=settings.segment.refusal_limit)
+    sender = BatchSender(
+        instrumentation.wrap_sink(services.sink), refusal_limit=settings.segment.refusal_limit
+    )
     return Drain(
-        source=watcher.log(services.log),
+        source=instrumentation.wrap_log(services.log),
         profiles=profiles,
         translator=translator,
         sender=sender,
@@ -184,7 +187,7 @@ def drain_of(
             ledger=ledger,
             window=settings.poll.late_window,
             has_room=lambda: services.budget.has_room("logs"),
-            measured=watcher.confirmed,
+            measured=instrumentation.set_confirmed,
         ),
         start=start_of(settings),
         stopping=process.stopping,

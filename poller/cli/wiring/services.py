@@ -17,12 +17,12 @@ from poller.adapters.auth0 import (
 from poller.adapters.clocks import ServerClock, introduce
 from poller.adapters.http import Http
 from poller.adapters.segment.tracking import SegmentSink
-from poller.cli.wiring.metrics import NO_METRICS, Instrumentation
 from poller.config import Settings
 from poller.core.events import Stream
 from poller.core.log_ids import LogId, floor_id
 from poller.core.translation.privacy import Privacy
 from poller.core.translation.rules import Rules
+from poller.service.observability.instrumented import NO_METRICS, Instrumentation
 from poller.service.observability.page_log import warn_of_profiles
 from poller.service.upstream.profile_cache import CachedProfiles
 from poller.service.upstream.rate_limit import RateLimiter
@@ -53,7 +53,7 @@ def connect(
     *,
     share: float | None = None,
     integrations: Mapping[str, Any] | None = None,
-    watcher: Instrumentation = NO_METRICS,
+    instrumentation: Instrumentation = NO_METRICS,
     on_step: Callable[[], None] = lambda: None,
 ) -> Iterator[Services]:
     """Clients for both services; nothing is sent before it is asked for.
@@ -63,24 +63,23 @@ def connect(
     """
     auth0_clock, segment_clock = ServerClock(), ServerClock()
     introduce(auth0_clock, segment_clock)
-    observe_auth0, observe_segment = watcher.requests()
     auth0 = Http(
         settings.auth0.base_url,
         auth0_clock,
         service="Auth0",
-        observe=observe_auth0,
+        observe=instrumentation.request_observer("auth0"),
         on_step=on_step,
     )
     segment = Http(
         settings.segment.endpoint,
         segment_clock,
         service="Segment",
-        observe=observe_segment,
+        observe=instrumentation.request_observer("segment"),
         on_step=on_step,
     )
     tokens = TokenSource(_credentials(settings), auth0)
     budget = RateLimiter(stopping, share=settings.auth0.rate_share if share is None else share)
-    api = ManagementApi(auth0, tokens, watcher.budget(budget))
+    api = ManagementApi(auth0, tokens, instrumentation.wrap_budget(budget))
     sink = SegmentSink(
         _revealed(settings.segment.write_key) or "",
         segment,

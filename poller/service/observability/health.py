@@ -1,4 +1,4 @@
-"""Whether the daemon is alive, and whether it is up to date."""
+"""The two questions of a health check: is the daemon alive, and is it up to date."""
 
 from datetime import timedelta
 
@@ -7,26 +7,30 @@ from poller.service.observability.meter import Meter
 
 
 class Health:
-    """What is wrong, in words; None where nothing is. An outage of a service is no reason not to be alive."""
+    """The problems of the daemon in words, or None without a problem.
+
+    An outage of Auth0 or Segment makes the daemon late. It does not make it dead: a restart would
+    not help.
+    """
 
     def __init__(self, meter: Meter, heartbeat: Heartbeat, *, ready_lag: timedelta) -> None:
         self._meter = meter
-        self._pulse = heartbeat
+        self._heartbeat = heartbeat
         self._ready_lag_s = ready_lag.total_seconds()
 
-    def not_alive(self) -> str | None:
-        """By the same heartbeat that systemd's watchdog goes by."""
-        return None if self._pulse.is_alive else "the loop hangs: it was not heard of in time"
+    def liveness_problem(self) -> str | None:
+        """Return why the daemon is not alive, by the heartbeat that systemd's watchdog uses too."""
+        if self._heartbeat.is_alive:
+            return None
+        return "the loop hangs: it gave no sign of life in time"
 
-    def not_ready(self) -> str | None:
-        snapshot = self._meter.snapshot
-        if snapshot.is_blocked:
+    def readiness_problem(self) -> str | None:
+        """Return why the daemon is not up to date."""
+        if self._meter.is_blocked:
             return "blocked: `status` says why"
-        lag_s = self._meter.lag_s(snapshot)
+        lag_s = self._meter.lag_s()
         if lag_s is None:
             return "nothing was read yet"
-        return (
-            f"the lag is {lag_s:.0f} s, above {self._ready_lag_s:.0f} s"
-            if lag_s > self._ready_lag_s
-            else None
-        )
+        if lag_s > self._ready_lag_s:
+            return f"the lag is {lag_s:.0f} s, above {self._ready_lag_s:.0f} s"
+        return None

@@ -23,7 +23,6 @@ from poller.core.errors import FatalError
 from poller.service.observability.connections import MOST_CONNECTIONS, Connections
 from poller.service.observability.health import Health
 from poller.service.observability.meter import Meter
-from poller.service.observability.metrics import registry_of
 
 _TEXT = "text/plain; charset=utf-8"
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
@@ -44,12 +43,11 @@ Routes = Mapping[str, Callable[[], Response]]
 """What makes the page of each path. It must not wait for anything: every other client waits meanwhile."""
 
 
-def routes_of(meter: Meter, health: Health, version: str) -> Routes:
-    registry = registry_of(meter, version)
+def routes_of(meter: Meter, health: Health) -> Routes:
     return {
-        "/metrics": lambda: Response(body=generate_latest(registry), type=EXPOSITION),
-        "/healthz": lambda: verdict(health.not_alive()),
-        "/readyz": lambda: verdict(health.not_ready()),
+        "/metrics": lambda: Response(body=generate_latest(meter.registry), type=EXPOSITION),
+        "/healthz": lambda: verdict(health.liveness_problem()),
+        "/readyz": lambda: verdict(health.readiness_problem()),
     }
 
 

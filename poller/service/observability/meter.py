@@ -1,16 +1,24 @@
-"""Counts what the daemon does, for whoever looks; knows nothing of how it is told.
+"""The meter: what the daemon did, as Prometheus scrapes it.
 
-Every change makes a new snapshot and puts it in place of the old one, so that what is read is of one moment.
+All metrics belong to one registry of prometheus-client. Most of them are the library's own
+counters, gauges and histograms. A collector of our own provides two groups that these cannot:
+
+- The counts of events, which must fit together at every scrape (see `event_counts`).
+- The ages, such as the lag. They grow while nothing happens, so they are computed at the scrape,
+  and they are absent until something is known.
 """
 
 import re
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+
+import prometheus_client
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from poller.core.events import LogEvent
 from poller.core.forward import Forwarded
@@ -19,234 +27,263 @@ from poller.core.messages import Batch
 from poller.core.pages import Page
 from poller.core.settlement import DEAD_LETTERED, FILTERED, FORWARDED
 from poller.core.spans import Span
-from poller.service.observability.snapshot import (
-    LATENCIES_S,
-    Counts,
-    Distribution,
-    Limit,
-    Request,
-    Snapshot,
-)
+from poller.service.observability.event_counts import EventCounts
+from poller.service.observability.metrics import METRICS, Metric
 
 MOST_TYPES = 100
-"""Event types that are told apart; they come from the wire, and each is a series of the scraper's for good."""
+"""The number of event types with a count of their own.
+
+Types come from the wire, and Prometheus keeps a series for each of them.
+"""
 OTHER = "other"
-"""Every other type, and what could not be read."""
+"""The label of every other event type, and of every call that has no name."""
 REQUEST_OUTCOMES = ("ok", "refused", "rate_limited", "failed", "unanswered")
-KINDS = ("identify", "track", "group")
-_CODE = re.compile(r"[a-z][a-z0-9_]{0,49}")
+MESSAGE_KINDS = ("identify", "track", "group")
+_TYPE = re.compile(r"[a-z][a-z0-9_]{0,49}")
 _RATE_LIMITED = 429
+_DECLARED = {metric.short_name: metric for metric in METRICS}
+
+# The library adds a `_created` series to each counter and histogram. They would double the number
+# of series, and no panel or rule uses them. The switch is global, and this is its only user.
+prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call] # it has no types
 
 
 class Meter:
-    """Thread-safe; nothing it is told makes it raise. `types` are those of interest, always told apart."""
+    """The counters of one daemon. Thread-safe. No method raises.
+
+    `types` are the event types of interest. They always have a count of their own.
+    """
 
     def __init__(
         self,
         types: Iterable[str] = (),
         *,
+        version: str = "",
         monotonic: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        self.registry = CollectorRegistry()
+        self.is_blocked = False
+        self.events = EventCounts.zero({*types, OTHER})
         self._types = {*types, OTHER}
         self._monotonic = monotonic
         self._now = now
         self._lock = threading.Lock()
-        self._served: tuple[datetime, float] | None = None
-        # From zero on, so that the first one is an increase too.
-        zero = dict.fromkeys(self._types, 0)
-        self._snapshot = Snapshot(
-            read=zero,
-            forwarded=zero,
-            filtered=zero,
-            dead_lettered=zero,
-            messages=dict.fromkeys(KINDS, 0),
+        self._server_time: tuple[datetime, float] | None = None
+        self._caught_up_at: datetime | None = None
+        self._position_at: datetime | None = None
+        self._confirmed_at: datetime | None = None
+        self._retention: timedelta | None = None
+        self._make_metrics(version)
+
+    def _make_metrics(self, version: str) -> None:
+        self.registry.register(_EventsAndAges(self))
+        self._messages = self._counter("messages_acknowledged_total")
+        self._requests = self._counter("requests_total")
+        self._durations = self._histogram("request_duration_seconds")
+        self._limits = self._gauge("rate_limit_requests")
+        self._remaining = self._gauge("rate_limit_remaining_requests")
+        self._waits = self._counter("rate_limit_wait_seconds_total")
+        self._event_ages = self._histogram("event_age_seconds")
+        self._indexing_delays = self._histogram("indexing_delay_seconds")
+        self._gaps = self._counter("gaps_total")
+        self._last_success = self._gauge("last_success_timestamp_seconds")
+        self._blocked = self._gauge("blocked")
+        self._gauge("build_info").labels(version).set(1)
+        ProcessCollector(registry=self.registry)
+        for kind in MESSAGE_KINDS:
+            self._messages.labels(kind)
+
+    def _counter(self, name: str) -> Counter:
+        metric = _DECLARED[name]
+        return Counter(metric.name, metric.help, metric.labels, registry=self.registry)
+
+    def _gauge(self, name: str) -> Gauge:
+        metric = _DECLARED[name]
+        return Gauge(metric.name, metric.help, metric.labels, registry=self.registry)
+
+    def _histogram(self, name: str) -> Histogram:
+        metric = _DECLARED[name]
+        return Histogram(
+            metric.name, metric.help, metric.labels, registry=self.registry, buckets=metric.buckets
         )
 
-    @property
-    def snapshot(self) -> Snapshot:
-        return self._snapshot
-
-    def server_now(self) -> datetime:
-        """The tenant's time, so that a wrong host clock makes no lag; the host's before the first page."""
-        if self._served is None:
-            return self._now()
-        at, seen = self._served
-        return at + timedelta(seconds=self._monotonic() - seen)
-
-    def lag_s(self, snapshot: Snapshot) -> float | None:
-        """How long ago everything in the log was settled, in event time; a quiet tenant is not late."""
-        return self._since(snapshot.caught_up_at)
-
-    def position_age_s(self, snapshot: Snapshot) -> float | None:
-        return self._since(snapshot.position_at)
-
-    def second_reading_lag_s(self, snapshot: Snapshot) -> float:
-        """How far the second reading is behind; a window's length where it keeps up."""
-        return self._since(snapshot.confirmed_at) or 0.0
-
-    def confirmed(self, confirmed_at: datetime | None) -> None:
-        """Up to when the log is confirmed; None: everything that was read is."""
-        self._swap(confirmed_at=confirmed_at)
-
-    def begun(self, live: Span | None) -> None:
-        """Where the ledger stands at the start."""
+    def start_at(self, live: Span | None) -> None:
+        """Set where the ledger stands when the daemon starts."""
         if live is not None:
-            at = _position_at(live)
-            self._swap(caught_up_at=at, position_at=at)
+            self._caught_up_at = self._position_at = _position_at(live)
 
-    def fetched(self, page: Page) -> None:
-        """A page of the live span is in hand; one that is read again after a failure counts once."""
+    def count_fetched(self, page: Page) -> None:
+        """Count a page of the live span, which is in hand from now on."""
         with self._lock:
-            self._served = (page.served_at, self._monotonic())
-            in_page = Counter(self._label(event) for event in page.events)
-            self._swap_locked(read=_at_least(self._snapshot, in_page))
+            self._server_time = (page.served_at, self._monotonic())
+            self.events = self.events.after_fetch(Tally(map(self._type_label, page.events)))
 
-    def settled(self, forwarded: Forwarded) -> None:
-        """A page is durable."""
+    def count_settled(self, forwarded: Forwarded) -> None:
+        """Count a page that is durable."""
         settlement, page = forwarded.settlement, forwarded.settlement.page
+        outcomes = {name: Tally[str]() for name in (FORWARDED, FILTERED, DEAD_LETTERED)}
         with self._lock:
-            before = self._snapshot
-            of = {outcome: Counter[str]() for outcome in (FORWARDED, FILTERED, DEAD_LETTERED)}
             for event, outcome in settlement.outcomes():
-                of[outcome][self._label(event)] += 1
-            after = replace(
-                before,
-                forwarded=_plus(before.forwarded, of[FORWARDED]),
-                filtered=_plus(before.filtered, of[FILTERED]),
-                dead_lettered=_plus(before.dead_lettered, of[DEAD_LETTERED]),
-                gaps=before.gaps + (page.lost is not None),
-                event_age=before.event_age.adding(self._ages(settlement.forwarded)),
-                indexing_delay=before.indexing_delay.adding(_indexing_delays(page.events)),
-                succeeded_at=self._now(),
+                outcomes[outcome][self._type_label(event)] += 1
+            self.events = self.events.after_settle(
+                forwarded=outcomes[FORWARDED],
+                filtered=outcomes[FILTERED],
+                dead_lettered=outcomes[DEAD_LETTERED],
             )
-            # What the second walk finds was not told as fetched.
-            self._swap_locked(after, read=_at_least(after, {}), **_where(forwarded))
+        self._move(forwarded)
+        if page.lost is not None:
+            self._gaps.inc()
+        self._last_success.set(self._now().timestamp())
+        now = self.server_now()
+        _observe(self._event_ages, ((now, event.date) for event in settlement.forwarded))
+        arrivals = ((moment_of(event.log_id), event.date) for event in page.events)
+        _observe(self._indexing_delays, arrivals)
 
-    def acknowledged(self, batch: Batch) -> None:
-        """Segment has taken a batch; after a failure it may be the same one again."""
-        kinds = Counter(type(message).__name__.lower() for message in batch.messages)
-        with self._lock:
-            self._swap_locked(messages=_plus(self._snapshot.messages, kinds))
+    def _move(self, forwarded: Forwarded) -> None:
+        """Note how far the live span is settled. A second reading moves no position."""
+        span, page = forwarded.span, forwarded.settlement.page
+        if not isinstance(span, Span) or not span.is_live:
+            return
+        if page.drained_to is not None:
+            self._caught_up_at = self._position_at = page.drained_to
+            return
+        self._position_at = _position_at(span)
+        newest = max((event.date for event in page.events if event.date is not None), default=None)
+        # An event that is dated after its own arrival shows a wrong clock. It is no lead.
+        settled_to = min(_known(newest, moment_of(span.reached)), default=None)
+        self._caught_up_at = max(_known(settled_to, span.drained_at), default=None)
 
-    def requests(
+    def count_acknowledged(self, batch: Batch) -> None:
+        """Count a batch that Segment acknowledged. After a failure it may be the same one again."""
+        for message in batch.messages:
+            self._messages.labels(type(message).__name__.lower()).inc()
+
+    def observer_of(
         self, service: str, calls: Mapping[str, str]
     ) -> Callable[[str, int | None, float], None]:
-        """To be told of each request to a service: path, status if an answer came, seconds.
+        """Return a function to call after each request: path, status or None, seconds.
 
-        `calls` names them by what their paths begin with; a path itself may hold a user id.
+        `calls` names the calls by the beginning of their path. No label is made from the path
+        itself, because a path may hold a user id.
         """
-        known = [
-            Request(service=service, call=call, outcome=name)
-            for call in calls.values()
-            for name in REQUEST_OUTCOMES
-        ]
-        with self._lock:
-            none = dict.fromkeys(known, Distribution.empty(LATENCIES_S))
-            self._swap_locked(requests={**self._snapshot.requests, **none})
+        for call in calls.values():
+            for outcome in REQUEST_OUTCOMES:
+                self._requests.labels(service, call, outcome)
 
-        def told(path: str, status: int | None, seconds: float) -> None:
+        def observe(path: str, status: int | None, seconds: float) -> None:
             call = next((name for prefix, name in calls.items() if path.startswith(prefix)), OTHER)
-            self._requested(Request(service=service, call=call, outcome=_outcome(status)), seconds)
+            labels = (service, call, _outcome(status))
+            self._requests.labels(*labels).inc()
+            self._durations.labels(*labels).observe(seconds)
 
-        return told
+        return observe
 
-    def limited(self, bucket: str, *, limit: int, remaining: int) -> None:
-        """What an answer said of a rate limit."""
-        with self._lock:
-            seen = Limit(limit=limit, remaining=remaining)
-            self._swap_locked(limits={**self._snapshot.limits, bucket: seen})
+    def set_rate_limit(self, bucket: str, *, limit: int, remaining: int) -> None:
+        """Set what an answer said about a rate limit."""
+        self._limits.labels(bucket).set(limit)
+        self._remaining.labels(bucket).set(remaining)
 
-    def waited(self, bucket: str, seconds: float) -> None:
-        """A request had to wait for the rate limit; zero counts too."""
-        with self._lock:
-            before = self._snapshot.waited_s
-            self._swap_locked(waited_s={**before, bucket: before.get(bucket, 0.0) + seconds})
+    def add_wait(self, bucket: str, seconds: float) -> None:
+        """Add the time that a request waited for the rate limit. Call it for zero seconds too."""
+        self._waits.labels(bucket).inc(seconds)
 
-    def blocked(self, *, is_blocked: bool) -> None:
-        self._swap(is_blocked=is_blocked)
+    def set_blocked(self, *, is_blocked: bool) -> None:
+        self.is_blocked = is_blocked
+        self._blocked.set(is_blocked)
 
-    def measured(self, retention: timedelta) -> None:
-        """How far back the tenant's log goes."""
-        self._swap(retention_s=retention.total_seconds())
+    def set_retention(self, retention: timedelta) -> None:
+        """Set the age of the oldest event in the log."""
+        self._retention = retention
 
-    def _requested(self, request: Request, seconds: float) -> None:
-        with self._lock:
-            before = self._snapshot.requests
-            took = before.get(request, Distribution.empty(LATENCIES_S)).adding([seconds])
-            self._swap_locked(requests={**before, request: took})
+    def set_confirmed(self, confirmed_at: datetime | None) -> None:
+        """Set the time up to which the log is confirmed. None means that nothing is left to read."""
+        self._confirmed_at = confirmed_at
 
-    def _swap(self, **changes: Any) -> None:
-        with self._lock:
-            self._swap_locked(**changes)
+    def server_now(self) -> datetime:
+        """Return the tenant's time, so that a wrong clock of this host makes no lag.
 
-    def _swap_locked(self, base: Snapshot | None = None, **changes: Any) -> None:
-        self._snapshot = replace(base or self._snapshot, **changes)
+        Before the first page it is the time of this host.
+        """
+        if self._server_time is None:
+            return self._now()
+        served_at, seen_at = self._server_time
+        return served_at + timedelta(seconds=self._monotonic() - seen_at)
 
-    def _label(self, event: LogEvent) -> str:
+    def lag_s(self) -> float | None:
+        """Return how long ago the whole log was settled, by event time, in seconds.
+
+        A quiet tenant is not late: the end of the log counts as settled when it was last seen.
+        """
+        return self._seconds_since(self._caught_up_at)
+
+    def ages(self) -> dict[str, float | None]:
+        """Return the metrics that are computed at a scrape. None means that nothing is known."""
+        return {
+            "lag_seconds": self.lag_s(),
+            "position_age_seconds": self._seconds_since(self._position_at),
+            "second_reading_lag_seconds": self._seconds_since(self._confirmed_at) or 0.0,
+            "retention_seconds": self._retention.total_seconds() if self._retention else None,
+        }
+
+    def _seconds_since(self, moment: datetime | None) -> float | None:
+        return None if moment is None else max((self.server_now() - moment).total_seconds(), 0.0)
+
+    def _type_label(self, event: LogEvent) -> str:
+        """Return the label of an event's type. The caller holds the lock."""
         if event.type not in self._types:
-            if len(self._types) >= MOST_TYPES or not _CODE.fullmatch(event.type):
+            if len(self._types) >= MOST_TYPES or not _TYPE.fullmatch(event.type):
                 return OTHER
             self._types.add(event.type)
         return event.type
 
-    def _ages(self, events: Iterable[LogEvent]) -> list[float]:
-        now = self.server_now()
-        return [(now - event.date).total_seconds() for event in events if event.date is not None]
 
-    def _since(self, moment: datetime | None) -> float | None:
-        return None if moment is None else max((self.server_now() - moment).total_seconds(), 0.0)
+class _EventsAndAges(Collector):
+    """The metrics that no object of the library can hold. A scrape takes the counts once."""
 
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
 
-def _at_least(snapshot: Snapshot, in_hand: Mapping[str, int]) -> Counts:
-    """The events read by type, if all that is settled was, and these besides.
-
-    Never less than before: where a page comes back shorter than it was, the rest stays in hand until others take its
-    place.
-    """
-    names = {
-        *snapshot.read,
-        *snapshot.forwarded,
-        *snapshot.filtered,
-        *snapshot.dead_lettered,
-        *in_hand,
-    }
-    return {
-        name: max(snapshot.read.get(name, 0), snapshot.settled(name) + in_hand.get(name, 0))
-        for name in names
-    }
+    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
+        events = self._meter.events
+        yield _counts(_DECLARED["events_read_total"], events.read)
+        yield _counts(_DECLARED["events_forwarded_total"], events.forwarded)
+        yield _counts(_DECLARED["events_filtered_total"], events.filtered)
+        yield _counts(_DECLARED["events_dead_lettered_total"], events.dead_lettered)
+        yield _value(_DECLARED["events_in_hand"], float(events.in_hand))
+        for name, value in self._meter.ages().items():
+            yield _value(_DECLARED[name], value)
 
 
-def _plus(counts: Counts, more: Mapping[str, int]) -> Counts:
-    return {name: counts.get(name, 0) + more.get(name, 0) for name in {*counts, *more}}
+def _counts(metric: Metric, counts: Mapping[str, int]) -> CounterMetricFamily:
+    family = CounterMetricFamily(metric.name, metric.help, labels=metric.labels)
+    for event_type, count in sorted(counts.items()):
+        family.add_metric([event_type], count)
+    return family
 
 
-def _indexing_delays(events: Iterable[LogEvent]) -> list[float]:
-    arrivals = ((moment_of(event.log_id), event.date) for event in events)
-    return [
-        (at - date).total_seconds() for at, date in arrivals if at is not None and date is not None
-    ]
+def _value(metric: Metric, value: float | None) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(metric.name, metric.help)
+    if value is not None:
+        family.add_metric([], value)
+    return family
 
 
-def _where(forwarded: Forwarded) -> dict[str, datetime | None]:
-    """How far the live span is settled; the second walk moves nothing of it."""
-    span, page = forwarded.span, forwarded.settlement.page
-    if not isinstance(span, Span) or not span.is_live:
-        return {}
-    if page.drained_to is not None:
-        return {"caught_up_at": page.drained_to, "position_at": page.drained_to}
-    position_at = _position_at(span)
-    newest = max((event.date for event in page.events if event.date is not None), default=None)
-    # An event that is dated after its own arrival shows a wrong clock, and no lead.
-    known = [moment for moment in (newest, moment_of(span.reached)) if moment is not None]
-    seen = [moment for moment in (min(known, default=None), span.drained_at) if moment is not None]
-    return {"caught_up_at": max(seen, default=None), "position_at": position_at}
+def _observe(
+    histogram: Histogram, intervals: Iterable[tuple[datetime | None, datetime | None]]
+) -> None:
+    """Observe the seconds from each date to each end. Clocks may disagree, so 0 is the least."""
+    for end, begin in intervals:
+        if end is not None and begin is not None:
+            histogram.observe(max((end - begin).total_seconds(), 0.0))
+
+
+def _known(*moments: datetime | None) -> list[datetime]:
+    return [moment for moment in moments if moment is not None]
 
 
 def _position_at(span: Span) -> datetime | None:
-    return max(
-        (at for at in (span.drained_at, moment_of(span.reached)) if at is not None), default=None
-    )
+    return max(_known(span.drained_at, moment_of(span.reached)), default=None)
 
 
 def _outcome(status: int | None) -> str:

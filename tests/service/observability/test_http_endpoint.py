@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from http import HTTPStatus
 
 import pytest
@@ -16,13 +16,15 @@ import structlog
 from structlog.testing import capture_logs
 
 from poller.core.errors import FatalError
+from poller.core.log_ids import EARLIEST
+from poller.core.spans import Span
 from poller.service.lifecycle.liveness import SILENCE_S, Heartbeat
 from poller.service.observability import connections
 from poller.service.observability import http_endpoint as module
 from poller.service.observability.health import Health
 from poller.service.observability.http_endpoint import Listener, Response, routes_of, verdict
 from poller.service.observability.meter import Meter
-from tests.fakes import NOW
+from tests.fakes import NOW, STREAM
 
 Open = Callable[..., int]
 
@@ -318,35 +320,39 @@ class Bench:
         self.health = Health(self.meter, self.heartbeat, ready_lag=timedelta(minutes=10))
 
 
+def live_span(*, drained_at: datetime) -> Span:
+    return Span(id=1, stream=STREAM, after=EARLIEST, reached=EARLIEST, drained_at=drained_at)
+
+
 def test_alive_is_a_loop_that_is_heard_of_in_time_even_if_it_has_nothing_to_do() -> None:
     bench = Bench()
     bench.seconds = 86_400  # before the first cycle nothing is expected
-    assert bench.health.not_alive() is None
+    assert bench.health.liveness_problem() is None
     bench.heartbeat.rest(3600)
     bench.seconds += 3600 + SILENCE_S
-    assert bench.health.not_alive() is None
+    assert bench.health.liveness_problem() is None
     bench.seconds += 1
-    assert "hangs" in (bench.health.not_alive() or "")
+    assert "hangs" in (bench.health.liveness_problem() or "")
     bench.heartbeat.beat()
-    assert bench.health.not_alive() is None
+    assert bench.health.liveness_problem() is None
 
 
 def test_ready_is_not_blocked_and_not_late() -> None:
     bench = Bench()
-    assert bench.health.not_ready() == "nothing was read yet"
-    bench.meter._swap(caught_up_at=NOW)
-    assert bench.health.not_ready() is None
+    assert bench.health.readiness_problem() == "nothing was read yet"
+    bench.meter.start_at(live_span(drained_at=NOW))
+    assert bench.health.readiness_problem() is None
     bench.seconds = 601
-    assert bench.health.not_ready() == "the lag is 601 s, above 600 s"
-    bench.meter._swap(caught_up_at=NOW + timedelta(seconds=600))
-    assert bench.health.not_ready() is None
-    bench.meter.blocked(is_blocked=True)
-    assert "blocked" in (bench.health.not_ready() or "")
+    assert bench.health.readiness_problem() == "the lag is 601 s, above 600 s"
+    bench.meter.start_at(live_span(drained_at=NOW + timedelta(seconds=600)))
+    assert bench.health.readiness_problem() is None
+    bench.meter.set_blocked(is_blocked=True)
+    assert "blocked" in (bench.health.readiness_problem() or "")
 
 
 def test_what_is_wrong_is_503() -> None:
     meter = Meter()
-    routes = routes_of(meter, Health(meter, Heartbeat(), ready_lag=timedelta(minutes=1)), "1")
+    routes = routes_of(meter, Health(meter, Heartbeat(), ready_lag=timedelta(minutes=1)))
     assert routes["/healthz"]().status == HTTPStatus.OK
     assert routes["/readyz"]() == verdict("nothing was read yet")
     assert routes["/readyz"]().status == HTTPStatus.SERVICE_UNAVAILABLE

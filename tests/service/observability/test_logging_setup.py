@@ -8,8 +8,6 @@ import pytest
 import structlog
 
 from poller.service.observability.logging_setup import configure_logging
-from poller.service.observability.meter import Meter
-from poller.service.observability.metrics import registry_of
 
 HOSTILE = "\x1b[2J\x9b\u202e\x7f\ud800"
 SHOWN = r"\u001b[2J\u009b\u202e\u007f\ud800"
@@ -46,12 +44,3 @@ def test_a_log_line_shows_what_came_from_outside(
         assert json.loads(said)["reason"] == HOSTILE
     else:
         assert SHOWN.replace("\\", "\\\\") in said or SHOWN in said
-
-
-def test_a_type_that_utf_8_cannot_carry_is_a_label_all_the_same() -> None:
-    meter = Meter()
-    meter._swap(read={HOSTILE: 1})
-    (family,) = [
-        found for found in registry_of(meter, "1").collect() if found.name.endswith("events_read")
-    ]
-    assert [sample.labels["type"] for sample in family.samples] == [SHOWN]
