@@ -160,10 +160,10 @@ class FakeLedger:
         self.tallies: Counter[Tally] = Counter()
         self.settled: list[str] = []
         self.failures: list[Exception | None] = []
-        self._said: dict[str, str] = {}
+        self._fingerprints: dict[str, str] = {}
 
-    def said(self, keys: Sequence[str]) -> dict[str, str]:
-        return {key: self._said[key] for key in keys if key in self._said}
+    def last_fingerprints(self, keys: Sequence[str]) -> dict[str, str]:
+        return {key: self._fingerprints[key] for key in keys if key in self._fingerprints}
 
     def live_span(self) -> Span | None:
         return next((span for span in self._spans.values() if span.is_live), None)
@@ -228,7 +228,7 @@ class FakeLedger:
             {letter.event.log_id: letter.reason for letter in settlement.dead_letters}
         )
         self.tallies.update(settlement.tallies)
-        self._said.update(settlement.said)
+        self._fingerprints.update(settlement.fingerprints)
         self.settled += [event.log_id for event, _ in settlement.outcomes()]
         return moved
 
@@ -258,7 +258,7 @@ class FakeFileLedger(FakeLedger):
             {letter.event.log_id: letter.reason for letter in settlement.dead_letters}
         )
         self.tallies.update(settlement.tallies)
-        self._said.update(settlement.said)
+        self._fingerprints.update(settlement.fingerprints)
         self.settled += [event.log_id for event, _ in settlement.outcomes()]
 
 

@@ -8,7 +8,7 @@ from poller.core.events import judge_dates
 from poller.core.ports import Ledger, LogSource, ProfileDirectory
 from poller.core.settlement import Settlement, build_settlement
 from poller.core.spans import LogCursor
-from poller.core.translation.change_detection import drop_unchanged, facts_in
+from poller.core.translation.change_detection import drop_unchanged, keys_to_check
 from poller.core.translation.translator import Translator
 
 
@@ -40,7 +40,7 @@ def forward(
         page = source.fetch(span)
         page = replace(page, events=judge_dates(page.events, page.believed_at))
         calls = translator.page(page, profiles.of(translator.users_in(page.events)))
-        calls = drop_unchanged(calls, ledger.said(facts_in(calls)))
+        calls = drop_unchanged(calls, ledger.last_fingerprints(keys_to_check(calls)))
         delivery = sender.deliver(calls.messages)
         settlement = build_settlement(span, page, calls, delivery)
         span = ledger.settle(settlement)

@@ -29,19 +29,23 @@ _encoded = json.JSONEncoder(allow_nan=False).encode  # made once: json.dumps mak
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fact:
-    """What a message says of whom, as hashes; `is_due` where it is to be said even if it is known."""
+class Fingerprint:
+    """A hash of whom a message is about (`key`) and of what it says (`value`).
+
+    `always_send` says that the message is sent even where it repeats what was sent before.
+    """
 
     key: str
-    fingerprint: str
-    is_due: bool = False
+    value: str
+    always_send: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """One Segment call; `log_id` names the event it was made from, and neither it nor the `fact` is sent.
+    """One Segment call, made from the event `log_id`.
 
-    A message with a fact is sent only while that is news; one without always is.
+    Neither the log id nor the fingerprint is sent. A message without a fingerprint is always sent.
+    A message with one is sent where its fingerprint differs from the last one under the same key.
     """
 
     message_id: str
@@ -49,7 +53,7 @@ class Message:
     user_id: str = field(repr=False)
     timestamp: datetime
     context: Mapping[str, Any] = field(repr=False)
-    fact: Fact | None = None
+    fingerprint: Fingerprint | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

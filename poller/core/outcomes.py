@@ -46,7 +46,7 @@ class PendingIdentify:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueuedIdentify:
-    """Who awaits an identify, and since when by the server's clock."""
+    """A pending identify, and since when it is pending by the server's clock."""
 
     who: PendingIdentify
     queued_at: datetime
@@ -56,12 +56,12 @@ class QueuedIdentify:
 class Forwardable:
     """An event and the calls it becomes, in the order in which they are to arrive.
 
-    `awaits` is set where the identify is not among them, and is to be sent later.
+    `pending_identify` is set where the identify is not among them and is sent later.
     """
 
     event: LogEvent
     messages: tuple[Message, ...]
-    awaits: PendingIdentify | None = None
+    pending_identify: PendingIdentify | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

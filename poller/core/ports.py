@@ -80,7 +80,7 @@ class Ledger(Protocol):
         """
         ...
 
-    def said(self, keys: Sequence[str]) -> Mapping[str, str]:
+    def last_fingerprints(self, keys: Sequence[str]) -> Mapping[str, str]:
         """Of what Segment was told before, the fingerprints by key; what is not here is news."""
         ...
 
@@ -111,7 +111,7 @@ class FileLedger(Protocol):
         """The stretches that were lost; what a span holds of them is not settled."""
         ...
 
-    def said(self, keys: Sequence[str]) -> Mapping[str, str]:
+    def last_fingerprints(self, keys: Sequence[str]) -> Mapping[str, str]:
         """As the ledger's."""
         ...
 

@@ -64,9 +64,9 @@ class Outcomes:
     dead_letters: tuple[DeadLetter, ...]
     declined: tuple[LogEvent, ...] = ()
     """Those of the filtered that the settings decline, and other settings would send."""
-    said: Mapping[str, str] = field(default_factory=dict)
-    """What Segment has been told of whom with this page: fingerprints by key."""
-    awaiting: tuple[PendingIdentify, ...] = ()
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+    """The fingerprints of what was sent with this page, by key."""
+    pending_identifies: tuple[PendingIdentify, ...] = ()
     """Of the forwarded, those whose user is still to be identified."""
     tracks: tuple[Track, ...] = ()
     """The tracks of the forwarded: a login that is a signup too has two."""
@@ -181,12 +181,12 @@ def _outcomes(calls: Calls, delivery: Delivery) -> dict[str, Any]:
         "filtered": tuple(entry.event for entry in calls.filtered),
         "dead_letters": dead_letters,
         "declined": tuple(entry.event for entry in calls.filtered if entry.is_declined),
-        "said": {
-            message.fact.key: message.fact.fingerprint
+        "fingerprints": {
+            message.fingerprint.key: message.fingerprint.value
             for message in told
-            if message.fact is not None
+            if message.fingerprint is not None
         },
-        "awaiting": _awaiting(calls, forwarded),
+        "pending_identifies": _pending_identifies(calls, forwarded),
         "tracks": tuple(tracks_of(calls, forwarded)),
     }
 
@@ -198,19 +198,18 @@ def _check(settled: Outcomes, events: Iterable[LogEvent], what: str) -> None:
         raise UnaccountedError(f"{what} has events without exactly one outcome")
 
 
-def _awaiting(calls: Calls, forwarded: tuple[LogEvent, ...]) -> tuple[PendingIdentify, ...]:
-    """Each user, under each id that they were sent under, once, with the newest of their events."""
+def _pending_identifies(
+    calls: Calls, forwarded: tuple[LogEvent, ...]
+) -> tuple[PendingIdentify, ...]:
+    """Return one pending identify for each user and id they were sent under: the newest event's."""
     delivered = {event.log_id for event in forwarded}
-    found = [
-        entry.awaits
+    pending = (
+        entry.pending_identify
         for entry in calls.forwardable
-        if entry.awaits and entry.event.log_id in delivered
-    ]
-    newest = {
-        (awaits.user_id, awaits.sent_as): awaits
-        for awaits in sorted(found, key=lambda awaits: awaits.log_id)
-    }
-    return tuple(newest.values())
+        if entry.pending_identify and entry.event.log_id in delivered
+    )
+    in_order = sorted(pending, key=lambda each: each.log_id)
+    return tuple({(each.user_id, each.sent_as): each for each in in_order}.values())
 
 
 def partition(

@@ -81,9 +81,9 @@ def test_what_was_said_and_what_is_dead_lands_with_the_mark(
 ) -> None:
     rules = Rules(identify="changes")
     done = file_settlement(file_page(file_mark(100), 1, 2), rules=rules)
-    assert done.said
+    assert done.fingerprints
     ledger.settle_file(done)
-    assert ledger.said(list(done.said)) == done.said
+    assert ledger.last_fingerprints(list(done.fingerprints)) == done.fingerprints
     ledger.settle_file(
         file_settlement(file_page(file_mark(200), 3, kind="no_user", moves=file_mark(100)))
     )

@@ -356,19 +356,21 @@ def test_what_was_said_is_remembered_with_the_page_that_said_it(ledger: Ledger) 
     calls = Translator(live.stream, Rules(identify="changes")).page(read, {})
     ids = tuple(message.message_id for message in calls.messages)
     said = {
-        message.fact.key: message.fact.fingerprint for message in calls.messages if message.fact
+        message.fingerprint.key: message.fingerprint.value
+        for message in calls.messages
+        if message.fingerprint
     }
     done = build_settlement(live, read, calls, Delivery(receipts=(Receipt(message_ids=ids),)))
     assert said
-    assert ledger.said(list(said)) == {}
+    assert ledger.last_fingerprints(list(said)) == {}
     moved = ledger.settle(done)
-    assert ledger.said([*said, "other"]) == said == done.said
+    assert ledger.last_fingerprints([*said, "other"]) == said == done.fingerprints
     with pytest.raises(ConflictError):
-        ledger.settle(replace(done, said=dict.fromkeys(said, "later")))
-    assert ledger.said(list(said)) == said
-    ledger.settle(replace(settlement(moved, page(3)), said=dict.fromkeys(said, "later")))
-    assert set(ledger.said(list(said)).values()) == {"later"}
-    assert ledger.said([]) == {}
+        ledger.settle(replace(done, fingerprints=dict.fromkeys(said, "later")))
+    assert ledger.last_fingerprints(list(said)) == said
+    ledger.settle(replace(settlement(moved, page(3)), fingerprints=dict.fromkeys(said, "later")))
+    assert set(ledger.last_fingerprints(list(said)).values()) == {"later"}
+    assert ledger.last_fingerprints([]) == {}
 
 
 def test_what_segment_refused_was_not_said(ledger: Ledger) -> None:
@@ -376,8 +378,8 @@ def test_what_segment_refused_was_not_said(ledger: Ledger) -> None:
     read = page(1)
     calls = Translator(live.stream, Rules(identify="changes")).page(read, {})
     identify, track = calls.messages
-    assert identify.fact is not None
+    assert identify.fingerprint is not None
     receipt = Receipt(message_ids=(track.message_id,))
     delivery = Delivery(receipts=(receipt,), refusals=(Refusal(message=identify, status=400),))
     ledger.settle(build_settlement(live, read, calls, delivery))
-    assert ledger.said([identify.fact.key]) == {}
+    assert ledger.last_fingerprints([identify.fingerprint.key]) == {}

@@ -24,7 +24,7 @@ from poller.core.outcomes import DeadLetter, Filtered, Forwardable, Outcome, Pro
 from poller.core.pages import Page
 from poller.core.settlement import build_settlement
 from poller.core.spans import Span
-from poller.core.translation.change_detection import drop_unchanged, facts_in
+from poller.core.translation.change_detection import drop_unchanged, keys_to_check
 from poller.core.translation.privacy import Privacy
 from poller.core.translation.rules import Rules
 from poller.core.translation.translator import Translator
@@ -264,9 +264,11 @@ def test_an_identify_is_sent_on_first_sight_and_when_it_says_something_new() -> 
 def test_what_the_ledger_remembers_is_not_said_again() -> None:
     events = logins({"organization_id": "org_1"}, {"organization_id": "org_1"})
     calls = Translator(STREAM, SPEC).events(events, {"auth0|1": ADA})
-    assert len(facts_in(calls)) == 2
+    assert len(keys_to_check(calls)) == 2
     known = {
-        message.fact.key: message.fact.fingerprint for message in calls.messages if message.fact
+        message.fingerprint.key: message.fingerprint.value
+        for message in calls.messages
+        if message.fingerprint
     }
     assert said_by(*events) == [["Identify", "Group", "Track"], ["Track"]]
     assert said_by(*events, said=known) == [["Track"], ["Track"]]
@@ -279,12 +281,16 @@ def test_an_outage_of_profiles_makes_no_identify_of_someone_known() -> None:
     (event,) = logins({})
     whole, partial = (translator.events([event], profiles) for profiles in ({"auth0|1": ADA}, {}))
     known = {
-        message.fact.key: message.fact.fingerprint for message in whole.messages if message.fact
+        message.fingerprint.key: message.fingerprint.value
+        for message in whole.messages
+        if message.fingerprint
     }
     assert [type(message) for message in drop_unchanged(partial, known).messages] == [Track]
     assert [type(message) for message in drop_unchanged(partial, {}).messages] == [Identify, Track]
     unsure = {
-        message.fact.key: message.fact.fingerprint for message in partial.messages if message.fact
+        message.fingerprint.key: message.fingerprint.value
+        for message in partial.messages
+        if message.fingerprint
     }
     assert [type(message) for message in drop_unchanged(whole, unsure).messages] == [
         Identify,

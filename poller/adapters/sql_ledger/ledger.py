@@ -28,7 +28,7 @@ from poller.core.log_ids import LogId, just_below, predecessor
 from poller.core.outcomes import PendingIdentify, QueuedIdentify
 from poller.core.settlement import FileSettlement, Settlement
 from poller.core.spans import Gap, LogCursor, ReopenedGap, Resend, Span, UnreadStretch
-from poller.core.translation.change_detection import Said
+from poller.core.translation.change_detection import LastSent
 
 LATE_WINDOW = timedelta(minutes=10)
 
@@ -166,11 +166,11 @@ class SqlLedger:
             recording.record(connection, self._key, settlement, moved)
             return moved
 
-    def said(self, keys: Sequence[str]) -> dict[str, str]:
+    def last_fingerprints(self, keys: Sequence[str]) -> dict[str, str]:
         """Of what Segment was told before, the fingerprints by key."""
         return {key: found.fingerprint for key, found in self.last_sent(keys).items()}
 
-    def last_sent(self, keys: Sequence[str]) -> dict[str, Said]:
+    def last_sent(self, keys: Sequence[str]) -> dict[str, LastSent]:
         """The same, and when it was said."""
         if not keys:
             return {}

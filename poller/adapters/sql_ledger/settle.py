@@ -138,9 +138,9 @@ def record_outcomes(
     if (
         not is_counted
     ):  # sent again: what these users were told before may have gone to a wrong source
-        forget_identifies(connection, stream_id, outcomes.awaiting)
-    record_last_sent(connection, stream_id, outcomes.said, at)
-    record_pending_identifies(connection, stream_id, outcomes.awaiting, at)
+        forget_identifies(connection, stream_id, outcomes.pending_identifies)
+    record_last_sent(connection, stream_id, outcomes.fingerprints, at)
+    record_pending_identifies(connection, stream_id, outcomes.pending_identifies, at)
     if is_counted:
         count(connection, stream_id, outcomes.tallies)
         count_tracks(connection, stream_id, outcomes.sent())

@@ -1,4 +1,8 @@
-"""Identify and group calls only where they say something: what was said of whom is remembered, as hashes."""
+"""Change detection: an identify or a group call is sent only where it says something new.
+
+The ledger keeps a fingerprint of what Segment was told last about each user. The fingerprints are
+hashes, so that the ledger holds no personal data for this purpose.
+"""
 
 import hashlib
 import json
@@ -6,82 +10,76 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from poller.core.messages import Fact, Message, Scalar
-from poller.core.outcomes import Calls, Forwardable
+from poller.core.messages import Fingerprint, Message, Scalar
+from poller.core.outcomes import Calls
 
 _KEY_DIGITS = 32
-_FINGERPRINT_DIGITS = 16
+_VALUE_DIGITS = 16
 PARTIAL = ""
-"""The fingerprint of what was said without a profile: whatever is said with one later is news."""
+"""The value of the fingerprint of an identify that was made without a profile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
-    """What Segment was told of someone, as a fingerprint, and when by the server's clock."""
+class LastSent:
+    """The fingerprint of what Segment was told last about someone, and when by the server's clock."""
 
     fingerprint: str
     at: datetime
 
 
-def identify_fact(
-    user_id: str, traits: Mapping[str, Scalar], *, is_partial: bool, is_due: bool
-) -> Fact:
-    """What an identify says; a partial one, made without a profile, is news only of someone never heard of."""
-    fingerprint = (
-        PARTIAL
-        if is_partial
-        else _hash(json.dumps(dict(traits), sort_keys=True))[:_FINGERPRINT_DIGITS]
-    )
-    return Fact(key=identify_key(user_id), fingerprint=fingerprint, is_due=is_due)
+def identify_fingerprint(
+    user_id: str, traits: Mapping[str, Scalar], *, is_partial: bool, always_send: bool
+) -> Fingerprint:
+    """Return the fingerprint of an identify.
+
+    A partial identify was made without a profile, so that it lacks traits. It is sent only for a
+    user of whom Segment was never told anything.
+    """
+    value = PARTIAL
+    if not is_partial:
+        value = _hash(json.dumps(dict(traits), sort_keys=True))[:_VALUE_DIGITS]
+    return Fingerprint(key=identify_key(user_id), value=value, always_send=always_send)
 
 
 def identify_key(user_id: str) -> str:
-    """Return the key of what an identify of this user says."""
+    """Return the key under which the ledger keeps the fingerprint of this user's identify."""
     return _key("identify", user_id)
 
 
-def group_fact(user_id: str, group_id: str) -> Fact:
-    """That the user belongs to the group."""
-    return Fact(key=_key("group", user_id, group_id), fingerprint="member")
+def group_fingerprint(user_id: str, group_id: str) -> Fingerprint:
+    """Return the fingerprint of a group call, which says that the user belongs to the group."""
+    return Fingerprint(key=_key("group", user_id, group_id), value="member")
 
 
-def facts_in(calls: Calls) -> tuple[str, ...]:
-    """The keys of all that these calls say and that is to be said only if it is news, each once."""
-    keys = (
-        message.fact.key for message in calls.messages if message.fact and not message.fact.is_due
-    )
+def keys_to_check(calls: Calls) -> tuple[str, ...]:
+    """Return the keys whose last fingerprints decide what is sent, each once, in order."""
+    fingerprints = (message.fingerprint for message in calls.messages)
+    keys = (each.key for each in fingerprints if each and not each.always_send)
     return tuple(dict.fromkeys(keys))
 
 
-def drop_unchanged(calls: Calls, said: Mapping[str, str]) -> Calls:
-    """The calls without those messages that say what was `said` before, or say it twice."""
-    if not any(message.fact is not None for message in calls.messages):
+def drop_unchanged(calls: Calls, last_fingerprints: Mapping[str, str]) -> Calls:
+    """Return the calls without the messages that repeat what was sent before or earlier in them."""
+    if not any(message.fingerprint for message in calls.messages):
         return calls
-    memory = _Memory(dict(said))
-    entries = [_sifted(entry, memory) for entry in calls.forwardable]
+    known = dict(last_fingerprints)
+    entries = (
+        replace(entry, messages=tuple(each for each in entry.messages if _is_sent(each, known)))
+        for entry in calls.forwardable
+    )
     return replace(calls, forwardable=tuple(entries))
 
 
-@dataclass(frozen=True, slots=True)
-class _Memory:
-    said: dict[str, str]
-
-    def is_news(self, message: Message) -> bool:
-        """Whether it says something new, which is no news from then on."""
-        fact = message.fact
-        if fact is None:
-            return True
-        before = self.said.get(fact.key)
-        is_other = before is None or (fact.fingerprint not in {PARTIAL, before})
-        if is_other:
-            self.said[fact.key] = fact.fingerprint
-        return is_other or fact.is_due
-
-
-def _sifted(entry: Forwardable, memory: _Memory) -> Forwardable:
-    return replace(
-        entry, messages=tuple(message for message in entry.messages if memory.is_news(message))
-    )
+def _is_sent(message: Message, known: dict[str, str]) -> bool:
+    """Tell if the message is to be sent, and note in `known` what it says."""
+    fingerprint = message.fingerprint
+    if fingerprint is None:
+        return True
+    before = known.get(fingerprint.key)
+    is_new = before is None or fingerprint.value not in {PARTIAL, before}
+    if is_new:
+        known[fingerprint.key] = fingerprint.value
+    return is_new or fingerprint.always_send
 
 
 def _key(*parts: str) -> str:

@@ -12,7 +12,7 @@ from poller.core.errors import TransientError
 from poller.core.events import LogEvent, Stream
 from poller.core.messages import (
     MAX_MESSAGE_BYTES,
-    Fact,
+    Fingerprint,
     Group,
     Identify,
     Message,
@@ -32,7 +32,7 @@ from poller.core.outcomes import (
     Profiles,
 )
 from poller.core.pages import Page
-from poller.core.translation.change_detection import group_fact, identify_fact
+from poller.core.translation.change_detection import group_fingerprint, identify_fingerprint
 from poller.core.translation.event_facts import (
     SIGNUP,
     EventFacts,
@@ -149,22 +149,24 @@ class Translator:
         messages = tuple(message for message in fitted if message is not None)
         if len(messages) < len(fitted):
             return DeadLetter(event=event, reason="too_large")
-        awaits = None
+        pending_identify = None
         if self._identifies_later and logged_id:
-            awaits = PendingIdentify(user_id=logged_id, sent_as=user_id, log_id=event.log_id)
-        return Forwardable(event=event, messages=messages, awaits=awaits)
+            pending_identify = PendingIdentify(
+                user_id=logged_id, sent_as=user_id, log_id=event.log_id
+            )
+        return Forwardable(event=event, messages=messages, pending_identify=pending_identify)
 
-    def identify(self, awaiting: PendingIdentify, profile: Profile) -> Identify | None:
+    def identify(self, pending: PendingIdentify, profile: Profile) -> Identify | None:
         """The identify of a user whose tracks were sent before, with the profile as it is now and no event's traits.
 
         None where even that is too large.
         """
         # A signup's, since that has all traits from the profile; it has a log id, and says nothing else.
         event = LogEvent(
-            log_id=awaiting.log_id,
+            log_id=pending.log_id,
             type=SIGNUP,
             date=profile.read_at,
-            record={"user_id": awaiting.user_id},
+            record={"user_id": pending.user_id},
         )
         seen = EventFacts(
             event=event, date=profile.read_at, profile=profile, privacy=self._rules.privacy
@@ -175,11 +177,11 @@ class Translator:
             for key, line in self._rules.traits.items()
         }
         message = self._identify(
-            seen, awaiting.sent_as, self._lined(self._shape.traits(seen), lines, seen)
+            seen, pending.sent_as, self._lined(self._shape.traits(seen), lines, seen)
         )
         # The same at another time may say something else, and is another message then.
-        said = message.fact.fingerprint if message.fact else ""
-        key = f"{awaiting.log_id} {awaiting.sent_as} {said}"
+        value = message.fingerprint.value if message.fingerprint else ""
+        key = f"{pending.log_id} {pending.sent_as} {value}"
         fitted = fit(replace(message, message_id=message_id(self._stream, "identify", key)))
         return fitted if isinstance(fitted, Identify) else None
 
@@ -194,7 +196,7 @@ class Translator:
             timestamp=seen.date,
             traits=traits,
             context=seen.context,
-            fact=self._fact(seen, user_id, traits),
+            fingerprint=self._fingerprint(seen, user_id, traits),
         )
 
     def _messages(self, seen: EventFacts, user_id: str, logged_id: str) -> Iterator[Message]:
@@ -240,13 +242,17 @@ class Translator:
             group_id=group_id,
             traits={"name": name} if name else {},
             context=context,
-            fact=group_fact(str(common["user_id"]), group_id),
+            fingerprint=group_fingerprint(str(common["user_id"]), group_id),
             **common,
         )
 
-    def _fact(self, seen: EventFacts, user_id: str, traits: Mapping[str, Scalar]) -> Fact:
-        is_due = seen.is_signup or self._rules.identify == "always"
-        return identify_fact(user_id, traits, is_partial=seen.profile is None, is_due=is_due)
+    def _fingerprint(
+        self, seen: EventFacts, user_id: str, traits: Mapping[str, Scalar]
+    ) -> Fingerprint:
+        always_send = seen.is_signup or self._rules.identify == "always"
+        return identify_fingerprint(
+            user_id, traits, is_partial=seen.profile is None, always_send=always_send
+        )
 
     def _lined(self, preset: Values, lines: Lines, seen: EventFacts) -> dict[str, Scalar]:
         """The preset's values under the user's own lines, without what is absent."""

@@ -15,7 +15,7 @@ from poller.core.log_ids import LogId, floor_id, moment_of
 from poller.core.ports import FileLedger, ProfileDirectory
 from poller.core.settlement import FileSettlement, account_file
 from poller.core.spans import Gap, Span
-from poller.core.translation.change_detection import drop_unchanged, facts_in
+from poller.core.translation.change_detection import drop_unchanged, keys_to_check
 from poller.core.translation.log_types import KNOWN_TYPES
 from poller.core.translation.translator import Translator
 from poller.service.upstream.retry import LONG_PATIENCE, retrying
@@ -167,7 +167,7 @@ class FileWalk:
         taken, left = self._sifted(page.events)
         profiles = self._profiles.of(self._translator.users_in(taken))
         calls = self._translator.events(taken, profiles, now=page.believed_at)
-        calls = drop_unchanged(calls, self._ledger.said(facts_in(calls)))
+        calls = drop_unchanged(calls, self._ledger.last_fingerprints(keys_to_check(calls)))
         settlement = account_file(page, taken, calls, self._sender.deliver(calls.messages))
         self._ledger.settle_file(settlement)
         ids = {event.log_id for event in taken}

@@ -14,7 +14,7 @@ from poller.core.messages import Identify
 from poller.core.outcomes import PendingIdentify, Profiles, QueuedIdentify
 from poller.core.ports import ProfileDirectory
 from poller.core.settlement import UnaccountedError
-from poller.core.translation.change_detection import PARTIAL, Said
+from poller.core.translation.change_detection import PARTIAL, LastSent
 from poller.core.translation.translator import Translator
 from poller.service.lifecycle.process import Process
 from poller.service.upstream.retry import LONG_PATIENCE, retrying
@@ -32,7 +32,7 @@ class PendingIdentifies(Protocol):
         """Up to `limit` above `after`, by Auth0's user id and the one they were sent under."""
         ...
 
-    def last_sent(self, keys: Sequence[str]) -> Mapping[str, Said]:
+    def last_sent(self, keys: Sequence[str]) -> Mapping[str, LastSent]:
         """Of what Segment was told, the last by key."""
         ...
 
@@ -159,7 +159,9 @@ class IdentifySender:
             if message is not None:
                 made.append((entry, message))
         # Asked after the profiles were read: whom the daemon identifies now has newer traits already.
-        known = self._queue.last_sent([message.fact.key for _, message in made if message.fact])
+        known = self._queue.last_sent(
+            [message.fingerprint.key for _, message in made if message.fingerprint]
+        )
         due = [message for entry, message in made if not self._is_known(message, entry, known)]
         delivery = self._sender.deliver(tuple(due))
         refused = {refusal.message.message_id for refusal in delivery.refusals}
@@ -168,7 +170,11 @@ class IdentifySender:
         for refusal in delivery.refusals:
             log.warning("identify.refused", log_id=refusal.message.log_id, status=refusal.status)
         sent = [message for message in due if message.message_id in delivery.acknowledged]
-        said = {message.fact.key: message.fact.fingerprint for message in sent if message.fact}
+        said = {
+            message.fingerprint.key: message.fingerprint.value
+            for message in sent
+            if message.fingerprint
+        }
         at = max((message.timestamp for message in sent), default=self._begun_at)
         self._queue.identified([entry.who for entry in batch], said, at)
         return Identified(sent=len(sent), left_out=len(batch) - len(sent))
@@ -180,10 +186,10 @@ class IdentifySender:
             raise UnreadableDirectoryError(str(error), code=error.code, hint=error.hint) from None
 
     def _is_known(
-        self, message: Identify, entry: QueuedIdentify, known: Mapping[str, Said]
+        self, message: Identify, entry: QueuedIdentify, known: Mapping[str, LastSent]
     ) -> bool:
-        said = known.get(message.fact.key) if message.fact else None
-        if message.fact is None or said is None or said.fingerprint == PARTIAL:
+        said = known.get(message.fingerprint.key) if message.fingerprint else None
+        if message.fingerprint is None or said is None or said.fingerprint == PARTIAL:
             return False
         is_since = said.at >= min(entry.queued_at, self._begun_at)
-        return is_since or (self._only_news and said.fingerprint == message.fact.fingerprint)
+        return is_since or (self._only_news and said.fingerprint == message.fingerprint.value)

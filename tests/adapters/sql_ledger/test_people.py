@@ -46,7 +46,7 @@ def ledger(path: Path) -> Path:
     said = {identify_key(who): "f" for who in (ADA, "c1", BOB)}
     with opened(path) as made:
         settled = build_settlement(made.begin(after=EARLIEST), page, calls, Delivery())
-        made.settle(replace(settled, awaiting=awaiting, said=said))
+        made.settle(replace(settled, pending_identifies=awaiting, fingerprints=said))
     return path
 
 

@@ -214,7 +214,7 @@ def test_a_ledger_of_an_earlier_version_is_brought_up_and_is_as_a_new_one(
         made = shape(connection)
         as_of_version(connection, version, [(numbered(0), numbered(1), None, None)])
     with opened(path) as ledger:
-        assert ledger.said(["a"]) == {}
+        assert ledger.last_fingerprints(["a"]) == {}
         live = ledger.live_span()
         assert live is not None
         assert (live.reached, live.confirmed) == (numbered(1), numbered(1))
@@ -328,12 +328,12 @@ def test_what_was_said_is_forgotten_by_age_and_by_number(path: Path) -> None:
                 served_at=NOW + timedelta(days=number),
             )
             done = build_settlement(live, read, Calls(), Delivery())
-            live = ledger.settle(replace(done, said={f"k{number}": "f"}))
+            live = ledger.settle(replace(done, fingerprints={f"k{number}": "f"}))
         keys = [f"k{number}" for number in range(1, 6)]
         assert ledger.forget_last_sent(NOW + timedelta(days=2), keep=10) == 1
-        assert sorted(ledger.said(keys)) == keys[1:]
+        assert sorted(ledger.last_fingerprints(keys)) == keys[1:]
         assert ledger.forget_last_sent(NOW, keep=2) == 2
-        assert sorted(ledger.said(keys)) == keys[3:]
+        assert sorted(ledger.last_fingerprints(keys)) == keys[3:]
 
 
 def test_an_earlier_version_is_brought_up_in_one_transaction(path: Path) -> None:

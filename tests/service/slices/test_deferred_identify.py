@@ -17,7 +17,7 @@ from poller.core.messages import Batch, Identify, Receipt
 from poller.core.pages import Page
 from poller.core.settlement import UnaccountedError
 from poller.core.spans import Span
-from poller.core.translation.change_detection import PARTIAL, identify_fact
+from poller.core.translation.change_detection import PARTIAL, identify_fingerprint
 from poller.core.translation.rules import Rules
 from poller.core.translation.translator import Translator
 from poller.service.slices.deferred_identify import Identified, IdentifySender
@@ -103,7 +103,7 @@ def test_who_was_identified_meanwhile_is_left_out(
     ledger: SqlLedger, after_s: int, fingerprint: str, sent: int
 ) -> None:
     backfilled(ledger, "auth0|1")
-    key = identify_fact("auth0|1", {}, is_partial=False, is_due=False).key
+    key = identify_fingerprint("auth0|1", {}, is_partial=False, always_send=False).key
     said(ledger, {key: fingerprint}, NOW + timedelta(seconds=after_s))
     assert identifier(ledger, FakeSink()).send(ledger.pending_identifies(("", ""), 10)).sent == sent
     assert ledger.count_pending_identifies() == 0
@@ -111,7 +111,7 @@ def test_who_was_identified_meanwhile_is_left_out(
 
 def test_who_was_identified_between_two_runs_is_left_out_of_the_second(ledger: SqlLedger) -> None:
     backfilled(ledger, "auth0|1")
-    key = identify_fact("auth0|1", {}, is_partial=False, is_due=False).key
+    key = identify_fingerprint("auth0|1", {}, is_partial=False, always_send=False).key
     said(ledger, {key: "other"}, NOW + timedelta(seconds=1))
     second = identifier(ledger, FakeSink(), begun_at=NOW + timedelta(hours=1))
     assert second.send(ledger.pending_identifies(("", ""), 10)) == Identified(left_out=1)
@@ -120,7 +120,7 @@ def test_who_was_identified_between_two_runs_is_left_out_of_the_second(ledger: S
 def test_what_is_said_is_dated_by_the_profile_that_it_is_made_of(ledger: SqlLedger) -> None:
     backfilled(ledger, "auth0|1")
     identifier(ledger, FakeSink()).send(ledger.pending_identifies(("", ""), 10))
-    key = identify_fact("auth0|1", {}, is_partial=False, is_due=False).key
+    key = identify_fingerprint("auth0|1", {}, is_partial=False, always_send=False).key
     assert ledger.last_sent([key])[key].at == LATER
 
 
@@ -216,15 +216,15 @@ def test_what_is_sent_again_is_identified_again_whatever_was_said_before(ledger:
 def test_a_ledger_taken_afresh_knows_only_what_was_said_since(ledger: SqlLedger) -> None:
     said(ledger, {"old": "x"}, NOW - timedelta(seconds=1))
     said(ledger, {"new": "x"}, NOW)
-    assert ledger.afresh(NOW).said(["old", "new"]) == {"new": "x"}
-    assert ledger.said(["old", "new"]) == {"old": "x", "new": "x"}
+    assert ledger.afresh(NOW).last_fingerprints(["old", "new"]) == {"new": "x"}
+    assert ledger.last_fingerprints(["old", "new"]) == {"old": "x", "new": "x"}
 
 
 def test_who_awaits_since_before_is_identified_by_a_run_that_takes_the_ledger_afresh(
     ledger: SqlLedger,
 ) -> None:
     backfilled(ledger, "auth0|1")
-    key = identify_fact("auth0|1", {}, is_partial=False, is_due=False).key
+    key = identify_fingerprint("auth0|1", {}, is_partial=False, always_send=False).key
     said(ledger, {key: "other"}, NOW + timedelta(seconds=1))
     waiting = ledger.pending_identifies(("", ""), 10)
     begun_at = NOW + timedelta(minutes=1)
@@ -306,10 +306,12 @@ def test_nobody_awaits_who_was_not_forwarded() -> None:
         served_at=NOW,
     )
     calls = translator.page(page, {})
-    assert [entry.awaits.user_id for entry in calls.forwardable if entry.awaits] == ["auth0|1"]
+    assert [
+        entry.pending_identify.user_id for entry in calls.forwardable if entry.pending_identify
+    ] == ["auth0|1"]
     never = Translator(STREAM, tracks_only=True, identifies_later=False).page(page, {})
     live = Translator(STREAM).page(page, {})
-    assert not any(entry.awaits for found in (never, live) for entry in found.forwardable)
+    assert not any(entry.pending_identify for found in (never, live) for entry in found.forwardable)
 
 
 def test_tracks_alone_ask_for_no_profile_but_where_one_decides() -> None:
@@ -420,7 +422,7 @@ def test_its_turn_comes_before_the_profile_is_read(ledger: SqlLedger) -> None:
 def test_what_was_said_later_stays_what_was_said(ledger: SqlLedger) -> None:
     said(ledger, {"k": "new"}, LATER)
     said(ledger, {"k": "old"}, NOW)
-    assert ledger.said(["k"]) == {"k": "new"}
+    assert ledger.last_fingerprints(["k"]) == {"k": "new"}
 
 
 class Forgetful(FakeSink):

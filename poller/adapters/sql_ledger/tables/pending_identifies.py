@@ -8,7 +8,7 @@ from sqlalchemy import Connection, and_, delete, func, or_, select
 from poller.adapters.sql_ledger.sqlite import driver
 from poller.adapters.sql_ledger.tables import schema
 from poller.core.outcomes import PendingIdentify, QueuedIdentify
-from poller.core.translation.change_detection import Said, identify_key
+from poller.core.translation.change_detection import LastSent, identify_key
 
 
 def record_pending_identifies(
@@ -67,7 +67,7 @@ def forget_identifies(
 
 def read_last_sent(
     connection: Connection, stream_id: int, keys: Sequence[str], *, since: datetime | None
-) -> dict[str, Said]:
+) -> dict[str, LastSent]:
     """Return what was said, by key; with `since` only what was said from that moment on."""
     columns = schema.last_sent.c
     query = select(columns.key, columns.fingerprint, columns.sent_at)
@@ -75,7 +75,7 @@ def read_last_sent(
     if since is not None:
         query = query.where(columns.sent_at >= since)
     return {
-        row.key: Said(fingerprint=row.fingerprint, at=row.sent_at)
+        row.key: LastSent(fingerprint=row.fingerprint, at=row.sent_at)
         for row in connection.execute(query)
     }
 
