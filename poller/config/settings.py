@@ -15,8 +15,10 @@ from pydantic_settings import (
 
 from poller.config.destinations import integrations
 from poller.config.parsers import texts
+from poller.config.parsers.endpoints import endpoint_or_off
 from poller.config.parsers.expressions import Expression, expression, lines
 from poller.config.parsers.times import StartAt, interval, late_window, length, start_at
+from poller.config.regions import CDN, region_of
 from poller.config.sources.secret_files import secret
 from poller.core.translation import privacy
 from poller.core.translation.presets import PresetName
@@ -36,6 +38,7 @@ Name = Annotated[str, BeforeValidator(texts.name), Type("text")]
 Host = Annotated[str, BeforeValidator(texts.host_name), Type("host name")]
 BaseUrl = Annotated[str, BeforeValidator(texts.base_url), Type("origin")]
 Endpoint = Annotated[str, BeforeValidator(texts.endpoint), Type("origin")]
+OptionalEndpoint = Annotated[str | None, BeforeValidator(endpoint_or_off), Type("origin | off")]
 LedgerUrl = Annotated[str, BeforeValidator(texts.ledger_url), Type("SQLAlchemy URL")]
 Level = Annotated[str, BeforeValidator(texts.level), Type(" | ".join(texts.LEVELS))]
 LogFormat = Annotated[
@@ -105,6 +108,10 @@ def _source_name(values: dict[str, Any]) -> str | None:
     return sha256(key.get_secret_value().encode()).hexdigest()[:8] if key else None
 
 
+def _cdn_endpoint(values: dict[str, Any]) -> str:
+    return CDN if region_of(values["endpoint"]) else "off"
+
+
 def _frequency(values: dict[str, Any]) -> Frequency:
     return "changes" if values["preset"] == "spec" else "always"
 
@@ -151,6 +158,13 @@ class SegmentSettings(Section):
     endpoint: Endpoint = Field(
         "https://api.segment.io",
         description="Origin of Segment's API; in the EU https://events.eu1.segmentapis.com.",
+    )
+    cdn_endpoint: OptionalEndpoint = Field(
+        default_factory=_cdn_endpoint,
+        description="Origin of the CDN that publishes settings of sources, to prove the write key.",
+        json_schema_extra=_default(
+            "https://cdn.segment.com if endpoint is Segment's own, else off"
+        ),
     )
     # None only where neither name nor key is known.
     source_name: Name | None = Field(

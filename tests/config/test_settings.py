@@ -84,6 +84,24 @@ def problem(folder: Path, **sections: dict[str, Any]) -> str:
     return found[0]
 
 
+@pytest.mark.parametrize(
+    ("segment", "expected"),
+    [
+        ({}, "https://cdn.segment.com"),
+        ({"endpoint": "https://events.eu1.segmentapis.com"}, "https://cdn.segment.com"),
+        ({"endpoint": "https://proxy.acme.com"}, None),
+        ({"endpoint": "http://127.0.0.1:8080"}, None),
+        ({"endpoint": "http://127.0.0.1:8080", "cdn_endpoint": "http://[::1]:1"}, "http://[::1]:1"),
+        ({"cdn_endpoint": "Off"}, None),
+    ],
+)
+def test_a_cdn_is_asked_beside_segments_own_endpoint_or_where_one_is_named(
+    tmp_path: Path, segment: dict[str, str], expected: str | None
+) -> None:
+    found = load(tmp_path, toml(but(segment=segment)))
+    assert found.segment.cdn_endpoint == expected
+
+
 # --- where settings come from ---
 
 

@@ -440,3 +440,24 @@ def test_a_daemon_started_by_nohup_outlives_its_terminal(plain: Bench) -> None:
         plain.sandbox.ask("grow", count=20, seconds=0)
         eventually("a drain after the signal", lambda: delivered(plain))
         assert daemon.stop().code == 0
+
+
+# The look at the write key
+
+
+def test_the_daemon_looks_at_its_key_and_neither_start_nor_stop_waits_for_the_answer(
+    plain: Bench,
+) -> None:
+    plain.write_settings(segment__cdn_endpoint=plain.sandbox.facts["cdn_url"])
+    plain.sandbox.ask("source", is_published=False)
+    with plain.start("run") as running:
+        eventually("a line", lambda: running.says("write_key.unpublished"))
+        eventually("all delivered", lambda: delivered(plain))
+        assert running.stop().code == 0
+    set_faults(plain, {"action": "hang", "service": "cdn", "times": None})
+    with plain.start("run") as running:
+        eventually("the look", lambda: len(plain.sandbox.ask("requests", service="cdn")) > 1)
+        plain.sandbox.ask("grow", count=5, seconds=0)
+        eventually("all delivered", lambda: delivered(plain))
+        assert running.stop().code == 0
+    plain.assert_conserved()

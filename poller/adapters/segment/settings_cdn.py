@@ -15,8 +15,6 @@ from poller.adapters.http import Answer, Http
 from poller.adapters.segment.verdicts import SERVICE, in_between
 from poller.core.errors import TransientError, UnusableAnswerError
 
-ORIGIN = "https://cdn.segment.com"
-"""The CDN of both regions (observed by third parties, not documented for the EU)."""
 DEADLINE_S = 5.0
 _OK, _NOT_FOUND = 200, 404
 _DEFAULT = "__default"

@@ -2,6 +2,7 @@
 
 from poller.adapters.sql_ledger.dead_letters import DeadLetterStore, StoredDeadLetter, event_of
 from poller.adapters.sql_ledger.fatal_exit import FatalExit, record_fatal_exit
+from poller.adapters.sql_ledger.key_checks import KeyState, read_key_state, record_key_state
 from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.adapters.sql_ledger.people import Held, People
 from poller.adapters.sql_ledger.positions import set_position
@@ -16,6 +17,7 @@ __all__ = [
     "FatalExit",
     "Held",
     "Holder",
+    "KeyState",
     "LedgerHeldError",
     "LedgerLock",
     "LedgerReader",
@@ -27,7 +29,9 @@ __all__ = [
     "given_path",
     "inspect_ledger",
     "ledger_path",
+    "read_key_state",
     "record_fatal_exit",
+    "record_key_state",
     "remove_stream",
     "set_position",
 ]

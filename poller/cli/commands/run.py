@@ -14,6 +14,7 @@ import structlog
 from poller.adapters.sql_ledger import LedgerLock, SqlLedger
 from poller.cli.groups import examples
 from poller.cli.options import config_option, read_settings
+from poller.cli.segment_proof.background import check_key_in_background
 from poller.cli.wiring.last_words import last_words
 from poller.cli.wiring.metrics import serve_metrics
 from poller.cli.wiring.services import Services, connect, profiles_of, rules_of, start_of, stream_of
@@ -96,6 +97,7 @@ def _run(
                 instrumentation=instrumentation,
                 supervisor=supervisor,
             )
+            check_key_in_background(settings)
             reason = daemon.run()
         return finish(reason, process, interrupted=ExitCode.INTERRUPTED if once else ExitCode.DONE)
 

@@ -69,6 +69,7 @@ CREATE TABLE tally (
 INSERT INTO tally SELECT stream_id, hour, type, outcome, events FROM hourly_event_count;
 DROP TABLE hourly_event_count; DROP TABLE hourly_track_count; DROP TABLE unread_stretch;
 DROP TABLE event_total; DROP TABLE dead_letter_total; DROP TABLE fatal_exit;
+DROP TABLE key_check;
 DROP TABLE span; DROP TABLE gap; DROP TABLE revisit;
 CREATE TABLE span (
   id INTEGER NOT NULL PRIMARY KEY, stream_id INTEGER NOT NULL REFERENCES stream (id), after TEXT NOT NULL,

@@ -113,6 +113,12 @@ CREATE TABLE unread_stretch (
 ALTER TABLE stream ADD COLUMN backfilled_until TEXT
 """
 
+_KEY_CHECKS = """
+CREATE TABLE key_check (
+  key_hash TEXT NOT NULL PRIMARY KEY, state TEXT NOT NULL, checked_at TEXT NOT NULL
+) WITHOUT ROWID
+"""
+
 _FATAL_EXIT = """
 CREATE TABLE fatal_exit (
   id INTEGER NOT NULL PRIMARY KEY, at TEXT NOT NULL, code TEXT NOT NULL,
@@ -164,6 +170,7 @@ def _to_version_4(connection: Connection) -> None:
         _BEGINNINGS_OF_SPANS,
         _SECOND_READINGS,
         _FATAL_EXIT,
+        _KEY_CHECKS,
         _PLAIN_NAMES,
     ):
         _run(connection, script)

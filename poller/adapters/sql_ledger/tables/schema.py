@@ -261,3 +261,12 @@ fatal_exit = Table(
     Column("error", PlainText, nullable=False),
     Column("hint", PlainText, nullable=False),
 )
+
+key_check = Table(
+    "key_check",
+    metadata,
+    Column("key_hash", Text, primary_key=True),
+    Column("state", Text, nullable=False),  # "proved" or "unpublished"
+    Column("checked_at", UtcText, nullable=False),
+    sqlite_with_rowid=False,
+)

@@ -1,0 +1,54 @@
+"""The answers of Segment's CDN about write keys, so that the daemon tells each of them once.
+
+A write key stands here as a hash. The hash of 32 random characters does not lead back to them.
+"""
+
+from datetime import datetime
+from hashlib import sha256
+from typing import Literal
+
+from sqlalchemy import delete, insert, select
+
+from poller.adapters.sql_ledger.sqlite import driver
+from poller.adapters.sql_ledger.sqlite.database import Database
+from poller.adapters.sql_ledger.tables import schema
+
+KeyState = Literal["proved", "unpublished"]
+
+
+def read_key_state(url: str, write_key: str) -> KeyState | None:
+    """Return what is known of a write key, or None if nothing is known.
+
+    Raises:
+        TransientError, FatalError: there is no ledger, or it cannot be read.
+    """
+    columns = schema.key_check.c
+    database = Database.open_read_only(driver.ledger_path(url))
+    try:
+        with database.reading() as connection:
+            query = select(columns.state).where(columns.key_hash == _hash(write_key))
+            state: KeyState | None = connection.scalar(query)
+            return state
+    finally:
+        database.close()
+
+
+def record_key_state(url: str, write_key: str, state: KeyState, at: datetime) -> None:
+    """Record what the CDN answered about a write key.
+
+    Raises:
+        TransientError, FatalError: there is no ledger, or it cannot be written.
+    """
+    row = {"key_hash": _hash(write_key), "state": state, "checked_at": at}
+    database = Database.open(driver.ledger_path(url), create=False)
+    try:
+        with database.writing() as connection:
+            same = schema.key_check.c.key_hash == row["key_hash"]
+            connection.execute(delete(schema.key_check).where(same))
+            connection.execute(insert(schema.key_check).values(row))
+    finally:
+        database.close()
+
+
+def _hash(write_key: str) -> str:
+    return sha256(write_key.encode()).hexdigest()

@@ -1,0 +1,71 @@
+"""The look at the write key that the daemon takes once it is ready, in a thread of its own."""
+
+import threading
+from datetime import UTC, datetime
+
+import structlog
+
+from poller.adapters.sql_ledger import read_key_state, record_key_state
+from poller.cli.segment_proof.published import (
+    read_published,
+    switched_off,
+    write_key_of,
+    wrong_region,
+)
+from poller.config import Settings
+from poller.core.errors import PollerError
+from poller.service.lifecycle.exit_codes import Severity
+
+log = structlog.get_logger()
+
+_UNPUBLISHED = (
+    "Segment publishes no settings under the write key, so that it cannot be proved in this way; "
+    "`check` says what to do"
+)
+
+
+def check_key_in_background(settings: Settings) -> None:
+    """Look at the write key without making anybody wait.
+
+    Nothing comes of it but log lines. The thread ends with the process.
+    """
+    if settings.segment.cdn_endpoint is not None:
+        threading.Thread(target=_check_key, args=(settings,), name="key-check", daemon=True).start()
+
+
+def _check_key(settings: Settings) -> None:
+    try:
+        check_key(settings)
+    except PollerError as error:
+        log.warning("write_key.not_checked", reason=str(error))
+    except Exception as error:  # noqa: BLE001 - a bug here must not touch the daemon
+        log.warning("write_key.not_checked", reason=type(error).__name__)
+
+
+def check_key(settings: Settings) -> None:
+    """Look at the write key, unless an earlier look proved it, and log what is new.
+
+    A key without published settings is told once and looked at again by the next start, because a
+    publication may take a day. A key whose source would drop events is not taken for proved, so
+    that each start says so.
+
+    Raises:
+        TransientError, FatalError: the CDN cannot be read, or the ledger.
+    """
+    url, key = settings.state.url, write_key_of(settings)
+    state = read_key_state(url, key)
+    if state == "proved":
+        return
+    published = read_published(settings)
+    if published is None:
+        if state is None:
+            record_key_state(url, key, "unpublished", datetime.now(UTC))
+            log.info("write_key.unpublished", note=_UNPUBLISHED)
+        return
+    findings = (*wrong_region(settings, published), *switched_off(settings, published))
+    wrong = [finding for finding in findings if finding.severity is not Severity.GOOD]
+    for finding in wrong:
+        log.warning("source.drops_events", reason=finding.text, hint=finding.hint)
+    if not wrong:
+        record_key_state(url, key, "proved", datetime.now(UTC))
+        log.info("write_key.proved", host=published.host)

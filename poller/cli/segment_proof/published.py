@@ -1,0 +1,115 @@
+"""The verdicts of `check` and `run` on the settings that Segment publishes of a source."""
+
+from collections.abc import Iterator
+
+from poller.adapters.clocks import ServerClock
+from poller.adapters.http import Http
+from poller.adapters.segment.settings_cdn import DEADLINE_S, PublishedSettings, SettingsCdn
+from poller.cli.checks import Finding
+from poller.cli.wiring.services import rules_of
+from poller.config import Settings
+from poller.config.regions import region_of_host
+from poller.core.errors import PollerError
+from poller.service.lifecycle.exit_codes import Severity
+
+DEBUGGER = (
+    "after the first login, look at the Debugger of the source in Segment, or prove the key "
+    "by segment.api_token before it"
+)
+_SCHEMA = "in Segment: Connections > Sources > your source > Schema"
+
+
+def read_published(settings: Settings) -> PublishedSettings | None:
+    """Return the published settings of the write key, or None if none are published.
+
+    Raises:
+        TransientError, FatalError: as `SettingsCdn.read`.
+    """
+    http = Http(
+        str(settings.segment.cdn_endpoint),
+        ServerClock(),
+        service="Segment",
+        deadline_s=DEADLINE_S,
+    )
+    try:
+        return SettingsCdn(write_key_of(settings), http).read()
+    finally:
+        http.close()
+
+
+def write_key_of(settings: Settings) -> str:
+    """Return the write key."""
+    secret = settings.segment.write_key
+    return "" if secret is None else secret.get_secret_value()
+
+
+def prove_by_cdn(settings: Settings) -> Iterator[Finding]:
+    """Look at the key, the region and the names of events. No outage of the CDN is a fault."""
+    if settings.segment.cdn_endpoint is None:
+        text = (
+            "cannot be proved before the first event: Segment answers 200 even to a wrong write key"
+        )
+        yield Finding(subject="key", text=text, hint=DEBUGGER)
+        return
+    try:
+        published = read_published(settings)
+    except PollerError as error:
+        yield Finding(subject="key", text=f"could not be proved now: {error}", hint=DEBUGGER)
+        return
+    if published is None:
+        text = (
+            "cannot be proved by Segment's CDN, which has no settings under it: a new source is "
+            "published within a day, a source of the HTTP API perhaps never, a wrong key never"
+        )
+        hint = f"compare segment.write_key with the source's Settings > API Keys; {DEBUGGER}"
+        yield Finding(subject="key", text=text, hint=hint)
+        return
+    yield Finding(subject="key", text="proved: Segment publishes the settings of its source")
+    yield from wrong_region(settings, published)
+    yield from switched_off(settings, published)
+
+
+def wrong_region(settings: Settings, published: PublishedSettings) -> Iterator[Finding]:
+    """Compare the region of the source with the endpoint.
+
+    The two are only compared where both or neither are Segment's own: an endpoint of another
+    name may be a proxy that leads to either region.
+    """
+    endpoint = settings.segment.endpoint
+    host = endpoint.partition("://")[2]
+    theirs, ours = region_of_host(published.host), region_of_host(host)
+    if not published.host or published.host == host:
+        return
+    right = f"https://{published.host}"
+    if (theirs is None) != (ours is None):
+        text = f"the source's own endpoint is {right}, and {endpoint} must lead there"
+        yield Finding(subject="region", text=text)
+        return
+    where = f"in the {theirs.name}" if theirs else f"at {right}"
+    yield Finding(
+        subject="region",
+        text=f"the source is {where}, and segment.endpoint is not: every event would be dropped",
+        hint=f'set segment.endpoint = "{right}"',
+        severity=Severity.UNUSABLE,
+    )
+
+
+def switched_off(settings: Settings, published: PublishedSettings) -> Iterator[Finding]:
+    """Name each kind of call that the source would take and drop."""
+    rules = rules_of(settings)
+    for name in dict.fromkeys((rules.shape.logged_in, rules.shape.signed_up)):
+        if published.blocks_track(name):
+            yield _dropped(f"track {name}", "switch the event on, or add it to the tracking plan")
+    if published.blocks_identify:
+        yield _dropped("identify", "allow identify calls")
+    if published.blocks_group and settings.events.groups:
+        yield _dropped("group", "allow group calls, or set events.groups = false")
+
+
+def _dropped(call: str, remedy: str) -> Finding:
+    return Finding(
+        subject="calls",
+        text=f"{call} is switched off in the source: Segment would answer 200 and drop it",
+        hint=f"{_SCHEMA}: {remedy}. A change may take a day to show here",
+        severity=Severity.ATTENTION,
+    )
