@@ -29,7 +29,14 @@ from poller.service.lifecycle.exit_codes import ExitCode
 from poller.service.lifecycle.liveness import Heartbeat, StopEvent
 from poller.service.lifecycle.one_shot import run_once
 from poller.service.lifecycle.process import GRACE_S, Failed, Process, Reason, Signalled
-from poller.service.observability.instrumented import NO_METRICS, Instrumentation
+from poller.service.observability.instrumented import (
+    NO_OBSERVER,
+    MeteredJournal,
+    MeteredLog,
+    MeteredSink,
+    Observer,
+    metered_pages,
+)
 from poller.service.observability.logging_setup import configure_logging
 from poller.service.observability.systemd import Supervisor
 from poller.service.upstream.retry import Backoff
@@ -71,16 +78,16 @@ def _run(
         supervisor.opening()
     with (
         open_ledger(settings, adopt=new_stream) as ledger,
-        serve_metrics(settings, heartbeat, once=once) as instrumentation,
+        serve_metrics(settings, heartbeat, once=once) as observer,
         connect(
             settings,
             StopEvent(process.stopping, heartbeat),
-            instrumentation=instrumentation,
+            observer=observer,
             on_step=heartbeat.beat,
         ) as services,
     ):
-        drain = drain_of(settings, services, ledger, process, instrumentation=instrumentation)
-        upkeep = upkeep_of(settings, services, ledger, instrumentation)
+        drain = drain_of(settings, services, ledger, process, observer=observer)
+        upkeep = upkeep_of(settings, services, ledger, observer)
         if once:
             reason = run_once(drain.pages, ledger, process, upkeep=upkeep.look)
         else:
@@ -94,7 +101,7 @@ def _run(
                 ledger,
                 process,
                 upkeep=upkeep,
-                instrumentation=instrumentation,
+                observer=observer,
                 supervisor=supervisor,
             )
             check_key_in_background(settings)
@@ -133,13 +140,13 @@ def daemon_of(
     process: Process,
     *,
     upkeep: Maintenance,
-    instrumentation: Instrumentation,
+    observer: Observer,
     supervisor: Supervisor,
 ) -> Daemon:
-    instrumentation.start_at(ledger.live_span())
+    observer.start_at(ledger.live_span())
     return Daemon(
-        instrumentation.wrap_pages(drain.pages),
-        instrumentation.wrap_journal(ledger),
+        lambda: metered_pages(drain.pages(), observer),
+        MeteredJournal(ledger, observer),
         process,
         interval=settings.poll.interval,
         backoff=Backoff(),
@@ -149,7 +156,7 @@ def daemon_of(
 
 
 def upkeep_of(
-    settings: Settings, services: Services, ledger: SqlLedger, instrumentation: Instrumentation
+    settings: Settings, services: Services, ledger: SqlLedger, observer: Observer
 ) -> Maintenance:
     retention = settings.state.dead_letter_retention
     return Maintenance(
@@ -157,7 +164,7 @@ def upkeep_of(
         services.log,
         agreed=services.clock.agreed,
         dead_letter_retention=retention,
-        measured=instrumentation.set_retention,
+        measured=observer.set_retention,
     )
 
 
@@ -167,15 +174,15 @@ def drain_of(
     ledger: SqlLedger,
     process: Process,
     *,
-    instrumentation: Instrumentation = NO_METRICS,
+    observer: Observer = NO_OBSERVER,
 ) -> Drain:
     profiles = profiles_of(settings, services)
     translator = Translator(stream_of(settings), rules_of(settings))
     sender = BatchSender(
-        instrumentation.wrap_sink(services.sink), refusal_limit=settings.segment.refusal_limit
+        MeteredSink(services.sink, observer), refusal_limit=settings.segment.refusal_limit
     )
     return Drain(
-        source=instrumentation.wrap_log(services.log),
+        source=MeteredLog(services.log, observer),
         profiles=profiles,
         translator=translator,
         sender=sender,
@@ -189,7 +196,7 @@ def drain_of(
             ledger=ledger,
             window=settings.poll.late_window,
             has_room=lambda: services.budget.has_room("logs"),
-            measured=instrumentation.set_confirmed,
+            measured=observer.set_confirmed,
         ),
         start=start_of(settings),
         stopping=process.stopping,

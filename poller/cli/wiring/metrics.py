@@ -7,15 +7,13 @@ from importlib.metadata import version
 from poller.config import Settings
 from poller.core.translation.event_facts import SIGNUP
 from poller.service.lifecycle.liveness import Heartbeat
-from poller.service.observability.instrumented import NO_METRICS, Instrumentation, Metering
+from poller.service.observability.instrumented import NO_OBSERVER, Observer
 
 _DISTRIBUTION = "auth0-segment-poller"
 
 
 @contextmanager
-def serve_metrics(
-    settings: Settings, heartbeat: Heartbeat, *, once: bool
-) -> Iterator[Instrumentation]:
+def serve_metrics(settings: Settings, heartbeat: Heartbeat, *, once: bool) -> Iterator[Observer]:
     """Answer `/metrics`, `/healthz` and `/readyz` within this context, if the settings say so.
 
     A single drain (`run --once`) never listens.
@@ -24,7 +22,7 @@ def serve_metrics(
         FatalError: the address cannot be listened on.
     """
     if once or settings.metrics.listen is None:
-        yield NO_METRICS
+        yield NO_OBSERVER
         return
     # These import the metrics library, and a process that does not listen need not wait for it.
     from poller.service.observability.health import Health  # noqa: PLC0415 - same
@@ -35,6 +33,6 @@ def serve_metrics(
     health = Health(meter, heartbeat, ready_lag=settings.metrics.ready_lag + settings.poll.interval)
     listener = Listener.open(*settings.metrics.listen, routes_of(meter, health))
     try:
-        yield Metering(meter)
+        yield meter
     finally:
         listener.close()

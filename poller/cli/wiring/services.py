@@ -22,7 +22,7 @@ from poller.core.events import Stream
 from poller.core.log_ids import LogId, floor_id
 from poller.core.translation.privacy import Privacy
 from poller.core.translation.rules import Rules
-from poller.service.observability.instrumented import NO_METRICS, Instrumentation
+from poller.service.observability.instrumented import NO_OBSERVER, MeteredBudget, Observer
 from poller.service.observability.page_log import warn_of_profiles
 from poller.service.upstream.profile_cache import CachedProfiles
 from poller.service.upstream.rate_limit import RateLimiter
@@ -53,7 +53,7 @@ def connect(
     *,
     share: float | None = None,
     integrations: Mapping[str, Any] | None = None,
-    instrumentation: Instrumentation = NO_METRICS,
+    observer: Observer = NO_OBSERVER,
     on_step: Callable[[], None] = lambda: None,
 ) -> Iterator[Services]:
     """Clients for both services; nothing is sent before it is asked for.
@@ -67,19 +67,19 @@ def connect(
         settings.auth0.base_url,
         auth0_clock,
         service="Auth0",
-        observe=instrumentation.request_observer("auth0"),
+        observe=observer.requests_to("auth0"),
         on_step=on_step,
     )
     segment = Http(
         settings.segment.endpoint,
         segment_clock,
         service="Segment",
-        observe=instrumentation.request_observer("segment"),
+        observe=observer.requests_to("segment"),
         on_step=on_step,
     )
     tokens = TokenSource(_credentials(settings), auth0)
     budget = RateLimiter(stopping, share=settings.auth0.rate_share if share is None else share)
-    api = ManagementApi(auth0, tokens, instrumentation.wrap_budget(budget))
+    api = ManagementApi(auth0, tokens, MeteredBudget(budget, observer))
     sink = SegmentSink(
         _revealed(settings.segment.write_key) or "",
         segment,

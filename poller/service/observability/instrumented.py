@@ -1,13 +1,12 @@
-"""The parts of the daemon, with a meter beside each.
+"""The parts of the daemon that tell an observer what they do.
 
-A metered part does the work of the part that it wraps, and tells the meter. Where nobody scrapes,
-`Instrumentation` leaves every part as it is, so that no call goes through a wrapper for nothing.
+Each metered part does the work of the part that it wraps. The meter is an observer. A process that
+nobody scrapes uses `NO_OBSERVER`, and never imports the metrics library.
 """
 
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 from poller.core.errors import FatalError
 from poller.core.forward import Forwarded
@@ -17,136 +16,92 @@ from poller.core.ports import Budget, LogSource, MessageSink
 from poller.core.spans import LogCursor, Span
 from poller.service.lifecycle.cycles import CycleJournal
 
-if TYPE_CHECKING:  # a process without a listener does without the metrics library
-    from poller.service.observability.meter import Meter
-
 RequestObserver = Callable[[str, int | None, float], None]
 """Told of each request: its path, the status or None without an answer, the seconds it took."""
 
-_CALLS = {
-    "auth0": {"/api/v2/logs": "logs", "/api/v2/users": "users", "/oauth/token": "token"},
-    "segment": {"/v1/batch": "batch"},
-}
-"""The calls of each service that are counted apart, by the beginning of their path."""
 
+class Observer:
+    """Told what the daemon does. This one does nothing with it. No method raises."""
 
-class Instrumentation:
-    """No metrics. Every part stays as it is."""
+    def start_at(self, live: Span | None) -> None:
+        """Note where the ledger stands when the daemon starts."""
 
-    def request_observer(self, service: str) -> RequestObserver:
-        """Return the observer of the requests to `auth0` or `segment`."""
+    def count_fetched(self, page: Page) -> None:
+        """Count a page of the live span, which is in hand from now on."""
+
+    def count_settled(self, forwarded: Forwarded) -> None:
+        """Count a page that is durable."""
+
+    def count_acknowledged(self, batch: Batch) -> None:
+        """Count a batch that Segment acknowledged. After a failure it may be the same one again."""
+
+    def requests_to(self, service: str) -> RequestObserver:
+        """Return the observer of the requests to `auth0` or to `segment`."""
         del service
         return lambda _path, _status, _seconds: None
 
-    def wrap_budget(self, budget: Budget) -> Budget:
-        return budget
+    def set_rate_limit(self, bucket: str, *, limit: int, remaining: int) -> None:
+        """Note what an answer said about a rate limit."""
 
-    def wrap_log(self, source: LogSource) -> LogSource:
-        return source
+    def add_wait(self, bucket: str, seconds: float) -> None:
+        """Add the time that a request waited for the rate limit. Zero seconds count too."""
 
-    def wrap_sink(self, sink: MessageSink) -> MessageSink:
-        return sink
-
-    def wrap_pages(
-        self, pages: Callable[[], Iterator[Forwarded]]
-    ) -> Callable[[], Iterator[Forwarded]]:
-        return pages
-
-    def wrap_journal(self, journal: CycleJournal) -> CycleJournal:
-        return journal
-
-    def start_at(self, live: Span | None) -> None:
-        """Set where the ledger stands when the daemon starts."""
-
-    def set_confirmed(self, confirmed_at: datetime | None) -> None:
-        """Set the time up to which the log is confirmed."""
+    def set_blocked(self, *, is_blocked: bool) -> None:
+        """Note whether the daemon waits for somebody to act."""
 
     def set_retention(self, retention: timedelta) -> None:
-        """Set the age of the oldest event in the log."""
-
-
-NO_METRICS = Instrumentation()
-
-
-class Metering(Instrumentation):
-    """Metrics of one meter. Every part is wrapped."""
-
-    def __init__(self, meter: "Meter") -> None:
-        self._meter = meter
-
-    def request_observer(self, service: str) -> RequestObserver:
-        return self._meter.observer_of(service, _CALLS[service])
-
-    def wrap_budget(self, budget: Budget) -> Budget:
-        return MeteredBudget(budget, self._meter)
-
-    def wrap_log(self, source: LogSource) -> LogSource:
-        return MeteredLog(source, self._meter)
-
-    def wrap_sink(self, sink: MessageSink) -> MessageSink:
-        return MeteredSink(sink, self._meter)
-
-    def wrap_pages(
-        self, pages: Callable[[], Iterator[Forwarded]]
-    ) -> Callable[[], Iterator[Forwarded]]:
-        return lambda: metered_pages(pages(), self._meter)
-
-    def wrap_journal(self, journal: CycleJournal) -> CycleJournal:
-        return MeteredJournal(journal, self._meter)
-
-    def start_at(self, live: Span | None) -> None:
-        self._meter.start_at(live)
+        """Note the age of the oldest event in the log."""
 
     def set_confirmed(self, confirmed_at: datetime | None) -> None:
-        self._meter.set_confirmed(confirmed_at)
-
-    def set_retention(self, retention: timedelta) -> None:
-        self._meter.set_retention(retention)
+        """Note the time up to which the log is confirmed. None: nothing is left to read."""
 
 
-def metered_pages(pages: Iterator[Forwarded], meter: "Meter") -> Iterator[Forwarded]:
+NO_OBSERVER = Observer()
+
+
+def metered_pages(pages: Iterator[Forwarded], observer: Observer) -> Iterator[Forwarded]:
     """Pass on the pages, and count each as settled."""
     for forwarded in pages:
-        meter.count_settled(forwarded)
+        observer.count_settled(forwarded)
         yield forwarded
 
 
 class MeteredLog:
     """A LogSource that counts the pages it fetches."""
 
-    def __init__(self, source: LogSource, meter: "Meter") -> None:
-        self._source, self._meter = source, meter
+    def __init__(self, source: LogSource, observer: Observer) -> None:
+        self._source, self._observer = source, observer
 
     def fetch(self, cursor: LogCursor) -> Page:
         page = self._source.fetch(cursor)
-        self._meter.count_fetched(page)
+        self._observer.count_fetched(page)
         return page
 
 
 class MeteredSink:
     """A MessageSink that counts the batches that Segment acknowledges."""
 
-    def __init__(self, sink: MessageSink, meter: "Meter") -> None:
-        self._sink, self._meter = sink, meter
+    def __init__(self, sink: MessageSink, observer: Observer) -> None:
+        self._sink, self._observer = sink, observer
 
     def send(self, batch: Batch) -> Receipt:
         receipt = self._sink.send(batch)
-        self._meter.count_acknowledged(batch)
+        self._observer.count_acknowledged(batch)
         return receipt
 
 
 class MeteredBudget:
     """A Budget that measures the waits and the limits."""
 
-    def __init__(self, budget: Budget, meter: "Meter") -> None:
-        self._budget, self._meter = budget, meter
+    def __init__(self, budget: Budget, observer: Observer) -> None:
+        self._budget, self._observer = budget, observer
 
     def acquire(self, bucket: str) -> None:
         began_at = time.monotonic()
         try:
             self._budget.acquire(bucket)
         finally:
-            self._meter.add_wait(bucket, time.monotonic() - began_at)
+            self._observer.add_wait(bucket, time.monotonic() - began_at)
 
     def observe(
         self,
@@ -157,7 +112,7 @@ class MeteredBudget:
         reset_in: timedelta,
         is_refused: bool = False,
     ) -> None:
-        self._meter.set_rate_limit(bucket, limit=limit, remaining=remaining)
+        self._observer.set_rate_limit(bucket, limit=limit, remaining=remaining)
         self._budget.observe(
             bucket, limit=limit, remaining=remaining, reset_in=reset_in, is_refused=is_refused
         )
@@ -167,17 +122,17 @@ class MeteredBudget:
 
 
 class MeteredJournal:
-    """A CycleJournal that also tells the meter whether the daemon is blocked.
+    """A CycleJournal that also tells the observer whether the daemon is blocked.
 
-    The meter is told first, because the note may fail, as on a full disk.
+    The observer is told first, because the note may fail, as on a full disk.
     """
 
-    def __init__(self, journal: CycleJournal, meter: "Meter") -> None:
-        self._journal, self._meter = journal, meter
+    def __init__(self, journal: CycleJournal, observer: Observer) -> None:
+        self._journal, self._observer = journal, observer
 
     def note_cycle(self, *, at: datetime, error: str | None) -> None:
         self._journal.note_cycle(at=at, error=error)
 
     def note_blocked(self, error: FatalError | None) -> None:
-        self._meter.set_blocked(is_blocked=error is not None)
+        self._observer.set_blocked(is_blocked=error is not None)
         self._journal.note_blocked(error)

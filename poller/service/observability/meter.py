@@ -14,6 +14,7 @@ import time
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
@@ -28,6 +29,7 @@ from poller.core.pages import Page
 from poller.core.settlement import DEAD_LETTERED, FILTERED, FORWARDED
 from poller.core.spans import Span
 from poller.service.observability.event_counts import EventCounts
+from poller.service.observability.instrumented import Observer, RequestObserver
 from poller.service.observability.metrics import METRICS, Metric
 
 MOST_TYPES = 100
@@ -38,17 +40,27 @@ Types come from the wire, and Prometheus keeps a series for each of them.
 OTHER = "other"
 """The label of every other event type, and of every call that has no name."""
 REQUEST_OUTCOMES = ("ok", "refused", "rate_limited", "failed", "unanswered")
+_CALLS = {
+    "auth0": {"/api/v2/logs": "logs", "/api/v2/users": "users", "/oauth/token": "token"},
+    "segment": {"/v1/batch": "batch"},
+}
+"""The calls of each service that are counted apart, by the beginning of their path.
+
+No label is made from the path itself, because a path may hold a user id.
+"""
 MESSAGE_KINDS = ("identify", "track", "group")
 _TYPE = re.compile(r"[a-z][a-z0-9_]{0,49}")
 _RATE_LIMITED = 429
 _DECLARED = {metric.short_name: metric for metric in METRICS}
+
+_M = TypeVar("_M", Counter, Gauge, Histogram)
 
 # The library adds a `_created` series to each counter and histogram. They would double the number
 # of series, and no panel or rule uses them. The switch is global, and this is its only user.
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call] # it has no types
 
 
-class Meter:
+class Meter(Observer):
     """The counters of one daemon. Thread-safe. No method raises.
 
     `types` are the event types of interest. They always have a count of their own.
@@ -78,49 +90,37 @@ class Meter:
 
     def _make_metrics(self, version: str) -> None:
         self.registry.register(_EventsAndAges(self))
-        self._messages = self._counter("messages_acknowledged_total")
-        self._requests = self._counter("requests_total")
-        self._durations = self._histogram("request_duration_seconds")
-        self._limits = self._gauge("rate_limit_requests")
-        self._remaining = self._gauge("rate_limit_remaining_requests")
-        self._waits = self._counter("rate_limit_wait_seconds_total")
-        self._event_ages = self._histogram("event_age_seconds")
-        self._indexing_delays = self._histogram("indexing_delay_seconds")
-        self._gaps = self._counter("gaps_total")
-        self._last_success = self._gauge("last_success_timestamp_seconds")
-        self._blocked = self._gauge("blocked")
-        self._gauge("build_info").labels(version).set(1)
+        self._messages = self._declared(Counter, "messages_acknowledged_total")
+        self._requests = self._declared(Counter, "requests_total")
+        self._durations = self._declared(Histogram, "request_duration_seconds")
+        self._limits = self._declared(Gauge, "rate_limit_requests")
+        self._remaining = self._declared(Gauge, "rate_limit_remaining_requests")
+        self._waits = self._declared(Counter, "rate_limit_wait_seconds_total")
+        self._event_ages = self._declared(Histogram, "event_age_seconds")
+        self._indexing_delays = self._declared(Histogram, "indexing_delay_seconds")
+        self._gaps = self._declared(Counter, "gaps_total")
+        self._last_success = self._declared(Gauge, "last_success_timestamp_seconds")
+        self._blocked = self._declared(Gauge, "blocked")
+        self._declared(Gauge, "build_info").labels(version).set(1)
         ProcessCollector(registry=self.registry)
         for kind in MESSAGE_KINDS:
             self._messages.labels(kind)
 
-    def _counter(self, name: str) -> Counter:
+    def _declared(self, kind: type[_M], name: str) -> _M:
         metric = _DECLARED[name]
-        return Counter(metric.name, metric.help, metric.labels, registry=self.registry)
-
-    def _gauge(self, name: str) -> Gauge:
-        metric = _DECLARED[name]
-        return Gauge(metric.name, metric.help, metric.labels, registry=self.registry)
-
-    def _histogram(self, name: str) -> Histogram:
-        metric = _DECLARED[name]
-        return Histogram(
-            metric.name, metric.help, metric.labels, registry=self.registry, buckets=metric.buckets
-        )
+        options: dict[str, Any] = {"buckets": metric.buckets} if metric.buckets else {}
+        return kind(metric.name, metric.help, metric.labels, registry=self.registry, **options)
 
     def start_at(self, live: Span | None) -> None:
-        """Set where the ledger stands when the daemon starts."""
         if live is not None:
             self._caught_up_at = self._position_at = _position_at(live)
 
     def count_fetched(self, page: Page) -> None:
-        """Count a page of the live span, which is in hand from now on."""
         with self._lock:
             self._server_time = (page.served_at, self._monotonic())
             self.events = self.events.after_fetch(Tally(map(self._type_label, page.events)))
 
     def count_settled(self, forwarded: Forwarded) -> None:
-        """Count a page that is durable."""
         settlement, page = forwarded.settlement, forwarded.settlement.page
         outcomes = {name: Tally[str]() for name in (FORWARDED, FILTERED, DEAD_LETTERED)}
         with self._lock:
@@ -155,18 +155,11 @@ class Meter:
         self._caught_up_at = max(_known(settled_to, span.drained_at), default=None)
 
     def count_acknowledged(self, batch: Batch) -> None:
-        """Count a batch that Segment acknowledged. After a failure it may be the same one again."""
         for message in batch.messages:
             self._messages.labels(type(message).__name__.lower()).inc()
 
-    def observer_of(
-        self, service: str, calls: Mapping[str, str]
-    ) -> Callable[[str, int | None, float], None]:
-        """Return a function to call after each request: path, status or None, seconds.
-
-        `calls` names the calls by the beginning of their path. No label is made from the path
-        itself, because a path may hold a user id.
-        """
+    def requests_to(self, service: str) -> RequestObserver:
+        calls = _CALLS[service]
         for call in calls.values():
             for outcome in REQUEST_OUTCOMES:
                 self._requests.labels(service, call, outcome)
@@ -180,12 +173,10 @@ class Meter:
         return observe
 
     def set_rate_limit(self, bucket: str, *, limit: int, remaining: int) -> None:
-        """Set what an answer said about a rate limit."""
         self._limits.labels(bucket).set(limit)
         self._remaining.labels(bucket).set(remaining)
 
     def add_wait(self, bucket: str, seconds: float) -> None:
-        """Add the time that a request waited for the rate limit. Call it for zero seconds too."""
         self._waits.labels(bucket).inc(seconds)
 
     def set_blocked(self, *, is_blocked: bool) -> None:
@@ -193,11 +184,9 @@ class Meter:
         self._blocked.set(is_blocked)
 
     def set_retention(self, retention: timedelta) -> None:
-        """Set the age of the oldest event in the log."""
         self._retention = retention
 
     def set_confirmed(self, confirmed_at: datetime | None) -> None:
-        """Set the time up to which the log is confirmed. None means that nothing is left to read."""
         self._confirmed_at = confirmed_at
 
     def server_now(self) -> datetime:

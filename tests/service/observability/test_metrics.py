@@ -26,7 +26,7 @@ needs_promtool = pytest.mark.skipif(
 def full_meter() -> Meter:
     """Return a meter with a value for every metric."""
     meter = Meter(["s"], version="1.2", now=lambda: NOW)
-    meter.observer_of("auth0", {"/": "logs"})("/", 200, 0.1)
+    meter.requests_to("auth0")("/api/v2/logs", 200, 0.1)
     meter.set_rate_limit("logs", limit=50, remaining=10)
     meter.add_wait("logs", 1.5)
     meter.set_retention(timedelta(days=2))
@@ -105,7 +105,7 @@ def test_nothing_is_said_of_what_is_not_known_yet() -> None:
 def test_a_histogram_is_cumulative_and_ends_with_everything() -> None:
     meter = full_meter()
     for seconds in (0.3, 3.0, 300.0):
-        meter.observer_of("auth0", {"/": "logs"})("/", 200, seconds)
+        meter.requests_to("auth0")("/api/v2/logs", 200, seconds)
     told = families(meter)[PREFIX + "request_duration_seconds"]
     buckets = [(labels["le"], value) for name, labels, value in told if name.endswith("_bucket")]
     values = [value for _, value in buckets]
