@@ -1,1 +1,3 @@
-"""Gets logins and signups out of Auth0 and into Segment: nothing lost, nothing twice."""
+"""Forwards logins and signups from Auth0 to Segment, and loses and repeats none of them."""
+
+__version__ = "0.1.0"

@@ -8,17 +8,17 @@ import ssl
 import threading
 import time
 from collections.abc import Mapping
-from importlib.metadata import version
 from typing import Any
 
 import httpx
 
+from poller import __version__
 from poller.adapters.bodies import ACCEPTED_ENCODING, read_body
 from poller.adapters.environment import proxy_for, shown
 from poller.core.errors import FatalError
 
 CONNECT_S, READ_S = 5.0, 15.0
-USER_AGENT = f"auth0-segment-poller/{version('auth0-segment-poller')}"
+USER_AGENT = f"auth0-segment-poller/{__version__}"
 """Both services see it in their logs, so that a request can be traced to a version of this program."""
 _SHORTAGES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN}
 

@@ -4,11 +4,11 @@ import errno
 import os
 import sys
 from importlib import import_module
-from importlib.metadata import version
 from io import StringIO
 
 import click
 
+from poller import __version__
 from poller.cli.groups import NAME, Suggesting, examples
 from poller.cli.views.output import prepare_streams, say
 from poller.core.errors import FatalError, TransientError
@@ -54,7 +54,7 @@ class Commands(Suggesting):
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=examples("demo", "check --config config.toml", "run"),
 )
-@click.version_option(version(NAME), prog_name=NAME)
+@click.version_option(__version__, prog_name=NAME)
 def program() -> None:
     """Gets logins and signups out of Auth0 and into Segment: nothing lost, nothing twice.
 

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from poller.adapters.sql_ledger import SqlLedger
-from poller.cli.bounds import Bound, position_of
+from poller.cli.options import Bound, position_of
 from poller.cli.wiring.services import Services, rules_of, stream_of
 from poller.config import Settings
 from poller.core.errors import TransientError
@@ -29,16 +29,16 @@ _SHOWN = 12
 class BackfillOptions:
     """What the command line asks for."""
 
-    since: Bound | None
-    until: Bound | None
-    parallel: int | None
-    again: bool
-    no_identify: bool
-    integrations: dict[str, Any] | None
-    dry_run: bool
-    yes: bool
-    new: bool
-    as_json: bool
+    since: Bound | None = None
+    until: Bound | None = None
+    parallel: int | None = None
+    again: bool = False
+    no_identify: bool = False
+    integrations: dict[str, Any] | None = None
+    dry_run: bool = False
+    yes: bool = False
+    new: bool = False
+    as_json: bool = False
     files_from: Path | None = None
     settle_empty: bool = False
     any_tenant: bool = False

@@ -1,52 +1,115 @@
-"""What a command is given: the settings file, and what it says. Apart from the wiring, which takes longer to import."""
+"""Options and arguments of the commands, and the settings that a command reads."""
 
 import os
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
-from poller.config import Settings, find_settings_file, load_settings
+from poller.config import Settings, find_settings_file, load_settings, parse_duration, parse_moment
+from poller.core.log_ids import EARLIEST, LogId, floor_id
 
-T = TypeVar("T")
+Bound = timedelta | LogId
+"""One end of a range of the log: a time before the server's now, or a position."""
+
+
+class BoundType(click.ParamType[Bound]):
+    """A date, a time, `earliest`, or a time before now such as `7d`."""
+
+    name = "DATE|TIME|7d"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Bound:
+        """Return the bound that the text stands for."""
+        if value == "earliest":
+            return EARLIEST
+        try:
+            if value[-1:] in "dhms" and value[:1].isdigit():
+                return parse_duration(value)
+            return floor_id(parse_moment(value))
+        except ValueError:
+            self.fail(
+                "must be earliest, a date such as 2026-01-31, a time such as 2026-01-31T08:00:00Z, "
+                "or a time before now such as 7d",
+                param,
+                ctx,
+            )
+
+
+class DurationType(click.ParamType[timedelta]):
+    """A length of time such as `30s` or `1h30m`."""
+
+    name = "DURATION"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> timedelta:
+        """Return the length of time that the text stands for."""
+        try:
+            return value if isinstance(value, timedelta) else parse_duration(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def position_of(bound: Bound, now: datetime) -> LogId:
+    """Return the position that the bound stands for. `now` is the server's time."""
+    if not isinstance(bound, timedelta):
+        return bound
+    try:
+        return floor_id(now - bound)
+    except OverflowError:  # The bound lies before the year 1.
+        return EARLIEST
 
 
 def config_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """--config, for every command that reads settings."""
+    """Add --config to a command that reads settings."""
     return click.option(
         "--config",
         "config",
         type=click.Path(path_type=Path, dir_okay=False),
-        help="Settings file; else $POLLER_CONFIG, ./config.toml or /etc/auth0-segment-poller/config.toml.",
+        help="The settings file. Without it: $POLLER_CONFIG, ./config.toml or "
+        "/etc/auth0-segment-poller/config.toml, the first that exists.",
     )(function)
 
 
+def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --json to a command that prints a report."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")(
+        function
+    )
+
+
+def yes_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --yes to a command that asks before it acts."""
+    return click.option("--yes", is_flag=True, help="Do not ask.")(function)
+
+
 def read_settings(config: Path | None, *, secrets: bool = True) -> Settings:
-    """Return the settings that a command goes by. From then on root acts as the owner of the ledger's folder.
+    """Return the settings of a command. From then on, root acts as the owner of the ledger.
 
     Raises:
-        SettingsError: with every problem there is.
-        FatalError: root cannot become that owner.
+        SettingsError: the settings cannot be used. The error lists every problem.
+        FatalError: root cannot become the owner of the ledger's folder.
     """
-    settings, _ = read_settings_and(config, lambda _: None, secrets=secrets)
+    settings = load_settings(find_settings_file(config, os.environ), os.environ, secrets=secrets)
+    act_as_ledger_owner(settings)
     return settings
 
 
-def read_settings_and(
-    config: Path | None, look: Callable[[Settings], T], *, secrets: bool = True
-) -> tuple[Settings, T]:
-    """Return the same, and the result of a `look` at what perhaps only root may read.
+def act_as_ledger_owner(settings: Settings) -> None:
+    """Let root become the owner of the ledger's folder for good. Other users are left alone.
+
+    Files that only root may read must be read before.
 
     Raises:
-        SettingsError, FatalError: as `read_settings`.
+        FatalError: root cannot become the owner.
     """
-    settings = load_settings(find_settings_file(config, os.environ), os.environ, secrets=secrets)
-    found = look(settings)
-    if os.geteuid() == 0:
-        # Here, so that others do not wait for the import.
-        from poller.adapters.sql_ledger import given_path  # noqa: PLC0415 - same
-        from poller.service.lifecycle.privileges import give_up_root  # noqa: PLC0415 - same
+    if os.geteuid() != 0:
+        return
+    from poller.adapters.sql_ledger import given_path  # noqa: PLC0415 - only root needs it
+    from poller.service.lifecycle.privileges import give_up_root  # noqa: PLC0415 - same
 
-        give_up_root(given_path(settings.state.url))
-    return settings, found
+    give_up_root(given_path(settings.state.url))

@@ -4,7 +4,7 @@ from poller.config.catalogue import SETTINGS, Setting
 from poller.config.destinations import integrations
 from poller.config.errors import SettingsError
 from poller.config.loading import load_settings
-from poller.config.parsers.times import StartAt, duration, moment
+from poller.config.parsers.times import StartAt, parse_duration, parse_moment
 from poller.config.secrets import SecretPlace, secret_places
 from poller.config.settings import (
     Auth0Settings,
@@ -28,10 +28,10 @@ __all__ = [
     "SettingsError",
     "StartAt",
     "StateSettings",
-    "duration",
     "find_settings_file",
     "integrations",
     "load_settings",
-    "moment",
+    "parse_duration",
+    "parse_moment",
     "secret_places",
 ]

@@ -21,9 +21,9 @@ from poller.config import (
     Settings,
     SettingsError,
     StartAt,
-    duration,
     find_settings_file,
     load_settings,
+    parse_duration,
     secret_places,
 )
 from poller.config.parsers.times import start_at
@@ -247,7 +247,7 @@ def test_the_ledger_lies_where_this_kind_of_process_keeps_state(
     ],
 )
 def test_a_duration_is_numbers_with_units(text: str, seconds: int) -> None:
-    assert duration(text) == timedelta(seconds=seconds)
+    assert parse_duration(text) == timedelta(seconds=seconds)
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ def test_a_duration_is_numbers_with_units(text: str, seconds: int) -> None:
 )
 def test_anything_else_is_no_duration(text: str) -> None:
     with pytest.raises(ValueError, match=r"duration|its unit"):
-        duration(text)
+        parse_duration(text)
 
 
 @pytest.mark.parametrize("text", ["0s", "31d"])

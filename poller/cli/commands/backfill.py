@@ -12,17 +12,16 @@ import click
 
 from poller.adapters.sql_ledger import LedgerLock, SqlLedger
 from poller.cli.backfill_plan import BackfillOptions, BackfillPreview, begin, leave_end_open, survey
-from poller.cli.bounds import BoundType
 from poller.cli.commands.backfill_files import check_files, send_files
-from poller.cli.commands.run import finish
 from poller.cli.groups import examples
-from poller.cli.options import config_option, read_settings
+from poller.cli.options import BoundType, config_option, read_settings
 from poller.cli.views.output import is_terminal, say, say_json
 from poller.cli.views.progress import shown
 from poller.cli.wiring.backfill import BackfillParts
 from poller.cli.wiring.services import connect, stream_of
 from poller.config import Settings, integrations
 from poller.core.errors import FatalError
+from poller.service.lifecycle.ending import finish
 from poller.service.lifecycle.exit_codes import ExitCode
 from poller.service.lifecycle.process import Process
 from poller.service.observability.logging_setup import configure_logging

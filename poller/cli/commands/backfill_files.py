@@ -14,8 +14,7 @@ import structlog
 
 from poller.adapters.log_files import LogFile, MarkIndex, Refusals
 from poller.cli.backfill_plan import BackfillOptions
-from poller.cli.bounds import position_of
-from poller.cli.commands.run import finish
+from poller.cli.options import position_of
 from poller.cli.views.output import is_terminal, say, say_json
 from poller.cli.wiring.backfill import BackfillParts
 from poller.cli.wiring.file_sources import STANDARD_INPUT, FileSource, file_sources
@@ -26,6 +25,7 @@ from poller.core.log_ids import EARLIEST
 from poller.core.messages import iso
 from poller.service.backfill.file_walk import FileWalk, RangeFilter, RecentIds
 from poller.service.backfill.file_workers import FileBackfill, FileCount
+from poller.service.lifecycle.ending import finish
 from poller.service.lifecycle.exit_codes import ExitCode
 from poller.service.lifecycle.process import Process
 

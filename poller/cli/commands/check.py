@@ -6,20 +6,20 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from importlib.metadata import version
 from pathlib import Path
 
 import click
 
+from poller import __version__
 from poller.adapters.sql_ledger import inspect_ledger, ledger_path
 from poller.cli.checks import Finding, clocks, disk, ledger_file, outage, region, secrets
 from poller.cli.groups import examples
-from poller.cli.options import config_option, read_settings_and
+from poller.cli.options import act_as_ledger_owner, config_option
 from poller.cli.segment_proof.published import prove_by_cdn
 from poller.cli.views.output import say, say_json
 from poller.cli.views.wording import laid_out
 from poller.cli.wiring.services import Services, connect, stream_of
-from poller.config import Settings, secret_places
+from poller.config import Settings, find_settings_file, load_settings, secret_places
 from poller.core.errors import FatalError, PollerError, TransientError, UnknownHostError
 from poller.core.log_ids import moment_of
 from poller.core.messages import iso
@@ -41,7 +41,9 @@ _NO_USER = "auth0|000000000000000000000000"
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
 def check(config: Path | None, *, as_json: bool) -> int:
     """Proves that settings, credentials, ledger and both services are as they should be."""
-    settings, about_secrets = read_settings_and(config, _secrets)
+    settings = load_settings(find_settings_file(config, os.environ), os.environ)
+    about_secrets = _secrets(settings)  # before root becomes a user who may not read the files
+    act_as_ledger_owner(settings)
     configure_logging("warning")
     with connect(settings, threading.Event()) as services:
         found = []
@@ -60,7 +62,7 @@ def findings(
 ) -> Iterator[Finding]:
     """Each thing looked at, in the order in which they build on each other; what cannot be well is not tried."""
     source = str(settings.path) if settings.path else "the environment"
-    yield Finding(subject="version", text=version("auth0-segment-poller"))
+    yield Finding(subject="version", text=__version__)
     yield Finding(subject="settings", text=f"valid, from {source}")
     yield from about_secrets
     yield from _twice_counted(settings)

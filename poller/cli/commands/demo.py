@@ -1,35 +1,238 @@
-"""`demo`: the whole thing with no account anywhere."""
+"""The command `demo`: the real daemon between a simulated tenant and a simulated Segment."""
 
+import os
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from pathlib import Path
 
 import click
+from rich.live import Live
+from rich.text import Text
 
+from poller.adapters.sql_ledger import SqlLedger
+from poller.cli.backfill_plan import BackfillOptions, begin, survey
 from poller.cli.groups import examples
-from poller.config import duration
+from poller.cli.options import DurationType
+from poller.cli.views.demo import DemoView
+from poller.cli.views.terminal import Terminal
+from poller.cli.views.wording import counted
+from poller.cli.wiring.backfill import BackfillParts
+from poller.cli.wiring.daemon import build_drain, open_ledger
+from poller.cli.wiring.services import Services, connect
+from poller.config import Settings, load_settings
+from poller.core.log_ids import EARLIEST
+from poller.sandbox import Fault, Reconciliation, Sandbox
+from poller.service.daemon.daemon import Daemon
+from poller.service.lifecycle.exit_codes import ExitCode
+from poller.service.lifecycle.one_shot import drain
+from poller.service.lifecycle.process import Failed, Finished, Process, Reason
+from poller.service.observability.logging_setup import configure_logging
+from poller.service.slices.workers import Backfill
+from poller.service.upstream.retry import PATIENCE, Backoff
 
-
-class _Duration(click.ParamType[timedelta]):
-    name = "duration"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> timedelta:
-        try:
-            return value if isinstance(value, timedelta) else duration(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-@click.command(
-    short_help="Watch the whole thing work, with no account anywhere.",
-    epilog=examples("demo", "demo --for 30s"),
+EVENTS_PER_SECOND = 25.0
+DEFAULT_RUN = timedelta(seconds=10)
+_FAULTS = (
+    Fault(action="status", status=503, path="/v1/batch", times=1, begins=2),
+    Fault(action="drop_answer", path="/v1/batch", times=1, begins=4),
+    Fault(action="reset", path="/api/v2/logs", times=1, begins=6),
 )
+"""Segment is down. Then an answer is lost after a batch was stored. Then Auth0 hangs up."""
+_DEAD_LETTER_AFTER_S = 3.0
+_LOGIN_WITHOUT_USER = {"type": "s", "client_name": "x"}
+_OUTAGE = timedelta(days=2)
+_SHORT_RETENTION, _LONG_RETENTION = timedelta(days=1), timedelta(days=30)
+_NEXT = (
+    "Next, with your own tenant: README.md says how to start. "
+    "`auth0-segment-poller check` says what is missing."
+)
+
+
+@click.command(epilog=examples("demo", "demo --for 30s"))
 @click.option(
-    "--for", "run_for", type=_Duration(), help="How long, as 10s or 1m; without a terminal 10s."
+    "--for",
+    "run_for",
+    type=DurationType(),
+    help="How long to run, such as 30s or 1m. Without a terminal the default is 10s.",
 )
 def demo(run_for: timedelta | None) -> int:
-    """Runs the real daemon between a simulated Auth0 tenant and a Segment-compatible collector."""
-    from poller.cli.demonstration.live import demonstrate  # noqa: PLC0415 - what simulates is no part of a daemon's memory
+    """Run the real daemon between a simulated Auth0 tenant and a simulated Segment.
 
-    return demonstrate(run_for)
+    The demo needs no account and no settings, and sends nothing to anybody. It shows that faults
+    lose no event, then an outage that is longer than the tenant keeps its log, and the backfill
+    after it.
+    """
+    configure_logging("error")
+    console = Terminal()
+    with _open_demo() as parts:
+        if run_for is None and not console.is_terminal:
+            run_for = DEFAULT_RUN
+        if run_for is not None:
+            console.print(
+                f"The real daemon runs between a simulated tenant and a simulated Segment "
+                f"for {run_for.total_seconds():g} s."
+            )
+        _show_live_traffic(parts, console, run_for)
+        console.print(parts.view.summary(parts.sandbox.reconcile()))
+        for line in parts.play_outage():
+            console.print(line)
+        truth = parts.sandbox.reconcile()
+        console.print(_conclusion(truth))
+    return ExitCode.ATTENTION if truth.lost or truth.duplicated else ExitCode.DONE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Demo:
+    """The parts that the two acts of the demo share."""
+
+    sandbox: Sandbox
+    settings: Settings
+    services: Services
+    ledger: SqlLedger
+    process: Process
+    view: DemoView
+
+    def run_daemon(self) -> Reason:
+        """Run the daemon until the time is over or somebody presses Ctrl-C."""
+        work = build_drain(self.settings, self.services, self.ledger, self.process)
+        daemon = Daemon(
+            lambda: self.view.watch(work.pages()),
+            self.ledger,
+            self.process,
+            interval=self.settings.poll.interval,
+            backoff=Backoff(),
+        )
+        return daemon.run()
+
+    def drain(self) -> None:
+        """Forward everything that is still ahead."""
+        work = build_drain(self.settings, self.services, self.ledger, Process())
+        drain(lambda: self.view.watch(work.pages()), PATIENCE)
+
+    def play_outage(self) -> Iterator[str]:
+        """Play an outage that is longer than the log is kept. Yield a line after each step."""
+        self._be_down_for_too_long()
+        yield "Now the host is down for two days, and the tenant keeps its log for one day only."
+        self.drain()
+        lost = len(self.sandbox.reconcile().lost)
+        yield (
+            f"  The daemon is back and records a gap: {lost} logins and signups were gone."
+            " `status` shows the gap and exits with 3."
+        )
+        self.sandbox.tenant.retention = _LONG_RETENTION
+        sent = self._backfill()
+        lost = len(self.sandbox.reconcile().lost)
+        yield (
+            "  The tenant's plan is upgraded, so its log goes back further. "
+            f"`backfill --since earliest` sends {counted(sent, 'event')} of the gap: {lost} are "
+            "lost now."
+        )
+
+    def _be_down_for_too_long(self) -> None:
+        clock, traffic = self.sandbox.clock, self.sandbox.traffic
+        clock.advance(timedelta(minutes=2))
+        traffic.grow(60, start=clock.now() - timedelta(minutes=1), end=clock.now())
+        clock.advance(_OUTAGE)
+        traffic.grow(20, start=clock.now() - timedelta(minutes=1), end=clock.now())
+        self.sandbox.tenant.retention = _SHORT_RETENTION
+
+    def _backfill(self) -> int:
+        history = BackfillParts(
+            settings=self.settings, services=self.services, ledger=self.ledger, no_identify=False
+        )
+        preview = survey(
+            self.settings, self.ledger, self.services, BackfillOptions(since=EARLIEST, yes=True)
+        )
+        process = Process()
+        work = Backfill(
+            history.walker,
+            self.ledger,
+            process,
+            parallel=preview.parallel,
+            identifying=history.identifying(process, begun_at=preview.begun_at),
+        )
+        work.run(begin(self.ledger, preview.plan, preview.parallel, is_open=True), None)
+        return work.count.forwarded
+
+
+@contextmanager
+def _open_demo() -> Iterator[_Demo]:
+    with (
+        tempfile.TemporaryDirectory(prefix="poller-demo-") as folder,
+        Sandbox(seed=None) as sandbox,
+    ):
+        sandbox.faults.set(*_FAULTS)
+        settings, process = _settings(sandbox, Path(folder)), Process()
+        with open_ledger(settings) as ledger, connect(settings, process.stopping) as services:
+            yield _Demo(
+                sandbox=sandbox,
+                settings=settings,
+                services=services,
+                ledger=ledger,
+                process=process,
+                view=DemoView(sandbox),
+            )
+
+
+def _settings(sandbox: Sandbox, folder: Path) -> Settings:
+    environ = {
+        "POLLER_AUTH0__DOMAIN": sandbox.tenant.domain,
+        "POLLER_AUTH0__CLIENT_ID": sandbox.tenant.client_id,
+        "POLLER_AUTH0__CLIENT_SECRET": sandbox.tenant.client_secret,
+        "POLLER_AUTH0__BASE_URL": sandbox.auth0_url,
+        "POLLER_SEGMENT__WRITE_KEY": sandbox.write_key,
+        "POLLER_SEGMENT__ENDPOINT": sandbox.segment_url,
+        "POLLER_POLL__INTERVAL": "1s",
+        "POLLER_POLL__START": "earliest",
+        "POLLER_STATE__URL": f"sqlite:///{folder / 'ledger.db'}",
+        **{name: os.environ[name] for name in ("HOME",) if name in os.environ},
+    }
+    return load_settings(None, environ)
+
+
+def _show_live_traffic(parts: _Demo, console: Terminal, run_for: timedelta | None) -> None:
+    """Run the daemon under live traffic, then forward the rest, so that the sums can be compared.
+
+    Raises:
+        BaseException: the error that made the daemon fail.
+    """
+    sandbox = parts.sandbox
+    timers = [
+        threading.Timer(
+            _DEAD_LETTER_AFTER_S, lambda: sandbox.tenant.append([dict(_LOGIN_WITHOUT_USER)])
+        )
+    ]
+    if run_for is not None:
+        end = threading.Timer(run_for.total_seconds(), lambda: parts.process.end(Finished()))
+        timers.append(end)
+    for timer in timers:
+        timer.daemon = True
+        timer.start()
+    sandbox.traffic.run(EVENTS_PER_SECOND)
+    try:
+        reason = _run_on_screen(parts, console)
+    finally:
+        for timer in timers:
+            timer.cancel()
+        sandbox.traffic.stop()
+    parts.process.settle_down()
+    if isinstance(reason, Failed):
+        raise reason.error
+    parts.drain()
+
+
+def _run_on_screen(parts: _Demo, console: Terminal) -> Reason:
+    if not console.is_terminal:
+        return parts.run_daemon()
+    with Live(get_renderable=parts.view.render, console=console, refresh_per_second=8, screen=True):
+        return parts.run_daemon()
+
+
+def _conclusion(truth: Reconciliation) -> Text:
+    if truth.lost or truth.duplicated:
+        return Text(f"Done: events were lost or count twice. {_NEXT}", style="bold red")
+    return Text(f"Done: nothing was lost, and nothing counts twice. {_NEXT}", style="bold")

@@ -13,7 +13,7 @@ from poller.cli.groups import Suggesting, examples
 from poller.cli.options import config_option, read_settings
 from poller.cli.views.confirmation import confirm
 from poller.cli.views.output import say, say_json
-from poller.config import Settings, moment
+from poller.config import Settings, parse_moment
 from poller.core.errors import FatalError
 from poller.core.events import Stream
 from poller.core.log_ids import LogId, floor_id, just_below, moment_of
@@ -162,7 +162,7 @@ def _position(text: str) -> LogId:
             )
         return LogId(text)
     try:
-        found = moment(text)
+        found = parse_moment(text)
     except ValueError as error:
         raise click.BadParameter(
             f"{error}; or give a log id, or `earliest`", param_hint="POSITION"

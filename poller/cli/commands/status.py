@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.text import Text
 
+from poller import __version__
 from poller.adapters.sql_ledger import FatalExit, LedgerReader
 from poller.cli.groups import examples
 from poller.cli.options import config_option, read_settings
@@ -26,7 +26,6 @@ from poller.core.spans import Gap, Span, holes_between
 from poller.core.text.dates import parse_date
 from poller.service.lifecycle.exit_codes import ExitCode
 
-_DISTRIBUTION = "auth0-segment-poller"
 _INDENT = "  "
 _NARROWEST = 24
 
@@ -77,7 +76,7 @@ def collect(settings: Settings, now: datetime) -> dict[str, Any]:
         holder = reader.holder()
         return {
             "ledger": settings.state.url,
-            "version": version(_DISTRIBUTION),
+            "version": __version__,
             "daemon": {"pid": holder.pid, "since": _moment(holder.since)} if holder else None,
             "last_fatal_error": _words(reader.fatal_exit()),
             "streams": [_stream(reader, stream, now) for stream in reader.streams()],

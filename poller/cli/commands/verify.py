@@ -12,9 +12,8 @@ import click
 from rich.progress import Progress
 
 from poller.adapters.sql_ledger import LedgerReader, Record
-from poller.cli.bounds import Bound, BoundType, position_of
 from poller.cli.groups import examples
-from poller.cli.options import config_option, read_settings
+from poller.cli.options import Bound, BoundType, config_option, position_of, read_settings
 from poller.cli.views import verify_report
 from poller.cli.views.output import say_json
 from poller.cli.views.terminal import Terminal

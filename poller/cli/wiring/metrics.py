@@ -2,34 +2,30 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 
+from poller import __version__
 from poller.config import Settings
 from poller.core.translation.event_facts import SIGNUP
 from poller.service.lifecycle.liveness import Heartbeat
 from poller.service.observability.instrumented import NO_OBSERVER, Observer
 
-_DISTRIBUTION = "auth0-segment-poller"
-
 
 @contextmanager
-def serve_metrics(settings: Settings, heartbeat: Heartbeat, *, once: bool) -> Iterator[Observer]:
+def serve_metrics(settings: Settings, heartbeat: Heartbeat) -> Iterator[Observer]:
     """Answer `/metrics`, `/healthz` and `/readyz` within this context, if the settings say so.
-
-    A single drain (`run --once`) never listens.
 
     Raises:
         FatalError: the address cannot be listened on.
     """
-    if once or settings.metrics.listen is None:
+    if settings.metrics.listen is None:
         yield NO_OBSERVER
         return
     # These import the metrics library, and a process that does not listen need not wait for it.
-    from poller.service.observability.health import Health  # noqa: PLC0415 - same
-    from poller.service.observability.http_endpoint import Listener, routes_of  # noqa: PLC0415 - same
-    from poller.service.observability.meter import Meter  # noqa: PLC0415 - same
+    from poller.service.observability.health import Health  # noqa: PLC0415
+    from poller.service.observability.http_endpoint import Listener, routes_of  # noqa: PLC0415
+    from poller.service.observability.meter import Meter  # noqa: PLC0415
 
-    meter = Meter({*settings.logins.types, SIGNUP}, version=version(_DISTRIBUTION))
+    meter = Meter({*settings.logins.types, SIGNUP}, version=__version__)
     health = Health(meter, heartbeat, ready_lag=settings.metrics.ready_lag + settings.poll.interval)
     listener = Listener.open(*settings.metrics.listen, routes_of(meter, health))
     try:

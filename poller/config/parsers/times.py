@@ -40,7 +40,7 @@ class StartAt:
         return self.at if isinstance(self.at, datetime) else None
 
 
-def duration(text: object) -> timedelta:
+def parse_duration(text: object) -> timedelta:
     """A length of time from text as `30s`, `5m`, `1h`, `7d` or, the largest unit first, `1h30m`.
 
     Raises:
@@ -67,7 +67,7 @@ def length(value: object) -> timedelta:
         BadValueError: not a duration, or over ten years.
     """
     refuse_placeholder(value)
-    found = duration(value)
+    found = parse_duration(value)
     if found > _LONGEST_LENGTH:
         raise BadValueError("must be at most 3650d")
     return found
@@ -95,7 +95,7 @@ def interval(value: object) -> timedelta:
         BadValueError: not a duration, under 1s or over 30d.
     """
     refuse_placeholder(value)
-    found = duration(value)
+    found = parse_duration(value)
     if not _SHORTEST_INTERVAL <= found <= _LONGEST_INTERVAL:
         raise BadValueError("must be at least 1s and at most 30d")
     return found
@@ -112,10 +112,10 @@ def start_at(value: object) -> StartAt:
     if value == "now" or value == "earliest":  # noqa: PLR1714 -- mypy narrows a Literal by ==, not by `in`
         return StartAt(at=value)
     refuse_placeholder(value)
-    return StartAt(at=moment(value))
+    return StartAt(at=parse_moment(value))
 
 
-def moment(value: object) -> datetime:
+def parse_moment(value: object) -> datetime:
     """An aware UTC datetime from a date (its first moment in UTC) or an RFC 3339 time, as text or as TOML has them.
 
     Raises:

@@ -3,12 +3,12 @@
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from importlib.metadata import version
 
 import structlog
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
+from poller import __version__
 from poller.core.errors import FatalError, PollerError, TransientError
 from poller.core.forward import Forwarded
 from poller.service.lifecycle.cycles import CycleCount, CycleJournal
@@ -19,7 +19,6 @@ from poller.service.upstream.retry import Backoff
 
 PROGRESS_INTERVAL_S = 60.0
 _OVERDUE_S = 2.0
-_DISTRIBUTION = "auth0-segment-poller"
 _JOB = "cycle"
 
 log = structlog.get_logger()
@@ -63,7 +62,7 @@ class Daemon:
         self._supervisor.ready()
         log.info(
             "daemon.started",
-            version=version(_DISTRIBUTION),
+            version=__version__,
             interval_s=self._interval.total_seconds(),
         )
         try:

@@ -1,1 +1,0 @@
-"""The demonstration: live traffic, then an outage and a backfill."""

@@ -1,0 +1,138 @@
+"""The parts of the daemon, built from the settings."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+
+from poller.adapters.sql_ledger import LedgerLock, SqlLedger
+from poller.cli.wiring.services import Services, profiles_of, rules_of, start_of, stream_of
+from poller.config import Settings
+from poller.core.delivery import BatchSender
+from poller.core.translation.translator import Translator
+from poller.service.daemon.daemon import Daemon
+from poller.service.daemon.drain import Drain
+from poller.service.daemon.late_arrivals import LookbackScan
+from poller.service.daemon.maintenance import Maintenance
+from poller.service.lifecycle.process import Process
+from poller.service.observability.instrumented import (
+    NO_OBSERVER,
+    MeteredJournal,
+    MeteredLog,
+    MeteredSink,
+    Observer,
+    metered_pages,
+)
+from poller.service.observability.systemd import Supervisor
+from poller.service.upstream.retry import Backoff
+
+log = structlog.get_logger()
+
+
+@contextmanager
+def open_ledger(settings: Settings, *, adopt: bool = False) -> Iterator[SqlLedger]:
+    """Open the ledger, and hold the lock that keeps a second `run` away.
+
+    The ledger is created if there is none. With `adopt`, a new stream may begin in a ledger that
+    holds other streams.
+
+    Raises:
+        LedgerHeldError: another process runs on this ledger.
+        FatalError, TransientError: the ledger cannot be used.
+    """
+    stream = stream_of(settings)
+    with LedgerLock.acquire(settings.state.url, "run"):
+        ledger = SqlLedger.open(
+            settings.state.url,
+            stream,
+            create=True,
+            adopt=adopt,
+            late_window=settings.poll.late_window,
+        )
+        try:
+            log.info(
+                "ledger.opened",
+                ledger=settings.state.url,
+                domain=stream.domain,
+                source_name=stream.source_name,
+            )
+            yield ledger
+        finally:
+            ledger.close()
+
+
+def build_drain(
+    settings: Settings,
+    services: Services,
+    ledger: SqlLedger,
+    process: Process,
+    *,
+    observer: Observer = NO_OBSERVER,
+) -> Drain:
+    """Build the drain of the live span, with the second reading that belongs to it."""
+    profiles = profiles_of(settings, services)
+    translator = Translator(stream_of(settings), rules_of(settings))
+    sender = BatchSender(
+        MeteredSink(services.sink, observer), refusal_limit=settings.segment.refusal_limit
+    )
+    return Drain(
+        source=MeteredLog(services.log, observer),
+        profiles=profiles,
+        translator=translator,
+        sender=sender,
+        ledger=ledger,
+        bounds=services.log,
+        lookback=LookbackScan(
+            source=services.log,
+            profiles=profiles,
+            translator=translator,
+            sender=sender,
+            ledger=ledger,
+            window=settings.poll.late_window,
+            has_room=lambda: services.budget.has_room("logs"),
+            measured=observer.set_confirmed,
+        ),
+        start=start_of(settings),
+        stopping=process.stopping,
+    )
+
+
+def build_maintenance(
+    settings: Settings,
+    services: Services,
+    ledger: SqlLedger,
+    *,
+    observer: Observer = NO_OBSERVER,
+) -> Maintenance:
+    """Build the maintenance that runs beside the cycles."""
+    return Maintenance(
+        ledger,
+        services.log,
+        agreed=services.clock.agreed,
+        dead_letter_retention=settings.state.dead_letter_retention,
+        measured=observer.set_retention,
+    )
+
+
+def build_daemon(
+    settings: Settings,
+    services: Services,
+    ledger: SqlLedger,
+    process: Process,
+    *,
+    observer: Observer,
+    supervisor: Supervisor,
+) -> Daemon:
+    """Build the daemon, which drains the live span at every interval."""
+    drain = build_drain(settings, services, ledger, process, observer=observer)
+    maintenance = build_maintenance(settings, services, ledger, observer=observer)
+    observer.start_at(ledger.live_span())
+    return Daemon(
+        lambda: metered_pages(drain.pages(), observer),
+        MeteredJournal(ledger, observer),
+        process,
+        interval=settings.poll.interval,
+        backoff=Backoff(),
+        upkeep=maintenance.look,
+        supervisor=supervisor,
+    )

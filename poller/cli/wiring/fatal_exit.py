@@ -1,0 +1,44 @@
+"""Record a fatal error where an operator looks for it: in the ledger and in systemd's status."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from poller.adapters.sql_ledger import FatalExit, LedgerLock, ledger_path, record_fatal_exit
+from poller.cli.options import read_settings
+from poller.config import SettingsError
+from poller.core.errors import FatalError, PollerError
+from poller.service.observability.systemd import Supervisor
+
+
+@contextmanager
+def recording_fatal_exit(config: Path | None, supervisor: Supervisor) -> Iterator[None]:
+    """Record a fatal error that ends the work inside, and raise the error again.
+
+    `status` shows the recorded error until a cycle succeeds.
+    """
+    try:
+        yield
+    except FatalError as error:
+        _record(config, supervisor, error)
+        raise
+    except SettingsError as error:
+        hint = "correct the settings, then start the service again"
+        fatal = FatalError("; ".join(error.problems), code=error.code, hint=hint)
+        _record(config, supervisor, fatal)
+        raise
+
+
+def _record(config: Path | None, supervisor: Supervisor, error: FatalError) -> None:
+    supervisor.ended(error)
+    # Without a ledger, or if the settings do not name it, the log and systemd's status must do.
+    with suppress(PollerError, SettingsError, OSError):
+        url = read_settings(config, secrets=False).state.url
+        if not ledger_path(url).exists():
+            return
+        # The lock is not free while a daemon runs. Then this error is not the daemon's own.
+        with LedgerLock.acquire(url, "run"):
+            at = datetime.now(UTC)
+            recorded = FatalExit(at=at, code=error.code, error=str(error), hint=error.hint)
+            record_fatal_exit(url, recorded)
