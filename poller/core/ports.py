@@ -1,7 +1,6 @@
 """What core needs from the outside; the contracts are these docstrings, and one test suite a port holds them."""
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from typing import Protocol
 
 from poller.core.file_pages import FileMark
@@ -126,31 +125,4 @@ class FileLedger(Protocol):
             ConflictError: the mark that it moves is not there any more, or the one that it makes is there already.
             TransientError, FatalError: as `settle`.
         """
-        ...
-
-
-class Budget(Protocol):
-    """What the tenant's rate limit leaves; adapters ask before a request and tell after the answer."""
-
-    def acquire(self, bucket: str) -> None:
-        """Returns when a request to this bucket may go out."""
-        ...
-
-    def observe(
-        self,
-        bucket: str,
-        *,
-        limit: int,
-        remaining: int,
-        reset_in: timedelta,
-        is_refused: bool = False,
-    ) -> None:
-        """What the headers said of the answer to this thread's request; `is_refused`: it was a 429.
-
-        `reset_in` is the time until the next token, by the server's clock.
-        """
-        ...
-
-    def missed(self, bucket: str) -> None:
-        """This thread's request had no answer, or one without such headers."""
         ...

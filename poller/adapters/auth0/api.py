@@ -3,14 +3,13 @@
 import re
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from poller.adapters.auth0.tokens import TokenSource
 from poller.adapters.auth0.verdicts import SERVICE, in_between
 from poller.adapters.http import Answer, Http
 from poller.adapters.parsing import LONGEST_WAIT
 from poller.core.errors import FatalError, TransientError, UnusableAnswerError
-from poller.core.ports import Budget
 
 MAX_RECORDS = 1000
 """Records in one answer. Ten times what is ever asked for, so that a longer list is not the tenant's."""
@@ -32,10 +31,41 @@ class Reply:
     date: datetime | None = None
 
 
+class RequestBudget(Protocol):
+    """The requests that the tenant's rate limits leave. Thread-safe, one request a thread at a time.
+
+    A bucket is a group of endpoints under one limit: `logs`, `users` or `stats`.
+    """
+
+    def acquire(self, bucket: str) -> None:
+        """Return when a request to this bucket may go out."""
+        ...
+
+    def observe(
+        self,
+        bucket: str,
+        *,
+        limit: int,
+        remaining: int,
+        reset_in: timedelta,
+        is_refused: bool = False,
+    ) -> None:
+        """Take note of the headers of the answer to this thread's request.
+
+        `reset_in` is the time until the next token, by the server's clock. `is_refused` says that
+        the answer was a 429.
+        """
+        ...
+
+    def missed(self, bucket: str) -> None:
+        """Take note that this thread's request had no answer, or one without such headers."""
+        ...
+
+
 class ManagementApi:
     """The tenant's API at one origin. Thread-safe."""
 
-    def __init__(self, http: Http, tokens: TokenSource, budget: Budget) -> None:
+    def __init__(self, http: Http, tokens: TokenSource, budget: RequestBudget) -> None:
         self._http = http
         self._tokens = tokens
         self._budget = budget

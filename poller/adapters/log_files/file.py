@@ -7,7 +7,7 @@ from pathlib import Path
 
 from poller.adapters.log_files.content import Content, ContentHash
 from poller.adapters.log_files.marks import resume
-from poller.adapters.log_files.reading import Clocks, Reading, Refusals, event_of
+from poller.adapters.log_files.reading import Clocks, FileReading, Refusals, event_of
 from poller.adapters.log_files.records import Records
 from poller.adapters.log_files.shapes import Kind, kind_of
 from poller.core.file_pages import FileMark, UnreadableFileError
@@ -27,7 +27,7 @@ _STRANGERS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class FileSummary:
     """What a file is and how far it is settled; `first` and `last` are times of events, where they cost little."""
 
     size: int
@@ -86,28 +86,28 @@ class LogFile:
         with Content(self.path) as content:
             return content.read(_BEGINNING)
 
-    def read(self, marks: Iterable[FileMark]) -> Reading:
+    def read(self, marks: Iterable[FileMark]) -> FileReading:
         """A reading from the last of these marks that is one of this file.
 
         Raises:
             UnreadableFileError: it cannot be read, or it is no text.
         """
         kind, _ = self._start()
-        trace = (
+        content_hash = (
             ContentHash(self._scope) if self._is_again else resume(self.path, marks, self._scope)
         )
-        return Reading(
-            self.path, trace, kind, self._clocks, self._refusals, is_again=self._is_again
+        return FileReading(
+            self.path, content_hash, kind, self._clocks, self._refusals, is_again=self._is_again
         )
 
-    def look(self, marks: Iterable[FileMark]) -> Look:
+    def summarize(self, marks: Iterable[FileMark]) -> FileSummary:
         """Raises:
         UnreadableFileError: as `read`.
         """
         kind, start = self._start()
         with Content(self.path) as content:
             is_compressed = content.is_compressed
-        return Look(
+        return FileSummary(
             size=self.size,
             kind=kind,
             is_compressed=is_compressed,
@@ -133,14 +133,14 @@ class LogFile:
 
 
 def _moment(data: bytes, kind: Kind, *, is_first: bool) -> datetime | None:
-    """The time of the first or the last event in a piece of the content, which may begin and end anywhere."""
+    """The time of the first or the last event in a record of the content, which may begin and end anywhere."""
     parts = iter([data])
     found = None
-    for piece in Records(lambda: next(parts, b""), ContentHash(), kind):
-        if piece.is_text:
+    for record in Records(lambda: next(parts, b""), ContentHash(), kind):
+        if record.is_text:
             continue
-        event = event_of(piece)
-        moment = None if piece.why or event.defect else event.date or moment_of(event.log_id)
+        event = event_of(record)
+        moment = None if record.why or event.defect else event.date or moment_of(event.log_id)
         found = moment or found
         if found and is_first:
             break

@@ -74,7 +74,7 @@ class MarkIndex:
 
 
 def resume(path: Path, marks: Iterable[FileMark], scope: str) -> ContentHash:
-    """The trace of the longest beginning of the file that is marked: with this scope, or with none, as all was wanted.
+    """Return the hash of the longest beginning of the file that is marked, with this scope or with none.
 
     Raises:
         UnreadableFileError: the file cannot be read so far.
@@ -82,11 +82,14 @@ def resume(path: Path, marks: Iterable[FileMark], scope: str) -> ContentHash:
     index = marks if isinstance(marks, MarkIndex) else MarkIndex(marks)
     candidates = index.candidates(_start_of(path), scope)
     with Content(path) as content:
-        found, trace = ContentHash(scope), ContentHash(scope)
+        found, content_hash = ContentHash(scope), ContentHash(scope)
         for mark in sorted(candidates, key=lambda mark: mark.offset):
-            _read_to(content, trace, mark.offset)
-            if trace.offset == mark.offset and mark.fingerprint.split("-")[1] == trace.whole:
-                found = trace.copy()
+            _read_to(content, content_hash, mark.offset)
+            if (
+                content_hash.offset == mark.offset
+                and mark.fingerprint.split("-")[1] == content_hash.whole
+            ):
+                found = content_hash.copy()
     return found
 
 
@@ -102,6 +105,8 @@ def _start_of(path: Path) -> bytes:
     return start
 
 
-def _read_to(content: Content, trace: ContentHash, offset: int) -> None:
-    while trace.offset < offset and (data := content.read(min(CHUNK, offset - trace.offset))):
-        trace.advance(data)
+def _read_to(content: Content, content_hash: ContentHash, offset: int) -> None:
+    while content_hash.offset < offset and (
+        data := content.read(min(CHUNK, offset - content_hash.offset))
+    ):
+        content_hash.advance(data)

@@ -66,20 +66,20 @@ class _Held:
         return len(self.events) >= PAGE_SIZE or self.texts + self.bad_not_kept >= _TEXTS_OF_A_PAGE
 
 
-class Reading:
+class FileReading:
     """Closed by its `with`. After the last page `truncation` says where the file breaks off, if it does."""
 
     def __init__(
         self,
         path: Path,
-        trace: ContentHash,
+        content_hash: ContentHash,
         kind: Kind,
         clocks: Clocks,
         refusals: Refusals,
         *,
         is_again: bool = False,
     ) -> None:
-        self._trace = trace
+        self._content_hash = content_hash
         self._kind = kind
         self._clocks = clocks
         self._refusals = refusals
@@ -87,7 +87,7 @@ class Reading:
         self._content = Content(path)
         self._bad_kept = 0
         self._texts_named = 0
-        self.begun_at = trace.mark
+        self.begun_at = content_hash.mark
         self.truncation: Truncation | None = None
 
     def __enter__(self) -> Self:
@@ -112,42 +112,42 @@ class Reading:
         Raises:
             UnreadableFileError: it cannot be read up to where it was settled.
         """
-        self._content.seek(self._trace.offset)
+        self._content.seek(self._content_hash.offset)
         moves: FileMark | None = None
         held = _Held()
-        for piece in Records(self._content.read, self._trace, self._kind):
-            event = event_of(piece)
-            why = piece.why if piece.is_torn else self._refusals.reason(event, piece.source)
-            if piece.is_torn or why:
-                self.truncation = Truncation(line=piece.line, why=why or "")
-                end = piece.before
+        for record in Records(self._content.read, self._content_hash, self._kind):
+            event = event_of(record)
+            why = record.why if record.is_truncated else self._refusals.reason(event, record.source)
+            if record.is_truncated or why:
+                self.truncation = Truncation(line=record.line, why=why or "")
+                end = record.before
                 break
-            self._hold(held, piece, event)
+            self._hold(held, record, event)
             if held.is_full:
-                yield self._page(held, moves, moves := self._trace.mark)
+                yield self._page(held, moves, moves := self._content_hash.mark)
                 held = _Held()
         else:
-            end = self._trace.mark
+            end = self._content_hash.mark
         is_further = self.truncation is None and end.offset > (moves or self.begun_at).offset
         if held.events or held.texts or is_further:
             yield self._page(held, moves, end)
 
-    def _hold(self, held: _Held, piece: RawRecord, event: LogEvent) -> None:
-        if piece.is_text:
+    def _hold(self, held: _Held, record: RawRecord, event: LogEvent) -> None:
+        if record.is_text:
             held.texts += 1
             if self._texts_named < KEPT:
                 self._texts_named += 1
-                held.text_lines.append(piece.line)
+                held.text_lines.append(record.line)
             return
         if event.defect:
-            excerpt = piece.value if isinstance(piece.value, str) else ""
+            excerpt = record.value if isinstance(record.value, str) else ""
             has_id = not is_derived(event.log_id) or _ID.search(excerpt) is not None
             if not has_id and self._bad_kept >= KEPT:
                 held.bad_not_kept += 1
                 return
             self._bad_kept += 1
-            why = piece.why or _lacking(event)
-            held.bad.append(BadRecord(log_id=event.log_id, line=piece.line, why=why))
+            why = record.why or _lacking(event)
+            held.bad.append(BadRecord(log_id=event.log_id, line=record.line, why=why))
         held.events.append(event)
 
     def _page(self, held: _Held, moves: FileMark | None, end: FileMark) -> FilePage:
@@ -165,9 +165,9 @@ class Reading:
         )
 
 
-def event_of(piece: RawRecord) -> LogEvent:
+def event_of(record: RawRecord) -> LogEvent:
     """The log event; without an id of its own it has one that its place in the file makes."""
-    (event,) = parse_events([piece.value], after=LogId(piece.seed))
+    (event,) = parse_events([record.value], after=LogId(record.seed))
     return event
 
 

@@ -40,7 +40,7 @@ _LONGEST_KEY = 200
 class RawRecord:
     """A record, or an excerpt of what is none and `why`; `seed` names its place in the file, `line` counts from 1.
 
-    One that `is_torn` may be whole some day: it is the last, and the file can be settled up to `before` only.
+    One that `is_truncated` may be whole some day: it is the last, and the file can be settled up to `before` only.
     One that `is_text` is no JSON object at all, and no record either. `source` is what an event bus says of its origin.
     """
 
@@ -51,18 +51,18 @@ class RawRecord:
     seed: str
     before: FileMark
     why: str | None = None
-    is_torn: bool = False
+    is_truncated: bool = False
 
 
 class Records:
-    """The pieces of a content, once; `trace` has advanced by all that was given.
+    """The pieces of a content, once; `content_hash` has advanced by all that was given.
 
     Where `read` raises UnreadableFileError, the content ends, torn.
     """
 
-    def __init__(self, read: Callable[[], bytes], trace: ContentHash, kind: Kind) -> None:
+    def __init__(self, read: Callable[[], bytes], content_hash: ContentHash, kind: Kind) -> None:
         self._read = read
-        self._trace = trace
+        self._content_hash = content_hash
         self._kind = kind
         self._decode = codecs.getincrementaldecoder("utf-8")("surrogateescape")
         self._text = ""
@@ -73,20 +73,24 @@ class Records:
         self._starts = _starts(self._keys)
 
     def __iter__(self) -> Iterator[RawRecord]:
-        begun_at = self._trace.offset
+        begun_at = self._content_hash.offset
         while self._at < len(self._text) or not self._is_read:
             self._fill(LONGEST)
             between = _BETWEEN.match(self._text, self._at)
             self._pass(between.end() if between else self._at)
-            piece = self._next_piece() if self._at < len(self._text) else None
-            if piece is not None:
-                yield piece
-                if piece.is_torn:
+            record = self._next_record() if self._at < len(self._text) else None
+            if record is not None:
+                yield record
+                if record.is_truncated:
                     return
         if self._damage is not None:
-            yield self._made("", self._damage, is_torn=True)
-        elif self._kind == "array" and self._trace.offset > begun_at and self._trace.last != b"]":
-            yield self._made("", "the array has no end", is_torn=True)
+            yield self._made("", self._damage, is_truncated=True)
+        elif (
+            self._kind == "array"
+            and self._content_hash.offset > begun_at
+            and self._content_hash.last != b"]"
+        ):
+            yield self._made("", "the array has no end", is_truncated=True)
 
     def _fill(self, ahead: int) -> None:
         """Lets so many characters lie ahead, or all there are."""
@@ -101,16 +105,16 @@ class Records:
             self._at = 0
 
     def _pass(self, to: int) -> None:
-        self._trace.advance(self._text[self._at : to].encode("utf-8", "surrogateescape"))
+        self._content_hash.advance(self._text[self._at : to].encode("utf-8", "surrogateescape"))
         self._at = to
 
     def _pass_line(self, to: int) -> None:
-        """Where a line ends with the piece, it is done with it."""
+        """Where a line ends with the record, it is done with it."""
         rest = _REST_OF_LINE.match(self._text, to)
         self._pass(rest.end() if rest else to)
 
-    def _next_piece(self) -> RawRecord | None:
-        """The piece at hand; None where what is there belongs to no record, and was passed."""
+    def _next_record(self) -> RawRecord | None:
+        """The record at hand; None where what is there belongs to no record, and was passed."""
         if self._text[self._at] == "{":
             return self._object()
         end = end_of_member(self._text, self._at) if self._text[self._at] == '"' else None
@@ -125,7 +129,11 @@ class Records:
         except json.JSONDecodeError as error:
             if self._pass_to_list():
                 return None
-            return self._torn(error) if self._is_cut(error) else self._bad(f"no JSON ({error.msg})")
+            return (
+                self._truncated(error)
+                if self._is_cut(error)
+                else self._bad(f"no JSON ({error.msg})")
+            )
         except RecursionError:
             return self._bad("nested too deep")
         if last_id([unwrapped(value)]) is None and self._pass_to_list():
@@ -152,8 +160,8 @@ class Records:
         return place is not None
 
     def _no_object(self) -> RawRecord | None:
-        """Passes text up to an object on the same line, or to the end of the line; that is a piece."""
-        piece = replace(self._made("", "no JSON object"), is_text=True)
+        """Passes text up to an object on the same line, or to the end of the line; that is a record."""
+        record = replace(self._made("", "no JSON object"), is_text=True)
         while True:
             newline = self._text.find("\n", self._at)
             found = _FIRST_KEY.search(
@@ -168,7 +176,11 @@ class Records:
             return None
         is_whole = newline >= 0 or (self._damage is None and self._ends_a_list())
         self._pass(newline + 1 if newline >= 0 else len(self._text))
-        return piece if is_whole else replace(piece, why=self._damage or piece.why, is_torn=True)
+        return (
+            record
+            if is_whole
+            else replace(record, why=self._damage or record.why, is_truncated=True)
+        )
 
     def _ends_a_list(self) -> bool:
         return self._kind != "lines" and self._text.rstrip().endswith(("]", "]}"))
@@ -185,7 +197,7 @@ class Records:
         if len(self._text) - self._at >= LONGEST and why.startswith("no JSON ("):
             why = f"a record longer than {LONGEST} characters, or no JSON"
         end = self._next_start(self._at + 1)
-        piece = self._made(self._text[self._at : end][:EXCERPT], why)
+        record = self._made(self._text[self._at : end][:EXCERPT], why)
         while end is None and not self._is_read:
             # All but the last stretch was searched with a whole record ahead.
             self._pass(max(self._at, len(self._text) - LONGEST))
@@ -193,8 +205,8 @@ class Records:
             end = self._next_start(self._at)
         self._pass_line(len(self._text) if end is None else end)
         if end is not None or (self._damage is None and self._ends_a_list()):
-            return piece
-        return replace(piece, why=self._damage or piece.why, is_torn=True)
+            return record
+        return replace(record, why=self._damage or record.why, is_truncated=True)
 
     def _is_cut(self, error: json.JSONDecodeError) -> bool:
         """Whether the content ends within a record, which so far is none the worse for it."""
@@ -205,8 +217,8 @@ class Records:
             return True
         return error.pos >= end - _LONGEST_TOKEN and self._text[end - 1] != "]"
 
-    def _torn(self, error: json.JSONDecodeError) -> RawRecord:
-        return self._made("", self._damage or f"no JSON ({error.msg})", is_torn=True)
+    def _truncated(self, error: json.JSONDecodeError) -> RawRecord:
+        return self._made("", self._damage or f"no JSON ({error.msg})", is_truncated=True)
 
     def _next_start(self, begin: int) -> int | None:
         """Where the next record begins, or the line ends; None where neither is in the text."""
@@ -223,11 +235,16 @@ class Records:
                 return start.start()
         return None if newline < 0 else newline
 
-    def _made(self, value: Any, why: str | None = None, *, is_torn: bool = False) -> RawRecord:
-        trace = self._trace
-        seed = f"file-{trace.whole[:16]}:{trace.line + 1}"
+    def _made(self, value: Any, why: str | None = None, *, is_truncated: bool = False) -> RawRecord:
+        content_hash = self._content_hash
+        seed = f"file-{content_hash.whole[:16]}:{content_hash.line + 1}"
         return RawRecord(
-            value=value, line=trace.line + 1, seed=seed, before=trace.mark, why=why, is_torn=is_torn
+            value=value,
+            line=content_hash.line + 1,
+            seed=seed,
+            before=content_hash.mark,
+            why=why,
+            is_truncated=is_truncated,
         )
 
 

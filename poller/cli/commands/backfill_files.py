@@ -173,18 +173,18 @@ def _scope(wanted: RangeFilter) -> str:
 
 def _look(file: LogFile, index: MarkIndex) -> dict[str, Any]:
     try:
-        look = file.look(index)
+        summary = file.summarize(index)
     except UnreadableFileError as error:
         return {"file": file.name, "problem": str(error)}
     return {
         "file": file.name,
-        "size": look.size,
-        "kind": look.kind,
-        "gzip": look.is_compressed,
-        "offset": look.settled.offset,
-        "line": look.settled.line,
-        "first": iso(look.first) if look.first else None,
-        "last": iso(look.last) if look.last else None,
+        "size": summary.size,
+        "kind": summary.kind,
+        "gzip": summary.is_compressed,
+        "offset": summary.settled.offset,
+        "line": summary.settled.line,
+        "first": iso(summary.first) if summary.first else None,
+        "last": iso(summary.last) if summary.last else None,
         "problem": None,
     }
 

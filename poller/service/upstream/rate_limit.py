@@ -122,7 +122,7 @@ class RateLimitStatus:
 
 
 class RateLimiter:
-    """The core's Budget over the server's own headers; thread-safe, one request a thread.
+    """A request budget over the server's own headers; thread-safe, one request a thread.
 
     `share` of each limit is ours: the rest is left in the bucket, for the tenant's own applications. Endpoints that
     tell the same limit are taken to have one bucket in common, as they have on most plans.

@@ -1,4 +1,4 @@
-"""Files of log events: what was written comes back in order, whatever its shape; what is torn or spoilt is told."""
+"""Files of log events: what was written comes back in order, whatever its shape; what is cut off or damaged is told."""
 
 import gzip
 import json
@@ -116,13 +116,13 @@ def test_what_was_written_comes_back_in_order(
     records = [api(number, details=detail) for number, detail in enumerate(details)]
     data = SHAPES[shape]([WRAPS[wrap](record) for record in records]).encode()
     found = pieces(data, size)
-    assert [piece.value for piece in found] == records
-    assert not any(piece.why for piece in found)
+    assert [record.value for record in found] == records
+    assert not any(record.why for record in found)
     with TemporaryDirectory() as folder:
         path = Path(folder) / "log"
         path.write_bytes(gzip.compress(data) if compressed else data)
-        pages, torn = read(path)
-    assert (records_of(pages), torn) == (records, None)
+        pages, truncation = read(path)
+    assert (records_of(pages), truncation) == (records, None)
     assert pages[-1].end.offset == len(data)
 
 
@@ -142,18 +142,20 @@ def test_a_file_that_is_cut_anywhere_gives_what_is_before_the_cut_and_says_where
     ends = {len(SHAPES[shape](wrapped[:count]).rstrip("\n").encode()) for count in range(4)}
     for cut in range(len(data)):
         found = pieces(data[:cut], 1000)
-        good = [piece.value for piece in found if not piece.why]
+        good = [record.value for record in found if not record.why]
         assert good == records[: len(good)]
-        assert [piece.is_torn for piece in found if piece.why] == [True] * (len(found) - len(good))
+        assert [record.is_truncated for record in found if record.why] == [True] * (
+            len(found) - len(good)
+        )
         is_cut = (
             cut > 0
             if "array" in shape
             else cut not in ends and cut - data[:cut].endswith(b"\n") not in ends
         )
-        assert any(piece.is_torn for piece in found) == is_cut
-        if is_cut:  # what was torn comes whole once the file is
+        assert any(record.is_truncated for record in found) == is_cut
+        if is_cut:  # what was cut off comes whole once the file is
             rest = pieces(data[found[-1].before.offset :], 1000)
-            assert good + [piece.value for piece in rest if not piece.why] == records
+            assert good + [record.value for record in rest if not record.why] == records
 
 
 @pytest.mark.parametrize(
@@ -163,9 +165,9 @@ def test_a_file_that_is_cut_anywhere_gives_what_is_before_the_cut_and_says_where
 def test_a_bad_line_is_told_and_the_next_ones_are_read(file: Path, bad: str) -> None:
     good = [json.dumps(api(number)) for number in range(4)]
     file.write_text("\n".join([*good[:2], bad, *good[2:]]) + "\n")
-    pages, torn = read(file)
+    pages, truncation = read(file)
     (page,) = pages
-    assert torn is None
+    assert truncation is None
     assert {record.line for record in page.bad} | set(page.text_lines) == {3}
     assert all(line.startswith("{") for line in [bad] if page.bad)
     assert [event.record for event in page.events if not event.defect] == [
@@ -199,10 +201,10 @@ def test_in_an_array_on_one_line_the_next_record_is_found_after_a_bad_one(
         for number in range(20)
     ]
     file.write_text("[" + ",".join([*parts[:10], bad, *parts[10:]]) + "]")
-    pages, torn = read(file)
+    pages, truncation = read(file)
     good = [event.log_id for page in pages for event in page.events if not event.defect]
     assert good == [numbered(number) for number in range(20)]
-    assert torn is None
+    assert truncation is None
 
 
 @pytest.mark.parametrize("size", [1, 700, 1999, 3001])
@@ -210,11 +212,11 @@ def test_the_next_record_is_found_wherever_what_is_none_ends(size: int) -> None:
     tail = json.dumps([api(1), api(2)], separators=(",", ":"))[1:]
     for length in range(5600, 6100, 11):
         found = pieces(b"[{" + b"y" * length + b"," + tail.encode(), size)
-        assert [piece.value["log_id"] for piece in found if not piece.why] == [
+        assert [record.value["log_id"] for record in found if not record.why] == [
             numbered(1),
             numbered(2),
         ]
-        assert [(piece.why is None, piece.is_torn) for piece in found] == [
+        assert [(record.why is None, record.is_truncated) for record in found] == [
             (False, False),
             (True, False),
             (True, False),
@@ -224,18 +226,18 @@ def test_the_next_record_is_found_wherever_what_is_none_ends(size: int) -> None:
 def test_a_last_line_that_is_no_json_at_all_is_not_settled_before_it_ends(file: Path) -> None:
     text = SHAPES["lines"]([api(1)])
     file.write_text(text + "x" * 5000)
-    (page,), torn = read(file)
-    assert (page.end.offset, torn is not None) == (len(text), True)
+    (page,), truncation = read(file)
+    assert (page.end.offset, truncation is not None) == (len(text), True)
     file.write_text(text + "x" * 5000 + "\n")
-    (page,), torn = read(file, (page.end,))
-    assert (len(page.events), page.text_lines, torn) == (0, (2,), None)
+    (page,), truncation = read(file, (page.end,))
+    assert (len(page.events), page.text_lines, truncation) == (0, (2,), None)
 
 
 def test_a_record_that_is_too_long_is_passed_over_unseen(file: Path) -> None:
     long = json.dumps(api(2, details="x" * 50_000))
     for parts, form in (("\n", "{}\n"), (",", "[{}]")):
         file.write_text(form.format(parts.join([json.dumps(api(1)), long, json.dumps(api(3))])))
-        (page,), torn = read(file)
+        (page,), truncation = read(file)
         assert [event.log_id for event in page.events if not event.defect] == [
             numbered(1),
             numbered(3),
@@ -244,7 +246,7 @@ def test_a_record_that_is_too_long_is_passed_over_unseen(file: Path) -> None:
         assert "longer than 2000" in bad.why
         (kept,) = [event.record for event in page.events if event.defect]
         assert len(kept) == 500
-        assert torn is None
+        assert truncation is None
 
 
 def test_what_is_not_utf_8_is_a_bad_record(file: Path) -> None:
@@ -292,10 +294,10 @@ def test_reading_goes_on_at_any_mark(file: Path, shape: str, compressed: bool) -
     assert [len(page.events) for page in pages[:4]] == [100] * 4
     assert [page.moves for page in pages] == [None, *(page.end for page in pages[:-1])]
     for number, page in enumerate(pages):
-        rest, torn = read(file, (page.end,))
+        rest, truncation = read(file, (page.end,))
         assert records_of(rest) == records[100 * (number + 1) :]
         assert [again.end for again in rest] == [later.end for later in pages[number + 1 :]]
-        assert torn is None
+        assert truncation is None
 
 
 def test_a_file_is_known_again_when_it_grew_was_moved_or_compressed_and_another_is_not(
@@ -344,10 +346,10 @@ def test_what_was_sent_in_part_is_no_mark_for_the_whole_but_the_whole_is_one_for
 def test_a_torn_end_is_not_settled_and_is_read_when_it_is_whole(file: Path) -> None:
     text = SHAPES["lines"]([api(1), api(2)])
     file.write_text(text[:-30])
-    (page,), torn = read(file)
-    assert torn is not None
-    assert (torn.line, len(page.events)) == (2, 1)
-    assert read(file, (page.end,)) == ([], torn)
+    (page,), truncation = read(file)
+    assert truncation is not None
+    assert (truncation.line, len(page.events)) == (2, 1)
+    assert read(file, (page.end,)) == ([], truncation)
     file.write_text(text)
     assert records_of(read(file, (page.end,))[0]) == [api(2)]
 
@@ -356,9 +358,9 @@ def test_compressed_data_that_is_cut_off_gives_what_there_is(file: Path) -> None
     records = [api(number, details=f"{number * 7919 % 1009}") for number in range(5000)]
     data = gzip.compress(SHAPES["lines"](records).encode())
     file.write_bytes(data[: len(data) // 2])
-    pages, torn = read(file)
-    assert torn is not None
-    assert "cut off" in torn.why
+    pages, truncation = read(file)
+    assert truncation is not None
+    assert "cut off" in truncation.why
     found = records_of(pages)
     assert found == records[: len(found)]
     assert len(found) > 2000
@@ -390,12 +392,16 @@ def test_a_look_shows_what_it_is_and_the_first_and_last_time(file: Path, shape: 
     ]
     data = SHAPES[shape](records).encode()
     file.write_bytes(data)
-    look = LogFile(file, now=lambda: NOW).look(())
-    assert (look.size, look.is_compressed, look.settled.offset) == (len(data), False, 0)
-    assert (look.first, look.last) == (records_time(records[0]), records_time(records[-1]))
+    summary = LogFile(file, now=lambda: NOW).summarize(())
+    assert (summary.size, summary.is_compressed, summary.settled.offset) == (len(data), False, 0)
+    assert (summary.first, summary.last) == (records_time(records[0]), records_time(records[-1]))
     file.write_bytes(gzip.compress(data))
-    look = LogFile(file, now=lambda: NOW).look(())
-    assert (look.is_compressed, look.first, look.last) == (True, records_time(records[0]), None)
+    summary = LogFile(file, now=lambda: NOW).summarize(())
+    assert (summary.is_compressed, summary.first, summary.last) == (
+        True,
+        records_time(records[0]),
+        None,
+    )
 
 
 def records_time(record: dict[str, Any]) -> Any:
@@ -413,9 +419,9 @@ def test_no_more_is_held_than_a_record_and_what_is_read_with_it() -> None:
     parts = endless()
     records = Records(lambda: next(parts, b""), ContentHash(), "array")
     longest = 0
-    for piece in records:
+    for record in records:
         longest = max(longest, len(records._text))
-        assert (piece.why is None) == (piece.value == api(7))
+        assert (record.why is None) == (record.value == api(7))
     assert longest < 3 * 2000 + 1000
 
 
@@ -449,8 +455,8 @@ def test_an_object_that_holds_the_list_is_read_whatever_its_keys(
         "logs": records,
     }
     file.write_text(json.dumps({key: members[key] for key in order}, indent=spaces))
-    pages, torn = read(file)
-    assert (records_of(pages), torn) == (records, None)
+    pages, truncation = read(file)
+    assert (records_of(pages), truncation) == (records, None)
     assert not any(page.bad or page.texts for page in pages)
     assert read(file, (pages[-1].end,)) == ([], None)
 
@@ -462,8 +468,8 @@ def test_the_key_of_the_list_may_be_another_and_the_list_empty(file: Path) -> No
         + json.dumps({"logs": [], "total": 0})
         + "\n"
     )
-    (page,), torn = read(file)
-    assert ([event.record for event in page.events], page.bad, torn) == ([api(1)], (), None)
+    (page,), truncation = read(file)
+    assert ([event.record for event in page.events], page.bad, truncation) == ([api(1)], (), None)
 
 
 def test_a_cloud_event_has_a_type_of_its_own_beside_the_data(file: Path) -> None:
@@ -489,8 +495,8 @@ def test_text_before_an_object_is_passed_and_lines_of_text_are_counted(file: Pat
         f"2024-03-11T10:20:30.040Z [info] {json.dumps(bus(api(number)))}\n" for number in range(3)
     ]
     file.write_text("".join(["START RequestId: 7\n", *stamped, "END {}\n", "17\n", "null\n"]))
-    pages, torn = read(file)
-    assert (records_of(pages), torn) == ([api(number) for number in range(3)], None)
+    pages, truncation = read(file)
+    assert (records_of(pages), truncation) == ([api(number) for number in range(3)], None)
     assert [(page.texts, page.text_lines, page.bad) for page in pages] == [(4, (1, 5, 6, 7), ())]
     file.write_text("[" + file.read_text())
     assert kind_of(file.read_text()) == "lines"
@@ -501,8 +507,8 @@ def test_many_bad_records_are_only_counted_unless_they_have_an_id(file: Path) ->
     file.write_text(
         "".join([json.dumps(api(1)) + "\n", *['{"x": }\n'] * 130, *named, *["text\n"] * 230])
     )
-    pages, torn = read(file)
-    assert torn is None
+    pages, truncation = read(file)
+    assert truncation is None
     assert sum(len(page.bad) for page in pages) == 100 + 150
     assert sum(page.bad_not_kept for page in pages) == 30
     assert (sum(page.texts for page in pages), sum(len(page.text_lines) for page in pages)) == (
@@ -517,10 +523,10 @@ def test_the_code_in_type_code_is_the_type_and_what_is_no_code_ends_the_reading(
             [api(1, type="Success Login", type_code="s"), api(2, type="Success\x1bLogin"), api(3)]
         )
     )
-    (page,), torn = read(file)
+    (page,), truncation = read(file)
     assert [event.type for event in page.events] == ["s"]
-    assert torn is not None
-    assert (torn.line, "'Success\\x1bLogin'" in torn.why) == (2, True)
+    assert truncation is not None
+    assert (truncation.line, "'Success\\x1bLogin'" in truncation.why) == (2, True)
     with LogFile(file, now=lambda: NOW, refusals=Refusals(only_codes=False)).read(()) as reading:
         (page,) = reading.pages()
     assert (len(page.events), reading.truncation) == (3, None)
@@ -597,10 +603,10 @@ def test_a_line_without_an_end_is_read_in_flat_memory_and_named(
         parts = iter([*[chunk] * 200, b"\n", json.dumps(api(7)).encode() + b"\n"])
         records = Records(lambda parts=parts: next(parts, b""), ContentHash(), "lines")  # type: ignore[misc]
         longest, found = 0, []
-        for piece in records:
+        for record in records:
             longest = max(longest, len(records._text))
-            found.append(piece)
+            found.append(record)
         assert longest < 4 * (1 << 16)
         assert found[-1].value == api(7)
         assert found[-1].line == 2
-        assert all(piece.is_text or piece.why for piece in found[:-1])
+        assert all(record.is_text or record.why for record in found[:-1])
