@@ -79,5 +79,6 @@ def _everything_refused(status: int) -> FatalError:
     return FatalError(
         f"Segment refuses every message (status {status}); nothing was settled",
         code="all-messages-refused",
-        hint="the last change of settings, or Segment's status page, should say why; nothing is lost meanwhile",
+        hint="look at the last change of the settings, and at Segment's status page. "
+        "Nothing is lost meanwhile",
     )

@@ -8,7 +8,7 @@ from poller.core.log_ids import LogId, floor_id
 from poller.core.spans import Gap, Span
 
 PAGE_SIZE = 100
-"""The most log events of a page, since `take` allows no more (Management API: Search log events)."""
+"""Log events. The most that `take` and `per_page` allow (Management API: Search log events)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
