@@ -12,9 +12,10 @@ from poller.core.errors import FatalError
 from poller.core.forward import Forwarded
 from poller.core.messages import Batch, Receipt
 from poller.core.pages import Page
-from poller.core.ports import Budget, LogSource, MessageSink
+from poller.core.ports import LogSource, MessageSink
 from poller.core.spans import LogCursor, Span
 from poller.service.lifecycle.cycles import CycleJournal
+from poller.service.upstream.rate_limit import RateLimiter
 
 RequestObserver = Callable[[str, int | None, float], None]
 """Told of each request: its path, the status or None without an answer, the seconds it took."""
@@ -91,9 +92,9 @@ class MeteredSink:
 
 
 class MeteredBudget:
-    """A Budget that measures the waits and the limits."""
+    """A rate limiter that measures the waits and the limits."""
 
-    def __init__(self, budget: Budget, observer: Observer) -> None:
+    def __init__(self, budget: RateLimiter, observer: Observer) -> None:
         self._budget, self._observer = budget, observer
 
     def acquire(self, bucket: str) -> None:
