@@ -171,7 +171,7 @@ def survey(
         gaps=ledger.gaps(),
         is_again=asked.again,
     )
-    parallel = asked.parallel or parallelism(services.budget.reading("logs"), latency_s)
+    parallel = asked.parallel or parallelism(services.rate_limiter.status("logs"), latency_s)
     guess = None if found.is_empty else _guess(settings, services, found, parallel, latency_s)
     awaiting = 0 if asked.no_identify else ledger.count_pending_identifies()
     is_settled = oldest is not None and any(span.after < oldest <= span.reached for span in spans)
@@ -196,7 +196,7 @@ def _guess(
             Translator(stream_of(settings), rules_of(settings), tracks_only=True).is_of_interest,
             parallel=parallel,
             latency_s=latency_s,
-            reading=services.budget.reading("logs"),
+            reading=services.rate_limiter.status("logs"),
             messages_per_second=settings.segment.max_events_per_second,
         )
     return None

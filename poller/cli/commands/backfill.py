@@ -171,7 +171,9 @@ class _Run:
         )
         is_seen = is_terminal(sys.stdout) and not self.asked.as_json
         log = self.history.settings.log
-        with shown(work, services.budget, (log.level, log.format), is_wanted=is_seen) as on_tick:
+        with shown(
+            work, services.rate_limiter, (log.level, log.format), is_wanted=is_seen
+        ) as on_tick:
             reason = work.run(spans, on_tick)
         # Below the bars, which its log lines would tear.
         code = finish(reason, self.process, interrupted=ExitCode.INTERRUPTED)
@@ -195,7 +197,7 @@ class _Run:
             "lost": work.lost,
             "slices": done.done,
             "slices_left": sum(span.reached < plan.until for span in left),
-            "rate_limited": self.history.services.budget.refused,
+            "rate_limited": self.history.services.rate_limiter.refused,
             "seconds": round(seconds, 1),
         }
 

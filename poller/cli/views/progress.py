@@ -27,10 +27,13 @@ class View:
     """Draws where the work stands at that moment."""
 
     def __init__(
-        self, work: Backfill, budget: RateLimiter, monotonic: Callable[[], float] = time.monotonic
+        self,
+        work: Backfill,
+        rate_limiter: RateLimiter,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._work = work
-        self._budget = budget
+        self._rate_limiter = rate_limiter
         self._monotonic = monotonic
         self._whole = timedelta()
         self._seen: deque[tuple[float, int, int]] = deque()
@@ -59,7 +62,7 @@ class View:
         parts = [f"{count.pages:,} pages", f"{events_a_second:,.0f} events/s"]
         if now.is_identifying:
             parts = [f"{now.identified.sent:,} users identified"]
-        reading = self._budget.reading("logs")
+        reading = self._rate_limiter.status("logs")
         if reading is not None:
             parts.append(f"rate limit: {reading.left:.0f} of {reading.limit} free")
         if pages_a_second and now.pages_left >= 1:
@@ -82,7 +85,7 @@ class View:
 
 @contextmanager
 def shown(
-    work: Backfill, budget: RateLimiter, log: tuple[str, str], *, is_wanted: bool
+    work: Backfill, rate_limiter: RateLimiter, log: tuple[str, str], *, is_wanted: bool
 ) -> Iterator[Callable[[], None] | None]:
     """Shows the work while it goes on, log lines above it; yields what is to be done each second, None: as usual.
 
@@ -91,7 +94,7 @@ def shown(
     if not is_wanted:
         yield None
         return
-    view = View(work, budget)
+    view = View(work, rate_limiter)
     with Live(
         console=Terminal(),
         get_renderable=view.draw,

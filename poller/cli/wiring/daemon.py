@@ -89,7 +89,7 @@ def build_drain(
             sender=sender,
             ledger=ledger,
             window=settings.poll.late_window,
-            has_room=lambda: services.budget.has_room("logs"),
+            has_room=lambda: services.rate_limiter.has_room("logs"),
             measured=observer.set_confirmed,
         ),
         start=start_of(settings),

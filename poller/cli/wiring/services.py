@@ -22,7 +22,7 @@ from poller.core.events import Stream
 from poller.core.log_ids import LogId, floor_id
 from poller.core.translation.privacy import Privacy
 from poller.core.translation.rules import Rules
-from poller.service.observability.instrumented import NO_OBSERVER, MeteredBudget, Observer
+from poller.service.observability.instrumented import NO_OBSERVER, MeteredRateLimiter, Observer
 from poller.service.observability.page_log import warn_of_profiles
 from poller.service.upstream.profile_cache import CachedProfiles
 from poller.service.upstream.rate_limit import RateLimiter
@@ -39,7 +39,7 @@ class Services:
     stats: Auth0Stats
     segment: SegmentSink
     sink: ThrottledSink
-    budget: RateLimiter
+    rate_limiter: RateLimiter
     clock: ServerClock
     """Auth0's."""
     origins: Mapping[str, Http]
@@ -78,8 +78,10 @@ def connect(
         on_step=on_step,
     )
     tokens = TokenSource(_credentials(settings), auth0)
-    budget = RateLimiter(stopping, share=settings.auth0.rate_share if share is None else share)
-    api = ManagementApi(auth0, tokens, MeteredBudget(budget, observer))
+    rate_limiter = RateLimiter(
+        stopping, share=settings.auth0.rate_share if share is None else share
+    )
+    api = ManagementApi(auth0, tokens, MeteredRateLimiter(rate_limiter, observer))
     sink = SegmentSink(
         _revealed(settings.segment.write_key) or "",
         segment,
@@ -94,7 +96,7 @@ def connect(
             stats=Auth0Stats(api),
             segment=sink,
             sink=ThrottledSink(sink, stopping, per_second=settings.segment.max_events_per_second),
-            budget=budget,
+            rate_limiter=rate_limiter,
             clock=auth0_clock,
             origins={"Auth0": auth0, "Segment": segment},
         )

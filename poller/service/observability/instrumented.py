@@ -91,16 +91,16 @@ class MeteredSink:
         return receipt
 
 
-class MeteredBudget:
-    """A rate limiter that measures the waits and the limits."""
+class MeteredRateLimiter:
+    """A RateLimiter that measures the waits and the limits."""
 
-    def __init__(self, budget: RateLimiter, observer: Observer) -> None:
-        self._budget, self._observer = budget, observer
+    def __init__(self, limiter: RateLimiter, observer: Observer) -> None:
+        self._limiter, self._observer = limiter, observer
 
     def acquire(self, bucket: str) -> None:
         began_at = time.monotonic()
         try:
-            self._budget.acquire(bucket)
+            self._limiter.acquire(bucket)
         finally:
             self._observer.add_wait(bucket, time.monotonic() - began_at)
 
@@ -114,12 +114,12 @@ class MeteredBudget:
         is_refused: bool = False,
     ) -> None:
         self._observer.set_rate_limit(bucket, limit=limit, remaining=remaining)
-        self._budget.observe(
+        self._limiter.observe(
             bucket, limit=limit, remaining=remaining, reset_in=reset_in, is_refused=is_refused
         )
 
     def missed(self, bucket: str) -> None:
-        self._budget.missed(bucket)
+        self._limiter.missed(bucket)
 
 
 class MeteredJournal:

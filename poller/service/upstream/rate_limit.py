@@ -122,7 +122,7 @@ class RateLimitStatus:
 
 
 class RateLimiter:
-    """A request budget over the server's own headers; thread-safe, one request a thread.
+    """The rate limit, over the server's own headers; thread-safe, one request a thread.
 
     `share` of each limit is ours: the rest is left in the bucket, for the tenant's own applications. Endpoints that
     tell the same limit are taken to have one bucket in common, as they have on most plans.
@@ -211,7 +211,7 @@ class RateLimiter:
         with self._lock:
             self._end(self._monotonic())
 
-    def reading(self, bucket: str) -> "RateLimitStatus | None":
+    def status(self, bucket: str) -> "RateLimitStatus | None":
         """What is known of an endpoint's limit; None before the first answer."""
         with self._lock:
             held = self._buckets.get(self._limits.get(bucket, 0))

@@ -74,10 +74,10 @@ def test_a_wait_for_the_rate_limit_is_a_rest_however_long_and_its_end_a_beat() -
             return self.is_set()
 
     stop_event = StopEvent(Stopping(), heartbeat)
-    budget = RateLimiter(stop_event, monotonic=clock)
+    rate_limiter = RateLimiter(stop_event, monotonic=clock)
     for _ in range(3):
-        budget.observe("logs", limit=10, remaining=0, reset_in=timedelta(seconds=50))
-        budget.acquire("logs")
+        rate_limiter.observe("logs", limit=10, remaining=0, reset_in=timedelta(seconds=50))
+        rate_limiter.acquire("logs")
         assert not stop_event.wait(10_000.0)
     assert alive == [True] * 6
     clock.at += SILENCE_S

@@ -19,14 +19,15 @@ from poller.core.translation.rules import Rules
 from poller.core.translation.translator import Translator
 from poller.service.observability.event_counts import EventCounts
 from poller.service.observability.instrumented import (
-    MeteredBudget,
     MeteredJournal,
     MeteredLog,
+    MeteredRateLimiter,
     MeteredSink,
     metered_pages,
 )
 from poller.service.observability.meter import MOST_TYPES, OTHER, REQUEST_OUTCOMES, Meter
 from poller.service.observability.metrics import PREFIX
+from poller.service.upstream.rate_limit import RateLimiter
 from tests.fakes import (
     LATER,
     NEVER,
@@ -404,35 +405,16 @@ def test_the_identity_holds_whenever_someone_looks() -> None:
 # The parts that are watched
 
 
-class Budget:
-    def __init__(self) -> None:
-        self.seen: list[object] = []
-
-    def acquire(self, bucket: str) -> None:
-        self.seen.append(bucket)
-
-    def observe(
-        self,
-        bucket: str,
-        *,
-        limit: int,
-        remaining: int,
-        reset_in: timedelta,
-        is_refused: bool = False,
-    ) -> None:
-        self.seen.append((bucket, limit, remaining, reset_in, is_refused))
-
-    def missed(self, bucket: str) -> None:
-        self.seen.append(f"missed {bucket}")
-
-
-def test_a_watched_budget_does_what_it_did_and_tells() -> None:
-    budget, meter = Budget(), Meter()
-    watched = MeteredBudget(budget, meter)
-    watched.acquire("logs")
-    watched.observe("logs", limit=50, remaining=9, reset_in=timedelta(seconds=1), is_refused=True)
-    watched.missed("users")
-    assert budget.seen == ["logs", ("logs", 50, 9, timedelta(seconds=1), True), "missed users"]
+def test_a_metered_rate_limiter_limits_and_tells() -> None:
+    limiter, meter = RateLimiter(threading.Event()), Meter()
+    metered = MeteredRateLimiter(limiter, meter)
+    metered.acquire("logs")
+    metered.observe("logs", limit=50, remaining=9, reset_in=timedelta(seconds=1), is_refused=True)
+    metered.acquire("users")
+    metered.missed("users")
+    status = limiter.status("logs")
+    assert status is not None
+    assert (status.limit, limiter.refused) == (50, 1)
     assert value(meter, "rate_limit_requests", bucket="logs") == 50
     assert value(meter, "rate_limit_remaining_requests", bucket="logs") == 9
     waited_s = value(meter, "rate_limit_wait_seconds_total", bucket="logs")

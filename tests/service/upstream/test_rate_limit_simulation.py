@@ -61,7 +61,7 @@ class Simulation:
 
     def __post_init__(self) -> None:
         self.dice = random.Random(self.seed)  # noqa: S311 - a simulation
-        self.budget = RateLimiter(
+        self.rate_limiter = RateLimiter(
             threading.Event(),
             share=self.share,
             monotonic=lambda: self.now,
@@ -86,7 +86,7 @@ class Simulation:
 
         def step() -> None:
             self.worker = worker
-            wait_s = self.budget._take(endpoint)
+            wait_s = self.rate_limiter._take(endpoint)
             if wait_s > 0:
                 self.after(wait_s, step)
                 return
@@ -102,7 +102,7 @@ class Simulation:
 
         def answer() -> None:
             self.worker = worker
-            self.budget.observe(
+            self.rate_limiter.observe(
                 endpoint,
                 limit=self.tenant.limit,
                 remaining=remaining,
