@@ -4,7 +4,6 @@ import argparse
 import json
 import signal
 import sys
-from datetime import timedelta
 
 from poller.sandbox.auth0.limits import PLANS
 from poller.sandbox.server import Sandbox
@@ -22,20 +21,8 @@ def main() -> None:
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with Sandbox(seed=given.seed, plan=given.plan) as sandbox:
-        if given.events:
-            now = sandbox.clock.now()
-            sandbox.traffic.grow(given.events, start=now - timedelta(hours=1), end=now)
-        facts = {
-            "auth0_url": sandbox.auth0_url,
-            "segment_url": sandbox.segment_url,
-            "cdn_url": sandbox.cdn_url,
-            "control_url": sandbox.control_url,
-            "domain": sandbox.tenant.domain,
-            "client_id": sandbox.tenant.client_id,
-            "client_secret": sandbox.tenant.client_secret,
-            "write_key": sandbox.write_key,
-        }
-        sys.stdout.write(json.dumps(facts) + "\n")
+        sandbox.begin_with(given.events)
+        sys.stdout.write(json.dumps(sandbox.facts()) + "\n")
         sys.stdout.flush()
         sys.stdin.read()  # until whoever started it is gone
 

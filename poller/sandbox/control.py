@@ -4,15 +4,13 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiohttp import web
 
 from poller.sandbox.auth0.entries import iso
 from poller.sandbox.faults import Fault
-
-if TYPE_CHECKING:
-    from poller.sandbox.server import Sandbox
+from poller.sandbox.world import World
 
 _LARGEST_REQUEST = 256 * 1024 * 1024
 
@@ -20,8 +18,8 @@ _LARGEST_REQUEST = 256 * 1024 * 1024
 class Control:
     """POST what is to change, GET what is there. Each path is a method; its body, a JSON object, are the arguments."""
 
-    def __init__(self, sandbox: "Sandbox") -> None:
-        self._sandbox = sandbox
+    def __init__(self, world: World) -> None:
+        self._world = world
 
     def application(self) -> web.Application:
         application = web.Application(client_max_size=_LARGEST_REQUEST)
@@ -47,7 +45,7 @@ class Control:
 
     def truth(self, above: str = "") -> dict[str, Any]:
         """The reconciliation."""
-        return self._sandbox.reconcile(above=above).shown()
+        return self._world.reconcile(above=above).shown()
 
     def grow(
         self,
@@ -58,38 +56,38 @@ class Control:
         swing: float = 1.0,
     ) -> dict[str, str]:
         """`count` entries, ingested over the `seconds` that ended `ago`; the first and the last id."""
-        end = self._sandbox.clock.now() - timedelta(seconds=ago)
+        end = self._world.clock.now() - timedelta(seconds=ago)
         start = end - timedelta(seconds=seconds)
-        first, last = self._sandbox.traffic.grow(
+        first, last = self._world.traffic.grow(
             count, start=start, end=end, kinds=kinds, swing=swing
         )
         return {"first": first.log_id, "last": last.log_id}
 
     def append(self, records: list[Any]) -> list[str]:
         """Entries as they are; the ids they got."""
-        return [entry.log_id for entry in self._sandbox.tenant.append(records)]
+        return [entry.log_id for entry in self._world.tenant.append(records)]
 
     def late(self, ago: float, kind: str = "login", count: int = 1) -> list[str]:
         """Entries that come in only now, with ids as of `ago` seconds."""
-        at = self._sandbox.clock.now() - timedelta(seconds=ago)
-        made = [entry for _ in range(count) for entry in self._sandbox.traffic.happen(kind, at=at)]
+        at = self._world.clock.now() - timedelta(seconds=ago)
+        made = [entry for _ in range(count) for entry in self._world.traffic.happen(kind, at=at)]
         return [entry.log_id for entry in made]
 
     def faults(self, *, set: list[dict[str, Any]] | None = None, clear: bool = False) -> None:  # noqa: A002 - names of the wire
         """Clears the faults that are set, then sets these."""
         if clear:
-            self._sandbox.faults.clear()
-        self._sandbox.faults.set(*(Fault(**fault) for fault in set or ()))
+            self._world.faults.clear()
+        self._world.faults.set(*(Fault(**fault) for fault in set or ()))
 
     def clock(self, advance: float = 0.0) -> str:
         """Moves the time by so many seconds; the time it is then."""
-        self._sandbox.clock.advance(timedelta(seconds=advance))
-        return self._sandbox.clock.now().isoformat()
+        self._world.clock.advance(timedelta(seconds=advance))
+        return self._world.clock.now().isoformat()
 
     def requests(self, service: str = "", path: str = "/") -> list[dict[str, Any]]:
         """What was asked, oldest first."""
         return [
-            asdict(seen) | {"at": iso(seen.at)} for seen in self._sandbox.faults.seen(service, path)
+            asdict(seen) | {"at": iso(seen.at)} for seen in self._world.faults.seen(service, path)
         ]
 
     def tenant(
@@ -102,17 +100,17 @@ class Control:
     ) -> None:
         """Changes the plan, deletes users, revokes tokens, takes tokens of the logs' bucket, sets fields."""
         if plan is not None:
-            self._sandbox.limits.set_plan(plan)
+            self._world.limits.set_plan(plan)
         for user_id in deleted or ():
-            self._sandbox.tenant.users[user_id].deleted = True
+            self._world.tenant.users[user_id].deleted = True
         if revoke:
-            self._sandbox.auth0.revoke_tokens()
+            self._world.auth0.revoke_tokens()
         if take:
-            self._sandbox.limits.take("logs", take)
+            self._world.limits.take("logs", take)
         for name, value in changes.items():
-            known = getattr(self._sandbox.tenant, name)
+            known = getattr(self._world.tenant, name)
             setattr(
-                self._sandbox.tenant,
+                self._world.tenant,
                 name,
                 timedelta(seconds=value) if isinstance(known, timedelta) else value,
             )
@@ -120,36 +118,36 @@ class Control:
     def collector(self, **changes: Any) -> dict[str, int]:
         """Sets fields of the collector, lists becoming sets; arrivals by fate."""
         for name, value in changes.items():
-            known = getattr(self._sandbox.collector, name)
+            known = getattr(self._world.collector, name)
             found = timedelta(seconds=value) if isinstance(known, timedelta) else value
-            setattr(self._sandbox.collector, name, set(value) if isinstance(known, set) else found)
-        return self._sandbox.collector.counts()
+            setattr(self._world.collector, name, set(value) if isinstance(known, set) else found)
+        return self._world.collector.counts()
 
     def source(self, **changes: Any) -> None:
         """Set fields of the Segment source. Lists become sets where the field is a set."""
         for name, value in changes.items():
-            is_set = isinstance(getattr(self._sandbox.source, name), set)
-            setattr(self._sandbox.source, name, set(value) if is_set else value)
+            is_set = isinstance(getattr(self._world.source, name), set)
+            setattr(self._world.source, name, set(value) if is_set else value)
 
     def messages(self, first: int = 0, count: int = 1000) -> list[dict[str, Any]]:
         """Arrivals in order, whole."""
-        shown = self._sandbox.collector.arrivals[first : first + count]
+        shown = self._world.collector.arrivals[first : first + count]
         return [asdict(arrival) | {"at": iso(arrival.at)} for arrival in shown]
 
     def traffic(self, rate: float = 0.0) -> None:
         """Lets things happen at so many a second; 0 ends it."""
         if rate > 0:
-            self._sandbox.traffic.run(rate)
+            self._world.traffic.run(rate)
         else:
-            self._sandbox.traffic.stop()
+            self._world.traffic.stop()
 
     def people(self, count: int) -> None:
         """So many users, and nobody new but by signing up."""
-        self._sandbox.traffic.people(count)
+        self._world.traffic.people(count)
 
     def latency(self, auth0: float = 0.0, segment: float = 0.0) -> None:
         """How many seconds each service takes to answer."""
-        self._sandbox.faults.latency_s.update(auth0=auth0, segment=segment)
+        self._world.faults.latency_s.update(auth0=auth0, segment=segment)
 
 
 def _handler(verb: Callable[..., Any]) -> Callable[[web.Request], Any]:

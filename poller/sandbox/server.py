@@ -1,4 +1,4 @@
-"""Both services on ports of their own, in one background thread."""
+"""Servers for the simulated services, each on a port of its own, in one background thread."""
 
 import asyncio
 import threading
@@ -7,35 +7,23 @@ from typing import Self
 
 from aiohttp import web
 
-from poller.sandbox.auth0.api import Auth0Api
-from poller.sandbox.auth0.limits import Limits
-from poller.sandbox.auth0.tenant import Tenant
-from poller.sandbox.auth0.traffic import Traffic
-from poller.sandbox.clock import Clock
 from poller.sandbox.control import Control
-from poller.sandbox.faults import Faults
-from poller.sandbox.reconciliation import Reconciliation, reconcile
 from poller.sandbox.segment.api import SegmentApi
 from poller.sandbox.segment.cdn import CdnApi
-from poller.sandbox.segment.collector import Collector
+from poller.sandbox.world import World
 
 _STARTED_WITHIN_S = 10.0
 _SHUTDOWN_S = 0.5
 
 
-class Sandbox:
-    """The simulated world, up while the context is; listens on 127.0.0.1 only, on ports that the system picks."""
+class Sandbox(World):
+    """The simulated world as servers on 127.0.0.1, which run while the context is open.
+
+    The system picks the ports.
+    """
 
     def __init__(self, *, seed: int | None = None, plan: str = "enterprise") -> None:
-        self.clock = Clock()
-        self.tenant = Tenant(self.clock, seed=seed)
-        self.limits = Limits(self.clock, plan)
-        self.faults = Faults(self.clock)
-        self.write_key = "sandboxWriteKey" + "0" * 17
-        self.collector = Collector(self.clock, write_key=self.write_key)
-        self.traffic = Traffic(self.tenant, seed)
-        self.auth0 = Auth0Api(self.tenant, self.limits, self.faults)
-        self.source = self.collector.source
+        super().__init__(seed=seed, plan=plan)
         self.auth0_url = self.segment_url = self.cdn_url = self.control_url = ""
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve, name="sandbox", daemon=True)
@@ -61,9 +49,18 @@ class Sandbox:
         self._thread.join()
         self._loop.close()
 
-    def reconcile(self, *, above: str = "") -> Reconciliation:
-        """What was served above a position, against what arrived."""
-        return reconcile(self.tenant, self.collector, above=above)
+    def facts(self) -> dict[str, str]:
+        """Return the addresses and the secrets that a client of the sandbox needs."""
+        return {
+            "auth0_url": self.auth0_url,
+            "segment_url": self.segment_url,
+            "cdn_url": self.cdn_url,
+            "control_url": self.control_url,
+            "domain": self.tenant.domain,
+            "client_id": self.tenant.client_id,
+            "client_secret": self.tenant.client_secret,
+            "write_key": self.write_key,
+        }
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)

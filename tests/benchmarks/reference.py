@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tests.process.bench import COMMAND, Bench, bench
+from tests.process.bench import COMMAND, Bench, SandboxProcess, bench
 
 FETCH_S, SEND_S = 0.120, 0.060
 USERS = 5_000
@@ -21,7 +21,7 @@ _DAY_S = 86_400
 @contextmanager
 def reference(folder: Path, plan: str, *, pages: int, latency: bool = True) -> Iterator[Bench]:
     """A sandbox with so many full pages behind it, and settings that use all of what it allows."""
-    with bench(folder, "--seed", "1", "--plan", plan) as made:
+    with bench(folder, SandboxProcess(seed=1, plan=plan)) as made:
         sandbox = made.sandbox
         sandbox.ask("tenant", keeps_drawn=True)
         sandbox.ask("people", count=USERS)

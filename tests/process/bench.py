@@ -1,4 +1,4 @@
-"""The installed command, a settings file, and the sandbox in its own process; imports nothing of the product."""
+"""The installed command, a settings file, and a sandbox between them."""
 
 import contextlib
 import json
@@ -10,11 +10,14 @@ import subprocess
 import sys
 import time
 import urllib.request
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
+
+from poller import sandbox
 
 NEVER_LOGGED = re.compile(
     r"@example\.com|203\.0\.113\.|auth0\|0|google-oauth2\|0|sandbox-secret|sandboxWriteKey|eyJ[\w-]{8}|Bearer |Basic "
@@ -42,21 +45,14 @@ class Ended:
         return [line for line in self.lines if line["event"] == name]
 
 
-class Sandbox:
-    """The simulated tenant and collector, in their own process."""
+class Sandbox(ABC):
+    """The simulated tenant and collector, as a test in another process sees them."""
 
-    def __init__(self, *arguments: str) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "poller.sandbox", *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._process.stdout is not None
-        self.facts: dict[str, str] = json.loads(self._process.stdout.readline())
+    facts: dict[str, str]
+    """The addresses and secrets, as the sandbox prints them."""
 
     def ask(self, path: str, /, **body: Any) -> Any:
-        """POSTs to the control API where there is something to say, else GETs."""
+        """POST to the control API if there are arguments, and GET otherwise."""
         request = urllib.request.Request(
             f"{self.facts['control_url'].rstrip('/')}/{path}",
             data=json.dumps(body).encode() if body else None,
@@ -66,8 +62,43 @@ class Sandbox:
             return json.loads(answer.read() or b"null")
 
     def truth(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.ask("truth")
-        return found
+        """Return the comparison of the log with the messages that arrived."""
+        truth: dict[str, Any] = self.ask("truth")
+        return truth
+
+    @abstractmethod
+    def close(self) -> None:
+        """Stop the servers."""
+
+
+class SandboxThread(Sandbox):
+    """A sandbox in a thread of the test process, which starts in a few milliseconds."""
+
+    def __init__(
+        self, *, seed: int | None = None, events: int = 0, plan: str = "enterprise"
+    ) -> None:
+        self._sandbox = sandbox.Sandbox(seed=seed, plan=plan)
+        self._sandbox.__enter__()
+        self._sandbox.begin_with(events)
+        self.facts = self._sandbox.facts()
+
+    def close(self) -> None:
+        self._sandbox.__exit__(None, None, None)
+
+
+class SandboxProcess(Sandbox):
+    """A sandbox in a process of its own, which shares no processor time with the test."""
+
+    def __init__(self, **options: Any) -> None:
+        arguments = [f"--{name}={value}" for name, value in options.items()]
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "poller.sandbox", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        self.facts = json.loads(self._process.stdout.readline())
 
     def close(self) -> None:
         self._process.terminate()
@@ -216,8 +247,8 @@ def eventually(what: str, holds: Any, timeout_s: float = PATIENCE_S) -> Any:
 
 
 @contextmanager
-def bench(folder: Path, *arguments: str) -> Iterator[Bench]:
-    sandbox = Sandbox(*arguments)
+def bench(folder: Path, sandbox: Sandbox) -> Iterator[Bench]:
+    """Open a bench in a folder, and close its sandbox in the end."""
     try:
         made = Bench(sandbox, folder)
         made.write_settings()

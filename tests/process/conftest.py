@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.bench import Bench, MakeBench, bench
+from tests.process.bench import Bench, MakeBench, SandboxThread, bench
 
 
 @pytest.fixture
 def make(tmp_path: Path) -> Iterator[MakeBench]:
-    """Makes a bench; its arguments are the sandbox's."""
+    """Return a function that makes a bench. The sandbox gets its arguments."""
     with ExitStack() as stack:
-        yield lambda *arguments: stack.enter_context(bench(tmp_path, *arguments))
+        yield lambda **options: stack.enter_context(bench(tmp_path, SandboxThread(**options)))
 
 
 @pytest.fixture
 def plain(make: MakeBench) -> Bench:
     """A tenant with an hour of events behind it."""
-    return make("--seed", "1", "--events", "350")
+    return make(seed=1, events=350)

@@ -15,7 +15,7 @@ def backfilled(bench: Bench, *arguments: str) -> tuple[Ended, list[dict[str, Any
 
 
 def past(make: MakeBench, count: int = 3000) -> Bench:
-    bench = make("--seed", "11")
+    bench = make(seed=11)
     bench.overrides["poll__start"] = "now"
     bench.overrides["poll__late_window"] = "0s"
     bench.write_settings()

@@ -83,13 +83,13 @@ def run_with_kills(bench: Bench, seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_kills_anywhere_lose_and_double_nothing(make: MakeBench, seed: int) -> None:
-    run_with_kills(make("--seed", str(seed), "--events", "250", "--plan", "unlimited"), seed)
+    run_with_kills(make(seed=seed, events=250, plan="unlimited"), seed)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(100, 160))
 def test_three_hundred_kills_lose_and_double_nothing(make: MakeBench, seed: int) -> None:
-    run_with_kills(make("--seed", str(seed), "--events", "250", "--plan", "unlimited"), seed)
+    run_with_kills(make(seed=seed, events=250, plan="unlimited"), seed)
 
 
 # Faults that pass
@@ -168,7 +168,7 @@ PASSING = {
 
 @pytest.mark.parametrize("part", range(4))
 def test_faults_that_pass_are_waited_out_one_after_the_other(make: MakeBench, part: int) -> None:
-    bench = make("--seed", str(part), "--events", "150", "--plan", "unlimited")
+    bench = make(seed=part, events=150, plan="unlimited")
     with bench.start("run") as daemon:
         eventually("a drain", lambda: all_delivered(bench))
         for name in sorted(PASSING)[part::4]:
@@ -216,7 +216,7 @@ LASTING: dict[str, Fault] = {
 def test_faults_that_need_someone_end_a_drain_with_78_move_nothing_and_say_what_to_do(
     make: MakeBench,
 ) -> None:
-    bench = make("--seed", "1", "--events", "150", "--plan", "unlimited")
+    bench = make(seed=1, events=150, plan="unlimited")
     bench.run("run", "--once")
     position = bench.position()
     bench.sandbox.ask("grow", count=150, seconds=0)
@@ -244,7 +244,7 @@ STALLS: dict[str, Fault] = {
 def test_answers_that_stay_unusable_end_a_drain_and_block_the_daemon_until_they_are_gone(
     make: MakeBench, name: str
 ) -> None:
-    bench = make("--seed", "1", "--events", "50", "--plan", "unlimited")
+    bench = make(seed=1, events=50, plan="unlimited")
     bench.run("run", "--once")
     bench.sandbox.ask("grow", count=50, seconds=0)
     set_faults(bench, STALLS[name] | {"times": None})
@@ -286,7 +286,7 @@ def second_host() -> Iterator[tuple[str, list[object]]]:
 
 
 def test_a_redirect_reaches_no_second_host(make: MakeBench) -> None:
-    bench = make("--seed", "1", "--events", "50", "--plan", "unlimited")
+    bench = make(seed=1, events=50, plan="unlimited")
     with second_host() as (origin, came):
         for path, statuses in {
             "/v1/batch": (301, 302, 307, 308),
@@ -313,7 +313,7 @@ def test_a_redirect_reaches_no_second_host(make: MakeBench) -> None:
 
 
 def test_a_run_of_refusals_blocks_and_nothing_of_it_is_settled(make: MakeBench) -> None:
-    bench = make("--seed", "1", "--plan", "unlimited")
+    bench = make(seed=1, plan="unlimited")
     users = [f"auth0|refused-{number}" for number in range(30)]
     bench.sandbox.ask("append", records=[{"type": "s", "user_id": user} for user in users])
     bench.sandbox.ask("collector", refused_users=users)
@@ -327,7 +327,7 @@ def test_a_run_of_refusals_blocks_and_nothing_of_it_is_settled(make: MakeBench) 
 
 
 def test_an_opaque_token_and_a_missing_scope_are_told_apart(make: MakeBench) -> None:
-    bench = make("--seed", "1", "--events", "50")
+    bench = make(seed=1, events=50)
     bench.sandbox.ask("tenant", scopes=["read:users"])
     ended = bench.run("run", "--once")
     assert ended.code == 78
@@ -340,7 +340,7 @@ def test_an_opaque_token_and_a_missing_scope_are_told_apart(make: MakeBench) -> 
 def test_what_retention_took_during_an_outage_is_a_gap_and_the_rest_goes_on(
     make: MakeBench,
 ) -> None:
-    bench = make("--seed", "1", "--events", "150", "--plan", "unlimited")
+    bench = make(seed=1, events=150, plan="unlimited")
     bench.run("run", "--once")
     position = bench.position()
     bench.sandbox.ask("clock", advance=120)
@@ -367,7 +367,7 @@ def test_what_retention_took_during_an_outage_is_a_gap_and_the_rest_goes_on(
 
 
 def test_a_tenant_that_was_silent_for_weeks_has_no_gap(make: MakeBench) -> None:
-    bench = make("--seed", "1", "--events", "150")
+    bench = make(seed=1, events=150)
     bench.sandbox.ask("tenant", retention=86400)
     bench.run("run", "--once")
     for _ in range(4):
@@ -384,7 +384,7 @@ def test_a_tenant_that_was_silent_for_weeks_has_no_gap(make: MakeBench) -> None:
 
 
 def test_thirty_thousand_events_of_one_moment(make: MakeBench) -> None:
-    bench = make("--seed", "1", "--plan", "unlimited")
+    bench = make(seed=1, plan="unlimited")
     bench.sandbox.ask("grow", count=30_000, seconds=0)
     assert bench.run("run", "--once", timeout_s=2 * PATIENCE_S).code == 0
     bench.assert_conserved()
@@ -392,7 +392,7 @@ def test_thirty_thousand_events_of_one_moment(make: MakeBench) -> None:
 
 @pytest.mark.parametrize("length", [40, 64])
 def test_ids_of_another_length(make: MakeBench, length: int) -> None:
-    bench = make("--seed", "1", "--plan", "unlimited")
+    bench = make(seed=1, plan="unlimited")
     bench.sandbox.ask("tenant", id_length=length)
     bench.sandbox.ask("grow", count=250, seconds=600)
     for _ in range(2):
@@ -403,7 +403,7 @@ def test_ids_of_another_length(make: MakeBench, length: int) -> None:
 
 
 def test_traffic_that_never_lets_a_poll_see_the_end(make: MakeBench) -> None:
-    bench = make("--seed", "1", "--events", "500", "--plan", "unlimited")
+    bench = make(seed=1, events=500, plan="unlimited")
     bench.sandbox.ask("traffic", rate=1500)
     with bench.start("run") as daemon:
         # A look at the whole truth would take the time that the daemon needs.
@@ -416,7 +416,7 @@ def test_traffic_that_never_lets_a_poll_see_the_end(make: MakeBench) -> None:
 
 
 def test_a_tenant_of_nothing_but_noise(make: MakeBench) -> None:
-    bench = make("--seed", "1", "--plan", "unlimited")
+    bench = make(seed=1, plan="unlimited")
     bench.sandbox.ask("grow", count=500, seconds=60, kinds=["w", "ssa", "seacft"])
     ended = bench.run("run", "--once")
     assert ended.code == 0
@@ -426,7 +426,7 @@ def test_a_tenant_of_nothing_but_noise(make: MakeBench) -> None:
 
 @pytest.mark.soak
 def test_a_burst_of_a_million_events(make: MakeBench) -> None:
-    bench = make("--seed", "1", "--plan", "unlimited")
+    bench = make(seed=1, plan="unlimited")
     for part in range(20):
         bench.sandbox.ask("grow", count=50_000, seconds=180, ago=(19 - part) * 180)
     assert bench.run("run", "--once", timeout_s=1200).code == 0
@@ -437,7 +437,7 @@ def test_a_burst_of_a_million_events(make: MakeBench) -> None:
 
 
 def test_a_host_clock_that_is_wrong_by_an_hour_shifts_no_event(make: MakeBench) -> None:
-    bench = make("--seed", "1")
+    bench = make(seed=1)
     for offset in (3600, -7200):
         bench.sandbox.ask("clock", advance=offset)
         bench.sandbox.ask("grow", count=30, seconds=0)

@@ -57,7 +57,7 @@ def lines(records: list[Any]) -> str:
 
 
 def tenant(make: MakeBench, count: int = 1500) -> Bench:
-    bench = make("--seed", "12")
+    bench = make(seed=12)
     bench.sandbox.ask("tenant", plan="unlimited")
     bench.overrides["poll__start"] = "now"
     bench.write_settings()

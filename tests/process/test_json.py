@@ -28,7 +28,7 @@ def shown(bench: Bench, name: str, *command: str) -> Any:
 
 
 def test_every_command_keeps_to_its_schema_whatever_has_happened(make: MakeBench) -> None:
-    bench = make("--seed", "3", "--events", "300")
+    bench = make(seed=3, events=300)
     bench.sandbox.ask(
         "append", records=[{"type": "s", "date": "soon", "user_id": "auth0|x"}, {"type": None}]
     )
@@ -58,7 +58,7 @@ def test_every_command_keeps_to_its_schema_whatever_has_happened(make: MakeBench
 
 
 def test_a_backfill_prints_its_plan_and_its_summary(make: MakeBench) -> None:
-    bench = make("--seed", "3")
+    bench = make(seed=3)
     bench.sandbox.ask("grow", count=500, seconds=86_400, ago=90_000)
     ended = bench.run("backfill", "--since", "earliest", "--new", "--yes", "--json")
     plan, summary = map(json.loads, ended.out.splitlines())
@@ -70,7 +70,7 @@ def test_a_backfill_prints_its_plan_and_its_summary(make: MakeBench) -> None:
 def test_a_backfill_from_files_prints_its_plan_each_file_and_their_sum(
     make: MakeBench, tmp_path: Path
 ) -> None:
-    bench = make("--seed", "3")
+    bench = make(seed=3)
     good, bad = tmp_path / "good.ndjson", tmp_path / "bad.ndjson"
     good.write_text(
         '{"log_id": "90020240101000000000000000000000000000000000000000000001", "type": "fp"}\n'

@@ -53,7 +53,7 @@ def test_what_is_new_is_forwarded_and_what_was_there_is_not(plain: Bench) -> Non
 
 
 def test_calls_have_the_documented_shape_on_the_wire(make: MakeBench) -> None:
-    bench = make("--seed", "5")
+    bench = make(seed=5)
     bench.sandbox.ask("grow", count=1, seconds=60, ago=60, kinds=["signup"])
     bench.sandbox.ask("grow", count=1, seconds=30, ago=30, kinds=["login"])
     bench.run("run", "--once")
@@ -387,7 +387,7 @@ def test_sighup_is_a_signal_to_end(plain: Bench) -> None:
 
 
 def test_the_rules_are_those_of_the_settings(make: MakeBench) -> None:
-    bench = make("--seed", "9", "--plan", "unlimited")
+    bench = make(seed=9, plan="unlimited")
     for kind in ("login", "sso_login", "sepft", "signup", "api_signup", "first_social_login"):
         bench.sandbox.ask("grow", count=1, seconds=0, kinds=[kind])
     bench.write_settings(
@@ -414,7 +414,7 @@ def test_the_rules_are_those_of_the_settings(make: MakeBench) -> None:
 
 
 def test_people_leave_in_the_shape_of_the_settings(make: MakeBench) -> None:
-    bench = make("--seed", "2", "--events", "100", "--plan", "unlimited")
+    bench = make(seed=2, events=100, plan="unlimited")
     bench.write_settings(
         privacy__email="hmac",
         privacy__hmac_key="a-key-of-ours",

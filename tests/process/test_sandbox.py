@@ -7,11 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.process.bench import Sandbox
+from tests.process.bench import SandboxProcess
 
 
 def test_another_process_can_tell_it_and_ask_it_everything() -> None:
-    sandbox = Sandbox("--seed", "7", "--events", "50", "--plan", "free")
+    sandbox = SandboxProcess(seed=7, events=50, plan="free")
     try:
         assert sandbox.truth()["expected"] > 0
         grown = sandbox.ask("grow", count=20, seconds=60, kinds=["login"])

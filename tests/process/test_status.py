@@ -20,7 +20,7 @@ def ago(hours: float) -> str:
 @pytest.fixture
 def patchy(make: MakeBench) -> Bench:
     """A live span of ten hours with a gap of a second in one cell of it, and a backfill below that was ended."""
-    bench = make("--seed", "1")
+    bench = make(seed=1)
     bench.overrides["poll__start"] = "now"
     bench.write_settings()
     assert bench.run("run", "--once").code == 0

@@ -27,7 +27,7 @@ FIRST = TODAY - 4 * DAY
 
 def tenant(make: MakeBench) -> Bench:
     """One with the last five days behind it."""
-    bench = make("--seed", "7")
+    bench = make(seed=7)
     bench.sandbox.ask("clock", advance=(NOON - datetime.now(UTC)).total_seconds())
     bench.sandbox.ask("grow", count=1500, seconds=5 * 86_400)
     return bench

@@ -4,11 +4,12 @@ import contextlib
 import itertools
 import shutil
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from tests.paths import ROOT
-from tests.process.bench import Sandbox
+from tests.process.bench import SandboxThread
 from tests.systemd.machine import Machine, booted, missing
 from tests.systemd.site import _IN_A_CLONE, BLOCKS, CLONE, FAULT, Site, typed
 
@@ -43,8 +44,8 @@ def make_site(installed: Machine) -> Iterator[Callable[..., Site]]:
     """Makes a site with its settings written; the arguments are the sandbox's."""
     with contextlib.ExitStack() as stack:
 
-        def make(*arguments: str, name: str | None = None) -> Site:
-            sandbox = Sandbox(*arguments)
+        def make(name: str | None = None, **options: Any) -> Site:
+            sandbox = SandboxThread(**options)
             stack.callback(sandbox.close)
             made = Site(installed, sandbox, name or f"site-{next(_NUMBERS)}")
             stack.callback(made.close)
@@ -57,7 +58,7 @@ def make_site(installed: Machine) -> Iterator[Callable[..., Site]]:
 @pytest.fixture
 def site(make_site: Callable[..., Site]) -> Site:
     """A tenant with an hour of events behind it."""
-    return make_site("--seed", "1", "--events", "350")
+    return make_site(seed=1, events=350)
 
 
 @pytest.fixture

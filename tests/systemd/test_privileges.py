@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.bench import Sandbox, eventually
+from tests.process.bench import Sandbox, SandboxThread, eventually
 from tests.systemd.machine import Machine
 from tests.systemd.site import ETC, Site, settings_of
 
@@ -83,7 +83,7 @@ class Home:
 
 @pytest.fixture
 def home(installed: Machine) -> Iterator[Home]:
-    sandbox = Sandbox("--seed", "1", "--events", "20")
+    sandbox = SandboxThread(seed=1, events=20)
     made = Home(installed, sandbox, "/var/lib/home")
     try:
         installed.run(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.paths import ROOT
-from tests.process.bench import NEVER_LOGGED, Sandbox, eventually
+from tests.process.bench import NEVER_LOGGED, SandboxThread, eventually
 from tests.systemd.machine import Machine
 from tests.systemd.site import BIN, BLOCKS, CLONE, ETC, UNITS, Site, typed
 
@@ -221,7 +221,7 @@ def test_on_a_full_disk_check_says_so(site: Site) -> None:
 def test_a_backfill_beside_the_daemon_is_of_the_same_user_and_both_send(
     make_site: Callable[..., Site],
 ) -> None:
-    site = make_site("--seed", "11")
+    site = make_site(seed=11)
     site.write(start="now")
     site.sandbox.ask("grow", count=1000, seconds=7200, ago=1200)
     site.machine.write(f"{ETC}/{site.name}.backfill", "BACKFILL=--since 1d --parallel 2\n")
@@ -248,8 +248,8 @@ def test_a_backfill_beside_the_daemon_is_of_the_same_user_and_both_send(
 
 def test_two_settings_files_are_two_services_of_two_users(make_site: Callable[..., Site]) -> None:
     sites = [
-        make_site("--seed", "1", "--events", "50"),
-        make_site("--seed", "2", "--events", "50", name="a" * 24),
+        make_site(seed=1, events=50),
+        make_site(seed=2, events=50, name="a" * 24),
     ]
     for site in sites:
         site.start()
@@ -282,7 +282,7 @@ def test_encrypted_credentials_are_used_as_the_unit_says(site: Site) -> None:
 @pytest.fixture(scope="module")
 def plain_site(installed: Machine) -> Iterator[Site]:
     """The one whose settings file is config.toml; the guide writes it."""
-    sandbox = Sandbox("--seed", "1", "--events", "100")
+    sandbox = SandboxThread(seed=1, events=100)
     try:
         yield Site(installed, sandbox, "config")
     finally:
