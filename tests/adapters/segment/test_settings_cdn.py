@@ -15,19 +15,11 @@ from poller.adapters.http import Http
 from poller.adapters.segment.settings_cdn import PublishedSettings, SettingsCdn
 from poller.core.errors import TransientError, UnusableAnswerError
 from poller.service.observability.logging_setup import configure_logging
+from tests.adapters.segment.publications import NOTHING
 from tests.scripted import Reply, Scripted, Serve
 
 KEY = "secretWriteKey/?" + "0" * 16
 JSON = {"Content-Type": "application/json"}
-NOTHING = PublishedSettings(
-    host="api.segment.io",
-    enabled_events=frozenset({"__default"}),
-    disabled_events=frozenset(),
-    blocks_unplanned_events=False,
-    blocks_identify=False,
-    blocks_group=False,
-    destinations=(),
-)
 
 
 def published(*, key: object = KEY, host: object = "api.segment.io/v1", **changes: Any) -> bytes:

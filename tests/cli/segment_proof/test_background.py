@@ -11,7 +11,7 @@ from poller.adapters.sql_ledger import SqlLedger
 from poller.cli.segment_proof.background import check_key_in_background
 from poller.cli.wiring.services import stream_of
 from poller.sandbox import Fault
-from tests.cli.segment_proof.conftest import World
+from tests.cli.segment_proof.world import World
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from poller.cli.checks import Finding
 from poller.cli.segment_proof.published import prove_by_cdn, wrong_region
 from poller.sandbox import Fault
 from poller.service.lifecycle.exit_codes import Severity
-from tests.adapters.segment.test_settings_cdn import NOTHING
-from tests.cli.segment_proof.conftest import World
+from tests.adapters.segment.publications import NOTHING
+from tests.cli.segment_proof.world import World
 
 WRONG_KEY = "w" * 32
 
