@@ -1,1 +1,1 @@
-"""Calls upstream at the pace that the services allow."""
+"""Limits, retries and caches for the calls to Auth0 and Segment."""

@@ -1,4 +1,8 @@
-"""Profiles, remembered for a while; a directory that fails costs traits, never events."""
+"""A cache of user profiles.
+
+A tenant's users are asked for again and again, and each request takes from the rate limit. A
+directory that fails costs traits, and never an event.
+"""
 
 import time
 from collections import OrderedDict
@@ -8,18 +12,23 @@ from poller.core.errors import FatalError, PollerError, TransientError
 from poller.core.outcomes import Profile, Profiles
 from poller.core.ports import ProfileDirectory
 
-CAPACITY = 10_000  # users; a profile is about 1 KB
+CAPACITY = 10_000
+"""The number of users in the cache. A profile is about 1 KB."""
 LIFETIME_S = 300.0
 PAUSE_S = 60.0
-"""For so long a directory that failed is left alone: each page would otherwise wait for it."""
+"""The time without requests after a failure. Otherwise each page would wait for the directory."""
 FATAL_PAUSE_S = 3600.0
-"""For so long one that needs someone to act: every attempt costs a new token, in case its scope has been granted."""
+"""The time without requests after a failure that somebody must mend.
+
+Each attempt costs a new token, which may have the missing scope.
+"""
 
 
 class CachedProfiles:
-    """A ProfileDirectory that never raises: who cannot be had is missing. Used by one thread.
+    """A ProfileDirectory that leaves out the users it cannot read. Used by one thread.
 
-    Where profiles are needed it does raise: an outage must not send a person under another id, or leave one out.
+    With `is_needed` it raises instead. Then the rules need the profile to know the id of a user,
+    and an outage must not send a user under another id.
     """
 
     def __init__(
@@ -34,20 +43,21 @@ class CachedProfiles:
         self._on_failure = on_failure
         self._is_needed = is_needed
         self._monotonic = monotonic
-        self._held: OrderedDict[str, tuple[float, Profile | None]] = OrderedDict()
+        self._cached: OrderedDict[str, tuple[float, Profile | None]] = OrderedDict()
+        """The end of life and the profile, in the order of reading. None is a missing user."""
         self._paused_until = float("-inf")
 
     def of(self, user_ids: Sequence[str]) -> Profiles:
-        """The profiles, from memory where they are fresh; absent users are remembered too."""
+        """Return the profiles of these users, from the cache if they are there.
+
+        Raises:
+            TransientError, FatalError: the directory failed, and profiles are needed.
+        """
         self._forget_stale()
-        missing = [user_id for user_id in user_ids if user_id not in self._held]
-        read = self._read(missing) if missing else {}
-        known = {user_id: self._held[user_id][1] for user_id in user_ids if user_id in self._held}
-        return {
-            user_id: profile
-            for user_id, profile in {**known, **read}.items()
-            if profile is not None
-        }
+        cached = {id_: self._cached[id_][1] for id_ in user_ids if id_ in self._cached}
+        missing = [user_id for user_id in user_ids if user_id not in cached]
+        profiles = {**cached, **(self._read(missing) if missing else {})}
+        return {id_: profile for id_, profile in profiles.items() if profile is not None}
 
     def _read(self, user_ids: Sequence[str]) -> Profiles:
         now = self._monotonic()
@@ -62,13 +72,13 @@ class CachedProfiles:
             self._on_failure(error)
             return {}
         for user_id in user_ids:
-            self._held[user_id] = (now + LIFETIME_S, read.get(user_id))
-        while len(self._held) > CAPACITY:
-            self._held.popitem(last=False)
+            self._cached[user_id] = (now + LIFETIME_S, read.get(user_id))
+        while len(self._cached) > CAPACITY:
+            self._cached.popitem(last=False)
         return read
 
     def _forget_stale(self) -> None:
-        # In order of reading, so the stale ones are in front.
+        # The cache is in the order of reading, so the stale profiles are in front.
         now = self._monotonic()
-        while self._held and next(iter(self._held.values()))[0] <= now:
-            self._held.popitem(last=False)
+        while self._cached and next(iter(self._cached.values()))[0] <= now:
+            self._cached.popitem(last=False)

@@ -1,8 +1,12 @@
-"""Waits for the tenant's rate limit before it is hit.
+"""A rate limiter that waits before the tenant's rate limit is hit.
 
-The server tells after each request what its bucket has left: rounded down, without what is under way, and late. So a
-belief is kept of each bucket that is never above the truth while nobody else takes from it: it starts at what an
-answer told, loses a token for each request that goes out, and grows by the least refill that the answers prove.
+It keeps one belief for each limit that the server tells (see `bucket_belief`). A request goes out
+when the belief holds a token for it above the part that is left to the tenant's own applications.
+
+Buckets are told apart by their limit. The server names no bucket, and on most plans all endpoints
+share one. So endpoints that tell the same limit are taken to share a bucket, which may be too
+careful and is never too fast. An endpoint that has not answered yet may share any known bucket. So
+its first request takes a token from each, and its second one waits for the first answer.
 """
 
 import math
@@ -13,119 +17,31 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from poller.core.errors import TransientError
+from poller.service.upstream.bucket_belief import Belief, Request
 
-LONGEST_WAIT_S = 60.0  # a header that asks for more is not believed
-_RECHECK_S = 0.1  # while requests are under way, whose answers may tell that there is room
+LONGEST_WAIT_S = 60.0
+"""The longest reset that is believed."""
+_RECHECK_S = 0.1
+"""The wait while requests are under way. Their answers may show that there is room."""
 _SHORTEST_WAIT_S = 0.001
-_ANCHORED_S = (
-    10.0  # at least so long, or a small bucket, full after each request, would prove nothing
-)
-_TAKEN_BY_OTHERS = 2.0  # tokens; less may be our own rounding
-_LEAST_TRUST = 0.05  # below it the resets alone tell when to look
-
-
-@dataclass(slots=True, kw_only=True)
-class _Request:
-    bucket: str
-    sent_at: float
-    answered_before: int
-    """How many of the same limit had been answered when it went out."""
-    answered_at: float | None = None
-
-    def is_later(self, moment: float) -> bool:
-        """Whether the server may have served it after this moment."""
-        return self.answered_at is None or self.answered_at > moment
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Anchor:
-    """An answer from which the refill is measured: what was left at most, and how many had been taken off at most."""
-
-    sent_at: float
-    answered_at: float
-    held: float
-    taken: int
-
-
-@dataclass(slots=True, kw_only=True)
-class _Bucket:
-    """What is believed of one limit; `tokens` as of `at`.
-
-    `per_second` is the least refill that is proved, `trust` the part of it that others leave.
-    """
-
-    limit: int
-    tokens: float
-    at: float
-    reset_at: float
-    anchor: _Anchor
-    per_second: float = 0.0
-    trust: float = 1.0
-    answered: int = 0
-
-    @property
-    def growth(self) -> float:
-        return self.per_second * self.trust
-
-    def grow(self, now: float, *, under_way: int) -> None:
-        # What is under way has yet to be taken off by the server, whose bucket may be full until then.
-        most = max(self.limit - under_way, self.tokens)
-        self.tokens = min(self.tokens + (now - self.at) * self.growth, most)
-        self.at = now
-
-    def learn(self, request: _Request, remaining: int, now: float, *, under_way: int) -> None:
-        """Raises the refill to what the answers since the anchor prove: what came in is what went out and what is left.
-
-        Each quantity is taken at its worst; others who take, and a bucket that was full, only make it less.
-        """
-        self.answered += 1
-        if request.sent_at > self.anchor.answered_at:
-            taken = request.answered_before - self.anchor.taken + 1
-            proved = (remaining - self.anchor.held + taken) / (now - self.anchor.sent_at)
-            self.per_second = max(self.per_second, proved)
-        if remaining >= self.limit - 1 and now - self.anchor.answered_at > _ANCHORED_S:
-            # Full again, or nearly: what came in meanwhile says nothing.
-            self.anchor = _Anchor(
-                sent_at=request.sent_at,
-                answered_at=now,
-                held=min(remaining + 1, self.limit),
-                taken=self.answered + under_way,
-            )
-
-    def distrust(self, now: float, *, under_way: int) -> None:
-        """After a refusal the belief was wrong: it begins anew, with half of the refill."""
-        self.per_second /= 2
-        self.tokens = min(self.tokens, 0.0)
-        self.anchor = _Anchor(
-            sent_at=now, answered_at=now, held=1.0, taken=self.answered + under_way
-        )
-
-    def correct(self, least: float, most: float, *, has_room: bool) -> None:
-        """Brings the belief between the least and the most that an answer allows.
-
-        A belief that was far too high shows that others take; a bucket that `has_room`, that they have left off.
-        """
-        if self.tokens - most > _TAKEN_BY_OTHERS:
-            self.trust = self.trust / 2 if self.trust > _LEAST_TRUST else 0.0
-        elif has_room:
-            self.trust = min(1.0, 2 * self.trust + 0.1)
-        self.tokens = max(least, min(self.tokens, most))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateLimitStatus:
-    """A limit as it is believed: requests at once, how many are left, and how many come back in a second at least."""
+    """One limit as it is believed now."""
 
     limit: int
+    """The number of requests that can be made at once."""
     left: float
     per_second: float
+    """The requests that come back in a second, at least."""
 
 
 class RateLimiter:
-    """The rate limit, over the server's own headers; thread-safe, one request a thread.
+    """The requests that the tenant's rate limits leave. Thread-safe, one request a thread.
 
-    `share` of each limit is ours: the rest is left in the bucket, for the tenant's own applications. Endpoints that
-    tell the same limit are taken to have one bucket in common, as they have on most plans.
+    `share` is the part of each limit that is ours. The rest stays in the bucket for the tenant's
+    own applications.
     """
 
     def __init__(
@@ -141,18 +57,22 @@ class RateLimiter:
         self._monotonic = monotonic
         self._caller = caller
         self._lock = threading.Lock()
-        self._buckets: dict[int, _Bucket] = {}
+        self._beliefs: dict[int, Belief] = {}
+        """The belief by the limit that the server tells."""
         self._limits: dict[str, int] = {}
-        self._under_way: dict[int, _Request] = {}
-        self._answered: list[_Request] = []
+        """The limit of each bucket that has answered."""
+        self._under_way: dict[int, Request] = {}
+        """The request of each thread."""
+        self._answered: list[Request] = []
+        """The answered requests that the server may have served after one that is under way."""
         self.refused = 0
-        """Answers of 429, which were waited out."""
+        """The number of answers with status 429."""
 
     def acquire(self, bucket: str) -> None:
-        """Returns when a request may go out.
+        """Return when a request may go out.
 
         Raises:
-            TransientError: the program is to stop, so the wait is off.
+            TransientError: the program is told to stop.
         """
         while (wait_s := self._take(bucket)) > 0:
             if self._stopping.wait(wait_s):
@@ -167,126 +87,145 @@ class RateLimiter:
         reset_in: timedelta,
         is_refused: bool = False,
     ) -> None:
-        """What the answer to this thread's request told; one that was refused took no token."""
+        """Take note of the headers of the answer to this thread's request.
+
+        `reset_in` is the time until the next token. A refused request took no token.
+        """
         with self._lock:
             now = self._monotonic()
-            request = self._end(now) or _Request(bucket=bucket, sent_at=now, answered_before=0)
-            reset_at = now + min(reset_in.total_seconds(), LONGEST_WAIT_S)
+            request = self._end(now) or Request(bucket=bucket, sent_at=now, answered_before=0)
             self._limits[bucket] = limit
-            under_way = len(self._alike(limit, self._under_way.values()))
-            held = self._buckets.get(limit)
-            if held is None:
-                # Its own request is among those that are taken off before.
-                taken = 1 + under_way
-                anchor = _Anchor(
-                    sent_at=request.sent_at,
-                    answered_at=now,
-                    held=min(remaining + 1, limit),
-                    taken=taken,
+            under_way = len(self._sharing(limit, self._under_way.values()))
+            belief = self._beliefs.get(limit)
+            if belief is None:
+                belief = self._beliefs[limit] = Belief.from_first_answer(
+                    request, limit=limit, remaining=remaining, now=now, under_way=under_way
                 )
-                held = _Bucket(
-                    limit=limit, tokens=remaining, at=now, reset_at=reset_at, anchor=anchor
-                )
-                self._buckets[limit] = held
-            held.grow(now, under_way=under_way)
+            belief.grow(now, under_way=under_way)
             if is_refused:
                 self.refused += 1
-                held.distrust(now, under_way=under_way)
+                belief.distrust(now, under_way=under_way)
             else:
-                held.learn(request, remaining, now, under_way=under_way)
-            held.reset_at = reset_at
-            others = self._alike(limit, [*self._under_way.values(), *self._answered])
-            unsure = sum(
-                other is not request and other.is_later(request.sent_at) for other in others
-            )
-            held.correct(
-                remaining - unsure,
-                remaining + held.per_second * (now - request.sent_at),
-                has_room=remaining >= self._kept(limit),
-            )
+                belief.learn(request, remaining, now, under_way=under_way)
+            belief.reset_at = now + min(reset_in.total_seconds(), LONGEST_WAIT_S)
+            self._correct(belief, request, remaining, now)
+
+    def _correct(self, belief: Belief, request: Request, remaining: int, now: float) -> None:
+        """Hold the belief between the least and the most that an answer allows.
+
+        The server may have served other requests after this one, and they are not taken off
+        `remaining` yet: so many tokens fewer is the least. It may have made the answer as early as
+        the request was sent, and tokens came back since: so many tokens more is the most.
+        """
+        others = self._sharing(belief.limit, [*self._under_way.values(), *self._answered])
+        unaccounted = sum(
+            other is not request and other.may_be_served_after(request.sent_at) for other in others
+        )
+        belief.correct(
+            remaining - unaccounted,
+            remaining + belief.refill_per_second * (now - request.sent_at),
+            has_room=remaining >= self._kept(belief.limit),
+        )
 
     def missed(self, bucket: str) -> None:
-        """This thread's request had no answer, or one that tells nothing."""
+        """Take note that this thread's request had no answer, or one without such headers."""
         del bucket
         with self._lock:
             self._end(self._monotonic())
 
-    def status(self, bucket: str) -> "RateLimitStatus | None":
-        """What is known of an endpoint's limit; None before the first answer."""
+    def status(self, bucket: str) -> RateLimitStatus | None:
+        """Return the limit of a bucket as it is believed, or None before the first answer."""
         with self._lock:
-            held = self._buckets.get(self._limits.get(bucket, 0))
-            if held is None:
+            belief = self._belief_of(bucket)
+            if belief is None:
                 return None
-            held.grow(self._monotonic(), under_way=len(self._under_way))
+            belief.grow(self._monotonic(), under_way=len(self._under_way))
             return RateLimitStatus(
-                limit=held.limit, left=max(held.tokens, 0.0), per_second=held.per_second
+                limit=belief.limit,
+                left=max(belief.tokens, 0.0),
+                per_second=belief.refill_per_second,
             )
 
     def has_room(self, bucket: str) -> bool:
-        """Whether half of the bucket or more is left: what can wait, waits otherwise."""
+        """Return whether half of the bucket or more is left. Work that can wait asks this first."""
         with self._lock:
-            held = self._buckets.get(self._limits.get(bucket, 0))
-            if held is None:
+            belief = self._belief_of(bucket)
+            if belief is None:
                 return True
             now = self._monotonic()
-            held.grow(now, under_way=len(self._under_way))
-            return 2 * held.tokens >= held.limit or (not held.growth and now >= held.reset_at)
+            belief.grow(now, under_way=len(self._under_way))
+            is_unknown = not belief.growth and now >= belief.reset_at
+            return is_unknown or 2 * belief.tokens >= belief.limit
+
+    def _belief_of(self, bucket: str) -> Belief | None:
+        return self._beliefs.get(self._limits.get(bucket, 0))
 
     def _take(self, bucket: str) -> float:
-        """Takes one request and returns 0, or returns the seconds until it is worth asking again."""
+        """Take one request and return 0, or return the seconds after which to ask again."""
         with self._lock:
             now = self._monotonic()
-            self._end(now)  # a thread that asks again has done with what it asked before
-            limit = self._limits.get(bucket)
-            if limit is None and any(
-                other.bucket == bucket or not self._buckets for other in self._under_way.values()
-            ):
-                return _RECHECK_S  # the first answer tells what there is
-            # An endpoint of which nothing is known may share any bucket that is.
-            asked = [*self._buckets.values()] if limit is None else [self._buckets[limit]]
-            wait_s = max((self._wait_s(held, now) for held in asked), default=0.0)
+            self._end(now)  # a thread that asks again has finished its last request
+            belief = self._belief_of(bucket)
+            if belief is None and self._awaits_first_answer(bucket):
+                return _RECHECK_S
+            beliefs = [*self._beliefs.values()] if belief is None else [belief]
+            wait_s = max((self._wait_s(each, now) for each in beliefs), default=0.0)
             if wait_s > 0:
                 return wait_s
-            for held in asked:
-                held.tokens -= 1
-            answered = 0 if limit is None else asked[0].answered
-            self._under_way[self._caller()] = _Request(
-                bucket=bucket, sent_at=now, answered_before=answered
+            for each in beliefs:
+                each.tokens -= 1
+            self._under_way[self._caller()] = Request(
+                bucket=bucket, sent_at=now, answered_before=belief.answered if belief else 0
             )
             return 0.0
 
-    def _wait_s(self, held: _Bucket, now: float) -> float:
-        held.grow(now, under_way=len(self._under_way))
-        missing = self._kept(held.limit) + 1 - held.tokens
+    def _awaits_first_answer(self, bucket: str) -> bool:
+        """Return whether a request is under way whose answer tells the limit of this bucket.
+
+        While no bucket is known at all, that is any request.
+        """
+        return any(
+            request.bucket == bucket or not self._beliefs for request in self._under_way.values()
+        )
+
+    def _wait_s(self, belief: Belief, now: float) -> float:
+        """Return the seconds until a token may be there. Zero means that one is."""
+        belief.grow(now, under_way=len(self._under_way))
+        missing = self._kept(belief.limit) + 1 - belief.tokens
         if missing <= 0:
             return 0.0
-        if now >= held.reset_at and not self._under_way:
-            # The reset brought a token; whether others left more, only an answer tells.
-            held.tokens = self._kept(held.limit) + 1.0
+        if now >= belief.reset_at and not self._under_way:
+            # The reset brought one token. Whether others left more, only an answer can tell.
+            belief.tokens = self._kept(belief.limit) + 1.0
             return 0.0
-        waits = [held.reset_at - now] if held.reset_at > now else []
-        if held.growth:
-            waits.append(missing / held.growth)
+        waits = [belief.reset_at - now] if belief.reset_at > now else []
+        if belief.growth:
+            waits.append(missing / belief.growth)
         if self._under_way:
             waits.append(_RECHECK_S)
         return max(min(waits), _SHORTEST_WAIT_S)
 
     def _kept(self, limit: int) -> int:
-        """The tokens to leave; never all, or nothing would ever go out."""
-        # Rounded first: (1 - 0.8) * 50 is a little less than 10 to a computer, other products a little more.
+        """Return the tokens to leave to others. One token is always ours."""
+        # Floating point makes (1 - 0.8) * 50 a little less than 10, and other products a little
+        # more. Rounding comes first.
         return max(0, min(math.ceil(round((1 - self._share) * limit, 6)), limit - 1))
 
-    def _alike(self, limit: int, requests: Iterable[_Request]) -> list[_Request]:
-        """Those that may be of this limit's bucket."""
+    def _sharing(self, limit: int, requests: Iterable[Request]) -> list[Request]:
+        """Return the requests that may take from the bucket of this limit."""
         return [request for request in requests if self._limits.get(request.bucket, limit) == limit]
 
-    def _end(self, now: float) -> _Request | None:
-        """Ends this thread's request, and forgets those that no request under way can have been overtaken by."""
+    def _end(self, now: float) -> Request | None:
+        """End this thread's request and return it.
+
+        This also forgets the answered requests that the server served before every request that is
+        still under way. They are part of every answer to come.
+        """
         request = self._under_way.pop(self._caller(), None)
         if request is not None:
             request.answered_at = now
             self._answered.append(request)
         oldest = min((other.sent_at for other in self._under_way.values()), default=now)
-        started = oldest if request is None else min(oldest, request.sent_at)
-        self._answered = [other for other in self._answered if other.is_later(started)]
+        begun_at = oldest if request is None else min(oldest, request.sent_at)
+        self._answered = [other for other in self._answered if other.may_be_served_after(begun_at)]
         return request

@@ -1,4 +1,4 @@
-"""Keeps to a number of messages a second, over all who send."""
+"""A limit on the messages that are sent in a second."""
 
 import threading
 import time
@@ -10,9 +10,10 @@ from poller.core.ports import MessageSink
 
 
 class ThrottledSink:
-    """A MessageSink that sends at most so many messages a second; thread-safe. 0: as many as there are.
+    """A MessageSink that sends at most `per_second` messages a second. Thread-safe.
 
-    A batch waits for those that went before it: on average the rate holds, and no batch goes out in parts.
+    All threads that send share the limit. Zero means no limit. A batch goes out whole, and the next
+    one waits for the time that its messages take at this rate. So the rate holds on average.
     """
 
     def __init__(
@@ -31,26 +32,27 @@ class ThrottledSink:
         self._free_at = float("-inf")
 
     def send(self, batch: Batch) -> Receipt:
-        """Waits for its turn, then sends; see the port for what it raises.
+        """Wait until this batch may go out, then send it.
 
         Raises:
-            TransientError: also where the program is to stop, so the wait is off.
+            TransientError: the program is told to stop, or as the port says.
+            RejectedError, FatalError: as the port says.
         """
         self.wait(len(batch.messages))
         return self._sink.send(batch)
 
     def wait(self, count: int) -> None:
-        """Returns when it is the turn of so many messages.
+        """Return when this number of messages may go out.
 
         Raises:
-            TransientError: the program is to stop, so the wait is off.
+            TransientError: the program is told to stop.
         """
         wait_s = self._reserve(count)
         if wait_s > 0 and self._stopping.wait(wait_s):
             raise TransientError("stopped while waiting to send")
 
     def _reserve(self, count: int) -> float:
-        """The seconds until a batch of so many messages may go out."""
+        """Reserve the next free time for these messages. Return the seconds until it begins."""
         if not self._per_second:
             return 0.0
         with self._lock:

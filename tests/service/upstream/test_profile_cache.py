@@ -82,7 +82,7 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CAPACITY", 3)
     bench = Bench(*"abcdef")
     assert len(bench.cached.of(list("abcdef"))) == 6
-    assert len(bench.cached._held) == 3
+    assert len(bench.cached._cached) == 3
 
 
 @pytest.mark.parametrize(
