@@ -17,6 +17,12 @@ def shell_blocks(text: str) -> list[str]:
     return re.findall(r"^ *```sh\n(.*?)```", text, re.DOTALL | re.MULTILINE)
 
 
+def commands_under(heading: str, text: str) -> list[str]:
+    """Return the lines of the shell commands in one section of a page."""
+    section = text.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    return [line for block in shell_blocks(section) for line in block.splitlines()]
+
+
 def json_blocks(text: str) -> list[str]:
     """Return the JSON texts of a page, in order."""
     return re.findall(r"^```json\n(.*?)```", text, re.DOTALL | re.MULTILINE)

@@ -4,7 +4,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.docs.pages import page, shell_blocks
+from tests.docs.pages import commands_under, page
 from tests.paths import ROOT
 from tests.process.bench import Sandbox
 from tests.systemd.machine import PATH, Machine
@@ -13,9 +13,14 @@ FAULT = Path(__file__).with_name("fault") / "sitecustomize.py"
 CLONE = "/tmp/clone"  # noqa: S108 - the machine's own
 BIN = "/tmp/bin"  # noqa: S108 - same
 _IN_A_CLONE = ("poller", "systemd", "pyproject.toml", "README.md", "LICENSE", "config.example.toml")
-_INSTALL = shell_blocks(page("guides/install.md"))
-_UPGRADE = shell_blocks(page("guides/upgrade.md"))
-BLOCKS = [block.splitlines() for block in (*_INSTALL[:2], *_UPGRADE[:2], _INSTALL[2])]
+_INSTALL, _UPGRADE = page("guides/install.md"), page("guides/upgrade.md")
+BLOCKS = [
+    commands_under("Install the program", _INSTALL),
+    commands_under("Settings and secrets", _INSTALL) + commands_under("Prove and start", _INSTALL),
+    commands_under("Upgrade", _UPGRADE),
+    commands_under("Roll back", _UPGRADE),
+    commands_under("Uninstall", _INSTALL),
+]
 """The commands of the guides: install, first start, upgrade, rollback, uninstall."""
 UNITS = sorted((ROOT / "systemd").glob("*.service"))
 ETC = "/etc/auth0-segment-poller"

@@ -276,6 +276,8 @@ def test_encrypted_credentials_are_used_as_the_unit_says(site: Site) -> None:
     eventually("all events", lambda: site.is_delivered)
 
 
+MIGRATION_STEPS = "poller/adapters/sql_ledger/sqlite/migration_steps.py"
+
 # The guides' commands, their lines as they stand; what is installed is gone in the end, so that these are the last
 
 
@@ -314,17 +316,14 @@ def test_the_guide_brings_a_service_up(installed: Machine, plain_site: Site) -> 
     eventually("all events", lambda: plain_site.is_delivered)
 
 
-def test_readme_upgrades_it_and_brings_its_ledger_along(
+def test_the_guide_upgrades_it_and_brings_its_ledger_along(
     installed: Machine, plain_site: Site
 ) -> None:
     """The newer version is this one with a step more for the ledger."""
     before = plain_site.ledger_version()
-    migrations = (
-        installed.root / CLONE.lstrip("/") / "poller/adapters/sql_ledger/sqlite/migrations.py"
-    )
-    known, place, rest = migrations.read_text().partition("def read_version(")
-    step = 'STEPS = (*STEPS, lambda connection: connection.execute(text("CREATE TABLE later (x INTEGER)")))'
-    migrations.write_text(f"{known}{step}\n\n\n{place}{rest}")
+    steps = installed.root / CLONE.lstrip("/") / MIGRATION_STEPS
+    step = 'connection.execute(text("CREATE TABLE later (x INTEGER)"))'
+    steps.write_text(f"{steps.read_text()}\nSTEPS = (*STEPS, lambda connection: {step})\n")
     plain_site.sandbox.ask("grow", count=50, seconds=0)
     for line in BLOCKS[2]:
         typed(installed, line)
@@ -333,12 +332,9 @@ def test_readme_upgrades_it_and_brings_its_ledger_along(
     plain_site.assert_conserved()
 
 
-def test_readme_rolls_it_back_with_its_ledger(installed: Machine, plain_site: Site) -> None:
+def test_the_guide_rolls_it_back_with_its_ledger(installed: Machine, plain_site: Site) -> None:
     """The older version is this one, and the backup that the upgrade made is of its version."""
-    migrations = (
-        installed.root / CLONE.lstrip("/") / "poller/adapters/sql_ledger/sqlite/migrations.py"
-    )
-    shutil.copy(ROOT / "poller/adapters/sql_ledger/sqlite/migrations.py", migrations)
+    shutil.copy(ROOT / MIGRATION_STEPS, installed.root / CLONE.lstrip("/") / MIGRATION_STEPS)
     later = plain_site.ledger_version()
     plain_site.sandbox.ask("grow", count=50, seconds=0)
     for line in BLOCKS[3]:
@@ -349,7 +345,7 @@ def test_readme_rolls_it_back_with_its_ledger(installed: Machine, plain_site: Si
     plain_site.assert_conserved()
 
 
-def test_readme_leaves_nothing_of_it(installed: Machine, plain_site: Site) -> None:
+def test_the_guide_leaves_nothing_of_it(installed: Machine, plain_site: Site) -> None:
     for line in BLOCKS[4]:
         typed(installed, line)
     assert plain_site.show("LoadState") == "not-found"
