@@ -18,7 +18,7 @@ from poller.config.parsers import texts
 from poller.config.parsers.endpoints import endpoint_or_off
 from poller.config.parsers.expressions import Expression, expression, lines
 from poller.config.parsers.times import StartAt, interval, late_window, length, start_at
-from poller.config.regions import CDN, region_of
+from poller.config.regions import CDN, REGIONS, region_of
 from poller.config.sources.secret_files import secret
 from poller.core.translation import privacy
 from poller.core.translation.presets import PresetName
@@ -112,6 +112,10 @@ def _cdn_endpoint(values: dict[str, Any]) -> str:
     return CDN if region_of(values["endpoint"]) else "off"
 
 
+def _api_endpoint(values: dict[str, Any]) -> str:
+    return (region_of(values["endpoint"]) or REGIONS[0]).public_api
+
+
 def _frequency(values: dict[str, Any]) -> Frequency:
     return "changes" if values["preset"] == "spec" else "always"
 
@@ -165,6 +169,19 @@ class SegmentSettings(Section):
         json_schema_extra=_default(
             "https://cdn.segment.com if endpoint is Segment's own, else off"
         ),
+    )
+    api_token: SecretWord = Field(
+        None, description="Token of Segment's Public API, for check and preview. Best read-only."
+    )
+    api_endpoint: BaseUrl = Field(
+        default_factory=_api_endpoint,
+        description="Origin of Segment's Public API. A token works only in its own region.",
+        json_schema_extra=_default("that of the region of endpoint"),
+    )
+    source_id: Word | None = Field(
+        None,
+        validate_default=False,
+        description="Id of the source in Segment, for a token that may not see write keys.",
     )
     # None only where neither name nor key is known.
     source_name: Name | None = Field(

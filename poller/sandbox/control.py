@@ -34,6 +34,8 @@ class Control:
             self.tenant,
             self.collector,
             self.source,
+            self.workspace,
+            self.plan,
             self.messages,
             self.traffic,
             self.people,
@@ -125,9 +127,18 @@ class Control:
 
     def source(self, **changes: Any) -> None:
         """Set fields of the Segment source. Lists become sets where the field is a set."""
-        for name, value in changes.items():
-            is_set = isinstance(getattr(self._world.source, name), set)
-            setattr(self._world.source, name, set(value) if is_set else value)
+        _set_fields(self._world.source, changes)
+
+    def workspace(self, **changes: Any) -> None:
+        """Set fields of the Segment workspace, in the same way."""
+        _set_fields(self._world.workspace, changes)
+
+    def plan(self, rules: list[dict[str, Any]], **controls: dict[str, Any]) -> None:
+        """Give the source a tracking plan, and change its controls for `track` and the others."""
+        self._world.workspace.has_plan = True
+        self._world.source.plan.rules = rules
+        for kind, changes in controls.items():
+            self._world.source.plan.controls[kind] |= changes
 
     def messages(self, first: int = 0, count: int = 1000) -> list[dict[str, Any]]:
         """Arrivals in order, whole."""
@@ -160,3 +171,9 @@ def _handler(verb: Callable[..., Any]) -> Callable[[web.Request], Any]:
             return web.json_response({"error": f"{type(error).__name__}: {error}"}, status=400)
 
     return handle
+
+
+def _set_fields(holder: object, changes: dict[str, Any]) -> None:
+    for name, value in changes.items():
+        is_set = isinstance(getattr(holder, name), set)
+        setattr(holder, name, set(value) if is_set else value)

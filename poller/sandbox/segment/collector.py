@@ -129,7 +129,9 @@ class Collector:
             timestamp=str(shown.get("timestamp", "")),
             digest=hashlib.sha256(json.dumps(message, sort_keys=True).encode()).hexdigest()[:16],
             fate=fate,
-            message=_enriched(shown, envelope, now) if len(self.arrivals) < _BODIES_KEPT else None,
+            message=_enriched(self.source.plan.trimmed(shown), envelope, now)
+            if len(self.arrivals) < _BODIES_KEPT
+            else None,
         )
         self.arrivals.append(arrival)
         if fate == "published":

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from poller.sandbox.segment.plan import Plan, track_rule
+
 OTHER_REGION = "eu.sandbox.invalid"
 """The host of the region that is not the sandbox's."""
 
@@ -13,7 +15,7 @@ class Source:
     A change of anything is published at once, unless `publishes_late` holds back what was published
     before. `is_published` is false for the kinds of sources that Segment never publishes.
     `disabled_events` are switched off by name, and an `allows_unplanned_events` of false switches
-    off all that `planned_events` does not name.
+    off all that `planned_events` does not name. Those two are a short way to say it of the `plan`.
     """
 
     def __init__(self, write_key: str) -> None:
@@ -24,8 +26,7 @@ class Source:
         self.host = ""
         self.destinations = ["Mixpanel"]
         self.disabled_events: set[str] = set()
-        self.planned_events: set[str] = set()
-        self.allows_unplanned_events = True
+        self.plan = Plan()
         self._held_back: dict[str, dict[str, Any]] | None = None
 
     @property
@@ -35,6 +36,22 @@ class Source:
     @publishes_late.setter
     def publishes_late(self, value: bool) -> None:
         self._held_back = self._publications() if value else None
+
+    @property
+    def planned_events(self) -> set[str]:
+        return self.plan.events
+
+    @planned_events.setter
+    def planned_events(self, events: set[str]) -> None:
+        self.plan.rules = [track_rule(event) for event in sorted(events)]
+
+    @property
+    def allows_unplanned_events(self) -> bool:
+        return bool(self.plan.controls["track"]["allowUnplannedEvents"])
+
+    @allows_unplanned_events.setter
+    def allows_unplanned_events(self, value: bool) -> None:
+        self.plan.controls["track"]["allowUnplannedEvents"] = value
 
     def published(self, write_key: str) -> Mapping[str, Any] | None:
         """Return the settings that the CDN has for this key."""
@@ -47,13 +64,8 @@ class Source:
             return "wrong_region"  # a code of ours: Segment documents none
         if not self.is_enabled:
             return "source_disabled"
-        if message.get("type") != "track":
-            return None
-        event = message.get("event")
-        if event in self.disabled_events:
-            return "event_setting"
-        is_planned = self.allows_unplanned_events or event in self.planned_events
-        return None if is_planned else "unplanned"
+        is_off = message.get("type") == "track" and message.get("event") in self.disabled_events
+        return "event_setting" if is_off else self.plan.discard_reason(message)
 
     def _publications(self) -> dict[str, dict[str, Any]]:
         if not self.is_published:

@@ -1,0 +1,195 @@
+"""Segment's Public API: workspace, sources, destinations, tracking plans. Only ever read.
+
+The client is our own, because Segment's Python library is in public beta and not on PyPI. All
+paths, fields and limits are from Segment's Public API documentation and its generated models
+(segmentio/public-api-sdk-python at 73.2.0).
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from typing import Any
+from urllib.parse import quote
+
+from poller.adapters.http import Answer, Http
+from poller.adapters.parsing import LONGEST_WAIT, parse_http_date
+from poller.adapters.segment.verdicts import SERVICE, in_between
+from poller.adapters.segment.workspace import (
+    Connection,
+    Controls,
+    Rule,
+    SourceDetails,
+    Workspace,
+    parse_connection,
+    parse_controls,
+    parse_rule,
+    parse_source,
+    parse_workspace,
+)
+from poller.core.errors import PollerError, TransientError, UnusableAnswerError
+
+DEADLINE_S = 10.0
+PAGE_SIZE = 200
+"""The largest page that every version of the documentation allows."""
+MOST_PAGES = 50
+"""A bound for lists without an end. A workspace has at most some thousands of sources or rules."""
+_TOO_MANY, _REQUEST_TIMEOUT, _SERVER_ERROR = 429, 408, 500
+_DENIED = {401, 403}
+_SUCCESS = range(200, 300)
+_TYPE = re.compile(r"[\w -]{1,40}", re.ASCII)
+
+
+class RequestRefusedError(PollerError):
+    """Segment refuses a request of the Public API. `hint` says what to do."""
+
+    def __init__(self, message: str, *, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class AccessDeniedError(RequestRefusedError):
+    """The token is unknown in this region, or lacks a role. Segment answers 401 to both."""
+
+
+class PublicApi:
+    """The workspace that a token belongs to. Thread-safe."""
+
+    def __init__(self, token: str, http: Http) -> None:
+        self._token = token
+        self._http = http
+
+    def workspace(self) -> Workspace:
+        """Return the workspace of the token.
+
+        Raises:
+            AccessDeniedError: the token is unknown here, revoked, or lacks a role.
+            RequestRefusedError: Segment refuses the request in another way.
+            TransientError: no usable answer came. Also raised by every other method, as those two.
+            FatalError: the proxy variables or the CA certificates of this machine are unusable.
+        """
+        return parse_workspace(_table(self._get("/"), "workspace"))
+
+    def sources(self) -> tuple[SourceDetails, ...]:
+        """Return every source that the token may see."""
+        return tuple(map(parse_source, self._pages("/sources", "sources")))
+
+    def source(self, source_id: str) -> SourceDetails:
+        """Return one source, with the id of its tracking plan."""
+        data = self._get(f"/sources/{_quoted(source_id)}")
+        plan_id = data.get("trackingPlanId")
+        source = _table(data, "source")
+        return parse_source(source, plan_id if isinstance(plan_id, str) else "")
+
+    def destinations(self, source_id: str) -> tuple[Connection, ...]:
+        """Return the destinations that a source is connected to."""
+        path = f"/sources/{_quoted(source_id)}/connected-destinations"
+        return tuple(map(parse_connection, self._pages(path, "destinations")))
+
+    def warehouses(self, source_id: str) -> tuple[Connection, ...]:
+        """Return the warehouses that a source is connected to."""
+        path = f"/sources/{_quoted(source_id)}/connected-warehouses"
+        return tuple(map(parse_connection, self._pages(path, "warehouses")))
+
+    def controls(self, source_id: str) -> Controls:
+        """Return what a source does with calls that its tracking plan does not allow."""
+        return parse_controls(
+            _table(self._get(f"/sources/{_quoted(source_id)}/settings"), "settings")
+        )
+
+    def rules(self, plan_id: str) -> tuple[Rule, ...]:
+        """Return the rules of a tracking plan."""
+        path = f"/tracking-plans/{_quoted(plan_id)}/rules"
+        return tuple(map(parse_rule, self._pages(path, "rules")))
+
+    def _pages(self, path: str, name: str) -> Iterator[Mapping[str, Any]]:
+        """Yield the objects of a list, page after page, until a page has no `next` cursor."""
+        params, seen = {"pagination.count": str(PAGE_SIZE)}, set()
+        for _ in range(MOST_PAGES):
+            data = self._get(path, params)
+            found = data.get(name)
+            if not isinstance(found, list):
+                raise UnusableAnswerError(f"Segment's API answered no {name}", service=SERVICE)
+            yield from (each for each in found if isinstance(each, Mapping))
+            cursor = _table(data, "pagination").get("next")
+            if not isinstance(cursor, str) or not cursor:
+                return
+            if cursor in seen:
+                break
+            seen.add(cursor)
+            params = {**params, "pagination.cursor": cursor}
+        raise UnusableAnswerError(f"Segment's API lists {name} without an end", service=SERVICE)
+
+    def _get(
+        self, path: str, params: Mapping[str, str] | None = None, *, version: str = "v1"
+    ) -> Mapping[str, Any]:
+        """Make one attempt at a GET and return its `data`."""
+        answer = self._http.call(
+            "GET",
+            path,
+            params=dict(params or {}),
+            headers={
+                "Accept": f"application/vnd.segment.{version}+json",
+                "Authorization": f"Bearer {self._token}",
+            },
+        )
+        if answer.status not in _SUCCESS:
+            raise _refusal(answer)
+        data = answer.json_object.get("data")
+        if not isinstance(data, Mapping):
+            raise UnusableAnswerError(f"{in_between(answer)}, without data", service=SERVICE)
+        return data
+
+
+def _refusal(answer: Answer) -> PollerError:
+    """Return the verdict on an answer that is no success. It is only final if it is Segment's."""
+    status, error = answer.status, _first_error(answer)
+    if status in {_TOO_MANY, _REQUEST_TIMEOUT} or status >= _SERVER_ERROR:
+        said = f"Segment's API answered {status}"
+        return TransientError(said, retry_after=_wait(answer, error), service=SERVICE)
+    if not error:
+        return TransientError(in_between(answer), retry_after=answer.retry_after, service=SERVICE)
+    kind = error.get("type")
+    shown = f" ({kind})" if isinstance(kind, str) and _TYPE.fullmatch(kind) else ""
+    message = f"Segment's API answered {status}{shown}"
+    if status in _DENIED:
+        return AccessDeniedError(
+            message,
+            hint="check segment.api_token and its roles, and that segment.api_endpoint is of the "
+            "workspace's region",
+        )
+    return RequestRefusedError(
+        message, hint="check segment.source_id, and look at the access of the token in Segment"
+    )
+
+
+def _first_error(answer: Answer) -> Mapping[str, Any]:
+    """Return the first of Segment's `errors`, or an empty object if the answer has none."""
+    errors = answer.json_object.get("errors")
+    first = errors[0] if isinstance(errors, list) and errors else None
+    return first if isinstance(first, Mapping) else {}
+
+
+def _wait(answer: Answer, error: Mapping[str, Any]) -> timedelta | None:
+    """Return how long to wait: `Retry-After`, `msBeforeNext`, or until `X-RateLimit-Reset`.
+
+    The reset is a date as in RFC 5322, and is compared with the server's own clock.
+    """
+    if answer.retry_after is not None:
+        return answer.retry_after
+    milliseconds = _table(error, "data").get("msBeforeNext")
+    if isinstance(milliseconds, int) and not isinstance(milliseconds, bool) and milliseconds >= 0:
+        longest = LONGEST_WAIT // timedelta(milliseconds=1)
+        return timedelta(milliseconds=min(milliseconds, longest))
+    reset = parse_http_date(answer.headers.get("X-RateLimit-Reset"))
+    if reset is None:
+        return None
+    return min(max(reset - (answer.date or answer.at), timedelta()), LONGEST_WAIT)
+
+
+def _table(value: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = value.get(key)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _quoted(text: str) -> str:
+    return quote(text, safe="")
