@@ -76,14 +76,14 @@ def _drain_once(settings: Settings, *, new_stream: bool) -> ExitCode:
 def _run_daemon(
     settings: Settings, heartbeat: Heartbeat, supervisor: Supervisor, *, new_stream: bool
 ) -> ExitCode:
-    process = Process()
+    process = Process(StopEvent(heartbeat))
     supervisor.opening()
     with (
         open_ledger(settings, adopt=new_stream) as ledger,
         serve_metrics(settings, heartbeat) as observer,
         connect(
             settings,
-            StopEvent(process.stopping, heartbeat),
+            process.stopping,
             observer=observer,
             on_step=heartbeat.beat,
         ) as services,

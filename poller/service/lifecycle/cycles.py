@@ -1,4 +1,4 @@
-"""Cycles: what one did so far, and where the outcome is noted."""
+"""The count of one cycle, and the port for the notes that `status` reads."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,7 +10,7 @@ from poller.core.settlement import Settlement
 
 @dataclass(slots=True, kw_only=True)
 class CycleCount:
-    """What one cycle did so far."""
+    """The events of one cycle so far. Used by one thread."""
 
     pages: int = 0
     read: int = 0
@@ -19,9 +19,12 @@ class CycleCount:
     dead_lettered: int = 0
     redated: int = 0
     newest: datetime | None = None
+    """The date of the newest event."""
     served_at: datetime | None = None
+    """The server's time of the last page."""
 
     def add(self, settlement: Settlement) -> None:
+        """Add a page that was settled."""
         page = settlement.page
         self.pages += 1
         self.read += len(page.events)
@@ -29,12 +32,15 @@ class CycleCount:
         self.forwarded += len(settlement.forwarded)
         self.dead_lettered += len(settlement.dead_letters)
         self.redated += settlement.redated
-        dates = [event.date for event in page.events if event.date is not None]
-        self.newest = max([*dates, *([self.newest] if self.newest else [])], default=None)
+        dates = [self.newest, *(event.date for event in page.events)]
+        self.newest = max((date for date in dates if date is not None), default=None)
         self.served_at = page.served_at
 
     def facts(self) -> dict[str, Any]:
-        """The counts, and `lag_s`: how old the newest event was when it was read, by the server's clock."""
+        """Return the keys of a log line: the counts, and `lag_s` if an event with a date was read.
+
+        `lag_s` is the age of the newest event when it was read, by the server's clock.
+        """
         facts: dict[str, Any] = {
             name: getattr(self, name)
             for name in ("pages", "read", "filtered", "forwarded", "dead_lettered", "redated")
@@ -45,8 +51,15 @@ class CycleCount:
 
 
 class CycleJournal(Protocol):
-    """Where `status` reads how the daemon fares; a note that cannot be made is no reason to stop."""
+    """The notes about the daemon that `status` reads. The ledger keeps them.
 
-    def note_cycle(self, *, at: datetime, error: str | None) -> None: ...
+    A note that cannot be made must not stop the work. The caller decides about a raised error.
+    """
 
-    def note_blocked(self, error: FatalError | None) -> None: ...
+    def note_cycle(self, *, at: datetime, error: str | None) -> None:
+        """Note that a cycle ended, and its error if it failed."""
+        ...
+
+    def note_blocked(self, error: FatalError | None) -> None:
+        """Note the error that somebody must act on, or None if there is none any more."""
+        ...

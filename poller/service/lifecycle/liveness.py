@@ -1,19 +1,30 @@
-"""Whether the loop turns: it says for how long it may be silent, and whoever looks finds it in time or late."""
+"""The heartbeat of the working thread, by which systemd and health checks see a loop that hangs.
+
+A process can be alive while its loop hangs, as on a lock or in a system call without an end. A
+separate thread that reports "alive" every second would hide this. So the working thread itself
+promises to be heard of again: each step promises the next one within SILENCE_S. Anybody may look
+whether the promise is kept.
+
+An outage does not break the promise. Each attempt is a short step, and each wait between attempts
+is announced with its length.
+"""
 
 import threading
 import time
 from collections.abc import Callable
 
 SILENCE_S = 120.0
-"""How long one step may take. A call ends within 30 s, but for its name resolution, which no deadline ends (glibc: 5 s,
-twice, for each of three servers, perhaps for IPv4 and IPv6 in turn)."""
+"""The longest time that one step may take.
+
+A call ends within 30 s. Its name resolution has no deadline of ours: glibc waits 5 s, twice, for
+each of three servers, and perhaps for IPv4 and IPv6 in turn, which makes 60 s.
+"""
 
 
 class Heartbeat:
-    """The working thread's promise to be heard of again; before the first one nothing is expected.
+    """The promise of the working thread to be heard of again.
 
-    One thread beats, any may look. What keeps the loop waiting (an outage, a long back-off, the rate limit) goes step
-    by step or is a rest of known length, and never looks like a loop that hangs.
+    Nothing is promised before the first beat. One thread beats, and any thread may look.
     """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -21,35 +32,33 @@ class Heartbeat:
         self._due_at = float("inf")
 
     def beat(self) -> None:
-        """A step begins or is done."""
+        """Say that a step begins or is done."""
         self.rest(0.0)
 
     def rest(self, seconds: float) -> None:
-        """Nothing is to be done for so long; by then the timer must have come round."""
+        """Say that nothing is to be done for this time. After it the next step must begin."""
         self._due_at = self._monotonic() + seconds + SILENCE_S
 
     @property
     def is_alive(self) -> bool:
+        """Whether the promise is kept so far."""
         return self._monotonic() <= self._due_at
 
 
 class StopEvent(threading.Event):
-    """The stop of a process for those who wait by it within the loop: each wait is a rest of the heartbeat."""
+    """A stop event whose `wait` also tells the heartbeat that the loop is alive.
 
-    def __init__(self, stopping: threading.Event, heartbeat: Heartbeat) -> None:
+    Only the working thread may wait for it.
+    """
+
+    def __init__(self, heartbeat: Heartbeat) -> None:
         super().__init__()
-        self._stopping = stopping
-        self._pulse = heartbeat
-
-    def is_set(self) -> bool:
-        return self._stopping.is_set()
-
-    def set(self) -> None:
-        self._stopping.set()
+        self._heartbeat = heartbeat
 
     def wait(self, timeout: float | None = None) -> bool:
-        self._pulse.rest(timeout or 0.0)
+        """Wait for the stop, as one rest of the heartbeat."""
+        self._heartbeat.rest(timeout or 0.0)
         try:
-            return self._stopping.wait(timeout)
+            return super().wait(timeout)
         finally:
-            self._pulse.beat()
+            self._heartbeat.beat()

@@ -1,4 +1,4 @@
-"""One drain, then the end: for cron and for tests."""
+"""One drain to the end of the log, as `run --once` and each slice of a backfill make it."""
 
 import contextlib
 import threading
@@ -24,35 +24,49 @@ def run_once(
     upkeep: Callable[[], None] = lambda: None,
     patience: timedelta = PATIENCE,
 ) -> Reason:
-    """Drains to the end of the log; gives up after `patience` without a settled page."""
+    """Drain to the end of the log in a thread, and return the reason to stop.
 
+    The drain gives up after `patience` without a settled page. The main thread waits for signals
+    meanwhile.
+    """
     begun = threading.Event()
 
     def work() -> None:
         with process.working():
             begun.set()
             try:
-                drain(pages, patience)
+                _drain_and_log(pages, patience)
                 upkeep()
                 reason: Reason = Finished()
-            except BaseException as error:  # noqa: BLE001 - told by the main thread, bug or not
+            except BaseException as error:  # noqa: BLE001 - the main thread raises it again
                 reason = Failed(error)
-            note(journal, reason)
+            _note(journal, reason)
         process.end(reason)
 
     threading.Thread(target=work, name="drain", daemon=True).start()
-    begun.wait()  # so that whoever looks finds it at work
+    begun.wait()  # a stop that comes now finds work under way, and waits for it
     return process.wait()
 
 
-def note(journal: CycleJournal, reason: Reason) -> None:
-    """Leaves for `status` how it went."""
+def _drain_and_log(pages: Callable[[], Iterator[Forwarded]], patience: timedelta) -> None:
+    count = CycleCount()
+    outcome = "cycle.interrupted"
+    try:
+        drain(pages, patience, count=count)
+        outcome = "cycle.finished"
+    finally:
+        log.info(outcome, **count.facts())
+
+
+def _note(journal: CycleJournal, reason: Reason) -> None:
+    """Leave a note for `status`. A bug leaves none: its text could hold an event."""
     error = reason.error if isinstance(reason, Failed) else None
-    with contextlib.suppress(PollerError):  # the drain has said more
+    if error is not None and not isinstance(error, PollerError):
+        return
+    with contextlib.suppress(PollerError):  # the drain has already told of a ledger that fails
         if error is None:
             journal.note_blocked(None)
-        if error is None or isinstance(error, PollerError):
-            journal.note_cycle(at=datetime.now(UTC), error=None if error is None else str(error))
+        journal.note_cycle(at=datetime.now(UTC), error=str(error) if error else None)
 
 
 def drain(
@@ -60,31 +74,27 @@ def drain(
     patience: timedelta,
     *,
     stopping: threading.Event | None = None,
-) -> CycleCount:
-    """Forwards to the end of the log, trying again where later may do.
+    count: CycleCount | None = None,
+) -> None:
+    """Forward to the end of the log, and try again after a transient error.
 
-    With `stopping` it is one of many, ends at once when told to, and says nothing at the end.
+    `stopping` and `patience` mean what they mean for `retrying`. Each settled page begins a new
+    patience.
 
     Raises:
-        TransientError: `patience` went by without a settled page.
-        FatalError: nothing goes on until someone acts.
+        TransientError: `patience` went by without a settled page, or `stopping` was set.
+        FatalError: nothing goes on until somebody acts.
     """
-    count = CycleCount()
+    count = count or CycleCount()
     steps = pages()
-    outcome = "cycle.interrupted"
-    try:
-        while True:
-            for attempt in retrying(patience, stopping):
-                with attempt:
-                    try:
-                        forwarded = next(steps, None)
-                    except Exception:
-                        steps = pages()  # a generator that raised is spent
-                        raise
-            if forwarded is None:
-                outcome = "cycle.finished"
-                return count
-            count.add(forwarded.settlement)
-    finally:
-        if stopping is None:
-            log.info(outcome, **count.facts())
+    while True:
+        for attempt in retrying(patience, stopping):
+            with attempt:
+                try:
+                    forwarded = next(steps, None)
+                except Exception:
+                    steps = pages()  # a generator that raised has ended
+                    raise
+        if forwarded is None:
+            return
+        count.add(forwarded.settlement)

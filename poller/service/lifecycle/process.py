@@ -1,4 +1,8 @@
-"""The main thread: waits on one queue of reasons to stop, and gives the page at hand its time."""
+"""The end of a process: the main thread waits for a reason to stop, and lets work finish.
+
+The main thread does no work of its own, because Python runs signal handlers only there. A signal
+handler may do very little. Ours puts a reason into a queue, on which the main thread waits.
+"""
 
 import os
 import queue
@@ -12,14 +16,17 @@ from types import FrameType
 from poller.service.lifecycle.exit_codes import ExitCode
 
 GRACE_S = 8.0
-"""What the page at hand gets to finish and settle; abandoned, it is sent again under the same ids."""
+"""The time for the page at hand to be sent and settled.
+
+A page that needs longer is abandoned. The next start sends it again under the same message ids.
+"""
 TICK_S = 1.0
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True)
 class Signalled:
-    """SIGTERM, SIGINT or SIGHUP."""
+    """A SIGTERM, SIGINT or SIGHUP came."""
 
     number: int
 
@@ -37,25 +44,29 @@ class Failed:
 
 
 Reason = Signalled | Finished | Failed
+"""A reason to stop."""
 
 
 class Process:
-    """Why to stop, told by whoever knows, and whether work is under way."""
+    """The reasons to stop, and the work that is under way. Thread-safe.
 
-    def __init__(self) -> None:
-        self.stopping = threading.Event()
-        self._reasons: queue.SimpleQueue[Reason] = (
-            queue.SimpleQueue()
-        )  # its put is safe inside a signal handler
+    Long loops look at `stopping`, which is set once there is a reason.
+    """
+
+    def __init__(self, stopping: threading.Event | None = None) -> None:
+        self.stopping = stopping or threading.Event()
+        # A SimpleQueue, because its `put` is safe inside a signal handler.
+        self._reasons: queue.SimpleQueue[Reason] = queue.SimpleQueue()
         self._working = 0
         self._changed = threading.Condition()
 
     def end(self, reason: Reason) -> None:
+        """Give a reason to stop. Only the first one counts."""
         self._reasons.put(reason)
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """Around work that must not be cut off without need; may be entered more than once, by any thread."""
+        """Mark work that should finish before the process ends. Any number of threads may do so."""
         with self._changed:
             self._working += 1
         try:
@@ -70,7 +81,10 @@ class Process:
         return self._working == 0
 
     def wait(self, on_tick: Callable[[], None] = lambda: None) -> Reason:
-        """The first reason to stop; `on_tick` runs about every second meanwhile. Main thread only."""
+        """Wait for the first reason to stop, set `stopping`, and return the reason.
+
+        `on_tick` is called about every second meanwhile. Call this in the main thread only.
+        """
         with self._signals():
             while True:
                 try:
@@ -82,15 +96,15 @@ class Process:
                 return reason
 
     def settle_down(self, grace_s: float = GRACE_S) -> bool:
-        """Waits for the work under way; False if it had to be abandoned."""
+        """Wait for the work under way, and return False if it did not finish in time."""
         with self._signals(), self._changed:
             return self._changed.wait_for(lambda: self._working == 0, grace_s)
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        # Whoever started us may have had a signal ignored, as nohup does with SIGHUP. It stays ignored.
-        heard = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-        before = {number: signal.signal(number, self._on_signal) for number in heard}
+        # A signal that is ignored from the start stays ignored: nohup ignores SIGHUP for a reason.
+        handled = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        before = {number: signal.signal(number, self._on_signal) for number in handled}
         try:
             yield
         finally:
@@ -100,5 +114,5 @@ class Process:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         del frame
         if self.stopping.is_set() or not self._reasons.empty():
-            os._exit(ExitCode.INTERRUPTED)  # the second one: at once
+            os._exit(ExitCode.INTERRUPTED)  # a second signal ends the process at once
         self.end(Signalled(number))
