@@ -1,12 +1,12 @@
 """Auth0's words: log events, pages, and the spans of the log that are settled."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from poller.core.log_ids import LogId, moment_of
-from poller.core.text.dates import believed_date, parse_date
+from poller.core.text.dates import TOLERANCE, believed_date, parse_date
 from poller.core.text.json_text import encode
 
 SHORTEST_RETENTION = timedelta(hours=23)
@@ -88,7 +88,7 @@ def canonical(record: object) -> str:
     return encode(record, is_sorted=True)
 
 
-def _event(log_id: LogId, record: Any) -> LogEvent:
+def _event(log_id: LogId, record: Any, *, now: datetime | None = None) -> LogEvent:
     # Archives of Auth0's own extensions hold the name in `type`, and the code in `type_code`.
     code = record.get("type_code")
     kind = code if isinstance(code, str) and code else record.get("type")
@@ -96,22 +96,33 @@ def _event(log_id: LogId, record: Any) -> LogEvent:
         return LogEvent(
             log_id=log_id, type="", date=None, record=record, defect="unreadable_record"
         )
-    return _dated(LogEvent(log_id=log_id, type=kind, date=None, record=record), now=None)
-
-
-def judge_dates(events: Iterable[LogEvent], now: datetime | None) -> tuple[LogEvent, ...]:
-    """Return the events with no date in the future of `now`, a time that two clocks agree on, or None."""
-    return tuple(
-        event if event.defect or event.date is None else _dated(event, now=now) for event in events
+    recorded = parse_date(record.get("date"))
+    if recorded is None:
+        return LogEvent(log_id=log_id, type=kind, date=None, record=record)
+    date = believed_date(recorded, id_time=moment_of(log_id), now=now)
+    return LogEvent(
+        log_id=log_id,
+        type=kind,
+        date=date,
+        record=record,
+        has_implausible_date=date != recorded,
     )
 
 
-def _dated(event: LogEvent, *, now: datetime | None) -> LogEvent:
-    date = parse_date(event.record.get("date"))
-    if date is None:
-        return event
-    found = believed_date(date, id_time=moment_of(event.log_id), now=now)
-    return replace(event, date=found, has_implausible_date=found != date)
+def judge_dates(events: Iterable[LogEvent], now: datetime | None) -> tuple[LogEvent, ...]:
+    """Return the events with no date in the future of `now`, a time that two clocks agree on.
+
+    `now` is None where no two clocks agree. Then every date stays.
+    """
+    if now is None:
+        return tuple(events)
+    latest = now + TOLERANCE
+    return tuple(
+        event
+        if event.date is None or event.date <= latest
+        else _event(event.log_id, event.record, now=now)
+        for event in events
+    )
 
 
 def _id_of(record: object) -> LogId | None:

@@ -93,9 +93,15 @@ class Outcomes:
 
     @property
     def tallies(self) -> Counter[Tally]:
+        settled_at, origin = self.settled_at, self.origin
+        counts = Counter(
+            (hour_of(event, settled_at), event.type, outcome) for event, outcome in self.outcomes()
+        )
         return Counter(
-            tally(event, outcome, self.settled_at, origin=self.origin)
-            for event, outcome in self.outcomes()
+            {
+                Tally(hour=hour, type=kind, outcome=outcome, origin=origin): count
+                for (hour, kind, outcome), count in counts.items()
+            }
         )
 
     def sent(self, log_ids: Collection[LogId] | None = None) -> Counter[Sent]:
@@ -242,13 +248,18 @@ def partition(
 
 
 def tally(event: LogEvent, outcome: str, settled_at: datetime, *, origin: str = LOG) -> Tally:
-    """Return the hourly count of an event with this outcome.
+    """Return the hourly count that an event with this outcome belongs to."""
+    hour = hour_of(event, settled_at)
+    return Tally(hour=hour, type=event.type, outcome=outcome, origin=origin)
+
+
+def hour_of(event: LogEvent, settled_at: datetime) -> datetime:
+    """Return the beginning of the hour in which the event is counted.
 
     An event that has no time of its own is counted in the hour in which it was settled.
     """
     moment = event.date or believed_date(None, id_time=moment_of(event.log_id)) or settled_at
-    hour = moment.replace(minute=0, second=0, microsecond=0)
-    return Tally(hour=hour, type=event.type, outcome=outcome, origin=origin)
+    return moment.replace(minute=0, second=0, microsecond=0)
 
 
 def tracks_of(calls: Calls, forwarded: Iterable[LogEvent]) -> Iterator[Track]:
@@ -265,8 +276,11 @@ def tracks_of(calls: Calls, forwarded: Iterable[LogEvent]) -> Iterator[Track]:
 def count_sent(
     tracks: Iterable[Track], settled_at: datetime, *, origin: str = LOG
 ) -> Counter[Sent]:
-    """Count tracks by name, in the hours in which `tally` counts their events."""
-    keys = ((tally(event, FORWARDED, settled_at, origin=origin), name) for event, name in tracks)
+    """Count tracks by name, in the hours in which their events are counted."""
+    counts = Counter((hour_of(event, settled_at), event.type, name) for event, name in tracks)
     return Counter(
-        Sent(hour=key.hour, type=key.type, name=name, origin=origin) for key, name in keys
+        {
+            Sent(hour=hour, type=kind, name=name, origin=origin): count
+            for (hour, kind, name), count in counts.items()
+        }
     )

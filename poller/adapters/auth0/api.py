@@ -163,9 +163,11 @@ def _is_token_refused(answer: Answer) -> bool:
 
 
 def _is_absent(answer: Answer, absent: frozenset[int]) -> bool:
+    if answer.status not in absent:
+        return False
     # A 414 is given before anything reads the request, so that it has no form of its own.
     is_own = answer.status == _URI_TOO_LONG or bool(_own_error(answer))
-    return answer.status in absent and is_own and not _is_token_refused(answer)
+    return is_own and not _is_token_refused(answer)
 
 
 def _value(answer: Answer, *, path: str) -> Any:

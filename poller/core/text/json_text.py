@@ -9,7 +9,8 @@ MAX_DEPTH = 100
 """Levels of lists and objects within each other. Log events have about 8."""
 _LONGEST_INT = 1000
 """Digits. Python refuses to read a whole number of over 4,300 digits."""
-_CONTAINERS = (dict, list)
+_CONTAINERS = frozenset({dict, list})
+"""The exact types that `decode` makes of objects and arrays."""
 
 
 class Number(float):
@@ -59,15 +60,15 @@ def decode(text: str | bytes) -> Any:
 
 def is_too_deep(value: Any) -> bool:
     """Return whether the value has more than `MAX_DEPTH` levels. No depth can exhaust the stack."""
-    level = [value] if isinstance(value, _CONTAINERS) else []
+    level = [value] if type(value) in _CONTAINERS else []
     for _ in range(MAX_DEPTH):
         if not level:
             return False
         level = [
             child
             for parent in level
-            for child in (parent.values() if isinstance(parent, dict) else parent)
-            if isinstance(child, _CONTAINERS)
+            for child in (parent.values() if type(parent) is dict else parent)
+            if type(child) in _CONTAINERS
         ]
     return bool(level)
 

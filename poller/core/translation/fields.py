@@ -58,7 +58,7 @@ def is_masked_email(value: object) -> bool:
 def at(value: Any, *path: str) -> Any:
     """What stands at the end of the path of keys."""
     for key in path:
-        if not isinstance(value, Mapping):
+        if not isinstance(value, dict):
             return None
         value = value.get(key)
     return value
@@ -70,7 +70,7 @@ def text(value: object) -> str | None:
         return _digits(value)
     if not isinstance(value, str) or not value.strip():
         return None
-    return value.encode("utf-8", "replace").decode()
+    return value if value.isascii() else value.encode("utf-8", "replace").decode()
 
 
 def count(value: object) -> int | None:
