@@ -222,10 +222,12 @@ def begin(ledger: SqlLedger, found: Plan, pieces: int, *, is_open: bool) -> list
     """
     if is_open:
         leave_end_open(ledger, found)
-    reopened = [ledger.reopen(gap, found.oldest) for gap in found.gaps] if found.oldest else []
+    reopened = [ledger.reopen_gap(gap, found.oldest) for gap in found.gaps] if found.oldest else []
     missing = [*found.gone, *cut(found.kept, pieces)]
     begun = [ledger.begin(after=stretch.after, until=stretch.until) for stretch in missing]
-    again = ledger.revisit([(stretch.after, stretch.until) for stretch in cut(found.again, pieces)])
+    again = ledger.begin_resends(
+        [(stretch.after, stretch.until) for stretch in cut(found.again, pieces)]
+    )
     live = ledger.live_span() if is_open else None
     if live is not None and found.until < live.after:
         begun.append(ledger.begin(after=found.until, until=live.after))

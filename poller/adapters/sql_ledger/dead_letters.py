@@ -1,4 +1,4 @@
-"""The dead letters of every stream: to look at, to discard, and to send again; needs no secret."""
+"""The dead letters of every stream: listing, discarding and replaying them. Needs no secret."""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -7,28 +7,33 @@ from typing import Any, Self
 
 from sqlalchemy import ColumnElement, Connection, delete, select, tuple_
 
-from poller.adapters.sql_ledger import settle
 from poller.adapters.sql_ledger.sqlite import driver
 from poller.adapters.sql_ledger.sqlite.database import Database
-from poller.adapters.sql_ledger.tables import rows, schema, totals
+from poller.adapters.sql_ledger.tables import schema
+from poller.adapters.sql_ledger.tables.hourly_counts import add_tracks, change_outcome
+from poller.adapters.sql_ledger.tables.streams import NO_STREAM_ID, read_streams
+from poller.adapters.sql_ledger.tables.totals import dead_letters_by_reason
 from poller.core.events import LogEvent, Stream, parse_events
 from poller.core.log_ids import LogId
 from poller.core.settlement import DEAD_LETTERED, DISCARDED, FORWARDED, count_sent
 from poller.core.text.json_text import decode
 
 DEAD_LETTERS_PER_PAGE = 1000
-"""Letters read at once."""
 
-_HEADING = tuple(
+_LISTED = tuple(
     schema.dead_letter.c[name]
     for name in ("stream_id", "log_id", "type", "reason", "status", "dead_lettered_at")
 )
-"""The columns of an index, so that no page of the table is read."""
+"""The columns of the index `dead_letter_in_order`. A list reads only the index and not the table,
+whose rows hold whole events."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredDeadLetter:
-    """A dead letter without its event, which is personal data. `dead_lettered_at` is the server's time."""
+    """A dead letter without its event, which is personal data.
+
+    `dead_lettered_at` is a time of the server's.
+    """
 
     stream: Stream
     log_id: LogId
@@ -46,14 +51,14 @@ class DeadLetterStore:
 
     @classmethod
     def open(cls, url: str, *, to_change: bool = False) -> Self:
-        """Raises:
-        TransientError: locked.
-        FatalError: missing, gone since it was made, not readable, damaged, of another version.
+        """Open the ledger, for reading only unless `to_change` is set.
+
+        Raises:
+            TransientError: the ledger is locked.
+            FatalError: the ledger is missing, was removed after it was made, is not readable or
+                damaged, or has another version.
         """
-        path = driver.ledger_path(url)
-        return cls(
-            Database.open(path, create=False) if to_change else Database.open_read_only(path)
-        )
+        return cls(Database.open_to(driver.ledger_path(url), change=to_change))
 
     def close(self) -> None:
         self._database.close()
@@ -66,129 +71,140 @@ class DeadLetterStore:
         reason: str | None = None,
         size: int = DEAD_LETTERS_PER_PAGE,
     ) -> Iterator[tuple[StoredDeadLetter, ...]]:
-        """Yield those that match all that is given, oldest log id first, in pages of at most `size`.
+        """Yield the dead letters that match every argument, by log id, in pages of at most `size`.
 
-        Each page is read when it is asked for. Letters may come and go between two pages.
+        Each page is read when it is asked for, so dead letters may come and go between two pages.
         """
         columns = schema.dead_letter.c
-        wanted = [] if reason is None else [columns.reason == reason]
+        conditions = [] if reason is None else [columns.reason == reason]
         if not log_ids:
-            yield from self._read(stream, wanted, size)
+            yield from self._read_pages(stream, conditions, size)
             return
         ids = sorted(set(log_ids))
         for start in range(0, len(ids), DEAD_LETTERS_PER_PAGE):
-            yield from self._read(
-                stream,
-                [*wanted, columns.log_id.in_(ids[start : start + DEAD_LETTERS_PER_PAGE])],
-                size,
+            some = columns.log_id.in_(ids[start : start + DEAD_LETTERS_PER_PAGE])
+            yield from self._read_pages(stream, [*conditions, some], size)
+
+    def _read_pages(
+        self, stream: Stream | None, conditions: Sequence[ColumnElement[bool]], size: int
+    ) -> Iterator[tuple[StoredDeadLetter, ...]]:
+        order = (schema.dead_letter.c.log_id, schema.dead_letter.c.stream_id)
+        query = select(*_LISTED).where(*conditions).order_by(*order).limit(size)
+        while True:
+            with self._database.reading() as connection:
+                streams = read_streams(connection)
+                own = query
+                if stream is not None:
+                    own = query.where(order[1] == streams.get(stream, NO_STREAM_ID))
+                rows = connection.execute(own).all()
+            if rows:
+                yield tuple(_letters(rows, streams))
+            if len(rows) < size:
+                return
+            last = (rows[-1].log_id, rows[-1].stream_id)
+            query = (
+                select(*_LISTED)
+                .where(*conditions, tuple_(*order) > last)
+                .order_by(*order)
+                .limit(size)
             )
 
     def count(self, *, stream: Stream | None = None, reason: str | None = None) -> int:
-        """Return how many there are of this stream and reason."""
+        """Return the number of dead letters of this stream and reason, or of all of them."""
         with self._database.reading() as connection:
-            known = rows.streams(connection)
-            found = (
-                totals.dead_letters_by_reason(connection, key)
-                for each, key in known.items()
+            numbers = [
+                (why, number)
+                for each, stream_id in read_streams(connection).items()
                 if stream in {None, each}
-            )
-            return sum(
-                number for each in found for why, number in each.items() if reason in {None, why}
-            )
+                for why, number in dead_letters_by_reason(connection, stream_id).items()
+            ]
+        return sum(number for why, number in numbers if reason in {None, why})
 
     def events(self, letters: Iterable[StoredDeadLetter]) -> dict[StoredDeadLetter, str]:
-        """Return the events of these letters as JSON text: personal data. A letter that is gone is left out."""
-        columns = schema.dead_letter.c
-        found = {}
-        with self._database.reading() as connection:
-            known = rows.streams(connection)
-            for letter in letters:
-                query = select(columns.event).where(*_same(known, letter))
-                event = connection.scalar(query)
-                if event is not None:
-                    found[letter] = str(event)
-        return found
+        """Return the events of these dead letters as JSON text. They are personal data.
 
-    def _read(
-        self, stream: Stream | None, wanted: Sequence[ColumnElement[bool]], size: int
-    ) -> Iterator[tuple[StoredDeadLetter, ...]]:
-        order = (schema.dead_letter.c.log_id, schema.dead_letter.c.stream_id)
-        query = select(*_HEADING).where(*wanted).order_by(*order).limit(size)
-        after: list[ColumnElement[bool]] = []
-        while True:
-            with self._database.reading() as connection:
-                known = {key: found for found, key in rows.streams(connection).items()}
-                mine = [order[1] == key for key, found in known.items() if found == stream]
-                if stream is not None and not mine:
-                    return
-                found = connection.execute(query.where(*after, *mine)).all()
-            if found:
-                yield tuple(_letter(row, known) for row in found)
-            if len(found) < size:
-                return
-            after = [tuple_(*order) > (found[-1].log_id, found[-1].stream_id)]
+        A dead letter that was removed in the meantime is missing.
+        """
+        texts = {}
+        with self._database.reading() as connection:
+            streams = read_streams(connection)
+            for letter in letters:
+                query = select(schema.dead_letter.c.event).where(*_same(streams, letter))
+                text = connection.scalar(query)
+                if text is not None:
+                    texts[letter] = str(text)
+        return texts
 
     def discard(self, letters: Iterable[StoredDeadLetter]) -> int:
-        """Remove them for good, and count them as discarded; return how many were still there."""
+        """Delete these dead letters for good, and count their events as discarded.
+
+        Return how many of them were still there.
+        """
         with self._database.writing() as connection:
             return discard_letters(connection, letters)
 
     def mark_replayed(
         self, delivered: Iterable[tuple[StoredDeadLetter, LogEvent, Sequence[str]]]
     ) -> int:
-        """Remove those that Segment has acknowledged by now, and count their events as forwarded.
+        """Delete dead letters that Segment has acknowledged, and count their events as forwarded.
 
-        With each letter comes its event, and the names of the tracks that were sent for it.
+        With each dead letter comes its event, and the names of the tracks that were sent for it.
+        Return how many of them were still there.
         """
         with self._database.writing() as connection:
-            known = rows.streams(connection)
-            revived = 0
+            streams = read_streams(connection)
+            replayed = 0
             for letter, event, names in delivered:
-                if _remove(connection, known, letter):
-                    revived += 1
-                    key, at = known[letter.stream], letter.dead_lettered_at
-                    origin = settle.recount(connection, key, event, DEAD_LETTERED, FORWARDED, at)
-                    sent = count_sent([(event, name) for name in names], at, origin=origin)
-                    settle.count_tracks(connection, key, sent)
-            return revived
+                row = delete(schema.dead_letter).where(*_same(streams, letter))
+                if connection.execute(row).rowcount:
+                    replayed += 1
+                    stream_id, at = streams[letter.stream], letter.dead_lettered_at
+                    origin = change_outcome(
+                        connection, stream_id, event, DEAD_LETTERED, FORWARDED, at
+                    )
+                    tracks = count_sent([(event, name) for name in names], at, origin=origin)
+                    add_tracks(connection, stream_id, tracks)
+            return replayed
 
 
 def discard_letters(connection: Connection, letters: Iterable[StoredDeadLetter]) -> int:
-    """Remove these letters within the transaction at hand; see `DeadLetterStore.discard`."""
-    known = rows.streams(connection)
+    """Do the same as `DeadLetterStore.discard`, within the current transaction."""
+    streams = read_streams(connection)
     discarded = 0
     for letter in letters:
-        removed = (
-            delete(schema.dead_letter)
-            .where(*_same(known, letter))
-            .returning(schema.dead_letter.c.event)
-        )
-        text = connection.scalar(removed)
+        row = delete(schema.dead_letter).where(*_same(streams, letter))
+        text = connection.scalar(row.returning(schema.dead_letter.c.event))
         if text is not None:
             discarded += 1
-            event, key = event_of(letter, str(text)), known[letter.stream]
-            settle.recount(
-                connection, key, event, DEAD_LETTERED, DISCARDED, letter.dead_lettered_at
-            )
+            event, stream_id = event_of(letter, str(text)), streams[letter.stream]
+            at = letter.dead_lettered_at
+            change_outcome(connection, stream_id, event, DEAD_LETTERED, DISCARDED, at)
     return discarded
 
 
 def letters_with_events(connection: Connection) -> Iterator[tuple[StoredDeadLetter, str]]:
-    """Yield all dead letters, each with its event as JSON text, which is personal data."""
-    known = {key: found for found, key in rows.streams(connection).items()}
+    """Yield every dead letter with its event as JSON text, which is personal data."""
+    streams = read_streams(connection)
     columns = schema.dead_letter.c
-    for row in connection.execute(select(*_HEADING, columns.event).order_by(columns.log_id)):
-        yield _letter(row, known), row.event
+    rows = connection.execute(select(*_LISTED, columns.event).order_by(columns.log_id)).all()
+    for letter, row in zip(_letters(rows, streams), rows, strict=True):
+        yield letter, row.event
 
 
 def event_of(letter: StoredDeadLetter, text: str) -> LogEvent:
-    """Return the event under the id that it was buried by, which an unreadable record does not hold."""
+    """Return the event of a dead letter from its JSON text.
+
+    A record that could not be read has no id of its own, so the event takes that of the letter.
+    """
     (event,) = parse_events([decode(text)], after=letter.log_id)
     return replace(event, log_id=letter.log_id)
 
 
 def discard_before(database: Database, stream_id: int, moment: datetime) -> int:
-    """Removes the letters of one stream that were buried before `moment`; returns how many."""
+    """Delete the dead letters of one stream that are older than `moment`. Return the number.
+
+    Their events stay counted as dead letters, since nobody decided to discard them.
+    """
     columns = schema.dead_letter.c
     old = delete(schema.dead_letter).where(
         columns.stream_id == stream_id, columns.dead_lettered_at < moment
@@ -197,21 +213,19 @@ def discard_before(database: Database, stream_id: int, moment: datetime) -> int:
         return connection.execute(old).rowcount
 
 
-def _same(known: dict[Stream, int], letter: StoredDeadLetter) -> tuple[ColumnElement[bool], ...]:
+def _same(streams: dict[Stream, int], letter: StoredDeadLetter) -> tuple[ColumnElement[bool], ...]:
     columns = schema.dead_letter.c
-    return columns.stream_id == known[letter.stream], columns.log_id == letter.log_id
+    return columns.stream_id == streams[letter.stream], columns.log_id == letter.log_id
 
 
-def _remove(connection: Connection, known: dict[Stream, int], letter: StoredDeadLetter) -> int:
-    return connection.execute(delete(schema.dead_letter).where(*_same(known, letter))).rowcount
-
-
-def _letter(row: Any, known: dict[int, Stream]) -> StoredDeadLetter:
-    return StoredDeadLetter(
-        stream=known[row.stream_id],
-        log_id=row.log_id,
-        type=row.type,
-        reason=row.reason,
-        status=row.status,
-        dead_lettered_at=row.dead_lettered_at,
-    )
+def _letters(rows: Iterable[Any], streams: dict[Stream, int]) -> Iterator[StoredDeadLetter]:
+    by_id = {stream_id: stream for stream, stream_id in streams.items()}
+    for row in rows:
+        yield StoredDeadLetter(
+            stream=by_id[row.stream_id],
+            log_id=row.log_id,
+            type=row.type,
+            reason=row.reason,
+            status=row.status,
+            dead_lettered_at=row.dead_lettered_at,
+        )

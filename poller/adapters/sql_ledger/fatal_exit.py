@@ -1,6 +1,9 @@
-"""The last fatal error of a process that used the ledger, kept until a cycle succeeds."""
+"""The last fatal error that ended a process of this ledger, kept until a cycle succeeds.
 
-from dataclasses import dataclass
+`status` shows it. Without it, a service that systemd restarts in vain would only look stopped.
+"""
+
+from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, delete, insert, select
@@ -9,10 +12,12 @@ from poller.adapters.sql_ledger.sqlite import driver
 from poller.adapters.sql_ledger.sqlite.database import Database
 from poller.adapters.sql_ledger.tables import schema
 
+_ONLY_ID = 1
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FatalExit:
-    """Why the program ended with 78, what to do about it, and when that was."""
+    """A fatal error that ended a process, what to do about it, and when that was."""
 
     at: datetime
     code: str
@@ -20,8 +25,8 @@ class FatalExit:
     hint: str
 
 
-def record_fatal_exit(url: str, words: FatalExit) -> None:
-    """Write the error into a ledger that is there already.
+def record_fatal_exit(url: str, fatal_exit: FatalExit) -> None:
+    """Write the error into a ledger that exists, in the place of an earlier one.
 
     Raises:
         TransientError, FatalError: there is no ledger, or it cannot be written.
@@ -30,23 +35,20 @@ def record_fatal_exit(url: str, words: FatalExit) -> None:
     try:
         with database.writing() as connection:
             forget_fatal_exit(connection)
-            values = {
-                "at": words.at,
-                "code": words.code,
-                "error": words.error,
-                "hint": words.hint,
-            }
-            connection.execute(insert(schema.fatal_exit).values(id=1, **values))
+            row = insert(schema.fatal_exit).values(id=_ONLY_ID, **asdict(fatal_exit))
+            connection.execute(row)
     finally:
         database.close()
 
 
 def forget_fatal_exit(connection: Connection) -> None:
+    """Delete the recorded error, since a cycle has succeeded."""
     connection.execute(delete(schema.fatal_exit))
 
 
 def read_fatal_exit(connection: Connection) -> FatalExit | None:
+    """Return the recorded error, or None if a cycle has succeeded since."""
     columns = schema.fatal_exit.c
     query = select(columns.at, columns.code, columns.error, columns.hint)
-    row = connection.execute(query).one_or_none()
-    return FatalExit(at=row.at, code=row.code, error=row.error, hint=row.hint) if row else None
+    row = connection.execute(query).mappings().one_or_none()
+    return FatalExit(**row) if row else None

@@ -1,11 +1,11 @@
-"""What the ledger holds of one person, by the user id, and how to forget it."""
+"""Personal data in the ledger: finding and deleting what it holds of one person."""
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
-from sqlalchemy import Connection, delete, or_, select
+from sqlalchemy import Connection, delete, select
 
 from poller.adapters.sql_ledger.dead_letters import (
     StoredDeadLetter,
@@ -14,130 +14,118 @@ from poller.adapters.sql_ledger.dead_letters import (
 )
 from poller.adapters.sql_ledger.sqlite import driver
 from poller.adapters.sql_ledger.sqlite.database import Database
-from poller.adapters.sql_ledger.tables import rows, schema
+from poller.adapters.sql_ledger.tables import schema
+from poller.adapters.sql_ledger.tables.last_sent import forget_keys, read_last_sent
+from poller.adapters.sql_ledger.tables.pending_identifies import of_person
+from poller.adapters.sql_ledger.tables.streams import read_streams
 from poller.core.events import Stream
 from poller.core.text.json_text import decode
 from poller.core.translation.change_detection import identify_key
 
-_WORD = r"[\w|@.-]"
+_ID_CHARACTER = r"[\w|@.-]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
-    """What one stream holds of the person.
+class PersonRecord:
+    """Everything that one stream holds of a person.
 
-    `awaiting` counts identifies that are still to be sent. `is_remembered` says that a hash tells what the last
-    identify said.
+    `pending_identifies` counts the identifies that are still to be sent. `is_remembered` says
+    that a hash of the person's last identify is stored.
     """
 
     stream: Stream
     letters: tuple[StoredDeadLetter, ...]
-    awaiting: int
+    pending_identifies: int
     is_remembered: bool
 
     @property
-    def is_nothing(self) -> bool:
-        return not (self.letters or self.awaiting or self.is_remembered)
+    def is_empty(self) -> bool:
+        return not (self.letters or self.pending_identifies or self.is_remembered)
 
 
-class People:
-    """Looks for people in all streams of a ledger, also while the daemon writes it."""
+class PersonStore:
+    """Finds and deletes what all streams hold of a person, also while the daemon runs."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     @classmethod
     def open(cls, url: str, *, to_change: bool = False) -> Self:
-        """Raises:
-        TransientError, FatalError: as `DeadLetterStore.open`.
+        """Open the ledger, for reading only unless `to_change` is set.
+
+        Raises:
+            TransientError, FatalError: as `DeadLetterStore.open`.
         """
-        path = driver.ledger_path(url)
-        return cls(
-            Database.open(path, create=False) if to_change else Database.open_read_only(path)
-        )
+        return cls(Database.open_to(driver.ledger_path(url), change=to_change))
 
     def close(self) -> None:
         self._database.close()
 
-    def held(self, user_id: str) -> tuple[Held, ...]:
-        """Return what each stream holds, without the streams that hold nothing."""
+    def find(self, user_id: str) -> tuple[PersonRecord, ...]:
+        """Return what each stream holds of this user, without streams that hold nothing."""
         with self._database.reading() as connection:
-            return _held(connection, user_id)
+            return _find(connection, user_id)
 
-    def forget(self, user_id: str) -> tuple[Held, ...]:
-        """Remove all of it in one transaction and overwrite it in the file; return what was there.
+    def forget(self, user_id: str) -> tuple[PersonRecord, ...]:
+        """Delete all of it in one transaction, overwrite it in the file, and return what it was.
 
         Each dead letter is counted as discarded in its hour.
         """
         with self._database.writing() as connection:
             connection.exec_driver_sql("PRAGMA secure_delete = ON")
-            found = _held(connection, user_id)
-            streams = rows.streams(connection)
-            for each in found:
-                discard_letters(connection, each.letters)
-                _forget_identifies(connection, streams[each.stream], user_id)
-            return found
+            records = _find(connection, user_id)
+            streams = read_streams(connection)
+            for record in records:
+                stream_id = streams[record.stream]
+                ids = {user_id, *_sent_as(connection, stream_id, user_id)}
+                discard_letters(connection, record.letters)
+                forget_keys(connection, stream_id, map(identify_key, ids))
+                pending = of_person(stream_id, user_id)
+                connection.execute(delete(schema.pending_identify).where(pending))
+            return records
 
 
-def _held(connection: Connection, user_id: str) -> tuple[Held, ...]:
+def _find(connection: Connection, user_id: str) -> tuple[PersonRecord, ...]:
     letters = [
         letter for letter, event in letters_with_events(connection) if _names(event, user_id)
     ]
-    found = (
-        Held(
+    key = identify_key(user_id)
+    records = (
+        PersonRecord(
             stream=stream,
             letters=tuple(letter for letter in letters if letter.stream == stream),
-            awaiting=len(_awaiting(connection, key, user_id)),
-            is_remembered=_is_remembered(connection, key, user_id),
+            pending_identifies=len(_sent_as(connection, stream_id, user_id)),
+            is_remembered=bool(read_last_sent(connection, stream_id, [key], since=None)),
         )
-        for stream, key in rows.streams(connection).items()
+        for stream, stream_id in read_streams(connection).items()
     )
-    return tuple(each for each in found if not each.is_nothing)
+    return tuple(record for record in records if not record.is_empty)
 
 
 def _names(event: str, user_id: str) -> bool:
-    """Tell whether the id stands anywhere in the event, also within a longer text."""
-    name = re.compile(rf"(?<!{_WORD}){re.escape(user_id)}(?!{_WORD})")
+    """Return whether the id stands anywhere in the event, also within a longer text.
+
+    An id that is only a part of a longer id does not count.
+    """
+    name = re.compile(rf"(?<!{_ID_CHARACTER}){re.escape(user_id)}(?!{_ID_CHARACTER})")
     return any(name.search(text) for text in _texts(decode(event)))
 
 
 def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for key, inner in value.items():
-            yield key
-            yield from _texts(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _texts(inner)
+    """Yield every text in a JSON value, keys of objects too."""
+    match value:
+        case str():
+            yield value
+        case dict():
+            for key, inner in value.items():
+                yield key
+                yield from _texts(inner)
+        case list():
+            for inner in value:
+                yield from _texts(inner)
 
 
-def _awaiting(connection: Connection, stream_id: int, user_id: str) -> list[str]:
-    """Return the ids under which the person's tracks were sent and an identify is due."""
-    columns = schema.pending_identify.c
-    is_person = or_(columns.user_id == user_id, columns.sent_as == user_id)
-    return list(
-        connection.scalars(select(columns.sent_as).where(columns.stream_id == stream_id, is_person))
-    )
-
-
-def _is_remembered(connection: Connection, stream_id: int, user_id: str) -> bool:
-    columns = schema.last_sent.c
-    query = select(columns.key).where(
-        columns.stream_id == stream_id, columns.key == identify_key(user_id)
-    )
-    return connection.scalar(query) is not None
-
-
-def _forget_identifies(connection: Connection, stream_id: int, user_id: str) -> None:
-    sent_as = {user_id, *_awaiting(connection, stream_id, user_id)}
-    keys = [identify_key(each) for each in sent_as]
-    said, awaiting = schema.last_sent.c, schema.pending_identify.c
-    connection.execute(
-        delete(schema.last_sent).where(said.stream_id == stream_id, said.key.in_(keys))
-    )
-    is_person = or_(awaiting.user_id == user_id, awaiting.sent_as == user_id)
-    connection.execute(
-        delete(schema.pending_identify).where(awaiting.stream_id == stream_id, is_person)
-    )
+def _sent_as(connection: Connection, stream_id: int, user_id: str) -> list[str]:
+    """Return the ids under which the person's tracks were sent and an identify is pending."""
+    query = select(schema.pending_identify.c.sent_as).where(of_person(stream_id, user_id))
+    return list(connection.scalars(query))

@@ -1,27 +1,36 @@
-"""A position moved by hand: what was settled stays settled, what is skipped stays in no span."""
+"""Moving the position of the daemon by hand, for `ledger set-position`."""
 
-from sqlalchemy import Connection, delete, insert, update
+from collections.abc import Sequence
 
-from poller.adapters.sql_ledger import settle
+from sqlalchemy import Connection, delete, update
+
 from poller.adapters.sql_ledger.sqlite import driver
 from poller.adapters.sql_ledger.sqlite.database import Database
-from poller.adapters.sql_ledger.tables import revisits, rows, schema, unread
+from poller.adapters.sql_ledger.tables import schema
+from poller.adapters.sql_ledger.tables.gaps import cut_off_gaps
+from poller.adapters.sql_ledger.tables.recent_ids import cut_off_ids
+from poller.adapters.sql_ledger.tables.spans import begin_span, read_spans
+from poller.adapters.sql_ledger.tables.streams import NO_STREAM_ID, label, read_streams
+from poller.adapters.sql_ledger.tables.stretches import cut_off_stretches, leave_unread
 from poller.core.errors import FatalError
 from poller.core.events import Stream
-from poller.core.log_ids import LogId, successor
+from poller.core.log_ids import LogId
 from poller.core.spans import Span
 
 
 def set_position(url: str, stream: Stream, position: LogId) -> Span:
-    """Lets the live span of `stream` go on at `position`; returns the span as it is then.
+    """Let the live span of the stream go on at this position. Return the new live span.
 
-    What it had settled below becomes a span of its own, with an end. Forward, the stretch between belongs to no span,
-    so that a backfill finds it; backward, what lies above is sent again, under the same message ids. To be called
-    with the lock of `run` held.
+    What was settled below stays settled, as a span with an end. Moving the position forward skips
+    a part of the log. The skipped part belongs to no span, so that a backfill finds it. Moving the
+    position back sends everything above it again, under the same message ids.
+
+    The caller holds the lock of `run`, so that no daemon works on the span.
 
     Raises:
-        FatalError: there is no such stream or live span, or the position lies in a stretch of another span.
-        TransientError: locked.
+        FatalError: there is no such stream, it has no live span, or the position lies below the
+            end of another span.
+        TransientError: the ledger is locked.
     """
     database = Database.open(driver.ledger_path(url), create=False)
     try:
@@ -32,56 +41,46 @@ def set_position(url: str, stream: Stream, position: LogId) -> Span:
 
 
 def _move(connection: Connection, stream: Stream, position: LogId) -> Span:
-    key = rows.streams(connection).get(stream)
-    spans = () if key is None else rows.spans(connection, stream, key)
+    stream_id = read_streams(connection).get(stream, NO_STREAM_ID)
+    spans = read_spans(connection, stream, stream_id)
     live = next((span for span in spans if span.is_live), None)
-    if key is None or live is None:
+    if live is None:
         raise FatalError(
-            f"nothing of {rows.named(stream)} has been begun",
+            f"nothing of {label(stream)} has been begun",
             code="stream-unknown",
             hint="`run` begins it, at [poll] start",
         )
-    for other in spans:
-        if not other.is_live and other.until is not None and other.until > position:
-            raise FatalError(
-                f"{position} lies below the end of the span above {other.after}",
-                code="position-settled",
-                hint=f"a live span begins at {other.until} or above; what lies below is a backfill's",
-            )
+    _refuse_settled(spans, position)
     if position < live.reached:
-        _cut_above(connection, key, position)
-    _close(connection, key, live, min(live.reached, position))
-    values = {"after": position, "reached": position, "confirmed": position, "until": None}
-    new = insert(schema.span).values(stream_id=key, **values)
-    row = connection.execute(new.returning(schema.span.c.id)).one()
-    settle.join(connection, stream, key)
-    return next(span for span in rows.spans(connection, stream, key) if span.id == row.id)
+        # The log is read anew from the position, so nothing is known above it any more.
+        cut_off_ids(connection, stream_id, position)
+        cut_off_gaps(connection, stream_id, position)
+        cut_off_stretches(connection, stream_id, position)
+    _end(connection, stream_id, live, min(live.reached, position))
+    return begin_span(connection, stream, stream_id, position, None)
 
 
-def _close(connection: Connection, stream_id: int, live: Span, end: LogId) -> None:
-    """End the live span at `end`, or remove it if it settled nothing up to there.
+def _refuse_settled(spans: Sequence[Span], position: LogId) -> None:
+    for span in spans:
+        if span.until is not None and span.until > position:
+            raise FatalError(
+                f"{position} lies below the end of the span above {span.after}",
+                code="position-settled",
+                hint=f"a live span begins at {span.until} or above; "
+                "what lies below is a backfill's",
+            )
 
-    What was settled and not yet confirmed is left as an unread stretch.
+
+def _end(connection: Connection, stream_id: int, live: Span, end: LogId) -> None:
+    """End the live span at `end`, or delete it if it settled nothing up to there.
+
+    The part that is settled and not confirmed yet becomes an unread stretch.
     """
-    same = schema.span.c.id == live.id
-    if end > live.after:
-        if live.confirmed < end:
-            unread.begin(connection, stream_id, live.confirmed, end)
-        ended = {"reached": end, "until": end, "confirmed": end}
-        connection.execute(update(schema.span).where(same).values(ended))
-    else:
-        connection.execute(delete(schema.span).where(same))
-
-
-def _cut_above(connection: Connection, stream_id: int, position: LogId) -> None:
-    """Forget what is known of the log above the position, since it is read anew from there."""
-    ids, gaps = schema.recent_id.c, schema.gap.c
-    connection.execute(
-        delete(schema.recent_id).where(ids.stream_id == stream_id, ids.log_id > position)
-    )
-    mine = gaps.stream_id == stream_id
-    end = successor(position)
-    connection.execute(delete(schema.gap).where(mine, gaps.after >= position))
-    connection.execute(update(schema.gap).where(mine, gaps.before > end).values(before=end))
-    unread.cut(connection, stream_id, position)
-    revisits.cut_off(connection, stream_id, position)
+    own = schema.span.c.id == live.id
+    if end <= live.after:
+        connection.execute(delete(schema.span).where(own))
+        return
+    if live.confirmed < end:
+        leave_unread(connection, stream_id, live.confirmed, end)
+    ended = {"reached": end, "until": end, "confirmed": end}
+    connection.execute(update(schema.span).where(own).values(ended))

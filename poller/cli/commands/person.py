@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from poller.adapters.sql_ledger import Held, People
+from poller.adapters.sql_ledger import PersonRecord, PersonStore
 from poller.cli.groups import Suggesting, examples
 from poller.cli.options import config_option, read_settings
 from poller.cli.views.confirmation import confirm
@@ -43,7 +43,7 @@ def person() -> None:
 def show(config: Path | None, user_id: str, *, as_json: bool) -> int:
     """Shows what the ledger holds of USER_ID: Auth0's id, or the one that is sent to Segment."""
     with _opened(read_settings(config, secrets=False)) as people:
-        found = people.held(user_id)
+        found = people.find(user_id)
     if as_json:
         say_json([_facts(each) for each in found])
     else:
@@ -65,7 +65,7 @@ def forget(config: Path | None, user_id: str, *, yes: bool) -> int:
     it is kept. Backups of the ledger still hold what they held.
     """
     with _opened(read_settings(config, secrets=False), to_change=True) as people:
-        found = people.held(user_id)
+        found = people.find(user_id)
         _show(found)
         if not found:
             return ExitCode.DONE
@@ -76,15 +76,15 @@ def forget(config: Path | None, user_id: str, *, yes: bool) -> int:
 
 
 @contextmanager
-def _opened(settings: Settings, *, to_change: bool = False) -> Iterator[People]:
-    people = People.open(settings.state.url, to_change=to_change)
+def _opened(settings: Settings, *, to_change: bool = False) -> Iterator[PersonStore]:
+    people = PersonStore.open(settings.state.url, to_change=to_change)
     try:
         yield people
     finally:
         people.close()
 
 
-def _show(found: Sequence[Held]) -> None:
+def _show(found: Sequence[PersonRecord]) -> None:
     for each in found:
         say(f"{each.stream.domain} to {each.stream.source_name}")
         say(f"  dead letters   {len(each.letters) or 'none'}")
@@ -94,7 +94,7 @@ def _show(found: Sequence[Held]) -> None:
                 for letter in each.letters
             )
         )
-        say(f"  identify due   {'yes' if each.awaiting else 'no'}")
+        say(f"  identify due   {'yes' if each.pending_identifies else 'no'}")
         say(
             f"  last identify  {'a hash of what it said' if each.is_remembered else 'not remembered'}"
         )
@@ -103,12 +103,12 @@ def _show(found: Sequence[Held]) -> None:
     say(_NEVER_FOUND)
 
 
-def _facts(held: Held) -> dict[str, Any]:
+def _facts(held: PersonRecord) -> dict[str, Any]:
     return {
         "domain": held.stream.domain,
         "source_name": held.stream.source_name,
         "generation": held.stream.generation,
         "dead_letters": [letter.log_id for letter in held.letters],
-        "awaiting_identify": held.awaiting,
+        "awaiting_identify": held.pending_identifies,
         "is_remembered": held.is_remembered,
     }

@@ -39,7 +39,7 @@ class BackfillParts:
         """What one worker walks with: a memory of profiles and a count of refusals of its own."""
         profiles = profiles_of(self.settings, self.services)
         translator, sender = self.translator(), self.sender()
-        afresh = self.ledger.afresh(self.services.clock.now())
+        afresh = self.ledger.ignoring_sent_before(self.services.clock.now())
 
         def walk(span: LogCursor) -> Iterator[Forwarded]:
             ledger = afresh if self.again or isinstance(span, Resend) else self.ledger
@@ -58,7 +58,7 @@ class BackfillParts:
 
     def _identifier(self, begun_at: datetime) -> IdentifySender:
         return IdentifySender(
-            self.ledger.afresh(begun_at) if self.again else self.ledger,
+            self.ledger.ignoring_sent_before(begun_at) if self.again else self.ledger,
             self.services.users,
             self.translator(),
             BatchSender(self.services.segment, refusal_limit=self.settings.segment.refusal_limit),

@@ -36,7 +36,7 @@ class PendingIdentifies(Protocol):
         """Of what Segment was told, the last by key."""
         ...
 
-    def identified(
+    def record_identified(
         self, done: Sequence[PendingIdentify], said: Mapping[str, str], at: datetime
     ) -> None:
         """Records that these await no more, and what Segment was told of them."""
@@ -176,7 +176,7 @@ class IdentifySender:
             if message.fingerprint
         }
         at = max((message.timestamp for message in sent), default=self._begun_at)
-        self._queue.identified([entry.who for entry in batch], said, at)
+        self._queue.record_identified([entry.who for entry in batch], said, at)
         return Identified(sent=len(sent), left_out=len(batch) - len(sent))
 
     def _profiles(self, batch: Sequence[QueuedIdentify]) -> Profiles:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from poller.adapters.sql_ledger import DeadLetterStore, People
+from poller.adapters.sql_ledger import DeadLetterStore, PersonStore
 from poller.core.events import LogEvent, parse_events
 from poller.core.log_ids import EARLIEST
 from poller.core.messages import Delivery
@@ -39,20 +39,20 @@ def ledger(path: Path) -> Path:
     calls = Calls(
         dead_letters=tuple(DeadLetter(event=event, reason="no_user_id") for event in page.events)
     )
-    awaiting = tuple(
+    pending = tuple(
         PendingIdentify(user_id=who, sent_as=sent_as, log_id=numbered(1))
         for who, sent_as in ((ADA, "c1"), (BOB, BOB))
     )
     said = {identify_key(who): "f" for who in (ADA, "c1", BOB)}
     with opened(path) as made:
         settled = build_settlement(made.begin(after=EARLIEST), page, calls, Delivery())
-        made.settle(replace(settled, pending_identifies=awaiting, fingerprints=said))
+        made.settle(replace(settled, pending_identifies=pending, fingerprints=said))
     return path
 
 
 @contextlib.contextmanager
-def people(ledger: Path, *, to_change: bool = False) -> Iterator[People]:
-    found = People.open(url(ledger), to_change=to_change)
+def people(ledger: Path, *, to_change: bool = False) -> Iterator[PersonStore]:
+    found = PersonStore.open(url(ledger), to_change=to_change)
     try:
         yield found
     finally:
@@ -69,19 +69,19 @@ def letters(ledger: Path) -> list[str]:
 
 def test_what_is_held_of_a_person_is_told_and_nothing_of_another(ledger: Path) -> None:
     with people(ledger) as found:
-        (held,) = found.held(ADA)
+        (held,) = found.find(ADA)
         assert [letter.log_id for letter in held.letters] == [numbered(1), numbered(3), numbered(4)]
-        assert (held.stream, held.awaiting, held.is_remembered) == (STREAM, 1, True)
-        (sent,) = found.held("c1")
-        assert (sent.letters, sent.awaiting, sent.is_remembered) == ((), 1, True)
-        assert found.held("auth0|nobody") == ()
+        assert (held.stream, held.pending_identifies, held.is_remembered) == (STREAM, 1, True)
+        (sent,) = found.find("c1")
+        assert (sent.letters, sent.pending_identifies, sent.is_remembered) == ((), 1, True)
+        assert found.find("auth0|nobody") == ()
 
 
 def test_a_person_who_is_forgotten_is_in_no_row_and_no_byte_of_the_file(ledger: Path) -> None:
     with people(ledger, to_change=True) as found:
         assert len(found.forget(ADA)) == 1
-        assert found.held(ADA) == found.held("c1") == ()
-        assert len(found.held(BOB)) == 1
+        assert found.find(ADA) == found.find("c1") == ()
+        assert len(found.find(BOB)) == 1
     assert letters(ledger) == [numbered(2)]
     content = b"".join(file.read_bytes() for file in ledger.parent.iterdir())
     assert BOB.encode() in content

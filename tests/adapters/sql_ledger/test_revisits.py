@@ -55,7 +55,7 @@ def test_what_is_sent_again_is_not_counted_again_and_its_row_goes_at_the_end(
     ledger: SqlLedger, path: Path
 ) -> None:
     live = settled(ledger, 1, 2, 3)
-    (again,) = ledger.revisit([(numbered(0), numbered(3))])
+    (again,) = ledger.begin_resends([(numbered(0), numbered(3))])
     before = totals(path)
     half = ledger.settle(settlement(again, page(1, 2)))
     assert ledger.current(again) == half
@@ -68,7 +68,7 @@ def test_what_is_sent_again_is_not_counted_again_and_its_row_goes_at_the_end(
 
 def test_a_page_of_it_is_settled_once(ledger: SqlLedger) -> None:
     settled(ledger, 1, 2, 3)
-    (again,) = ledger.revisit([(numbered(0), numbered(3))])
+    (again,) = ledger.begin_resends([(numbered(0), numbered(3))])
     ledger.settle(settlement(again, page(1, 2)))
     with pytest.raises(ConflictError):
         ledger.settle(settlement(again, page(1, 2)))
@@ -82,7 +82,7 @@ def test_a_dead_letter_that_goes_through_is_none_any_more(ledger: SqlLedger, pat
     letter = DeadLetter(event=refused.forwarded[1], reason="refused_by_segment", status=400)
     ledger.settle(replace(refused, forwarded=refused.forwarded[:1], dead_letters=(letter,)))
     assert (totals(path)[FORWARDED], totals(path)[DEAD_LETTERED]) == (1, 1)
-    (again,) = ledger.revisit([(numbered(0), numbered(2))])
+    (again,) = ledger.begin_resends([(numbered(0), numbered(2))])
     ledger.settle(settlement(again, page(1, 2)))
     assert (totals(path)[FORWARDED], totals(path)[DEAD_LETTERED]) == (2, 0)
     reader = LedgerReader.open(f"sqlite:///{path}")
@@ -92,7 +92,7 @@ def test_a_dead_letter_that_goes_through_is_none_any_more(ledger: SqlLedger, pat
 
 def test_what_it_finds_gone_is_no_gap_for_it_was_settled(ledger: SqlLedger) -> None:
     settled(ledger, 1, 2, 3)
-    (again,) = ledger.revisit([(numbered(0), numbered(3))])
+    (again,) = ledger.begin_resends([(numbered(0), numbered(3))])
     lost = Gap(after=numbered(0), before=numbered(3))
     ledger.settle(settlement(again, replace(page(3), lost=lost)))
     assert ledger.gaps() == ()
@@ -107,7 +107,7 @@ def test_a_gap_shrinks_as_it_is_read_and_what_is_read_counts(
 ) -> None:
     gap = with_gap(ledger, 10, 20)
     before = totals(path)[FORWARDED]
-    found = ledger.reopen(gap, numbered(oldest))
+    found = ledger.reopen_gap(gap, numbered(oldest))
     assert isinstance(found, ReopenedGap)
     assert (found.after, found.until) == (numbered(after), numbered(19))
     # Until it is read it is lost, for all that anybody knows.
@@ -123,7 +123,7 @@ def test_a_gap_shrinks_as_it_is_read_and_what_is_read_counts(
 
 
 def test_what_of_a_gap_is_gone_after_all_stays_one(ledger: SqlLedger) -> None:
-    found = ledger.reopen(with_gap(ledger, 10, 20), numbered(14))
+    found = ledger.reopen_gap(with_gap(ledger, 10, 20), numbered(14))
     lost = Gap(after=numbered(13), before=numbered(17))
     ledger.settle(settlement(found, replace(page(17, 19), lost=lost)))
     assert ledger.gaps() == (Gap(after=numbered(10), before=numbered(14)), lost)
@@ -133,7 +133,7 @@ def test_a_refusal_when_it_is_sent_again_is_counted_as_what_it_is(
     ledger: SqlLedger, path: Path
 ) -> None:
     settled(ledger, 1, 2)
-    (again,) = ledger.revisit([(numbered(0), numbered(2))])
+    (again,) = ledger.begin_resends([(numbered(0), numbered(2))])
     refused = settlement(again, page(1, 2))
     letter = DeadLetter(event=refused.forwarded[1], reason="refused_by_segment", status=400)
     ledger.settle(replace(refused, forwarded=refused.forwarded[:1], dead_letters=(letter,)))
@@ -142,7 +142,7 @@ def test_a_refusal_when_it_is_sent_again_is_counted_as_what_it_is(
 
 def test_it_is_cut_like_a_span(ledger: SqlLedger) -> None:
     settled(ledger, 1, 2, 3, 9)
-    (again,) = ledger.revisit([(numbered(0), numbered(9))])
+    (again,) = ledger.begin_resends([(numbered(0), numbered(9))])
     near, far = ledger.cut(again, numbered(5))
     assert ledger.revisits() == (near, far)
     assert isinstance(far, Resend)
@@ -153,7 +153,7 @@ def test_it_is_cut_like_a_span(ledger: SqlLedger) -> None:
 
 def test_spans_do_not_know_of_it(ledger: SqlLedger) -> None:
     live = settled(ledger, 1, 2, 3)
-    (again,) = ledger.revisit([(numbered(0), numbered(3))])
+    (again,) = ledger.begin_resends([(numbered(0), numbered(3))])
     assert again.id == live.id  # ids of two tables: nothing may tell them apart by id alone
     assert ledger.spans() == (live,)
     moved = ledger.settle(settlement(live, page(4)))

@@ -79,7 +79,7 @@ def test_moving_back_forgets_what_is_known_of_the_log_above(tmp_path: Path) -> N
         live = ledger.settle(settlement(live, replace(page(40, 50), lost=lost)))
         later = Gap(after=numbered(50), before=numbered(60))
         ledger.settle(settlement(live, replace(page(60, 70), lost=later)))
-        ledger.revisit([(numbered(35), numbered(65)), (numbered(60), numbered(70))])
+        ledger.begin_resends([(numbered(35), numbered(65)), (numbered(60), numbered(70))])
     set_position(url, STREAM, numbered(65))
     assert known_of(url) == (
         [numbered(40), numbered(50), numbered(60)],

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from poller.adapters.sql_ledger import SqlLedger
-from poller.adapters.sql_ledger.sqlite.driver import verdicts
+from poller.adapters.sql_ledger.sqlite.verdicts import verdicts
 from poller.core.errors import FatalError, TransientError
 from tests.fakes import STREAM
 from tests.paths import ROOT

@@ -51,7 +51,7 @@ def backfilled(ledger: SqlLedger, *users: str, served_at: datetime = NOW) -> Non
 
 
 def said(ledger: SqlLedger, fingerprints: dict[str, str], at: datetime) -> None:
-    ledger.identified([], fingerprints, at)
+    ledger.record_identified([], fingerprints, at)
 
 
 def identifier(
@@ -125,7 +125,7 @@ def test_what_is_said_is_dated_by_the_profile_that_it_is_made_of(ledger: SqlLedg
 
 
 def backfilled_again(ledger: SqlLedger) -> None:
-    walked(ledger, ledger.revisit([(numbered(0), numbered(1))])[0], 1)
+    walked(ledger, ledger.begin_resends([(numbered(0), numbered(1))])[0], 1)
 
 
 def backfilled_more(ledger: SqlLedger, number: int) -> None:
@@ -216,7 +216,7 @@ def test_what_is_sent_again_is_identified_again_whatever_was_said_before(ledger:
 def test_a_ledger_taken_afresh_knows_only_what_was_said_since(ledger: SqlLedger) -> None:
     said(ledger, {"old": "x"}, NOW - timedelta(seconds=1))
     said(ledger, {"new": "x"}, NOW)
-    assert ledger.afresh(NOW).last_fingerprints(["old", "new"]) == {"new": "x"}
+    assert ledger.ignoring_sent_before(NOW).last_fingerprints(["old", "new"]) == {"new": "x"}
     assert ledger.last_fingerprints(["old", "new"]) == {"old": "x", "new": "x"}
 
 
@@ -229,7 +229,10 @@ def test_who_awaits_since_before_is_identified_by_a_run_that_takes_the_ledger_af
     waiting = ledger.pending_identifies(("", ""), 10)
     begun_at = NOW + timedelta(minutes=1)
     assert (
-        identifier(ledger.afresh(begun_at), FakeSink(), begun_at=begun_at).send(waiting).sent == 1
+        identifier(ledger.ignoring_sent_before(begun_at), FakeSink(), begun_at=begun_at)
+        .send(waiting)
+        .sent
+        == 1
     )
 
 

@@ -1,4 +1,8 @@
-"""A copy of the ledger as it was before its schema was changed, made by SQLite itself."""
+"""A backup of the ledger from before a migration, made by SQLite itself.
+
+A copy of the file would not do: the newest commits stand in the write-ahead log beside it. SQLite's
+own backup copies the last committed state of both.
+"""
 
 import contextlib
 import os
@@ -15,7 +19,10 @@ def backup_path(path: Path, version: int) -> Path:
 
 
 def back_up(path: Path, version: int) -> None:
-    """Copy the ledger's last committed state, whole or not at all; a backup of the same version is replaced.
+    """Copy the ledger's last committed state. A backup of the same version is replaced.
+
+    The copy is written under another name and renamed when it is on the disk, so that a backup
+    is never half a backup.
 
     Raises:
         sqlite3.Error, OSError: the copy cannot be written.
@@ -24,7 +31,7 @@ def back_up(path: Path, version: int) -> None:
     descriptor = ledger_files.open_private(unfinished)
     try:
         os.ftruncate(descriptor, 0)
-        # SQLite has no lock on this file yet, so the descriptor may be closed after it.
+        # SQLite holds no lock on this file, so closing the descriptor drops none.
         _copy(path, unfinished)
         os.fsync(descriptor)
     finally:

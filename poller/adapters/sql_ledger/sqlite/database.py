@@ -1,9 +1,10 @@
-"""One connection to the ledger's file, and its transactions."""
+"""The connection to the ledger's file, and its transactions."""
 
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 from sqlalchemy import Connection
 
@@ -17,82 +18,93 @@ from poller.adapters.sql_ledger.sqlite.migrations import (
     newest_version,
     read_version,
 )
+from poller.adapters.sql_ledger.sqlite.verdicts import verdicts
 from poller.core.errors import ConflictError, TransientError
 
 
 class Database:
-    """Thread-safe; a transaction that raises leaves nothing behind."""
+    """One connection to the file, used by one thread at a time. Thread-safe.
+
+    A transaction that raises leaves nothing behind.
+    """
 
     def __init__(self, path: Path, *, is_read_only: bool = False) -> None:
         self.path = path
         self._engine = driver.engine(path, is_read_only=is_read_only)
-        self._file = _identity(path)
-        # Threads queue here: where several wait for SQLite's own lock, one may starve.
+        self._identity = _identity(path)
+        # Threads queue at this lock. If several threads waited for SQLite's own lock, one of them
+        # could wait forever, since SQLite polls its lock and keeps no queue.
         self._lock = threading.RLock()
         self._is_closed = False
 
     @classmethod
-    def open(cls, path: Path, *, create: bool) -> "Database":
-        """Sets up what is missing: folder, file, WAL, tables; one process at a time.
+    def open(cls, path: Path, *, create: bool) -> Self:
+        """Open the ledger for writing, and bring its schema to the newest version.
+
+        With `create`, make the folder and the file if they are missing. One process at a time
+        sets a ledger up.
 
         Raises:
-            TransientError: locked, disk full.
-            FatalError: missing, vanished, not writable, damaged, no ledger, of a later version.
+            TransientError: the ledger is locked, or the disk is full.
+            FatalError: the ledger is missing, was removed after it was made, is not writable,
+                damaged or no ledger, or was written by a later version.
         """
-        with driver.verdicts(path):
+        with verdicts(path):
             ledger_files.refuse_second_name(path)
             if create:
                 ledger_files.make_folder(path)
-            elif ledger_files.is_empty(path):
-                raise (
-                    ledger_files.ledger_gone_error(path)
-                    if ledger_files.was_known(path)
-                    else ledger_files.missing(path)
-                )
-            with ledger_files.setting_up(path) as birthplace:
-                birthplace.prepare(create=create)
+            else:
+                ledger_files.refuse_missing(path)
+            with ledger_files.setting_up(path) as marker:
+                marker.prepare(create=create)
                 database = cls(path)
                 try:
                     database._set_up(create=create)
-                    birthplace.remember()
+                    marker.remember()
                 except BaseException:
                     database.close()
                     raise
                 return database
 
     @classmethod
-    def open_read_only(cls, path: Path) -> "Database":
-        """Makes, changes and locks nothing.
+    def open_read_only(cls, path: Path) -> Self:
+        """Open a ledger of the newest version for reading. Change nothing and take no lock.
 
         Raises:
             TransientError, FatalError: as `open`.
         """
-        with driver.verdicts(path):
+        with verdicts(path):
             ledger_files.refuse_second_name(path)
-            if ledger_files.is_empty(path):
-                raise (
-                    ledger_files.ledger_gone_error(path)
-                    if ledger_files.was_known(path)
-                    else ledger_files.missing(path)
-                )
+            ledger_files.refuse_missing(path)
             database = cls(path, is_read_only=True)
             try:
                 with database.reading() as connection:
-                    _check_older(read_version(connection), path)
+                    _refuse_older(read_version(connection), path)
             except BaseException:
                 database.close()
                 raise
             return database
 
+    @classmethod
+    def open_to(cls, path: Path, *, change: bool) -> Self:
+        """Open an existing ledger, for writing or for reading only."""
+        if change:
+            return cls.open(path, create=False)
+        return cls.open_read_only(path)
+
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """What is read within is of one moment."""
+        """Open a transaction that sees the ledger as of one moment."""
         with self._transaction(writes=False) as connection:
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """One writer at a time, over all threads and processes; committed at the end."""
+        """Open a transaction that may write. It is committed at the end.
+
+        There is one writer at a time, over all threads and processes. The transaction takes
+        SQLite's write lock at its beginning, so nothing that it reads can change before it writes.
+        """
         with self._transaction(writes=True) as connection:
             yield connection
 
@@ -103,10 +115,10 @@ class Database:
 
     @contextmanager
     def _transaction(self, *, writes: bool) -> Iterator[Connection]:
-        with self._lock, driver.verdicts(self.path):
+        with self._lock, verdicts(self.path):
             self._check_file()
+            options = {driver.WRITES: writes}
             try:
-                options = {driver.WRITES: writes}
                 with (
                     self._engine.connect().execution_options(**options) as connection,
                     connection.begin(),
@@ -115,32 +127,34 @@ class Database:
             except ConflictError:
                 raise
             except BaseException:
-                # After a failure the next transaction has a connection of its own.
+                # Any other failure may have spoilt the connection. The next transaction opens
+                # another one.
                 self._engine.dispose()
                 raise
 
     def _set_up(self, *, create: bool) -> None:
         with self._lock, self._engine.connect() as connection:
-            # Raised before anything is changed.
+            # Check the version before anything is changed.
             with connection.begin():
-                found = read_version(connection)
-            if found is not None:
-                check_version(found)
+                version = read_version(connection)
+            if version is not None:
+                check_version(version)
             elif not create:
-                raise ledger_files.missing(self.path)
+                raise ledger_files.missing_error(self.path)
             driver.switch_to_wal(connection)
         with self.writing() as connection:
-            # Nobody else writes from here on, so the backup is what the migration begins with.
-            found = read_version(connection)
-            if found is not None and found < newest_version():
-                back_up(self.path, found)
+            # This transaction holds the write lock. So the backup is exactly the state that the
+            # migration begins with, and nobody can change the ledger between the two.
+            version = read_version(connection)
+            if version is not None and version < newest_version():
+                back_up(self.path, version)
             migrate(connection)
 
     def _check_file(self) -> None:
-        """What is written to a file that was moved away is lost with it."""
+        """Refuse to go on if the file was moved away: what is written to it then is lost."""
         if self._is_closed:
             raise TransientError(f"ledger {self.path} is closed")
-        if _identity(self.path) != self._file:
+        if _identity(self.path) != self._identity:
             raise LedgerFatalError(
                 f"the ledger {self.path} was moved, removed or replaced while in use",
                 code="ledger-replaced",
@@ -150,15 +164,15 @@ class Database:
 
 def _identity(path: Path) -> tuple[int, int] | None:
     try:
-        found = path.stat()
+        status = path.stat()
     except FileNotFoundError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
-def _check_older(found: int | None, path: Path) -> None:
-    if found is None:
-        raise ledger_files.missing(path)
-    check_version(found)
-    if found < newest_version():
-        raise OlderLedgerError(path, found)
+def _refuse_older(version: int | None, path: Path) -> None:
+    if version is None:
+        raise ledger_files.missing_error(path)
+    check_version(version)
+    if version < newest_version():
+        raise OlderLedgerError(path, version)

@@ -1,111 +1,61 @@
-"""All that is SQLite's alone: how to connect, what its errors mean, its spelling of an upsert."""
+"""The connection to SQLite: the path in the URL, the settings of a connection, and its upsert."""
 
-import errno
 import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError
 
-from poller.adapters.sql_ledger.sqlite import ledger_files
-from poller.adapters.sql_ledger.sqlite.ledger_files import LedgerFatalError
-from poller.core.errors import ConflictError, FatalError, PollerError, TransientError
+from poller.core.errors import FatalError
 
-__all__ = ["engine", "given_path", "ledger_path", "switch_to_wal", "upsert", "verdicts"]
+__all__ = ["configured_path", "engine", "ledger_path", "switch_to_wal", "upsert"]
 
 BUSY_TIMEOUT_S = 5.0
 WRITES = "poller_writes"
-
-_OUT_OF_MEMORY = "could not be read or written (out of memory)"
-_PASSING = {
-    sqlite3.SQLITE_BUSY: "is locked by another process",
-    sqlite3.SQLITE_LOCKED: "is locked",
-    sqlite3.SQLITE_PROTOCOL: "is locked by another process",
-    sqlite3.SQLITE_FULL: "cannot grow: the disk is full",
-    sqlite3.SQLITE_IOERR: "could not be read or written (I/O error; is the disk full?)",
-    sqlite3.SQLITE_NOMEM: _OUT_OF_MEMORY,
-    sqlite3.SQLITE_INTERRUPT: "was interrupted",
-    sqlite3.SQLITE_SCHEMA: "was changed meanwhile",
-}
-_RESTORE = (
-    "stop the program, move the file and those ending in -wal and -shm aside, and put the last backup in its place: "
-    "what was settled after the backup is sent again, under the same message ids"
-)
-_OWNER = "the file and its folder must belong to the user that the program runs as, and be writable"
-_LASTING = {
-    sqlite3.SQLITE_CORRUPT: "is damaged",
-    sqlite3.SQLITE_NOTADB: "is no SQLite database, or a damaged one",
-}
-_NOT_OPENED = {
-    sqlite3.SQLITE_READONLY: ("is read-only", _OWNER),
-    sqlite3.SQLITE_PERM: ("may not be opened", _OWNER),
-    sqlite3.SQLITE_CANTOPEN: ("cannot be opened", f"it must be a file that is there; {_OWNER}"),
-}
-"""SQLite does not tell why. It answers so to a missing right and also to a passing shortage."""
-_LASTING_OS = {
-    errno.EACCES,
-    errno.EEXIST,
-    errno.EINVAL,
-    errno.EISDIR,
-    errno.ELOOP,
-    errno.ENAMETOOLONG,
-    errno.ENODEV,
-    errno.ENOENT,
-    errno.ENOSYS,
-    errno.ENOTDIR,
-    errno.ENXIO,
-    errno.EOPNOTSUPP,
-    errno.EPERM,
-    errno.EROFS,
-    errno.ESPIPE,
-}
-"""What only a person can mend. Anything else passes: no space, no inodes, no descriptors, no memory."""
+"""The execution option of a connection that says whether its transaction may write."""
+_URL_HINT = "set it to /absolute/path/ledger.db"
 
 
 def ledger_path(url: str) -> Path:
-    """Return the file that the URL names, without any link on the way: its locks go by this path.
+    """Return the file that the URL names, with every link on the way resolved.
+
+    Locks and companion files go by this path, so that two links to one file find the same locks.
 
     Raises:
-        FatalError: as `given_path`.
+        FatalError: as `configured_path`.
     """
-    return Path(os.path.realpath(given_path(url)))
+    return Path(os.path.realpath(configured_path(url)))
 
 
-def given_path(url: str) -> Path:
-    """Return the path in the URL as it is given, with its links.
+def configured_path(url: str) -> Path:
+    """Return the path in the URL as it is written, with its links.
 
     Raises:
-        FatalError: it names none, or another kind of database.
+        FatalError: the URL names no file, or another kind of database.
     """
     if url.startswith("/"):
         return Path(url)
     try:
         parsed = make_url(url)
     except ArgumentError:
-        raise FatalError("state.url is no URL", code="ledger-url-invalid", hint=_WANTED) from None
-    if (
-        parsed.get_backend_name() != "sqlite"
-        or not parsed.database
-        or parsed.database == ":memory:"
-    ):
-        raise FatalError("state.url names no SQLite file", code="ledger-url-invalid", hint=_WANTED)
+        raise FatalError("state.url is no URL", code="ledger-url-invalid", hint=_URL_HINT) from None
+    is_sqlite = parsed.get_backend_name() == "sqlite"
+    if not is_sqlite or not parsed.database or parsed.database == ":memory:":
+        raise FatalError(
+            "state.url names no SQLite file", code="ledger-url-invalid", hint=_URL_HINT
+        )
     return Path(parsed.database).absolute()
 
 
-_WANTED = "set it to /absolute/path/ledger.db"
-
-
 def engine(path: Path, *, is_read_only: bool = False) -> Engine:
-    """An engine that never creates the file, and whose transactions begin with the lock they need.
+    """Make an engine that never creates the file, and that has one connection.
 
-    One connection: SQLite takes one writer at a time, threads take turns before it by a lock of ours, and the settings
-    of a connection are made once. Should it fail, the pool opens the next.
+    SQLite takes one writer at a time, and `Database` lets threads take turns, so a second
+    connection would only wait. If the connection fails, the pool opens another one.
     """
     mode = "ro" if is_read_only else "rw"
 
@@ -114,43 +64,44 @@ def engine(path: Path, *, is_read_only: bool = False) -> Engine:
             f"file:{quote(str(path))}?mode={mode}",
             uri=True,
             timeout=BUSY_TIMEOUT_S,
-            isolation_level=None,  # else sqlite3 begins transactions by itself, later and weaker than BEGIN IMMEDIATE
+            # Otherwise sqlite3 begins transactions by itself, later and with a weaker lock than
+            # `_begin` does.
+            isolation_level=None,
             check_same_thread=False,
         )
         try:
             connection.execute("PRAGMA foreign_keys = ON")
-            connection.execute(
-                "PRAGMA synchronous = FULL"
-            )  # in WAL, NORMAL loses the last commits with the power
+            # In WAL mode, NORMAL would lose the last commits when the power fails.
+            connection.execute("PRAGMA synchronous = FULL")
         except BaseException:
             connection.close()
             raise
         return connection
 
-    # Parameters would put events into the text of an error.
-    made = create_engine(
+    sqlite_engine = create_engine(
         "sqlite://",
         creator=connect,
         poolclass=QueuePool,
         pool_size=1,
         max_overflow=0,
-        hide_parameters=True,
+        hide_parameters=True,  # parameters would put events into the text of an error
     )
-    event.listen(made, "begin", _begin)
-    return made
+    event.listen(sqlite_engine, "begin", _begin)
+    return sqlite_engine
 
 
 def switch_to_wal(connection: Connection) -> None:
-    """Makes readers and a writer not wait for each other; for good, and outside of a transaction.
+    """Switch the file to write-ahead logging, so that readers and a writer do not wait.
 
-    The switch does not honour the busy timeout, so that one process at a time may do it.
+    The switch is for good, and happens outside of a transaction. SQLite does not wait for a lock
+    here, so one process at a time may do it.
 
     Raises:
-        FatalError: the file system cannot.
+        FatalError: the file system cannot hold a ledger in this mode.
     """
-    driver = connection.connection.driver_connection
-    assert isinstance(driver, sqlite3.Connection)  # noqa: S101 - made above
-    (mode,) = driver.execute("PRAGMA journal_mode = WAL").fetchone()
+    driver_connection = connection.connection.driver_connection
+    assert isinstance(driver_connection, sqlite3.Connection)  # noqa: S101 - made by `engine`
+    (mode,) = driver_connection.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":
         raise FatalError(
             "it cannot be in WAL mode here",
@@ -159,57 +110,12 @@ def switch_to_wal(connection: Connection) -> None:
         )
 
 
-@contextmanager
-def verdicts(path: Path) -> Iterator[None]:
-    """Turns what SQLAlchemy, SQLite and the file system raise into verdicts that name the file."""
-    try:
-        yield
-    except LedgerFatalError:
-        raise
-    except FatalError as error:
-        raise LedgerFatalError(
-            f"ledger {path}: {error}", code=error.code, hint=error.hint
-        ) from error
-    except IntegrityError as error:
-        raise ConflictError(f"ledger {path}: another writer was first ({error.orig})") from error
-    except DBAPIError as error:
-        raise _of_sqlite(path, error.orig) from error
-    except sqlite3.Error as error:
-        raise _of_sqlite(path, error) from error
-    except SQLAlchemyError as error:
-        raise TransientError(f"ledger {path} failed ({type(error).__name__})") from error
-    except MemoryError as error:  # sqlite3 raises it in place of its own
-        raise TransientError(f"ledger {path} {_OUT_OF_MEMORY}") from error
-    except OSError as error:
-        raise _of_system(path, error) from error
-
-
-def _of_sqlite(path: Path, error: BaseException | None) -> PollerError:
-    # The upper bits of the code tell sub-cases apart.
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-    if code in _PASSING:
-        return TransientError(f"ledger {path} {_PASSING[code]}")
-    if code in _NOT_OPENED:
-        text, hint = _NOT_OPENED[code]
-        if ledger_files.can_be_used(path):
-            why = "its rights are in order, so that descriptors, inodes or memory ran out"
-            return TransientError(f"ledger {path} {text}: {why}")
-        return LedgerFatalError(f"ledger {path} {text}", code="ledger-inaccessible", hint=hint)
-    text = _LASTING.get(code, f"failed ({error})")
-    return LedgerFatalError(f"ledger {path} {text}", code="ledger-damaged", hint=_RESTORE)
-
-
-def _of_system(path: Path, error: OSError) -> PollerError:
-    reason = error.strerror or type(error).__name__
-    where = error.filename or path
-    if error.errno in _LASTING_OS:
-        return LedgerFatalError(
-            f"ledger {path}: {where}: {reason}", code="ledger-inaccessible", hint=_OWNER
-        )
-    return TransientError(f"ledger {path}: {where}: {reason}")
-
-
 def _begin(connection: Connection) -> None:
+    """Begin a transaction with the lock that it needs.
+
+    A transaction that reads first and then wants to write cannot wait for the write lock: SQLite
+    refuses at once, since the rows that it read may have changed. So a writing transaction takes
+    the write lock at its beginning.
+    """
     writes = connection.get_execution_options().get(WRITES, False)
-    # A transaction that began by reading cannot wait for the write lock: what it read may be stale by then.
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,4 +1,16 @@
-"""The files around a SQLite ledger: its folder, its modes, and the proof that it was there before."""
+"""The files around a SQLite ledger: its folder, its modes, and the marker that it was made.
+
+Beside the database file `ledger.db` stand:
+
+- `ledger.db-wal` and `ledger.db-shm`, which SQLite makes,
+- `ledger.db.known`, the marker. It tells a first start from a start after the file was removed,
+- `ledger.db.run.lock` and `ledger.db.backfill.lock`, see `lock`,
+- `ledger.db.v3`, a backup from before a migration, see `backup`.
+
+The database file itself is never opened here. POSIX drops all locks of a process on a file when
+the process closes any descriptor of it (https://www.sqlite.org/howtocorrupt.html, section 2.2).
+So SQLite would lose its locks without noticing.
+"""
 
 import fcntl
 import os
@@ -13,70 +25,89 @@ from poller.core.errors import FatalError, TransientError
 OWNER_ONLY = 0o600
 _FOLDER_OWNER_ONLY = 0o700
 _SETUP_PATIENCE_S = 5.0
-_RETRY_S = 0.01
-_SMALLEST_DATABASE = 512  # one page of the least size; SQLite takes anything shorter for empty
-_KNOWN = b"A ledger was made here. Remove this file only to begin a new one on purpose.\n"
+_LOCK_RETRY_S = 0.01
+_SMALLEST_DATABASE_BYTES = 512
+"""One page of the smallest size. SQLite takes a shorter file for an empty database."""
+_MARKER_TEXT = b"A ledger was made here. Remove this file only to begin a new one on purpose.\n"
 
 
 class LedgerFatalError(FatalError):
-    """A fatal error whose message names the ledger's file already."""
+    """A fatal error whose message names the ledger's file."""
 
 
 def beside(path: Path, suffix: str) -> Path:
+    """Return the path of a file beside the ledger: the ledger's name with this suffix."""
     return path.with_name(path.name + suffix)
 
 
 def make_folder(path: Path) -> None:
+    """Make the folder of the ledger, for its owner only, if it is missing."""
     path.parent.mkdir(mode=_FOLDER_OWNER_ONLY, parents=True, exist_ok=True)
 
 
 def open_private(path: Path) -> int:
-    """Open a file beside the ledger for reading and writing. Make it with mode 0600 if it is missing.
+    """Open a file beside the ledger for reading and writing. Make a missing one with mode 0600.
 
-    Never call this with the database file: closing any descriptor of that file drops SQLite's locks.
+    Never call this with the database file.
 
     Raises:
         FatalError: the file is a link, has a second name, or is no regular file.
     """
     if path.is_symlink():
-        raise _not_our_own(path, "is a link")
+        raise _unsafe_file_error(path, "is a link")
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     descriptor = os.open(path, flags, OWNER_ONLY)
-    found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
         os.close(descriptor)
-        raise _not_our_own(path, "has a second name, or is no regular file")
+        raise _unsafe_file_error(path, "has a second name, or is no regular file")
     return descriptor
 
 
 def refuse_second_name(path: Path) -> None:
-    """Raises:
-    FatalError: the database file has a second hard link, under which another process could use it unseen.
+    """Refuse a database file with a second hard link.
+
+    SQLite and our locks go by the name of the file. Under a second name another process could
+    write to the same file unnoticed.
+
+    Raises:
+        FatalError: the file has a second name.
     """
     with suppress(FileNotFoundError):
-        found = path.stat()
-        if stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
+        status = path.stat()
+        if stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
             raise LedgerFatalError(
                 f"the ledger {path} has a second name (a hard link)",
                 code="ledger-hard-link",
-                hint="two programs could write to it by two names at once: find the other name with "
-                f"`find / -xdev -samefile {path}`, and remove it or move the copy elsewhere with cp",
+                hint="two programs could write to it by two names at once: find the other name "
+                f"with `find / -xdev -samefile {path}`, and remove it or move the copy elsewhere "
+                "with cp",
             )
 
 
+def refuse_missing(path: Path) -> None:
+    """Refuse to go on without a database file.
+
+    Raises:
+        FatalError: there is no ledger, or there was one and it is gone.
+    """
+    if is_empty(path):
+        raise gone_error(path) if was_known(path) else missing_error(path)
+
+
 def can_be_used(path: Path) -> bool:
-    """Return whether the database file and its folder are there and may be written to.
+    """Return whether the database file and its folder exist and may be written to.
 
     If so, a failure to open them has a passing cause, such as no descriptors or no inodes.
     """
-    beside_it = (beside(path, suffix) for suffix in ("-wal", "-shm", "-journal"))
-    ours = (path, *(each for each in beside_it if each.exists() or each.is_symlink()))
-    are_usable = all(each.is_file() and os.access(each, os.R_OK | os.W_OK) for each in ours)
+    companions = (beside(path, suffix) for suffix in ("-wal", "-shm", "-journal"))
+    files = (path, *(each for each in companions if each.exists() or each.is_symlink()))
+    are_usable = all(each.is_file() and os.access(each, os.R_OK | os.W_OK) for each in files)
     return are_usable and os.access(path.parent, os.W_OK | os.X_OK)
 
 
 def try_lock(descriptor: int, *, patience_s: float, is_shared: bool = False) -> bool:
-    """Whether the lock on the whole file could be had within `patience_s`."""
+    """Take the lock on the whole file, and return whether that succeeded within `patience_s`."""
     operation = (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | fcntl.LOCK_NB
     deadline = time.monotonic() + patience_s
     while True:
@@ -85,29 +116,30 @@ def try_lock(descriptor: int, *, patience_s: float, is_shared: bool = False) -> 
         except BlockingIOError:
             if time.monotonic() >= deadline:
                 return False
-            time.sleep(_RETRY_S)
+            time.sleep(_LOCK_RETRY_S)
         else:
             return True
 
 
 class LedgerMarker:
-    """The file `LEDGER.known`: locked while a process sets the ledger up, and filled once there is one."""
+    """The file `LEDGER.known`, locked during the set-up and filled once there is a ledger."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self._path = path
         self._descriptor = descriptor
 
     def prepare(self, *, create: bool) -> None:
-        """Sees to it that the ledger's file is there, with mode 0600.
+        """Make the database file with mode 0600 if it is missing.
 
         Raises:
-            FatalError: there is none and none is to be made, or there was one and it is gone.
+            FatalError: the file is missing and `create` is false, or there was a ledger and it is
+                gone, or the file is no ledger.
         """
         if is_empty(self._path):
             if was_known(self._path):
-                raise ledger_gone_error(self._path)
+                raise gone_error(self._path)
             if not create:
-                raise missing(self._path)
+                raise missing_error(self._path)
             if self._path.exists() and self._path.stat().st_size:
                 raise LedgerFatalError(
                     f"{self._path} is no ledger",
@@ -115,22 +147,23 @@ class LedgerMarker:
                     hint="point [state] url at a file of the ledger's own",
                 )
         with suppress(FileExistsError):
-            os.mknod(self._path, stat.S_IFREG | OWNER_ONLY)  # makes it without opening it
+            os.mknod(self._path, stat.S_IFREG | OWNER_ONLY)  # makes the file without opening it
         if self._path.stat().st_mode & 0o077:
             self._path.chmod(OWNER_ONLY)
 
     def remember(self) -> None:
+        """Record that there is a ledger, so that its loss will be noticed."""
         if not os.fstat(self._descriptor).st_size:
-            os.write(self._descriptor, _KNOWN)
+            os.write(self._descriptor, _MARKER_TEXT)
             os.fsync(self._descriptor)
 
 
 @contextmanager
 def setting_up(path: Path) -> Iterator[LedgerMarker]:
-    """One process at a time.
+    """Hold the marker's lock, so that one process at a time sets a ledger up.
 
     Raises:
-        TransientError: another process is at it.
+        TransientError: another process holds the lock.
     """
     descriptor = open_private(beside(path, ".known"))
     try:
@@ -142,20 +175,25 @@ def setting_up(path: Path) -> Iterator[LedgerMarker]:
 
 
 def was_known(path: Path) -> bool:
+    """Return whether a ledger was made here, by the marker or by a write-ahead log."""
     traces = (beside(path, ".known"), beside(path, "-wal"))
     return any(trace.exists() and trace.stat().st_size > 0 for trace in traces)
 
 
 def is_empty(path: Path) -> bool:
-    """Whether the file holds nothing to SQLite, or is not there; what is no file counts as something."""
+    """Return whether the file is missing, or holds nothing as far as SQLite is concerned.
+
+    A path that is no regular file is not empty.
+    """
     try:
-        found = path.stat()
+        status = path.stat()
     except FileNotFoundError:
         return True
-    return path.is_file() and found.st_size < _SMALLEST_DATABASE
+    return stat.S_ISREG(status.st_mode) and status.st_size < _SMALLEST_DATABASE_BYTES
 
 
-def missing(path: Path) -> LedgerFatalError:
+def missing_error(path: Path) -> LedgerFatalError:
+    """Return the error for a ledger that was never made."""
     return LedgerFatalError(
         f"there is no ledger at {path}",
         code="ledger-missing",
@@ -163,7 +201,8 @@ def missing(path: Path) -> LedgerFatalError:
     )
 
 
-def ledger_gone_error(path: Path) -> LedgerFatalError:
+def gone_error(path: Path) -> LedgerFatalError:
+    """Return the error for a ledger that was made and does not exist any more."""
     return LedgerFatalError(
         f"the ledger {path} was there before and is gone or empty",
         code="ledger-gone",
@@ -172,7 +211,7 @@ def ledger_gone_error(path: Path) -> LedgerFatalError:
     )
 
 
-def _not_our_own(path: Path, why: str) -> LedgerFatalError:
+def _unsafe_file_error(path: Path, why: str) -> LedgerFatalError:
     return LedgerFatalError(
         f"the program made no such file: {path} {why}",
         code="ledger-companion-file-unsafe",

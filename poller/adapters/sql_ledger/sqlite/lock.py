@@ -1,4 +1,9 @@
-"""The lock beside a ledger that keeps a second process of the same role from starting."""
+"""The lock beside a ledger that keeps a second process of the same role from starting.
+
+`run` and `backfill` hold one lock each, so that both can work on one ledger at a time. The lock
+is a flock on a file beside the ledger. The kernel frees it when its process ends, however it ends.
+The file names the process that holds the lock.
+"""
 
 import os
 from collections.abc import Callable
@@ -9,12 +14,14 @@ from types import TracebackType
 from typing import Literal, Self
 
 from poller.adapters.sql_ledger.sqlite import driver, ledger_files
+from poller.adapters.sql_ledger.sqlite.verdicts import verdicts
 from poller.core.errors import TransientError
 
 Role = Literal["run", "backfill"]
 
 _PATIENCE_S = 0.2
-"""`status` looks by taking the lock for a moment; that is no reason not to start."""
+"""`status` takes the lock for a moment to see whether it is free. A start waits for that long."""
+_LONGEST_TEXT_BYTES = 100
 
 
 class LedgerHeldError(TransientError):
@@ -23,7 +30,7 @@ class LedgerHeldError(TransientError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
-    """A process that holds a lock; `pid` and `since` are None while it has not said so yet."""
+    """A process that holds a lock. `pid` and `since` are None until it has written them."""
 
     role: Role
     pid: int | None
@@ -31,7 +38,7 @@ class Holder:
 
 
 class LedgerLock:
-    """Held until closed; the kernel frees it when the process dies, however it dies."""
+    """A lock that is held until it is closed."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor: int | None = descriptor
@@ -39,25 +46,25 @@ class LedgerLock:
     @classmethod
     def acquire(
         cls, url: str, role: Role, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
-    ) -> "LedgerLock":
-        """Makes the ledger's folder where there is none; the ledger itself need not exist.
+    ) -> Self:
+        """Take the lock. Make the ledger's folder if it is missing. The ledger need not exist.
 
         Raises:
-            LedgerHeldError: another process holds it; the message names it.
+            LedgerHeldError: another process holds the lock, and the message names it.
             FatalError: the lock file cannot be written.
         """
         path = driver.ledger_path(url)
-        with driver.verdicts(path):
+        with verdicts(path):
             ledger_files.refuse_second_name(path)
             ledger_files.make_folder(path)
             descriptor = ledger_files.open_private(_lock_file(path, role))
             try:
                 if not ledger_files.try_lock(descriptor, patience_s=_PATIENCE_S):
-                    raise LedgerHeldError(_held(path, _read(descriptor, role)))  # noqa: TRY301 - closed below
+                    holder = _read_holder(descriptor, role)
+                    raise LedgerHeldError(_describe(path, holder))  # noqa: TRY301 - closed below
                 os.ftruncate(descriptor, 0)
-                os.pwrite(
-                    descriptor, f"{os.getpid()} {now().isoformat(timespec='seconds')}\n".encode(), 0
-                )
+                text = f"{os.getpid()} {now().isoformat(timespec='seconds')}\n"
+                os.pwrite(descriptor, text.encode(), 0)
             except BaseException:
                 os.close(descriptor)
                 raise
@@ -66,7 +73,8 @@ class LedgerLock:
     def close(self) -> None:
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
-            # The file stays: were it removed, two processes could hold two files of one name.
+            # The file stays. If it were removed, a process that opened it before and another one
+            # that makes it anew could hold a lock each, on two files of one name.
             os.close(descriptor)
 
     def __enter__(self) -> Self:
@@ -82,7 +90,7 @@ class LedgerLock:
 
 
 def holder_of(path: Path, role: Role) -> Holder | None:
-    """The process that holds the lock now; looks without leaving a trace.
+    """Return the process that holds the lock now, or None. Leave no file behind.
 
     Raises:
         OSError: the lock file cannot be read.
@@ -94,7 +102,7 @@ def holder_of(path: Path, role: Role) -> Holder | None:
     try:
         if ledger_files.try_lock(descriptor, patience_s=0, is_shared=True):
             return None
-        return _read(descriptor, role)
+        return _read_holder(descriptor, role)
     finally:
         os.close(descriptor)
 
@@ -103,15 +111,15 @@ def _lock_file(path: Path, role: Role) -> Path:
     return ledger_files.beside(path, f".{role}.lock")
 
 
-def _read(descriptor: int, role: Role) -> Holder:
+def _read_holder(descriptor: int, role: Role) -> Holder:
     try:
-        pid, since = os.pread(descriptor, 100, 0).decode().split()
+        pid, since = os.pread(descriptor, _LONGEST_TEXT_BYTES, 0).decode().split()
         return Holder(role=role, pid=int(pid), since=datetime.fromisoformat(since))
     except ValueError:
         return Holder(role=role, pid=None, since=None)
 
 
-def _held(path: Path, holder: Holder) -> str:
+def _describe(path: Path, holder: Holder) -> str:
     since = f", since {holder.since.isoformat()}" if holder.since else ""
-    who = f"process {holder.pid}" if holder.pid else "another process"
-    return f"ledger {path} is held by {who} ({holder.role}{since})"
+    process = f"process {holder.pid}" if holder.pid else "another process"
+    return f"ledger {path} is held by {process} ({holder.role}{since})"

@@ -1,127 +1,94 @@
-"""Users whose tracks a backfill sent, and who are to be identified once it is through."""
+"""Users whose tracks a backfill sent, and who still need an identify at its end."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from datetime import datetime
+from functools import cache
 
-from sqlalchemy import Connection, and_, delete, func, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, or_, select
+from sqlalchemy.dialects.sqlite import Insert
 
-from poller.adapters.sql_ledger.sqlite import driver
+from poller.adapters.sql_ledger.sqlite.driver import upsert
 from poller.adapters.sql_ledger.tables import schema
 from poller.core.outcomes import PendingIdentify, QueuedIdentify
-from poller.core.translation.change_detection import LastSent, identify_key
 
 
-def record_pending_identifies(
-    connection: Connection, stream_id: int, awaiting: Iterable[PendingIdentify], queued_at: datetime
+def record_pending(
+    connection: Connection, stream_id: int, pending: Iterable[PendingIdentify], at: datetime
 ) -> None:
-    """Adds who is not there yet; of who is, the newer event counts, and since when they wait stays."""
+    """Record that these users need an identify.
+
+    A user who is recorded already keeps the time since which the identify is pending, and takes
+    the newer of the two events.
+    """
     rows = [
         {
             "stream_id": stream_id,
-            "user_id": who.user_id,
-            "sent_as": who.sent_as,
-            "log_id": who.log_id,
-            "queued_at": queued_at,
+            "user_id": user.user_id,
+            "sent_as": user.sent_as,
+            "log_id": user.log_id,
+            "queued_at": at,
         }
-        for who in awaiting
+        for user in pending
     ]
     if rows:
-        row = driver.upsert(schema.pending_identify)
-        newer = {"log_id": row.excluded.log_id}
-        is_newer = row.excluded.log_id > schema.pending_identify.c.log_id
-        keys = ["stream_id", "user_id", "sent_as"]
-        connection.execute(
-            row.on_conflict_do_update(index_elements=keys, set_=newer, where=is_newer), rows
-        )
+        connection.execute(_record(), rows)
 
 
-def record_last_sent(
-    connection: Connection, stream_id: int, said: Mapping[str, str], at: datetime
-) -> None:
-    """What was said is what was said last."""
-    facts = [
-        {"stream_id": stream_id, "key": key, "fingerprint": fingerprint, "sent_at": at}
-        for key, fingerprint in said.items()
-    ]
-    if facts:
-        row = driver.upsert(schema.last_sent)
-        newer = {"fingerprint": row.excluded.fingerprint, "sent_at": row.excluded.sent_at}
-        is_later = row.excluded.sent_at >= schema.last_sent.c.sent_at
-        keys = ["stream_id", "key"]
-        connection.execute(
-            row.on_conflict_do_update(index_elements=keys, set_=newer, where=is_later), facts
-        )
+@cache
+def _record() -> Insert:
+    row = upsert(schema.pending_identify)
+    return row.on_conflict_do_update(
+        index_elements=["stream_id", "user_id", "sent_as"],
+        set_={"log_id": row.excluded.log_id},
+        where=row.excluded.log_id > schema.pending_identify.c.log_id,
+    )
 
 
-def forget_identifies(
-    connection: Connection, stream_id: int, awaiting: Iterable[PendingIdentify]
-) -> None:
-    """Forget what was said of these users, so that they are identified even where it would be the same again."""
-    columns = schema.last_sent.c
-    keys = [identify_key(who.sent_as) for who in awaiting]
-    if keys:
-        connection.execute(
-            delete(schema.last_sent).where(columns.stream_id == stream_id, columns.key.in_(keys))
-        )
-
-
-def read_last_sent(
-    connection: Connection, stream_id: int, keys: Sequence[str], *, since: datetime | None
-) -> dict[str, LastSent]:
-    """Return what was said, by key; with `since` only what was said from that moment on."""
-    columns = schema.last_sent.c
-    query = select(columns.key, columns.fingerprint, columns.sent_at)
-    query = query.where(columns.stream_id == stream_id, columns.key.in_(keys))
-    if since is not None:
-        query = query.where(columns.sent_at >= since)
-    return {
-        row.key: LastSent(fingerprint=row.fingerprint, at=row.sent_at)
-        for row in connection.execute(query)
-    }
-
-
-def read_pending_identifies(
+def read_pending(
     connection: Connection, stream_id: int, after: tuple[str, str], limit: int
 ) -> tuple[QueuedIdentify, ...]:
-    """Up to `limit` above `after`, by Auth0's user id and the one they were sent under."""
+    """Return up to `limit` users above `after`, in the order of (user id, id sent to Segment)."""
     columns = schema.pending_identify.c
     user_id, sent_as = after
     is_above = or_(
         columns.user_id > user_id, and_(columns.user_id == user_id, columns.sent_as > sent_as)
     )
     query = select(schema.pending_identify).where(columns.stream_id == stream_id, is_above)
+    rows = connection.execute(query.order_by(columns.user_id, columns.sent_as).limit(limit))
     return tuple(
         QueuedIdentify(
             who=PendingIdentify(user_id=row.user_id, sent_as=row.sent_as, log_id=row.log_id),
             queued_at=row.queued_at,
         )
-        for row in connection.execute(query.order_by(columns.user_id, columns.sent_as).limit(limit))
+        for row in rows
     )
 
 
-def count_pending_identifies(connection: Connection, stream_id: int) -> int:
-    query = (
-        select(func.count())
-        .select_from(schema.pending_identify)
-        .where(schema.pending_identify.c.stream_id == stream_id)
-    )
+def count_pending(connection: Connection, stream_id: int) -> int:
+    """Return the number of pending identifies."""
+    query = select(func.count()).where(schema.pending_identify.c.stream_id == stream_id)
     return int(connection.scalar(query) or 0)
 
 
-def remove_pending_identifies(
-    connection: Connection, stream_id: int, done: Iterable[PendingIdentify]
-) -> None:
-    """Removes these, but for those of whom a newer event has come."""
+def remove_sent(connection: Connection, stream_id: int, sent: Iterable[PendingIdentify]) -> None:
+    """Delete these identifies. One stays if a newer event of its user came in the meantime."""
     columns = schema.pending_identify.c
     same = [
         and_(
-            columns.user_id == who.user_id,
-            columns.sent_as == who.sent_as,
-            columns.log_id == who.log_id,
+            columns.user_id == user.user_id,
+            columns.sent_as == user.sent_as,
+            columns.log_id == user.log_id,
         )
-        for who in done
+        for user in sent
     ]
     if same:
         connection.execute(
             delete(schema.pending_identify).where(columns.stream_id == stream_id, or_(*same))
         )
+
+
+def of_person(stream_id: int, user_id: str) -> ColumnElement[bool]:
+    """Return the condition for the identifies of one person, under either of the two ids."""
+    columns = schema.pending_identify.c
+    is_person = or_(columns.user_id == user_id, columns.sent_as == user_id)
+    return and_(columns.stream_id == stream_id, is_person)

@@ -1,6 +1,7 @@
-"""The tables. To change one is a migration: see `migrations`.
+"""The tables of a ledger. To change one, add a step to `sqlite.migration_steps`.
 
-Times are UTC text of one width, log ids text by code point: both compare in the database as they do in Python.
+Times are stored as UTC text of one width, and log ids as text that is compared by code point. So
+both compare in the database as they do in Python.
 """
 
 from datetime import UTC, datetime
@@ -40,14 +41,19 @@ class UtcText(TypeDecorator[datetime]):
 
 
 class PlainText(TypeDecorator[str]):
-    """Text from outside: half a surrogate pair, which JSON can carry and UTF-8 cannot, is spelled out."""
+    """Text from outside, in which half a surrogate pair is written out as an escape.
+
+    JSON can hold half a surrogate pair. UTF-8, in which SQLite stores text, cannot.
+    """
 
     impl = Text
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         del dialect
-        return None if value is None else value.encode("utf-8", "backslashreplace").decode()
+        if value is None or value.isascii():
+            return value
+        return value.encode("utf-8", "backslashreplace").decode()
 
 
 def _log_id() -> PlainText:
@@ -60,6 +66,7 @@ def _stream_id(*, is_key: bool = False) -> Column[int]:
 
 version = Table("ledger_version", metadata, Column("version", Integer, nullable=False))
 
+# A tenant and a Segment source. Everything else belongs to a stream.
 stream = Table(
     "stream",
     metadata,
@@ -67,10 +74,11 @@ stream = Table(
     Column("domain", Text, nullable=False),
     Column("source_name", Text, nullable=False),
     Column("generation", Text, nullable=False),
-    Column("backfilled_until", _log_id()),  # where a backfill without `until` ended
+    Column("backfilled_until", _log_id()),  # by a backfill before the first start
     UniqueConstraint("domain", "source_name", "generation"),
 )
 
+# A part of the log in which every event of interest is settled.
 span = Table(
     "span",
     metadata,
@@ -91,9 +99,9 @@ Index(
     span.c.stream_id,
     unique=True,
     sqlite_where=span.c.until.is_(None),
-    postgresql_where=span.c.until.is_(None),
 )
 
+# A part of the log that retention removed before it was read.
 gap = Table(
     "gap",
     metadata,
@@ -106,6 +114,7 @@ gap = Table(
     UniqueConstraint("stream_id", "after", "is_read_once"),
 )
 
+# A part `(reached, until]` that a second reading still has to pass, outside of any span.
 unread_stretch = Table(
     "unread_stretch",
     metadata,
@@ -116,6 +125,7 @@ unread_stretch = Table(
     CheckConstraint("reached < until", name="unread_stretch_is_not_empty"),
 )
 
+# An event that could never be sent.
 dead_letter = Table(
     "dead_letter",
     metadata,
@@ -128,7 +138,8 @@ dead_letter = Table(
     Column("event", Text, nullable=False),  # JSON, as Auth0 sent it: personal data
     Column("dead_lettered_at", UtcText, nullable=False),
     UniqueConstraint("stream_id", "log_id"),
-    # All that a list shows: a row would be read with its event, which may fill many pages.
+    # This index holds all that a list shows. A row would be read with its event, which may fill
+    # many pages of the file.
     Index(
         "dead_letter_in_order",
         "log_id",
@@ -141,6 +152,7 @@ dead_letter = Table(
     Index("dead_letter_by_age", "stream_id", "dead_lettered_at"),
 )
 
+# An event of interest that is settled and that a second reading passes again.
 recent_id = Table(
     "recent_id",
     metadata,
@@ -149,30 +161,31 @@ recent_id = Table(
     sqlite_with_rowid=False,
 )
 
+# A fingerprint of what Segment was told last about a user or a membership.
 last_sent = Table(
     "last_sent",
     metadata,
     _stream_id(is_key=True),
-    Column("key", Text, primary_key=True),  # a hash: of whom
+    Column("key", Text, primary_key=True),  # a hash of whom it is about
     Column("fingerprint", Text, nullable=False),
     Column("sent_at", UtcText, nullable=False),
     Index("last_sent_by_age", "stream_id", "sent_at"),
     sqlite_with_rowid=False,
 )
 
+# A user whose tracks a backfill sent, and who needs an identify at its end.
 pending_identify = Table(
     "pending_identify",
     metadata,
     _stream_id(is_key=True),
-    Column(
-        "user_id", PlainText, primary_key=True
-    ),  # Auth0's, personal data too; until the identify is sent
-    Column("sent_as", PlainText, primary_key=True),
+    Column("user_id", PlainText, primary_key=True),  # Auth0's id, which is personal data
+    Column("sent_as", PlainText, primary_key=True),  # the id under which Segment knows the user
     Column("log_id", _log_id(), nullable=False),
     Column("queued_at", UtcText, nullable=False),
     sqlite_with_rowid=False,
 )
 
+# A part that is read once more: a gap that can be read after all, or a resend.
 revisit = Table(
     "revisit",
     metadata,
@@ -186,17 +199,19 @@ revisit = Table(
     CheckConstraint("reached <= until", name="revisit_stays_in_bound"),
 )
 
+# How far a file of log events is settled.
 file_mark = Table(
     "file_mark",
     metadata,
     _stream_id(is_key=True),
     Column("content_hash", Text, primary_key=True),
-    Column("offset", BigInteger, nullable=False),  # bytes, of what is inside where it is compressed
+    Column("offset", BigInteger, nullable=False),  # bytes of the uncompressed content
     Column("line", BigInteger, nullable=False),
     Column("settled_at", UtcText, nullable=False),
     sqlite_with_rowid=False,
 )
 
+# The number of events of an hour, by type, outcome and origin.
 hourly_event_count = Table(
     "hourly_event_count",
     metadata,
@@ -204,11 +219,12 @@ hourly_event_count = Table(
     Column("hour", UtcText, primary_key=True),
     Column("type", PlainText, primary_key=True),
     Column("outcome", Text, primary_key=True),
-    Column("origin", Text, primary_key=True),  # "log" or "file": one event may come from both
+    Column("origin", Text, primary_key=True),  # "log" or "file", since one event may come from both
     Column("events", Integer, nullable=False),
     sqlite_with_rowid=False,
 )
 
+# The number of tracks that were sent for the events of an hour.
 hourly_track_count = Table(
     "hourly_track_count",
     metadata,
@@ -221,7 +237,7 @@ hourly_track_count = Table(
     sqlite_with_rowid=False,
 )
 
-# Both are kept by triggers: see `totals`.
+# The number of events and of dead letters, over all time. Triggers keep both: see `totals`.
 event_total = Table(
     "event_total",
     metadata,
@@ -240,6 +256,7 @@ dead_letter_total = Table(
     sqlite_with_rowid=False,
 )
 
+# How the daemon fares, for `status`.
 daemon_status = Table(
     "daemon_status",
     metadata,
@@ -252,10 +269,11 @@ daemon_status = Table(
     Column("blocked_code", PlainText),
 )
 
+# The fatal error that ended the last process, until a cycle succeeds.
 fatal_exit = Table(
     "fatal_exit",
     metadata,
-    Column("id", Integer, primary_key=True),  # always 1: only the last ones are kept
+    Column("id", Integer, primary_key=True),  # always 1, since only the last error is kept
     Column("at", UtcText, nullable=False),
     Column("code", PlainText, nullable=False),
     Column("error", PlainText, nullable=False),

@@ -1,0 +1,111 @@
+"""Verdicts on the errors of SQLite, SQLAlchemy and the file system.
+
+An error is transient if a later attempt can succeed, and fatal if a person has to act.
+"""
+
+import errno
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+
+from poller.adapters.sql_ledger.sqlite import ledger_files
+from poller.adapters.sql_ledger.sqlite.ledger_files import LedgerFatalError
+from poller.core.errors import ConflictError, FatalError, PollerError, TransientError
+
+_OUT_OF_MEMORY = "could not be read or written (out of memory)"
+_TRANSIENT_CODES = {
+    sqlite3.SQLITE_BUSY: "is locked by another process",
+    sqlite3.SQLITE_LOCKED: "is locked",
+    sqlite3.SQLITE_PROTOCOL: "is locked by another process",
+    sqlite3.SQLITE_FULL: "cannot grow: the disk is full",
+    sqlite3.SQLITE_IOERR: "could not be read or written (I/O error; is the disk full?)",
+    sqlite3.SQLITE_NOMEM: _OUT_OF_MEMORY,
+    sqlite3.SQLITE_INTERRUPT: "was interrupted",
+    sqlite3.SQLITE_SCHEMA: "was changed meanwhile",
+}
+_RESTORE = (
+    "stop the program, move the file and those ending in -wal and -shm aside, and put the last "
+    "backup in its place: what was settled after the backup is sent again, under the same "
+    "message ids"
+)
+_OWNER = "the file and its folder must belong to the user that the program runs as, and be writable"
+_DAMAGE_CODES = {
+    sqlite3.SQLITE_CORRUPT: "is damaged",
+    sqlite3.SQLITE_NOTADB: "is no SQLite database, or a damaged one",
+}
+_OPEN_CODES = {
+    sqlite3.SQLITE_READONLY: ("is read-only", _OWNER),
+    sqlite3.SQLITE_PERM: ("may not be opened", _OWNER),
+    sqlite3.SQLITE_CANTOPEN: ("cannot be opened", f"it must be a file that is there; {_OWNER}"),
+}
+"""SQLite answers with these codes to a missing right, and also to a passing shortage of
+descriptors, inodes or memory. `can_be_used` tells the two apart."""
+_FATAL_ERRNOS = {
+    errno.EACCES,
+    errno.EEXIST,
+    errno.EINVAL,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.ENODEV,
+    errno.ENOENT,
+    errno.ENOSYS,
+    errno.ENOTDIR,
+    errno.ENXIO,
+    errno.EOPNOTSUPP,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ESPIPE,
+}
+"""Errors of the system that a person has to mend. Any other is a passing shortage."""
+
+
+@contextmanager
+def verdicts(path: Path) -> Iterator[None]:
+    """Turn what SQLAlchemy, SQLite and the file system raise into verdicts that name the file."""
+    try:
+        yield
+    except LedgerFatalError:
+        raise
+    except FatalError as error:
+        raise LedgerFatalError(
+            f"ledger {path}: {error}", code=error.code, hint=error.hint
+        ) from error
+    except IntegrityError as error:
+        raise ConflictError(f"ledger {path}: another writer was first ({error.orig})") from error
+    except DBAPIError as error:
+        raise _of_sqlite(path, error.orig) from error
+    except sqlite3.Error as error:
+        raise _of_sqlite(path, error) from error
+    except SQLAlchemyError as error:
+        raise TransientError(f"ledger {path} failed ({type(error).__name__})") from error
+    except MemoryError as error:  # sqlite3 raises this one instead of an error of its own
+        raise TransientError(f"ledger {path} {_OUT_OF_MEMORY}") from error
+    except OSError as error:
+        raise _of_system(path, error) from error
+
+
+def _of_sqlite(path: Path, error: BaseException | None) -> PollerError:
+    # The lower byte is the code. The upper bits only tell sub-cases of it apart
+    # (https://www.sqlite.org/rescode.html).
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    if code in _TRANSIENT_CODES:
+        return TransientError(f"ledger {path} {_TRANSIENT_CODES[code]}")
+    if code in _OPEN_CODES:
+        text, hint = _OPEN_CODES[code]
+        if ledger_files.can_be_used(path):
+            why = "its rights are in order, so that descriptors, inodes or memory ran out"
+            return TransientError(f"ledger {path} {text}: {why}")
+        return LedgerFatalError(f"ledger {path} {text}", code="ledger-inaccessible", hint=hint)
+    text = _DAMAGE_CODES.get(code, f"failed ({error})")
+    return LedgerFatalError(f"ledger {path} {text}", code="ledger-damaged", hint=_RESTORE)
+
+
+def _of_system(path: Path, error: OSError) -> PollerError:
+    message = f"ledger {path}: {error.filename or path}: {error.strerror or type(error).__name__}"
+    if error.errno in _FATAL_ERRNOS:
+        return LedgerFatalError(message, code="ledger-inaccessible", hint=_OWNER)
+    return TransientError(message)

@@ -1,0 +1,57 @@
+"""The state of the daemon, recorded for `status`."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from poller.adapters.sql_ledger.fatal_exit import forget_fatal_exit
+from poller.adapters.sql_ledger.sqlite.driver import upsert
+from poller.adapters.sql_ledger.stores.base import StreamStore
+from poller.adapters.sql_ledger.tables import schema
+from poller.core.errors import FatalError
+
+
+class DaemonStatusStore(StreamStore):
+    """The last cycle of the daemon, and why the daemon is blocked if it is."""
+
+    _now: Callable[[], datetime] = staticmethod(lambda: datetime.now(UTC))
+
+    def note_cycle(self, *, at: datetime, error: str | None) -> None:
+        """Record that a cycle ended at this time, with this error or without one."""
+        with self._database.writing() as connection:
+            self._write(connection, cycle_at=at, cycle_error=error)
+            if error is None:
+                forget_fatal_exit(connection)
+
+    def note_blocked(self, error: FatalError | None) -> None:
+        """Record that the daemon is blocked by this error, or that it is not blocked any more.
+
+        The time since when the daemon is blocked is that of the first note. The daemon calls this
+        in every cycle, so a note that changes nothing writes nothing.
+        """
+        columns = schema.daemon_status.c
+        query = select(
+            columns.blocked_since,
+            columns.blocked_code,
+            columns.blocked_reason,
+            columns.blocked_hint,
+        ).where(columns.stream_id == self._stream_id)
+        code, reason, hint = (error.code, str(error), error.hint) if error else (None, None, None)
+        with self._database.writing() as connection:
+            row = connection.execute(query).one_or_none()
+            since, *recorded = row or (None, None, None, None)
+            if recorded == [code, reason, hint]:
+                return
+            self._write(
+                connection,
+                blocked_since=None if error is None else since or self._now(),
+                blocked_code=code,
+                blocked_reason=reason,
+                blocked_hint=hint,
+            )
+
+    def _write(self, connection: Connection, **values: Any) -> None:
+        row = upsert(schema.daemon_status).values(stream_id=self._stream_id, **values)
+        connection.execute(row.on_conflict_do_update(index_elements=["stream_id"], set_=values))

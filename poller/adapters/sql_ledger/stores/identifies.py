@@ -1,0 +1,71 @@
+"""Fingerprints of what was last sent, and the users who still need an identify."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Self
+
+from poller.adapters.sql_ledger.stores.base import StreamStore
+from poller.adapters.sql_ledger.tables.last_sent import (
+    forget_before,
+    read_last_sent,
+    record_last_sent,
+)
+from poller.adapters.sql_ledger.tables.pending_identifies import (
+    count_pending,
+    read_pending,
+    remove_sent,
+)
+from poller.core.outcomes import PendingIdentify, QueuedIdentify
+from poller.core.translation.change_detection import LastSent
+
+
+class IdentifyStore(StreamStore):
+    """Fingerprints of what was last sent, and the queue of identifies at the end of a backfill."""
+
+    _sent_since: datetime | None = None
+
+    def last_fingerprints(self, keys: Sequence[str]) -> dict[str, str]:
+        """Return the fingerprints of what was last sent, by key. A new key is missing."""
+        return {key: sent.fingerprint for key, sent in self.last_sent(keys).items()}
+
+    def last_sent(self, keys: Sequence[str]) -> dict[str, LastSent]:
+        """Return what was last sent, and when, by key. A new key is missing."""
+        if not keys:
+            return {}
+        with self._database.reading() as connection:
+            return read_last_sent(connection, self._stream_id, keys, since=self._sent_since)
+
+    def ignoring_sent_before(self, moment: datetime) -> Self:
+        """Return the same ledger as if nothing had been sent before this time of the server's.
+
+        `backfill --again` uses it to send every identify once more.
+        """
+        other = copy.copy(self)
+        other._sent_since = moment  # noqa: SLF001 - a copy of this object
+        return other
+
+    def pending_identifies(self, after: tuple[str, str], limit: int) -> tuple[QueuedIdentify, ...]:
+        """Return up to `limit` users above `after`, by user id and the id sent to Segment."""
+        with self._database.reading() as connection:
+            return read_pending(connection, self._stream_id, after, limit)
+
+    def count_pending_identifies(self) -> int:
+        with self._database.reading() as connection:
+            return count_pending(connection, self._stream_id)
+
+    def record_identified(
+        self, users: Sequence[PendingIdentify], fingerprints: Mapping[str, str], at: datetime
+    ) -> None:
+        """Record that these users are done, and what was sent about them at this time."""
+        with self._database.writing() as connection:
+            record_last_sent(connection, self._stream_id, fingerprints, at)
+            remove_sent(connection, self._stream_id, users)
+
+    def forget_last_sent(self, before: datetime, *, keep: int) -> int:
+        """Forget what was sent before this time of the server's, and all but the newest `keep`.
+
+        Return the number of forgotten rows.
+        """
+        with self._database.writing() as connection:
+            return forget_before(connection, self._stream_id, before, keep=keep)

@@ -1,0 +1,72 @@
+"""The gaps of a stream: what retention removed before it was read."""
+
+from sqlalchemy import Connection, delete, func, select, update
+
+from poller.adapters.sql_ledger.sqlite.driver import upsert
+from poller.adapters.sql_ledger.tables import schema
+from poller.core.log_ids import LogId, successor
+from poller.core.pages import Page
+from poller.core.spans import Gap
+
+
+def read_gaps(connection: Connection, stream_id: int) -> tuple[Gap, ...]:
+    """Return the gaps of the stream, by `after`. They may overlap."""
+    columns = schema.gap.c
+    query = select(columns.after, columns.before, columns.is_read_once)
+    rows = connection.execute(query.where(columns.stream_id == stream_id).order_by(columns.after))
+    return tuple(Gap(**row) for row in rows.mappings())
+
+
+def record_gap(connection: Connection, stream_id: int, page: Page) -> None:
+    """Record the gap below the page, if there is one.
+
+    A gap that is seen from the same position again may have grown, since retention goes on.
+    """
+    if page.lost is None:
+        return
+    row = upsert(schema.gap).values(
+        stream_id=stream_id,
+        after=page.lost.after,
+        before=page.lost.before,
+        is_read_once=page.lost.is_read_once,
+        noticed_at=page.served_at,
+    )
+    larger = func.max(schema.gap.c.before, row.excluded.before)
+    keys = ["stream_id", "after", "is_read_once"]
+    connection.execute(row.on_conflict_do_update(index_elements=keys, set_={"before": larger}))
+
+
+def shrink_gaps(connection: Connection, stream_id: int, after: LogId, until: LogId) -> None:
+    """Take `(after, until]`, which was read after all, out of the recorded gaps.
+
+    A gap leaves out both of its ends, so the rest below ends just above `after`, and the rest
+    above begins at `until`. A rest that cannot hold an id is not recorded.
+    """
+    columns = schema.gap.c
+    overlapping = (
+        columns.stream_id == stream_id,
+        ~columns.is_read_once,
+        columns.after < until,
+        columns.before > successor(after),
+    )
+    gaps = connection.execute(select(schema.gap).where(*overlapping)).all()
+    connection.execute(delete(schema.gap).where(columns.id.in_([gap.id for gap in gaps])))
+    for gap in gaps:
+        for begin, end in ((gap.after, successor(after)), (until, gap.before)):
+            if successor(begin) < end:
+                rest = upsert(schema.gap).values(
+                    stream_id=stream_id,
+                    after=begin,
+                    before=end,
+                    noticed_at=gap.noticed_at,
+                    is_read_once=False,
+                )
+                connection.execute(rest.on_conflict_do_nothing())
+
+
+def cut_off_gaps(connection: Connection, stream_id: int, at: LogId) -> None:
+    """Delete what lies above `at`, since the daemon reads the log from there anew."""
+    columns = schema.gap.c
+    own, end = columns.stream_id == stream_id, successor(at)
+    connection.execute(delete(schema.gap).where(own, columns.after >= at))
+    connection.execute(update(schema.gap).where(own, columns.before > end).values(before=end))

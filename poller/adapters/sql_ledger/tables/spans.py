@@ -1,0 +1,102 @@
+"""The spans of a stream: reading, beginning, joining and cutting them."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, insert, select, update
+
+from poller.adapters.sql_ledger.tables import schema
+from poller.core.errors import ConflictError
+from poller.core.events import Stream
+from poller.core.log_ids import LogId
+from poller.core.spans import Span, join_touching
+
+
+def read_spans(connection: Connection, stream: Stream, stream_id: int) -> tuple[Span, ...]:
+    """Return the spans of the stream, by `after`."""
+    columns = schema.span.c
+    query = select(schema.span).where(columns.stream_id == stream_id)
+    rows = connection.execute(query.order_by(columns.after, columns.id))
+    return tuple(_span(row, stream) for row in rows)
+
+
+def begin_span(
+    connection: Connection, stream: Stream, stream_id: int, after: LogId, until: LogId | None
+) -> Span:
+    """Record a span that has settled nothing, and join it to a span that ends at `after`."""
+    span = insert_span(connection, stream, stream_id, after, until)
+    join_spans(connection, stream, stream_id)
+    spans = read_spans(connection, stream, stream_id)
+    return next(each for each in spans if each.id == span.id)
+
+
+def insert_span(
+    connection: Connection, stream: Stream, stream_id: int, after: LogId, until: LogId | None
+) -> Span:
+    """Record a span that has settled nothing."""
+    values = {"after": after, "reached": after, "confirmed": after, "until": until}
+    row = insert(schema.span).values(stream_id=stream_id, **values)
+    return _span(connection.execute(row.returning(schema.span)).one(), stream)
+
+
+def refuse_overlap(spans: Iterable[Span], after: LogId, until: LogId | None) -> None:
+    """Refuse a new span that reaches into a span of the stream.
+
+    A bounded span owns everything up to its `until`, settled or not. The live span owns everything
+    above its `after`.
+
+    Raises:
+        ConflictError: the spans overlap, or both of them are live.
+    """
+    for span in spans:
+        if span.is_live and until is None:
+            raise ConflictError(f"there is a live span already, above {span.after}")
+        begins_below = until is None or until > span.after
+        ends_above = span.until is None or span.until > after
+        if begins_below and ends_above:
+            raise ConflictError(f"the stretch overlaps the span above {span.after}")
+
+
+def join_spans(connection: Connection, stream: Stream, stream_id: int) -> None:
+    """Join each finished span to the span that begins where it ends.
+
+    `join_touching` says what a join is. Of two rows the lower one is deleted, and only `after`
+    changes in the upper one, so that a worker that holds the upper span can go on with it.
+    """
+    before = read_spans(connection, stream, stream_id)
+    joined = {span.id: span for span in join_touching(before)}
+    if len(joined) == len(before):
+        return
+    columns = schema.span.c
+    deleted = [span.id for span in before if span.id not in joined]
+    connection.execute(delete(schema.span).where(columns.id.in_(deleted)))
+    for span in joined.values():
+        row = update(schema.span).where(columns.id == span.id, columns.after != span.after)
+        connection.execute(row.values(after=span.after))
+
+
+def cut_span(connection: Connection, stream_id: int, span: Span, at: LogId) -> tuple[Span, Span]:
+    """End a span at `at`, and begin another span with the rest of it. Return both.
+
+    Raises:
+        ConflictError: the span has moved since it was read.
+    """
+    columns = schema.span.c
+    same = (columns.id == span.id, columns.reached == span.reached, columns.until == span.until)
+    if connection.execute(update(schema.span).where(*same).values(until=at)).rowcount != 1:
+        raise ConflictError(f"span {span.id} is not at {span.reached}: someone else moved it")
+    rest = insert_span(connection, span.stream, stream_id, at, span.until)
+    return replace(span, until=at), rest
+
+
+def _span(row: Row[Any], stream: Stream) -> Span:
+    return Span(
+        id=row.id,
+        stream=stream,
+        after=row.after,
+        reached=row.reached,
+        until=row.until,
+        confirmed=row.confirmed,
+        drained_at=row.drained_at,
+    )

@@ -1,0 +1,157 @@
+"""Stretches that are read outside of any span: unread stretches and revisits.
+
+They have tables of their own, so that spans stay what they are: proof of what was settled.
+
+- An *unread stretch* is left behind where a span ends before everything in it was confirmed. The
+  second reading still has to pass it. Unread stretches never overlap.
+- A *revisit* is a recorded gap that can be read after all, or a settled stretch that a person
+  wants to send again.
+
+Each row holds the position in its stretch, and is deleted when the position reaches the end.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Connection, Row, Table, delete, insert, select, update
+
+from poller.adapters.sql_ledger.tables import schema
+from poller.core.errors import ConflictError
+from poller.core.events import Stream
+from poller.core.log_ids import LogId
+from poller.core.spans import ReopenedGap, Resend, UnreadStretch
+
+Revisit = ReopenedGap | Resend
+Stretch = UnreadStretch | Revisit
+
+_REVISITS: dict[str, type[Revisit]] = {"reopened_gap": ReopenedGap, "resend": Resend}
+_KINDS = {revisit: kind for kind, revisit in _REVISITS.items()}
+
+
+def read_unread(
+    connection: Connection, stream: Stream, stream_id: int
+) -> tuple[UnreadStretch, ...]:
+    """Return the unread stretches of the stream, by their position."""
+    columns = schema.unread_stretch.c
+    query = select(schema.unread_stretch).where(columns.stream_id == stream_id)
+    return tuple(
+        UnreadStretch(
+            id=row.id, stream=stream, after=row.reached, reached=row.reached, until=row.until
+        )
+        for row in connection.execute(query.order_by(columns.reached))
+    )
+
+
+def leave_unread(connection: Connection, stream_id: int, after: LogId, until: LogId) -> None:
+    """Record `(after, until]` as unread, without the parts that are recorded already."""
+    columns = schema.unread_stretch.c
+    recorded = select(columns.reached, columns.until).where(
+        columns.stream_id == stream_id, columns.reached < until, columns.until > after
+    )
+    for row in connection.execute(recorded.order_by(columns.reached)).all():
+        _insert_unread(connection, stream_id, after, row.reached)
+        after = max(after, row.until)
+    _insert_unread(connection, stream_id, after, until)
+
+
+def read_revisits(connection: Connection, stream: Stream, stream_id: int) -> tuple[Revisit, ...]:
+    """Return the revisits of the stream, by `after`."""
+    columns = schema.revisit.c
+    query = select(schema.revisit).where(columns.stream_id == stream_id)
+    rows = connection.execute(query.order_by(columns.after, columns.id))
+    return tuple(_revisit(row, stream) for row in rows)
+
+
+def begin_revisits(
+    connection: Connection,
+    stream: Stream,
+    stream_id: int,
+    kind: type[Revisit],
+    stretches: Iterable[tuple[LogId, LogId]],
+) -> tuple[Revisit, ...]:
+    """Record stretches `(after, until]`, none of them read yet. Return them in the same order."""
+    row = insert(schema.revisit).returning(schema.revisit)
+    values = [
+        {
+            "stream_id": stream_id,
+            "after": after,
+            "reached": after,
+            "until": until,
+            "kind": _KINDS[kind],
+        }
+        for after, until in stretches
+    ]
+    return tuple(_revisit(connection.execute(row.values(each)).one(), stream) for each in values)
+
+
+def move_stretch(connection: Connection, stretch: Stretch, position: LogId) -> Stretch:
+    """Move the stretch to this position. At its end its row is deleted.
+
+    Raises:
+        ConflictError: the stretch has moved since it was read.
+    """
+    moved = replace(stretch, reached=position)
+    table = _table_of(stretch)
+    if moved.is_done:
+        _change(connection, stretch, delete(table))
+    else:
+        _change(connection, stretch, update(table).values(reached=position))
+    return moved
+
+
+def cut_revisit(
+    connection: Connection, stream_id: int, revisit: Revisit, at: LogId
+) -> tuple[Revisit, Revisit]:
+    """End a revisit at `at`, and begin another one of its kind with the rest. Return both.
+
+    Raises:
+        ConflictError: the revisit has moved since it was read.
+    """
+    _change(connection, revisit, update(schema.revisit).values(until=at))
+    rest = [(at, revisit.until or at)]
+    (far,) = begin_revisits(connection, revisit.stream, stream_id, type(revisit), rest)
+    return replace(revisit, until=at), far
+
+
+def cut_off_stretches(connection: Connection, stream_id: int, at: LogId) -> None:
+    """Delete what lies above `at`, since the daemon reads the log from there anew."""
+    for table in (schema.unread_stretch, schema.revisit):
+        columns, own = table.c, table.c.stream_id == stream_id
+        connection.execute(delete(table).where(own, columns.reached >= at))
+        connection.execute(update(table).where(own, columns.until > at).values(until=at))
+
+
+def _table_of(stretch: Stretch) -> Table:
+    match stretch:
+        case UnreadStretch():
+            return schema.unread_stretch
+        case ReopenedGap() | Resend():
+            return schema.revisit
+
+
+def _change(connection: Connection, stretch: Stretch, change: Any) -> None:
+    """Apply this update or delete to the row, if the row is as the stretch says."""
+    columns = _table_of(stretch).c
+    same = (
+        columns.id == stretch.id,
+        columns.reached == stretch.reached,
+        columns.until == stretch.until,
+    )
+    if connection.execute(change.where(*same)).rowcount != 1:
+        raise ConflictError(
+            f"{type(stretch).__name__} {stretch.id} is not at {stretch.reached}: "
+            "someone else moved it"
+        )
+
+
+def _insert_unread(connection: Connection, stream_id: int, after: LogId, until: LogId) -> None:
+    if after < until:
+        row = insert(schema.unread_stretch)
+        connection.execute(row.values(stream_id=stream_id, reached=after, until=until))
+
+
+def _revisit(row: Row[Any], stream: Stream) -> Revisit:
+    return _REVISITS[row.kind](
+        id=row.id, stream=stream, after=row.after, reached=row.reached, until=row.until
+    )
