@@ -35,7 +35,7 @@ class Severity(enum.Enum):
 
     @property
     def exit_code(self) -> ExitCode:
-        """The exit code of a command that ends with this finding."""
+        """Return the exit code of a command that ends with this finding."""
         return _EXIT_CODES[self]
 
 

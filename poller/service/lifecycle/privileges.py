@@ -1,7 +1,12 @@
 """Root gives up its rights before it opens anything in a folder that another user owns.
 
-Whoever owns a folder can put a link in the place of any file there. Root would follow the link and write to
-its target. SQLite opens files of its own, so that no flag of ours can prevent this for each file.
+The owner of a folder can put a link in the place of any file there. Root would follow the link and
+write to its target, so the owner could write to any file of the system. A flag such as O_NOFOLLOW
+cannot prevent this: SQLite opens files of its own beside the ledger, without such a flag.
+
+So root becomes the owner of the folder, for good. Before that, three things are proved: only one
+user owns the way to the ledger, this user reaches the folder, and this user can read the program.
+Afterwards the process proves that there is no way back to root.
 """
 
 import errno
@@ -17,13 +22,13 @@ from poller.core.errors import FatalError, TransientError
 from poller.service.lifecycle.private_folder import PRIVATE, show_only
 
 _ROOT = 0
-_MOST_LINKS = 40  # as in the kernel
-_LASTING = {errno.EPERM, errno.EINVAL}
+_MOST_LINKS = 40  # the limit of the kernel, path_resolution(7)
+_LASTING_ERRORS = {errno.EPERM, errno.EINVAL}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PathComponent:
-    """A folder, or a link, on the way to a file."""
+    """A folder or a link on the way to a file."""
 
     path: Path
     status: os.stat_result
@@ -40,26 +45,29 @@ class PathComponent:
 
     @property
     def is_sticky(self) -> bool:
-        """Whether only the owner of what is in the folder may move it."""
+        """Whether a file in the folder can be moved only by its own owner."""
         return bool(self.status.st_mode & stat.S_ISVTX)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnixUser:
-    """A user by number: a dynamic user of systemd has no name while its service is down."""
+    """A user by numbers. A dynamic user of systemd has no name while its service is down."""
 
     uid: int
     gid: int
 
 
 def give_up_root(file: Path) -> None:
-    """Become, for good, the user who owns the folder of this file. Any other process than root's stays as it is.
+    """Become, for good, the user who owns the folder of this file.
 
-    Root stays root where only root can write to the folder. Call this from the main thread, before anything
-    in the folder is opened, and after everything that only root may read was read.
+    A process that is not root's stays as it is. Root stays root if only root can write to the
+    folder. Call this from the main thread, after everything that only root may read was read, and
+    before anything in the folder is opened.
 
     Raises:
-        FatalError: the folder belongs to several users, is open to all, or the process cannot become its owner.
+        FatalError: the folder belongs to several users, other users may write to it, or the
+            process cannot become its owner.
+        TransientError: the system is short of something.
     """
     if os.geteuid() != _ROOT:
         return
@@ -74,7 +82,7 @@ def give_up_root(file: Path) -> None:
         _prove_reach(folder, user)
         _become(user)
     except OSError as error:
-        if error.errno not in _LASTING:
+        if error.errno not in _LASTING_ERRORS:
             raise TransientError(f"root cannot become user {owner}: {error.strerror}") from error
         raise FatalError(
             f"root cannot become user {owner}, the owner of {folder}: {error.strerror}",
@@ -84,7 +92,10 @@ def give_up_root(file: Path) -> None:
 
 
 def way_to(file: Path) -> tuple[PathComponent, ...]:
-    """Return every folder and link that leads to the file, as far as they exist, from the root folder down."""
+    """Return every folder and link that leads to the file, from the root folder down.
+
+    The way ends where nothing exists yet.
+    """
     return tuple(
         component
         for component in _walk(file)
@@ -93,10 +104,12 @@ def way_to(file: Path) -> tuple[PathComponent, ...]:
 
 
 def owner_of(components: tuple[PathComponent, ...]) -> int:
-    """Return the one user, other than root, to whom anything on the way belongs; root if there is none.
+    """Return the number of the one user, other than root, who owns anything on the way.
+
+    Return root's number if root owns everything.
 
     Raises:
-        FatalError: there are several. Each could lead root into a folder of another.
+        FatalError: several users own a part. Each could lead root into a folder of another.
     """
     owners = {
         component.status.st_uid: component.path
@@ -108,39 +121,42 @@ def owner_of(components: tuple[PathComponent, ...]) -> int:
         raise FatalError(
             f"several users own the way to the ledger: {named}",
             code="ledger-path-shared",
-            hint="keep the ledger where all folders and links above it belong to root or to its own user",
+            hint="keep the ledger where all folders and links above it belong to root or to its"
+            " own user",
         )
     return next(iter(owners), _ROOT)
 
 
 def _walk(file: Path) -> Iterator[PathComponent]:
-    at, links = Path("/"), 0
-    yield PathComponent(path=at, status=at.lstat())
+    """Yield each component of the way as the kernel resolves it, with links followed."""
+    current, links = Path("/"), 0
+    yield PathComponent(path=current, status=current.lstat())
     pending = [*reversed(file.absolute().parts[1:])]
     while pending and links <= _MOST_LINKS:
         name = pending.pop()
         if name == "..":
-            at = at.parent
+            current = current.parent
             continue
-        child = at / name
+        child = current / name
         try:
             status = child.lstat()
-        except OSError:  # missing, or hidden even from root; whoever opens it will say so
+        except OSError:  # missing, or hidden even from root. Opening the file will tell
             return
         yield PathComponent(path=child, status=status)
-        if stat.S_ISLNK(status.st_mode):
-            links += 1
-            target = child.readlink()
-            at = Path("/") if target.is_absolute() else at
-            pending += reversed([part for part in target.parts if part != "/"])
-        else:
-            at = child
+        if not stat.S_ISLNK(status.st_mode):
+            current = child
+            continue
+        links += 1
+        target = child.readlink()
+        if target.is_absolute():
+            current = Path("/")
+        pending += reversed([part for part in target.parts if part != "/"])
 
 
 def _refuse_open_folder(components: tuple[PathComponent, ...]) -> None:
     """Refuse a folder of root's in which other users could put links.
 
-    A sticky folder on the way is safe: nobody else may replace what root has there.
+    A sticky folder on the way is safe, because nobody else may replace root's files there.
     """
     last = next(component for component in reversed(components) if not component.is_link)
     for component in components:
@@ -148,15 +164,16 @@ def _refuse_open_folder(components: tuple[PathComponent, ...]) -> None:
             raise FatalError(
                 f"other users can write to {component.path}, so that root opens no ledger there",
                 code="ledger-folder-open-to-others",
-                hint="keep the ledger in a folder that only its user can write to: mkdir -m 700 FOLDER, or "
-                f"chmod go-w {component.path}",
+                hint="keep the ledger in a folder that only its user can write to: mkdir -m 700"
+                f" FOLDER, or chmod go-w {component.path}",
             )
 
 
 def _user(uid: int) -> UnixUser:
-    """Return the user with the group of its own; a dynamic user's group has the number of the user.
+    """Return the user with its own group. The group of a dynamic user has the user's number.
 
-    The group of the folder says nothing: whoever makes a folder in a setgid folder gets a group they are not in.
+    The group of the folder cannot be used: a folder that is made in a setgid folder has a group of
+    which its owner may be no member.
     """
     try:
         return UnixUser(uid=uid, gid=pwd.getpwuid(uid).pw_gid)
@@ -186,7 +203,8 @@ def _prove_reach(folder: Path, user: UnixUser) -> None:
             raise FatalError(
                 f"the owner of the ledger, user {user.uid}, cannot read the program, {program}",
                 code="program-unreadable",
-                hint="install the program and its Python where every user may read them, as in /opt",
+                hint="install the program and its Python where every user may read them, as in"
+                " /opt",
             )
 
 
@@ -212,6 +230,9 @@ def _acting_as(user: UnixUser) -> Iterator[None]:
 
 def _become(user: UnixUser) -> None:
     """Become the user, and prove that there is no way back.
+
+    The real, the effective and the saved id change. With an old saved id, a process could take it
+    back later.
 
     Raises:
         FatalError: there is a way back.
