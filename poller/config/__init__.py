@@ -1,10 +1,13 @@
-"""Settings: the TOML file, over it the credentials directory, over that the environment."""
+"""Settings, from the environment, the credentials directory and a TOML file.
+
+The environment wins over credentials, and credentials win over the file.
+"""
 
 from poller.config.catalogue import SETTINGS, Setting
 from poller.config.destinations import integrations
 from poller.config.errors import SettingsError
 from poller.config.loading import load_settings
-from poller.config.parsers.times import StartAt, parse_duration, parse_moment
+from poller.config.parsers.times import parse_duration, parse_moment
 from poller.config.secrets import SecretPlace, secret_places
 from poller.config.settings import (
     Auth0Settings,
@@ -26,7 +29,6 @@ __all__ = [
     "Setting",
     "Settings",
     "SettingsError",
-    "StartAt",
     "StateSettings",
     "find_settings_file",
     "integrations",

@@ -1,8 +1,9 @@
-"""The list of settings, as the example file, README and the search for unknown keys need it."""
+"""The list of settings, for the sources, the example file, the reference and the suggestions."""
 
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -10,13 +11,14 @@ from pydantic.fields import FieldInfo
 from poller.config.settings import Settings, Type
 
 PREFIX = "POLLER_"
+SECRET = "secret"  # noqa: S105 - the name of a type
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """One key of the file.
+    """One key of the settings file.
 
-    `default` is the value as TOML where there is one, else words, and then `is_default_fixed` is false.
+    `default` is the value in TOML if it is fixed, and otherwise a description.
     """
 
     section: str
@@ -24,23 +26,31 @@ class Setting:
     type: str
     default: str
     help: str
+    must_be: str = ""
+    """The rule for a value, to complete "must be …". Parsers have messages of their own."""
     is_default_fixed: bool = False
-    is_secret: bool = False
     secret_key: str | None = None
     """For a `*_file` key: the key whose value the file holds."""
 
     @property
     def name(self) -> str:
+        """The section and the key."""
         return f"{self.section}.{self.key}"
 
     @property
     def variable(self) -> str:
+        """The environment variable."""
         return f"{PREFIX}{self.section}__{self.key}".upper()
 
     @property
     def credential(self) -> str:
-        """The file in the credentials directory that a secret may stand in."""
+        """The name of the file in the credentials directory that may hold a secret."""
         return f"{self.section}_{self.key}"
+
+    @property
+    def is_secret(self) -> bool:
+        """True if the value must not be shown."""
+        return self.type == SECRET
 
 
 def _settings() -> Iterator[Setting]:
@@ -54,31 +64,38 @@ def _settings() -> Iterator[Setting]:
 
 
 def _setting(section: str, key: str, field: FieldInfo) -> Setting:
-    kind = _type(field)
-    extra = field.json_schema_extra
-    words = extra.get("default_text") if isinstance(extra, dict) else None
-    has_default = (
-        field.default_factory is None and not field.is_required() and field.default is not None
-    )
-    is_fixed = words is None and has_default
-    words = words or ("required" if field.is_required() else "none")
+    type_ = _type(field)
+    default, is_fixed = _default(field)
     return Setting(
         section=section,
         key=key,
-        type=kind.text,
-        default=json.dumps(field.default) if is_fixed else str(words),
+        type=type_.text,
+        default=default,
         help=field.description or "",
+        must_be=type_.must_be,
         is_default_fixed=is_fixed,
-        is_secret=kind.is_secret,
     )
 
 
+def _default(field: FieldInfo) -> tuple[str, bool]:
+    """Return the default in TOML and True, or a description of the default and False."""
+    extra = field.json_schema_extra
+    if isinstance(extra, dict):
+        return str(extra["default_text"]), False
+    if field.is_required():
+        return "required", False
+    if field.default_factory is not None or field.default is None:
+        return "none", False
+    return json.dumps(field.default), True
+
+
 def _type(field: FieldInfo) -> Type:
+    if get_origin(field.annotation) is Literal:
+        choices = get_args(field.annotation)
+        return Type(" | ".join(choices), f"one of {', '.join(choices)}")
     # pydantic keeps the metadata of an annotation, but not of one inside a union (`Name | None`).
     inside = [
-        part
-        for arm in getattr(field.annotation, "__args__", ())
-        for part in getattr(arm, "__metadata__", ())
+        part for arm in get_args(field.annotation) for part in getattr(arm, "__metadata__", ())
     ]
     return next(part for part in (*field.metadata, *inside) if isinstance(part, Type))
 
@@ -89,10 +106,11 @@ def _file_of(secret: Setting) -> Setting:
         key=f"{secret.key}_file",
         type="path",
         default="none",
-        help=f"A file that holds {secret.key}; a relative path starts in the folder of the settings file.",
+        help=f"A file that holds {secret.key}. A relative path starts in the folder of the "
+        "settings file.",
         secret_key=secret.key,
     )
 
 
 SETTINGS: tuple[Setting, ...] = tuple(_settings())
-"""Every key that may be given."""
+"""Every key that the settings file may have."""

@@ -1,4 +1,4 @@
-"""What is wrong with the settings, and where; never with the value that is wrong."""
+"""Problems with the settings. A problem names its place, and never holds the wrong value."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -20,19 +20,19 @@ class SettingsError(Exception):
 
 
 class BadValueError(ValueError):
-    """What is wrong with one value, told without the value: only such text reaches a user."""
+    """A problem with one value. The message does not hold the value, since it may be a secret."""
 
 
 class BadKeysError(BadValueError):
-    """What is wrong with several lines of a table: each key, and what is wrong with its value."""
+    """Problems with several lines of a table: each key, and the problem with its value."""
 
     def __init__(self, wrong: tuple[tuple[str, str], ...]) -> None:
-        super().__init__("; ".join(f"{key}: {said}" for key, said in wrong))
+        super().__init__("; ".join(f"{key}: {problem}" for key, problem in wrong))
         self.wrong = wrong
 
 
 class BadLineError(BadValueError):
-    """What is wrong with one line of a file."""
+    """A problem with one line of a file."""
 
     def __init__(self, wrong: str, line: int) -> None:
         super().__init__(wrong)
@@ -49,7 +49,7 @@ class Rank(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where a value was given, or would have been."""
+    """The place of a value, or the place where a missing value belongs."""
 
     rank: Rank
     source: str
@@ -63,7 +63,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One thing to put right."""
+    """One thing to correct."""
 
     place: Place
     wrong: str
@@ -73,6 +73,6 @@ class Problem:
 
 
 def settings_error(problems: list[Problem]) -> SettingsError:
-    """One error of all problems, sorted."""
+    """Return one error with all problems, in the order of ranks and lines."""
     ordered = sorted(problems, key=lambda each: (each.place.rank, each.place.line or 0, str(each)))
     return SettingsError(tuple(str(each) for each in ordered))

@@ -1,7 +1,8 @@
-"""From files and variables to settings, or to all that is wrong with them."""
+"""Read the settings of a process, or report every problem with them."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,183 +22,160 @@ from poller.config.settings import Settings
 from poller.config.sources.layers import (
     Layer,
     credentials_folder,
-    credentials_layer,
     default_layer,
-    environment_layer,
-    file_layer,
-    stand_ins,
+    merge_layers,
+    read_layers,
+    stand_in_layer,
 )
 from poller.config.sources.paths import CONFIG_VARIABLE, LOCAL_FILE, SYSTEM_FILE
 from poller.config.sources.toml import TomlFile, read_toml
 
-_SECRETS = {setting.name: setting for setting in SETTINGS if setting.is_secret}
-_FOLLOW_UP = (
-    "default_factory_not_called"  # pydantic on a default made of a value that is itself wrong
+_BY_KEY = {(setting.section, setting.key): setting for setting in SETTINGS}
+# pydantic reports this for a default that is computed from a value that is wrong itself.
+_CONSEQUENCE = "default_factory_not_called"
+_WHERE_TO_PUT_A_FILE = (
+    f"name one with --config FILE or {CONFIG_VARIABLE}, "
+    f"or put it at ./{LOCAL_FILE} or {SYSTEM_FILE}"
 )
 
 
 def load_settings(
     path: Path | None, environ: Mapping[str, str], *, secrets: bool = True
 ) -> Settings:
-    """The settings of a process: environment over credentials over the file at `path`, if there is one.
+    """Return the settings of a process.
 
-    Without `secrets`, those that are missing or cannot be read are None, and nothing else has to be given.
+    The environment wins over credentials, and credentials win over the file at `path`. Without
+    `secrets`, secrets that are missing or cannot be read are None, and nothing else is required.
 
     Raises:
-        SettingsError: with every problem there is, and no value of anything.
+        SettingsError: the settings cannot be used. The error lists every problem and holds no
+            value of any setting.
     """
     file = read_toml(path) if path else None
-    layers = _layers(file, environ, secrets=secrets)
+    layers = read_layers(file, environ, secrets=secrets)
     if secrets and file is None and not layers[0].values:
         raise SettingsError(
-            (f"there is no settings file: copy config.example.toml and {_where_to_put_one()}",)
+            (f"there is no settings file: copy config.example.toml and {_WHERE_TO_PUT_A_FILE}",)
         )
-    problems = [problem for layer in layers for problem in layer.problems]
+    layers.append(default_layer(file.path if file else None, environ))
+    if not secrets:
+        layers.append(stand_in_layer())
+    sources = _Sources(merge_layers(layers), file)
+    problems = [*sources.layer.problems, *sources.rivals()]
     if secrets:
-        problems += _missing_secrets(layers, file, _closed_folder(path, environ))
-    problems += _rivals(layers)
-    outcome = _validated(layers, file)
-    if secrets and isinstance(outcome, Settings):
-        problems += _missing_hmac_key(outcome, layers, file)
-    if isinstance(outcome, Settings) and not problems:
-        return outcome
-    problems += [] if isinstance(outcome, Settings) else outcome
-    # Raised outside any except block, so that no traceback leads to an error that holds values.
-    raise settings_error(problems)
-
-
-def _layers(file: TomlFile | None, environ: Mapping[str, str], *, secrets: bool) -> list[Layer]:
-    folder = file.path.absolute().parent if file else Path()
-    path = file.path if file else None
-    layers = [
-        environment_layer(environ, folder, secrets=secrets),
-        credentials_layer(path, environ, secrets=secrets),
-    ]
-    layers += [file_layer(file, secrets=secrets)] if file else []
-    layers.append(default_layer(path, environ))
-    return layers if secrets else [*layers, stand_ins()]
-
-
-def _validated(layers: Sequence[Layer], file: TomlFile | None) -> Settings | list[Problem]:
-    sections: dict[str, dict[str, Any]] = {setting.section: {} for setting in SETTINGS}
-    values: dict[str, Any] = {"layers": [*(layer.tables for layer in layers), sections]}
-    try:
-        return Settings(path=file.path if file else None, **values)
-    except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False)
-    return [
-        problem
-        for each in found
-        if each["type"] != _FOLLOW_UP
-        for problem in _problems(each, layers, file)
-    ]
-
-
-def _problems(
-    found: Mapping[str, Any], layers: Sequence[Layer], file: TomlFile | None
-) -> Iterator[Problem]:
-    section, key = _key(found["loc"])
-    place = _place(layers, file, section, key)
-    error = found.get("ctx", {}).get("error")
-    if isinstance(error, BadKeysError) and file and place.rank is Rank.FILE:
-        for name, wrong in error.wrong:
-            yield Problem(place=file.place(section, key, name), wrong=wrong)
-    else:
-        yield Problem(place=place, wrong=_wrong(found["type"], found.get("ctx", {}), file))
-
-
-def _key(loc: tuple[int | str, ...]) -> tuple[str, str]:
-    section, key, *_ = (*map(str, loc), "")
-    return section, key
-
-
-def _wrong(kind: str, context: Mapping[str, Any], file: TomlFile | None) -> str:
-    if kind == "missing":
-        return (
-            "is missing"
-            if file
-            else f"is missing, and there is no settings file: {_where_to_put_one()}"
-        )
-    error = context.get("error")
-    return str(error) if isinstance(error, BadValueError) else "is not valid"
-
-
-def _where_to_put_one() -> str:
-    return f"name one with --config FILE or {CONFIG_VARIABLE}, or put it at ./{LOCAL_FILE} or {SYSTEM_FILE}"
-
-
-def _place(layers: Sequence[Layer], file: TomlFile | None, section: str, key: str) -> Place:
-    """Where the value stands that counts; for one that is missing, where it would stand."""
-    given = next(
-        (layer.places[section, key] for layer in layers if (section, key) in layer.places), None
-    )
-    if given:
-        return given
-    if file:
-        return file.place(section, key)
-    variable = next(
-        setting.variable for setting in SETTINGS if (setting.section, setting.key) == (section, key)
-    )
-    return Place(rank=Rank.ENVIRONMENT, source=variable)
+        problems += sources.missing_secrets(_closed_folder(path, environ))
+    settings, invalid = sources.validate()
+    problems += invalid
+    if settings is not None and secrets:
+        problems += sources.missing_hmac_key(settings)
+    if settings is None or problems:
+        # Not inside an except block: a traceback must not lead to an error that holds values.
+        raise settings_error(problems)
+    return settings
 
 
 def _closed_folder(path: Path | None, environ: Mapping[str, str]) -> Path | None:
-    """Return the folder of credentials if it is there and this user may not look into it."""
+    """Return the folder of credentials if it exists and this user may not look into it."""
     folder = credentials_folder(path, environ)
     return folder if folder and folder.is_dir() and not os.access(folder, os.X_OK) else None
 
 
-def _missing_secrets(
-    layers: Sequence[Layer], file: TomlFile | None, closed: Path | None
-) -> Iterator[Problem]:
-    if not _given(layers, "auth0.client_secret") and not _given(layers, "auth0.private_key"):
-        ways = (
-            f"{_ways('auth0.client_secret')}; or, for private-key JWT, {_ways('auth0.private_key')}"
-        )
-        yield Problem(
-            place=_place(layers, file, "auth0", "client_secret"),
-            wrong=_wrong_if_missing(ways, closed),
-        )
-    if not _given(layers, "segment.write_key"):
-        ways = _ways("segment.write_key")
-        yield Problem(
-            place=_place(layers, file, "segment", "write_key"),
-            wrong=_wrong_if_missing(ways, closed),
-        )
+@dataclass(frozen=True, slots=True)
+class _Sources:
+    """The merged sources, and the problems that only show when all of them are known."""
 
+    layer: Layer
+    file: TomlFile | None
 
-def _wrong_if_missing(ways: str, closed: Path | None) -> str:
-    if closed is not None:
-        return f"is missing; {closed} may hold it, and this user may not look there: run the command as root"
-    return f"is missing: give {ways}"
+    def validate(self) -> tuple[Settings | None, list[Problem]]:
+        """Return the settings, or the problems with their values."""
+        tables: dict[str, Any] = {setting.section: {} for setting in SETTINGS}
+        for (section, key), value in self.layer.values.items():
+            tables[section][key] = value
+        try:
+            return Settings(path=self.file.path if self.file else None, **tables), []
+        except ValidationError as error:
+            errors = error.errors(include_url=False, include_input=False)
+        return None, [
+            problem
+            for each in errors
+            if each["type"] != _CONSEQUENCE
+            for problem in self._problems(each)
+        ]
 
+    def rivals(self) -> Iterator[Problem]:
+        """Yield a problem if both credentials of the application are set."""
+        secret, key = self._place_of("auth0.client_secret"), self._place_of("auth0.private_key")
+        if secret and key:
+            wrong = f"is set beside the client secret ({secret}): an application has only one"
+            yield Problem(place=key, wrong=wrong)
 
-def _missing_hmac_key(
-    settings: Settings, layers: Sequence[Layer], file: TomlFile | None
-) -> Iterator[Problem]:
-    if settings.privacy.email == "hmac" and settings.privacy.hmac_key is None:
-        wrong = f'is "hmac", which needs a key: give {_ways("privacy.hmac_key")}'
-        yield Problem(place=_place(layers, file, "privacy", "email"), wrong=wrong)
+    def missing_secrets(self, closed: Path | None) -> Iterator[Problem]:
+        """Yield a problem for each secret that is required and not set."""
+        if not (self._place_of("auth0.client_secret") or self._place_of("auth0.private_key")):
+            private_key = f"for private-key JWT, {_ways('auth0.private_key')}"
+            ways = f"{_ways('auth0.client_secret')}; or, {private_key}"
+            yield self._missing("auth0", "client_secret", ways, closed)
+        if not self._place_of("segment.write_key"):
+            yield self._missing("segment", "write_key", _ways("segment.write_key"), closed)
+
+    def missing_hmac_key(self, settings: Settings) -> Iterator[Problem]:
+        """Yield a problem if e-mail addresses are to be hashed and there is no key."""
+        if settings.privacy.email == "hmac" and settings.privacy.hmac_key is None:
+            wrong = f'is "hmac", which needs a key: set {_ways("privacy.hmac_key")}'
+            yield Problem(place=self._place("privacy", "email"), wrong=wrong)
+
+    def _missing(self, section: str, key: str, ways: str, closed: Path | None) -> Problem:
+        wrong = f"is missing: set {ways}"
+        if closed is not None:
+            wrong = (
+                f"is missing; {closed} may hold it, and this user may not look there: "
+                "run the command as root"
+            )
+        return Problem(place=self._place(section, key), wrong=wrong)
+
+    def _problems(self, error: Mapping[str, Any]) -> Iterator[Problem]:
+        section, key, *_ = (*map(str, error["loc"]), "")
+        place = self._place(section, key)
+        cause = error.get("ctx", {}).get("error")
+        if isinstance(cause, BadKeysError) and self.file and place.rank is Rank.FILE:
+            for name, wrong in cause.wrong:
+                yield Problem(place=self.file.place(section, key, name), wrong=wrong)
+        elif isinstance(cause, BadValueError):
+            yield Problem(place=place, wrong=str(cause))
+        elif error["type"] == "missing":
+            yield Problem(place=place, wrong=self._wrong_if_missing())
+        else:
+            setting = _BY_KEY.get((section, key))
+            must_be = setting.must_be if setting else ""
+            wrong = f"must be {must_be}" if must_be else "is not valid"
+            yield Problem(place=place, wrong=wrong)
+
+    def _wrong_if_missing(self) -> str:
+        if self.file:
+            return "is missing"
+        return f"is missing, and there is no settings file: {_WHERE_TO_PUT_A_FILE}"
+
+    def _place_of(self, name: str) -> Place | None:
+        section, key = name.split(".")
+        return self.layer.places.get((section, key))
+
+    def _place(self, section: str, key: str) -> Place:
+        """Return the place of the value that counts, or the place where a missing one belongs."""
+        place = self.layer.places.get((section, key))
+        if place:
+            return place
+        if self.file:
+            return self.file.place(section, key)
+        return Place(rank=Rank.ENVIRONMENT, source=_BY_KEY[section, key].variable)
 
 
 def _ways(name: str) -> str:
-    secret: Setting = _SECRETS[name]
+    """Return all ways to set a secret."""
+    section, key = name.split(".")
+    secret: Setting = _BY_KEY[section, key]
     return (
-        f"{secret.key} or {secret.key}_file under [{secret.section}], {secret.variable} or {secret.variable}_FILE, "
-        f"or a file {secret.credential} in $CREDENTIALS_DIRECTORY or, for acme.toml, in acme.credentials/"
+        f"{secret.key} or {secret.key}_file under [{secret.section}], {secret.variable} or "
+        f"{secret.variable}_FILE, or a file {secret.credential} in $CREDENTIALS_DIRECTORY or, for "
+        "acme.toml, in acme.credentials/"
     )
-
-
-def _rivals(layers: Sequence[Layer]) -> Iterator[Problem]:
-    secret, key = _given(layers, "auth0.client_secret"), _given(layers, "auth0.private_key")
-    if secret and key:
-        yield Problem(
-            place=key,
-            wrong=f"is given beside the client secret ({secret}): an application uses only one",
-        )
-
-
-def _given(layers: Sequence[Layer], name: str) -> Place | None:
-    setting = _SECRETS[name]
-    key = (setting.section, setting.key)
-    return next((layer.places[key] for layer in layers if key in layer.places), None)

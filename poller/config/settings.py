@@ -1,101 +1,111 @@
-"""Every setting, declared once: its name, its type, its default and its line of help."""
+"""Every setting: its name, type, default and help text.
+
+Defaults are written as a user would write them, and parsed like any other value. The order here is
+the order in config.example.toml and in the reference.
+"""
 
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, get_args
+from typing import Annotated, Any, Literal, NamedTuple, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
-from pydantic_settings import (
-    BaseSettings,
-    InitSettingsSource,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
 )
 
 from poller.config.destinations import integrations
 from poller.config.parsers import texts
 from poller.config.parsers.endpoints import endpoint_or_off
-from poller.config.parsers.expressions import Expression, expression, lines
-from poller.config.parsers.times import StartAt, interval, late_window, length, start_at
+from poller.config.parsers.expressions import JmesPath, expression, expressions
+from poller.config.parsers.times import Start, parse_duration, parse_start
 from poller.config.regions import CDN, REGIONS, region_of
 from poller.config.sources.secret_files import secret
 from poller.core.translation import privacy
 from poller.core.translation.presets import PresetName
-from poller.core.translation.privacy import Address, Agent, Email
 from poller.core.translation.rules import Frequency
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["auto", "text", "json"]
 
 
 class Type(NamedTuple):
-    """What a user is told about the type of a setting; it rides along in the annotation."""
+    """The description of a type in the reference, and the rule that a wrong value breaks.
+
+    `must_be` completes the sentence "must be …". It is needed where pydantic itself refuses the
+    value. The parsers have messages of their own.
+    """
 
     text: str
-    is_secret: bool = False
+    must_be: str = ""
 
+
+_WHOLE = "a whole number from 1 on"
 
 Word = Annotated[str, BeforeValidator(texts.word), Type("text")]
 Name = Annotated[str, BeforeValidator(texts.name), Type("text")]
+NameOrEmpty = Annotated[str, BeforeValidator(texts.name_or_empty), Type("text")]
 Host = Annotated[str, BeforeValidator(texts.host_name), Type("host name")]
 BaseUrl = Annotated[str, BeforeValidator(texts.base_url), Type("origin")]
 Endpoint = Annotated[str, BeforeValidator(texts.endpoint), Type("origin")]
 OptionalEndpoint = Annotated[str | None, BeforeValidator(endpoint_or_off), Type("origin | off")]
-LedgerUrl = Annotated[str, BeforeValidator(texts.ledger_url), Type("SQLAlchemy URL")]
-Level = Annotated[str, BeforeValidator(texts.level), Type(" | ".join(texts.LEVELS))]
-LogFormat = Annotated[
-    str, BeforeValidator(texts.one_of(texts.LOG_FORMATS)), Type(" | ".join(texts.LOG_FORMATS))
-]
-SecretWord = Annotated[
-    SecretStr | None, BeforeValidator(secret(texts.word)), Type("secret", is_secret=True)
-]
-SecretKey = Annotated[
-    SecretStr | None, BeforeValidator(secret(texts.private_key)), Type("secret", is_secret=True)
-]
-Interval = Annotated[timedelta, BeforeValidator(interval), Type("duration")]
-Length = Annotated[timedelta, BeforeValidator(length), Type("duration")]
-Generation = Annotated[str, BeforeValidator(texts.generation), Type("text")]
-Flag = Annotated[bool, BeforeValidator(texts.flag), Type("true | false")]
+LedgerUrl = Annotated[str, BeforeValidator(texts.ledger_url), Type("path | URL")]
+SecretWord = Annotated[SecretStr | None, BeforeValidator(secret(texts.word)), Type("secret")]
+SecretKey = Annotated[SecretStr | None, BeforeValidator(secret(texts.private_key)), Type("secret")]
 LoginTypes = Annotated[frozenset[str], BeforeValidator(texts.login_types), Type("list of types")]
-EmailShape = Annotated[
-    Email, BeforeValidator(texts.one_of(get_args(Email))), Type(" | ".join(get_args(Email)))
-]
-AddressShape = Annotated[
-    Address, BeforeValidator(texts.one_of(get_args(Address))), Type(" | ".join(get_args(Address)))
-]
-AgentShape = Annotated[
-    Agent, BeforeValidator(texts.one_of(get_args(Agent))), Type(" | ".join(get_args(Agent)))
-]
-NameShape = Annotated[
-    privacy.Name,
-    BeforeValidator(texts.one_of(get_args(privacy.Name))),
-    Type(" | ".join(get_args(privacy.Name))),
-]
-PresetChoice = Annotated[
-    PresetName,
-    BeforeValidator(texts.one_of(get_args(PresetName))),
-    Type(" | ".join(get_args(PresetName))),
-]
-FrequencyChoice = Annotated[
-    Frequency,
-    BeforeValidator(texts.one_of(get_args(Frequency))),
-    Type(" | ".join(get_args(Frequency))),
-]
-Query = Annotated[Expression | None, BeforeValidator(expression), Type("JMESPath")]
-Lines = Annotated[dict[str, Expression | None], BeforeValidator(lines), Type("table")]
-Count = Annotated[int, BeforeValidator(texts.count), Type("whole number")]
-CountOrNone = Annotated[int, BeforeValidator(texts.count_or_none), Type("whole number")]
-Routes = Annotated[dict[str, Any], BeforeValidator(integrations), Type("table")]
-Share = Annotated[float, BeforeValidator(texts.share), Type("number")]
+Query = Annotated[JmesPath | None, BeforeValidator(expression), Type("JMESPath")]
+Queries = Annotated[dict[str, JmesPath | None], BeforeValidator(expressions), Type("table")]
+Destinations = Annotated[dict[str, Any], BeforeValidator(integrations), Type("table")]
 SocketAddress = Annotated[texts.Socket | None, BeforeValidator(texts.socket), Type("address:port")]
-LateWindow = Annotated[timedelta, BeforeValidator(late_window), Type("duration")]
-Start = Annotated[StartAt, BeforeValidator(start_at), Type("now | earliest | date | time")]
+StartAt = Annotated[Start, BeforeValidator(parse_start), Type("now | earliest | date | time")]
+Flag = Annotated[bool, Type("true | false", "true or false")]
+Count = Annotated[
+    int, BeforeValidator(texts.refuse_boolean), Field(ge=1), Type("whole number", _WHOLE)
+]
+CountOrZero = Annotated[
+    int, BeforeValidator(texts.refuse_boolean), Field(ge=0), Type("whole number", f"0, or {_WHOLE}")
+]
+Share = Annotated[
+    float,
+    BeforeValidator(texts.refuse_boolean),
+    Field(gt=0, le=1),
+    Type("number", "a number above 0 and up to 1, such as 0.8"),
+]
+# No plan of Auth0 keeps its log for longer than 30 days.
+Interval = Annotated[
+    timedelta,
+    BeforeValidator(parse_duration),
+    Field(ge=timedelta(seconds=1), le=timedelta(days=30)),
+    Type("duration", "at least 1s and at most 30d"),
+]
+Length = Annotated[
+    timedelta,
+    BeforeValidator(parse_duration),
+    Field(le=timedelta(days=3650)),
+    Type("duration", "at most 3650d"),
+]
+# The shortest retention of Auth0 is a day, of which 23 hours are relied on (Auth0 docs: Log Data
+# Retention). The window has to be shorter than the hour between.
+LateWindow = Annotated[
+    timedelta,
+    BeforeValidator(parse_duration),
+    Field(le=timedelta(minutes=50)),
+    Type("duration", "at most 50m"),
+]
 
 
-def _default(text: str) -> dict[str, Any]:
-    return {"default_text": text}
+def _in_words(default: str) -> dict[str, Any]:
+    """Describe a default that is no fixed value."""
+    return {"default_text": default}
 
 
-def _written(default: object) -> Any:
-    # The type of a default before it is parsed is not that of its field.
+def _unparsed(default: object) -> Any:
+    """Return a default whose type is not yet the type of its field."""
     return default
 
 
@@ -121,212 +131,266 @@ def _frequency(values: dict[str, Any]) -> Frequency:
 
 
 class Section(BaseModel):
-    """One table of the file. Defaults are written as a user would write them, and parsed like the rest."""
+    """One table of the file."""
 
+    # Only `Settings` is validated, and its schema holds those of the sections. With `defer_build`
+    # pydantic builds no validator for each section, which would take half of the import.
     model_config = ConfigDict(
-        frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        validate_default=True,
+        arbitrary_types_allowed=True,
+        defer_build=True,
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _prepare(cls, value: object, info: ValidationInfo) -> object:
+        """Refuse the placeholder of the example, and let choices be written in capitals."""
+        texts.refuse_placeholder(value)
+        field = cls.model_fields[info.field_name or ""]
+        if isinstance(value, str) and get_origin(field.annotation) is Literal:
+            return value.lower()
+        return value
 
 
 class Auth0Settings(Section):
+    """The tenant, and how to sign in to it."""
+
     domain: Host = Field(
-        description="The tenant's own host name, as acme.us.auth0.com, never a custom domain: tokens are for that name."
+        description="The tenant's own host name, such as acme.us.auth0.com. Never a custom domain."
     )
     client_id: Word = Field(
-        description="Client id of the machine-to-machine application that may read:logs."
+        description="The client id of the machine-to-machine application that may read:logs."
     )
     client_secret: SecretWord = Field(
         None,
-        description="Secret of that application.",
-        json_schema_extra=_default("required, or private_key"),
+        description="The secret of that application.",
+        json_schema_extra=_in_words("required, or private_key"),
     )
     private_key: SecretKey = Field(
         None,
-        description="Private key of that application, in PEM form, in place of the client secret.",
+        description="The private key of that application in PEM form, instead of the secret.",
     )
     base_url: BaseUrl = Field(
         default_factory=_base_url,
-        description="Where requests go: the tenant's custom domain, or a proxy before it; plain http only to loopback.",
-        json_schema_extra=_default("https:// and the domain"),
+        description="The tenant's custom domain, or a proxy before the tenant. Requests go there.",
+        json_schema_extra=_in_words("https:// and the domain"),
     )
     rate_share: Share = Field(
         0.8,
-        description="The part of the tenant's rate limit to use; the rest is left to your own applications.",
+        description="The part of the tenant's rate limit to use. Your own applications keep the "
+        "rest.",
     )
 
 
 class SegmentSettings(Section):
+    """The Segment source, and how to send to it."""
+
     write_key: SecretWord = Field(
-        None, description="Write key of the Segment source.", json_schema_extra=_default("required")
+        None,
+        description="The write key of the Segment source.",
+        json_schema_extra=_in_words("required"),
     )
     endpoint: Endpoint = Field(
         "https://api.segment.io",
-        description="Origin of Segment's API; in the EU https://events.eu1.segmentapis.com.",
+        description="The origin of Segment's API. In the EU: https://events.eu1.segmentapis.com.",
     )
     cdn_endpoint: OptionalEndpoint = Field(
         default_factory=_cdn_endpoint,
-        description="Origin of the CDN that publishes settings of sources, to prove the write key.",
-        json_schema_extra=_default(
+        description="The origin of the CDN with the published settings of sources, which prove the "
+        "write key.",
+        json_schema_extra=_in_words(
             "https://cdn.segment.com if endpoint is Segment's own, else off"
         ),
     )
     api_token: SecretWord = Field(
-        None, description="Token of Segment's Public API, for check and preview. Best read-only."
+        None,
+        description="The token of Segment's Public API, for check and preview. Best read-only.",
     )
     api_endpoint: BaseUrl = Field(
         default_factory=_api_endpoint,
-        description="Origin of Segment's Public API. A token works only in its own region.",
-        json_schema_extra=_default("that of the region of endpoint"),
+        description="The origin of Segment's Public API. A token works only in its own region.",
+        json_schema_extra=_in_words("the one of the region of endpoint"),
     )
     source_id: Word | None = Field(
         None,
         validate_default=False,
-        description="Id of the source in Segment, for a token that may not see write keys.",
+        description="The id of the source in Segment, for a token that may not see write keys.",
     )
-    # None only where neither name nor key is known.
+    # It is None only if neither the name nor the key is known.
     source_name: Name | None = Field(
         default_factory=_source_name,
         validate_default=False,
-        description="Names the source in message ids and in the ledger; keep it when rotating the key.",
-        json_schema_extra=_default("a short hash of the write key"),
+        description="The name of the source in message ids and in the ledger. Keep it when you "
+        "rotate the key.",
+        json_schema_extra=_in_words("a short hash of the write key"),
     )
-    generation: Generation = Field(
+    generation: NameOrEmpty = Field(
         "",
-        description="Part of every message id and of the stream; a new one lets corrected history be sent again.",
+        description="A part of every message id. With a new value, history can be sent again.",
     )
     refusal_limit: Count = Field(
         20,
-        description="So many events in a row refused by Segment block the daemon: then it is us, not the data.",
+        description="When Segment refuses this many events in a row, the daemon is blocked: then "
+        "the settings are wrong, not the events.",
     )
-    max_events_per_second: CountOrNone = Field(
+    max_events_per_second: CountOrZero = Field(
         1000,
-        description="The most messages to send in a second, by Segment's own advice; 0: as many as there are.",
+        description="The most messages to send in a second, as Segment advises. 0 is no limit.",
     )
 
 
 class BackfillSettings(Section):
-    integrations: Routes = Field(
+    """The history that a backfill sends."""
+
+    integrations: Destinations = Field(
         default_factory=dict,
-        description="Which destinations history goes to, in Segment's own form: a table.",
-        json_schema_extra=_default("all"),
+        description="The destinations that history goes to, as a table in Segment's own form.",
+        json_schema_extra=_in_words("all"),
     )
 
 
 class PollSettings(Section):
+    """The polls of the daemon."""
+
     interval: Interval = Field(
-        _written("30s"), description="Time between two polls, as 30s, 5m or 1h."
+        _unparsed("30s"), description="The time between two polls, such as 30s, 5m or 1h."
     )
-    start: Start = Field(
-        _written("now"),
-        description="Where the very first start begins: now, earliest, a date or a time.",
+    start: StartAt = Field(
+        _unparsed("now"),
+        description="The beginning of the very first start: now, earliest, a date or a time.",
     )
     late_window: LateWindow = Field(
-        _written("10m"),
-        description="How far behind the log is read once more for events that came in late; 0s: not at all.",
+        _unparsed("10m"),
+        description="How late an event may reach the log. The log is read a second time that much "
+        "later. 0s turns this off.",
     )
 
 
 class LoginsSettings(Section):
-    types: LoginTypes = Field(_written(["s"]), description="Log event types that count as logins.")
+    """The log events that count as logins."""
+
+    types: LoginTypes = Field(_unparsed(["s"]), description="Log event types that count as logins.")
     include_sso: Flag = Field(
-        default=True, description="Whether logins on an existing session count too."
+        default=True, description="Whether logins on an existing session count as logins."
     )
 
 
 class SignupsSettings(Section):
+    """The log events that count as signups."""
+
     derive: Flag = Field(
         default=True,
-        description="Whether the first login by a social, enterprise or passwordless connection is a signup.",
+        description="Whether a first login by a social, enterprise or passwordless connection "
+        "counts as a signup.",
     )
     include_api_created: Flag = Field(
         default=True,
-        description="Whether users made through the Management API or the dashboard count as signups.",
+        description="Whether users created by the Management API or the dashboard count as "
+        "signups.",
     )
 
 
 class EventsSettings(Section):
-    model_config = ConfigDict(arbitrary_types_allowed=True)
+    """The calls that events become."""
 
-    preset: PresetChoice = Field(
+    preset: PresetName = Field(
         "rule",
-        description="The shape of the calls: rule, as Auth0 documented it, or spec, with Segment's own names.",
+        description="The names in the calls: rule as in Auth0's own rule, spec as in Segment's "
+        "spec.",
     )
     when: Query = Field(
-        None, description="Forwards only the logins and signups for which this holds."
+        None, description="A condition. Only events for which it holds are forwarded."
     )
     user_id: Query = Field(
         None,
-        description="Who it is: an expression.",
-        json_schema_extra=_default("the event's user_id"),
+        description="The user id in the calls.",
+        json_schema_extra=_in_words("the event's user_id"),
     )
-    identify: FrequencyChoice = Field(
+    identify: Frequency = Field(
         default_factory=_frequency,
-        description="When to send identify: always, or on signup, first sight and changes of the traits.",
-        json_schema_extra=_default("always with the preset rule, changes with spec"),
+        description="When to send identify: always, or changes: at a signup, for a new user and "
+        "for new traits.",
+        json_schema_extra=_in_words("always with the preset rule, changes with spec"),
     )
     groups: Flag = Field(
-        default=True, description="Whether new members of an organization make a group call."
+        default=True, description="Whether new members of an organization become a group call."
     )
-    traits: Lines = Field(
+    traits: Queries = Field(
         default_factory=dict,
-        description="A table of traits beside the preset's, each an expression; false takes one away.",
+        description="More traits, each with an expression. false removes one of the preset's.",
     )
-    properties: Lines = Field(
-        default_factory=dict, description="The same for the properties of tracks."
+    properties: Queries = Field(
+        default_factory=dict,
+        description="More properties of track calls, each with an expression. false removes one.",
     )
 
 
 class PrivacySettings(Section):
-    email: EmailShape = Field("plain", description="How e-mails leave: plain, hmac or omit.")
-    ip: AddressShape = Field(
-        "plain", description="How IP addresses leave: plain, truncate (to /24 or /48) or omit."
+    """The personal data in the calls."""
+
+    email: privacy.Email = Field("plain", description="E-mail addresses: plain, hmac or omit.")
+    ip: privacy.Address = Field(
+        "plain", description="IP addresses: plain, truncate (to /24 or /48) or omit."
     )
-    user_agent: AgentShape = Field("plain", description="How user agents leave: plain or omit.")
-    user_name: NameShape = Field("plain", description="How names of people leave: plain or omit.")
+    user_agent: privacy.Agent = Field("plain", description="User agents: plain or omit.")
+    user_name: privacy.Name = Field("plain", description="Names of people: plain or omit.")
     hmac_key: SecretWord = Field(
-        None, description="Key of the HMAC-SHA256 of e-mails, where they leave as hmac."
+        None, description="The key for e-mail addresses that are sent as HMAC-SHA256."
     )
 
 
 class StateSettings(Section):
-    # Kept out of repr: a URL may hold a password.
+    """The ledger."""
+
+    # A URL may hold a password, so it is not in the repr.
     url: LedgerUrl = Field(
         repr=False,
         description="The ledger, by its absolute path.",
-        json_schema_extra=_default(
-            "$STATE_DIRECTORY; else /var/lib for a file in /etc; else the XDG state folder"
+        json_schema_extra=_in_words(
+            "in $STATE_DIRECTORY, or in /var/lib for a settings file in /etc, or in the user's "
+            "state folder"
         ),
     )
     dead_letter_retention: Length = Field(
-        _written("30d"), description="How long dead letters are kept; 0s: for ever."
+        _unparsed("30d"), description="How long dead letters are kept. 0s keeps them for ever."
     )
 
 
 class LogSettings(Section):
-    level: Level = Field("info", description="What is logged: debug, info, warning or error.")
+    """The log of the program itself."""
+
+    level: LogLevel = Field(
+        "info", description="The least level that is logged: debug, info, warning or error."
+    )
     format: LogFormat = Field(
         "auto",
-        description="The form of log lines: text, json, or auto: text on a terminal and in the journal, else json.",
+        description="The form of log lines: text, json, or auto. auto is text on a terminal and in "
+        "the journal, else json.",
     )
 
 
 class MetricsSettings(Section):
+    """The HTTP endpoint of the daemon."""
+
     listen: SocketAddress = Field(
         None,
         validate_default=False,
-        description="Where the daemon answers /metrics, /healthz and /readyz, as 127.0.0.1:9464.",
-        json_schema_extra=_default("nowhere"),
+        description="The address of /metrics, /healthz and /readyz, such as 127.0.0.1:9464.",
+        json_schema_extra=_in_words("none"),
     )
     ready_lag: Interval = Field(
-        _written("10m"),
-        description="A lag longer than this and poll.interval is one that /readyz answers 503 to.",
+        _unparsed("10m"),
+        description="The lag, beyond poll.interval, from which on /readyz answers 503.",
     )
 
 
-class Settings(BaseSettings):
-    """All settings. It reads nothing by itself: `layers` are tables of tables, of which the earlier ones win."""
+class Settings(BaseModel):
+    """All settings."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     auth0: Auth0Settings
     segment: SegmentSettings
@@ -341,19 +405,3 @@ class Settings(BaseSettings):
     metrics: MetricsSettings
     path: Path | None = None
     """The file that was read."""
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 -- the process's own, not the one handed in
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 -- no such file is read
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 -- a layer has them
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        layers = (
-            init_settings.init_kwargs.pop("layers", ())
-            if isinstance(init_settings, InitSettingsSource)
-            else ()
-        )
-        return (init_settings, *(InitSettingsSource(settings_cls, layer) for layer in layers))

@@ -1,4 +1,4 @@
-"""What someone probably meant by a name that is no setting."""
+"""Suggestions for a name that is no setting."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -9,26 +9,26 @@ _UNKNOWN = "unknown"
 
 
 def nearest_section(name: str) -> str:
-    """What to say of an unknown table, or of a key above every table."""
-    homes = [f"[{setting.section}]" for setting in SETTINGS if setting.key == name]
-    if homes:
-        return f"{_UNKNOWN} here: it belongs under {homes[0]}"
+    """Describe an unknown table, or a key above every table."""
+    owners = [f"[{setting.section}]" for setting in SETTINGS if setting.key == name]
+    if owners:
+        return f"{_UNKNOWN} here: it belongs under {owners[0]}"
     sections = dict.fromkeys(setting.section for setting in SETTINGS)
     return _suggest("section", name, sections, "[{}]")
 
 
 def nearest_key(section: str, name: str) -> str:
-    """What to say of an unknown key of a known section."""
-    homes = [f"[{setting.section}]" for setting in SETTINGS if setting.key == name]
-    if homes:
-        return f"{_UNKNOWN} in [{section}]: it belongs under {homes[0]}"
+    """Describe an unknown key of a known section."""
+    owners = [f"[{setting.section}]" for setting in SETTINGS if setting.key == name]
+    if owners:
+        return f"{_UNKNOWN} in [{section}]: it belongs under {owners[0]}"
     return _suggest(
         "key", name, [setting.key for setting in SETTINGS if setting.section == section], "{}"
     )
 
 
 def nearest_variable(name: str) -> str:
-    """What to say of a variable that looks like a setting and is none."""
+    """Describe an unknown variable that begins like a setting."""
     return _suggest("setting", name, [setting.variable for setting in SETTINGS], "{}")
 
 

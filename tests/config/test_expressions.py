@@ -6,7 +6,7 @@ import pytest
 
 from poller.config import SettingsError, load_settings
 from poller.config.errors import BadValueError
-from poller.config.parsers.expressions import Expression
+from poller.config.parsers.expressions import JmesPath
 
 GOOD = '[auth0]\ndomain = "acme.us.auth0.com"\nclient_id = "c"\nclient_secret = "s"\n[segment]\nwrite_key = "wk"\n'
 HOME = {"HOME": "/home/x"}
@@ -58,7 +58,7 @@ def test_every_line_of_a_table_that_is_wrong_is_named(tmp_path: Path) -> None:
         "events.traits.yes",
     ]
     assert f"{tmp_path}/config.toml:9:" in lines[0]
-    assert "false to leave it out" in lines[1]
+    assert "false to remove it" in lines[1]
 
 
 def test_tables_may_come_from_the_environment(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_tables_may_come_from_the_environment(tmp_path: Path) -> None:
     found = load_settings(
         path, HOME | {"POLLER_EVENTS__TRAITS": '{"plan": "user.plan", "email": false}'}
     )
-    assert found.events.traits == {"plan": Expression("user.plan"), "email": None}
+    assert found.events.traits == {"plan": JmesPath("user.plan"), "email": None}
     with pytest.raises(SettingsError, match=r"POLLER_EVENTS__PROPERTIES.*JSON object"):
         load_settings(path, HOME | {"POLLER_EVENTS__PROPERTIES": "audience"})
 
@@ -99,7 +99,7 @@ def test_how_often_to_identify_goes_by_the_preset(
 def test_the_fields_of_the_profile_that_it_looks_at_are_known(
     written: str, fields: set[str] | None
 ) -> None:
-    found = Expression(written)
+    found = JmesPath(written)
     if written.startswith("user.identities"):
         assert found.user_fields in (None, {"identities"})
     else:
@@ -109,11 +109,11 @@ def test_the_fields_of_the_profile_that_it_looks_at_are_known(
 
 def test_an_expression_that_fails_says_nothing_of_what_it_was_given() -> None:
     with pytest.raises(ValueError, match="cannot be evaluated") as caught:
-        Expression("join(', ', log.name)").of(None, {"name": "Ada Lovelace"})
+        JmesPath("join(', ', log.name)").of(None, {"name": "Ada Lovelace"})
     assert caught.value.__cause__ is None
     assert "Ada" not in str(caught.value)
 
 
 def test_nesting_without_end_is_refused() -> None:
     with pytest.raises(BadValueError):
-        Expression("(" * 5000 + "log" + ")" * 5000)
+        JmesPath("(" * 5000 + "log" + ")" * 5000)

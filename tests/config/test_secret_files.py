@@ -22,7 +22,7 @@ def test_a_pipe_without_a_writer_is_an_error_and_no_wait_for_ever(
     pipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files, "PIPE_S", 0.2)
-    with pytest.raises(BadValueError, match=r"a pipe, and its writer was not done within 0\.2 s"):
+    with pytest.raises(BadValueError, match=r"a pipe, and its writer did not end within 0\.2 s"):
         read_text(pipe)
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.config.parsers.expressions import Expression
+from poller.config.parsers.expressions import JmesPath
 from poller.core.text.json_text import MAX_DEPTH, decode, encode
 
 ODD_NUMBERS = [
@@ -83,6 +83,6 @@ def test_what_is_nested_too_deep_is_no_value() -> None:
 @pytest.mark.parametrize("digits", ["1.50", "-0", "1e2"])
 def test_expressions_take_a_number_for_a_number(digits: str) -> None:
     log = decode(f'{{"n": {digits}}}')
-    assert Expression("type(log.n)").of(None, log) == "number"
-    assert Expression("abs(log.n)").of(None, log) == abs(float(digits))
-    assert Expression("log.n == `{0}`".replace("{0}", digits)).of(None, log) is True
+    assert JmesPath("type(log.n)").of(None, log) == "number"
+    assert JmesPath("abs(log.n)").of(None, log) == abs(float(digits))
+    assert JmesPath("log.n == `{0}`".replace("{0}", digits)).of(None, log) is True

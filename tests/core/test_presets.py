@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.config.parsers.expressions import Expression
+from poller.config.parsers.expressions import JmesPath
 from poller.core.events import LogEvent, parse_events
 from poller.core.log_ids import EARLIEST, LogId
 from poller.core.messages import (
@@ -122,12 +122,12 @@ def test_without_groups_the_organization_is_context_only() -> None:
 
 def test_lines_add_replace_and_take_away() -> None:
     traits = {
-        "plan": Expression("user.app_metadata.plan"),
-        "email": Expression("'nobody'"),
+        "plan": JmesPath("user.app_metadata.plan"),
+        "email": JmesPath("'nobody'"),
         "name": None,
-        "roles": Expression("user.app_metadata.roles"),
-        "joined": Expression("join(', ', user.app_metadata.roles)"),
-        "odd": Expression("join(', ', user.app_metadata.plan)"),
+        "roles": JmesPath("user.app_metadata.roles"),
+        "joined": JmesPath("join(', ', user.app_metadata.roles)"),
+        "odd": JmesPath("join(', ', user.app_metadata.plan)"),
     }
     found = identify(Rules(preset="spec", traits=traits)).traits
     assert (found["plan"], found["email"], found["joined"]) == ("gold", "nobody", "a, b")
@@ -136,21 +136,19 @@ def test_lines_add_replace_and_take_away() -> None:
         Rules(
             preset="spec",
             traits=traits,
-            properties={"aud": Expression("log.audience"), "username": None},
+            properties={"aud": JmesPath("log.audience"), "username": None},
         )
     )
     assert sent.context["traits"] == {"email": "nobody"}
     assert "username" not in sent.properties
     assert (
-        track(Rules(properties={"aud": Expression("log.audience")}), audience="api").properties[
-            "aud"
-        ]
+        track(Rules(properties={"aud": JmesPath("log.audience")}), audience="api").properties["aud"]
         == "api"
     )
 
 
 def test_what_the_condition_does_not_hold_for_is_filtered_and_known_to_have_been_seen() -> None:
-    rules = Rules(when=Expression("log.client_id != 'c1'"))
+    rules = Rules(when=JmesPath("log.client_id != 'c1'"))
     declined = outcome(rules)
     assert isinstance(declined, Filtered)
     assert declined.is_declined
@@ -164,7 +162,7 @@ def test_what_was_declined_is_remembered_as_seen() -> None:
     read = Page(
         events=logins({}, {"type": "w"}), position=LogId("9001"), is_end=True, served_at=DATE
     )
-    calls = Translator(STREAM, Rules(when=Expression("log.client_id != 'c1'"))).page(read, {})
+    calls = Translator(STREAM, Rules(when=JmesPath("log.client_id != 'c1'"))).page(read, {})
     settlement = build_settlement(
         Span(id=1, stream=STREAM, after=EARLIEST, reached=EARLIEST), read, calls, Delivery()
     )
@@ -188,7 +186,7 @@ def test_what_other_settings_would_send_is_remembered_as_seen() -> None:
 
 
 def test_a_condition_on_the_profile_is_read_with_the_profile() -> None:
-    rules = Rules(when=Expression("user.app_metadata.plan == 'gold'"))
+    rules = Rules(when=JmesPath("user.app_metadata.plan == 'gold'"))
     assert rules.needs_profiles
     assert isinstance(outcome(rules), Forwardable)
     assert isinstance(outcome(rules, None), Filtered)
@@ -199,24 +197,22 @@ def test_a_condition_on_the_profile_is_read_with_the_profile() -> None:
 
 @pytest.mark.parametrize("line", ["when", "user_id"])
 def test_what_decides_and_cannot_be_evaluated_makes_a_dead_letter(line: str) -> None:
-    found = outcome(
-        Rules(**{line: Expression("starts_with(log.client_id, 'c')")}), client_id=["c1"]
-    )
+    found = outcome(Rules(**{line: JmesPath("starts_with(log.client_id, 'c')")}), client_id=["c1"])
     assert isinstance(found, DeadLetter)
     assert found.reason == "expression_failed"
 
 
 def test_the_user_id_is_the_first_that_is_there() -> None:
-    rules = Rules(user_id=Expression("user.app_metadata.customer_id || log.user_id"))
+    rules = Rules(user_id=JmesPath("user.app_metadata.customer_id || log.user_id"))
     assert {message.user_id for message in messages(rules)} == {"c-7"}
     assert {message.user_id for message in messages(rules, None)} == {"auth0|1"}
-    nobody = outcome(Rules(user_id=Expression("user.app_metadata.customer_id")), None)
+    nobody = outcome(Rules(user_id=JmesPath("user.app_metadata.customer_id")), None)
     assert isinstance(nobody, DeadLetter)
     assert nobody.reason == "no_user_id"
 
 
 def test_a_signup_counts_once_whatever_id_it_leaves_under() -> None:
-    rules = Rules(user_id=Expression("user.app_metadata.customer_id || log.user_id"))
+    rules = Rules(user_id=JmesPath("user.app_metadata.customer_id || log.user_id"))
     assert track(rules, type="ss").message_id == track(rules, None, type="ss").message_id
 
 
@@ -226,7 +222,7 @@ def test_a_linked_account_leaves_under_the_id_that_it_was_linked_to() -> None:
 
 
 def test_the_fields_to_ask_for_are_those_that_are_used() -> None:
-    lines = {"plan": Expression("user.app_metadata.plan"), "audience": Expression("log.audience")}
+    lines = {"plan": JmesPath("user.app_metadata.plan"), "audience": JmesPath("log.audience")}
     assert Rules(traits=lines).profile_fields == {
         "email",
         "created_at",
@@ -234,7 +230,7 @@ def test_the_fields_to_ask_for_are_those_that_are_used() -> None:
         "last_login",
         "app_metadata",
     }
-    assert Rules(traits={"all": Expression("length(keys(user))")}).profile_fields is None
+    assert Rules(traits={"all": JmesPath("length(keys(user))")}).profile_fields is None
     assert not Rules(traits=lines).needs_profiles
 
 
@@ -331,19 +327,19 @@ def test_names_may_be_left_out() -> None:
 
 KEYS = st.sampled_from([*login(), "organization_id", "organization_name", "audience"])
 LINES = {
-    "plan": Expression("user.app_metadata.plan"),
-    "any": Expression("user.app_metadata"),
-    "own": Expression("log.details"),
-    "text": Expression("to_string(log)"),
-    "many": Expression("keys(user)"),
-    "count": Expression("length(log.user_name)"),
+    "plan": JmesPath("user.app_metadata.plan"),
+    "any": JmesPath("user.app_metadata"),
+    "own": JmesPath("log.details"),
+    "text": JmesPath("to_string(log)"),
+    "many": JmesPath("keys(user)"),
+    "count": JmesPath("length(log.user_name)"),
 }
 ODD = [
     Rules(preset="spec", identify="changes", traits=LINES, properties=LINES),
     Rules(
         traits=LINES,
-        when=Expression("user.email != log.ip"),
-        user_id=Expression("user.name || log.user_id"),
+        when=JmesPath("user.email != log.ip"),
+        user_id=JmesPath("user.name || log.user_id"),
     ),
 ]
 

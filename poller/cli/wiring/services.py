@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal
 
 from poller.adapters.auth0 import (
@@ -144,11 +145,14 @@ def profiles_of(settings: Settings, services: Services) -> CachedProfiles:
 
 
 def start_of(settings: Settings) -> LogId | Literal["earliest"] | None:
-    """Return where a first start begins. None is the server's now."""
-    start = settings.poll.start
-    if start.is_earliest:
-        return "earliest"
-    return floor_id(start.moment) if start.moment else None
+    """Return the beginning of a first start. None stands for the server's now."""
+    match settings.poll.start:
+        case datetime() as moment:
+            return floor_id(moment)
+        case "earliest":
+            return "earliest"
+        case _:
+            return None
 
 
 def _credentials(settings: Settings) -> Credentials:

@@ -1,4 +1,8 @@
-"""JMESPath expressions over two roots, `user` (the profile) and `log` (the event), checked when settings are read."""
+"""JMESPath expressions over two roots: `user`, the profile, and `log`, the event.
+
+An expression is compiled and checked when the settings are read, so that a mistake stops the start
+and not the first event.
+"""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -14,8 +18,9 @@ from poller.config.parsers.texts import refuse_placeholder, text
 _ROOTS = ("user", "log")
 _LONGEST_KEY = 200
 FUNCTIONS = {name: entry["signature"] for name, entry in Functions.FUNCTION_TABLE.items()}
-"""The signature of every function that JMESPath has."""
-# Nodes whose first child stands where they do, and whose others stand inside what it found.
+"""The signature of every function of JMESPath."""
+# The first child of these nodes is evaluated where the node stands. The other children are
+# evaluated inside the result of the first, so that a field in them is not a root.
 _STEPS = {
     "subexpression",
     "index_expression",
@@ -28,82 +33,86 @@ _STEPS = {
 }
 
 
-class Expression:
-    """A compiled expression; implements core's."""
+class JmesPath:
+    """A compiled expression. It implements the protocol `Expression` of core."""
 
     def __init__(self, written: str) -> None:
-        """Raises:
-        BadValueError: it is no JMESPath, or looks at something beside the two roots.
+        """Compile the expression.
+
+        Raises:
+            BadValueError: the text is no JMESPath, or looks at something other than the two roots.
         """
         self.text = written
-        self._compiled = _compiled(written)
+        self._compiled = _compile(written)
         fields = set(_fields(self._compiled.parsed))
-        strange = sorted({root for root, _ in fields} - set(_ROOTS))
-        if strange:
-            said = "it names neither" if strange == ["@"] else f"`{strange[0]}` is neither"
+        others = sorted({root for root, _ in fields} - set(_ROOTS))
+        if others:
+            problem = "it names neither" if others == ["@"] else f"`{others[0]}` is neither"
             raise BadValueError(
-                f"looks at `user` (the profile) and `log` (the event) only: {said}; a text goes in '…'"
+                f"looks at `user` (the profile) and `log` (the event) only: {problem}. "
+                "A text goes in '…'"
             )
         self.names_user = any(root == "user" for root, _ in fields)
         self.names_log = any(root == "log" for root, _ in fields)
-        found = [field for root, field in fields if root == "user"]
-        self.user_fields = None if None in found else frozenset(field for field in found if field)
+        of_user = [field for root, field in fields if root == "user"]
+        self.user_fields = None if None in of_user else frozenset(filter(None, of_user))
 
     def __repr__(self) -> str:
-        return f"Expression({self.text!r})"
+        return f"JmesPath({self.text!r})"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Expression) and other.text == self.text
+        return isinstance(other, JmesPath) and other.text == self.text
 
     def __hash__(self) -> int:
         return hash(self.text)
 
     def of(self, user: Mapping[str, Any] | None, log: Mapping[str, Any]) -> Any:
-        """What it finds; `user` is null to it where there is no profile.
+        """Return the value of the expression. `user` is null in it if there is no profile.
 
         Raises:
-            ValueError: it cannot be evaluated on these.
+            ValueError: the expression cannot be evaluated on these.
         """
         try:
             return self._compiled.search({"user": user, "log": log})
-        except JMESPathError:  # its text holds values
-            raise ValueError("the expression cannot be evaluated on this event") from None
-        except (TypeError, ArithmeticError, AttributeError):  # of the library, on odd values
+        # The library raises the last three on odd values. Its messages hold values, so no message
+        # of it is passed on.
+        except (JMESPathError, TypeError, ArithmeticError, AttributeError):
             raise ValueError("the expression cannot be evaluated on this event") from None
 
 
-def expression(value: object) -> Expression | None:
-    """An expression; None for one that is not given.
+def expression(value: object) -> JmesPath | None:
+    """Return the expression of a text, or None for None.
 
     Raises:
-        BadValueError: not text, or no expression.
+        BadValueError: the value is not text, or not an expression.
     """
-    return value if value is None or isinstance(value, Expression) else Expression(text(value))
+    return value if value is None or isinstance(value, JmesPath) else JmesPath(text(value))
 
 
-def lines(value: object) -> dict[str, Expression | None]:
-    """Expressions by the trait or property that they fill; None, written `false`, takes one away.
+def expressions(value: object) -> dict[str, JmesPath | None]:
+    """Return expressions by the trait or property that they fill.
+
+    None, which is written `false`, removes a trait or property of the preset.
 
     Raises:
-        BadKeysError: with every line that is wrong.
-        BadValueError: no table, nor JSON text of one.
+        BadKeysError: lines of the table are wrong. The error holds all of them.
+        BadValueError: the value is neither a table nor JSON text of one.
     """
-    table = _table(value)
     wrong: list[tuple[str, str]] = []
-    found: dict[str, Expression | None] = {}
-    for key, written in table.items():
+    parsed: dict[str, JmesPath | None] = {}
+    for key, written in _table(value).items():
         try:
-            found[_name(key)] = None if written is False else expression(_text_or_false(written))
+            parsed[_name(key)] = None if written is False else expression(_text(written))
         except BadValueError as error:
             wrong.append((key, str(error)))
     if wrong:
         raise BadKeysError(tuple(wrong))
-    return found
+    return parsed
 
 
 def _table(value: object) -> dict[str, object]:
     refuse_placeholder(value)
-    if isinstance(value, str):  # the environment has nothing else
+    if isinstance(value, str):  # The environment has only text.
         try:
             value = json.loads(value)
         except ValueError:
@@ -113,9 +122,9 @@ def _table(value: object) -> dict[str, object]:
     return value
 
 
-def _text_or_false(written: object) -> object:
-    if not isinstance(written, str | Expression):
-        raise BadValueError("must be an expression in quotes, or false to leave it out")
+def _text(written: object) -> object:
+    if not isinstance(written, str | JmesPath):
+        raise BadValueError("must be an expression in quotes, or false to remove it")
     return written
 
 
@@ -125,17 +134,28 @@ def _name(key: str) -> str:
     return key
 
 
-def _compiled(written: str) -> Any:
+def _compile(written: str) -> Any:
     try:
         compiled = jmespath.compile(written)
     except JMESPathError as error:
         position = getattr(error, "lex_position", None)
-        where = f" at column {position + 1}" if position is not None and position >= 0 else ""
+        where = "" if position is None or position < 0 else f" at column {position + 1}"
         raise BadValueError(f"is no JMESPath expression{where}") from None
     except RecursionError:
         raise BadValueError("is too deeply nested") from None
-    # The library looks a function up when it is called, so one behind `&&` would be missed until then.
-    for name, count in _calls(compiled.parsed):
+    _check_calls(compiled.parsed)
+    return compiled
+
+
+def _check_calls(parsed: Mapping[str, Any]) -> None:
+    """Check the name and the number of arguments of each call.
+
+    The library does so only when it calls the function, and a call behind `&&` may come late.
+
+    Raises:
+        BadValueError: a call is wrong.
+    """
+    for name, count in _calls(parsed):
         signature = FUNCTIONS.get(name)
         if signature is None:
             raise BadValueError(f"is no JMESPath expression: {name}() is no such function")
@@ -144,11 +164,10 @@ def _compiled(written: str) -> Any:
             raise BadValueError(
                 f"is no JMESPath expression: {name}() has a wrong number of arguments"
             )
-    return compiled
 
 
 def _calls(node: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
-    """Every function that is called, and with how many arguments."""
+    """Yield every function that is called, with the number of its arguments."""
     if node["type"] == "function_expression":
         yield node["value"], len(node["children"])
     for child in node["children"]:
@@ -157,7 +176,10 @@ def _calls(node: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
 
 
 def _fields(node: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
-    """Every root that the expression looks at, `@` being all of them, with the field below it where one is named."""
+    """Yield every root that the expression looks at, and the field below it if one is named.
+
+    The root `@` stands for both roots at once.
+    """
     kind, children = node["type"], node["children"]
     if kind == "field":
         yield node["value"], None

@@ -1,10 +1,9 @@
-"""Where settings come from: the environment, the credentials directory, the file, and defaults made of their places."""
+"""The sources of settings: the environment, the credentials directory, the file and defaults."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from poller.config.catalogue import PREFIX, SETTINGS, Setting
 from poller.config.errors import Place, Problem, Rank
@@ -16,27 +15,66 @@ from poller.config.suggestions import nearest_key, nearest_section, nearest_vari
 
 CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
 
+Key = tuple[str, str]
+"""A section and a key of it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """What one source gives: values by (section, key), where each stands, and what it gives in vain."""
+    """The values of one source, the place of each value, and the problems with other entries."""
 
-    values: dict[tuple[str, str], object] = field(default_factory=dict, repr=False)
-    places: dict[tuple[str, str], Place] = field(default_factory=dict)
+    values: dict[Key, object] = field(default_factory=dict, repr=False)
+    places: dict[Key, Place] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
 
-    @property
-    def tables(self) -> dict[str, dict[str, Any]]:
-        """The values as pydantic takes them."""
-        tables: dict[str, dict[str, Any]] = {}
-        for (section, key), value in self.values.items():
-            tables.setdefault(section, {})[key] = value
-        return tables
+
+def merge_layers(layers: list[Layer]) -> Layer:
+    """Return one layer, in which an earlier layer wins over a later one."""
+    merged = Layer(problems=tuple(problem for layer in layers for problem in layer.problems))
+    for layer in reversed(layers):
+        merged.values.update(layer.values)
+        merged.places.update(layer.places)
+    return merged
 
 
-def environment_layer(environ: Mapping[str, str], folder: Path, *, secrets: bool) -> Layer:
-    """POLLER_<SECTION>__<KEY>; a `*_FILE` is relative to `folder`."""
-    given = {
+def read_layers(file: TomlFile | None, environ: Mapping[str, str], *, secrets: bool) -> list[Layer]:
+    """Return the layers of the environment, of credentials and of the file, the strongest first.
+
+    Without `secrets`, a secret that is missing or cannot be read is no problem.
+    """
+    path = file.path if file else None
+    folder = path.absolute().parent if path else Path()
+    layers = [
+        _environment_layer(environ, folder, secrets=secrets),
+        _credentials_layer(path, environ, secrets=secrets),
+    ]
+    return [*layers, _file_layer(file, folder, secrets=secrets)] if file else layers
+
+
+def default_layer(path: Path | None, environ: Mapping[str, str]) -> Layer:
+    """Return the place of the ledger, which depends on the kind of process."""
+    url = default_ledger(path, environ)
+    return Layer(values={("state", "url"): url} if url else {})
+
+
+def stand_in_layer() -> Layer:
+    """Return values for keys that are required, for the commands that ask no service."""
+    return Layer(values={("auth0", "domain"): "unknown.invalid", ("auth0", "client_id"): "unknown"})
+
+
+def credentials_folder(path: Path | None, environ: Mapping[str, str]) -> Path | None:
+    """Return systemd's credentials directory, or the folder that the units load credentials from.
+
+    For acme.toml that folder is acme.credentials.
+    """
+    if environ.get(CREDENTIALS_VARIABLE):
+        return Path(environ[CREDENTIALS_VARIABLE])
+    return path.absolute().with_suffix(".credentials") if path else None
+
+
+def _environment_layer(environ: Mapping[str, str], folder: Path, *, secrets: bool) -> Layer:
+    """Return the values of POLLER_<SECTION>__<KEY>. A path in a `*_FILE` starts in `folder`."""
+    written = {
         setting: environ[setting.variable] for setting in SETTINGS if setting.variable in environ
     }
     known = {setting.variable for setting in SETTINGS} | {CONFIG_VARIABLE}
@@ -46,56 +84,45 @@ def environment_layer(environ: Mapping[str, str], folder: Path, *, secrets: bool
         if name.startswith(PREFIX) and name not in known
     ]
     return _layer(
-        given, lambda setting: _variable(setting.variable), unknown, folder, secrets=secrets
+        written, lambda setting: _variable(setting.variable), unknown, folder, secrets=secrets
     )
 
 
-def credentials_folder(path: Path | None, environ: Mapping[str, str]) -> Path | None:
-    """Return systemd's folder of credentials; else, for acme.toml, acme.credentials, which the units load them from."""
-    if environ.get(CREDENTIALS_VARIABLE):
-        return Path(environ[CREDENTIALS_VARIABLE])
-    return path.absolute().with_suffix(".credentials") if path else None
-
-
-def credentials_layer(path: Path | None, environ: Mapping[str, str], *, secrets: bool) -> Layer:
-    """Files of credentials, by the name of their secret; others there are no business of ours."""
+def _credentials_layer(path: Path | None, environ: Mapping[str, str], *, secrets: bool) -> Layer:
+    """Return the files of the credentials directory that have the name of a secret."""
     folder = credentials_folder(path, environ)
-    is_given = bool(environ.get(CREDENTIALS_VARIABLE))
-    if folder is None or not (is_given or os.access(folder, os.X_OK)):
+    is_systemds = bool(environ.get(CREDENTIALS_VARIABLE))
+    if folder is None or not (is_systemds or os.access(folder, os.X_OK)):
         return Layer()
-    values, places = {}, {}
+    layer = Layer()
     for setting in SETTINGS:
-        path = folder / setting.credential
-        if setting.is_secret and is_there(path):
-            values[setting.section, setting.key] = SecretFile(
-                path=str(path), folder=folder, is_required=secrets
-            )
-            places[setting.section, setting.key] = Place(rank=Rank.CREDENTIAL, source=str(path))
-    return Layer(values=dict(values), places=places)
+        file = folder / setting.credential
+        if setting.is_secret and is_there(file):
+            key = (setting.section, setting.key)
+            layer.values[key] = SecretFile(path=str(file), folder=folder, is_required=secrets)
+            layer.places[key] = Place(rank=Rank.CREDENTIAL, source=str(file))
+    return layer
 
 
-def file_layer(file: TomlFile, *, secrets: bool) -> Layer:
-    """The tables of the file."""
-    given: dict[Setting, object] = {}
+def _file_layer(file: TomlFile, folder: Path, *, secrets: bool) -> Layer:
+    written: dict[Setting, object] = {}
     problems = []
     for section, table in file.tables.items():
-        if section not in {setting.section for setting in SETTINGS}:
+        known = {setting.key: setting for setting in SETTINGS if setting.section == section}
+        if not known:
             problems.append(Problem(place=file.place(section), wrong=nearest_section(section)))
         elif not isinstance(table, dict):
-            problems.append(
-                Problem(place=file.place(section), wrong=f"must be a table, begun by [{section}]")
-            )
+            wrong = f"must be a table, which begins with [{section}]"
+            problems.append(Problem(place=file.place(section), wrong=wrong))
         else:
-            known = {setting.key: setting for setting in SETTINGS if setting.section == section}
-            given |= {known[key]: value for key, value in table.items() if key in known}
+            written |= {known[key]: value for key, value in table.items() if key in known}
             problems += [
                 Problem(place=file.place(section, key), wrong=nearest_key(section, key))
                 for key in table
                 if key not in known
             ]
-    folder = file.path.absolute().parent
     return _layer(
-        given,
+        written,
         lambda setting: file.place(setting.section, setting.key),
         problems,
         folder,
@@ -103,48 +130,34 @@ def file_layer(file: TomlFile, *, secrets: bool) -> Layer:
     )
 
 
-def default_layer(path: Path | None, environ: Mapping[str, str]) -> Layer:
-    """Every section, and the ledger where this kind of process keeps its state."""
-    url = default_ledger(path, environ)
-    return Layer(values={("state", "url"): url} if url else {})
-
-
-def stand_ins() -> Layer:
-    """What must be given for a service to be asked, for those commands that ask none."""
-    return Layer(values={("auth0", "domain"): "unknown.invalid", ("auth0", "client_id"): "unknown"})
-
-
 def _layer(
-    given: Mapping[Setting, object],
+    written: Mapping[Setting, object],
     place: Callable[[Setting], Place],
     problems: Iterable[Problem],
     folder: Path,
     *,
     secrets: bool,
 ) -> Layer:
-    values: dict[tuple[str, str], object] = {}
-    places = {}
-    for setting, value in given.items():
+    layer = Layer(problems=(*problems, *_set_twice(written, place)))
+    for setting, value in written.items():
         if value == PLACEHOLDER and not secrets:
             continue
-        key = setting.secret_key or setting.key
-        is_file = setting.secret_key is not None
-        values[setting.section, key] = (
-            SecretFile(path=value, folder=folder, is_required=secrets) if is_file else value
-        )
-        places[setting.section, key] = place(setting)
-    return Layer(values=values, places=places, problems=(*problems, *_given_twice(given, place)))
+        key = (setting.section, setting.secret_key or setting.key)
+        layer.values[key] = value
+        layer.places[key] = place(setting)
+        if setting.secret_key is not None:
+            layer.values[key] = SecretFile(path=value, folder=folder, is_required=secrets)
+    return layer
 
 
-def _given_twice(given: Iterable[Setting], place: Callable[[Setting], Place]) -> Iterator[Problem]:
-    names = {setting.name: setting for setting in given}
-    for setting in names.values():
-        twin = names.get(f"{setting.section}.{setting.secret_key}")
+def _set_twice(written: Iterable[Setting], place: Callable[[Setting], Place]) -> Iterator[Problem]:
+    """Yield a problem for each secret that is set by its value and by its file."""
+    by_name = {setting.name: setting for setting in written}
+    for setting in by_name.values():
+        twin = by_name.get(f"{setting.section}.{setting.secret_key}")
         if twin:
-            yield Problem(
-                place=place(setting),
-                wrong=f"is given beside {place(twin).name}: keep one of the two",
-            )
+            wrong = f"is set beside {place(twin).name}: keep one of the two"
+            yield Problem(place=place(setting), wrong=wrong)
 
 
 def _variable(name: str) -> Place:

@@ -1,4 +1,4 @@
-"""Where the settings file is looked for, and where the ledger lies when nobody says."""
+"""The places where the settings file is looked for, and the default place of the ledger."""
 
 import os.path
 from collections.abc import Mapping
@@ -14,7 +14,11 @@ SYSTEM_FILE = Path("/etc") / PROGRAM / "config.toml"
 
 
 def find_settings_file(explicit: Path | None, environ: Mapping[str, str]) -> Path | None:
-    """--config, else $POLLER_CONFIG, else ./config.toml, else the one in /etc; the first two need not exist."""
+    """Return the path of the settings file, or None if there is none.
+
+    The order is --config, $POLLER_CONFIG, ./config.toml, and the file in /etc. The first two are
+    returned even if they do not exist.
+    """
     if explicit is not None:
         return explicit
     if environ.get(CONFIG_VARIABLE):
@@ -23,22 +27,25 @@ def find_settings_file(explicit: Path | None, environ: Mapping[str, str]) -> Pat
 
 
 def default_ledger(path: Path | None, environ: Mapping[str, str]) -> str | None:
-    """The URL of the ledger for the settings file at `path`; None where the environment names no home either."""
+    """Return the default URL of the ledger, or None if the environment does not even name a home.
+
+    `path` is the path of the settings file.
+    """
     folder = _state_directory(environ) or _beside_etc(path) or _xdg_folder(environ)
     return sqlite_url(folder / "ledger.db") if folder else None
 
 
 def _state_directory(environ: Mapping[str, str]) -> Path | None:
-    # systemd joins the folders of StateDirectory= by colons.
+    # systemd joins the folders of StateDirectory= with colons.
     return _absolute(environ.get("STATE_DIRECTORY", "").split(":")[0])
 
 
 def _beside_etc(path: Path | None) -> Path | None:
-    """/etc/NAME/acme.toml keeps its state in /var/lib/NAME/acme, the StateDirectory= of its units."""
-    place = Path(os.path.normpath(path.absolute())) if path else Path()
-    if not place.is_relative_to("/etc"):
+    """Return /var/lib/NAME/acme for /etc/NAME/acme.toml, as the units name it."""
+    file = Path(os.path.normpath(path.absolute())) if path else Path()
+    if not file.is_relative_to("/etc"):
         return None
-    inside = place.relative_to("/etc")
+    inside = file.relative_to("/etc")
     folder = inside.parent if inside.parent.parts else Path(PROGRAM)
     return Path("/var/lib") / folder / inside.stem
 
@@ -50,5 +57,5 @@ def _xdg_folder(environ: Mapping[str, str]) -> Path | None:
 
 
 def _absolute(text: str) -> Path | None:
-    # The XDG specification has relative paths ignored, and systemd never gives one.
+    # The XDG specification ignores relative paths, and systemd never sets one.
     return Path(text) if text.startswith("/") else None

@@ -1,4 +1,4 @@
-"""Small files that settings and secrets are read from."""
+"""The small files that hold settings and secrets."""
 
 import os
 import select
@@ -12,12 +12,15 @@ from poller.config.errors import BadLineError, BadValueError
 from poller.config.parsers.texts import Parser, text
 
 PIPE_S = 5.0
-"""What the writer of a pipe gets."""
-_LARGEST_FILE = 1_000_000  # bytes; nothing real comes near, and /dev/zero never ends
+"""The time that the writer of a pipe has."""
+_LARGEST_FILE = 1_000_000  # bytes: no real file comes near, and /dev/zero never ends
 
 
 def is_there(path: Path) -> bool:
-    """Whether something has this name; so it is said of one that may not be looked at, for reading to complain."""
+    """Return True if the path exists.
+
+    A path in a folder that may not be searched counts as existing. Reading it then says why.
+    """
     try:
         path.stat()
     except PermissionError:
@@ -28,10 +31,11 @@ def is_there(path: Path) -> bool:
 
 
 def read_text(path: Path) -> str:
-    """The text of a file.
+    """Return the text of a file.
 
     Raises:
-        BadValueError: no such file, no permission, too large, not text, a silent pipe; the path is not in it.
+        BadValueError: the file is missing, closed to this user, too large or no text, or it is a
+            pipe without a writer. The message does not hold the path.
     """
     try:
         content = _read(path)
@@ -39,10 +43,10 @@ def read_text(path: Path) -> str:
         raise
     except OSError as error:
         raise BadValueError(f"cannot be read: {os.strerror(error.errno or 0).lower()}") from None
-    except ValueError:  # a zero byte in the path
+    except ValueError:  # The path holds a zero byte.
         raise BadValueError("cannot be read: no such file or directory") from None
     if len(content) > _LARGEST_FILE:
-        raise BadValueError("cannot be read: far too large")
+        raise BadValueError("cannot be read: it is far too large")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -51,17 +55,18 @@ def read_text(path: Path) -> str:
 
 
 def _read(path: Path) -> bytes:
-    """Read up to one byte more than is allowed.
+    """Return the content of a file, and at most one byte more than is allowed.
 
-    A shell gives a secret by a pipe, as in `<(pass show key)`. Opening a pipe waits for its writer without end, so
-    that it is opened without waiting, and its writer gets `PIPE_S`.
+    A shell passes a secret by a pipe, as in `<(pass show key)`. An ordinary open of a pipe waits
+    for the writer without end. So the pipe is opened without waiting, and its writer has `PIPE_S`.
 
     Raises:
         OSError: the file cannot be read.
-        BadValueError: nothing more came out of a pipe or a terminal in time.
+        BadValueError: a pipe or a terminal did not end in time.
     """
     content, due_at, has_waited = b"", time.monotonic() + PIPE_S, False
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as file:  # noqa: PTH123
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123 - a descriptor
         is_pipe = stat.S_ISFIFO(os.fstat(file.fileno()).st_mode)
         while len(content) <= _LARGEST_FILE:
             data = file.read(_LARGEST_FILE + 1 - len(content))
@@ -72,44 +77,47 @@ def _read(path: Path) -> bytes:
                 has_waited = True
                 if not select.select([file], [], [], max(due_at - time.monotonic(), 0.0))[0]:
                     raise BadValueError(
-                        f"cannot be read: a pipe, and its writer was not done within {PIPE_S:g} s"
+                        "cannot be read: it is a pipe, and its writer did not end within "
+                        f"{PIPE_S:g} s"
                     )
     return content
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecretFile:
-    """A secret that stands in a file, not read before it is known to be the one that counts."""
+    """A secret in a file. The file is read only if no stronger source has the secret."""
 
-    path: object  # as given, so perhaps no path at all
+    path: object  # unchecked, so that it may be no text at all
     folder: Path
     is_required: bool
 
     def read(self) -> str | None:
-        """The secret without its trailing newline; None for one that cannot be had and is not required.
+        """Return the secret without its trailing newline.
+
+        Return None if the secret cannot be read and is not required.
 
         Raises:
-            BadValueError: unreadable or empty.
+            BadValueError: the file cannot be read, or is empty.
         """
         try:
-            return _filled(read_text(self.folder / text(self.path)).rstrip("\r\n"))
+            return _not_empty(read_text(self.folder / text(self.path)).rstrip("\r\n"))
         except BadValueError:
             if self.is_required:
                 raise
             return None
 
 
-def _filled(content: str) -> str:
+def _not_empty(content: str) -> str:
     if not content.strip():
         raise BadValueError("is an empty file")
     return content
 
 
 def secret(parse: Parser) -> Callable[[object], str | None]:
-    """A parser of a secret that is given as text or as a file that holds it."""
+    """Return a parser for a secret that is text or a file. `parse` checks the text."""
 
-    def opened(value: object) -> str | None:
-        found = value.read() if isinstance(value, SecretFile) else value
-        return None if found is None else parse(found)
+    def parse_secret(value: object) -> str | None:
+        content = value.read() if isinstance(value, SecretFile) else value
+        return None if content is None else parse(content)
 
-    return opened
+    return parse_secret

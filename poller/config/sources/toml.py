@@ -1,4 +1,4 @@
-"""A TOML file as tables, with the line that each key stands on."""
+"""A TOML file as tables, with the line of each key."""
 
 import re
 import tomllib
@@ -13,14 +13,14 @@ from poller.config.sources.secret_files import is_there, read_text
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TomlFile:
-    """`lines` has the first line of every table and key, by its path."""
+    """A parsed file. `lines` holds the first line of every table and key, by its path."""
 
     path: Path
     tables: dict[str, Any]
     lines: dict[tuple[str, ...], int]
 
     def place(self, *path: str) -> Place:
-        """Where something stands; of what is not there, the line of the table that it belongs in."""
+        """Return the place of a table or key. A missing key has the line of its table."""
         line = next(
             (
                 self.lines[path[:size]]
@@ -35,13 +35,16 @@ class TomlFile:
 
 
 def read_toml(path: Path) -> TomlFile:
-    """The file at `path`.
+    """Return the file at `path`.
 
     Raises:
-        SettingsError: not there, not readable, or not TOML.
+        SettingsError: the file does not exist, cannot be read, or is not TOML.
     """
     if not is_there(path):
-        wrong = "no such file: name another with --config FILE, or begin with a copy of config.example.toml"
+        wrong = (
+            "no such file: name another with --config FILE, or begin with a copy of "
+            "config.example.toml"
+        )
         raise settings_error([Problem(place=Place(rank=Rank.FILE, source=str(path)), wrong=wrong)])
     try:
         text = read_text(path).replace("\r\n", "\n")
@@ -55,15 +58,15 @@ def read_toml(path: Path) -> TomlFile:
 
 
 def shown(key: str) -> str:
-    """A key as TOML would have it, on one line."""
+    """Return a key as it stands in TOML, on one line."""
     return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else ascii(key)
 
 
 def key_lines(text: str) -> dict[tuple[str, ...], int]:
-    """The line on which each table and key of a valid TOML text begins.
+    """Return the line on which each table and key of a valid TOML text begins.
 
-    The standard parser knows no lines, so this feeds it one statement at a time, below the header it stands under: a
-    statement is complete when it parses.
+    The standard parser reports no lines. So this function feeds it one statement at a time, below
+    the header of the table. A statement is complete as soon as it parses.
     """
     lines: dict[tuple[str, ...], int] = {}
     header, statement, first = "", "", 1
@@ -85,11 +88,13 @@ def _parsed(text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        # The parser's own words may quote the file, so nothing of them is passed on but the place.
+        # The parser's message may quote a secret in the file. So only the place is passed on.
         where = re.search(r"\(at line (\d+), column (\d+)\)\Z", str(error))
     line = int(where[1]) if where else text.rstrip().count("\n") + 1
     column = f" at column {where[2]}" if where else ""
-    raise BadLineError(f"not valid TOML{column}: text goes in quotes, a key stands once", line)
+    raise BadLineError(
+        f"not valid TOML{column}: text needs quotes, and a key may stand only once", line
+    )
 
 
 def _paths(tables: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

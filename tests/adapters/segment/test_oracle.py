@@ -12,7 +12,7 @@ import pytest
 from poller.adapters.clocks import ServerClock
 from poller.adapters.http import Http
 from poller.adapters.segment.tracking import SegmentSink
-from poller.config.parsers.expressions import Expression
+from poller.config.parsers.expressions import JmesPath
 from poller.core.events import parse_events
 from poller.core.log_ids import EARLIEST
 from poller.core.outcomes import Forwardable
@@ -57,9 +57,9 @@ RULES = [
         privacy=Privacy(email="hmac", ip="truncate", user_agent="omit", hmac_key=b"k"),
     ),
     Rules(
-        user_id=Expression("user.app_metadata.customer_id || log.user_id"),
-        traits={"plan": Expression("user.app_metadata.plan"), "any": Expression("log.details")},
-        properties={"any": Expression("to_string(log)"), "audience": Expression("log.audience")},
+        user_id=JmesPath("user.app_metadata.customer_id || log.user_id"),
+        traits={"plan": JmesPath("user.app_metadata.plan"), "any": JmesPath("log.details")},
+        properties={"any": JmesPath("to_string(log)"), "audience": JmesPath("log.audience")},
     ),
 ]
 
