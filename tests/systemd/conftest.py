@@ -11,7 +11,7 @@ import pytest
 from tests.paths import ROOT
 from tests.process.bench import SandboxThread
 from tests.systemd.machine import Machine, booted, missing
-from tests.systemd.site import _IN_A_CLONE, BLOCKS, CLONE, FAULT, Site, typed
+from tests.systemd.site import BLOCKS, CLONE, FAULT, IN_A_CLONE, INSTALLED, Site, typed
 
 
 @pytest.fixture(scope="session")
@@ -24,19 +24,29 @@ def machine() -> Iterator[Machine]:
 
 
 @pytest.fixture(scope="session")
-def installed(machine: Machine) -> Machine:
-    """With the first block of the guide done, in a clone."""
-    clone = machine.root / CLONE.lstrip("/")
-    clone.mkdir()
-    for name in _IN_A_CLONE:
+def clone(machine: Machine) -> Machine:
+    """Return the machine with a clone of the repository in it."""
+    folder = machine.root / CLONE.lstrip("/")
+    folder.mkdir()
+    for name in IN_A_CLONE:
         source = ROOT / name
         if source.is_dir():
-            shutil.copytree(source, clone / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
-            shutil.copy(source, clone)
-    for line in BLOCKS[0]:
-        typed(machine, line)
+            shutil.copy(source, folder)
     return machine
+
+
+@pytest.fixture
+def installed(clone: Machine) -> Machine:
+    """Return the machine with the program in it, as the first block of the guide installs it.
+
+    A test of the guide uninstalls the program. The next test in any order installs it again.
+    """
+    if not (clone.root / INSTALLED.lstrip("/")).exists():
+        for line in BLOCKS[0]:
+            typed(clone, line)
+    return clone
 
 
 @pytest.fixture
@@ -64,7 +74,7 @@ def site(make_site: Callable[..., Site]) -> Site:
 @pytest.fixture
 def fault(installed: Machine) -> str:
     """A line for a unit that lets it hang on demand."""
-    place = "/opt/auth0-segment-poller/fault"
+    place = f"{INSTALLED}/fault"
     installed.write(f"{place}/sitecustomize.py", FAULT.read_text())
     return f"Environment=PYTHONPATH={place}"
 

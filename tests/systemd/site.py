@@ -12,7 +12,7 @@ from tests.systemd.machine import PATH, Machine
 FAULT = Path(__file__).with_name("fault") / "sitecustomize.py"
 CLONE = "/tmp/clone"  # noqa: S108 - the machine's own
 BIN = "/tmp/bin"  # noqa: S108 - same
-_IN_A_CLONE = ("poller", "systemd", "pyproject.toml", "README.md", "LICENSE", "config.example.toml")
+IN_A_CLONE = ("poller", "systemd", "pyproject.toml", "README.md", "LICENSE", "config.example.toml")
 _INSTALL, _UPGRADE = page("guides/install.md"), page("guides/upgrade.md")
 BLOCKS = [
     commands_under("Install the program", _INSTALL),
@@ -24,6 +24,7 @@ BLOCKS = [
 """The commands of the guides: install, first start, upgrade, rollback, uninstall."""
 UNITS = sorted((ROOT / "systemd").glob("*.service"))
 ETC = "/etc/auth0-segment-poller"
+INSTALLED = "/opt/auth0-segment-poller"
 
 
 def typed(machine: Machine, line: str, *, stdin: str = "") -> str:

@@ -282,11 +282,11 @@ MIGRATION_STEPS = "poller/adapters/sql_ledger/sqlite/migration_steps.py"
 
 
 @pytest.fixture(scope="module")
-def plain_site(installed: Machine) -> Iterator[Site]:
+def plain_site(clone: Machine) -> Iterator[Site]:
     """The one whose settings file is config.toml; the guide writes it."""
     sandbox = SandboxThread(seed=1, events=100)
     try:
-        yield Site(installed, sandbox, "config")
+        yield Site(clone, sandbox, "config")
     finally:
         sandbox.close()
 
