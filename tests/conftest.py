@@ -1,4 +1,4 @@
-"""What every test stands on."""
+"""The surroundings of all tests, their markers, and the order in which they run."""
 
 import os
 import re
@@ -10,35 +10,81 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
+from tests.paths import TESTS
 from tests.scripted import Scripted, Serve
 
-# The same examples in every run: what fails in one fails in the next. The soak looks for new ones.
+# Every run tries the same examples, so that a failure comes back. The soak looks for new examples.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
 _CHANGES_THE_PROGRAM = re.compile(
-    r"POLLER_.*|XDG_.*|CREDENTIALS_DIRECTORY|STATE_DIRECTORY|NOTIFY_SOCKET|WATCHDOG_.*|JOURNAL_STREAM|INVOCATION_ID|"
-    r"(HTTP|ALL|NO)_PROXY|NO_COLOR|FORCE_COLOR|COLUMNS|LINES|TERM|TZ|LANG|LANGUAGE|LC_.*|PYTHON(WARNINGS|IOENCODING)",
+    r"POLLER_.*|XDG_.*|CREDENTIALS_DIRECTORY|STATE_DIRECTORY|NOTIFY_SOCKET|WATCHDOG_.*"
+    r"|JOURNAL_STREAM|INVOCATION_ID|(HTTP|ALL|NO)_PROXY|NO_COLOR|FORCE_COLOR|COLUMNS|LINES|TERM"
+    r"|TZ|LANG|LANGUAGE|LC_.*|PYTHON(WARNINGS|IOENCODING)",
     re.IGNORECASE,
 )
-"""What the host's shell may say to the program. HTTPS_PROXY stays: pip may need it, and the tests speak plain http."""
+"""The variables of the host that would change the program.
+
+HTTPS_PROXY stays, because pip may need it. The tests speak plain HTTP.
+"""
+
+_OF_PROCESSES = ("systemd", "process")
+"""The folders whose tests start real processes. They take longest and run first."""
+
+_ONE_MACHINE = "tests/systemd/"
 
 
 def pytest_configure() -> None:
-    """Give each test process, and whatever it starts, the same surroundings on every host."""
+    """Give each test process, and the processes that it starts, the same surroundings."""
     for name in [name for name in os.environ if _CHANGES_THE_PROGRAM.fullmatch(name)]:
         del os.environ[name]
     os.environ |= {"LC_ALL": "C.UTF-8", "TERM": "dumb"}
     os.umask(0o022)
 
 
-_ONE_MACHINE = "tests/systemd/"
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test by its folder, and put the long tests first."""
+    for item in items:
+        if _room(item) in _OF_PROCESSES:
+            item.add_marker("process")
+        elif not any(item.iter_markers("process")) and not any(item.iter_markers("soak")):
+            item.add_marker("fast")
+    items.sort(key=_turn)
+
+
+def _room(item: pytest.Item) -> str:
+    return item.path.relative_to(TESTS).parts[0]
+
+
+def _turn(item: pytest.Item) -> int:
+    room = _room(item)
+    return _OF_PROCESSES.index(room) if room in _OF_PROCESSES else len(_OF_PROCESSES)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Iterator[pytest.TestReport]:
+    """Fail a test that is skipped on CI, where everything that a test needs must be there."""
+    report = yield
+    if report.skipped and os.environ.get("CI") == "true":
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped on CI: {call.excinfo and call.excinfo.value}"
+    return report
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Start one worker more than there are cores, because the tests of processes often wait."""
+    return len(os.sched_getaffinity(0)) + 1
 
 
 class Scheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist publishes no type of it
-    """Each test to whatever process is free, but those of the units to one: they share a machine.
+    """Give each test to the next free worker, but all tests of the units to one.
 
-    xdist's own groups (`--dist loadgroup`) change the ids of tests after the fact, which pytest 9.2 does not notice.
+    The tests of the units share a machine. The groups of xdist (`--dist loadgroup`) would change
+    the ids of tests after the collection, and pytest 9.2 does not notice that.
     """
 
     def _split_scope(self, nodeid: str) -> str:
@@ -52,7 +98,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Schedulin
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Starts a raw TCP server on loopback that hands each connection to a function; gives its origin."""
+    """Return a function that starts a TCP server on loopback and returns its origin.
+
+    The server hands each connection to the function that it is given.
+    """
     listeners: list[socket.socket] = []
     threads: list[threading.Thread] = []
 

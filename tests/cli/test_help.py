@@ -68,6 +68,7 @@ def test_a_mistyped_command_is_answered_with_what_comes_near(typed: str, said: s
     assert said in ended.output
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", ["status", "dead_letters", "ledger"])
 def test_a_command_that_asks_no_service_does_not_wait_for_the_libraries_that_do(name: str) -> None:
     look = f"import sys, poller.cli.commands.{name}; print(*sorted({{'httpx', 'auth0', 'segment'}} & {{*sys.modules}}))"

@@ -60,6 +60,7 @@ def labels_in(expression: str) -> set[str]:
 # The rules
 
 
+@pytest.mark.process
 @needs_promtool
 def test_the_rules_fire_when_they_must_and_only_then() -> None:
     promtool("check", "rules", str(FOLDER / "alerts.yml"))
@@ -140,6 +141,7 @@ def test_the_panels_do_not_overlap() -> None:
     assert len({panel["id"] for panel in panels()}) == len(panels())
 
 
+@pytest.mark.process
 @needs_promtool
 def test_prometheus_can_read_each_query(tmp_path: Path) -> None:
     rules = [
@@ -174,6 +176,7 @@ def test_every_metric_that_is_named_elsewhere_exists() -> None:
     assert metrics_in(ALL) <= set(SCRAPED) | {metric.name for metric in METRICS}
 
 
+@pytest.mark.process
 @needs_promtool
 def test_the_scrape_settings_that_are_shown_are_prometheus_own(tmp_path: Path) -> None:
     (shown,) = re.findall(r"```yaml\n(.*?)```", page("guides/monitoring.md"), re.DOTALL)

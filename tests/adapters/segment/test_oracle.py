@@ -107,6 +107,7 @@ def asked(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+@pytest.mark.process
 @needs_oracle
 @pytest.mark.parametrize("rules", RULES, ids=["rule", "spec", "private", "own lines"])
 def test_segments_validator_takes_every_message(rules: Rules) -> None:
@@ -122,6 +123,7 @@ def test_segments_validator_takes_every_message(rules: Rules) -> None:
     assert not wrong, wrong[:3]
 
 
+@pytest.mark.process
 @needs_oracle
 def test_the_validator_does_refuse() -> None:
     identify, track, *_ = bodies(Rules())
@@ -134,6 +136,7 @@ def test_the_validator_does_refuse() -> None:
     assert [bool(answer["wrong"]) for answer in asked(broken)] == [True] * len(broken)
 
 
+@pytest.mark.process
 @needs_oracle
 def test_destinations_read_every_reserved_name_back() -> None:
     (event,) = parse_events(

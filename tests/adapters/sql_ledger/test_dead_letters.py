@@ -249,6 +249,7 @@ def test_the_list_is_one_json_text_and_names_every_letter(path: Path, count: int
     assert lines[-1].startswith(f"{count:,} dead letter")
 
 
+@pytest.mark.process
 def test_a_long_list_takes_no_more_memory_than_a_short_one(path: Path) -> None:
     forwarded(path, 1)
     bury(path, 20_000, event=json.dumps("x" * 5_000))  # 100 MB of events

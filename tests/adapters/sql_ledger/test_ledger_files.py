@@ -117,6 +117,7 @@ def _use(path: Path, suffix: str) -> None:
         LedgerLock.acquire(url(path), "run" if "run" in suffix else "backfill").close()
 
 
+@pytest.mark.process
 def test_sqlites_lock_outlives_whatever_else_the_process_does_to_the_ledger(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

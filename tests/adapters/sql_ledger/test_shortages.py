@@ -63,6 +63,7 @@ def told(script: str, *arguments: object, wrapper: tuple[str, ...] = ()) -> list
     return ended.stdout.split()
 
 
+@pytest.mark.process
 def test_no_descriptors_are_transient_however_many_are_left(tmp_path: Path) -> None:
     said = told(
         """
@@ -83,6 +84,7 @@ def test_no_descriptors_are_transient_however_many_are_left(tmp_path: Path) -> N
     assert said[-2:] == ["1", "True"]
 
 
+@pytest.mark.process
 def test_no_address_space_is_transient_however_much_is_left(tmp_path: Path) -> None:
     said = told(
         """
@@ -122,6 +124,7 @@ def _a_small_disk() -> tuple[str, ...]:
     return wrapper
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "options",
     [

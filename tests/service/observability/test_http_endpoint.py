@@ -291,6 +291,7 @@ def test_it_listens_on_ipv6_too(serve: Open, logs: list[dict[str, object]]) -> N
     assert logs[0]["address"] == f"[::1]:{port}"
 
 
+@pytest.mark.process
 def test_it_keeps_no_process_alive() -> None:
     program = "from poller.service.observability.http_endpoint import Listener\nListener.open('127.0.0.1', 0, {})"
     subprocess.run([sys.executable, "-c", program], check=True, timeout=20, capture_output=True)

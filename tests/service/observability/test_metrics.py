@@ -62,6 +62,7 @@ def test_every_metric_is_told_with_its_name_type_labels_and_help() -> None:
         assert re.search(rf"^{metric.name}{suffix}[ {{]", text, re.MULTILINE), metric.name
 
 
+@pytest.mark.process
 @needs_promtool
 def test_promtool_has_nothing_to_say_about_a_scrape() -> None:
     checked = subprocess.run(
@@ -128,6 +129,7 @@ def test_a_scrape_takes_the_counts_of_events_once() -> None:
     assert Moving.looks == 1
 
 
+@pytest.mark.process
 def test_the_library_is_not_imported_by_who_does_not_listen() -> None:
     program = (
         "import sys, poller.cli.commands.run, poller.cli.commands.backfill;"
