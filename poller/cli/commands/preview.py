@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +11,20 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from poller.adapters.segment.tracking_plan import TrackingPlan
 from poller.cli.groups import examples
 from poller.cli.options import config_option, read_settings
-from poller.cli.views.output import say_json
+from poller.cli.segment_proof.access import read_plan
+from poller.cli.segment_proof.calls import calls_of, judge, newest_calls
+from poller.cli.views.output import say, say_json
 from poller.cli.views.terminal import Terminal
-from poller.cli.wiring.services import connect, profiles_of, rules_of, stream_of
+from poller.cli.wiring.services import connect
+from poller.config import Settings
+from poller.core.errors import PollerError
 from poller.core.events import LogEvent
-from poller.core.messages import wire
-from poller.core.outcomes import DeadLetter, Filtered, Forwardable, Outcome
+from poller.core.outcomes import DeadLetter, Filtered, Outcome
 from poller.core.text.plain_text import visible
-from poller.core.translation.translator import Translator
 from poller.service.observability.logging_setup import configure_logging
-from poller.service.upstream.retry import retrying
 
 _USED = (
     "date",
@@ -52,16 +55,10 @@ def preview(config: Path | None, *, last: int, as_json: bool) -> int:
     """Shows the newest logins and signups beside the calls they become; sends and stores nothing."""
     settings = read_settings(config)
     configure_logging(settings.log.level, settings.log.format)
-    translator = Translator(stream_of(settings), rules_of(settings))
     with connect(settings, threading.Event()) as services:
-        for attempt in retrying():
-            with attempt:
-                events = services.log.newest(sorted(translator.types), last)
-        directory = profiles_of(settings, services)
-        for attempt in retrying():
-            with attempt:
-                profiles = directory.of(translator.users_in(events))
-    rows = [_row(event, translator.event(event, profiles)) for event in events]
+        newest = newest_calls(settings, services, last)
+    plan = _plan_of(settings)
+    rows = [_row(event, outcome, plan, settings) for event, outcome in newest]
     if as_json:
         say_json(rows)
     else:
@@ -69,13 +66,25 @@ def preview(config: Path | None, *, last: int, as_json: bool) -> int:
     return 0
 
 
-def _row(event: LogEvent, outcome: Outcome) -> dict[str, Any]:
+def _plan_of(settings: Settings) -> TrackingPlan | None:
+    """Return the tracking plan, or None if there is none to be had. The preview goes on then."""
+    try:
+        return read_plan(settings)
+    except PollerError as error:
+        say(f"The tracking plan could not be read: {error}", is_error=True)
+        return None
+
+
+def _row(
+    event: LogEvent, outcome: Outcome, plan: TrackingPlan | None, settings: Settings
+) -> dict[str, Any]:
+    calls = calls_of(outcome)
+    judged = judge(calls, plan, settings) if plan is not None else []
     return {
         "log_id": event.log_id,
         "event": event.record,
-        "calls": [wire(message) for message in outcome.messages]
-        if isinstance(outcome, Forwardable)
-        else [],
+        "calls": calls,
+        "plan": [asdict(each) | {"text": str(each)} for each in judged],
         "dead_letter": outcome.reason if isinstance(outcome, DeadLetter) else None,
         "filtered": isinstance(outcome, Filtered),
     }
@@ -111,15 +120,19 @@ def _calls(row: dict[str, Any]) -> Group | Text:
         return Text(f"dead letter: {row['dead_letter']}", style="red")
     if row["filtered"]:
         return Text("filtered: not sent", style="yellow")
-    return Group(*(_call(call) for call in row["calls"]))
+    return Group(*(_call(call, row["plan"]) for call in row["calls"]))
 
 
-def _call(call: dict[str, Any]) -> Text:
+def _call(call: dict[str, Any], judged: list[dict[str, Any]]) -> Text:
     name = f"track {call['event']}" if call["type"] == "track" else call["type"]
     who = {"groupId": call["groupId"]} if "groupId" in call else {}
     context = {f"context.{key}": value for key, value in _flattened(call["context"])}
     facts = {"userId": call["userId"], **who, "timestamp": call["timestamp"], **context}
     text = Text().append(name, style=_COLOURS[call["type"]]).append(f"\n{call['messageId']}")
+    for each in judged:
+        if each["message_id"] == call["messageId"]:
+            said, hint = visible(each["text"]), visible(each["hint"])
+            text.append(f"\n✗ {said}\n  {hint}", style="red")
     return text.append("\n").append_text(
         _lines(facts | (call.get("traits") or call.get("properties") or {}), "  ")
     )

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 import structlog
 
 from poller.adapters.sql_ledger import read_key_state, record_key_state
+from poller.cli.segment_proof.access import write_key_of
 from poller.cli.segment_proof.published import (
     read_published,
     switched_off,
-    write_key_of,
     wrong_region,
 )
 from poller.config import Settings

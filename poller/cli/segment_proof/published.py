@@ -6,6 +6,7 @@ from poller.adapters.clocks import ServerClock
 from poller.adapters.http import Http
 from poller.adapters.segment.settings_cdn import DEADLINE_S, PublishedSettings, SettingsCdn
 from poller.cli.checks import Finding
+from poller.cli.segment_proof.access import write_key_of
 from poller.cli.wiring.services import rules_of
 from poller.config import Settings
 from poller.config.regions import region_of_host
@@ -22,51 +23,51 @@ _SCHEMA = "in Segment: Connections > Sources > your source > Schema"
 def read_published(settings: Settings) -> PublishedSettings | None:
     """Return the published settings of the write key, or None if none are published.
 
+    No request is made where the settings switch the CDN off.
+
     Raises:
         TransientError, FatalError: as `SettingsCdn.read`.
     """
-    http = Http(
-        str(settings.segment.cdn_endpoint),
-        ServerClock(),
-        service="Segment",
-        deadline_s=DEADLINE_S,
-    )
+    origin = settings.segment.cdn_endpoint
+    if origin is None:
+        return None
+    http = Http(origin, ServerClock(), service="Segment", deadline_s=DEADLINE_S)
     try:
         return SettingsCdn(write_key_of(settings), http).read()
     finally:
         http.close()
 
 
-def write_key_of(settings: Settings) -> str:
-    """Return the write key."""
-    secret = settings.segment.write_key
-    return "" if secret is None else secret.get_secret_value()
+def prove_by_cdn(settings: Settings, *, is_key_decided: bool = False) -> Iterator[Finding]:
+    """Look at the key, the region and the names of events. No outage of the CDN is a fault.
 
-
-def prove_by_cdn(settings: Settings) -> Iterator[Finding]:
-    """Look at the key, the region and the names of events. No outage of the CDN is a fault."""
-    if settings.segment.cdn_endpoint is None:
-        text = (
-            "cannot be proved before the first event: Segment answers 200 even to a wrong write key"
-        )
-        yield Finding(subject="key", text=text, hint=DEBUGGER)
-        return
+    Where something else has decided about the key, silence of the CDN is not told.
+    """
     try:
         published = read_published(settings)
     except PollerError as error:
         yield Finding(subject="key", text=f"could not be proved now: {error}", hint=DEBUGGER)
         return
-    if published is None:
+    if published is not None:
+        yield Finding(subject="key", text="proved: Segment publishes the settings of its source")
+        yield from wrong_region(settings, published)
+        yield from switched_off(settings, published)
+    elif not is_key_decided:
+        yield _unproved(settings)
+
+
+def _unproved(settings: Settings) -> Finding:
+    if settings.segment.cdn_endpoint is None:
         text = (
-            "cannot be proved by Segment's CDN, which has no settings under it: a new source is "
-            "published within a day, a source of the HTTP API perhaps never, a wrong key never"
+            "cannot be proved before the first event: Segment answers 200 even to a wrong write key"
         )
-        hint = f"compare segment.write_key with the source's Settings > API Keys; {DEBUGGER}"
-        yield Finding(subject="key", text=text, hint=hint)
-        return
-    yield Finding(subject="key", text="proved: Segment publishes the settings of its source")
-    yield from wrong_region(settings, published)
-    yield from switched_off(settings, published)
+        return Finding(subject="key", text=text, hint=DEBUGGER)
+    text = (
+        "cannot be proved by Segment's CDN, which has no settings under it: a new source is "
+        "published within a day, a source of the HTTP API perhaps never, a wrong key never"
+    )
+    hint = f"compare segment.write_key with the source's Settings > API Keys; {DEBUGGER}"
+    return Finding(subject="key", text=text, hint=hint)
 
 
 def wrong_region(settings: Settings, published: PublishedSettings) -> Iterator[Finding]:

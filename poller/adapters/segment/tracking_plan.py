@@ -1,0 +1,163 @@
+"""The effect of a source's tracking plan on a call, known before the call is sent.
+
+Segment applies the plan after it has answered 200, so that a blocked call looks like any other
+(Segment docs: Protocols, Schema configuration). The rules are JSON schemas of the whole call.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from poller.adapters.segment.workspace import CallControls, Controls, OnViolation, Rule
+
+Effect = Literal["blocked", "omitted"]
+_FIELDS = {"track": "properties", "identify": "traits", "group": "traits"}
+_FIELD_DEPTH = 2  # the object and the field, as ("properties", "plan")
+_LONGEST_TYPE = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanVerdict:
+    """One thing that the plan does to a call.
+
+    `path` leads to the field at fault, as ("properties", "plan"). It is empty where the plan has
+    no rule for the call. `reason` says what the plan wants, and never holds a value of the call.
+    """
+
+    effect: Effect
+    path: tuple[str, ...]
+    reason: str
+    is_missing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Violation:
+    path: tuple[str, ...]
+    reason: str
+    is_missing: bool = False
+
+
+class UnreadableRuleError(Exception):
+    """A rule of the plan is no JSON schema that can be applied here."""
+
+
+class TrackingPlan:
+    """The rules of a plan, and the controls of the source that follows it."""
+
+    def __init__(self, rules: Sequence[Rule], controls: Controls) -> None:
+        self._rules = {(rule.type, rule.key): rule for rule in rules if rule.type == "TRACK"}
+        self._rules |= {(rule.type, ""): rule for rule in rules if rule.type != "TRACK"}
+        self._controls = controls
+        self._validators: dict[tuple[str, str], Any] = {}
+
+    @property
+    def events(self) -> frozenset[str]:
+        """The names of the tracks that the plan has a rule for."""
+        return frozenset(key for kind, key in self._rules if kind == "TRACK")
+
+    def judge(self, call: Mapping[str, Any]) -> tuple[PlanVerdict, ...]:
+        """Return everything that the plan does to a call, as it is posted. Nothing is good news.
+
+        Raises:
+            UnreadableRuleError: the rule for this call cannot be applied.
+        """
+        kind = str(call["type"])
+        controls: CallControls = getattr(self._controls, kind)
+        rule = self._rules.get((kind.upper(), str(call.get("event", ""))))
+        if rule is None and controls.blocks_unplanned and kind == "track":
+            reason = "the tracking plan has no rule for this event"
+            return (PlanVerdict(effect="blocked", path=(), reason=reason),)
+        verdicts = list(self._verdicts(rule, call, controls.on_violation))
+        if rule is not None and controls.omits_unplanned_fields:
+            verdicts += _unplanned_fields(rule, call, _FIELDS[kind])
+        common = self._rules.get(("COMMON", ""))
+        verdicts += self._verdicts(common, call, controls.on_common_violation)
+        return tuple(dict.fromkeys(verdicts))
+
+    def _verdicts(
+        self, rule: Rule | None, call: Mapping[str, Any], on_violation: OnViolation
+    ) -> Iterator[PlanVerdict]:
+        if rule is None or on_violation == "ALLOW":
+            return
+        for violation in self._violations(rule, call):
+            is_field = len(violation.path) >= _FIELD_DEPTH and not violation.is_missing
+            if on_violation == "BLOCK" or is_field:
+                yield PlanVerdict(
+                    effect="blocked" if on_violation == "BLOCK" else "omitted",
+                    path=violation.path,
+                    reason=violation.reason,
+                    is_missing=violation.is_missing,
+                )
+
+    def _violations(self, rule: Rule, call: Mapping[str, Any]) -> list[_Violation]:
+        # Here, so that a command without a plan does not wait for the library.
+        from referencing.exceptions import Unresolvable  # noqa: PLC0415 - same
+
+        try:
+            errors = list(self._validator(rule).iter_errors(dict(call)))
+        except (Unresolvable, re.error, RecursionError, TypeError, ValueError) as error:
+            raise UnreadableRuleError(type(error).__name__) from None
+        return [violation for error in errors for violation in _read(error)]
+
+    def _validator(self, rule: Rule) -> Any:
+        key = (rule.type, rule.key)
+        if key not in self._validators:
+            self._validators[key] = _validator_of(rule.schema)
+        return self._validators[key]
+
+
+def _validator_of(schema: Mapping[str, Any]) -> Any:
+    from jsonschema import Draft7Validator, validators  # noqa: PLC0415 - see `_violations`
+    from jsonschema.exceptions import SchemaError  # noqa: PLC0415 - same
+    from referencing import Registry  # noqa: PLC0415 - same
+
+    kind = validators.validator_for(dict(schema), default=Draft7Validator)
+    try:
+        kind.check_schema(dict(schema))
+    except SchemaError:
+        raise UnreadableRuleError("no JSON schema") from None
+    # An empty registry, since the default one fetches a schema that a rule refers to by its URL.
+    return kind(dict(schema), registry=Registry())
+
+
+def _read(error: Any) -> Iterator[_Violation]:
+    """Yield the violations of one error. Its message is left out, since it quotes the value."""
+    path = tuple(map(str, error.absolute_path))
+    if error.validator == "required":
+        wanted = [name for name in error.validator_value if name not in error.instance]
+        yield from (_Violation((*path, str(name)), "is required", True) for name in wanted)
+    elif error.validator == "additionalProperties" and error.validator_value is False:
+        planned = error.schema.get("properties", {})
+        extra = [name for name in error.instance if name not in planned]
+        yield from (_Violation((*path, str(name)), "is not in the plan") for name in extra)
+    else:
+        yield _Violation(path, _wanted(error.validator, error.validator_value))
+
+
+def _wanted(validator: str, value: Any) -> str:
+    """Say what a rule wants of a field, by the rule alone."""
+    match validator:
+        case "type":
+            names = value if isinstance(value, list) else [value]
+            return f"must be {' or '.join(map(str, names))}"[:_LONGEST_TYPE]
+        case "enum" | "const":
+            return "must be one of the values in the plan"
+        case "pattern" | "format":
+            return f"does not have the {validator} that the plan asks for"
+        case _:
+            return f"breaks the plan's {validator}"
+
+
+def _unplanned_fields(rule: Rule, call: Mapping[str, Any], name: str) -> Iterator[PlanVerdict]:
+    planned = _properties(_properties(rule.schema).get(name))
+    values = call.get(name)
+    for field in values if isinstance(values, Mapping) else ():
+        if field not in planned:
+            reason = "is not in the plan"
+            yield PlanVerdict(effect="omitted", path=(name, str(field)), reason=reason)
+
+
+def _properties(schema: object) -> Mapping[str, Any]:
+    found = schema.get("properties") if isinstance(schema, Mapping) else None
+    return found if isinstance(found, Mapping) else {}

@@ -1,0 +1,104 @@
+"""The newest log events beside the calls that they become, and what the tracking plan says."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from poller.adapters.segment.tracking_plan import PlanVerdict, TrackingPlan, UnreadableRuleError
+from poller.cli.segment_proof.remedies import remedy
+from poller.cli.wiring.services import Services, profiles_of, rules_of, stream_of
+from poller.config import Settings
+from poller.core.events import LogEvent
+from poller.core.messages import wire
+from poller.core.outcomes import Forwardable, Outcome
+from poller.core.translation.translator import Translator
+from poller.service.upstream.retry import retrying
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedCall:
+    """A verdict of the tracking plan on one call, and what to do about it."""
+
+    message_id: str
+    call: str
+    effect: str
+    field: str
+    reason: str
+    hint: str
+
+    def __str__(self) -> str:
+        if self.effect == "omitted":
+            return f"{self.call}: {self.field} would be dropped: it {self.reason}"
+        doing = "would be blocked" if self.effect == "blocked" else "cannot be judged"
+        subject = f"{self.field} " if self.field else ""
+        return f"{self.call} {doing}: {subject}{self.reason}"
+
+
+def newest_calls(
+    settings: Settings, services: Services, last: int
+) -> list[tuple[LogEvent, Outcome]]:
+    """Return the newest events of interest with what becomes of them, oldest first.
+
+    Raises:
+        TransientError, FatalError: Auth0 cannot be read.
+    """
+    translator = Translator(stream_of(settings), rules_of(settings))
+    for attempt in retrying():
+        with attempt:
+            events = services.log.newest(sorted(translator.types), last)
+    directory = profiles_of(settings, services)
+    for attempt in retrying():
+        with attempt:
+            profiles = directory.of(translator.users_in(events))
+    return [(event, translator.event(event, profiles)) for event in events]
+
+
+def calls_of(outcome: Outcome) -> list[dict[str, Any]]:
+    """Return the calls of an event as they are posted."""
+    if not isinstance(outcome, Forwardable):
+        return []
+    return [wire(message) for message in outcome.messages]
+
+
+def judge(
+    calls: Iterable[dict[str, Any]], plan: TrackingPlan, settings: Settings
+) -> list[JudgedCall]:
+    """Return what the plan does to these calls."""
+    judged: list[JudgedCall] = []
+    for call in calls:
+        try:
+            verdicts = plan.judge(call)
+        except UnreadableRuleError as error:
+            judged.append(_unreadable(call, error))
+            continue
+        judged += [_judged(verdict, call, plan, settings) for verdict in verdicts]
+    return judged
+
+
+def _judged(
+    verdict: PlanVerdict, call: dict[str, Any], plan: TrackingPlan, settings: Settings
+) -> JudgedCall:
+    return JudgedCall(
+        message_id=call["messageId"],
+        call=name_of(call),
+        effect=verdict.effect,
+        field=".".join(verdict.path),
+        reason=verdict.reason,
+        hint=remedy(verdict, call, settings, plan.events),
+    )
+
+
+def _unreadable(call: dict[str, Any], error: UnreadableRuleError) -> JudgedCall:
+    return JudgedCall(
+        message_id=call["messageId"],
+        call=name_of(call),
+        effect="unknown",
+        field="",
+        reason=f"the rule of the plan cannot be applied here ({error})",
+        hint="look at the rule in Segment",
+    )
+
+
+def name_of(call: dict[str, Any]) -> str:
+    """Return the call as people name it, as `track Logged In`."""
+    return f"track {call['event']}" if call["type"] == "track" else str(call["type"])
