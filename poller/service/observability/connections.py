@@ -1,4 +1,16 @@
-"""The connections of the HTTP listener. One thread serves them all, and no client makes another one wait."""
+"""The connections of the HTTP endpoint, served by one thread.
+
+A thread for each connection would let a client that sends one byte a second hold a thread, and
+many such clients exhaust the process. A server that handles one connection after the other would
+let one slow client hold up the health check. So one loop serves all connections, and no call in
+it waits for a client:
+
+- A selector names the sockets with something to do, and every read and write is non-blocking.
+- A connection has a deadline for its request and another one for taking the answer.
+- The number of connections and the length of a request are bounded.
+
+The loop is not asyncio, because nothing else in this process would use asyncio.
+"""
 
 import contextlib
 import selectors
@@ -8,23 +20,26 @@ import time
 from collections.abc import Callable
 
 REQUEST_S = 2.0
-"""A connection that has not sent its whole request by then is closed."""
+"""The time for a client to send its whole request. Then its connection is closed."""
 ANSWER_S = 5.0
-"""A connection that has not taken its whole answer by then is closed."""
+"""The time for a client to take its whole answer. Then its connection is closed."""
 MOST_CONNECTIONS = 256
-"""One more closes the oldest. A client that asks at once has its answer before it is the oldest."""
+"""The number of open connections. One more closes the oldest.
+
+A client that asks at once has its answer before its connection is the oldest.
+"""
 MOST_REQUEST_BYTES = 16_384
-"""A request without an end by then closes its connection."""
+"""The length of a request. A longer one closes its connection."""
 _CHUNK = 4_096
-_ACCEPTED_AT_ONCE = 32
-_PAUSE_S = 0.1
+_ACCEPTED_PER_TURN = 32  # so that open connections have their turn
+_SHORTAGE_PAUSE_S = 0.1
 
 Answer = Callable[[bytes], bytes]
-"""Makes the answer to a request from its head. It must not wait for anything: everybody waits meanwhile."""
+"""Makes the answer from the head of a request. It must not wait: every client waits meanwhile."""
 
 
 class Connections:
-    """Reads requests from a listening socket and writes the answers, until `close`."""
+    """The open connections of one listening socket. `serve` runs until `close`."""
 
     def __init__(
         self,
@@ -37,7 +52,7 @@ class Connections:
         self._answer = answer
         self._monotonic = monotonic
         self._selector = selectors.DefaultSelector()
-        self._open: dict[_Connection, None] = {}  # the oldest first
+        self._open: dict[_Connection, None] = {}  # in the order of opening
         self._closing = threading.Event()
 
     def serve(self) -> None:
@@ -49,65 +64,68 @@ class Connections:
                 if key.data is None:
                     self._accept()
                 elif key.data in self._open:
-                    self._go_on(key.data)
-            self._close_late()
+                    self._advance(key.data)
+            self._close_overdue()
         for connection in [*self._open]:
             self._close(connection)
         self._selector.close()
         self._listening.close()
 
     def close(self) -> None:
-        """Make `serve` return. On Linux this wakes whoever waits for the socket."""
+        """Make `serve` return. Any thread may call this.
+
+        On Linux, shutting down a listening socket wakes the selector that waits for it.
+        """
         self._closing.set()
-        with contextlib.suppress(
-            OSError
-        ):  # `serve` may have seen the flag and closed the socket already
+        # `serve` may have seen the flag and closed the socket already.
+        with contextlib.suppress(OSError):
             self._listening.shutdown(socket.SHUT_RDWR)
 
     def _wait_s(self) -> float | None:
-        due = min((connection.due_at for connection in self._open), default=None)
+        """Return the seconds to the next deadline. None is no deadline."""
+        due = min((connection.deadline for connection in self._open), default=None)
         return None if due is None else max(due - self._monotonic(), 0.0)
 
     def _accept(self) -> None:
-        for _ in range(_ACCEPTED_AT_ONCE):
+        for _ in range(_ACCEPTED_PER_TURN):
             if self._closing.is_set():
                 return
             try:
                 accepted, _ = self._listening.accept()
             except BlockingIOError:
                 return
-            except OSError:  # no file descriptor is left, or the client is gone
+            except OSError:  # no file descriptor is left, or the client has gone
                 self._close_oldest()
-                self._closing.wait(_PAUSE_S)
+                self._closing.wait(_SHORTAGE_PAUSE_S)
                 return
             if len(self._open) >= MOST_CONNECTIONS:
                 self._close_oldest()
             accepted.setblocking(False)
-            connection = _Connection(accepted, due_at=self._monotonic() + REQUEST_S)
+            connection = _Connection(accepted, deadline=self._monotonic() + REQUEST_S)
             self._open[connection] = None
             self._selector.register(accepted, selectors.EVENT_READ, connection)
-            self._go_on(connection)
+            self._advance(connection)
 
-    def _go_on(self, connection: "_Connection") -> None:
+    def _advance(self, connection: "_Connection") -> None:
         try:
-            was_asking = connection.unsent is None
-            is_over = connection.go_on(self._answer)
+            was_request = connection.unsent is None
+            is_over = connection.advance(self._answer)
         except BlockingIOError:
             return
         except OSError:
             is_over = True
         if is_over:
             self._close(connection)
-        elif was_asking and connection.unsent is not None:
-            connection.due_at = self._monotonic() + ANSWER_S
+        elif was_request and connection.unsent is not None:
+            connection.deadline = self._monotonic() + ANSWER_S
             if connection.unsent:
                 self._selector.modify(connection.socket, selectors.EVENT_WRITE, connection)
         elif connection.unsent == b"":
             self._selector.modify(connection.socket, selectors.EVENT_READ, connection)
 
-    def _close_late(self) -> None:
+    def _close_overdue(self) -> None:
         now = self._monotonic()
-        for connection in [connection for connection in self._open if connection.due_at <= now]:
+        for connection in [connection for connection in self._open if connection.deadline <= now]:
             self._close(connection)
 
     def _close_oldest(self) -> None:
@@ -121,19 +139,23 @@ class Connections:
 
 
 class _Connection:
-    """One request and its answer. `unsent` is None until the request is whole."""
+    """One request and its answer.
 
-    def __init__(self, accepted: socket.socket, *, due_at: float) -> None:
+    `unsent` is the rest of the answer. It is None until the request is whole.
+    """
+
+    def __init__(self, accepted: socket.socket, *, deadline: float) -> None:
         self.socket = accepted
-        self.due_at = due_at
+        self.deadline = deadline
         self.unsent: bytes | None = None
         self._received = b""
 
-    def go_on(self, answer: Answer) -> bool:
-        """Do the next step, and return True at the end.
+    def advance(self, answer: Answer) -> bool:
+        """Do the next step without waiting, and return whether the connection is finished.
 
         Raises:
-            OSError: the client is gone, or BlockingIOError where it is the client's turn.
+            BlockingIOError: the client must send or take something first.
+            OSError: the client has gone.
         """
         if self.unsent is None:
             data = self.socket.recv(_CHUNK)
@@ -142,7 +164,8 @@ class _Connection:
                 return not data or len(self._received) > MOST_REQUEST_BYTES
             self.unsent = answer(self._received)
         if not self.unsent:
-            # A socket that is closed with bytes unread takes the answer back: wait for the client to close.
+            # Closing a socket with unread bytes resets the connection, and the client may lose the
+            # answer (RFC 9112, 9.6). So wait until the client closes.
             return self.socket.recv(_CHUNK) == b""
         return self._send(self.unsent)
 

@@ -1,7 +1,7 @@
-"""A small HTTP server beside the daemon: metrics, and whether it is alive and ready.
+"""The HTTP endpoint of the daemon: `/metrics`, `/healthz` and `/readyz`.
 
-It serves from one daemon thread and says nothing in the log of who asks. However slow or many its clients are, each of
-them has its answer at once (see `connections`).
+One thread serves all clients (see `connections`). The standard library parses each request, in
+memory, and writes the answer. The log never tells who asks.
 """
 
 import errno
@@ -32,7 +32,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """What a path answers with."""
+    """The answer of a route."""
 
     body: bytes
     status: HTTPStatus = HTTPStatus.OK
@@ -40,26 +40,30 @@ class Response:
 
 
 Routes = Mapping[str, Callable[[], Response]]
-"""What makes the page of each path. It must not wait for anything: every other client waits meanwhile."""
+"""The function that makes the answer of each path.
+
+It must not wait for anything, because every other client waits meanwhile.
+"""
 
 
 def routes_of(meter: Meter, health: Health) -> Routes:
+    """Return the routes of the daemon."""
     return {
         "/metrics": lambda: Response(body=generate_latest(meter.registry), type=EXPOSITION),
-        "/healthz": lambda: verdict(health.liveness_problem()),
-        "/readyz": lambda: verdict(health.readiness_problem()),
+        "/healthz": lambda: health_response(health.liveness_problem()),
+        "/readyz": lambda: health_response(health.readiness_problem()),
     }
 
 
-def verdict(wrong: str | None) -> Response:
-    """200 where nothing is wrong, else 503 and what it is."""
-    if wrong is None:
+def health_response(problem: str | None) -> Response:
+    """Return 200 without a problem, and 503 with one."""
+    if problem is None:
         return Response(body=b"ok\n")
-    return Response(body=f"{wrong}\n".encode(), status=HTTPStatus.SERVICE_UNAVAILABLE)
+    return Response(body=f"{problem}\n".encode(), status=HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 class Listener:
-    """Answers GET and HEAD on one address, from when it was opened until it is closed."""
+    """A server on one address. It answers GET and HEAD from `open` to `close`."""
 
     def __init__(self, listening: socket.socket, routes: Routes) -> None:
         self.host, self.port = listening.getsockname()[:2]
@@ -73,7 +77,7 @@ class Listener:
 
     @classmethod
     def open(cls, host: str, port: int, routes: Routes) -> Self:
-        """Port 0 is any that is free; the log says which.
+        """Listen on an address. Port 0 means any free port, and the log says which.
 
         Raises:
             FatalError: the address cannot be listened on.
@@ -91,7 +95,8 @@ class Listener:
         log.info("metrics.listening", address=_shown(host, listener.port))
         if not ip_address(host).is_loopback:
             log.warning(
-                "metrics.exposed", note="other machines can read the metrics; there is no password"
+                "metrics.exposed",
+                note="other machines can read the metrics, because there is no password",
             )
         return listener
 
@@ -101,13 +106,16 @@ class Listener:
 
 
 class _Exchange(BaseHTTPRequestHandler):
-    """One request, parsed and answered in memory by the standard library; `answered` is the whole answer."""
+    """One request, parsed and answered in memory by the standard library.
+
+    `answered` is the whole answer.
+    """
 
     server_version = "auth0-segment-poller"
     sys_version = ""
 
     def __init__(self, request: bytes, routes: Routes, *, is_loopback: bool) -> None:
-        # Not the base class's own constructor: it would read from a socket, and wait for it.
+        # The constructor of the base class would read from a socket, and wait. It is not called.
         self.rfile = BytesIO(request)
         self._written = self.wfile = BytesIO()
         self._routes = routes
@@ -117,7 +125,7 @@ class _Exchange(BaseHTTPRequestHandler):
         self.answered = self._written.getvalue()
 
     def answer(self) -> None:
-        self._send(self._misdirected() or self._page())
+        self._send(self._misdirected() or self._routed())
 
     do_GET = do_HEAD = answer  # noqa: N815 - as the base class names them
 
@@ -127,43 +135,43 @@ class _Exchange(BaseHTTPRequestHandler):
             Allow="GET, HEAD",
         )
 
-    do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = decline  # noqa: N815 - as the base class names them
+    do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = decline  # noqa: N815 - same
 
-    def _page(self) -> Response:
+    def _routed(self) -> Response:
         route = self._routes.get(self.path.split("?")[0])
-        return (
-            _made(route) if route else Response(body=b"no such page\n", status=HTTPStatus.NOT_FOUND)
-        )
+        if route is None:
+            return Response(body=b"no such page\n", status=HTTPStatus.NOT_FOUND)
+        return _called(route)
 
     def _misdirected(self) -> Response | None:
-        """Refuse another host's name on loopback.
+        """Refuse a request on loopback that names another host.
 
-        A page in somebody's browser can have its own name resolved to 127.0.0.1, and would read what
-        we answer. A browser always sends that name as Host.
+        The owner of a web site can let its name resolve to 127.0.0.1 (DNS rebinding). A browser on
+        this machine would then read the metrics for the site. It always sends the name as Host.
         """
         hosts = self.headers.get_all("Host", [])
         if not self._is_loopback or (not hosts and self.request_version == "HTTP/1.0"):
             return None
         if len(hosts) == 1 and _is_loopback_name(hosts[0]):
             return None
-        told = b"ask by 127.0.0.1, [::1] or localhost: this address answers to no other Host\n"
-        return Response(body=told, status=HTTPStatus.MISDIRECTED_REQUEST)
+        reason = b"ask by 127.0.0.1, [::1] or localhost: this address answers to no other Host\n"
+        return Response(body=reason, status=HTTPStatus.MISDIRECTED_REQUEST)
 
-    def _send(self, page: Response, **headers: str) -> None:
-        self.send_response(page.status)
+    def _send(self, response: Response, **headers: str) -> None:
+        self.send_response(response.status)
         for name, value in {
-            "Content-Type": page.type,
-            "Content-Length": str(len(page.body)),
+            "Content-Type": response.type,
+            "Content-Length": str(len(response.body)),
             **headers,
         }.items():
             self.send_header(name, value)
         self.send_header("Connection", "close")
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(page.body)
+            self.wfile.write(response.body)
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it so
-        """Says nothing."""
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as the base class
+        """Write nothing. The base class would write a line for each request."""
 
 
 def _listening(host: str, port: int) -> socket.socket:
@@ -179,10 +187,10 @@ def _is_loopback_name(host: str) -> bool:
         return False
 
 
-def _made(route: Callable[[], Response]) -> Response:
+def _called(route: Callable[[], Response]) -> Response:
     try:
         return route()
-    except Exception as error:  # noqa: BLE001 - a bug here is no reason to hurt the daemon
+    except Exception as error:  # noqa: BLE001 - a bug in a page must not hurt the daemon
         log.warning("metrics.failed", error=type(error).__name__)
         return Response(body=b"it failed\n", status=HTTPStatus.INTERNAL_SERVER_ERROR)
 
@@ -193,7 +201,10 @@ def _shown(host: str, port: int) -> str:
 
 def _hint(error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
-        return "another process listens there (`ss -ltnp` names it): end it, or give metrics.listen another port"
+        return (
+            "another process listens there (`ss -ltnp` names it): end it, or give metrics.listen"
+            " another port"
+        )
     if error.errno == errno.EACCES:
         return "ports below 1024 are for root: give metrics.listen a port above"
     return 'metrics.listen must be an address of this machine, as "127.0.0.1:9464"'

@@ -1,4 +1,8 @@
-"""What the program says: log lines with facts as keys, never a body, a token, a key or a person."""
+"""The log: lines on stderr, each an event with facts as keys.
+
+A line never holds a body, a token, a key or a person. Everything that comes from outside is
+escaped, so that a log line cannot move the cursor of a terminal or fake another line.
+"""
 
 import contextlib
 import json
@@ -15,23 +19,21 @@ import structlog
 from poller.core.text.plain_text import visible
 
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
-LEVELS = {
-    "debug": logging.DEBUG,
-    "info": logging.INFO,
-    "warning": logging.WARNING,
-    "error": logging.ERROR,
-}
+"""The priorities of syslog, as sd-daemon(3) writes them."""
 
 
 def configure_logging(level: str, form: str = "auto") -> None:
-    """Sends structlog's lines to stderr, if there is one.
+    """Send the lines of structlog to stderr, if there is one.
 
-    `form` is `auto`, `text` or `json`. `auto` is coloured columns on a terminal, text in systemd's journal, and JSON
-    elsewhere. In the journal each line begins with its priority, in any form: journald takes it off.
+    `level` is the name of a level of the standard library, in lower case. `form` is `auto`, `text`
+    or `json`. `auto` means coloured columns on a terminal, text in systemd's journal, and JSON
+    everywhere else. In the journal each line begins with its priority, in every form, and journald
+    removes it.
 
-    The libraries' own loggers stay silent: httpx's lines carry user ids, Segment's the write key.
+    The loggers of the libraries stay silent: the lines of httpx hold user ids, and the lines of
+    Segment's library hold the write key.
     """
-    stream = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115 - for as long as the process lives
+    stream = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115 - open as long as the process
     is_journal = is_the_journal(stream, os.environ)
     is_terminal = stream.isatty() and form != "json"
     structlog.configure(
@@ -40,8 +42,8 @@ def configure_logging(level: str, form: str = "auto") -> None:
             *_rendering(is_terminal=is_terminal, is_journal=is_journal, form=form),
             *([_with_priority] if is_journal else []),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.PrintLoggerFactory(_Unfailing(stream)),  # type: ignore[arg-type] # all that it writes to
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(_NeverFailing(stream)),  # type: ignore[arg-type] # it needs write and flush only
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(handlers=[logging.NullHandler()], force=True)
@@ -49,39 +51,38 @@ def configure_logging(level: str, form: str = "auto") -> None:
 
 
 def is_the_journal(stream: TextIO | None, environ: Mapping[str, str]) -> bool:
-    """Tell whether systemd's journal reads this stream, as systemd.exec(5) says under $JOURNAL_STREAM."""
+    """Return whether systemd's journal reads this stream (systemd.exec(5), $JOURNAL_STREAM)."""
     device, _, inode = environ.get("JOURNAL_STREAM", "").partition(":")
     try:
-        found = os.fstat(stream.fileno()) if stream else None
+        status = os.fstat(stream.fileno()) if stream else None
     except (OSError, ValueError):
         return False
-    return found is not None and (device, inode) == (str(found.st_dev), str(found.st_ino))
+    return status is not None and (device, inode) == (str(status.st_dev), str(status.st_ino))
 
 
 def priority(level: str) -> str:
-    """Return the prefix that gives a line its priority in the journal, as sd-daemon(3) has it."""
+    """Return the prefix that gives a line its priority in the journal (sd-daemon(3))."""
     return f"<{_PRIORITIES[level]}>"
 
 
 def _rendering(*, is_terminal: bool, is_journal: bool, form: str) -> list[Any]:
+    """Return the processors of structlog that turn the facts into a line."""
     if is_terminal:
         columns = structlog.dev.ConsoleRenderer(pad_event_to=24)
-        return [
-            structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
-            _with_visible_facts,
-            columns,
-        ]
+        stamp = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
+        return [stamp, _with_visible_facts, columns]
     stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
     if form == "json" or (form == "auto" and not is_journal):
         return [stamp, _in_reading_order, structlog.processors.JSONRenderer(), _as_visible]
-    # The journal has a time and a priority of its own.
-    return [as_text, _as_visible] if is_journal else [stamp, _with_time_and_level, _as_visible]
+    if is_journal:
+        return [_as_text, _as_visible]  # the journal has a time and a priority of its own
+    return [stamp, _with_time_and_level, _as_visible]
 
 
 def _with_visible_facts(
     _logger: Any, _method: str, line: MutableMapping[str, Any]
 ) -> dict[str, Any]:
-    """Escape the facts before colours, which are escape sequences too, come in between."""
+    """Escape the facts before the colours are added, which are escape sequences too."""
     return {
         name: visible(value) if isinstance(value, str) else value for name, value in line.items()
     }
@@ -91,8 +92,8 @@ def _as_visible(_logger: Any, _method: str, rendered: str) -> str:
     return visible(rendered)
 
 
-def as_text(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> str:
-    """Write a line for people: the message, then its facts, those of several words in quotes."""
+def _as_text(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> str:
+    """Write a line for people: the event, then its facts. A fact of several words is in quotes."""
     facts = {
         name: value for name, value in line.items() if name not in {"event", "level", "timestamp"}
     }
@@ -108,15 +109,19 @@ def _as_word(value: Any) -> str:
 
 
 def _with_time_and_level(logger: Any, method: str, line: MutableMapping[str, Any]) -> str:
-    return f"{line['timestamp']} {line['level']:<7} {as_text(logger, method, line)}"
+    return f"{line['timestamp']} {line['level']:<7} {_as_text(logger, method, line)}"
 
 
 def _with_priority(_logger: Any, method: str, rendered: Any) -> str:
     return f"{priority(method)}{rendered}"
 
 
-class _Unfailing:
-    """A stream that may be closed, or full: nobody reads the log then, and that is no reason to stop the work."""
+def _in_reading_order(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> dict[str, Any]:
+    return {**{name: line[name] for name in ("timestamp", "level", "event")}, **line}
+
+
+class _NeverFailing:
+    """A stream that may be closed or full. A log that nobody reads must not stop the work."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -130,12 +135,11 @@ class _Unfailing:
             self._stream.flush()
 
 
-def _in_reading_order(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> dict[str, Any]:
-    return {**{name: line[name] for name in ("timestamp", "level", "event")}, **line}
-
-
 def describe_bug(error: BaseException) -> dict[str, Any]:
-    """Where an unexpected error came from, without its text: that may quote an event."""
+    """Return the kind of an unexpected error and its stack, without its text.
+
+    The text may quote an event.
+    """
     frames = traceback.extract_tb(error.__traceback__)
-    where = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
-    return {"error": type(error).__name__, "at": where}
+    stack = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
+    return {"error": type(error).__name__, "at": stack}

@@ -5,13 +5,14 @@ import structlog
 from poller.core.errors import PollerError
 from poller.core.forward import Forwarded
 
-_LATE_LOST = "below retention: late events of this stretch cannot be looked for any more"
+_LOST = "retention removed this part of the log before it was read"
+_READ_ONCE = "retention removed this part of the log before late events were looked for"
 
 log = structlog.get_logger()
 
 
 def report(forwarded: Forwarded) -> None:
-    """Tells of what a page left behind."""
+    """Log what a settled page left behind. `page.forwarded` is a line for debugging only."""
     settlement = forwarded.settlement
     page = settlement.page
     if page.lost is not None:
@@ -19,7 +20,7 @@ def report(forwarded: Forwarded) -> None:
             "gap.recorded",
             after=page.lost.after,
             before=page.lost.before,
-            note=_LATE_LOST if page.lost.is_read_once else "below retention: lost",
+            note=_READ_ONCE if page.lost.is_read_once else _LOST,
         )
     for letter in settlement.dead_letters:
         log.warning(
@@ -32,5 +33,5 @@ def report(forwarded: Forwarded) -> None:
 
 
 def warn_of_profiles(error: PollerError) -> None:
-    """For CachedProfiles: traits are missing, events go on."""
+    """Log that the profiles cannot be read. Events are sent without their traits."""
     log.warning("profiles.unavailable", reason=str(error), hint=getattr(error, "hint", None))

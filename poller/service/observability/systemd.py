@@ -1,7 +1,18 @@
-"""What systemd is told of the daemon, and how: sd_notify(3).
+"""The messages to systemd, after sd_notify(3).
 
-The protocol is a datagram, and its manual page promises that it stays so. That is no reason for a dependency: sdnotify
-has had no release since 2017, cysystemd and systemd-python need a compiler and libsystemd.
+systemd names a socket in $NOTIFY_SOCKET. The daemon sends it datagrams of lines such as
+`STATUS=...`. Four kinds of message matter:
+
+- READY=1 ends the start of the unit. A unit of Type=notify waits for it.
+- STATUS is the text that `systemctl status` shows.
+- EXTEND_TIMEOUT_USEC asks for more time than the unit gives, to start or to stop.
+- WATCHDOG=1 is the sign of life that WatchdogSec= asks for. systemd kills a daemon that sends none
+  in time, and starts it again. The daemon sends it only while its heartbeat is alive (see
+  `liveness`), so that a loop that hangs is killed although the process is well.
+
+The manual page promises that the protocol does not change. So no library is needed. Of the
+libraries, sdnotify had its last release in 2017, and cysystemd and systemd-python need a compiler
+and libsystemd.
 """
 
 import contextlib
@@ -18,21 +29,26 @@ from poller.service.lifecycle.liveness import Heartbeat
 from poller.service.lifecycle.process import GRACE_S
 
 OPENING = timedelta(minutes=10)
-"""What a start may take: an older ledger is brought to the new version first."""
+"""The time that a start may take. An older ledger is brought to the new version first."""
 _ENDING = timedelta(seconds=GRACE_S + 2)
 _SEND_TIMEOUT_S = 2.0
 _BEATS_PER_WATCHDOG = 3  # sd_watchdog_enabled(3) advises two
 
 
 class Notifier:
-    """Sends to the socket that systemd names; without one, and where it does not listen, nothing happens."""
+    """The sender of messages to systemd. Without an address, nothing is sent.
+
+    A socket on which nobody listens is no reason to stop either.
+    """
 
     def __init__(self, address: str | None) -> None:
-        # A name that begins with @ is in the abstract namespace, spelled with a zero byte for the kernel.
-        self._address = "\0" + address[1:] if address and address.startswith("@") else address
+        self._address = address
+        if address and address.startswith("@"):
+            # Such a name is in the abstract namespace. The kernel wants a zero byte first.
+            self._address = "\0" + address[1:]
 
     def send(self, **fields: object) -> None:
-        """One message; its fields are in capitals as sd_notify(3) has them. Thread-safe, never raises."""
+        """Send one message with these fields. Thread-safe. Never raises."""
         if not self._address:
             return
         lines = (
@@ -47,9 +63,10 @@ class Notifier:
 
 
 class Supervisor:
-    """Tells systemd how the daemon fares, and that it lives for as long as its loop does.
+    """The state of the daemon, as systemd is told. Thread-safe. No method raises.
 
-    `watchdog` is what systemd waits for a sign of life; None: it does not.
+    `watchdog` is the time within which systemd expects a sign of life. None means that it expects
+    none.
     """
 
     def __init__(
@@ -71,18 +88,19 @@ class Supervisor:
 
     @classmethod
     def of(cls, environ: Mapping[str, str], heartbeat: Heartbeat) -> "Supervisor":
-        """As the service manager asks in the environment."""
+        """Build the supervisor that the environment of a unit asks for."""
         return cls(Notifier(environ.get("NOTIFY_SOCKET")), heartbeat, watchdog=_watchdog(environ))
 
     def opening(self) -> None:
-        """The ledger is about to be opened."""
+        """Tell that the ledger is about to be opened, which may take long."""
         self._notifier.send(STATUS="opening the ledger", EXTEND_TIMEOUT_USEC=_microseconds(OPENING))
 
     def ready(self) -> None:
-        """Settings and ledger proved usable; whether the services answer is another matter."""
+        """Tell that settings and ledger are usable. The services may still not answer."""
         self._notifier.send(READY=1, STATUS="started; the first cycle is under way")
 
     def stopping(self) -> None:
+        """Tell that the daemon ends, after the page at hand."""
         self._notifier.send(
             STOPPING=1,
             STATUS="settling the page at hand",
@@ -90,42 +108,50 @@ class Supervisor:
         )
 
     def ended(self, error: FatalError) -> None:
-        """A fatal error ends the process; systemd keeps the text until the next start."""
+        """Tell that a fatal error ends the process. systemd keeps the text until the next start."""
         self._notifier.send(STATUS=f"ended, and is not started again: {error}: {error.hint}")
 
     def look(self) -> None:
-        """To be called about every second, by a thread that is not the loop's: passes its heartbeat on."""
-        if self.watchdog is None or self._monotonic() < self._due_at or not self.heartbeat.is_alive:
+        """Send a sign of life if one is due and the loop is alive.
+
+        Call this about every second, from another thread than the loop's.
+        """
+        if self.watchdog is None or self._monotonic() < self._due_at:
+            return
+        if not self.heartbeat.is_alive:
             return
         self._due_at = self._monotonic() + self.watchdog.total_seconds() / _BEATS_PER_WATCHDOG
         self._notifier.send(WATCHDOG=1)
 
     def progressed(self, count: CycleCount) -> None:
+        """Tell how far a long cycle is."""
         self._notifier.send(STATUS=f"lag {_lag(count)}; catching up: {_counts(count)} so far")
 
     def finished(self, count: CycleCount) -> None:
+        """Tell that a cycle reached the end of the log."""
         self._last_cycle = f"{self._now():%Y-%m-%d %H:%M:%S} UTC"
         self._notifier.send(
             STATUS=f"lag {_lag(count)}; last cycle {self._last_cycle}: {_counts(count)}"
         )
 
     def postponed(self, error: TransientError, delay: timedelta) -> None:
+        """Tell that a cycle failed and when the next one begins."""
         wait = f"trying again in {delay.total_seconds():.0f} s"
         self._notifier.send(STATUS=f"{wait}: {error}; last whole cycle: {self._last_cycle}")
 
     def blocked(self, error: FatalError) -> None:
+        """Tell that nothing goes on until somebody acts."""
         self._notifier.send(
             STATUS=f"blocked: {error}: {error.hint}; last whole cycle: {self._last_cycle}"
         )
 
 
 def _watchdog(environ: Mapping[str, str]) -> timedelta | None:
+    """Return the watchdog's time, if it is meant for this process (sd_watchdog_enabled(3))."""
     limit, pid = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID")
-    if not (limit.isascii() and limit.isdigit() and int(limit)) or (
-        pid and pid != str(os.getpid())
-    ):
-        return None
-    return timedelta(microseconds=int(limit))
+    is_number = limit.isascii() and limit.isdigit() and int(limit) > 0
+    is_ours = not pid or pid == str(os.getpid())
+    return timedelta(microseconds=int(limit)) if is_number and is_ours else None
 
 
 def _microseconds(duration: timedelta) -> int:
@@ -133,7 +159,7 @@ def _microseconds(duration: timedelta) -> int:
 
 
 def _lag(count: CycleCount) -> str:
-    # A cycle that read nothing found the end of the log: nothing is late.
+    # A cycle that read nothing was at the end of the log, so that nothing is late.
     return f"{count.facts().get('lag_s', 0.0):.0f} s"
 
 

@@ -22,7 +22,12 @@ from poller.service.lifecycle.liveness import SILENCE_S, Heartbeat
 from poller.service.observability import connections
 from poller.service.observability import http_endpoint as module
 from poller.service.observability.health import Health
-from poller.service.observability.http_endpoint import Listener, Response, routes_of, verdict
+from poller.service.observability.http_endpoint import (
+    Listener,
+    Response,
+    health_response,
+    routes_of,
+)
 from poller.service.observability.meter import Meter
 from tests.fakes import NOW, STREAM
 
@@ -355,7 +360,7 @@ def test_what_is_wrong_is_503() -> None:
     meter = Meter()
     routes = routes_of(meter, Health(meter, Heartbeat(), ready_lag=timedelta(minutes=1)))
     assert routes["/healthz"]().status == HTTPStatus.OK
-    assert routes["/readyz"]() == verdict("nothing was read yet")
+    assert routes["/readyz"]() == health_response("nothing was read yet")
     assert routes["/readyz"]().status == HTTPStatus.SERVICE_UNAVAILABLE
     assert b"build_info" in routes["/metrics"]().body
 
