@@ -1,5 +1,7 @@
 """Log records, pages and settlements for tests."""
 
+from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from hypothesis import strategies as st
@@ -8,12 +10,35 @@ from poller.core.events import LogEvent, parse_events
 from poller.core.file_pages import FileMark, FilePage
 from poller.core.log_ids import EARLIEST
 from poller.core.messages import Delivery, Receipt
+from poller.core.outcomes import Calls, Outcome, Profiles
 from poller.core.pages import Page
 from poller.core.settlement import FileSettlement, Settlement, account_file, build_settlement
 from poller.core.spans import Span
 from poller.core.translation.rules import Rules
-from poller.core.translation.translator import Translator
+from poller.core.translation.translator import LiveTranslator, Translator
 from tests.fakes import NOW, STREAM, numbered
+
+
+def calls_of(
+    translator: Translator,
+    events: Iterable[LogEvent],
+    profiles: Profiles,
+    *,
+    now: datetime | None = None,
+) -> Calls:
+    return translator(translator.select(events, now), profiles)
+
+
+def calls_of_page(translator: Translator, page: Page, profiles: Profiles) -> Calls:
+    return calls_of(translator, page.events, profiles, now=page.believed_at)
+
+
+def outcome_of(
+    translator: Translator, event: LogEvent, profiles: Profiles, *, now: datetime | None = None
+) -> Outcome:
+    (outcome,) = translator.outcomes(translator.select([event], now), profiles)
+    return outcome
+
 
 KINDS = st.sampled_from(["s", "ss", "w", "ssa", "no_user", "bad_date", "no_type"])
 
@@ -51,7 +76,7 @@ def page(*numbers: int, kind: str = "s", position: int | None = None, is_end: bo
 
 
 def settlement(span: Span, read: Page) -> Settlement:
-    calls = Translator(span.stream).page(read, {})
+    calls = calls_of_page(LiveTranslator(span.stream), read, {})
     receipt = Receipt(message_ids=tuple(message.message_id for message in calls.messages))
     return build_settlement(span, read, calls, Delivery(receipts=(receipt,)))
 
@@ -71,6 +96,6 @@ def file_settlement(
     read: FilePage, taken: tuple[LogEvent, ...] | None = None, rules: Rules | None = None
 ) -> FileSettlement:
     taken = read.events if taken is None else taken
-    calls = Translator(STREAM, rules or Rules()).events(taken, {})
+    calls = calls_of(LiveTranslator(STREAM, rules or Rules()), taken, {})
     receipt = Receipt(message_ids=tuple(message.message_id for message in calls.messages))
     return account_file(read, taken, calls, Delivery(receipts=(receipt,)))

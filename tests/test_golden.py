@@ -19,7 +19,7 @@ from poller.core.log_ids import EARLIEST
 from poller.core.messages import Message
 from poller.core.translation.privacy import Privacy
 from poller.core.translation.rules import Rules
-from poller.core.translation.translator import Translator
+from poller.core.translation.translator import LiveTranslator
 from poller.sandbox.auth0.tenant import Tenant
 from poller.sandbox.auth0.traffic import Traffic
 from poller.sandbox.clock import Clock
@@ -89,7 +89,7 @@ def calls(source: str, variant: str) -> Iterator[str]:
     """Yield each call as a line of JSON, spelled as the request to Segment spells it."""
     records, profiles = samples() if source == "samples" else hour()
     sink, ledger = FakeSink(), FakeLedger()
-    translator = Translator(STREAM, VARIANTS[variant])
+    translator = LiveTranslator(STREAM, VARIANTS[variant])
     pages = forward(
         FakeLog(records),
         FakeDirectory(profiles),

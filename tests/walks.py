@@ -9,7 +9,7 @@ from poller.adapters.sql_ledger import SqlLedger
 from poller.core.delivery import BatchSender
 from poller.core.log_ids import LogId
 from poller.core.translation.rules import DEFAULT, Rules
-from poller.core.translation.translator import Translator
+from poller.core.translation.translator import LiveTranslator
 from poller.service.daemon.drain import Drain
 from poller.service.daemon.late_arrivals import LookbackScan
 from tests.fakes import STREAM, FakeDirectory, FakeLog, FakeSink
@@ -48,7 +48,11 @@ def live_walks(  # noqa: PLR0913 - all that a process binds together
     measured: Callable[[datetime | None], None] = lambda confirmed_at: None,
 ) -> Drain:
     """A drain as a process that has just begun has it."""
-    profiles, translator, sender = FakeDirectory({}), Translator(STREAM, rules), BatchSender(sink)
+    profiles, translator, sender = (
+        FakeDirectory({}),
+        LiveTranslator(STREAM, rules),
+        BatchSender(sink),
+    )
     lookback = LookbackScan(
         source=log,
         profiles=profiles,

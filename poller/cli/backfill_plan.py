@@ -18,7 +18,7 @@ from poller.core.errors import TransientError
 from poller.core.log_ids import LogId, floor_id, moment_of
 from poller.core.messages import iso
 from poller.core.spans import LogCursor, LogRange
-from poller.core.translation.translator import Translator
+from poller.core.translation.translator import TrackTranslator
 from poller.service.backfill.estimate import Estimate, estimate, parallelism
 from poller.service.backfill.plan import Plan, cut, plan
 
@@ -193,7 +193,7 @@ def _guess(
         return estimate(
             found.stretches,
             services.log.sample,
-            Translator(stream_of(settings), rules_of(settings), tracks_only=True).is_of_interest,
+            TrackTranslator(stream_of(settings), rules_of(settings)).is_of_interest,
             parallel=parallel,
             latency_s=latency_s,
             reading=services.rate_limiter.status("logs"),

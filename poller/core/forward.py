@@ -39,7 +39,8 @@ def forward(
     while not span.is_done:
         page = source.fetch(span)
         page = replace(page, events=judge_dates(page.events, page.believed_at))
-        calls = translator.page(page, profiles.of(translator.users_in(page.events)))
+        selection = translator.select(page.events, page.believed_at)
+        calls = translator(selection, profiles.of(selection.users))
         calls = drop_unchanged(calls, ledger.last_fingerprints(keys_to_check(calls)))
         delivery = sender.deliver(calls.messages)
         settlement = build_settlement(span, page, calls, delivery)

@@ -28,6 +28,7 @@ def replay(
     Raises:
         TransientError, FatalError: from the sink; some of the events may have arrived.
     """
-    calls = translator.events(events, profiles.of(translator.users_in(events)))
+    selection = translator.select(events)
+    calls = translator(selection, profiles.of(selection.users))
     forwarded, dead = partition(calls, sender.deliver(calls.messages))
     return forwarded, tuple(tracks_of(calls, forwarded)), dead

@@ -18,7 +18,7 @@ from poller.config import Settings, load_settings
 from poller.core.delivery import BatchSender
 from poller.core.forward import forward
 from poller.core.log_ids import EARLIEST
-from poller.core.translation.translator import Translator
+from poller.core.translation.translator import HistoryTranslator
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.reference import reference
 
@@ -110,7 +110,7 @@ def _ours(settings: Settings, path: Path) -> float:
     ledger = SqlLedger.open(f"sqlite:///{path}", stream_of(settings), create=True)
     with connect(settings, threading.Event(), share=1.0) as services:
         span = ledger.begin(after=EARLIEST, until=services.log.latest() or EARLIEST)
-        translator = Translator(stream_of(settings), rules_of(settings), tracks_only=True)
+        translator = HistoryTranslator(stream_of(settings), rules_of(settings))
         profiles = profiles_of(settings, services)
         events, began = 0, time.perf_counter()
         for page in forward(

@@ -13,8 +13,8 @@ from poller.core.messages import Delivery, Receipt
 from poller.core.ports import FileLedger
 from poller.core.settlement import UnaccountedError, account_file
 from poller.core.translation.rules import Rules
-from poller.core.translation.translator import Translator
-from tests.builders import file_mark, file_page, file_settlement
+from poller.core.translation.translator import LiveTranslator
+from tests.builders import calls_of, file_mark, file_page, file_settlement
 from tests.fakes import STREAM, FakeFileLedger
 
 
@@ -98,7 +98,7 @@ def test_only_what_was_taken_is_counted_and_all_of_that(ledger: FileLedger, tmp_
     read = file_page(file_mark(100), 1, 2, 3)
     ledger.settle_file(file_settlement(read, read.events[1:]))
     assert forwarded(ledger, tmp_path) == 2
-    calls = Translator(STREAM).events(read.events[1:], {})
+    calls = calls_of(LiveTranslator(STREAM), read.events[1:], {})
     receipt = Receipt(message_ids=tuple(message.message_id for message in calls.messages))
     with pytest.raises(UnaccountedError):
         account_file(read, read.events, calls, Delivery(receipts=(receipt,)))

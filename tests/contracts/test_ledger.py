@@ -19,8 +19,8 @@ from poller.core.ports import Ledger
 from poller.core.settlement import DEAD_LETTERED, FILTERED, FORWARDED, build_settlement
 from poller.core.spans import LogCursor, Span
 from poller.core.translation.rules import Rules
-from poller.core.translation.translator import Translator
-from tests.builders import page, record, settlement
+from poller.core.translation.translator import LiveTranslator
+from tests.builders import calls_of_page, page, record, settlement
 from tests.fakes import NOW, STREAM, FakeLedger, numbered
 
 Counts = Callable[[], dict[str, int]]
@@ -353,7 +353,7 @@ def test_ids_of_another_length_keep_their_order(ledger: Ledger) -> None:
 def test_what_was_said_is_remembered_with_the_page_that_said_it(ledger: Ledger) -> None:
     live = ledger.begin(after=numbered(0))
     read = page(1, 2)
-    calls = Translator(live.stream, Rules(identify="changes")).page(read, {})
+    calls = calls_of_page(LiveTranslator(live.stream, Rules(identify="changes")), read, {})
     ids = tuple(message.message_id for message in calls.messages)
     said = {
         message.fingerprint.key: message.fingerprint.value
@@ -376,7 +376,7 @@ def test_what_was_said_is_remembered_with_the_page_that_said_it(ledger: Ledger) 
 def test_what_segment_refused_was_not_said(ledger: Ledger) -> None:
     live = ledger.begin(after=numbered(0))
     read = page(1)
-    calls = Translator(live.stream, Rules(identify="changes")).page(read, {})
+    calls = calls_of_page(LiveTranslator(live.stream, Rules(identify="changes")), read, {})
     identify, track = calls.messages
     assert identify.fingerprint is not None
     receipt = Receipt(message_ids=(track.message_id,))

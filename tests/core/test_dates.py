@@ -13,9 +13,9 @@ from poller.core.messages import wire
 from poller.core.outcomes import DeadLetter, Forwardable, Profile
 from poller.core.settlement import FORWARDED, tally
 from poller.core.text.dates import believed_date, parse_date
-from poller.core.translation.translator import Translator
+from poller.core.translation.translator import LiveTranslator
 from tests import paths
-from tests.builders import JSON
+from tests.builders import JSON, outcome_of
 
 DATA = paths.DATA / "files"
 STREAM = Stream(domain="acme.us.auth0.com", source_name="web")
@@ -129,7 +129,7 @@ def test_the_time_in_the_log_id_stands_in_for_a_date_that_cannot_be_true(date: o
         [event_of(date, log_id="5a0f3e5e2d7c4b0012345678", user_id="auth0|1")], MOMENT
     )
     assert (without.date, without.is_redated) == (None, False)
-    outcome = Translator(STREAM).event(without, {})
+    outcome = outcome_of(LiveTranslator(STREAM), without, {})
     assert isinstance(outcome, DeadLetter)
     assert outcome.reason == "implausible_date"
 
@@ -159,7 +159,7 @@ def test_a_date_of_a_profile_that_cannot_be_true_is_left_out(name: str, date: ob
         name: date
     }
     profile = Profile(user_id="auth0|1", read_at=MOMENT + DAY, fields=known)
-    outcome = Translator(STREAM).event(event, {"auth0|1": profile}, now=MOMENT + DAY)
+    outcome = outcome_of(LiveTranslator(STREAM), event, {"auth0|1": profile}, now=MOMENT + DAY)
     assert isinstance(outcome, Forwardable)
     traits = wire(outcome.messages[0])["traits"]
     gone = {"created_at": "signed_up", "last_login": "last_login"}[name]

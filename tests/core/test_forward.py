@@ -22,8 +22,8 @@ from poller.core.settlement import (
     UnaccountedError,
     build_settlement,
 )
-from poller.core.translation.translator import Translator
-from tests.builders import KINDS, record
+from poller.core.translation.translator import LiveTranslator
+from tests.builders import KINDS, calls_of_page, record
 from tests.fakes import (
     LATER,
     NEVER,
@@ -54,7 +54,7 @@ class Bench:
         span = self.ledger.live_span() or self.ledger.begin(after=EARLIEST)
         made = []
         for forwarded in forward(
-            self.log, self.directory, Translator(STREAM), self.sender, self.ledger, span
+            self.log, self.directory, LiveTranslator(STREAM), self.sender, self.ledger, span
         ):
             made.append(forwarded)
             if forwarded.settlement.page.is_end:
@@ -182,7 +182,9 @@ def test_a_bounded_span_ends_at_its_bound() -> None:
     bench = Bench(["s"] * 25, page_size=10)
     span = bench.ledger.begin(after=numbered(3), until=numbered(14))
     made = list(
-        forward(bench.log, bench.directory, Translator(STREAM), bench.sender, bench.ledger, span)
+        forward(
+            bench.log, bench.directory, LiveTranslator(STREAM), bench.sender, bench.ledger, span
+        )
     )
     assert sorted(bench.ledger.settled) == [numbered(n) for n in range(4, 15)]
     assert made[-1].span.is_done
@@ -224,7 +226,9 @@ def test_a_batch_of_four_messages_is_too_small_to_tell_whose_fault_it_is() -> No
 def test_a_batch_of_which_one_message_is_taken_is_no_fault_of_ours() -> None:
     bench = Bench(["s"] * 3)
     bench.sink.refuses = lambda message: message.message_id != bench_track
-    bench_track = Translator(STREAM).page(page_of("s", "s", "s"), {}).messages[-1].message_id
+    bench_track = (
+        calls_of_page(LiveTranslator(STREAM), page_of("s", "s", "s"), {}).messages[-1].message_id
+    )
     bench.drain()
     assert len(bench.sink.taken) == 1
     assert len(bench.ledger.dead_letters) == 3
@@ -265,7 +269,7 @@ def test_someone_elses_move_conflicts() -> None:
     span = bench.ledger.begin(after=EARLIEST)
     bench.drain()
     steps = forward(
-        bench.log, bench.directory, Translator(STREAM), bench.sender, bench.ledger, span
+        bench.log, bench.directory, LiveTranslator(STREAM), bench.sender, bench.ledger, span
     )
     with pytest.raises(ConflictError):
         next(steps)
@@ -278,7 +282,7 @@ def page_of(*kinds: str) -> Page:
 
 def test_what_is_neither_acknowledged_nor_refused_cannot_be_settled() -> None:
     page = page_of("s", "s")
-    calls = Translator(STREAM).page(page, {})
+    calls = calls_of_page(LiveTranslator(STREAM), page, {})
     ids = tuple(message.message_id for message in calls.messages)
     span = FakeLedger().begin(after=EARLIEST)
     with pytest.raises(UnaccountedError, match="neither"):

@@ -27,8 +27,8 @@ from poller.core.spans import Span
 from poller.core.translation.change_detection import drop_unchanged, keys_to_check
 from poller.core.translation.privacy import Privacy
 from poller.core.translation.rules import Rules
-from poller.core.translation.translator import Translator
-from tests.builders import JSON
+from poller.core.translation.translator import LiveTranslator
+from tests.builders import JSON, calls_of, calls_of_page, outcome_of
 from tests.fakes import STREAM
 from tests.paths import DATA
 from tests.samples import ADA, DATE, FIELDS, SPEC, login, sample
@@ -38,7 +38,7 @@ SPEC_CALLS = json.loads((DATA / "calls-spec.json").read_text())
 
 def outcome(rules: Rules, profile: Profile | None = ADA, **changes: Any) -> Outcome:
     (event,) = parse_events([login(**changes)], after=EARLIEST)
-    return Translator(STREAM, rules).event(event, {"auth0|1": profile} if profile else {})
+    return outcome_of(LiveTranslator(STREAM, rules), event, {"auth0|1": profile} if profile else {})
 
 
 def messages(rules: Rules, profile: Profile | None = ADA, **changes: Any) -> tuple[Message, ...]:
@@ -61,11 +61,11 @@ def track(rules: Rules, profile: Profile | None = ADA, **changes: Any) -> Track:
 
 @pytest.mark.parametrize("name", sorted(SPEC_CALLS))
 def test_every_recorded_event_comes_out_of_the_other_preset_as_its_table_says(name: str) -> None:
-    translator = Translator(STREAM, SPEC)
+    translator = LiveTranslator(STREAM, SPEC)
     for event, expected in zip(
         parse_events(sample(name), after=EARLIEST), SPEC_CALLS[name], strict=True
     ):
-        found = translator.event(event, {})
+        found = outcome_of(translator, event, {})
         if expected == "filtered":
             assert isinstance(found, Filtered)
         else:
@@ -154,7 +154,7 @@ def test_what_the_condition_does_not_hold_for_is_filtered_and_known_to_have_been
     assert declined.is_declined
     assert isinstance(outcome(rules, client_id="c2"), Forwardable)
     events = parse_events([login(), login(client_id="c2", user_id="auth0|2")], after=EARLIEST)
-    assert Translator(STREAM, rules).users_in(events) == ("auth0|2",)
+    assert LiveTranslator(STREAM, rules).select(events).users == ("auth0|2",)
 
 
 def test_what_was_declined_is_remembered_as_seen() -> None:
@@ -162,7 +162,9 @@ def test_what_was_declined_is_remembered_as_seen() -> None:
     read = Page(
         events=logins({}, {"type": "w"}), position=LogId("9001"), is_end=True, served_at=DATE
     )
-    calls = Translator(STREAM, Rules(when=JmesPath("log.client_id != 'c1'"))).page(read, {})
+    calls = calls_of_page(
+        LiveTranslator(STREAM, Rules(when=JmesPath("log.client_id != 'c1'"))), read, {}
+    )
     settlement = build_settlement(
         Span(id=1, stream=STREAM, after=EARLIEST, reached=EARLIEST), read, calls, Delivery()
     )
@@ -178,7 +180,7 @@ def test_what_other_settings_would_send_is_remembered_as_seen() -> None:
         is_end=True,
         served_at=DATE,
     )
-    calls = Translator(STREAM, Rules()).page(read, {})
+    calls = calls_of_page(LiveTranslator(STREAM, Rules()), read, {})
     settlement = build_settlement(
         Span(id=1, stream=STREAM, after=EARLIEST, reached=EARLIEST), read, calls, Delivery()
     )
@@ -190,7 +192,7 @@ def test_a_condition_on_the_profile_is_read_with_the_profile() -> None:
     assert rules.needs_profiles
     assert isinstance(outcome(rules), Forwardable)
     assert isinstance(outcome(rules, None), Filtered)
-    assert Translator(STREAM, rules).users_in(parse_events([login()], after=EARLIEST)) == (
+    assert LiveTranslator(STREAM, rules).select(parse_events([login()], after=EARLIEST)).users == (
         "auth0|1",
     )
 
@@ -240,7 +242,7 @@ def test_the_fields_to_ask_for_are_those_that_are_used() -> None:
 def said_by(
     *events: LogEvent, rules: Rules = SPEC, said: dict[str, str] | None = None
 ) -> list[list[str]]:
-    calls = Translator(STREAM, rules).events(events, {"auth0|1": ADA})
+    calls = calls_of(LiveTranslator(STREAM, rules), events, {"auth0|1": ADA})
     sifted = drop_unchanged(calls, said or {})
     return [[type(message).__name__ for message in entry.messages] for entry in sifted.forwardable]
 
@@ -259,7 +261,7 @@ def test_an_identify_is_sent_on_first_sight_and_when_it_says_something_new() -> 
 
 def test_what_the_ledger_remembers_is_not_said_again() -> None:
     events = logins({"organization_id": "org_1"}, {"organization_id": "org_1"})
-    calls = Translator(STREAM, SPEC).events(events, {"auth0|1": ADA})
+    calls = calls_of(LiveTranslator(STREAM, SPEC), events, {"auth0|1": ADA})
     assert len(keys_to_check(calls)) == 2
     known = {
         message.fingerprint.key: message.fingerprint.value
@@ -273,9 +275,11 @@ def test_what_the_ledger_remembers_is_not_said_again() -> None:
 
 
 def test_an_outage_of_profiles_makes_no_identify_of_someone_known() -> None:
-    translator = Translator(STREAM, SPEC)
+    translator = LiveTranslator(STREAM, SPEC)
     (event,) = logins({})
-    whole, partial = (translator.events([event], profiles) for profiles in ({"auth0|1": ADA}, {}))
+    whole, partial = (
+        calls_of(translator, [event], profiles) for profiles in ({"auth0|1": ADA}, {})
+    )
     known = {
         message.fingerprint.key: message.fingerprint.value
         for message in whole.messages
@@ -363,7 +367,7 @@ def test_nothing_leaves_that_is_null_nested_no_number_or_too_large(
 ) -> None:
     profile = Profile(user_id="auth0|1", read_at=DATE, fields=FIELDS | fields)
     (event, *_) = parse_events([login(**changes)], after=LogId("1"))
-    found = Translator(STREAM, rules).event(event, {"auth0|1": profile} if known else {})
+    found = outcome_of(LiveTranslator(STREAM, rules), event, {"auth0|1": profile} if known else {})
     assert not (isinstance(found, DeadLetter) and found.reason == "untranslatable")
     for message in found.messages if isinstance(found, Forwardable) else ():
         body = wire(message)

@@ -14,19 +14,20 @@ from hypothesis import strategies as st
 from poller.core.errors import TransientError
 from poller.core.events import parse_events
 from poller.core.log_ids import EARLIEST, LogId
-from poller.core.messages import MAX_MESSAGE_BYTES, Identify, Track, size, wire
+from poller.core.messages import MAX_MESSAGE_BYTES, Identify, Track, wire
 from poller.core.outcomes import DeadLetter, Filtered, Forwardable, Outcome, Profile
 from poller.core.pages import Page
 from poller.core.translation.fields import user_id_of
 from poller.core.translation.privacy import Privacy
 from poller.core.translation.rules import DEFAULT, Rules
-from poller.core.translation.translator import Translator, fit
-from tests.builders import JSON
+from poller.core.translation.size_limit import fit, size
+from poller.core.translation.translator import HistoryTranslator, LiveTranslator
+from tests.builders import JSON, calls_of_page, outcome_of
 from tests.fakes import STREAM
 from tests.paths import DATA
 from tests.samples import CALLS, DATE, login, sample
 
-TRANSLATOR = Translator(STREAM)
+TRANSLATOR = LiveTranslator(STREAM)
 PROFILE = Profile(
     user_id="auth0|1",
     read_at=DATE + timedelta(seconds=5),
@@ -43,8 +44,10 @@ def translated(
     profile: Profile | None = None, *, rules: Rules = DEFAULT, **changes: Any
 ) -> Outcome:
     (event,) = parse_events([login(**changes)], after=EARLIEST)
-    return Translator(STREAM, rules).event(
-        event, {str(user_id_of(event.record)): profile} if profile else {}
+    return outcome_of(
+        LiveTranslator(STREAM, rules),
+        event,
+        {str(user_id_of(event.record)): profile} if profile else {},
     )
 
 
@@ -73,7 +76,7 @@ def test_every_recorded_event_comes_out_as_the_table_says(name: str) -> None:
     for event, expected in zip(
         parse_events(sample(name), after=EARLIEST), CALLS[name], strict=True
     ):
-        found = TRANSLATOR.event(event, {})
+        found = outcome_of(TRANSLATOR, event, {})
         if expected == "filtered":
             assert isinstance(found, Filtered)
         else:
@@ -120,8 +123,10 @@ def test_a_signup_is_signed_up_under_an_id_of_the_users() -> None:
 def test_login_ids_are_the_events_and_the_streams() -> None:
     first, again, other = calls(), calls(client_name="x"), calls(log_id="9002")
     assert [message.message_id for message in first] == [message.message_id for message in again]
-    elsewhere = Translator(replace(STREAM, source_name="app")).event(
-        parse_events([login()], after=EARLIEST)[0], {}
+    elsewhere = outcome_of(
+        LiveTranslator(replace(STREAM, source_name="app")),
+        parse_events([login()], after=EARLIEST)[0],
+        {},
     )
     assert isinstance(elsewhere, Forwardable)
     ids = [message.message_id for message in (*first, *other, *elsewhere.messages)]
@@ -302,9 +307,9 @@ def test_an_embedded_passwordless_login_of_a_backfill_needs_the_profile_that_tel
 ):
     (record,) = json.loads((DATA / "files" / "embedded-passwordless.json").read_text())
     (event,) = parse_events([record], after=EARLIEST)
-    translator = Translator(STREAM, Rules(login_types=frozenset({"s", "scoa"})), tracks_only=True)
-    assert translator.users_in([event]) == (record["user_id"],)
-    outcome = translator.event(event, {})
+    translator = HistoryTranslator(STREAM, Rules(login_types=frozenset({"s", "scoa"})))
+    assert translator.select([event]).users == (record["user_id"],)
+    outcome = outcome_of(translator, event, {})
     assert isinstance(outcome, Forwardable)
     assert [m.event for m in outcome.messages if isinstance(m, Track)] == ["Signed Up", "Logged In"]
 
@@ -338,7 +343,7 @@ def test_a_masked_email_is_no_trait_wherever_it_stands(masked: str) -> None:
 def tracks_and_identify(rules: Rules, fields: dict[str, Any], **changes: Any) -> list[Any]:
     (event,) = parse_events([login(**changes)], after=EARLIEST)
     profile = replace(PROFILE, fields=fields)
-    outcome = Translator(STREAM, rules).event(event, {"auth0|1": profile})
+    outcome = outcome_of(LiveTranslator(STREAM, rules), event, {"auth0|1": profile})
     assert isinstance(outcome, Forwardable)
     return list(outcome.messages)
 
@@ -353,7 +358,7 @@ def test_the_profiles_masked_email_gives_way_to_the_events() -> None:
 )
 def test_an_ipv4_address_inside_ipv6_leaves_as_ipv4(ip: str) -> None:
     (event,) = parse_events([login(ip=ip)], after=EARLIEST)
-    outcome = TRANSLATOR.event(event, {})
+    outcome = outcome_of(TRANSLATOR, event, {})
     assert isinstance(outcome, Forwardable)
     assert {message.context["ip"] for message in outcome.messages} == {"203.0.113.9"}
 
@@ -517,8 +522,8 @@ def test_whatever_stands_in_a_record_has_an_outcome_and_a_call_is_valid(
 ) -> None:
     profile = replace(PROFILE, fields=fields) if known else None
     (event,) = parse_events([login(**changes)], after=EARLIEST)
-    found = TRANSLATOR.event(event, {"auth0|1": profile} if profile else {})
-    assert found == TRANSLATOR.event(event, {"auth0|1": profile} if profile else {})
+    found = outcome_of(TRANSLATOR, event, {"auth0|1": profile} if profile else {})
+    assert found == outcome_of(TRANSLATOR, event, {"auth0|1": profile} if profile else {})
     if isinstance(found, DeadLetter):
         assert found.event is event
         assert found.reason in {"unreadable_record", "unparseable_date", "no_user_id", "too_large"}
@@ -547,7 +552,7 @@ def test_whatever_stands_in_a_record_has_an_outcome_and_a_call_is_valid(
 def test_a_page_has_each_event_in_exactly_one_place(records: list[Any]) -> None:
     events = parse_events(records, after=EARLIEST)
     page = Page(events=events, position=LogId("9"), is_end=True, served_at=DATE)
-    found = TRANSLATOR.page(page, {})
+    found = calls_of_page(TRANSLATOR, page, {})
     placed = [
         *(entry.event for entry in found.forwardable),
         *(letter.event for letter in found.dead_letters),
@@ -561,7 +566,7 @@ def test_the_users_of_a_page_are_named_once_in_order() -> None:
         login(user_id=user, type=kind)
         for user, kind in [("b", "s"), ("a", "ss"), ("b", "s"), ("c", "w"), ("", "s")]
     ]
-    assert TRANSLATOR.users_in(parse_events(records, after=EARLIEST)) == ("b", "a")
+    assert TRANSLATOR.select(parse_events(records, after=EARLIEST)).users == ("b", "a")
 
 
 # Privacy
@@ -599,8 +604,8 @@ def test_a_truncated_address_names_a_network(ip: str, truncated: str | None) -> 
 def test_what_is_to_be_omitted_is_nowhere(changes: dict[str, Any], known: bool) -> None:
     nothing = Privacy(email="omit", ip="omit", user_agent="omit")
     (event,) = parse_events([login(**changes)], after=EARLIEST)
-    found = Translator(STREAM, Rules(privacy=nothing)).event(
-        event, {"auth0|1": PROFILE} if known else {}
+    found = outcome_of(
+        LiveTranslator(STREAM, Rules(privacy=nothing)), event, {"auth0|1": PROFILE} if known else {}
     )
     if isinstance(found, Forwardable):
         for message in found.messages:

@@ -15,8 +15,9 @@ from poller.config import SETTINGS
 from poller.core.events import Stream, parse_events
 from poller.core.log_ids import EARLIEST
 from poller.core.outcomes import Profile
-from poller.core.translation.translator import Translator
+from poller.core.translation.translator import LiveTranslator
 from poller.service.lifecycle.exit_codes import ExitCode
+from tests.builders import calls_of
 from tests.docs.pages import ALL, FILES, README, ROOT, json_blocks, page, shell_blocks
 
 NAMES = {f"{setting.section}.{setting.key}" for setting in SETTINGS}
@@ -116,8 +117,8 @@ def test_the_example_of_what_is_sent_is_what_is_made() -> None:
     profile = Profile(
         user_id=fields["user_id"], read_at=parsed.date + timedelta(seconds=5), fields=fields
     )
-    translator = Translator(Stream(domain="acme.us.auth0.com", source_name="web"))
-    calls = translator.events([parsed], {profile.user_id: profile})
+    translator = LiveTranslator(Stream(domain="acme.us.auth0.com", source_name="web"))
+    calls = calls_of(translator, [parsed], {profile.user_id: profile})
     sink = SegmentSink("key", http=None, clock=None)  # type: ignore[arg-type] # sends nothing
     made = [sink.build(message) for message in calls.messages]
     for call in [*made, *shown]:

@@ -26,7 +26,7 @@ from poller.core.errors import ConflictError, FatalError, PollerError
 from poller.core.forward import Forwarded, forward
 from poller.core.log_ids import LogId, floor_id, moment_of
 from poller.core.spans import Span
-from poller.core.translation.translator import Translator
+from poller.core.translation.translator import LiveTranslator
 from tests.builders import record
 from tests.fakes import LATER, NOW, STORED, STREAM, FakeDirectory, FakeLog, FakeSink, numbered
 from tests.walks import live_walks
@@ -252,7 +252,7 @@ class Conservation(RuleBasedStateMachine):
         ports = (
             self.log,
             FakeDirectory({}),
-            Translator(STREAM),
+            LiveTranslator(STREAM),
             BatchSender(self.sink),
             self.ledger,
         )

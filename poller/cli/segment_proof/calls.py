@@ -11,7 +11,7 @@ from poller.config import Settings
 from poller.core.events import LogEvent
 from poller.core.messages import wire
 from poller.core.outcomes import Forwardable, Outcome
-from poller.core.translation.translator import Translator
+from poller.core.translation.translator import LiveTranslator
 from poller.service.upstream.retry import retrying
 
 
@@ -42,15 +42,16 @@ def newest_calls(
     Raises:
         TransientError, FatalError: Auth0 cannot be read.
     """
-    translator = Translator(stream_of(settings), rules_of(settings))
+    translator = LiveTranslator(stream_of(settings), rules_of(settings))
     for attempt in retrying():
         with attempt:
             events = services.log.newest(sorted(translator.types), last)
     directory = profiles_of(settings, services)
+    selection = translator.select(events)
     for attempt in retrying():
         with attempt:
-            profiles = directory.of(translator.users_in(events))
-    return [(event, translator.event(event, profiles)) for event in events]
+            profiles = directory.of(selection.users)
+    return list(zip(events, translator.outcomes(selection, profiles), strict=True))
 
 
 def calls_of(outcome: Outcome) -> list[dict[str, Any]]:

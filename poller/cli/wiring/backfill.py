@@ -10,7 +10,7 @@ from poller.config import Settings
 from poller.core.delivery import BatchSender
 from poller.core.forward import Forwarded, forward
 from poller.core.spans import LogCursor, Resend
-from poller.core.translation.translator import Translator
+from poller.core.translation.translator import HistoryTranslator, TrackTranslator
 from poller.service.lifecycle.process import Process
 from poller.service.slices.deferred_identify import IdentifyRunner, IdentifySender
 
@@ -28,9 +28,9 @@ class BackfillParts:
     no_identify: bool
     again: bool = False
 
-    def translator(self) -> Translator:
-        stream, rules = stream_of(self.settings), rules_of(self.settings)
-        return Translator(stream, rules, tracks_only=True, identifies_later=not self.no_identify)
+    def translator(self) -> TrackTranslator:
+        kind = TrackTranslator if self.no_identify else HistoryTranslator
+        return kind(stream_of(self.settings), rules_of(self.settings))
 
     def sender(self) -> BatchSender:
         return BatchSender(self.services.sink, refusal_limit=self.settings.segment.refusal_limit)
@@ -60,7 +60,7 @@ class BackfillParts:
         return IdentifySender(
             self.ledger.ignoring_sent_before(begun_at) if self.again else self.ledger,
             self.services.users,
-            self.translator(),
+            HistoryTranslator(stream_of(self.settings), rules_of(self.settings)),
             BatchSender(self.services.segment, refusal_limit=self.settings.segment.refusal_limit),
             turn=self.services.sink.wait,
             begun_at=begun_at,

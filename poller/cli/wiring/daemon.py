@@ -9,7 +9,7 @@ from poller.adapters.sql_ledger import LedgerLock, SqlLedger
 from poller.cli.wiring.services import Services, profiles_of, rules_of, start_of, stream_of
 from poller.config import Settings
 from poller.core.delivery import BatchSender
-from poller.core.translation.translator import Translator
+from poller.core.translation.translator import LiveTranslator
 from poller.service.daemon.daemon import Daemon
 from poller.service.daemon.drain import Drain
 from poller.service.daemon.late_arrivals import LookbackScan
@@ -71,7 +71,7 @@ def build_drain(
 ) -> Drain:
     """Build the drain of the live span, with the second reading that belongs to it."""
     profiles = profiles_of(settings, services)
-    translator = Translator(stream_of(settings), rules_of(settings))
+    translator = LiveTranslator(stream_of(settings), rules_of(settings))
     sender = BatchSender(
         MeteredSink(services.sink, observer), refusal_limit=settings.segment.refusal_limit
     )

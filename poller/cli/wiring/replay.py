@@ -9,7 +9,7 @@ from poller.cli.wiring.services import Services, connect, profiles_of, rules_of,
 from poller.config import Settings
 from poller.core.delivery import BatchSender
 from poller.core.events import Stream
-from poller.core.translation.translator import Translator
+from poller.core.translation.translator import LiveTranslator
 from poller.service.observability.logging_setup import configure_logging
 from poller.service.replay import DEAD_LETTERS_PER_DELIVERY, replay
 from poller.service.upstream.retry import retrying
@@ -49,7 +49,7 @@ def _replay(
             delivered, tracks, dead = replay(
                 tuple(events.values()),
                 profiles_of(settings, services),
-                Translator(stream_of(settings), rules_of(settings)),
+                LiveTranslator(stream_of(settings), rules_of(settings)),
                 BatchSender(services.sink, refusal_limit=settings.segment.refusal_limit),
             )
     for letter in dead:

@@ -1,4 +1,4 @@
-"""What an event and the profile beside it show of a login or a signup; pure."""
+"""Facts about a login or a signup, read from the event and from the profile beside it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,10 +23,10 @@ from poller.core.translation.privacy import Privacy
 SIGNUP = "ss"
 SSO_LOGIN = "s"
 FIRST_LOGIN_WITHIN = timedelta(minutes=10)
-"""A user who was created so shortly before a login was created by it."""
+"""A login made its user where the user was created at most this long before it."""
 
 _DATABASE = "auth0"
-"""The provider of every database connection: Auth0 logs an `ss` for its signups."""
+"""The provider of every database connection. Auth0 logs an `ss` for the signups of these."""
 _PASSWORDLESS = frozenset({"email", "sms", "passwordless"})
 _MAY_LACK_STRATEGY = frozenset(
     {SSO_LOGIN, "scoa", "sens", "sepft", "secte", "sepkotpft", "sepkoobft", "sepkrcft"}
@@ -34,19 +34,27 @@ _MAY_LACK_STRATEGY = frozenset(
 """The types of logins that may create a user and be logged without `strategy`."""
 
 _NO_BROWSER = {"unknown", "other 0.0.0 / other 0.0.0"}
-"""User agents of a signup that no browser asked for; the address beside is a server's (recordings, 2021 to 2023)."""
+"""The user agents of signups that no browser asked for (recordings of 2021 to 2023).
+
+The address beside such a user agent is a server's.
+"""
 _GLOBAL_CLIENT = "All Applications"
-"""The client of users made in the dashboard (recorded 2025)."""
+"""The client of users who were made in the dashboard (recorded in 2025)."""
 
 
 def is_sso(event: LogEvent) -> bool:
-    """Whether it is a login on an existing session: such events name no connection and no strategy."""
-    named = text(event.record.get("connection")) or text(event.record.get("strategy"))
-    return event.type == SSO_LOGIN and not named and logins_count(event.record) is None
+    """Tell if the event is a login on an existing session.
+
+    Such an event names no connection and no strategy.
+    """
+    if event.type != SSO_LOGIN:
+        return False
+    is_named = text(event.record.get("connection")) or text(event.record.get("strategy"))
+    return not is_named and logins_count(event.record) is None
 
 
 def is_made_by_api(event: LogEvent) -> bool:
-    """Whether the event's own evidence shows that nobody signed up: see the recordings of 2023 and 2025."""
+    """Tell if the event itself shows that an API call made the user (recordings of 2023, 2025)."""
     record = event.record
     return (
         at(record, "details", "body", "is_signup") is False
@@ -55,16 +63,16 @@ def is_made_by_api(event: LogEvent) -> bool:
 
 
 def provider_of(record: Mapping[str, Any], known: Mapping[str, Any]) -> str | None:
-    """Return the identity provider of a login, from the event and else from the profile.
+    """Return the identity provider of a login, from the event or else from the profile.
 
     The prefix of a user id names the provider of the account that was created.
     """
     if record.get("strategy_type") == "database":
         return _DATABASE
-    told = text(record.get("strategy")) or text(record.get("strategy_type"))
-    prefix, sign, _ = (user_id_of(record) or "").partition("|")
-    if told or (prefix and sign):
-        return told or prefix
+    strategy = text(record.get("strategy")) or text(record.get("strategy_type"))
+    prefix, separator, _ = (user_id_of(record) or "").partition("|")
+    if strategy or (prefix and separator):
+        return strategy or prefix
     connection = text(record.get("connection"))
     if connection in _PASSWORDLESS:
         return connection
@@ -91,7 +99,8 @@ def may_be_first_login(event: LogEvent, known: Mapping[str, Any] | None = None) 
     provider = provider_of(record, known or {})
     if provider is None:
         return known is None
-    # Another `s`, with a connection, began the session, unless the login was an embedded passwordless one.
+    # A login on a session follows another `s`, with a connection, that began the session. Only an
+    # embedded passwordless login does not.
     if provider == _DATABASE or (is_sso(event) and provider not in _PASSWORDLESS):
         return False
     return logins_count(record) in {None, 1}
@@ -99,9 +108,10 @@ def may_be_first_login(event: LogEvent, known: Mapping[str, Any] | None = None) 
 
 @dataclass(frozen=True, kw_only=True)
 class EventFacts:
-    """One event with a date, and the user's profile as far as it could be had; what leaves of it, `privacy` decides.
+    """An event with a date, and the profile of its user as far as it could be had.
 
-    `now` is a time that two clocks agree on, or None.
+    `privacy` decides in which form personal data leaves. `now` is a time that two clocks agree on,
+    or None.
     """
 
     event: LogEvent
@@ -112,8 +122,8 @@ class EventFacts:
 
     @property
     def record(self) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = self.event.record
-        return found
+        record: Mapping[str, Any] = self.event.record
+        return record
 
     @property
     def known(self) -> Mapping[str, Any]:
@@ -122,7 +132,10 @@ class EventFacts:
 
     @property
     def current(self) -> Mapping[str, Any]:
-        """Those of one read after the event: an earlier one would take count and last login back to what they were."""
+        """The fields of a profile that was read after the event, or none.
+
+        The login count and the last login of an older profile are those of before the event.
+        """
         return self.known if self.profile and self.profile.read_at >= self.date else {}
 
     def date_in_profile(self, field: str) -> datetime | None:
@@ -141,18 +154,32 @@ class EventFacts:
     def is_signup(self) -> bool:
         return self.event.type == SIGNUP
 
-    @cached_property
+    @property
+    def is_sso(self) -> bool:
+        return is_sso(self.event)
+
+    @property
+    def is_made_by_api(self) -> bool:
+        return is_made_by_api(self.event)
+
+    @property
+    def logins_count(self) -> int | None:
+        """The login count that the event carries."""
+        return logins_count(self.record)
+
+    @property
     def is_first_login(self) -> bool:
         """Whether the login made the user, by a connection for which Auth0 logs no `ss`."""
         if not may_be_first_login(self.event, self.known):
             return False
         created = self.date_in_profile("created_at")
         if created is None:
-            return logins_count(self.record) == 1
+            return self.logins_count == 1
         return timedelta(0) <= self.date - created <= FIRST_LOGIN_WITHIN
 
     @property
     def raw_email(self) -> str | None:
+        """The e-mail before privacy is applied. A masked one in the profile is not taken."""
         of_profile = text(self.known.get("email"))
         if of_profile and not is_masked_email(of_profile):
             return of_profile
@@ -160,38 +187,45 @@ class EventFacts:
 
     @property
     def email(self) -> str | None:
-        """In the shape in which e-mails leave."""
+        """The e-mail in the form in which e-mails leave."""
         return self.privacy.of_email(self.raw_email)
 
     def name(self, field: str) -> str | None:
-        """A name from the profile, in the shape in which names leave."""
+        """Return a name from the profile, in the form in which names leave."""
         return self.privacy.of_name(text(self.known.get(field)), email=self.raw_email)
 
     @property
     def username(self) -> str | None:
-        """A name that was chosen, by the person or the identity provider; the event's own is often something else."""
+        """A name that the person or the identity provider chose.
+
+        The event's own `user_name` is often something else, such as a phone number.
+        """
         in_form = text(at(self.record, "details", "body", "username"))
         chosen = text(self.known.get("username")) or in_form or text(self.known.get("nickname"))
         return self.privacy.of_name(chosen, email=self.raw_email)
 
     @property
     def picture(self) -> str | None:
-        """Auth0's default picture is at Gravatar, under a hash of the e-mail: it leaves only where e-mails do."""
+        """The picture, only where e-mails leave plain.
+
+        Auth0's default picture is at Gravatar, under a hash of the e-mail.
+        """
         return text(self.known.get("picture")) if self.privacy.email == "plain" else None
 
     @property
     def is_without_browser(self) -> bool:
-        """Whether it is a signup that a server asked for."""
+        """Whether the event is a signup that a server asked for."""
         agent = self.record.get("user_agent")
         return self.is_signup and isinstance(agent, str) and agent.strip().lower() in _NO_BROWSER
 
     @cached_property
     def context(self) -> dict[str, Any]:
-        """Where it came from: address, browser, organization."""
+        """The address, the browser and the organization of the event."""
         organization = text(self.record.get("organization_id"))
         group = {"groupId": organization} if organization else {}
         if self.is_without_browser:
             return group
         ip = self.privacy.of_ip(ip_text(self.record.get("ip")))
-        found = {"ip": ip, "userAgent": self.privacy.of_agent(text(self.record.get("user_agent")))}
-        return {key: value for key, value in found.items() if value is not None} | group
+        agent = self.privacy.of_agent(text(self.record.get("user_agent")))
+        origin = {"ip": ip, "userAgent": agent}
+        return {key: value for key, value in origin.items() if value is not None} | group

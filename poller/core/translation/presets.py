@@ -1,4 +1,7 @@
-"""The two shapes that calls may have, before the user's own lines: names of events, traits and properties."""
+"""The two shapes that calls may have: the names of events, traits and properties.
+
+The user's own lines of the settings are put over the values of the preset.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -6,21 +9,24 @@ from datetime import datetime
 from typing import Literal
 
 from poller.core.messages import Scalar, iso
-from poller.core.translation.event_facts import EventFacts, is_made_by_api, is_sso
-from poller.core.translation.fields import count, logins_count, text
+from poller.core.translation.event_facts import EventFacts
+from poller.core.translation.fields import count, text
 
 PresetName = Literal["rule", "spec"]
 SIGNED_UP = "Signed Up"
 """The name of the track of a signup, in both presets."""
-Values = dict[str, Scalar | None]
-"""What is None is left out."""
+
+Read = Callable[[EventFacts], Scalar | None]
+Values = Mapping[str, Read]
+"""How each value is read. A value that is None is left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preset:
-    """`profile_fields` are what it uses of a profile; `is_of_profile`: also for tracks.
+    """The names and values of one shape.
 
-    `tells_who`: tracks have e-mail and name in their context too.
+    `profile_fields` are the fields of a profile that the shape uses. `is_of_profile` says that
+    tracks use them too. `tells_who` says that the context of a track holds e-mail and name.
     """
 
     logged_in: str
@@ -28,78 +34,67 @@ class Preset:
     profile_fields: frozenset[str]
     tells_who: bool
     is_of_profile: bool
-    traits: Callable[[EventFacts], Values]
-    login_properties: Callable[[EventFacts], Values]
-    signup_properties: Callable[[EventFacts], Values]
+    traits: Values
+    login_properties: Values
+    signup_properties: Values
 
 
 def _iso(moment: datetime | None) -> str | None:
     return iso(moment) if moment else None
 
 
-def _rule_traits(seen: EventFacts) -> Values:
-    told = logins_count(seen.record)
-    return {
-        "email": seen.email,
-        "signed_up": _iso(seen.date_in_profile("created_at")),
-        "login_count": count(seen.current.get("logins_count")) if told is None else told,
-        "last_login": _iso(seen.current_date("last_login") if seen.is_signup else seen.date),
-    }
+def _record(key: str) -> Read:
+    return lambda facts: text(facts.record.get(key))
 
 
-def _rule_properties(seen: EventFacts) -> Values:
-    return {
-        "clientName": text(seen.record.get("client_name")),
-        "clientID": text(seen.record.get("client_id")),
-        "connection": text(seen.record.get("connection")),
-    }
+def _name(field: str) -> Read:
+    return lambda facts: facts.name(field)
 
 
-def _spec_traits(seen: EventFacts) -> Values:
-    return {
-        "email": seen.email,
-        "name": seen.name("name"),
-        "firstName": seen.name("given_name"),
-        "lastName": seen.name("family_name"),
-        "username": seen.username,
-        "phone": seen.name("phone_number"),
-        "avatar": seen.picture,
-        "createdAt": _iso(seen.date_in_profile("created_at")),
-    }
+def _email(facts: EventFacts) -> str | None:
+    return facts.email
 
 
-def _spec_login_properties(seen: EventFacts) -> Values:
-    return {"username": seen.username, **_spec_properties(seen)}
+def _username(facts: EventFacts) -> str | None:
+    return facts.username
 
 
-def _spec_signup_properties(seen: EventFacts) -> Values:
-    return {
-        "type": None if is_made_by_api(seen.event) or seen.is_without_browser else "organic",
-        "email": seen.email,
-        "first_name": seen.name("given_name"),
-        "last_name": seen.name("family_name"),
-        "phone": seen.name("phone_number"),
-        "username": seen.username,
-        **_spec_properties(seen),
-    }
+def _created_at(facts: EventFacts) -> str | None:
+    return _iso(facts.date_in_profile("created_at"))
 
 
-def _spec_properties(seen: EventFacts) -> Values:
-    return {
-        "client_name": text(seen.record.get("client_name")),
-        "client_id": text(seen.record.get("client_id")),
-        "connection": text(seen.record.get("connection")),
-    }
+def _login_count(facts: EventFacts) -> int | None:
+    if facts.logins_count is not None:
+        return facts.logins_count
+    return count(facts.current.get("logins_count"))
 
 
-def _sso(of: Callable[[EventFacts], Values]) -> Callable[[EventFacts], Values]:
-    return lambda seen: of(seen) | ({"sso": True} if is_sso(seen.event) else {})
+def _last_login(facts: EventFacts) -> str | None:
+    return _iso(facts.current_date("last_login") if facts.is_signup else facts.date)
 
 
-def _created_by(of: Callable[[EventFacts], Values]) -> Callable[[EventFacts], Values]:
-    return lambda seen: of(seen) | ({"created_by": "api"} if is_made_by_api(seen.event) else {})
+def _sso(facts: EventFacts) -> bool | None:
+    return facts.is_sso or None
 
 
+def _created_by(facts: EventFacts) -> str | None:
+    return "api" if facts.is_made_by_api else None
+
+
+def _signup_type(facts: EventFacts) -> str | None:
+    return None if facts.is_made_by_api or facts.is_without_browser else "organic"
+
+
+_RULE_PROPERTIES: Values = {
+    "clientName": _record("client_name"),
+    "clientID": _record("client_id"),
+    "connection": _record("connection"),
+}
+_SPEC_PROPERTIES: Values = {
+    "client_name": _record("client_name"),
+    "client_id": _record("client_id"),
+    "connection": _record("connection"),
+}
 _SPEC_FIELDS = frozenset(
     {
         "email",
@@ -115,16 +110,21 @@ _SPEC_FIELDS = frozenset(
 )
 
 PRESETS: Mapping[PresetName, Preset] = {
-    # What the integration sent that Auth0 documented for its rules.
+    # The calls of the integration that Auth0 documented for its rules.
     "rule": Preset(
         logged_in="Logged In",
         signed_up=SIGNED_UP,
         profile_fields=frozenset({"email", "created_at", "logins_count", "last_login"}),
         tells_who=False,
         is_of_profile=False,
-        traits=_rule_traits,
-        login_properties=_sso(_rule_properties),
-        signup_properties=_created_by(_rule_properties),
+        traits={
+            "email": _email,
+            "signed_up": _created_at,
+            "login_count": _login_count,
+            "last_login": _last_login,
+        },
+        login_properties={**_RULE_PROPERTIES, "sso": _sso},
+        signup_properties={**_RULE_PROPERTIES, "created_by": _created_by},
     ),
     # Segment's reserved traits (docs: Spec: Identify) and its B2B SaaS events (docs: B2B SaaS Spec).
     "spec": Preset(
@@ -133,8 +133,26 @@ PRESETS: Mapping[PresetName, Preset] = {
         profile_fields=_SPEC_FIELDS,
         tells_who=True,
         is_of_profile=True,
-        traits=_spec_traits,
-        login_properties=_sso(_spec_login_properties),
-        signup_properties=_created_by(_spec_signup_properties),
+        traits={
+            "email": _email,
+            "name": _name("name"),
+            "firstName": _name("given_name"),
+            "lastName": _name("family_name"),
+            "username": _username,
+            "phone": _name("phone_number"),
+            "avatar": lambda facts: facts.picture,
+            "createdAt": _created_at,
+        },
+        login_properties={"username": _username, **_SPEC_PROPERTIES, "sso": _sso},
+        signup_properties={
+            "type": _signup_type,
+            "email": _email,
+            "first_name": _name("given_name"),
+            "last_name": _name("family_name"),
+            "phone": _name("phone_number"),
+            "username": _username,
+            **_SPEC_PROPERTIES,
+            "created_by": _created_by,
+        },
     ),
 }

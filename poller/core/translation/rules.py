@@ -1,9 +1,11 @@
-"""Which events count as what, and in which shape they leave, where users differ."""
+"""The rules of translation where users differ: which events count as what, and how they leave."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from poller.core.events import LogEvent
+from poller.core.outcomes import Profile
 from poller.core.translation.event_facts import SIGNUP
 from poller.core.translation.presets import PRESETS, Preset, PresetName
 from poller.core.translation.privacy import PLAIN, Privacy
@@ -23,56 +25,97 @@ LOGIN_TYPES: Mapping[str, str | None] = {
     "sepkrcft": None,
     "secte": None,
 }
-"""The log event types that may be counted as logins, and why one would count some logins twice.
+"""The log event types that may count as logins, and why a type would count some logins twice.
 
-`s` is every interactive login and every one on an existing session; `sepft` the password grant, `sens` a native social
-login, `sepk…` the second step after a passkey grant, `secte` a custom token exchange (Auth0 docs: Log Event Type
-Codes; Auth0 community, 82447).
+`s` is every interactive login, and every login on an existing session. `sepft` is the password
+grant, `sens` a native social login, `sepk…` the second step after a passkey grant, and `secte` a
+custom token exchange (Auth0 docs: Log Event Type Codes; Auth0 community, 82447).
 """
 
 Frequency = Literal["always", "changes"]
 
 
 class Expression(Protocol):
-    """A pure function of a profile and a record; either may be anything that JSON can be."""
+    """A pure function of a profile and a record. Either may be anything that JSON can be."""
 
     @property
     def user_fields(self) -> frozenset[str] | None:
-        """The fields of the profile that it looks at; None: any."""
+        """The fields of the profile that the expression looks at. None stands for any field."""
         ...
 
     @property
     def names_user(self) -> bool:
-        """Whether it looks at the profile at all."""
+        """Whether the expression looks at the profile at all."""
         ...
 
     @property
     def names_log(self) -> bool:
-        """Whether it looks at the event at all."""
+        """Whether the expression looks at the event at all."""
         ...
 
     def of(self, user: Mapping[str, Any] | None, log: Mapping[str, Any]) -> Any:
-        """What it finds; `user` is None where there is no profile.
+        """Return the value of the expression. `user` is None where there is no profile.
 
         Raises:
-            ValueError: it cannot be evaluated on these, as a function of text on a number.
+            ValueError: the expression cannot be evaluated on these, as a text function on a number.
         """
         ...
 
 
+class EvaluationError(Exception):
+    """An expression that decides about an event cannot be evaluated on the event."""
+
+
+def evaluate(expression: Expression, event: LogEvent, profile: Profile | None) -> Any:
+    """Return the value of an expression that decides about the event.
+
+    Raises:
+        EvaluationError: the expression cannot be evaluated on this event and profile.
+    """
+    try:
+        return expression.of(profile.fields if profile else None, event.record)
+    except ValueError as error:
+        raise EvaluationError from error
+
+
+def evaluate_or_none(expression: Expression, event: LogEvent, profile: Profile | None) -> Any:
+    """Return the value of an expression, or None where it cannot be evaluated."""
+    try:
+        return evaluate(expression, event, profile)
+    except EvaluationError:
+        return None
+
+
+def holds(condition: Expression, event: LogEvent, profile: Profile | None) -> bool:
+    """Tell if a condition holds.
+
+    JMESPath takes null, false and all that is empty for false. A number is never false.
+
+    Raises:
+        EvaluationError: the condition cannot be evaluated on this event and profile.
+    """
+    value = evaluate(condition, event, profile)
+    return value is not None and value is not False and value not in ("", [], {})
+
+
 Lines = Mapping[str, Expression | None]
-"""Traits or properties beside the preset's; None takes one away."""
+"""The user's own traits or properties, over those of the preset. None takes one away."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """`login_types`: what is tracked as a login. `include_sso_logins`: also those on an existing session.
+    """The settings of translation.
 
-    `derive_signups`: a first login by a connection for which Auth0 logs no signup is a signup too.
-    `include_api_signups`: also users made through the Management API or the dashboard. `when`: what must hold for an
-    event to be forwarded. `user_id`: who it is, in place of the event's user id. `identify`: with every event, or only
-    on signup, on first sight and when the traits are others. `groups`: a group call for each new member of an
-    organization. `privacy`: how people leave.
+    - `login_types` are the types that are tracked as logins.
+    - `include_sso_logins` counts logins on an existing session too.
+    - `derive_signups` counts a first login as a signup too, where Auth0 logs no signup.
+    - `include_api_signups` counts users made through the Management API or the dashboard too.
+    - `when` must hold for an event to be forwarded.
+    - `user_id` takes the place of the event's user id.
+    - `identify` says whether each event identifies its user, or only a signup, a user who is new
+      to Segment, and a user whose traits changed.
+    - `groups` sends a group call for each new member of an organization.
+    - `privacy` says in which form personal data leaves.
     """
 
     login_types: frozenset[str] = frozenset({"s"})
@@ -99,15 +142,15 @@ class Rules:
 
     @property
     def needs_profiles(self) -> bool:
-        """Whether who someone is, or whether they are sent, hangs on the profile: then an event waits for it."""
-        return any(
-            expression is not None and expression.names_user
-            for expression in (self.when, self.user_id)
-        )
+        """Whether an event has to wait for the profile.
+
+        It has to where the profile decides who the user is, or whether the event is sent.
+        """
+        return any(each is not None and each.names_user for each in (self.when, self.user_id))
 
     @property
     def tracks_are_of_profiles(self) -> bool:
-        """Whether what a track says hangs on the profile."""
+        """Whether the properties of a track depend on the profile."""
         lines = self.properties.values()
         return self.shape.is_of_profile or any(
             line is not None and line.names_user for line in lines
@@ -115,12 +158,12 @@ class Rules:
 
     @property
     def profile_fields(self) -> frozenset[str] | None:
-        """The fields of a profile that are used; None: any."""
-        given = (self.when, self.user_id, *self.traits.values(), *self.properties.values())
-        fields = [expression.user_fields for expression in given if expression is not None]
-        if None in fields:
+        """The fields of a profile that are used. None stands for any field."""
+        lines = (self.when, self.user_id, *self.traits.values(), *self.properties.values())
+        used = [line.user_fields for line in lines if line is not None]
+        if None in used:
             return None
-        return self.shape.profile_fields.union(*(found for found in fields if found))
+        return self.shape.profile_fields.union(*(fields for fields in used if fields))
 
 
 DEFAULT = Rules()

@@ -165,8 +165,8 @@ class FileWalk:
 
     def _forward(self, page: FilePage) -> FileForwarded:
         taken, left = self._sifted(page.events)
-        profiles = self._profiles.of(self._translator.users_in(taken))
-        calls = self._translator.events(taken, profiles, now=page.believed_at)
+        selection = self._translator.select(taken, page.believed_at)
+        calls = self._translator(selection, self._profiles.of(selection.users))
         calls = drop_unchanged(calls, self._ledger.last_fingerprints(keys_to_check(calls)))
         settlement = account_file(page, taken, calls, self._sender.deliver(calls.messages))
         self._ledger.settle_file(settlement)

@@ -15,7 +15,7 @@ from poller.core.outcomes import PendingIdentify, Profiles, QueuedIdentify
 from poller.core.ports import ProfileDirectory
 from poller.core.settlement import UnaccountedError
 from poller.core.translation.change_detection import PARTIAL, LastSent
-from poller.core.translation.translator import Translator
+from poller.core.translation.translator import HistoryTranslator
 from poller.service.lifecycle.process import Process
 from poller.service.upstream.retry import LONG_PATIENCE, retrying
 
@@ -128,7 +128,7 @@ class IdentifySender:
         self,
         queue: PendingIdentifies,
         directory: ProfileDirectory,
-        translator: Translator,
+        translator: HistoryTranslator,
         sender: BatchSender,
         *,
         begun_at: datetime,

@@ -18,7 +18,8 @@ from poller.core.log_ids import EARLIEST
 from poller.core.outcomes import Forwardable
 from poller.core.translation.privacy import Privacy
 from poller.core.translation.rules import Rules
-from poller.core.translation.translator import Translator
+from poller.core.translation.translator import LiveTranslator
+from tests.builders import outcome_of
 from tests.fakes import STREAM
 from tests.samples import ADA, CALLS, SPEC, login, sample
 
@@ -79,12 +80,12 @@ def bodies(rules: Rules) -> list[dict[str, Any]]:
     """What would be posted, as Segment's library builds it."""
     http = Http("http://127.0.0.1:9", ServerClock())
     sink = SegmentSink("wk", http, ServerClock())
-    translator = Translator(STREAM, rules)
+    translator = LiveTranslator(STREAM, rules)
     found = []
     for record in records():
         for event in parse_events([record], after=EARLIEST):
             for profiles in ({}, {"auth0|1": ADA}):
-                outcome = translator.event(event, profiles)
+                outcome = outcome_of(translator, event, profiles)
                 found += (
                     [sink.build(message) for message in outcome.messages]
                     if isinstance(outcome, Forwardable)
@@ -142,7 +143,7 @@ def test_destinations_read_every_reserved_name_back() -> None:
     (event,) = parse_events(
         [login(organization_id="org_1", organization_name="acme")], after=EARLIEST
     )
-    outcome = Translator(STREAM, SPEC).event(event, {"auth0|1": ADA})
+    outcome = outcome_of(LiveTranslator(STREAM, SPEC), event, {"auth0|1": ADA})
     assert isinstance(outcome, Forwardable)
     http = Http("http://127.0.0.1:9", ServerClock())
     sink = SegmentSink("wk", http, ServerClock())

@@ -11,7 +11,7 @@ from poller.core.errors import ConflictError
 from poller.core.forward import forward
 from poller.core.log_ids import EARLIEST
 from poller.core.messages import Batch, Receipt
-from poller.core.translation.translator import Translator
+from poller.core.translation.translator import LiveTranslator
 from tests.builders import record
 from tests.fakes import STREAM, FakeDirectory, FakeLog, FakeSink
 
@@ -43,7 +43,12 @@ def test_a_stalled_writer_that_wakes_up_conflicts_and_counts_nothing(tmp_path: P
         try:
             next(
                 forward(
-                    log, FakeDirectory({}), Translator(STREAM), BatchSender(stalled), first, span
+                    log,
+                    FakeDirectory({}),
+                    LiveTranslator(STREAM),
+                    BatchSender(stalled),
+                    first,
+                    span,
                 )
             )
         except ConflictError as error:
@@ -55,7 +60,7 @@ def test_a_stalled_writer_that_wakes_up_conflicts_and_counts_nothing(tmp_path: P
     span = second.live_span()
     assert span is not None
     for forwarded in forward(
-        log, FakeDirectory({}), Translator(STREAM), BatchSender(FakeSink()), second, span
+        log, FakeDirectory({}), LiveTranslator(STREAM), BatchSender(FakeSink()), second, span
     ):
         if forwarded.settlement.page.is_end:
             break

@@ -13,7 +13,7 @@ from poller.core.events import LogEvent
 from poller.core.file_pages import UnreadableFileError
 from poller.core.log_ids import EARLIEST, LogId, floor_id
 from poller.core.spans import Gap, Span
-from poller.core.translation.translator import Translator
+from poller.core.translation.translator import HistoryTranslator
 from poller.service.backfill.file_walk import (
     FileForwarded,
     FileWalk,
@@ -53,7 +53,7 @@ class Bench:
     ) -> list[FileForwarded]:
         walk = FileWalk(
             profiles=self.directory,
-            translator=Translator(STREAM, tracks_only=True),
+            translator=HistoryTranslator(STREAM),
             sender=BatchSender(self.sink),
             ledger=self.ledger,
             wanted=self.wanted,

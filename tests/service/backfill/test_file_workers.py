@@ -15,7 +15,7 @@ from poller.adapters.sql_ledger import SqlLedger
 from poller.core.delivery import BatchSender
 from poller.core.errors import FatalError
 from poller.core.messages import Batch, Receipt
-from poller.core.translation.translator import Translator
+from poller.core.translation.translator import HistoryTranslator
 from poller.service.backfill.file_walk import FileWalk, RangeFilter, RecentIds
 from poller.service.backfill.file_workers import FileBackfill, FileCount
 from poller.service.lifecycle.process import Failed, Finished, Process, Reason, Signalled
@@ -40,7 +40,7 @@ class Bench:
         def walker() -> FileWalk:
             return FileWalk(
                 profiles=FakeDirectory({}),
-                translator=Translator(STREAM, tracks_only=True),
+                translator=HistoryTranslator(STREAM),
                 sender=BatchSender(self.sink),
                 ledger=self.ledger,
                 wanted=RangeFilter(),

@@ -16,7 +16,7 @@ from poller.core.log_ids import EARLIEST, floor_id
 from poller.core.messages import Batch, Receipt
 from poller.core.spans import SecondReading, Span
 from poller.core.translation.rules import Rules
-from poller.core.translation.translator import Translator
+from poller.core.translation.translator import LiveTranslator
 from poller.service.observability.event_counts import EventCounts
 from poller.service.observability.instrumented import (
     MeteredJournal,
@@ -72,7 +72,7 @@ class Bench:
     def pages(self) -> Iterator[Forwarded]:
         span = self.ledger.live_span()
         assert span is not None
-        translator = Translator(STREAM, Rules())
+        translator = LiveTranslator(STREAM, Rules())
         sender = BatchSender(MeteredSink(self.sink, self.meter))
         work = forward(
             MeteredLog(self.log, self.meter),

@@ -19,9 +19,13 @@ from poller.core.settlement import UnaccountedError
 from poller.core.spans import Span
 from poller.core.translation.change_detection import PARTIAL, identify_fingerprint
 from poller.core.translation.rules import Rules
-from poller.core.translation.translator import Translator
+from poller.core.translation.translator import (
+    HistoryTranslator,
+    LiveTranslator,
+    TrackTranslator,
+)
 from poller.service.slices.deferred_identify import Identified, IdentifySender
-from tests.builders import record
+from tests.builders import calls_of_page, record
 from tests.fakes import NOW, STREAM, FakeDirectory, FakeLog, FakeSink, numbered
 
 LATER = NOW + timedelta(hours=1)
@@ -45,7 +49,7 @@ def backfilled(ledger: SqlLedger, *users: str, served_at: datetime = NOW) -> Non
     log = FakeLog([(record(number) | {"user_id": user}) for number, user in enumerate(users, 1)])
     log.now = served_at
     span = ledger.begin(after=numbered(0), until=numbered(len(users)))
-    translator = Translator(STREAM, tracks_only=True)
+    translator = HistoryTranslator(STREAM)
     for _ in forward(log, FakeDirectory({}), translator, BatchSender(FakeSink()), ledger, span):
         pass
 
@@ -66,7 +70,7 @@ def identifier(
     return IdentifySender(
         ledger,
         directory or FakeDirectory({"auth0|1": PROFILE}, read_at=LATER),
-        Translator(STREAM, rules),
+        HistoryTranslator(STREAM, rules),
         BatchSender(sink),
         begun_at=begun_at,
         only_news=rules.identify == "changes",
@@ -138,7 +142,7 @@ def walked(ledger: SqlLedger, span: Span, number: int) -> None:
     for _ in forward(
         log,
         FakeDirectory({}),
-        Translator(STREAM, tracks_only=True),
+        HistoryTranslator(STREAM),
         BatchSender(FakeSink()),
         ledger,
         span,
@@ -152,7 +156,7 @@ def test_the_daemons_identifies_are_remembered_whatever_the_mode(ledger: SqlLedg
     log = FakeLog([record(6) | {"user_id": "auth0|1"}])
     log.now = NOW + timedelta(minutes=1)
     directory = FakeDirectory({"auth0|1": PROFILE})
-    next(forward(log, directory, Translator(STREAM), BatchSender(FakeSink()), ledger, live))
+    next(forward(log, directory, LiveTranslator(STREAM), BatchSender(FakeSink()), ledger, live))
     backfilled(ledger, "auth0|1", served_at=NOW + timedelta(minutes=2))
     sink = FakeSink()
     done = identifier(ledger, sink, begun_at=NOW).send(ledger.pending_identifies(("", ""), 10))
@@ -265,7 +269,7 @@ def test_a_newer_event_of_a_user_keeps_them_waiting(ledger: SqlLedger) -> None:
     backfilled(ledger, "auth0|1")
     (old,) = ledger.pending_identifies(("", ""), 10)
     newer = ledger.begin(after=numbered(1), until=numbered(2))
-    translator = Translator(STREAM, tracks_only=True)
+    translator = HistoryTranslator(STREAM)
     log = FakeLog([record(2) | {"user_id": "auth0|1"}])
     for _ in forward(log, FakeDirectory({}), translator, BatchSender(FakeSink()), ledger, newer):
         pass
@@ -280,7 +284,7 @@ def test_nobody_awaits_of_whom_segment_took_nothing(ledger: SqlLedger) -> None:
     for _ in forward(
         log,
         FakeDirectory({}),
-        Translator(STREAM, tracks_only=True),
+        HistoryTranslator(STREAM),
         BatchSender(sink),
         ledger,
         span,
@@ -299,7 +303,7 @@ def test_who_awaits_is_read_in_order_piece_by_piece(ledger: SqlLedger) -> None:
 
 
 def test_nobody_awaits_who_was_not_forwarded() -> None:
-    translator = Translator(STREAM, tracks_only=True)
+    translator = HistoryTranslator(STREAM)
     page = Page(
         events=parse_events(
             [record(1), record(2, "w"), (record(3) | {"user_id": ""})], after=floor_id(NOW)
@@ -308,12 +312,12 @@ def test_nobody_awaits_who_was_not_forwarded() -> None:
         is_end=True,
         served_at=NOW,
     )
-    calls = translator.page(page, {})
+    calls = calls_of_page(translator, page, {})
     assert [
         entry.pending_identify.user_id for entry in calls.forwardable if entry.pending_identify
     ] == ["auth0|1"]
-    never = Translator(STREAM, tracks_only=True, identifies_later=False).page(page, {})
-    live = Translator(STREAM).page(page, {})
+    never = calls_of_page(TrackTranslator(STREAM), page, {})
+    live = calls_of_page(LiveTranslator(STREAM), page, {})
     assert not any(entry.pending_identify for found in (never, live) for entry in found.forwardable)
 
 
@@ -328,10 +332,10 @@ def test_tracks_alone_ask_for_no_profile_but_where_one_decides() -> None:
         ],
         after=floor_id(NOW),
     )
-    assert Translator(STREAM, tracks_only=True).users_in(events) == ("google|2",)
-    assert Translator(STREAM, Rules(derive_signups=False), tracks_only=True).users_in(events) == ()
-    assert len(Translator(STREAM, Rules(preset="spec"), tracks_only=True).users_in(events)) == 3
-    assert len(Translator(STREAM).users_in(events)) == 3
+    assert HistoryTranslator(STREAM).select(events).users == ("google|2",)
+    assert HistoryTranslator(STREAM, Rules(derive_signups=False)).select(events).users == ()
+    assert len(HistoryTranslator(STREAM, Rules(preset="spec")).select(events).users) == 3
+    assert len(LiveTranslator(STREAM).select(events).users) == 3
 
 
 def test_what_is_said_later_is_another_message(ledger: SqlLedger) -> None:
@@ -349,7 +353,7 @@ def test_what_is_said_later_is_another_message(ledger: SqlLedger) -> None:
 
 
 def test_each_id_under_which_a_user_was_sent_is_identified(ledger: SqlLedger) -> None:
-    translator = Translator(STREAM, Rules(user_id=PerApp()), tracks_only=True)
+    translator = HistoryTranslator(STREAM, Rules(user_id=PerApp()))
     records = [record(1), record(2) | {"user_id": "auth0|1"}]
     span = ledger.begin(after=numbered(0), until=numbered(2))
     directory = FakeDirectory({"auth0|1": PROFILE}, read_at=LATER)
@@ -413,7 +417,7 @@ def test_its_turn_comes_before_the_profile_is_read(ledger: SqlLedger) -> None:
     IdentifySender(
         ledger,
         directory,
-        Translator(STREAM),
+        HistoryTranslator(STREAM),
         BatchSender(FakeSink()),
         begun_at=NOW,
         only_news=False,

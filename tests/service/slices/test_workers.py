@@ -19,7 +19,7 @@ from poller.core.log_ids import LogId, floor_id
 from poller.core.messages import Track
 from poller.core.pages import Page
 from poller.core.spans import LogCursor, Span
-from poller.core.translation.translator import Translator
+from poller.core.translation.translator import HistoryTranslator, LiveTranslator
 from poller.service.lifecycle.process import Failed, Finished, Process, Reason
 from poller.service.slices.deferred_identify import IdentifyRunner, IdentifySender
 from poller.service.slices.workers import Backfill, Slice, Walk
@@ -70,7 +70,7 @@ class Bench:
         self.barrier = threading.Barrier(parallel)
 
     def walker(self) -> Walk:
-        translator = Translator(STREAM, tracks_only=True)
+        translator = HistoryTranslator(STREAM)
         return lambda span: forward(
             self.log, FakeDirectory({}), translator, BatchSender(self.sink), self.ledger, span
         )
@@ -79,7 +79,7 @@ class Bench:
         return IdentifySender(
             self.ledger,
             self.directory,
-            Translator(STREAM),
+            HistoryTranslator(STREAM),
             BatchSender(self.sink),
             begun_at=NOW,
             only_news=False,
@@ -241,7 +241,7 @@ def test_how_much_is_left_goes_by_what_was_seen_last(tmp_path: Path) -> None:
             ]
         )
         for forwarded in forward(
-            log, FakeDirectory({}), Translator(STREAM), BatchSender(FakeSink()), ledger, span
+            log, FakeDirectory({}), LiveTranslator(STREAM), BatchSender(FakeSink()), ledger, span
         ):
             at_work.move(forwarded)
             pages.append(forwarded.settlement.page)

@@ -5,9 +5,9 @@ import pytest
 from poller.core.errors import TransientError
 from poller.core.events import parse_events
 from poller.core.messages import Batch
-from poller.core.translation.translator import Translator
+from poller.core.translation.translator import HistoryTranslator
 from poller.service.upstream.send_rate import ThrottledSink
-from tests.builders import record
+from tests.builders import calls_of, record
 from tests.fake_time import Stopping
 from tests.fakes import NOW, STREAM, FakeSink, numbered
 
@@ -16,7 +16,7 @@ def batch(count: int) -> Batch:
     events = parse_events(
         [record(number) for number in range(1, count + 1)], after=numbered(0, NOW)
     )
-    calls = Translator(STREAM, tracks_only=True).events(events, {})
+    calls = calls_of(HistoryTranslator(STREAM), events, {})
     return Batch(messages=calls.messages)
 
 

@@ -1,0 +1,168 @@
+"""The messages of one event: identify, group where there is an organization, and tracks."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from poller.core.events import LogEvent, Stream
+from poller.core.messages import Group, Identify, Message, Scalar, Track, message_id
+from poller.core.outcomes import PendingIdentify, Profile
+from poller.core.translation.change_detection import group_fingerprint, identify_fingerprint
+from poller.core.translation.event_facts import SIGNUP, EventFacts
+from poller.core.translation.fields import flat, is_masked_email, text
+from poller.core.translation.presets import Values
+from poller.core.translation.rules import Lines, Rules, evaluate_or_none
+from poller.core.translation.size_limit import fit
+
+PERSON = ("email", "name")
+"""The traits that destinations keyed on a person look for in the context of a track."""
+
+
+class MessageBuilder:
+    """Builds the messages of one stream by its rules.
+
+    The same event and profile always give the same messages, under the same ids. A retry, a replay
+    and a second run after a crash thus send what was sent before, and Segment drops the repeats.
+    The ids of identify, group and login tracks are made of the log id. The id of a signup track is
+    made of the user id, so that one user's signup counts once, whether Auth0 logged it or it was
+    derived from a first login.
+    """
+
+    def __init__(self, stream: Stream, rules: Rules) -> None:
+        self._stream = stream
+        self._rules = rules
+        self._preset = rules.shape
+        self._person = {
+            key: read for key in PERSON if (read := self._preset.traits.get(key)) is not None
+        }
+        self._person_lines = {key: line for key, line in rules.traits.items() if key in PERSON}
+
+    def facts(
+        self, event: LogEvent, date: datetime, profile: Profile | None, now: datetime | None = None
+    ) -> EventFacts:
+        return EventFacts(
+            event=event, date=date, profile=profile, privacy=self._rules.privacy, now=now
+        )
+
+    def traits(self, facts: EventFacts) -> dict[str, Scalar]:
+        return self._values(self._preset.traits, self._rules.traits, facts)
+
+    def person(self, facts: EventFacts) -> dict[str, Scalar]:
+        """Return the traits that tell who the user is, in the order of `PERSON`."""
+        values = self._values(self._person, self._person_lines, facts)
+        return {key: values[key] for key in PERSON if key in values}
+
+    def identify(self, facts: EventFacts, user_id: str, traits: Mapping[str, Scalar]) -> Identify:
+        always_send = facts.is_signup or self._rules.identify == "always"
+        return Identify(
+            message_id=message_id(self._stream, "identify", facts.event.log_id),
+            log_id=facts.event.log_id,
+            user_id=user_id,
+            timestamp=facts.date,
+            traits=traits,
+            context=facts.context,
+            fingerprint=identify_fingerprint(
+                user_id, traits, is_partial=facts.profile is None, always_send=always_send
+            ),
+        )
+
+    def later_identify(self, pending: PendingIdentify, profile: Profile) -> Identify | None:
+        """Return the identify of a user whose tracks were sent before, or None if it is too large.
+
+        The identify holds the profile as it is now, and nothing of any event. It is made like that
+        of a signup, since a signup takes all its traits from the profile.
+        """
+        event = LogEvent(
+            log_id=pending.log_id,
+            type=SIGNUP,
+            date=profile.read_at,
+            record={"user_id": pending.user_id},
+        )
+        facts = self.facts(event, profile.read_at, profile)
+        # There is no event for a line that looks at one, so that such a trait is left out.
+        lines = {
+            key: None if line and line.names_log else line
+            for key, line in self._rules.traits.items()
+        }
+        traits = self._values(self._preset.traits, lines, facts)
+        message = self.identify(facts, pending.sent_as, traits)
+        # A run at another time may find another profile. Its identify is another message, or
+        # Segment would drop it as a repeat.
+        value = message.fingerprint.value if message.fingerprint else ""
+        key = f"{pending.log_id} {pending.sent_as} {value}"
+        fitting = fit(replace(message, message_id=message_id(self._stream, "identify", key)))
+        return fitting if isinstance(fitting, Identify) else None
+
+    def groups(self, facts: EventFacts, user_id: str) -> Iterable[Group]:
+        """Yield the group call of a login to an organization."""
+        group_id = facts.context.get("groupId")
+        if not self._rules.groups or group_id is None:
+            return
+        name = text(facts.record.get("organization_name"))
+        yield Group(
+            message_id=message_id(self._stream, "group", facts.event.log_id),
+            log_id=facts.event.log_id,
+            user_id=user_id,
+            timestamp=facts.date,
+            group_id=group_id,
+            traits={"name": name} if name else {},
+            context=facts.context,
+            fingerprint=group_fingerprint(user_id, group_id),
+        )
+
+    def tracks(
+        self, facts: EventFacts, user_id: str, logged_id: str, person: Mapping[str, Scalar]
+    ) -> Iterable[Track]:
+        """Yield the tracks of an event. A first login that is a signup too has two.
+
+        `logged_id` is the user id in the log, which the id of a signup is made of. `person` goes
+        into the context.
+        """
+        preset, log_id = self._preset, facts.event.log_id
+        common: dict[str, Any] = {
+            "log_id": log_id,
+            "user_id": user_id,
+            "timestamp": facts.date,
+            "context": facts.context | {"traits": person} if person else facts.context,
+        }
+        if facts.is_signup or (self._rules.derive_signups and facts.is_first_login):
+            yield Track(
+                message_id=message_id(self._stream, "signup", logged_id),
+                event=preset.signed_up,
+                properties=self._properties(preset.signup_properties, facts),
+                **common,
+            )
+        if not facts.is_signup:
+            yield Track(
+                message_id=message_id(self._stream, "track", log_id),
+                event=preset.logged_in,
+                properties=self._properties(preset.login_properties, facts),
+                **common,
+            )
+
+    def _properties(self, preset: Values, facts: EventFacts) -> dict[str, Scalar]:
+        return self._values(preset, self._rules.properties, facts)
+
+    @staticmethod
+    def _values(preset: Values, lines: Lines, facts: EventFacts) -> dict[str, Scalar]:
+        """Return the preset's values with the user's own lines over them, without absent values.
+
+        A line that cannot be evaluated gives no value, since no trait is worth an event.
+        """
+        values: dict[str, Scalar | None] = {key: read(facts) for key, read in preset.items()}
+        for key, line in lines.items():
+            evaluated = None if line is None else evaluate_or_none(line, facts.event, facts.profile)
+            values[key] = flat(evaluated)
+        return {
+            key: value
+            for key, value in values.items()
+            if value is not None and not is_masked_email(value)
+        }
+
+
+def all_fitting(messages: Iterable[Message]) -> tuple[Message, ...] | None:
+    """Return the messages, cut where they are too large, or None if one is too large all the same."""
+    fitting = [fit(message) for message in messages]
+    whole = tuple(message for message in fitting if message is not None)
+    return whole if len(whole) == len(fitting) else None

@@ -1,0 +1,100 @@
+"""Selection: which log events of a page are of interest, decided once and before any request."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from poller.core.events import LogEvent
+from poller.core.outcomes import DeadLetter, Filtered
+from poller.core.translation.event_facts import SIGNUP, is_made_by_api, is_sso
+from poller.core.translation.fields import user_id_of
+from poller.core.translation.guard import guarded
+from poller.core.translation.rules import LOGIN_TYPES, Rules, holds
+
+_MAY_BE_OF_INTEREST = {*LOGIN_TYPES, SIGNUP}
+"""The types that some settings send.
+
+An event of such a type that was filtered stays filtered when the settings change.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """An event of interest, and the user id that the log has for it.
+
+    `needs_profile` says that the calls of the event depend on the user's profile.
+    `is_conditional` says that the condition of the rules looks at the profile. Then the condition
+    is decided with the profile, and otherwise it is known to hold.
+    """
+
+    event: LogEvent
+    user_id: str | None
+    needs_profile: bool
+    is_conditional: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """One decision for each event, in the order of the events.
+
+    `now` is a time that two clocks agree on, or None. Dates of profiles are judged by it.
+    """
+
+    decisions: tuple[Candidate | DeadLetter | Filtered, ...]
+    now: datetime | None = None
+
+    @property
+    def users(self) -> tuple[str, ...]:
+        """The ids of the users whose profiles are needed, each once, in order of appearance."""
+        users = (
+            each.user_id
+            for each in self.decisions
+            if isinstance(each, Candidate) and each.needs_profile and each.user_id
+        )
+        return tuple(dict.fromkeys(users))
+
+
+class Selector:
+    """Selects the events of interest by the rules.
+
+    `needs_profile` tells if the calls of an event depend on the profile of its user.
+    """
+
+    def __init__(self, rules: Rules, needs_profile: Callable[[LogEvent], bool]) -> None:
+        self._rules = rules
+        self._types = rules.types
+        self._needs_profile = needs_profile
+
+    def is_of_interest(self, event: LogEvent) -> bool:
+        """Tell if the event becomes calls or a dead letter, provided that the condition holds."""
+        return bool(event.defect) or (event.type in self._types and self._counts(event))
+
+    def select(self, events: Iterable[LogEvent], now: datetime | None) -> Selection:
+        """Decide about each event.
+
+        Raises:
+            TransientError: there is no memory left.
+        """
+        decisions = tuple(guarded(event, self._decide) for event in events)
+        return Selection(decisions=decisions, now=now)
+
+    def _decide(self, event: LogEvent) -> Candidate | DeadLetter | Filtered:
+        if event.defect:
+            return DeadLetter(event=event, reason=event.defect)
+        if not self.is_of_interest(event):
+            return Filtered(event=event, is_declined=event.type in _MAY_BE_OF_INTEREST)
+        condition = self._rules.when
+        is_conditional = condition is not None and condition.names_user
+        if condition is not None and not is_conditional and not holds(condition, event, None):
+            return Filtered(event=event, is_declined=True)
+        return Candidate(
+            event=event,
+            user_id=user_id_of(event.record),
+            needs_profile=self._needs_profile(event),
+            is_conditional=is_conditional,
+        )
+
+    def _counts(self, event: LogEvent) -> bool:
+        if event.type == SIGNUP:
+            return self._rules.include_api_signups or not is_made_by_api(event)
+        return self._rules.include_sso_logins or not is_sso(event)
