@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.cli.views.timeline import LOOKS, Cell, axis, draw, legend, oldest_known, picture
+from poller.cli.views.output import Part
+from poller.cli.views.timeline import STYLES, Cell, axis, draw, legend, oldest_known, picture
 from poller.core.log_ids import EARLIEST, LogId, floor_id
 from poller.core.spans import Gap, Span
 from tests.fakes import NOW, STREAM
@@ -28,8 +29,12 @@ def gap(after: float, before: float) -> Gap:
     return Gap(after=at(after), before=at(before))
 
 
+def plain(parts: list[Part]) -> str:
+    return "".join(part.text for part in parts)
+
+
 def drawn(spans: list[Span], gaps: list[Gap] | None = None, *, width: int = 20) -> str:
-    return picture(draw(spans, gaps or [], SINCE, NOW, width), blocks=False).plain
+    return plain(picture(draw(spans, gaps or [], SINCE, NOW, width), blocks=False))
 
 
 LIVE = span(0, 10, None)
@@ -101,7 +106,7 @@ def test_the_width_is_exact_and_every_gap_shows(
         first, last = place(begin - 1 / 3600, width), place(begin + size, width)
         assert Cell.LOST in cells[first : last + 1]
     assert (Cell.LOST in cells) == bool(lost)
-    assert len(picture(cells, blocks=True).plain) == width
+    assert len(plain(picture(cells, blocks=True))) == width
     assert len(axis(SINCE, NOW, width + 24, blocks=True)) == width + 24
 
 
@@ -133,15 +138,15 @@ def test_the_axis_has_its_beginning_its_end_and_even_times_between() -> None:
     assert len(week) == 100
 
 
-def test_every_cell_has_a_look_of_its_own_and_the_legend_names_only_what_is_there() -> None:
-    assert set(LOOKS) == set(Cell)
+def test_every_cell_has_a_style_of_its_own_and_the_legend_names_only_what_is_there() -> None:
+    assert set(STYLES) == set(Cell)
     assert (
-        len({look.block for look in LOOKS.values()})
-        == len({look.plain for look in LOOKS.values()})
+        len({style.block for style in STYLES.values()})
+        == len({style.plain for style in STYLES.values()})
         == len(Cell)
     )
-    assert "".join(look.plain for look in LOOKS.values()).isascii()
+    assert "".join(style.plain for style in STYLES.values()).isascii()
     assert (
-        legend(draw([LIVE], [gap(3, 5)], SINCE, NOW, 20), blocks=False).plain
-        == "# by the daemon   X lost"
+        plain(legend(draw([LIVE], [gap(3, 5)], SINCE, NOW, 20), blocks=False)).rstrip()
+        == "# settled by the daemon   X lost"
     )

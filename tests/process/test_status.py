@@ -81,6 +81,6 @@ def test_on_a_terminal_it_is_as_wide_and_coloured(patchy: Bench) -> None:
             seen += more
     os.close(ours)
     assert process.wait(PATIENCE_S) == 3
-    assert "\x1b[1;31m×".encode() in seen  # noqa: RUF001 - a cross it is
+    assert "\x1b[31m\x1b[1m×".encode() in seen  # noqa: RUF001 - a cross it is
     (drawn,) = [each for each in seen.decode().splitlines() if each.count("█") > 20]
     assert sum(drawn.count(cell) for cell in "▓█▁░·×") == 129  # noqa: RUF001 - same

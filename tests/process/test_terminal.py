@@ -125,4 +125,4 @@ def test_a_secret_in_a_pipe_that_nobody_writes_to_is_an_error(plain: Bench, tmp_
     os.mkfifo(folder / "auth0_client_secret")
     ended = plain.run("check", environ={"CREDENTIALS_DIRECTORY": str(folder)})
     assert ended.code == 78
-    assert "cannot be read: a pipe" in ended.err
+    assert "cannot be read: it is a pipe" in ended.err

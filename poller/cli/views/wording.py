@@ -1,4 +1,4 @@
-"""Counts, lengths of time and long lines as people read them."""
+"""Counts, lengths of time, positions and long lines, as people read them."""
 
 import shutil
 import sys
@@ -6,6 +6,8 @@ import textwrap
 from datetime import timedelta
 
 from poller.cli.views.output import is_terminal
+from poller.core.log_ids import LogId, moment_of
+from poller.core.messages import iso
 
 _UNITS = (
     (timedelta(days=1), "d"),
@@ -13,7 +15,7 @@ _UNITS = (
     (timedelta(minutes=1), "min"),
     (timedelta(seconds=1), "s"),
 )
-_NARROWEST = 40
+_NARROWEST_TEXT = 40
 
 
 def counted(number: int, noun: str) -> str:
@@ -22,22 +24,29 @@ def counted(number: int, noun: str) -> str:
 
 
 def lasting(seconds: float) -> str:
-    """Return the two largest units of a length of time: "2 h 1 min"."""
+    """Return the two largest units of a length of time, such as "2 h 1 min"."""
     left = timedelta(seconds=round(seconds))
     parts: list[str] = []
     for unit, name in _UNITS:
         number, left = divmod(left, unit)
         if number or parts:
             parts.append(f"{number} {name}" if number else "")
-        if len(parts) == 2:  # noqa: PLR2004 - two units are as much as anyone reads
+        if len(parts) == 2:  # noqa: PLR2004 - nobody reads more than two units
             break
     return " ".join(part for part in parts if part) or "0 s"
 
 
-def laid_out(label: str, text: str, *, width: int | None = None) -> list[str]:
-    """Return the lines of a text beside its label, broken between words where the terminal ends, never inside one.
+def moment_text(log_id: LogId) -> str:
+    """Return the time in a log id, or the id itself if it holds no time."""
+    moment = moment_of(log_id)
+    return iso(moment) if moment else str(log_id)
 
-    What is piped stays on one line. `width` is that of the terminal.
+
+def laid_out(label: str, text: str, *, width: int | None = None) -> list[str]:
+    """Return the lines of a text beside its label.
+
+    On a terminal, lines are broken between words and never inside a word. In a pipe the text stays
+    on one line. `width` is the width of the terminal.
     """
     if width is None:
         width = shutil.get_terminal_size().columns if is_terminal(sys.stdout) else None
@@ -46,7 +55,7 @@ def laid_out(label: str, text: str, *, width: int | None = None) -> list[str]:
     indent = " " * len(label)
     words = textwrap.wrap(
         text,
-        max(width - len(label), _NARROWEST - len(label)),
+        max(width - len(label), _NARROWEST_TEXT - len(label)),
         break_long_words=False,
         break_on_hyphens=False,
     )

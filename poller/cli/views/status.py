@@ -1,0 +1,211 @@
+"""The report of `status`, as JSON and as text."""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from poller.cli.views import timeline
+from poller.cli.views.output import NOT_IN_JSON, Part, can_show, say, say_parts
+from poller.cli.views.wording import laid_out, lasting, moment_text
+from poller.core.log_ids import LogId
+from poller.core.messages import iso
+from poller.core.spans import Gap, LogCursor, LogRange
+from poller.service.lifecycle.exit_codes import ExitCode
+
+_INDENT = "  "
+_NARROWEST_PICTURE = 24
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DaemonReport:
+    """The process that runs the daemon. Both fields are None until the process has said so."""
+
+    pid: int | None
+    since: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FatalErrorReport:
+    """The fatal error that ended the last process."""
+
+    at: datetime
+    code: str
+    error: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockedReport:
+    """The reason why the daemon is blocked."""
+
+    code: str | None
+    reason: str
+    hint: str | None
+    since: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnreadReport:
+    """A stretch that a second reading still has to pass."""
+
+    at: LogId
+    until: LogId | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevisitReport:
+    """A gap that is read after all."""
+
+    reached: LogId
+    until: LogId | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpanReport:
+    """A span, with its positions."""
+
+    after: LogId
+    reached: LogId
+    until: LogId | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamReport:
+    """The state of one stream. The first four values are None if it has no live span.
+
+    `lag_s` is the time since the span was known to hold everything: a quiet tenant is not late.
+    `cursors` are the spans and the gaps that are read after all, for the picture.
+    """
+
+    domain: str
+    source_name: str
+    generation: str
+    position: LogId | None = None
+    position_at: datetime | None = None
+    drained_at: datetime | None = None
+    lag_s: float | None = None
+    last_cycle_at: datetime | None
+    last_error: str | None
+    blocked: BlockedReport | None
+    events: Mapping[str, int]
+    dead_letters: int
+    dead_letters_by_reason: Mapping[str, int]
+    gaps: tuple[Gap, ...]
+    holes: tuple[LogRange, ...]
+    unread: tuple[UnreadReport, ...]
+    revisits: tuple[RevisitReport, ...]
+    known_since: datetime | None
+    spans: tuple[SpanReport, ...]
+    cursors: tuple[LogCursor, ...] = field(metadata=NOT_IN_JSON)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusReport:
+    """Everything that `status` shows."""
+
+    ledger: str
+    version: str
+    daemon: DaemonReport | None
+    last_fatal_error: FatalErrorReport | None
+    streams: tuple[StreamReport, ...]
+
+    def exit_code(self, *, strict: bool) -> ExitCode:
+        """Return 3 if somebody must act. With `strict` return 69 if no daemon runs."""
+        needs_action = any(stream.gaps or stream.blocked for stream in self.streams)
+        has_letters = any(stream.dead_letters for stream in self.streams)
+        is_down = self.daemon is None
+        if needs_action or (is_down and self.last_fatal_error) or (strict and has_letters):
+            return ExitCode.ATTENTION
+        return ExitCode.UNAVAILABLE if strict and is_down else ExitCode.DONE
+
+
+def show_status(report: StatusReport, now: datetime) -> None:
+    """Write the report as text."""
+    say(*laid_out("ledger        ", report.ledger))
+    say(f"version       {report.version}")
+    daemon = report.daemon
+    if daemon:
+        since = iso(daemon.since) if daemon.since else "just now"
+        say(f"daemon        runs as process {daemon.pid or '?'} since {since}")
+    else:
+        say("daemon        not running")
+        _show_fatal_error(report.last_fatal_error)
+    for stream in report.streams:
+        _show_stream(stream)
+        _show_timeline(stream, now)
+
+
+def _show_fatal_error(error: FatalErrorReport | None) -> None:
+    if error:
+        text = f"{iso(error.at)}: error[{error.code}]: {error.error}"
+        say(*laid_out("  ended       ", text), fg="red")
+        say(*laid_out("              ", error.hint))
+
+
+def _show_stream(stream: StreamReport) -> None:
+    arrow = "→" if can_show("→") else "->"
+    say("", f"{stream.domain} {arrow} {stream.source_name}")
+    _line("position", moment_text(stream.position) if stream.position else "not begun")
+    _line("drained", iso(stream.drained_at) if stream.drained_at else "never")
+    _line("lag", "unknown" if stream.lag_s is None else lasting(stream.lag_s))
+    _line("last cycle", iso(stream.last_cycle_at) if stream.last_cycle_at else "never")
+    events = [f"{count:,} {name.replace('_', '-')}" for name, count in stream.events.items()]
+    _line("events", ", ".join(events))
+    _show_dead_letters(stream)
+    _show_gaps(stream)
+    if stream.last_error:
+        _line("last error", stream.last_error, fg="yellow")
+    _show_blocked(stream.blocked)
+
+
+def _show_dead_letters(stream: StreamReport) -> None:
+    if not stream.dead_letters:
+        _line("dead letters", "none")
+        return
+    _line("dead letters", f"{stream.dead_letters:,}   (see `dead-letters list`)")
+    for reason, count in stream.dead_letters_by_reason.items():
+        say(f"    {reason}: {count}", fg="yellow")
+
+
+def _show_gaps(stream: StreamReport) -> None:
+    _line("gaps", str(len(stream.gaps) or "none"))
+    for gap in stream.gaps:
+        bounds = f"{moment_text(gap.after)} to {moment_text(gap.before)}"
+        say(*laid_out("    ", f"lost, removed by retention: {bounds}"), fg="red")
+    for hole in stream.holes:
+        bounds = f"{moment_text(hole.after)} to {moment_text(hole.until)}"
+        say(*laid_out("    ", f"not sent: {bounds} (`backfill` sends it)"), fg="yellow")
+
+
+def _show_blocked(blocked: BlockedReport | None) -> None:
+    if blocked:
+        since = f"since {iso(blocked.since)}: " if blocked.since else ""
+        code = f"error[{blocked.code}]: " if blocked.code else ""
+        _line("blocked", f"{since}{code}{blocked.reason}", fg="red")
+        _line("", blocked.hint or "")
+
+
+def _line(name: str, text: str, fg: str | None = None) -> None:
+    say(*laid_out(f"  {name:<13}", text), fg=fg)
+
+
+def _show_timeline(stream: StreamReport, now: datetime) -> None:
+    """Draw the spans and gaps on a line as wide as the terminal."""
+    since = stream.known_since
+    if since is None:
+        return
+    columns = shutil.get_terminal_size().columns
+    width, blocks = max(columns - 2 * len(_INDENT), _NARROWEST_PICTURE), can_show(timeline.BLOCKS)
+    # The clock of the server may be ahead of this one.
+    drained = [cursor.drained_at for cursor in stream.cursors if cursor.drained_at]
+    now = max([now, since, *drained])
+    cells = timeline.draw(stream.cursors, stream.gaps, since, now, width)
+    axis = timeline.axis(since, now, width, blocks=blocks)
+    say("")
+    for parts in (
+        timeline.picture(cells, blocks=blocks),
+        [Part(text=axis, dim=True)],
+        timeline.legend(cells, blocks=blocks),
+    ):
+        say_parts([Part(text=_INDENT), *parts])
