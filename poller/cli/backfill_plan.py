@@ -20,7 +20,7 @@ from poller.core.messages import iso
 from poller.core.spans import LogCursor, LogRange
 from poller.core.translation.translator import TrackTranslator
 from poller.service.backfill.estimate import Estimate, estimate, parallelism
-from poller.service.backfill.plan import Plan, cut, plan
+from poller.service.backfill.plan import Plan, cut_into_slices, plan
 
 _SHOWN = 12
 
@@ -191,12 +191,12 @@ def _guess(
     """A guess is not worth an end: where Auth0 has no room for it, the plan goes without."""
     with contextlib.suppress(TransientError):
         return estimate(
-            found.stretches,
+            found.ranges_to_read,
             services.log.sample,
             TrackTranslator(stream_of(settings), rules_of(settings)).is_of_interest,
             parallel=parallel,
             latency_s=latency_s,
-            reading=services.rate_limiter.status("logs"),
+            rate_limit=services.rate_limiter.status("logs"),
             messages_per_second=settings.segment.max_events_per_second,
         )
     return None
@@ -223,10 +223,10 @@ def begin(ledger: SqlLedger, found: Plan, pieces: int, *, is_open: bool) -> list
     if is_open:
         leave_end_open(ledger, found)
     reopened = [ledger.reopen_gap(gap, found.oldest) for gap in found.gaps] if found.oldest else []
-    missing = [*found.gone, *cut(found.kept, pieces)]
+    missing = [*found.gone, *cut_into_slices(found.kept, pieces)]
     begun = [ledger.begin(after=stretch.after, until=stretch.until) for stretch in missing]
     again = ledger.begin_resends(
-        [(stretch.after, stretch.until) for stretch in cut(found.again, pieces)]
+        [(stretch.after, stretch.until) for stretch in cut_into_slices(found.again, pieces)]
     )
     live = ledger.live_span() if is_open else None
     if live is not None and found.until < live.after:

@@ -1,22 +1,45 @@
-"""What a backfill has to do about a range of the log, by what the ledger holds of it."""
+"""The plan of a backfill: the work that a range of the log needs, by what the ledger holds of it.
 
-from collections.abc import Iterator, Sequence
+The planner only compares ranges. It reads neither the log nor the ledger.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from poller.core.log_ids import EARLIEST, LogId, floor_id, just_below, moment_of, predecessor
-from poller.core.spans import Gap, LogCursor, LogRange, ReopenedGap, Span
+from poller.core.log_ids import (
+    EARLIEST,
+    LogId,
+    floor_id,
+    just_below,
+    moment_of,
+    predecessor,
+)
+from poller.core.spans import (
+    Gap,
+    LogCursor,
+    LogRange,
+    ReopenedGap,
+    Span,
+    clip,
+    difference,
+    union,
+)
 
 SHORTEST_SLICE = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What is to be done about `(since, until]`.
+    """The work that `(since, until]` needs.
 
-    `missing` are stretches in no span, `unfinished` spans and revisits that were begun, `gaps` recorded ones that can
-    be read again from `oldest`, the oldest event kept. `settled` is what is in a span, and `again` what of it is to be
-    sent once more. `is_cut_off`: a range was asked for that begins below what is kept.
+    - `missing` are ranges that belong to no span.
+    - `unfinished` are spans and revisits that were begun.
+    - `gaps` are recorded gaps that can be read again from `oldest`, the oldest event kept.
+    - `settled` are the ranges that spans have settled.
+    - `again` are the settled ranges that are to be sent once more.
+
+    `is_cut_off` says that the range begins below `oldest`, so that a part of it cannot be sent.
     """
 
     since: LogId
@@ -35,32 +58,24 @@ class Plan:
 
     @property
     def gone(self) -> tuple[LogRange, ...]:
-        """Missing stretches that retention removed since what lies below was settled.
+        """The missing ranges that retention has removed.
 
-        They are walked all the same, so that each is recorded as a gap.
+        A worker walks them all the same: the walk finds nothing, and records each as a gap.
         """
-        return tuple(
-            stretch for stretch in self.missing if self.oldest and stretch.until < self.oldest
-        )
+        return tuple(each for each in self.missing if self.oldest and each.until < self.oldest)
 
     @property
     def kept(self) -> tuple[LogRange, ...]:
-        """Missing stretches that can still be read."""
+        """The missing ranges that can still be read."""
         gone = self.gone
-        return tuple(stretch for stretch in self.missing if stretch not in gone)
+        return tuple(each for each in self.missing if each not in gone)
 
     @property
-    def stretches(self) -> tuple[LogRange, ...]:
-        """All that is to be read, oldest first."""
-        rest = (
-            LogRange(after=span.reached, until=span.until)
-            for span in self.unfinished
-            if span.until is not None
-        )
-        lost = (_readable(gap, self.oldest) for gap in self.gaps)
-        return tuple(
-            sorted([*self.kept, *rest, *lost, *self.again], key=lambda stretch: stretch.after)
-        )
+    def ranges_to_read(self) -> tuple[LogRange, ...]:
+        """All ranges that will be read, oldest first."""
+        gaps = (_readable_part(gap, self.oldest) for gap in self.gaps)
+        ranges = (*self.kept, *_unread_parts(self.unfinished), *gaps, *self.again)
+        return tuple(sorted(ranges, key=lambda each: each.after))
 
 
 def plan(
@@ -73,152 +88,128 @@ def plan(
     gaps: Sequence[Gap] = (),
     is_again: bool = False,
 ) -> Plan:
-    """Return the plan for what was asked for, up to where the live span begins.
+    """Return the plan for `(since, until]`.
 
-    What is to be sent again may lie in the live span too, as far as that has come.
+    A backfill never reads above the beginning of the live span, since the daemon owns that part.
+    Only what is sent again may lie there, as far as the daemon has come.
+
+    `oldest` is the oldest event kept, or None where the log is empty.
     """
-    asked_since, end = since, until
-    is_below = oldest is not None and since < min(just_below(oldest), end)
-    is_cut_off = is_below and since != EARLIEST
-    begun = tuple(
-        span
-        for span in [*(span for span in spans if not span.is_done), *revisits]
-        # Also what retention has taken by now: who walks it records the gap.
-        if span.until is not None and span.reached < end and span.until > asked_since
-    )
-    live = [span.after for span in spans if span.is_live]
-    gone: tuple[LogRange, ...] = ()
-    if oldest is not None and is_below:
-        since = just_below(oldest)
-        gone = _gone(spans, asked_since, min([since, end, *live]))
-    if oldest is None or since >= end:
-        until = max(since, end)
-        return Plan(
-            since=since,
-            until=until,
-            missing=gone,
-            unfinished=begun,
-            oldest=oldest,
-            is_cut_off=is_cut_off,
-        )
-    asked = LogRange(after=since, until=end)
-    settled = tuple(
-        _within(asked, [LogRange(after=span.after, until=span.reached) for span in spans])
-    )
-    until = min([end, *live])
-    kept = (
-        tuple(_without(LogRange(after=since, until=until), _ended(spans))) if since < until else ()
-    )
-    return Plan(
-        since=since,
-        until=end if is_again else max(until, since),
-        missing=(*gone, *kept),
-        unfinished=begun,
-        gaps=_to_read_again(gaps, revisits, max(since, oldest), end),
-        settled=settled,
-        again=tuple(
-            _without_all(
-                settled, [LogRange(after=s.reached, until=s.until) for s in revisits if s.until]
-            )
-        )
-        if is_again
-        else (),
+    readable_since = since
+    if oldest is not None and since < min(just_below(oldest), until):
+        readable_since = just_below(oldest)
+    end = min([until, *(span.after for span in spans if span.is_live)])
+    basis = Plan(
+        since=readable_since,
+        until=max(readable_since, until),
+        missing=_removed(spans, since, min(readable_since, end)),
+        unfinished=_unfinished(spans, revisits, since, until),
         oldest=oldest,
-        is_cut_off=is_cut_off,
+        is_cut_off=since != EARLIEST and since < readable_since,
     )
+    if oldest is None or readable_since >= until:
+        return basis
+    settled = clip(
+        union(LogRange(after=span.after, until=span.reached) for span in spans),
+        readable_since,
+        until,
+    )
+    basis = replace(
+        basis,
+        until=max(end, readable_since),
+        missing=basis.missing + _missing(spans, readable_since, end),
+        gaps=_gaps_to_read(gaps, revisits, max(readable_since, oldest), until),
+        settled=settled,
+    )
+    if is_again:
+        return replace(basis, until=until, again=difference(settled, _unread_parts(revisits)))
+    return basis
 
 
-def cut(stretches: Sequence[LogRange], pieces: int) -> tuple[LogRange, ...]:
-    """The stretches in about so many slices of equal time, oldest first; none shorter than it is worth."""
-    total = sum((stretch.length for stretch in stretches), timedelta())
-    wanted = max(total / max(pieces, 1), SHORTEST_SLICE)
-    return tuple(piece for stretch in stretches for piece in _cut(stretch, wanted))
+def cut_into_slices(ranges: Sequence[LogRange], pieces: int) -> tuple[LogRange, ...]:
+    """Cut the ranges into about `pieces` slices of equal time, oldest first.
+
+    No slice is much shorter than `SHORTEST_SLICE`, since each slice costs some requests of its own.
+    """
+    total = sum((each.length for each in ranges), timedelta())
+    length = max(total / max(pieces, 1), SHORTEST_SLICE)
+    return tuple(piece for each in ranges for piece in _slices(each, length))
 
 
-def _cut(stretch: LogRange, wanted: timedelta) -> Iterator[LogRange]:
-    begin = moment_of(stretch.after)
-    # Rounded, so that what is a little less than a whole number of pieces makes that number.
-    pieces = round(stretch.length / wanted) if begin else 0
-    rest = stretch
-    for number in range(1, pieces):
-        at = floor_id(begin + number * stretch.length / pieces) if begin else rest.until
-        if rest.after < at < rest.until:
-            yield LogRange(after=rest.after, until=at)
-            rest = replace(rest, after=at)
+def _slices(whole: LogRange, length: timedelta) -> Iterator[LogRange]:
+    begin = moment_of(whole.after)
+    rest = whole
+    if begin:
+        # The number is rounded, so that a range of a little less than three lengths becomes three
+        # slices and not two.
+        pieces = round(whole.length / length)
+        for number in range(1, pieces):
+            at = floor_id(begin + number * whole.length / pieces)
+            if rest.after < at < rest.until:
+                yield LogRange(after=rest.after, until=at)
+                rest = replace(rest, after=at)
     yield rest
 
 
-def _gone(spans: Sequence[Span], since: LogId, until: LogId) -> tuple[LogRange, ...]:
-    """Return what of `(since, until]`, which retention removed, lies above a span and is in none.
+def _missing(spans: Iterable[Span], since: LogId, until: LogId) -> tuple[LogRange, ...]:
+    """Return the parts of `(since, until]` that belong to no bounded span, settled or not."""
+    owned = [LogRange(after=span.after, until=span.until) for span in spans if span.until]
+    return difference([LogRange(after=since, until=until)], owned)
 
-    What lies below all spans was never begun, and is no loss that anybody has to be told of.
+
+def _removed(spans: Sequence[Span], since: LogId, until: LogId) -> tuple[LogRange, ...]:
+    """Return the missing parts of `(since, until]`, which retention removed, above a span.
+
+    Parts below all spans are left out. Nobody began them, so they are no loss of this ledger.
     """
     begun = [span.after for span in spans if (span.until or span.reached) >= since]
-    after = max(since, min(begun, default=until))
-    return (
-        tuple(_without(LogRange(after=after, until=until), _ended(spans))) if after < until else ()
+    return _missing(spans, max(since, min(begun, default=until)), until)
+
+
+def _unfinished(
+    spans: Iterable[Span], revisits: Iterable[LogCursor], since: LogId, until: LogId
+) -> tuple[LogCursor, ...]:
+    """Return the bounded spans and revisits that are begun and overlap `(since, until]`.
+
+    Those that retention has removed by now are among them: the walk will record their gaps.
+    """
+    cursors = (*(span for span in spans if not span.is_done), *revisits)
+    return tuple(
+        each
+        for each in cursors
+        if each.until is not None and each.reached < until and each.until > since
     )
 
 
-def _ended(spans: Sequence[Span]) -> list[LogRange]:
-    return [
-        LogRange(after=span.after, until=span.until) for span in spans if span.until is not None
-    ]
+def _unread_parts(cursors: Iterable[LogCursor]) -> list[LogRange]:
+    return [LogRange(after=each.reached, until=each.until) for each in cursors if each.until]
 
 
-def _readable(gap: Gap, oldest: LogId | None) -> LogRange:
+def _readable_part(gap: Gap, oldest: LogId | None) -> LogRange:
     after = max(gap.after, just_below(oldest)) if oldest else gap.after
     return LogRange(after=after, until=predecessor(gap.before) or gap.before)
 
 
-def _to_read_again(
-    gaps: Sequence[Gap], revisits: Sequence[LogCursor], begin: LogId, end: LogId
+def _gaps_to_read(
+    gaps: Iterable[Gap], revisits: Iterable[LogCursor], begin: LogId, end: LogId
 ) -> tuple[Gap, ...]:
-    """Those that reach into what is kept and asked for, and that nobody has begun to read again."""
-    at_work = [
-        LogRange(after=each.reached, until=each.until)
-        for each in revisits
-        if each.until and isinstance(each, ReopenedGap)
+    """Return the gaps that reach into the readable range and that no revisit reads already."""
+    reopened = _unread_parts(each for each in revisits if isinstance(each, ReopenedGap))
+    readable = [
+        gap
+        for gap in gaps
+        if not gap.is_read_once
+        and max(gap.after, begin) < gap.before
+        and gap.after < end
+        and not any(each.after < gap.before and gap.after < each.until for each in reopened)
     ]
-    unread = (gap for gap in gaps if not gap.is_read_once)
-    kept = (gap for gap in unread if max(gap.after, begin) < gap.before and gap.after < end)
-    return tuple(
-        _disjoint(
-            gap
-            for gap in kept
-            if not any(other.after < gap.before and gap.after < other.until for other in at_work)
-        )
-    )
+    return tuple(_disjoint(readable))
 
 
-def _disjoint(gaps: Iterator[Gap]) -> Iterator[Gap]:
-    """Those that begin above the end of the one before: where two overlap, the other is found the next time."""
+def _disjoint(gaps: Iterable[Gap]) -> Iterator[Gap]:
+    """Yield gaps that do not overlap. Another one is left for the next backfill to find."""
     end = LogId("")
     for gap in sorted(gaps, key=lambda gap: gap.after):
         if gap.after >= end:
             end = gap.before
             yield gap
-
-
-def _within(whole: LogRange, parts: Sequence[LogRange]) -> Iterator[LogRange]:
-    """What of the whole these cover, as their union."""
-    missing = [*_without(whole, parts)]
-    return _without(whole, missing)
-
-
-def _without_all(wholes: Sequence[LogRange], covered: Sequence[LogRange]) -> Iterator[LogRange]:
-    for whole in wholes:
-        yield from _without(whole, covered)
-
-
-def _without(whole: LogRange, covered: Sequence[LogRange]) -> Iterator[LogRange]:
-    """What of the whole none of these covers."""
-    after = whole.after
-    for other in sorted(covered, key=lambda stretch: stretch.after):
-        if other.until <= after or other.after >= whole.until:
-            continue
-        if other.after > after:
-            yield LogRange(after=after, until=other.after)
-        after = max(after, other.until)
-    if after < whole.until:
-        yield LogRange(after=after, until=whole.until)

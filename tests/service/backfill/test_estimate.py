@@ -7,7 +7,7 @@ import pytest
 from poller.core.events import LogEvent, parse_events
 from poller.core.log_ids import LogId, floor_id
 from poller.core.spans import LogRange
-from poller.service.backfill.estimate import PROBES, Estimate, estimate, parallelism
+from poller.service.backfill.estimate import SAMPLES, Estimate, estimate, parallelism
 from poller.service.upstream.rate_limit import RateLimitStatus
 from tests.builders import record
 from tests.fakes import NOW, numbered
@@ -40,7 +40,7 @@ def moments(every: timedelta) -> list:  # type: ignore[type-arg]
 
 
 def guessed(
-    log: Log, *stretches: LogRange, reading: RateLimitStatus | None = ENTERPRISE, most: int = 0
+    log: Log, *stretches: LogRange, rate_limit: RateLimitStatus | None = ENTERPRISE, most: int = 0
 ) -> Estimate:
     return estimate(
         stretches,
@@ -48,7 +48,7 @@ def guessed(
         lambda event: event.type == "s",
         parallel=8,
         latency_s=0.1,
-        reading=reading,
+        rate_limit=rate_limit,
         messages_per_second=most,
     )
 
@@ -60,7 +60,7 @@ def stretch(begin: timedelta, end: timedelta) -> LogRange:
 def test_it_counts_about_right_with_few_requests() -> None:
     log = Log(timedelta(seconds=30))
     found = guessed(log, stretch(-4 * DAY, -3 * DAY), stretch(-2 * DAY, -1 * DAY))
-    assert log.asked == PROBES
+    assert log.asked == SAMPLES
     assert found.events == pytest.approx(2 * 2880, rel=0.02)
     assert found.of_interest == pytest.approx(2880, rel=0.05)
     assert 58 <= found.requests <= 58 + 16 + 41
@@ -83,7 +83,7 @@ def test_the_slowest_of_what_limits_it_counts() -> None:
     assert by_messages is not None
     assert by_messages.total_seconds() == pytest.approx(4320, rel=0.02)
     unlimited = guessed(
-        log, asked, reading=RateLimitStatus(limit=10**6, left=10.0**6, per_second=0.0)
+        log, asked, rate_limit=RateLimitStatus(limit=10**6, left=10.0**6, per_second=0.0)
     ).duration
     assert unlimited is not None
     assert unlimited.total_seconds() == pytest.approx(86 * 0.2 / 8, rel=0.05)
@@ -92,7 +92,9 @@ def test_the_slowest_of_what_limits_it_counts() -> None:
 def test_of_a_limit_that_is_not_known_it_does_not_guess() -> None:
     log, asked = Log(timedelta(seconds=10)), stretch(-2 * DAY, -DAY)
     assert (
-        guessed(log, asked, reading=RateLimitStatus(limit=33, left=33.0, per_second=0.0)).duration
+        guessed(
+            log, asked, rate_limit=RateLimitStatus(limit=33, left=33.0, per_second=0.0)
+        ).duration
         is None
     )
 

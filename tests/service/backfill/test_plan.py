@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from poller.core.log_ids import EARLIEST, LogId, floor_id, predecessor
 from poller.core.spans import Gap, LogCursor, LogRange, ReopenedGap, Resend, Span
-from poller.service.backfill.plan import SHORTEST_SLICE, cut, plan
+from poller.service.backfill.plan import SHORTEST_SLICE, cut_into_slices, plan
 from tests.fakes import NOW, STREAM, numbered
 
 HOUR = timedelta(hours=1)
@@ -93,7 +93,7 @@ def test_slices_are_all_that_is_missing_and_touch_no_span(
 ) -> None:
     spans = [span(a, max(b, a + 1), min(max(a, r), max(b, a + 1))) for a, b, r in others]
     found = plan(spans, at(since), at(until), oldest=at(-500))
-    slices = cut(found.missing, pieces)
+    slices = cut_into_slices(found.missing, pieces)
     for quarter in range(61 * 4):
         event = numbered(1, NOW + HOUR * quarter / 4)
         covered = any(other.after < event <= (other.until or "") for other in spans)
@@ -105,12 +105,12 @@ def test_slices_are_all_that_is_missing_and_touch_no_span(
 
 def test_slices_are_no_shorter_than_they_are_worth() -> None:
     short = LogRange(after=at(0), until=floor_id(NOW + 2 * SHORTEST_SLICE))
-    assert len(cut([short], 100)) == 2
+    assert len(cut_into_slices([short], 100)) == 2
     a_little_less = LogRange(
         after=at(0), until=floor_id(NOW + 2 * SHORTEST_SLICE - timedelta(seconds=1))
     )
-    assert len(cut([a_little_less], 100)) == 2
-    assert len(cut([LogRange(after=at(0), until=at(16))], 16)) == 16
+    assert len(cut_into_slices([a_little_less], 100)) == 2
+    assert len(cut_into_slices([LogRange(after=at(0), until=at(16))], 16)) == 16
 
 
 def test_what_is_to_be_sent_again_is_what_is_settled_of_the_range_the_live_part_too() -> None:
@@ -144,7 +144,7 @@ def test_a_gap_counts_only_while_some_of_it_can_be_read_again() -> None:
     gap, gone = Gap(after=at(10), before=at(20)), Gap(after=at(2), before=at(4))
     found = plan(spans, at(0), at(50), oldest=at(15), gaps=[gone, gap])
     assert found.gaps == (gap,)
-    assert found.stretches == (
+    assert found.ranges_to_read == (
         LogRange(after=predecessor(at(15)) or at(15), until=predecessor(at(20)) or at(20)),
     )
     assert plan(spans, at(30), at(50), oldest=at(15), gaps=[gap]).gaps == ()
@@ -213,7 +213,7 @@ def test_what_retention_took_above_a_span_is_missing_so_that_it_becomes_a_gap() 
     assert found.kept == (LogRange(after=bound, until=at(0)),)
     assert found.missing == (*found.gone, *found.kept)
     # Nothing is read there, so that an estimate leaves it out.
-    assert found.stretches == found.kept
+    assert found.ranges_to_read == found.kept
 
 
 @pytest.mark.parametrize("since", [EARLIEST, at(-7)])
