@@ -23,8 +23,10 @@ from poller.core.errors import FatalError, TransientError
 from poller.core.file_pages import UnreadableFileError
 from poller.core.log_ids import EARLIEST
 from poller.core.messages import iso
-from poller.service.backfill.file_walk import FileWalk, RangeFilter, RecentIds
-from poller.service.backfill.file_workers import FileBackfill, FileCount
+from poller.service.backfill.file_counts import FileCount
+from poller.service.backfill.file_selection import EventChooser, RangeFilter, RecentIds
+from poller.service.backfill.file_walk import FileWalk
+from poller.service.backfill.file_workers import FileBackfill
 from poller.service.lifecycle.ending import finish
 from poller.service.lifecycle.exit_codes import ExitCode
 from poller.service.lifecycle.process import Process
@@ -118,7 +120,7 @@ class _FileRun:
             lambda: index,
             process,
             parallel=self._asked.parallel or PARALLEL,
-            identifying=history.identifying(process, begun_at=self._begun_at),
+            identifies=history.identifying(process, begun_at=self._begun_at),
             settled=lambda page: index.move(page.moves, page.end),
         )
         code: int = finish(work.run(), process, interrupted=ExitCode.INTERRUPTED)
@@ -136,8 +138,7 @@ class _FileRun:
             translator=history.translator(),
             sender=history.sender(),
             ledger=history.ledger,
-            wanted=self._wanted,
-            recent=recent,
+            chooser=EventChooser(history.ledger, self._wanted, recent),
             stopping=self._process.stopping,
             settles_empty=self._asked.settle_empty,
         )

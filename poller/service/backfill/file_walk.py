@@ -1,36 +1,34 @@
-"""The walk through a file of log events: what is not settled yet goes to Segment, page by page."""
+"""The walk through a file of log events: each page goes to Segment and is settled."""
 
 import threading
-from bisect import bisect_left
-from collections import Counter, OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Protocol
 
 from poller.core.delivery import BatchSender
-from poller.core.events import LogEvent, is_derived, judge_dates
+from poller.core.events import judge_dates
 from poller.core.file_pages import BadRecord, FileMark, FilePage, UnreadableFileError
-from poller.core.log_ids import LogId, floor_id, moment_of
 from poller.core.ports import FileLedger, ProfileDirectory
 from poller.core.settlement import FileSettlement, account_file
-from poller.core.spans import Gap, Span
 from poller.core.translation.change_detection import drop_unchanged, keys_to_check
 from poller.core.translation.log_types import KNOWN_TYPES
 from poller.core.translation.translator import Translator
+from poller.service.backfill.file_selection import ChosenEvents, EventChooser
 from poller.service.upstream.retry import LONG_PATIENCE, retrying
 
-REMEMBERED = 10_000
-"""Events of this run that are known again: a stream delivers at least once, and what it repeats, soon after."""
-_TELLING_PAGE = 10
-_OPENING_PAGES = 20
-"""Pages in which at least one record of a log of Auth0 has a type that Auth0 has published."""
-_NAMED_TYPES = 5
 TYPE_NAME_LIMIT = 60
+"""Characters of an unknown type that are shown."""
+_BAD_PAGE_EVENTS = 10
+"""A first page of so many records or more, all of them bad, is no log."""
+_OPENING_PAGES = 20
+"""In the log of a tenant, a type that Auth0 has published stands within so many pages."""
+_NAMED_TYPES = 5
 
 
 class PageReader(Protocol):
-    """One reading of a file; a page is asked for when the one before is settled."""
+    """One reading of a file. The next page is asked for after the last one is settled."""
 
     @property
     def begun_at(self) -> FileMark: ...
@@ -39,87 +37,19 @@ class PageReader(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RangeFilter:
-    """The wanted part `(since, until]` of the log; None is no bound.
-
-    An event whose log id holds no time is judged by its date, and is wanted where it has none.
-    """
-
-    since: LogId | None = None
-    until: LogId | None = None
-
-    def holds(self, event: LogEvent) -> bool:
-        if is_derived(event.log_id):
-            return True
-        place = event.log_id if moment_of(event.log_id) else None
-        if place is None and event.date is not None:
-            place = floor_id(event.date)
-        if place is None:
-            return True
-        return (self.since is None or place > self.since) and (
-            self.until is None or place <= self.until
-        )
-
-
-class SettledIds:
-    """Which log ids are settled by spans; what was lost in a gap is not."""
-
-    def __init__(self, spans: Iterable[Span], gaps: Iterable[Gap]) -> None:
-        self._spans = tuple(spans)
-        self._gaps = tuple(gaps)
-        self._stretches: list[tuple[LogId, LogId]] = []
-        for after, reached in sorted((span.after, span.reached) for span in self._spans):
-            if self._stretches and after <= self._stretches[-1][1]:
-                begin, end = self._stretches.pop()
-                self._stretches.append((begin, max(end, reached)))
-            else:
-                self._stretches.append((after, reached))
-
-    def is_of(self, spans: Sequence[Span], gaps: Sequence[Gap]) -> bool:
-        return self._spans == tuple(spans) and self._gaps == tuple(gaps)
-
-    def holds(self, log_id: LogId) -> bool:
-        place = bisect_left(self._stretches, (log_id,)) - 1
-        if place < 0 or log_id > self._stretches[place][1] or is_derived(log_id):
-            return False
-        return not any(gap.after < log_id < gap.before for gap in self._gaps)
-
-
-class RecentIds:
-    """The log ids that were settled last, over all files of a run. Thread-safe."""
-
-    def __init__(self, capacity: int = REMEMBERED) -> None:
-        self._capacity = capacity
-        self._ids: OrderedDict[LogId, None] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def __contains__(self, log_id: object) -> bool:
-        with self._lock:
-            return log_id in self._ids
-
-    def add(self, log_ids: Iterable[LogId]) -> None:
-        with self._lock:
-            self._ids.update(dict.fromkeys(log_ids))
-            while len(self._ids) > self._capacity:
-                self._ids.popitem(last=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class FileForwarded:
     """A page of a file that is durable.
 
-    Of its events `skipped` lie in settled spans, `outside` of what is wanted, and `repeated` came before in this run.
+    `bad` are the bad records among the chosen events.
     """
 
     settlement: FileSettlement
+    choice: ChosenEvents
     bad: tuple[BadRecord, ...]
-    skipped: int
-    outside: int
-    repeated: int
 
 
 class FileWalk:
-    """Forwards files, one at a time; what one thread walks with."""
+    """Forwards one file at a time. Each thread has its own walk."""
 
     def __init__(  # noqa: PLR0913 - the ports, and how far to go
         self,
@@ -128,8 +58,7 @@ class FileWalk:
         translator: Translator,
         sender: BatchSender,
         ledger: FileLedger,
-        wanted: RangeFilter,
-        recent: RecentIds,
+        chooser: EventChooser,
         stopping: threading.Event | None = None,
         patience: timedelta = LONG_PATIENCE,
         settles_empty: bool = False,
@@ -139,60 +68,43 @@ class FileWalk:
         self._translator = translator
         self._sender = sender
         self._ledger = ledger
-        self._wanted = wanted
-        self._recent = recent
+        self._chooser = chooser
         self._stopping = stopping or threading.Event()
         self._patience = patience
-        self._settled = SettledIds((), ())
 
     def pages(self, reading: PageReader) -> Iterator[FileForwarded]:
-        """A yield means durable; where later may do, the page at hand is tried again for `patience`.
+        """Forward the file page by page. A yield means that the page is durable.
 
-        A file is not settled before one of its records has a known type, unless empty files are settled too.
+        A page that meets a transient error is tried again for `patience`.
+
+        Nothing is settled before one record has a known type. Otherwise a wrong file would be
+        marked as settled for good. `settles_empty` leaves this check out.
 
         Raises:
-            UnreadableFileError: the file begins with a page of bad records, or no type in it is known. Nothing of it
-                was settled.
-            TransientError, FatalError: as `forward`; the file is settled up to the last yield.
+            UnreadableFileError: the file begins with a page of bad records, or no type in it is
+                known. Nothing of it was settled.
+            TransientError, FatalError: as `forward`. The file is settled up to the last yield.
         """
-        pages = map(_judged, reading.pages())
-        is_begun = reading.begun_at.offset > 0
-        for page in pages if is_begun or self._settles_empty else _with_known_type(pages):
+        pages: Iterator[FilePage] = map(_judged, reading.pages())
+        if reading.begun_at.offset == 0 and not self._settles_empty:
+            pages = _with_known_type(pages)
+        for page in pages:
             for attempt in retrying(self._patience, self._stopping):
                 with attempt:
                     forwarded = self._forward(page)
             yield forwarded
 
     def _forward(self, page: FilePage) -> FileForwarded:
-        taken, left = self._sifted(page.events)
-        selection = self._translator.select(taken, page.believed_at)
+        choice = self._chooser.choose(page.events)
+        events = list(choice.chosen.values())
+        selection = self._translator.select(events, page.believed_at)
         calls = self._translator(selection, self._profiles.of(selection.users))
         calls = drop_unchanged(calls, self._ledger.last_fingerprints(keys_to_check(calls)))
-        settlement = account_file(page, taken, calls, self._sender.deliver(calls.messages))
+        settlement = account_file(page, events, calls, self._sender.deliver(calls.messages))
         self._ledger.settle_file(settlement)
-        ids = {event.log_id for event in taken}
-        self._recent.add(ids)
-        bad = tuple(record for record in page.bad if record.log_id in ids)
-        return FileForwarded(settlement=settlement, bad=bad, **left)
-
-    def _sifted(self, events: Iterable[LogEvent]) -> tuple[list[LogEvent], dict[str, int]]:
-        """The events to be settled, and how many are left out for which reason."""
-        spans = self._ledger.spans()
-        gaps = tuple(gap for gap in self._ledger.gaps() if not gap.is_read_once)
-        if not self._settled.is_of(spans, gaps):
-            self._settled = SettledIds(spans, gaps)
-        taken: dict[LogId, LogEvent] = {}
-        left = {"skipped": 0, "outside": 0, "repeated": 0}
-        for event in events:
-            if not self._wanted.holds(event):
-                left["outside"] += 1
-            elif self._settled.holds(event.log_id):
-                left["skipped"] += 1
-            elif event.log_id in taken or event.log_id in self._recent:
-                left["repeated"] += 1
-            else:
-                taken[event.log_id] = event
-        return list(taken.values()), left
+        self._chooser.remember(choice.chosen)
+        bad = tuple(record for record in page.bad if record.log_id in choice.chosen)
+        return FileForwarded(settlement=settlement, choice=choice, bad=bad)
 
 
 def _judged(page: FilePage) -> FilePage:
@@ -200,47 +112,44 @@ def _judged(page: FilePage) -> FilePage:
 
 
 def _with_known_type(pages: Iterator[FilePage]) -> Iterator[FilePage]:
-    """The pages, once a record among the first of them has a type that Auth0 has published.
+    """Yield the pages, after one of the first ones has a type that Auth0 has published.
 
     Raises:
-        UnreadableFileError: none has, and there are readable records, or lines of text alone.
+        UnreadableFileError: no type is known, and there are readable records or lines of text.
     """
     opening: list[FilePage] = []
     for page in pages:
-        if not opening and len(page.bad) == len(page.events) >= _TELLING_PAGE:
+        if not opening and len(page.bad) == len(page.events) >= _BAD_PAGE_EVENTS:
             first = page.bad[0]
             raise UnreadableFileError(
                 f"no log of Auth0: line {first.line} is {first.why}, and so it goes on"
             )
         opening.append(page)
         if any(event.type in KNOWN_TYPES for event in page.events):
-            yield from opening
-            yield from pages
-            return
-        if len(opening) == _OPENING_PAGES:
             break
-    problem = _nothing_known(opening)
-    if problem is not None:
-        raise UnreadableFileError(problem)
+        if len(opening) == _OPENING_PAGES:
+            _refuse_unknown_types(opening)
+            break
+    else:
+        _refuse_unknown_types(opening)
     yield from opening
     yield from pages
 
 
-def _nothing_known(pages: Iterable[FilePage]) -> str | None:
-    """Return why pages without a known type are no log of Auth0's; None where they hold only bad records, if any."""
+def _refuse_unknown_types(pages: Iterable[FilePage]) -> None:
+    """Refuse pages without a known type, unless they hold nothing but bad records."""
     events = [event for page in pages for event in page.events]
     types = Counter(ascii(event.type[:TYPE_NAME_LIMIT]) for event in events if not event.defect)
     if types:
         named = ", ".join(
             f"{name} {count} times" for name, count in types.most_common(_NAMED_TYPES)
         )
-        return (
+        raise UnreadableFileError(
             f"no log of Auth0: it has only types that Auth0 has not published: {named} "
             "(--settle-empty settles the file all the same)"
         )
     lines = [line for page in pages for line in page.text_lines]
-    return (
-        f"no log of Auth0: line {lines[0]} is no JSON object, and so it goes on"
-        if lines and not events
-        else None
-    )
+    if lines and not events:
+        raise UnreadableFileError(
+            f"no log of Auth0: line {lines[0]} is no JSON object, and so it goes on"
+        )

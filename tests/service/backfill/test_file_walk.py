@@ -14,13 +14,13 @@ from poller.core.file_pages import UnreadableFileError
 from poller.core.log_ids import EARLIEST, LogId, floor_id
 from poller.core.spans import Gap, Span
 from poller.core.translation.translator import HistoryTranslator
-from poller.service.backfill.file_walk import (
-    FileForwarded,
-    FileWalk,
+from poller.service.backfill.file_selection import (
+    EventChooser,
     RangeFilter,
     RecentIds,
     SettledIds,
 )
+from poller.service.backfill.file_walk import FileForwarded, FileWalk
 from tests.builders import KINDS, record
 from tests.fake_time import Stopping
 from tests.fakes import (
@@ -56,8 +56,7 @@ class Bench:
             translator=HistoryTranslator(STREAM),
             sender=BatchSender(self.sink),
             ledger=self.ledger,
-            wanted=self.wanted,
-            recent=self.recent,
+            chooser=EventChooser(self.ledger, self.wanted, self.recent),
             stopping=Stopping(),
             patience=patience,
             settles_empty=settles_empty,
@@ -94,7 +93,8 @@ def test_what_lies_in_settled_spans_is_skipped_but_what_was_lost_of_them_is_not(
     bench.ledger.lost.append(Gap(after=numbered(3), before=numbered(5)))
     (forwarded,) = bench.walk(FakeReading(records(*range(1, 11))))
     assert bench.sent == [numbered(number) for number in (1, 2, 4, 7, 8, 9, 10)]
-    assert (forwarded.skipped, forwarded.outside, forwarded.repeated) == (3, 0, 0)
+    choice = forwarded.choice
+    assert (choice.skipped, choice.outside, choice.repeated) == (3, 0, 0)
     assert sum(bench.ledger.tallies.values()) == 7
 
 
@@ -121,7 +121,7 @@ def test_what_comes_twice_is_sent_once_within_a_page_and_within_a_run() -> None:
     first, second = bench.walk(FakeReading(records(1, 2, 1), records(2, 3)))
     (other,) = bench.walk(FakeReading(records(3, 4)))
     assert bench.sent == [numbered(number) for number in (1, 2, 3, 4)]
-    assert [forwarded.repeated for forwarded in (first, second, other)] == [1, 1, 1]
+    assert [forwarded.choice.repeated for forwarded in (first, second, other)] == [1, 1, 1]
     assert sum(bench.ledger.tallies.values()) == 4
 
 
@@ -135,7 +135,7 @@ def test_a_range_takes_what_is_above_its_beginning_up_to_its_end_and_what_has_no
     bench = Bench(RangeFilter(since=numbered(2), until=numbered(4)))
     (forwarded,) = bench.walk(FakeReading([*records(1, 2, 3, 4, 5), {"type": "s"}]))
     assert bench.sent == [numbered(3), numbered(4)]
-    assert (forwarded.outside, len(forwarded.bad)) == (3, 1)
+    assert (forwarded.choice.outside, len(forwarded.bad)) == (3, 1)
 
 
 @given(

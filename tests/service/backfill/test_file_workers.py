@@ -16,8 +16,10 @@ from poller.core.delivery import BatchSender
 from poller.core.errors import FatalError
 from poller.core.messages import Batch, Receipt
 from poller.core.translation.translator import HistoryTranslator
-from poller.service.backfill.file_walk import FileWalk, RangeFilter, RecentIds
-from poller.service.backfill.file_workers import FileBackfill, FileCount
+from poller.service.backfill.file_counts import FileCount
+from poller.service.backfill.file_selection import EventChooser, RangeFilter, RecentIds
+from poller.service.backfill.file_walk import FileWalk
+from poller.service.backfill.file_workers import FileBackfill
 from poller.service.lifecycle.process import Failed, Finished, Process, Reason, Signalled
 from poller.service.slices.workers import PROGRESS_INTERVAL_TICKS
 from tests.builders import record
@@ -43,8 +45,7 @@ class Bench:
                 translator=HistoryTranslator(STREAM),
                 sender=BatchSender(self.sink),
                 ledger=self.ledger,
-                wanted=RangeFilter(),
-                recent=RecentIds(capacity=1),
+                chooser=EventChooser(self.ledger, RangeFilter(), RecentIds(capacity=1)),
                 patience=timedelta(milliseconds=1),
             )
 
@@ -145,7 +146,7 @@ def test_how_far_each_open_file_is_is_told_now_and_then(bench: Bench) -> None:
         def send(self, batch: Batch) -> Receipt:
             with structlog.testing.capture_logs() as logs:
                 for _ in range(PROGRESS_INTERVAL_TICKS):
-                    work._tell()
+                    work._log_progress()
             told.extend(logs)
             return super().send(batch)
 
