@@ -108,7 +108,7 @@ def test_a_tally_that_is_wrong_is_named_by_day_hour_and_type(make: MakeBench, fa
     assert wrong["logins"]["excess"] > 0 if factor == 0 else wrong["logins"]["excess"] < 0
     assert (
         f"{abs(wrong['logins']['excess'])} logins {'more' if factor == 0 else 'fewer'}"
-        in wrong["said"]
+        in wrong["explanation"]
     )
     said, _ = verified(bench, "--exact", code=3)
     named = said["exact"]["differences"]
@@ -136,7 +136,7 @@ def test_one_event_too_few_is_within_the_band_and_found_by_exact(make: MakeBench
     (found,) = said["exact"]["differences"]
     assert (datetime.fromisoformat(found["hour"]), found["type"]) == (hour, "s")
     assert found["logged"] - found["settled"] == 1
-    assert days[str(FIRST)]["said"] == "differs from the log in 1 hour"
+    assert days[str(FIRST)]["explanation"] == "differs from the log in 1 hour"
     since, until = (
         f"{hour + number * timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}" for number in (-1, 2)
     )
@@ -151,13 +151,13 @@ def test_statistics_that_count_otherwise_are_overruled_by_the_log(make: MakeBenc
     bench.sandbox.ask("tenant", stats_have_sso=False)
     _, days = verified(bench, code=3)
     day = days[str(FIRST)]
-    assert (day["verdict"], day["said"]) == (
+    assert (day["verdict"], day["explanation"]) == (
         "differs",
         f"differs: Auth0 has {-day['logins']['excess']} logins fewer",
     )
     said, days = verified(bench, "--exact")
     day = days[str(FIRST)]
-    assert (day["verdict"], day["said"][:38]) == (
+    assert (day["verdict"], day["explanation"][:38]) == (
         "agrees",
         "agrees in every hour, though Auth0 has",
     )
@@ -192,7 +192,7 @@ def test_what_is_no_longer_kept_is_named_and_not_judged(make: MakeBench) -> None
     assert gone["since"] == f"{FIRST}T00:00:00.000Z"
     assert 48 <= gone["hours"] <= 4 * 24
     assert said["exact"]["hours_judged"] == said["exact"]["hours_agreeing"] > 40
-    assert days[str(FIRST + DAY)]["said"] == "agrees"
+    assert days[str(FIRST + DAY)]["explanation"] == "agrees"
     text = bench.run("verify", "--exact").out
     assert f"no longer kept whole by Auth0, not judged: {FIRST}T00:00:00.000Z to " in text
 

@@ -1,4 +1,4 @@
-"""`verify`: what the ledger settled against the tenant's own statistics and, if asked, against its log."""
+"""`verify`: compare the settled events with Auth0's statistics and, if asked, with its log."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -27,20 +27,31 @@ from poller.core.spans import LogRange, settled_ranges
 from poller.service.lifecycle.exit_codes import ExitCode
 from poller.service.observability.logging_setup import configure_logging
 from poller.service.upstream.retry import retrying
-from poller.service.verify import hourly as recounting
-from poller.service.verify.daily import Day, beginning_of, days_between, reconcile
-from poller.service.verify.hourly import Recount, hours_between, stretches_to_read, weighed
+from poller.service.verify.daily import Day, beginning_of, days_between, judge_days
+from poller.service.verify.hourly import (
+    Recount,
+    compare,
+    count_again,
+    hours_between,
+    overruled,
+    ranges_to_read,
+)
+from poller.service.verify.report import VerifyReport
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Range:
-    """From `since` to before `until`; what was logged before `walked_by` the daemon's second walk has passed."""
+class TimeRange:
+    """The time from `since` to before `until`.
+
+    The daemon has read the log a second time up to `confirmed_until`. Later hours may still lack
+    late events.
+    """
 
     since: datetime
     until: datetime
-    walked_by: datetime
+    confirmed_until: datetime
 
 
 @click.command(
@@ -53,9 +64,9 @@ class Range:
     default="7d",
     type=BoundType(),
     show_default=True,
-    help="earliest, a date, a time, or as 7d.",
+    help="earliest, a date, a time, or an age such as 7d.",
 )
-@click.option("--until", type=BoundType(), help="Where to end; else now.")
+@click.option("--until", type=BoundType(), help="The end of the range. The default is now.")
 @click.option(
     "--exact", is_flag=True, help="Read the settled log again, and compare by hour and type."
 )
@@ -63,31 +74,41 @@ class Range:
 def verify(
     config: Path | None, *, since: Bound, until: Bound | None, exact: bool, as_json: bool
 ) -> int:
-    """Compares what the ledger settled with what Auth0 counted, day by day; needs the scope read:stats.
+    """Compare what the ledger settled with what Auth0 counted, day by day.
 
-    Sends and stores nothing, and may run beside the daemon. Ends with 3 where something differs.
+    The command needs the scope read:stats. It sends and stores nothing, and may run beside the
+    daemon. The exit code is 3 if something differs.
     """
     settings = read_settings(config)
     configure_logging(settings.log.level, settings.log.format)
     stream = stream_of(settings)
-    # Leaves as much of the rate limit to others as a backfill does, so that the daemon goes first.
+    # The daemon goes first: as much of the rate limit is left to others as by a backfill.
     share = max(2 * settings.auth0.rate_share - 1, 0.01)
     with (
-        _opened(settings, stream) as reader,
+        _open_reader(settings, stream) as reader,
         connect(settings, threading.Event(), share=share) as services,
     ):
-        _, now = _patient(services.log.oldest)
-        begun = _settled(reader.record(stream, now, now))
-        asked = _range(since, until, now, begun, settings.poll.late_window)
-        days, recount = _compared(reader, services, stream, asked, now, exact=exact)
-        found = verify_report.Verified(now=now, begun=begun, days=days, recount=recount)
-    facts = verify_report.facts(settings.state.url, stream, found)
-    say_json(facts) if as_json else verify_report.show(facts)
-    return ExitCode.ATTENTION if facts["differs"] else ExitCode.DONE
+        _, now = _retried(services.log.oldest)
+        settled = _settled(reader.record(stream, now, now))
+        asked = _asked_range(since, until, now, settled, settings.poll.late_window)
+        days, recount = _compare(reader, services, stream, asked, now, exact=exact)
+    report = VerifyReport(
+        ledger=settings.state.url,
+        stream=stream,
+        now=now,
+        settled=settled,
+        days=days,
+        recount=recount,
+    )
+    if as_json:
+        say_json(verify_report.as_json(report))
+    else:
+        verify_report.show(report)
+    return ExitCode.ATTENTION if report.differs else ExitCode.DONE
 
 
 @contextmanager
-def _opened(settings: Settings, stream: Stream) -> Iterator[LedgerReader]:
+def _open_reader(settings: Settings, stream: Stream) -> Iterator[LedgerReader]:
     reader = LedgerReader.open(settings.state.url)
     try:
         if stream not in reader.streams():
@@ -101,11 +122,40 @@ def _opened(settings: Settings, stream: Stream) -> Iterator[LedgerReader]:
         reader.close()
 
 
-def _compared(
+def _asked_range(
+    since: Bound,
+    until: Bound | None,
+    now: datetime,
+    settled: tuple[LogRange, ...],
+    late_window: timedelta,
+) -> TimeRange:
+    """Return the range that was asked for, up to now, without the days before anything was settled.
+
+    An age such as 7d means so many days, and the whole of the day in which they begin.
+    """
+    begin = moment_of(position_of(since, now))
+    end = moment_of(position_of(until, now)) if until is not None else now
+    if end is None or (begin is not None and begin >= end):
+        raise click.UsageError("--until lies before --since, or nothing lies between")
+    end = min(end, now)
+    first = moment_of(settled[0].after) if settled else None
+    if first is None:
+        return TimeRange(since=end, until=end, confirmed_until=end)
+    begin = max(begin or first, beginning_of(first.date()))
+    if isinstance(since, timedelta):
+        begin = beginning_of(begin.date())
+    return TimeRange(since=begin, until=end, confirmed_until=now - late_window)
+
+
+def _settled(record: Record) -> tuple[LogRange, ...]:
+    return settled_ranges(record.spans, record.gaps, revisits=record.revisits)
+
+
+def _compare(
     reader: LedgerReader,
     services: Services,
     stream: Stream,
-    asked: Range,
+    asked: TimeRange,
     now: datetime,
     *,
     exact: bool,
@@ -116,81 +166,49 @@ def _compared(
     record = reader.record(
         stream, beginning_of(dates[0]), beginning_of(dates[-1]) + timedelta(days=1)
     )
-    held = _settled(record)
-    counted = _patient(lambda: services.stats.daily(dates[0], dates[-1]))
-    days = reconcile(record.tallies, counted, held, dates, now=now, sent=record.sent)
+    counted = _retried(lambda: services.stats.daily(dates[0], dates[-1]))
+    days = judge_days(record.tallies, counted, _settled(record), dates, now=now, sent=record.sent)
     if not exact:
         return days, None
-    recount = _recounted(services, stream, record, held, asked)
-    return tuple(weighed(day, recount) for day in days), recount
+    recount = _recount(services, stream, record, asked)
+    return tuple(overruled(day, recount) for day in days), recount
 
 
-def _range(
-    since: Bound,
-    until: Bound | None,
-    now: datetime,
-    begun: tuple[LogRange, ...],
-    late_window: timedelta,
-) -> Range:
-    """What was asked for, up to now, without the days before anything was settled."""
-    begin, end = (
-        moment_of(position_of(since, now)),
-        now if until is None else moment_of(position_of(until, now)),
-    )
-    if end is None or (begin is not None and begin >= end):
-        raise click.UsageError("--until lies before --since, or nothing lies between")
-    end = min(end, now)
-    first = moment_of(begun[0].after) if begun else None
-    begin = end if first is None else max(begin or first, beginning_of(first.date()))
-    if isinstance(since, timedelta):  # so many days, and the one that they begin in
-        begin = beginning_of(begin.date())
-    return Range(since=begin, until=end if first else begin, walked_by=now - late_window)
-
-
-def _settled(record: Record) -> tuple[LogRange, ...]:
-    return settled_ranges(record.spans, record.gaps, revisits=record.revisits)
-
-
-def _recounted(
-    services: Services, stream: Stream, record: Record, held: tuple[LogRange, ...], asked: Range
-) -> Recount:
-    stretches = stretches_to_read(held, asked.since, asked.until)
-    with _progress(stretches) as tell:
-        counted = recounting.read(services.log, stream, stretches, tell)
-    # Asked after the reading: what is kept now was kept then.
-    oldest, _ = _patient(services.log.oldest)
-    return recounting.compare(
-        record.tallies,
-        counted,
-        held,
-        hours=tuple(hours_between(asked.since, min(asked.until, asked.walked_by))),
-        oldest=oldest,
-    )
+def _recount(services: Services, stream: Stream, record: Record, asked: TimeRange) -> Recount:
+    settled = _settled(record)
+    ranges = ranges_to_read(settled, asked.since, asked.until)
+    with _progress(ranges) as on_page:
+        counted = count_again(services.log, stream, ranges, on_page)
+    # The oldest event is asked for after the reading: what is kept now was kept then.
+    oldest, _ = _retried(services.log.oldest)
+    hours = tuple(hours_between(asked.since, min(asked.until, asked.confirmed_until)))
+    return compare(record.tallies, counted, settled, hours=hours, oldest=oldest)
 
 
 @contextmanager
-def _progress(stretches: tuple[LogRange, ...]) -> Iterator[Callable[[Page], None]]:
-    """How far the reading is, by the time inside the positions; on a terminal only."""
-    bounds = [(moment_of(each.after), moment_of(each.until)) for each in stretches]
-    total_s = sum((end - begin).total_seconds() for begin, end in bounds if begin and end)
-    with Progress(
-        console=Terminal(stderr=True), transient=True, disable=not Terminal(stderr=True).is_terminal
-    ) as bar:
+def _progress(ranges: tuple[LogRange, ...]) -> Iterator[Callable[[Page], None]]:
+    """Show how far the reading is, on a terminal only. Yield what to call after each page.
+
+    The progress goes by the time in the log ids.
+    """
+    bounds = [(moment_of(each.after), moment_of(each.until)) for each in ranges]
+    spans = [(begin, end) for begin, end in bounds if begin and end]
+    console = Terminal(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        total_s = sum((end - begin).total_seconds() for begin, end in spans)
         task = bar.add_task("reading the log again", total=total_s)
 
-        def tell(page: Page) -> None:
+        def advance(page: Page) -> None:
             at = moment_of(page.position)
             done_s = sum(
-                (min(end, at) - begin).total_seconds()
-                for begin, end in bounds
-                if begin and end and at and at > begin
+                (min(end, at) - begin).total_seconds() for begin, end in spans if at and at > begin
             )
             bar.update(task, completed=done_s)
 
-        yield tell
+        yield advance
 
 
-def _patient(ask: Callable[[], T]) -> T:
+def _retried(ask: Callable[[], T]) -> T:
     for attempt in retrying():
         with attempt:
             answer = ask()

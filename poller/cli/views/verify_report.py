@@ -1,8 +1,7 @@
-"""What `verify` found, for scripts and for people."""
+"""The report of `verify` as JSON for scripts, and as a table for people."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,10 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from poller.cli.views.terminal import Terminal
-from poller.core.events import Stream
-from poller.core.log_ids import moment_of
 from poller.core.messages import iso
-from poller.core.spans import LogRange
 from poller.service.verify.daily import (
     BAND_EVENTS,
     BAND_PERCENT,
@@ -25,58 +21,51 @@ from poller.service.verify.daily import (
     beginning_of,
 )
 from poller.service.verify.hourly import HOUR, HOURS_A_DAY, Mismatch, Recount
+from poller.service.verify.report import VerifyReport
 
 _STYLES = {
-    "agrees": "green",
-    "differs": "bold red",
-    "not_final": "",
-    "partly_settled": "yellow",
-    "not_settled": "dim",
+    Verdict.AGREES: "green",
+    Verdict.DIFFERS: "bold red",
+    Verdict.NOT_FINAL: "",
+    Verdict.PARTLY_SETTLED: "yellow",
+    Verdict.NOT_SETTLED: "dim",
 }
-_SHOWN = 40
-"""Differing hours that are listed for people; JSON has them all."""
+_LISTED_MISMATCHES = 40
+"""The differing hours that the text lists. JSON has all of them."""
+
+HourRange = tuple[datetime, datetime]
+"""The beginning of the first hour and the end of the last one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verified:
-    """The verdicts at the server's `now`; `begun` are the settled stretches, none if nothing is settled."""
-
-    now: datetime
-    begun: tuple[LogRange, ...]
-    days: tuple[Day, ...]
-    recount: Recount | None
-
-
-def facts(url: str, stream: Stream, found: Verified) -> dict[str, Any]:
-    """Everything that `verify` found, as JSON has it."""
-    first = moment_of(found.begun[0].after) if found.begun else None
+def as_json(report: VerifyReport) -> dict[str, Any]:
+    """Return everything in the report as `verify --json` prints it."""
     return {
-        "ledger": url,
-        "domain": stream.domain,
-        "source_name": stream.source_name,
-        "at": iso(found.now),
-        "settled_from": iso(first) if first else None,
+        "ledger": report.ledger,
+        "domain": report.stream.domain,
+        "source_name": report.stream.source_name,
+        "at": iso(report.now),
+        "settled_from": iso(report.settled_from) if report.settled_from else None,
         "band": {"percent": BAND_PERCENT, "events": BAND_EVENTS},
-        "differs": any(day.verdict is Verdict.DIFFERS for day in found.days),
-        "days": [_day(day, found.recount) for day in found.days],
-        "exact": _exact(found.recount) if found.recount else None,
+        "differs": report.differs,
+        "days": [_day_as_json(day, report) for day in report.days],
+        "exact": _recount_as_json(report.recount) if report.recount else None,
     }
 
 
-def _day(day: Day, recount: Recount | None) -> dict[str, Any]:
+def _day_as_json(day: Day, report: VerifyReport) -> dict[str, Any]:
     return {
         "day": day.day.isoformat(),
         "verdict": str(day.verdict),
-        "said": _said(day, recount),
-        "logins": _compared(day.logins),
-        "signups": _compared(day.signups),
+        "explanation": _explanation(day, report),
+        "logins": _count_as_json(day.logins),
+        "signups": _count_as_json(day.signups),
         "dead_letters": day.dead_letters,
         "sent": dict(sorted(day.sent.items())),
         "final_at": iso(beginning_of(day.day) + FINAL_AFTER),
     }
 
 
-def _compared(count: Compared) -> dict[str, int]:
+def _count_as_json(count: Compared) -> dict[str, int]:
     return {
         "settled": count.settled,
         "settled_at_most": count.most,
@@ -85,192 +74,175 @@ def _compared(count: Compared) -> dict[str, int]:
     }
 
 
-def _exact(recount: Recount) -> dict[str, Any]:
+def _recount_as_json(recount: Recount) -> dict[str, Any]:
     return {
         "hours_judged": len(recount.judged),
         "hours_agreeing": len(recount.agreeing),
-        "not_kept": _ranges(recount.not_kept),
-        "not_settled": _ranges(recount.not_settled),
-        "differences": [_difference(mismatch) for mismatch in recount.mismatches],
+        "not_kept": _ranges_as_json(recount.not_kept),
+        "not_settled": _ranges_as_json(recount.not_settled),
+        "differences": [
+            {
+                "hour": iso(each.hour),
+                "type": each.type,
+                "settled": each.settled,
+                "logged": each.logged,
+            }
+            for each in recount.mismatches
+        ],
     }
 
 
-def _ranges(hours: Sequence[datetime]) -> list[dict[str, Any]]:
-    """Hours in ascending order, those that follow on each other as one."""
-    found: list[dict[str, Any]] = []
+def _ranges_as_json(hours: Sequence[datetime]) -> list[dict[str, Any]]:
+    return [
+        {"since": iso(since), "until": iso(until), "hours": (until - since) // HOUR}
+        for since, until in _ranges(hours)
+    ]
+
+
+def _ranges(hours: Iterable[datetime]) -> list[HourRange]:
+    """Join hours that follow each other. The hours are in ascending order."""
+    ranges: list[HourRange] = []
     for hour in hours:
-        if not found or found[-1]["until"] != iso(hour):
-            found.append({"since": iso(hour), "hours": 0})
-        found[-1] |= {"until": iso(hour + HOUR), "hours": found[-1]["hours"] + 1}
-    return found
+        if ranges and ranges[-1][1] == hour:
+            ranges[-1] = (ranges[-1][0], hour + HOUR)
+        else:
+            ranges.append((hour, hour + HOUR))
+    return ranges
 
 
-def _difference(found: Mismatch) -> dict[str, Any]:
-    return {
-        "hour": iso(found.hour),
-        "type": found.type,
-        "settled": found.settled,
-        "logged": found.logged,
-    }
-
-
-def _said(day: Day, recount: Recount | None) -> str:
-    """The verdict in plain words."""
+def _explanation(day: Day, report: VerifyReport) -> str:
+    """Return the verdict on a day in words."""
     match day.verdict:
         case Verdict.AGREES:
-            return _agreement(day, recount)
+            is_proved = report.hours_that_agree(day) == HOURS_A_DAY
+            text = "agrees in every hour" if is_proved else "agrees"
+            return f"{text}, though {_difference(day)}" if day.differing else text
         case Verdict.DIFFERS:
-            return _difference_of(day, recount)
+            hours = report.hours_that_differ(day)
+            if not hours:
+                return f"differs: {_difference(day)}"
+            return f"differs from the log in {hours} {_noun(hours, 'hour')}"
         case Verdict.NOT_FINAL:
             return "not final yet"
-        case Verdict.PARTLY_SETTLED:
-            return "partly settled"
-        case Verdict.NOT_SETTLED:
-            return "not settled"
+        case Verdict.PARTLY_SETTLED | Verdict.NOT_SETTLED:
+            return day.verdict.replace("_", " ")
 
 
-def _agreement(day: Day, recount: Recount | None) -> str:
-    agreeing = sum(hour.date() == day.day for hour in recount.agreeing) if recount else 0
-    text = "agrees in every hour" if agreeing == HOURS_A_DAY else "agrees"
-    return f"{text}, though {_by_how_many(day)}" if day.differing else text
-
-
-def _difference_of(day: Day, recount: Recount | None) -> str:
-    hours = (
-        {found.hour for found in recount.mismatches if found.hour.date() == day.day}
-        if recount
-        else set()
-    )
-    if hours:
-        return f"differs from the log in {len(hours)} hour{'' if len(hours) == 1 else 's'}"
-    return f"differs: {_by_how_many(day)}"
-
-
-def _by_how_many(day: Day) -> str:
-    told = [
+def _difference(day: Day) -> str:
+    return ", ".join(
         f"Auth0 has {abs(count.excess)} {name} {'more' if count.excess > 0 else 'fewer'}"
         for name, count in day.differing.items()
-    ]
-    return ", ".join(told)
+    )
 
 
-def show(found: dict[str, Any]) -> None:
-    """The same for people."""
+def _noun(number: int, noun: str) -> str:
+    return noun if number == 1 else f"{noun}s"
+
+
+def show(report: VerifyReport) -> None:
+    """Print the report for people."""
     console = Terminal(highlight=False)
-    console.print(f"{found['domain']} → {found['source_name']}", soft_wrap=True)
-    if not found["days"]:
+    console.print(f"{report.stream.domain} → {report.stream.source_name}", soft_wrap=True)
+    if not report.days:
         console.print("nothing of this range is settled yet: there is nothing to compare")
         return
-    console.print(_table(found["days"]))
-    console.print(f"Sent in these days: {_names(found['days'])}.")
-    for line in _notes(found):
+    console.print(_table(report))
+    console.print(f"Sent in these days: {_sent(report.days)}.")
+    for line in _notes(report):
         console.print(line)
-    if found["exact"]:
-        _show_exact(console, found["exact"])
+    if report.recount:
+        _show_recount(console, report.recount)
 
 
-def _table(days: list[dict[str, Any]]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+def _table(report: VerifyReport) -> Table:
+    table = _plain_table()
     table.add_column("day\nUTC", no_wrap=True)
-    for heading in (
-        "logins\nsettled",
-        "logins\nAuth0",
-        "signups\nsettled",
-        "signups\nAuth0",
-        "dead\nletters",
-    ):
+    for heading in ("logins\nsettled", "logins\nAuth0", "signups\nsettled", "signups\nAuth0"):
         table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("dead\nletters", justify="right", no_wrap=True)
     table.add_column("verdict", vertical="bottom")
-    for day in days:
-        style = _STYLES[day["verdict"]]
-        counts = (
-            day["logins"]["settled"],
-            day["logins"]["auth0"],
-            day["signups"]["settled"],
-            day["signups"]["auth0"],
-        )
-        letters = Text(str(day["dead_letters"]), style="yellow" if day["dead_letters"] else "")
-        said = Text(day["said"], style=style)
-        table.add_row(day["day"], *(f"{count:,}" for count in counts), letters, said)
-    if len(days) > 1:
+    for day in report.days:
+        *counts, dead_letters = _numbers(day)
+        letters = Text(str(dead_letters), style="yellow" if dead_letters else "")
+        verdict = Text(_explanation(day, report), style=_STYLES[day.verdict])
+        table.add_row(str(day.day), *(f"{count:,}" for count in counts), letters, verdict)
+    if len(report.days) > 1:
+        totals = map(sum, zip(*map(_numbers, report.days), strict=True))
         table.add_section()
-        table.add_row("total", *(f"{total:,}" for total in _totals(days)), style="bold")
+        table.add_row("total", *(f"{total:,}" for total in totals), style="bold")
     return table
 
 
-def _totals(days: list[dict[str, Any]]) -> list[int]:
-    """The sums of the columns of numbers."""
-    columns = [
-        [day[name][of] for day in days]
-        for name in ("logins", "signups")
-        for of in ("settled", "auth0")
-    ]
-    return [sum(column) for column in [*columns, [day["dead_letters"] for day in days]]]
+def _plain_table() -> Table:
+    return Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
 
 
-def _names(days: list[dict[str, Any]]) -> str:
-    """What was sent, by the name of the track."""
+def _numbers(day: Day) -> tuple[int, ...]:
+    """Return the numbers of a row, in the order of the columns."""
+    logins, signups = day.logins, day.signups
+    return logins.settled, logins.auth0, signups.settled, signups.auth0, day.dead_letters
+
+
+def _sent(days: Iterable[Day]) -> str:
     sent: Counter[str] = Counter()
     for day in days:
-        sent.update(day["sent"])
+        sent.update(day.sent)
     return ", ".join(f"{count:,} {name}" for name, count in sorted(sent.items())) or "nothing"
 
 
-def _notes(found: dict[str, Any]) -> list[str]:
-    band = found["band"]
-    text = (
-        f"A day agrees within {band['percent']} %, or {band['events']}. Auth0 does not tell by which formula it counts"
-        " logins; as signups it also counts users made by API, imported or of social connections, of whom its log may"
-        " have only an `s`."
+def _notes(report: VerifyReport) -> list[str]:
+    verdicts = {day.verdict for day in report.days}
+    band = (
+        f"A day agrees within {BAND_PERCENT} %, or {BAND_EVENTS} events. Auth0 does not say by which"
+        " formula it counts logins. As signups it also counts users that were made by API, imported,"
+        " or came by a social connection. Its log may have only an `s` of them."
     )
-    lines = [text]
-    verdicts = {day["verdict"] for day in found["days"]}
-    if "not_final" in verdicts:
+    lines = [band]
+    if Verdict.NOT_FINAL in verdicts:
         lines.append("Not final yet: Auth0 goes on counting a day until the end of the next one.")
-    if "partly_settled" in verdicts:
-        lines.append("Partly settled: the ledger does not hold all of the day; it is not judged.")
-    if "differs" in verdicts and not found["exact"]:
+    if Verdict.PARTLY_SETTLED in verdicts:
+        lines.append(
+            "Partly settled: the ledger does not hold the whole day, so the day is not judged."
+        )
+    if Verdict.DIFFERS in verdicts and not report.recount:
         lines.append("`verify --exact` reads the log again, and says which hours and types differ.")
     return lines
 
 
-def _show_exact(console: Terminal, exact: dict[str, Any]) -> None:
-    judged = f"{exact['hours_judged']} whole hours read again: {exact['hours_agreeing']} agree to the event"
-    console.print(judged)
-    for name, why in (
-        ("not_settled", "not settled whole"),
-        ("not_kept", "no longer kept whole by Auth0"),
+def _show_recount(console: Terminal, recount: Recount) -> None:
+    console.print(
+        f"{len(recount.judged)} whole hours read again: {len(recount.agreeing)} agree to the event"
+    )
+    for hours, reason in (
+        (recount.not_settled, "not settled whole"),
+        (recount.not_kept, "no longer kept whole by Auth0"),
     ):
-        for stretch in exact[name]:
-            noun = "hour" if stretch["hours"] == 1 else "hours"
-            said = f"{stretch['hours']} {noun} {why}, not judged: {stretch['since']} to {stretch['until']}"
-            console.print(said, style="yellow")
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for heading in ("hour", "type", "settled", "in the log", "difference"):
-        table.add_column(
-            heading, justify="left" if heading in {"hour", "type"} else "right", no_wrap=True
-        )
-    for row in exact["differences"][:_SHOWN]:
-        more = row["settled"] - row["logged"]
-        cells = (
-            row["hour"],
-            row["type"] or "unreadable",
-            f"{row['settled']:,}",
-            f"{row['logged']:,}",
-            f"{more:+,}",
-        )
-        table.add_row(
-            *(Text(cell, style="red" if number else "") for number, cell in enumerate(cells))
-        )
-    if exact["differences"]:
-        console.print(table)
-        console.print(_meaning(exact["differences"]))
+        for since, until in _ranges(hours):
+            number = (until - since) // HOUR
+            text = f"{number} {_noun(number, 'hour')} {reason}, not judged"
+            console.print(f"{text}: {iso(since)} to {iso(until)}", style="yellow")
+    if recount.mismatches:
+        console.print(_mismatch_table(recount.mismatches[:_LISTED_MISMATCHES]))
+        console.print(_meaning(len(recount.mismatches) - _LISTED_MISMATCHES))
 
 
-def _meaning(differences: list[dict[str, Any]]) -> str:
-    hidden = len(differences) - _SHOWN
+def _mismatch_table(mismatches: Iterable[Mismatch]) -> Table:
+    table = _plain_table()
+    for heading in ("hour", "type"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("settled", "in the log", "difference"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for each in mismatches:
+        numbers = (f"{each.settled:,}", f"{each.logged:,}", f"{each.settled - each.logged:+,}")
+        cells = [Text(text, style="red") for text in (each.type or "unreadable", *numbers)]
+        table.add_row(iso(each.hour), *cells)
+    return table
+
+
+def _meaning(hidden: int) -> str:
     rest = f"{hidden} more are in --json. " if hidden > 0 else ""
     return (
-        f"{rest}Fewer settled than logged: they came in late, or were lost (of types that are not sent, late ones are"
-        " not counted). More: a position was moved back by hand, and they were counted again."
+        f"{rest}Fewer settled than logged: the events came in late, or were lost. (Late events of"
+        " types that are not sent are not counted.) More settled than logged: a position was moved"
+        " back by hand, and the events were counted again."
     )

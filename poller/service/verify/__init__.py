@@ -1,1 +1,1 @@
-"""Comparisons of what was settled with what Auth0 counted."""
+"""Comparisons of the settled events with the counts and the log of Auth0."""

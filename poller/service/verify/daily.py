@@ -1,8 +1,9 @@
-"""Each day as the ledger settled it, beside the same day as the tenant's own statistics have it; pure.
+"""The comparison of each day with the statistics of the tenant. Pure.
 
-The two cannot be equal. Auth0 counts logins by a formula that it does not tell, and as signups also users made by API,
-imported, or of social connections, for which its log has no `ss` (Auth0 community, 82447). So a count is judged by the
-range that the log allows, with a band on both sides.
+The counts of a day cannot be equal. Auth0 does not say by which formula it counts logins. As
+signups it also counts users that were made by API, imported, or came by a social connection, and
+the log has no `ss` of them (Auth0 community, 82447). So the log allows a range of numbers rather
+than one number, and a day agrees if Auth0's number is within the range or close to it.
 """
 
 import enum
@@ -23,43 +24,53 @@ from poller.core.translation.rules import LOGIN_TYPES
 BAND_PERCENT = 5
 BAND_EVENTS = 2
 FINAL_AFTER = timedelta(days=2)
-"""The job behind the statistics goes on with a day until the end of the next one (recorded 2021 and 2023)."""
+"""The time from the beginning of a day after which Auth0 no longer changes its count.
+
+The job behind the statistics goes on with a day until the end of the next one (recorded in 2021
+and 2023).
+"""
 
 _LOGIN = "s"
-_LOGINS = {kind for kind, twice in LOGIN_TYPES.items() if twice is None}
-"""Each a login by itself. That Auth0 counts `s` is sure, of the others it is not."""
+_LOGINS = {login_type for login_type, twice in LOGIN_TYPES.items() if twice is None}
+"""The types of which each event is a login by itself.
+
+Auth0 surely counts `s`. Whether it counts the others is not known.
+"""
 _DAY = timedelta(days=1)
 _MOMENT = timedelta(seconds=1)
 
 
 class Verdict(enum.StrEnum):
-    """What can be said of a day."""
+    """The result for one day."""
 
     AGREES = "agrees"
     DIFFERS = "differs"
     NOT_FINAL = "not_final"
+    """Auth0 still changes its count."""
     PARTLY_SETTLED = "partly_settled"
+    """The ledger does not hold the whole day."""
     NOT_SETTLED = "not_settled"
+    """The ledger holds nothing of the day."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
-    """One count of a day: what the settled events explain, from `least` to `most`, and what Auth0 has."""
+    """One count of a day. The settled events explain any number from `least` to `most`."""
 
     least: int
     most: int
     auth0: int
     derived: int = 0
-    """Signups that the log has no `ss` of, and that were sent for logins."""
+    """The signups without an `ss` in the log, which were sent for logins."""
 
     @property
     def settled(self) -> int:
-        """What is shown beside Auth0's count."""
+        """The number to show beside Auth0's."""
         return self.least + self.derived
 
     @property
     def excess(self) -> int:
-        """By how many Auth0 has more than can be explained, or, below zero, fewer."""
+        """The events that Auth0 has above `most`, or the negative number it has below `least`."""
         return max(self.auth0 - self.most, 0) + min(self.auth0 - self.least, 0)
 
     @property
@@ -69,15 +80,16 @@ class Compared:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Day:
-    """One UTC day, and what can be said of it by the statistics; `dead_letters` are of its logins and signups."""
+    """One UTC day and its verdict."""
 
     day: date
     verdict: Verdict
     logins: Compared
     signups: Compared
     dead_letters: int
+    """The logins and signups that are kept as dead letters."""
     sent: Mapping[str, int] = field(default_factory=dict)
-    """The tracks that were sent, by name."""
+    """The number of tracks that were sent, by their name."""
 
     @property
     def differing(self) -> dict[str, Compared]:
@@ -86,7 +98,7 @@ class Day:
         return {name: count for name, count in both.items() if not count.agrees}
 
 
-def reconcile(
+def judge_days(
     tallies: Mapping[Tally, int],
     counted: Mapping[date, DailyCount],
     settled: Sequence[LogRange],
@@ -95,29 +107,34 @@ def reconcile(
     now: datetime,
     sent: Mapping[Sent, int] | None = None,
 ) -> tuple[Day, ...]:
-    """A verdict on each of these days; one that Auth0 leaves out had nothing. `settled` is merged."""
+    """Return a verdict on each of these days.
+
+    `counted` is Auth0's count. A day that it leaves out had no events. `settled` is a union of
+    ranges.
+    """
     by_day: dict[date, dict[Tally, int]] = defaultdict(dict)
     for key, events in tallies.items():
         by_day[key.hour.date()][key] = events
-    found = (
+    judged = (
         _day(day, by_day.get(day, {}), counted.get(day, DailyCount()), settled, now) for day in days
     )
-    return tuple(_with_sent(day, sent or {}) for day in found)
+    return tuple(_with_sent(day, sent or {}) for day in judged)
 
 
 def _with_sent(day: Day, sent: Mapping[Sent, int]) -> Day:
-    """Add what was sent by name. A track of a signup whose event is no `ss` was derived from a login."""
+    """Add the tracks that were sent. A signup that was sent for another type was derived."""
     names: dict[str, int] = defaultdict(int)
     derived = 0
     for key, tracks in sent.items():
         if key.hour.date() == day.day:
             names[key.name] += tracks
-            derived += tracks if key.name == SIGNED_UP and key.type != SIGNUP else 0
+            if key.name == SIGNED_UP and key.type != SIGNUP:
+                derived += tracks
     return replace(day, sent=dict(names), signups=replace(day.signups, derived=derived))
 
 
 def days_between(since: datetime, until: datetime) -> tuple[date, ...]:
-    """The UTC days from that of `since` to the last that begins before `until`."""
+    """Return the UTC days from that of `since` to the last one that begins before `until`."""
     first = since.astimezone(UTC).date()
     return tuple(_days(first, until))
 
@@ -142,21 +159,21 @@ def _day(
     by_type: dict[str, int] = defaultdict(int)
     for key, events in tallies.items():
         by_type[key.type] += events
-    logins, signups = sum(by_type[kind] for kind in _LOGINS), by_type[SIGNUP]
-    buried = (
+    logins, signups = sum(by_type[login_type] for login_type in _LOGINS), by_type[SIGNUP]
+    dead_letters = (
         events
         for key, events in tallies.items()
         if key.outcome == DEAD_LETTERED and key.type in {*_LOGINS, SIGNUP}
     )
-    found = Day(
+    unjudged = Day(
         day=day,
         verdict=Verdict.AGREES,
         logins=Compared(least=by_type[_LOGIN], most=logins, auth0=counted.logins),
-        # Who came by a social connection was made by a login, so there are no more of them than of those.
+        # A user of a social connection is made by a login, so there are at most as many.
         signups=Compared(least=signups, most=signups + logins, auth0=counted.signups),
-        dead_letters=sum(buried),
+        dead_letters=sum(dead_letters),
     )
-    return replace(found, verdict=_verdict(found, settled, now))
+    return replace(unjudged, verdict=_verdict(unjudged, settled, now))
 
 
 def _verdict(day: Day, settled: Sequence[LogRange], now: datetime) -> Verdict:
@@ -164,8 +181,9 @@ def _verdict(day: Day, settled: Sequence[LogRange], now: datetime) -> Verdict:
     end = begin + _DAY
     if not clip(settled, floor_id(begin), floor_id(end)):
         return Verdict.NOT_SETTLED
-    # A day that goes on is settled to some moment of it, if from its beginning.
-    if range_covering(settled, begin, end if end <= now else begin + _MOMENT) is None:
+    # A day that still goes on counts as settled if its first moment is.
+    settled_to = end if end <= now else begin + _MOMENT
+    if range_covering(settled, begin, settled_to) is None:
         return Verdict.PARTLY_SETTLED
     if now < begin + FINAL_AFTER:
         return Verdict.NOT_FINAL

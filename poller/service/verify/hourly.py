@@ -1,4 +1,16 @@
-"""The settled log read once more, and counted against what the ledger counted; sends and stores nothing."""
+"""The comparison of each hour with the log itself. It sends and stores nothing.
+
+The settled part of the log is read once more and counted by hour and type. The ledger counted the
+same events when it settled them, so the two counts of an hour must be equal. Three things make it
+less simple:
+
+- An event is logged some seconds after its date (recorded: at most 6 s), and both counts go by its
+  date. The events of an hour are thus found a little after the hour too, and the log is read with
+  a margin on both sides.
+- An hour can be judged only if all of it was settled.
+- Retention may have removed events since they were settled. The oldest event is asked for *after*
+  the reading: what is kept then was kept during the reading.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,18 +27,16 @@ from poller.service.upstream.retry import retrying
 from poller.service.verify.daily import Day, Verdict
 
 MARGIN = timedelta(minutes=10)
-"""An event is logged some seconds after its date (recorded: at most 6), so an hour is read from so long before it to so
-long after, and every event goes to the hour of its date, as the ledger counted it."""
+"""The part of the log that is read before and after the hours."""
 HOUR = timedelta(hours=1)
 HOURS_A_DAY = 24
 
-Count = tuple[datetime, str]
-"""An hour and a type."""
+HourAndType = tuple[datetime, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mismatch:
-    """A type of event of which the ledger settled another number in an hour than the log has."""
+    """An hour and a type of event with a different count in the ledger and in the log."""
 
     hour: datetime
     type: str
@@ -36,11 +46,13 @@ class Mismatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recount:
-    """The hours that were judged, those that the log no longer holds, those not settled whole, and what differs."""
+    """The result for a range of hours. Each hour is in one of the first three fields."""
 
     judged: tuple[datetime, ...]
     not_kept: tuple[datetime, ...]
+    """The hours of which retention removed a part."""
     not_settled: tuple[datetime, ...]
+    """The hours of which the ledger does not hold the whole."""
     mismatches: tuple[Mismatch, ...]
 
     @property
@@ -48,93 +60,97 @@ class Recount:
         return frozenset(self.judged) - {mismatch.hour for mismatch in self.mismatches}
 
 
-def stretches_to_read(
+def ranges_to_read(
     settled: Sequence[LogRange], since: datetime, until: datetime
 ) -> tuple[LogRange, ...]:
-    """What is settled of the range and of a margin on both sides."""
+    """Return the settled part of this time and of the margins."""
     return clip(settled, floor_id(since - MARGIN), floor_id(until + MARGIN))
 
 
-def read(
-    source: LogSource, stream: Stream, stretches: Sequence[LogRange], tell: Callable[[Page], None]
-) -> Counter[Count]:
-    """The events of these stretches by hour and type, a page at a time; `tell` is told of each page.
+def count_again(
+    source: LogSource, stream: Stream, ranges: Sequence[LogRange], on_page: Callable[[Page], None]
+) -> Counter[HourAndType]:
+    """Read these ranges, and return the number of their events by hour and type.
+
+    `on_page` is called after each page.
 
     Raises:
         TransientError, FatalError: the log cannot be read.
     """
-    counted: Counter[Count] = Counter()
-    for stretch in stretches:
-        for page in _pages(source, stream, stretch):
+    counted: Counter[HourAndType] = Counter()
+    for each in ranges:
+        for page in _pages(source, stream, each):
             counted.update(_key(tally(event, FILTERED, page.served_at)) for event in page.events)
-            tell(page)
+            on_page(page)
     return counted
 
 
 def compare(
     tallies: Mapping[Tally, int],
-    counted: Mapping[Count, int],
+    counted: Mapping[HourAndType, int],
     settled: Sequence[LogRange],
     *,
     hours: Sequence[datetime],
     oldest: LogId | None,
 ) -> Recount:
-    """Judges those of the hours that are settled whole, and whose log was kept until it was read.
+    """Compare the hours that are settled and kept.
 
-    `settled` is merged. `oldest` is the oldest event that the log held after the reading.
+    `tallies` is the count of the ledger, `counted` that of the log, and `settled` a union of
+    ranges. `oldest` is the oldest event in the log after the reading.
     """
-    known: Counter[Count] = Counter()
-    for key, events in tallies.items():
-        known[_key(key)] += events
-    judged, not_kept, not_settled = [], [], []
-    for hour in hours:
-        stretch = range_covering(settled, hour, hour + HOUR)
-        if stretch is None:
-            not_settled.append(hour)
-        elif not _is_kept(
-            clip(settled, floor_id(hour - MARGIN), floor_id(hour + HOUR))[0].after, oldest
-        ):
-            not_kept.append(hour)
-        else:
-            judged.append(hour)
-    of_interest = set(judged)
-    differing = sorted(
-        key
-        for key in known.keys() | counted.keys()
-        if key[0] in of_interest and known[key] != counted.get(key, 0)
-    )
+    covered = [hour for hour in hours if range_covering(settled, hour, hour + HOUR)]
+    judged = [hour for hour in covered if _is_kept(hour, settled, oldest)]
     return Recount(
         judged=tuple(judged),
-        not_kept=tuple(not_kept),
-        not_settled=tuple(not_settled),
-        mismatches=tuple(
-            Mismatch(hour=key[0], type=key[1], settled=known[key], logged=counted.get(key, 0))
-            for key in differing
-        ),
+        not_kept=tuple(hour for hour in covered if hour not in set(judged)),
+        not_settled=tuple(hour for hour in hours if hour not in set(covered)),
+        mismatches=_mismatches(tallies, counted, set(judged)),
     )
 
 
-def weighed(day: Day, recount: Recount) -> Day:
-    """The day with what its hours say, which is more than statistics can."""
+def _is_kept(hour: datetime, settled: Sequence[LogRange], oldest: LogId | None) -> bool:
+    """Return whether the log still holds all events that were read for this hour."""
+    read = clip(settled, floor_id(hour - MARGIN), floor_id(hour + HOUR))
+    return oldest is not None and (predecessor(oldest) or oldest) <= read[0].after
+
+
+def _mismatches(
+    tallies: Mapping[Tally, int], counted: Mapping[HourAndType, int], hours: set[datetime]
+) -> tuple[Mismatch, ...]:
+    known: Counter[HourAndType] = Counter()
+    for key, events in tallies.items():
+        known[_key(key)] += events
+    return tuple(
+        Mismatch(
+            hour=hour, type=kind, settled=known[hour, kind], logged=counted.get((hour, kind), 0)
+        )
+        for hour, kind in sorted(known.keys() | counted.keys())
+        if hour in hours and known[hour, kind] != counted.get((hour, kind), 0)
+    )
+
+
+def overruled(day: Day, recount: Recount) -> Day:
+    """Return the day with the verdict of its hours, which know more than the statistics."""
     if any(mismatch.hour.date() == day.day for mismatch in recount.mismatches):
         return replace(day, verdict=Verdict.DIFFERS)
     agreeing = sum(hour.date() == day.day for hour in recount.agreeing)
-    is_proved = day.verdict is Verdict.DIFFERS and agreeing == HOURS_A_DAY
-    return replace(day, verdict=Verdict.AGREES) if is_proved else day
+    if day.verdict is Verdict.DIFFERS and agreeing == HOURS_A_DAY:
+        return replace(day, verdict=Verdict.AGREES)
+    return day
 
 
 def hours_between(since: datetime, until: datetime) -> Iterator[datetime]:
-    """The whole hours from that of `since` to the last that ends by `until`."""
+    """Yield the whole hours from that of `since` to the last one that ends by `until`."""
     hour = since.replace(minute=0, second=0, microsecond=0)
     while hour + HOUR <= until:
         yield hour
         hour += HOUR
 
 
-def _pages(source: LogSource, stream: Stream, stretch: LogRange) -> Iterator[Page]:
-    # The stretch is read and not settled, so that no ledger knows the cursor.
+def _pages(source: LogSource, stream: Stream, within: LogRange) -> Iterator[Page]:
+    # Nothing is settled, so no ledger knows this cursor, and any id will do.
     cursor = LogCursor(
-        id=0, stream=stream, after=stretch.after, reached=stretch.after, until=stretch.until
+        id=0, stream=stream, after=within.after, reached=within.after, until=within.until
     )
     while not cursor.is_done:
         for attempt in retrying():
@@ -146,10 +162,5 @@ def _pages(source: LogSource, stream: Stream, stretch: LogRange) -> Iterator[Pag
         cursor = replace(cursor, reached=page.position)
 
 
-def _is_kept(position: LogId, oldest: LogId | None) -> bool:
-    """Whether all above the position is there."""
-    return oldest is not None and (predecessor(oldest) or oldest) <= position
-
-
-def _key(of: Tally) -> Count:
-    return of.hour, of.type
+def _key(key: Tally) -> HourAndType:
+    return key.hour, key.type

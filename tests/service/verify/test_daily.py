@@ -14,7 +14,7 @@ from poller.service.verify.daily import (
     Verdict,
     beginning_of,
     days_between,
-    reconcile,
+    judge_days,
 )
 
 DAY = date(2026, 11, 10)
@@ -37,7 +37,7 @@ def judged(
     }
     # The neighbours are another day's.
     noise = {Tally(hour=BEGIN - timedelta(hours=1), type="s", outcome=FORWARDED): 500}
-    (day,) = reconcile(
+    (day,) = judge_days(
         counted | noise, {} if auth0 is None else {DAY: auth0}, settled, [DAY], now=now
     )
     return day
@@ -169,7 +169,7 @@ def test_a_signup_that_was_sent_for_a_login_is_shown_as_one_and_each_name_is_cou
         Sent(hour=hour - timedelta(days=1), type="s", name="Signed Up"): 100,
     }
     counted = {DAY: DailyCount(logins=20, signups=13)}
-    (day,) = reconcile(tallies, counted, WHOLE, [DAY], now=LATER, sent=sent)
+    (day,) = judge_days(tallies, counted, WHOLE, [DAY], now=LATER, sent=sent)
     assert (day.signups.settled, day.signups.auth0, day.logins.settled) == (13, 13, 20)
     assert day.sent == {"Logged In": 20, "Signed Up": 13}
     assert day.verdict is Verdict.AGREES

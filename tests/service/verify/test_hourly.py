@@ -20,10 +20,10 @@ from poller.service.verify.hourly import (
     Mismatch,
     Recount,
     compare,
+    count_again,
     hours_between,
-    read,
-    stretches_to_read,
-    weighed,
+    overruled,
+    ranges_to_read,
 )
 from tests.fakes import LATER, NOW, STREAM, FakeLog, numbered
 
@@ -63,7 +63,7 @@ def recounted(
     oldest: LogId | None = None,
 ) -> Recount:
     since, until = NOW, NOW + 3 * HOUR
-    counted = read(log, STREAM, stretches_to_read(settled, since, until), lambda page: None)
+    counted = count_again(log, STREAM, ranges_to_read(settled, since, until), lambda page: None)
     hours = tuple(hours_between(since, until))
     return compare(known, counted, settled, hours=hours, oldest=oldest or at(-100))
 
@@ -138,7 +138,7 @@ def test_only_settled_stretches_are_read_and_reading_goes_on_where_it_failed(
     log = FakeLog(EVENTS, page_size=4)
     log.failures = [LATER]
     settled = (LogRange(after=at(0), until=at(1)), LogRange(after=at(2), until=at(9)))
-    counted = read(log, STREAM, settled, lambda page: None)
+    counted = count_again(log, STREAM, settled, lambda page: None)
     assert sum(counted.values()) == len(EVENTS) - sum(
         NOW + HOUR < _date(each) < NOW + 2 * HOUR for each in EVENTS
     )
@@ -161,10 +161,12 @@ def test_the_hours_say_more_of_a_day_than_the_statistics() -> None:
     day = Day(day=NOW.date(), verdict=Verdict.DIFFERS, logins=none, signups=none, dead_letters=0)
     hours = tuple(begin + number * HOUR for number in range(24))
     all_agree = Recount(judged=hours, not_kept=(), not_settled=(), mismatches=())
-    assert weighed(day, all_agree).verdict is Verdict.AGREES
-    assert weighed(day, replace(all_agree, judged=hours[1:])).verdict is Verdict.DIFFERS
+    assert overruled(day, all_agree).verdict is Verdict.AGREES
+    assert overruled(day, replace(all_agree, judged=hours[1:])).verdict is Verdict.DIFFERS
     mismatch = Mismatch(hour=hours[3], type="s", settled=1, logged=2)
     agreeing = replace(day, verdict=Verdict.AGREES)
-    assert weighed(agreeing, replace(all_agree, mismatches=(mismatch,))).verdict is Verdict.DIFFERS
+    assert (
+        overruled(agreeing, replace(all_agree, mismatches=(mismatch,))).verdict is Verdict.DIFFERS
+    )
     partly = replace(day, verdict=Verdict.PARTLY_SETTLED)
-    assert weighed(partly, all_agree).verdict is Verdict.PARTLY_SETTLED
+    assert overruled(partly, all_agree).verdict is Verdict.PARTLY_SETTLED
