@@ -1,4 +1,4 @@
-"""`verify` as a process: what was settled agrees with the tenant's own counts, and what does not is named."""
+"""`verify` as a process: it agrees with the tenant's own counts, and names each difference."""
 
 import contextlib
 import json
@@ -19,10 +19,10 @@ from tests.process.bench import COMMAND, PATIENCE_S, Bench, Ended, MakeBench, ev
 SCHEMA = json.loads((TESTS / "schemas/verify.json").read_text())
 DAY = timedelta(days=1)
 NOON = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) + 2 * DAY
-"""The tenant's time: the host's may be close to midnight."""
+"""The tenant's time. The host's time may be close to midnight."""
 TODAY = NOON.date()
 FIRST = TODAY - 4 * DAY
-"""The first whole day of the log; it and the one after are final."""
+"""The first whole day of the log. It and the day after are final."""
 
 
 def tenant(make: MakeBench) -> Bench:
@@ -45,7 +45,7 @@ def settled(make: MakeBench, *, start: str = str(FIRST)) -> Bench:
 def verified(
     bench: Bench, *arguments: str, code: int = 0
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """What it says, and the days of it."""
+    """Return the report, and its days by date."""
     ended = bench.run("verify", "--json", *arguments)
     assert ended.code == code, ended.err + ended.out
     said = json.loads(ended.out)
@@ -71,7 +71,8 @@ def test_what_was_settled_agrees_and_nothing_is_sent_or_stored(make: MakeBench) 
     ]
     assert list(days) == [str(FIRST + number * DAY) for number in range(5)]
     assert all(day["logins"]["auth0"] > 25 for day in days.values() if day["verdict"] == "agrees")
-    # Signups of social connections are in the statistics and have no `ss`: they were sent for logins.
+    # Signups of social connections are in the statistics without an `ss` in the log. They were
+    # sent for logins.
     with contextlib.closing(sqlite3.connect(bench.ledger)) as connection:
         (logged,) = connection.execute(
             "SELECT SUM(events) FROM hourly_event_count WHERE type = 'ss'"

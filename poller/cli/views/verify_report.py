@@ -193,9 +193,9 @@ def _sent(days: Iterable[Day]) -> str:
 def _notes(report: VerifyReport) -> list[str]:
     verdicts = {day.verdict for day in report.days}
     band = (
-        f"A day agrees within {BAND_PERCENT} %, or {BAND_EVENTS} events. Auth0 does not say by which"
-        " formula it counts logins. As signups it also counts users that were made by API, imported,"
-        " or came by a social connection. Its log may have only an `s` of them."
+        f"A day agrees within {BAND_PERCENT} %, or {BAND_EVENTS} events. Auth0 does not say by"
+        " which formula it counts logins. As signups it also counts users that were made by API,"
+        " imported, or came by a social connection. Its log may have only an `s` of them."
     )
     lines = [band]
     if Verdict.NOT_FINAL in verdicts:

@@ -22,7 +22,7 @@ class ExitCode(enum.IntEnum):
 
 
 class Severity(enum.Enum):
-    """How much one finding matters. The members are in ascending order."""
+    """The weight of one finding. The members are in ascending order."""
 
     GOOD = enum.auto()
     """Nothing is wrong."""

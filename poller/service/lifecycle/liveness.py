@@ -41,7 +41,7 @@ class Heartbeat:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the promise is kept so far."""
+        """Say if the promise is kept so far."""
         return self._monotonic() <= self._due_at
 
 

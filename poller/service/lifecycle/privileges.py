@@ -39,13 +39,13 @@ class PathComponent:
 
     @property
     def is_open_to_others(self) -> bool:
-        """Whether another user than its owner may put something into the folder."""
+        """Say if another user than its owner may put something into the folder."""
         by_group = self.status.st_mode & stat.S_IWGRP and self.status.st_gid != _ROOT
         return not self.is_link and bool(by_group or self.status.st_mode & stat.S_IWOTH)
 
     @property
     def is_sticky(self) -> bool:
-        """Whether a file in the folder can be moved only by its own owner."""
+        """Say if a file in the folder can be moved only by its own owner."""
         return bool(self.status.st_mode & stat.S_ISVTX)
 
 

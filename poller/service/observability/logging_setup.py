@@ -12,7 +12,7 @@ import sys
 import traceback
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import structlog
 
@@ -43,7 +43,7 @@ def configure_logging(level: str, form: str = "auto") -> None:
             *([_with_priority] if is_journal else []),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(_NeverFailing(stream)),  # type: ignore[arg-type] # it needs write and flush only
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _NeverFailing(stream))),
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(handlers=[logging.NullHandler()], force=True)
@@ -121,7 +121,10 @@ def _in_reading_order(_logger: Any, _method: str, line: MutableMapping[str, Any]
 
 
 class _NeverFailing:
-    """A stream that may be closed or full. A log that nobody reads must not stop the work."""
+    """A stream that may be closed or full. A log that nobody reads must not stop the work.
+
+    structlog uses no other method of a stream.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

@@ -17,7 +17,7 @@ _LATENCIES_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric as Prometheus scrapes it. A histogram is scraped as `_bucket`, `_sum`, `_count`."""
+    """One metric. Prometheus scrapes a histogram as `_bucket`, `_sum` and `_count`."""
 
     kind: Kind
     short_name: str

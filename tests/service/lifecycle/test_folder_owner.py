@@ -1,4 +1,7 @@
-"""Whose folder it is: every folder and link on the way counts. `tests/systemd` tries the rest as real users."""
+"""The owner of a folder: every folder and link on the way to it counts.
+
+`tests/systemd` tries the rest with real users.
+"""
 
 import os
 from pathlib import Path

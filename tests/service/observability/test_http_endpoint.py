@@ -43,7 +43,7 @@ def logs() -> Iterator[list[dict[str, object]]]:
 
 @pytest.fixture
 def serve(logs: list[dict[str, object]]) -> Iterator[Open]:  # noqa: ARG001 - kept out of the output
-    """Opens a listener; gives its port."""
+    """Open a listener and return its port."""
     with ExitStack() as stack:
 
         def start(routes: module.Routes | None = None, host: str = "127.0.0.1") -> int:
@@ -298,7 +298,10 @@ def test_it_listens_on_ipv6_too(serve: Open, logs: list[dict[str, object]]) -> N
 
 @pytest.mark.process
 def test_it_keeps_no_process_alive() -> None:
-    program = "from poller.service.observability.http_endpoint import Listener\nListener.open('127.0.0.1', 0, {})"
+    program = (
+        "from poller.service.observability.http_endpoint import Listener\n"
+        "Listener.open('127.0.0.1', 0, {})"
+    )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=20, capture_output=True)
 
 

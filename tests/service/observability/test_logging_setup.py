@@ -1,4 +1,4 @@
-"""What comes from outside is visible in a log line of any form, in a metric and in what systemd is told."""
+"""A log line of any form shows what came from outside, and cannot be taken over by it."""
 
 import io
 import json

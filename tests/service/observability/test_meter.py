@@ -1,4 +1,4 @@
-"""What the meter counts, and that whoever looks sees one moment."""
+"""The counts of the meter, and the identity that holds at every scrape."""
 
 import threading
 from collections import Counter
@@ -162,7 +162,7 @@ def test_a_page_that_is_read_again_after_a_failure_counts_once() -> None:
 
 
 def test_a_page_that_comes_back_shorter_takes_nothing_back_from_what_was_read() -> None:
-    """Retention may take events of the page at hand; a counter never goes down."""
+    """Retention may take events of the page at hand. A counter never goes down."""
     log = FakeLog(records(20), page_size=10)
     bench = Bench(log)
     bench.sink.failures = [LATER]
@@ -402,7 +402,7 @@ def test_the_identity_holds_whenever_someone_looks() -> None:
     assert (sum(snapshot.read.values()), snapshot.in_hand) == (5999, 0)
 
 
-# The parts that are watched
+# The metered parts
 
 
 def test_a_metered_rate_limiter_limits_and_tells() -> None:

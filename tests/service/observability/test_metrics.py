@@ -1,4 +1,4 @@
-"""What is declared is what is told, and nothing else."""
+"""A scrape holds the declared metrics, and nothing else."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""What systemd hears, over a socket as its own; and when it hears nothing."""
+"""The messages to systemd, over a socket like its own, and the cases without any."""
 
 import contextlib
 import os

@@ -1,4 +1,7 @@
-"""A tenant's bucket and those who take from it, in simulated time: as fast as the bucket, and never refused."""
+"""The rate limiter against a tenant's bucket, in simulated time.
+
+It must be as fast as the bucket allows, and never be refused.
+"""
 
 import heapq
 import math
@@ -24,14 +27,17 @@ class Tenant:
     held: float
     at: float = 0.0
     least: float = math.inf
-    """The least that one of our requests left."""
+    """The smallest number of tokens that one of our requests left."""
 
     def fill(self, now: float) -> None:
         self.held = min(self.limit, self.held + (now - self.at) * self.per_second)
         self.at = now
 
     def serve(self, now: float) -> tuple[bool, int, float]:
-        """Whether it passed, what is left, and the seconds to the reset, as the API rounds them."""
+        """Serve a request. Return if it passed, the tokens left, and the seconds to the reset.
+
+        The numbers are rounded as the API rounds them.
+        """
         self.fill(now)
         passes = self.held >= 1
         if passes:
@@ -43,7 +49,10 @@ class Tenant:
 
 @dataclass(kw_only=True)
 class Simulation:
-    """Workers who ask, wait for the answer, and work on it for a while; `endpoints` by turns."""
+    """Workers that ask, wait for the answer, and work on it for a while.
+
+    Each worker asks the `endpoints` in turn.
+    """
 
     tenant: Tenant
     workers: int
@@ -75,7 +84,7 @@ class Simulation:
         heapq.heappush(self._events, (self.now + seconds, self._number, step))
 
     def run(self, requests: int, *, seconds: float = math.inf) -> float:
-        """The time at which so many requests have passed."""
+        """Run until this number of requests have passed, and return the time."""
         while self._events and self.passed < requests and self.now < seconds:
             self.now, _, step = heapq.heappop(self._events)
             step()

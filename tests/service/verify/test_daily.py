@@ -1,4 +1,4 @@
-"""The verdict on a day: what is settled against what Auth0 counted, by what can be known of both."""
+"""The verdict on a day, by the settled events and by Auth0's count."""
 
 from datetime import date, datetime, timedelta
 

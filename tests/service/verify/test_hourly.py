@@ -1,4 +1,4 @@
-"""The settled log, counted again: by the hour of the date, and judged only where all of an hour was there to count."""
+"""The settled log, counted again by hour. Only an hour that is there as a whole is judged."""
 
 from collections import Counter
 from collections.abc import Iterator
