@@ -1,4 +1,4 @@
-"""Dead letters, sent again: translated anew, under the same message ids."""
+"""Sending dead letters again: each event is translated anew, under the same message ids."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from poller.core.settlement import Track, partition, tracks_of
 from poller.core.translation.translator import Translator
 
 DEAD_LETTERS_PER_DELIVERY = 50
-"""Letters to one delivery; what was acknowledged is removed before the next."""
+"""Dead letters that are sent together. The acknowledged ones are removed before the next ones."""
 
 
 def replay(
@@ -19,14 +19,13 @@ def replay(
     translator: Translator,
     sender: BatchSender,
 ) -> tuple[tuple[LogEvent, ...], tuple[Track, ...], tuple[DeadLetter, ...]]:
-    """Return the events that Segment acknowledged, their tracks, and the dead letters that are left.
+    """Return the acknowledged events, their tracks, and the dead letters that are left.
 
-    Each of the dead letters has its reason of today.
-
-    An event that is of no interest any more is in neither.
+    Each dead letter that is left has the reason of this attempt. An event that is of no interest
+    any more, by the settings of today, is in neither.
 
     Raises:
-        TransientError, FatalError: from the sink; some of the events may have arrived.
+        TransientError, FatalError: from the sink. Some of the events may have arrived.
     """
     selection = translator.select(events)
     calls = translator(selection, profiles.of(selection.users))

@@ -25,7 +25,7 @@ from poller.service.lifecycle.ending import finish
 from poller.service.lifecycle.exit_codes import ExitCode
 from poller.service.lifecycle.process import Process
 from poller.service.observability.logging_setup import configure_logging
-from poller.service.slices.workers import Backfill
+from poller.service.slices.workers import SliceWorkers
 from poller.service.upstream.retry import PATIENCE, retrying
 
 
@@ -162,12 +162,12 @@ class _Run:
         # Every slice is in the ledger before the first is walked, so that a later run finds what a kill left.
         is_open = self.asked.until is None
         spans = begin(ledger, self.found.plan, self.found.parallel, is_open=is_open)
-        work = Backfill(
+        work = SliceWorkers(
             self.history.walker,
             ledger,
             self.process,
             parallel=self.found.parallel,
-            identifying=self.history.identifying(self.process, begun_at=self.found.begun_at),
+            identifies=self.history.identifying(self.process, begun_at=self.found.begun_at),
         )
         is_seen = is_terminal(sys.stdout) and not self.asked.as_json
         log = self.history.settings.log
@@ -182,7 +182,7 @@ class _Run:
         needs_attention = facts["slices_left"] or facts["awaiting_identify"] or facts["lost"]
         return ExitCode.ATTENTION if code == ExitCode.DONE and needs_attention else code
 
-    def _facts(self, work: Backfill, seconds: float) -> dict[str, Any]:
+    def _facts(self, work: SliceWorkers, seconds: float) -> dict[str, Any]:
         plan, done = self.found.plan, work.progress
         ledger = self.history.ledger
         spans = [span for span in ledger.spans() if not span.is_live] + [*ledger.revisits()]

@@ -31,7 +31,7 @@ from poller.service.lifecycle.exit_codes import ExitCode
 from poller.service.lifecycle.one_shot import drain
 from poller.service.lifecycle.process import Failed, Finished, Process, Reason
 from poller.service.observability.logging_setup import configure_logging
-from poller.service.slices.workers import Backfill
+from poller.service.slices.workers import SliceWorkers
 from poller.service.upstream.retry import PATIENCE, Backoff
 
 EVENTS_PER_SECOND = 25.0
@@ -148,12 +148,12 @@ class _Demo:
             self.settings, self.ledger, self.services, BackfillOptions(since=EARLIEST, yes=True)
         )
         process = Process()
-        work = Backfill(
+        work = SliceWorkers(
             history.walker,
             self.ledger,
             process,
             parallel=preview.parallel,
-            identifying=history.identifying(process, begun_at=preview.begun_at),
+            identifies=history.identifying(process, begun_at=preview.begun_at),
         )
         work.run(begin(self.ledger, preview.plan, preview.parallel, is_open=True), None)
         return work.count.forwarded

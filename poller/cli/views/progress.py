@@ -15,7 +15,7 @@ from poller.cli.views.terminal import Terminal
 from poller.core.log_ids import moment_of
 from poller.core.spans import LogCursor
 from poller.service.observability.logging_setup import configure_logging
-from poller.service.slices.workers import Backfill, Progress
+from poller.service.slices.workers import SliceProgress, SliceWorkers
 from poller.service.upstream.rate_limit import RateLimiter
 
 _BAR = 28
@@ -28,7 +28,7 @@ class View:
 
     def __init__(
         self,
-        work: Backfill,
+        work: SliceWorkers,
         rate_limiter: RateLimiter,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -45,7 +45,7 @@ class View:
             table.add_column(justify=justify, no_wrap=True)
         for each in now.slices:
             table.add_row(
-                _named(each.span),
+                _named(each.cursor),
                 _bar(each.part_done),
                 f"{each.part_done:.0%}",
                 f"{each.events:,} events",
@@ -56,7 +56,7 @@ class View:
         table.add_row("total", _bar(part), f"{part:.0%}", f"{count.read:,} events", style="bold")
         return Group(table, self._speeds(now))
 
-    def _speeds(self, now: Progress) -> str:
+    def _speeds(self, now: SliceProgress) -> str:
         count = self._work.count
         events_a_second, pages_a_second = self._speed(count.read, count.pages)
         parts = [f"{count.pages:,} pages", f"{events_a_second:,.0f} events/s"]
@@ -85,7 +85,7 @@ class View:
 
 @contextmanager
 def shown(
-    work: Backfill, rate_limiter: RateLimiter, log: tuple[str, str], *, is_wanted: bool
+    work: SliceWorkers, rate_limiter: RateLimiter, log: tuple[str, str], *, is_wanted: bool
 ) -> Iterator[Callable[[], None] | None]:
     """Shows the work while it goes on, log lines above it; yields what is to be done each second, None: as usual.
 

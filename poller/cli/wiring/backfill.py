@@ -62,7 +62,7 @@ class BackfillParts:
             self.services.users,
             HistoryTranslator(stream_of(self.settings), rules_of(self.settings)),
             BatchSender(self.services.segment, refusal_limit=self.settings.segment.refusal_limit),
-            turn=self.services.sink.wait,
+            wait_turn=self.services.sink.wait,
             begun_at=begun_at,
             only_news=self.settings.events.identify == "changes",
         )

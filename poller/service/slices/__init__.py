@@ -1,1 +1,1 @@
-"""Bounded spans, walked by several workers, and the identify calls at their end."""
+"""Bounded spans that several workers walk at once, and the identifies at the end of a backfill."""

@@ -1,4 +1,9 @@
-"""The identifies that a backfill sends at its end: one a user, with the profile as it is then."""
+"""The identifies at the end of a backfill: one for each user, with the profile as it is then.
+
+A backfill sends only the tracks of old events. An identify with each of them would cost a request
+for every login, and would tell Segment old traits again and again. So the settle of a page records
+which users it showed, and when all pages are settled, each user gets one identify.
+"""
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +15,7 @@ import structlog
 
 from poller.core.delivery import BatchSender
 from poller.core.errors import FatalError, TransientError
-from poller.core.messages import Identify
+from poller.core.messages import Delivery, Fingerprint, Identify
 from poller.core.outcomes import PendingIdentify, Profiles, QueuedIdentify
 from poller.core.ports import ProfileDirectory
 from poller.core.settlement import UnaccountedError
@@ -20,55 +25,69 @@ from poller.service.lifecycle.process import Process
 from poller.service.upstream.retry import LONG_PATIENCE, retrying
 
 USERS_PER_BATCH = 73
-"""Users to one request and one batch: ids as `google-oauth2|…`, of 38 characters, just fit into one search."""
+"""Users of one search in Auth0 and of one batch to Segment.
+
+The query of a search has a limit on its length. So many ids of the form `google-oauth2|…`, which
+have 38 characters, just fit into one.
+"""
 
 log = structlog.get_logger()
 
 
 class PendingIdentifies(Protocol):
-    """A ledger's users who await an identify. Thread-safe."""
+    """The part of a ledger that knows who still needs an identify. Thread-safe."""
 
     def pending_identifies(self, after: tuple[str, str], limit: int) -> Sequence[QueuedIdentify]:
-        """Up to `limit` above `after`, by Auth0's user id and the one they were sent under."""
+        """Return up to `limit` users above `after`, by user id and the id sent to Segment."""
         ...
 
     def last_sent(self, keys: Sequence[str]) -> Mapping[str, LastSent]:
-        """Of what Segment was told, the last by key."""
+        """Return what was last sent, and when, by key."""
         ...
 
     def record_identified(
-        self, done: Sequence[PendingIdentify], said: Mapping[str, str], at: datetime
+        self, users: Sequence[PendingIdentify], fingerprints: Mapping[str, str], at: datetime
     ) -> None:
-        """Records that these await no more, and what Segment was told of them."""
+        """Record that these users are done, and what was sent about them at this time."""
         ...
 
 
 class UnreadableDirectoryError(FatalError):
-    """The users cannot be read until someone acts."""
+    """The users of the tenant cannot be read until someone acts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identified:
-    """What became of so many users: `sent`, or `left_out`, since they are known, deleted, or were refused."""
+    """The number of users who were identified, and of those who were left out.
+
+    A user is left out whom Segment knows already, who was deleted, or whom Segment refused.
+    """
 
     sent: int = 0
     left_out: int = 0
 
+    def __add__(self, other: "Identified") -> "Identified":
+        return Identified(sent=self.sent + other.sent, left_out=self.left_out + other.left_out)
+
 
 class IdentifyRunner:
-    """All who await it, batch by batch; any number of threads may work at it at once. `make` None: nobody is."""
+    """Sends every pending identify, batch by batch. Any number of threads may work at it.
+
+    The threads share a cursor through the queue, so that each batch goes to one of them.
+    `make_sender` is None if no identifies are to be sent.
+    """
 
     def __init__(
         self,
         queue: PendingIdentifies,
         process: Process,
-        make: "Callable[[], IdentifySender] | None",
+        make_sender: "Callable[[], IdentifySender] | None",
         *,
         patience: timedelta = LONG_PATIENCE,
     ) -> None:
         self._queue = queue
         self._process = process
-        self._make = make
+        self._make_sender = make_sender
         self._patience = patience
         self._lock = threading.Lock()
         self._cursor = ("", "")
@@ -76,37 +95,35 @@ class IdentifyRunner:
         self.done = Identified()
 
     def work(self) -> None:
-        """Until nobody is left, or the process is to stop.
+        """Send identifies until none is left, or until the process is to stop.
 
         Raises:
             TransientError: `patience` went by without a success.
         """
-        if self._make is None or self._process.stopping.is_set():
+        if self._make_sender is None or self._process.stopping.is_set():
             return
-        identifier = self._make()
         try:
-            self._send_all(identifier)
+            self._send_all(self._make_sender())
         except TransientError:
+            # A stop interrupts the wait for the next attempt.
             if not self._process.stopping.is_set():
                 raise
 
-    def _send_all(self, identifier: "IdentifySender") -> None:
-        while batch := self._next():
+    def _send_all(self, sender: "IdentifySender") -> None:
+        while batch := self._next_batch():
             for attempt in retrying(self._patience, self._process.stopping):
                 with attempt:
                     try:
-                        done = identifier.send(batch)
+                        done = sender.send(batch)
                     except UnreadableDirectoryError as error:
-                        # They wait on: the next backfill sends what this one may not read.
+                        # The users stay pending. The next backfill identifies them, once someone
+                        # has given this program the right to read users.
                         log.warning("identify.postponed", reason=str(error), hint=error.hint)
                         return
             with self._lock:
-                before = self.done
-                self.done = Identified(
-                    sent=before.sent + done.sent, left_out=before.left_out + done.left_out
-                )
+                self.done += done
 
-    def _next(self) -> Sequence[QueuedIdentify]:
+    def _next_batch(self) -> Sequence[QueuedIdentify]:
         with self._lock:
             self.is_begun = True
             if self._process.stopping.is_set():
@@ -118,10 +135,13 @@ class IdentifyRunner:
 
 
 class IdentifySender:
-    """Sends what is due to users who await it.
+    """Identifies users whose identify is pending. Each thread has its own sender.
 
-    Left out is who was identified since they began to wait, or since `begun_at`: then a newer event has told of them.
-    With `only_news` also who would be told the same again.
+    A user is left out who was identified since the identify became pending, or since `begun_at`:
+    the daemon has sent newer traits then. With `only_news`, a user is also left out about whom the
+    message would say the same as the last one.
+
+    `wait_turn` waits until so many messages may be sent.
     """
 
     def __init__(
@@ -133,50 +153,38 @@ class IdentifySender:
         *,
         begun_at: datetime,
         only_news: bool,
-        turn: Callable[[int], None] = lambda count: None,  # noqa: ARG005 - at once
+        wait_turn: Callable[[int], None] = lambda count: None,  # noqa: ARG005 - no limit
     ) -> None:
-        self._turn = turn
         self._queue = queue
         self._directory = directory
         self._translator = translator
         self._sender = sender
         self._begun_at = begun_at
         self._only_news = only_news
+        self._wait_turn = wait_turn
 
     def send(self, batch: Sequence[QueuedIdentify]) -> Identified:
-        """Identifies these; durable when it returns. A crash between sends them again under the same ids.
+        """Identify these users. The result is durable when this returns.
+
+        A crash in between sends them again, under the same message ids.
 
         Raises:
-            TransientError, FatalError: from the directory, the sink or the ledger; all of them still wait.
+            TransientError, FatalError: from the directory, the sink or the ledger. All users of
+                the batch stay pending.
         """
-        # First the wait: what is read before it is old after it.
-        self._turn(len(batch))
-        profiles = self._profiles(batch)
-        made: list[tuple[QueuedIdentify, Identify]] = []
-        for entry in batch:
-            profile = profiles.get(entry.who.user_id)
-            message = self._translator.identify(entry.who, profile) if profile else None
-            if message is not None:
-                made.append((entry, message))
-        # Asked after the profiles were read: whom the daemon identifies now has newer traits already.
-        known = self._queue.last_sent(
-            [message.fingerprint.key for _, message in made if message.fingerprint]
-        )
-        due = [message for entry, message in made if not self._is_known(message, entry, known)]
-        delivery = self._sender.deliver(tuple(due))
-        refused = {refusal.message.message_id for refusal in delivery.refusals}
-        if any(message.message_id not in delivery.acknowledged | refused for message in due):
-            raise UnaccountedError("an identify is neither acknowledged nor refused")
-        for refusal in delivery.refusals:
-            log.warning("identify.refused", log_id=refusal.message.log_id, status=refusal.status)
-        sent = [message for message in due if message.message_id in delivery.acknowledged]
-        said = {
+        # Wait first. A profile that is read before a long wait would be old after it.
+        self._wait_turn(len(batch))
+        messages = self._unknown(self._messages(batch, self._profiles(batch)))
+        delivery = self._sender.deliver(messages)
+        _check(messages, delivery)
+        sent = [message for message in messages if message.message_id in delivery.acknowledged]
+        fingerprints = {
             message.fingerprint.key: message.fingerprint.value
             for message in sent
             if message.fingerprint
         }
         at = max((message.timestamp for message in sent), default=self._begun_at)
-        self._queue.record_identified([entry.who for entry in batch], said, at)
+        self._queue.record_identified([entry.who for entry in batch], fingerprints, at)
         return Identified(sent=len(sent), left_out=len(batch) - len(sent))
 
     def _profiles(self, batch: Sequence[QueuedIdentify]) -> Profiles:
@@ -185,11 +193,46 @@ class IdentifySender:
         except FatalError as error:
             raise UnreadableDirectoryError(str(error), code=error.code, hint=error.hint) from None
 
+    def _messages(
+        self, batch: Sequence[QueuedIdentify], profiles: Profiles
+    ) -> list[tuple[QueuedIdentify, Identify]]:
+        """Return the identifies of those users who exist, and whose identify is not too large."""
+        messages = (
+            (entry, self._translator.identify(entry.who, profiles[entry.who.user_id]))
+            for entry in batch
+            if entry.who.user_id in profiles
+        )
+        return [(entry, message) for entry, message in messages if message is not None]
+
+    def _unknown(self, messages: Sequence[tuple[QueuedIdentify, Identify]]) -> tuple[Identify, ...]:
+        """Return the messages about users of whom Segment does not know this already.
+
+        The ledger is asked after the profiles are read. If the daemon identifies a user in this
+        moment, the daemon's profile is at least as new as ours, so ours is left out.
+        """
+        keys = [message.fingerprint.key for _, message in messages if message.fingerprint]
+        known = self._queue.last_sent(keys)
+        return tuple(
+            message
+            for entry, message in messages
+            if message.fingerprint is None
+            or not self._is_known(message.fingerprint, entry, known.get(message.fingerprint.key))
+        )
+
     def _is_known(
-        self, message: Identify, entry: QueuedIdentify, known: Mapping[str, LastSent]
+        self, fingerprint: Fingerprint, entry: QueuedIdentify, last: LastSent | None
     ) -> bool:
-        said = known.get(message.fingerprint.key) if message.fingerprint else None
-        if message.fingerprint is None or said is None or said.fingerprint == PARTIAL:
+        if last is None or last.fingerprint == PARTIAL:
             return False
-        is_since = said.at >= min(entry.queued_at, self._begun_at)
-        return is_since or (self._only_news and said.fingerprint == message.fingerprint.value)
+        if last.at >= min(entry.queued_at, self._begun_at):
+            return True
+        return self._only_news and last.fingerprint == fingerprint.value
+
+
+def _check(messages: Sequence[Identify], delivery: Delivery) -> None:
+    """Log every refusal, and prove that each message is either acknowledged or refused."""
+    for refusal in delivery.refusals:
+        log.warning("identify.refused", log_id=refusal.message.log_id, status=refusal.status)
+    refused = {refusal.message.message_id for refusal in delivery.refusals}
+    if any(each.message_id not in delivery.acknowledged | refused for each in messages):
+        raise UnaccountedError("an identify is neither acknowledged nor refused")

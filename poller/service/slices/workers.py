@@ -1,4 +1,18 @@
-"""Slices of the past, walked at once; who has none left takes the far half of what another has most of."""
+"""Threads that walk slices, each one its own, and share the work until all of it is done.
+
+The slices have equal times, and not equal numbers of events: nights are quiet and mornings are
+not. So a worker that finishes takes over the second half of the longest remaining slice. For this
+the worker of that slice cuts it, between two pages:
+
+1. A worker without a slice waits, and is counted as idle.
+2. After each settled page, a worker looks whether more workers are idle than slices are waiting,
+   and whether no other slice has more pages left than its own.
+3. If so, it cuts its slice in the middle of what is left, by time. It goes on with the first half
+   as a new cursor, and puts the second half into the queue, where an idle worker takes it.
+
+The ledger makes the cut in one transaction that fails if the slice has moved. Only the worker of a
+slice moves and cuts it, so the cut never meets a page that is on its way.
+"""
 
 import threading
 from collections import deque
@@ -11,79 +25,49 @@ import structlog
 
 from poller.core.errors import TransientError
 from poller.core.forward import Forwarded
-from poller.core.log_ids import LogId, floor_id, moment_of
+from poller.core.log_ids import LogId
 from poller.core.spans import LogCursor
 from poller.service.lifecycle.cycles import CycleCount
 from poller.service.lifecycle.one_shot import drain
 from poller.service.lifecycle.process import Failed, Finished, Process, Reason
 from poller.service.observability.page_log import report
 from poller.service.slices.deferred_identify import Identified, IdentifyRunner
+from poller.service.slices.slice import Slice, time_left
 from poller.service.upstream.retry import LONG_PATIENCE
 
 CUT_MINIMUM_PAGES = 4.0
-"""A cut costs about two requests more: a page that is read twice, and the proof that retention took nothing."""
+"""Pages that must be left for a cut to be worth its cost.
+
+A cut costs about two requests: one page is read by both halves, and the second half needs a proof
+that retention removed nothing below it.
+"""
 PROGRESS_INTERVAL_TICKS = 30
 _WAIT_S = 0.2
+"""A worker without a slice looks at the queue again after this time, to notice a stop."""
 
 log = structlog.get_logger()
 
 Walk = Callable[[LogCursor], Iterator[Forwarded]]
 
 
-class Slices(Protocol):
-    """What of a ledger a backfill needs beside `forward`."""
+class SliceLedger(Protocol):
+    """The part of a ledger that workers need beside `forward`."""
 
-    def current(self, span: LogCursor) -> LogCursor | None:
-        """The span as it is recorded now; None where nothing is left of it."""
+    def current(self, cursor: LogCursor) -> LogCursor | None:
+        """Return the cursor as it is recorded now, or None if its row is deleted."""
         ...
 
-    def cut(self, span: LogCursor, at: LogId) -> tuple[LogCursor, LogCursor]:
-        """The part up to `at`, and the rest as a span of its own."""
+    def cut(self, cursor: LogCursor, at: LogId) -> tuple[LogCursor, LogCursor]:
+        """End a cursor at `at`, and begin another one with the rest. Return both."""
         ...
-
-
-@dataclass(slots=True, kw_only=True)
-class Slice:
-    """A span at work, and where it began, since a join moves the beginning of the span.
-
-    `page_time` is how much of the log's time a page takes, as far as was seen.
-    """
-
-    span: LogCursor
-    after: LogId
-    pages: int = 0
-    events: int = 0
-    page_time: timedelta | None = None
-
-    @property
-    def pages_left(self) -> float:
-        """About how many; 0 where nothing is known."""
-        left = self.time_left
-        return left / self.page_time if left and self.page_time else 0.0
-
-    @property
-    def time_left(self) -> timedelta:
-        return _between(self.span.reached, self.span.until)
-
-    @property
-    def part_done(self) -> float:
-        whole = _between(self.after, self.span.until)
-        return 1 - self.time_left / whole if whole else 1.0
-
-    def move(self, forwarded: Forwarded) -> None:
-        count = len(forwarded.settlement.page.events)
-        took = _between(self.span.reached, forwarded.span.reached)
-        self.span = forwarded.span
-        self.pages += 1
-        self.events += count
-        if count and took:
-            seen = took * (100 / count)
-            self.page_time = seen if self.page_time is None else (self.page_time + seen) / 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """How far it has come; `slices` are those at work, by log id, `time_left` that of all there are."""
+class SliceProgress:
+    """The state of a backfill at one moment.
+
+    `slices` are those at work, by log id. `time_left` and `pages_left` hold the waiting ones too.
+    """
 
     slices: tuple[Slice, ...]
     waiting: int
@@ -94,26 +78,31 @@ class Progress:
     is_identifying: bool
 
 
-class Backfill:
-    """Walks slices in threads, the oldest first: retention eats from that side. Then identifies whom they showed."""
+class SliceWorkers:
+    """Walks slices in threads, the oldest first, since retention eats from that side.
+
+    When all slices are done, the same threads send the pending identifies. `walker` makes the walk
+    of one thread.
+    """
 
     def __init__(
         self,
         walker: Callable[[], Walk],
-        slices: Slices,
+        ledger: SliceLedger,
         process: Process,
         *,
         parallel: int,
-        identifying: IdentifyRunner | None = None,
+        identifies: IdentifyRunner | None = None,
         patience: timedelta = LONG_PATIENCE,
     ) -> None:
         self._walker = walker
-        self._slices = slices
+        self._ledger = ledger
         self._process = process
         self._parallel = parallel
-        self._identifying = identifying
+        self._identifies = identifies
         self._patience = patience
-        self._todo: deque[LogCursor] = deque()
+        self._waiting: deque[LogCursor] = deque()
+        # The condition guards everything below it.
         self._changed = threading.Condition()
         self._at_work: dict[int, Slice] = {}
         self._idle = 0
@@ -122,36 +111,37 @@ class Backfill:
         self._ticks = 0
         self.count = CycleCount()
         self.lost = 0
-        """Stretches that retention took before they were read."""
+        """Parts of the log that retention removed before they were read."""
 
-    def run(self, spans: Sequence[LogCursor], on_tick: Callable[[], None] | None = None) -> Reason:
-        """Walks them all; ends early by a signal, or by the first slice that cannot go on."""
-        self._todo.extend(sorted(spans, key=lambda span: span.reached))
+    def run(
+        self, cursors: Sequence[LogCursor], on_tick: Callable[[], None] | None = None
+    ) -> Reason:
+        """Walk them all. End early after a signal, or when one slice cannot go on."""
+        self._waiting.extend(sorted(cursors, key=lambda cursor: cursor.reached))
         self._workers_left = self._parallel
         for number in range(self._parallel):
             threading.Thread(
                 target=self._work, args=(number,), name=f"slice-{number}", daemon=True
             ).start()
-        return self._process.wait(on_tick or self._tell)
+        return self._process.wait(on_tick or self._log_progress)
 
     @property
-    def progress(self) -> Progress:
+    def progress(self) -> SliceProgress:
         with self._changed:
-            slices = sorted(self._at_work.values(), key=lambda at_work: at_work.span.reached)
-            known = [each.page_time for each in slices if each.page_time]
-            page_time = sum(known, timedelta()) / len(known) if known else None
-            waiting = sum((_between(span.reached, span.until) for span in self._todo), timedelta())
-            pages_left = sum(each.pages_left for each in slices) + (
-                waiting / page_time if page_time else 0.0
-            )
-            return Progress(
+            slices = sorted(self._at_work.values(), key=lambda each: each.cursor.reached)
+            waiting_time = sum(map(time_left, self._waiting), timedelta())
+            page_times = [each.page_time for each in slices if each.page_time]
+            pages_left = sum(each.pages_left for each in slices)
+            if page_times:
+                pages_left += waiting_time * len(page_times) / sum(page_times, timedelta())
+            return SliceProgress(
                 slices=tuple(slices),
-                waiting=len(self._todo),
+                waiting=len(self._waiting),
                 done=self._done,
-                time_left=waiting + sum((each.time_left for each in slices), timedelta()),
+                time_left=waiting_time + sum((each.time_left for each in slices), timedelta()),
                 pages_left=pages_left,
-                identified=self._identifying.done if self._identifying else Identified(),
-                is_identifying=self._identifying is not None and self._identifying.is_begun,
+                identified=self._identifies.done if self._identifies else Identified(),
+                is_identifying=self._identifies is not None and self._identifies.is_begun,
             )
 
     def _work(self, number: int) -> None:
@@ -159,21 +149,20 @@ class Backfill:
         with self._process.working():
             try:
                 self._walk_all(number)
-                if self._identifying is not None:
-                    self._identifying.work()
-            except BaseException as error:  # noqa: BLE001 - told by the main thread, bug or not
+                if self._identifies is not None:
+                    self._identifies.work()
+            except BaseException as error:  # noqa: BLE001 - the main thread raises it again
                 reason = Failed(error)
         with self._changed:
             self._workers_left -= 1
-            is_last = self._workers_left == 0
+            if self._workers_left == 0 and reason is None:
+                reason = Finished()
         if reason is not None:
             self._process.end(reason)
-        elif is_last:
-            self._process.end(Finished())
 
     def _walk_all(self, number: int) -> None:
         walk = self._walker()
-        while (span := self._next(number)) is not None:
+        while (cursor := self._take(number)) is not None:
             try:
                 drain(
                     lambda: self._pages(walk, number),
@@ -181,22 +170,23 @@ class Backfill:
                     stopping=self._process.stopping,
                 )
             except TransientError:
+                # A stop interrupts the wait for the next attempt.
                 if not self._process.stopping.is_set():
                     raise
             finally:
                 self._leave(number)
-            log.debug("slice.left", after=span.after)
+            log.debug("slice.left", after=cursor.after)
 
-    def _next(self, number: int) -> LogCursor | None:
-        """A slice to walk, as soon as there is one; None when all is walked."""
+    def _take(self, number: int) -> LogCursor | None:
+        """Wait for a slice and take it. Return None when all slices are done, or at a stop."""
         with self._changed:
             self._idle += 1
             try:
                 while not self._process.stopping.is_set():
-                    if self._todo:
-                        span = self._todo.popleft()
-                        self._at_work[number] = Slice(span=span, after=span.after)
-                        return span
+                    if self._waiting:
+                        cursor = self._waiting.popleft()
+                        self._at_work[number] = Slice(cursor=cursor, after=cursor.after)
+                        return cursor
                     if not self._at_work:
                         self._changed.notify_all()
                         return None
@@ -212,45 +202,56 @@ class Backfill:
             self._changed.notify_all()
 
     def _pages(self, walk: Walk, number: int) -> Iterator[Forwarded]:
-        """The slice of this worker to its end, as the ledger has it now, whatever is cut off it meanwhile."""
-        at_work = self._at_work[number]
-        found = self._slices.current(at_work.span)
-        while found is not None and not found.is_done:
+        """Yield the pages of this worker's slice, whose end moves down when it is cut.
+
+        The cursor is read from the ledger first. After a transient error the ledger may have
+        settled a page whose answer was lost.
+        """
+        own = self._at_work[number]
+        cursor = self._ledger.current(own.cursor)
+        while cursor is not None and not cursor.is_done:
             with self._changed:
-                at_work.span = found
-            found = None
-            for forwarded in walk(at_work.span):
+                own.cursor = cursor
+            cursor = None
+            for forwarded in walk(own.cursor):
                 report(forwarded)
-                with self._changed:
-                    at_work.move(forwarded)
-                    self.count.add(forwarded.settlement)
-                    self.lost += forwarded.settlement.page.lost is not None
+                self._count(own, forwarded)
                 yield forwarded
                 if self._process.stopping.is_set():
                     return
                 if forwarded.settlement.page.is_end and not forwarded.span.is_done:
-                    return  # the log ends here: nothing lies beyond, and nothing proves it yet
-                found = self._share(at_work)
-                if found is not None:
+                    # The log ends below the end of the slice, and the answer is too young to prove
+                    # that nothing will come between.
+                    return
+                cursor = self._share(own)
+                if cursor is not None:
                     break
 
-    def _share(self, mine: Slice) -> LogCursor | None:
-        """Cuts the far half off, if someone waits for it and nobody has more; what is left, if so."""
+    def _count(self, own: Slice, forwarded: Forwarded) -> None:
         with self._changed:
-            is_wanted = self._idle > len(self._todo) and mine.pages_left >= CUT_MINIMUM_PAGES
-            if not is_wanted or any(
-                other.pages_left > mine.pages_left for other in self._at_work.values()
-            ):
-                return None
-            at = _middle(mine.span)
-            if at is None:
-                return None
-            near, far = self._slices.cut(mine.span, at)
-            self._todo.append(far)
-            self._changed.notify_all()
-            return near
+            own.move(forwarded)
+            self.count.add(forwarded.settlement)
+            self.lost += forwarded.settlement.page.lost is not None
 
-    def _tell(self) -> None:
+    def _share(self, own: Slice) -> LogCursor | None:
+        """Hand the second half of this slice to an idle worker, if there is one.
+
+        Return the first half, or None if nothing was cut.
+        """
+        with self._changed:
+            if self._idle <= len(self._waiting) or own.pages_left < CUT_MINIMUM_PAGES:
+                return None
+            if own.pages_left < max(each.pages_left for each in self._at_work.values()):
+                return None
+            middle = own.middle()
+            if middle is None:
+                return None
+            first, second = self._ledger.cut(own.cursor, middle)
+            self._waiting.append(second)
+            self._changed.notify_all()
+            return first
+
+    def _log_progress(self) -> None:
         self._ticks += 1
         if self._ticks % PROGRESS_INTERVAL_TICKS == 0:
             now = self.progress
@@ -261,17 +262,3 @@ class Backfill:
                 identified=now.identified.sent,
                 **self.count.facts(),
             )
-
-
-def _between(after: LogId, until: LogId | None) -> timedelta:
-    begin, end = moment_of(after), moment_of(until or after)
-    return max(end - begin, timedelta()) if begin and end else timedelta()
-
-
-def _middle(span: LogCursor) -> LogId | None:
-    """The middle of what is left, by time; None where there is no place between."""
-    begin = moment_of(span.reached)
-    if begin is None or span.until is None:
-        return None
-    at = floor_id(begin + _between(span.reached, span.until) / 2)
-    return at if span.reached < at < span.until else None

@@ -421,7 +421,7 @@ def test_its_turn_comes_before_the_profile_is_read(ledger: SqlLedger) -> None:
         BatchSender(FakeSink()),
         begun_at=NOW,
         only_news=False,
-        turn=turn,
+        wait_turn=turn,
     ).send(ledger.pending_identifies(("", ""), 9))
     assert (asked, len(directory.asked)) == ([1], 1)
 

@@ -22,7 +22,8 @@ from poller.core.spans import LogCursor, Span
 from poller.core.translation.translator import HistoryTranslator, LiveTranslator
 from poller.service.lifecycle.process import Failed, Finished, Process, Reason
 from poller.service.slices.deferred_identify import IdentifyRunner, IdentifySender
-from poller.service.slices.workers import Backfill, Slice, Walk
+from poller.service.slices.slice import Slice
+from poller.service.slices.workers import SliceWorkers, Walk
 from tests.builders import record
 from tests.fakes import NOW, STREAM, FakeDirectory, FakeLog, FakeSink, numbered
 
@@ -86,12 +87,12 @@ class Bench:
         )
 
     def run(self, *spans: Span) -> Reason:
-        self.work = Backfill(
+        self.work = SliceWorkers(
             self.walker,
             self.ledger,
             self.process,
             parallel=self.parallel,
-            identifying=IdentifyRunner(
+            identifies=IdentifyRunner(
                 self.ledger, self.process, self.identifier, patience=timedelta(seconds=1)
             ),
             patience=timedelta(seconds=1),
@@ -231,7 +232,7 @@ def test_how_much_is_left_goes_by_what_was_seen_last(tmp_path: Path) -> None:
     records = uneven(100)
     with opened(tmp_path) as ledger:
         span = ledger.begin(after=floor_id(NOW), until=floor_id(NOW + timedelta(hours=10)))
-        at_work = Slice(span=span, after=span.after)
+        at_work = Slice(cursor=span, after=span.after)
         assert (at_work.pages_left, at_work.part_done) == (0.0, 0.0)
         pages: list[Page] = []
         log = FakeLog(
