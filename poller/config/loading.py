@@ -68,6 +68,7 @@ def load_settings(
     problems += invalid
     if settings is not None and secrets:
         problems += sources.missing_hmac_key(settings)
+        problems += sources.missing_oauth_parts(settings)
     if settings is None or problems:
         # Not inside an except block: a traceback must not lead to an error that holds values.
         raise settings_error(problems)
@@ -124,6 +125,15 @@ class _Sources:
         if settings.privacy.email == "hmac" and settings.privacy.hmac_key is None:
             wrong = f'is "hmac", which needs a key: set {_ways("privacy.hmac_key")}'
             yield Problem(place=self._place("privacy", "email"), wrong=wrong)
+
+    def missing_oauth_parts(self, settings: Settings) -> Iterator[Problem]:
+        """Yield a problem for each part of Segment's OAuth that is missing beside another."""
+        parts = ("oauth_client_id", "oauth_key_id", "oauth_private_key")
+        missing = [part for part in parts if getattr(settings.segment, part) is None]
+        if len(missing) < len(parts):
+            for part in missing:
+                wrong = f"is missing: OAuth needs {', '.join(parts[:-1])} and {parts[-1]}"
+                yield Problem(place=self._place("segment", part), wrong=wrong)
 
     def _missing(self, section: str, key: str, ways: str, closed: Path | None) -> Problem:
         wrong = f"is missing: set {ways}"

@@ -126,6 +126,10 @@ def _api_endpoint(values: dict[str, Any]) -> str:
     return (region_of(values["endpoint"]) or REGIONS[0]).public_api
 
 
+def _oauth_endpoint(values: dict[str, Any]) -> str:
+    return (region_of(values["endpoint"]) or REGIONS[0]).oauth
+
+
 def _frequency(values: dict[str, Any]) -> Frequency:
     return "changes" if values["preset"] == "spec" else "always"
 
@@ -218,6 +222,26 @@ class SegmentSettings(Section):
         None,
         validate_default=False,
         description="The id of the source in Segment, for a token that may not see write keys.",
+    )
+    oauth_client_id: Word | None = Field(
+        None,
+        validate_default=False,
+        description="The id of the OAuth application, for a source that enforces OAuth.",
+    )
+    oauth_key_id: Word | None = Field(
+        None, validate_default=False, description="The id of the application's public key."
+    )
+    oauth_private_key: SecretKey = Field(
+        None, description="The private key of the application, RSA in PEM form."
+    )
+    oauth_scope: Word = Field(
+        "tracking_api:write", description="The scope that tokens are asked for."
+    )
+    oauth_endpoint: BaseUrl = Field(
+        default_factory=_oauth_endpoint,
+        description="The origin of Segment's authorization server. A token works only in its own "
+        "region.",
+        json_schema_extra=_in_words("the one of the region of endpoint"),
     )
     # It is None only if neither the name nor the key is known.
     source_name: Name | None = Field(

@@ -40,6 +40,8 @@ ErrorCode = Literal[
     "program-unreadable",
     "proxy-unusable",
     "root-not-given-up",
+    "segment-oauth-refused",
+    "segment-private-key-unusable",
     "segment-request-refused",
     "settings-invalid",
     "start-in-future",

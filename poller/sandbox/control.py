@@ -36,6 +36,7 @@ class Control:
             self.source,
             self.workspace,
             self.plan,
+            self.oauth,
             self.messages,
             self.traffic,
             self.people,
@@ -139,6 +140,19 @@ class Control:
         self._world.source.plan.rules = rules
         for kind, changes in controls.items():
             self._world.source.plan.controls[kind] |= changes
+
+    def oauth(self, *, revoke: bool = False, lifetime: float | None = None) -> dict[str, str]:
+        """Revoke all tokens, set their lifetime, and return the OAuth application with its key."""
+        server = self._world.oauth
+        if revoke:
+            server.revoke()
+        if lifetime is not None:
+            server.lifetime = timedelta(seconds=lifetime)
+        return {
+            "client_id": server.client_id,
+            "key_id": server.key_id,
+            "private_key": server.private_key,
+        }
 
     def messages(self, first: int = 0, count: int = 1000) -> list[dict[str, Any]]:
         """Arrivals in order, whole."""

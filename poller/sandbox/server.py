@@ -10,6 +10,7 @@ from aiohttp import web
 from poller.sandbox.control import Control
 from poller.sandbox.segment.api import SegmentApi
 from poller.sandbox.segment.cdn import CdnApi
+from poller.sandbox.segment.oauth import OAuthApi
 from poller.sandbox.segment.public_api import PublicApi
 from poller.sandbox.world import World
 
@@ -25,7 +26,8 @@ class Sandbox(World):
 
     def __init__(self, *, seed: int | None = None, plan: str = "enterprise") -> None:
         super().__init__(seed=seed, plan=plan)
-        self.auth0_url = self.segment_url = self.cdn_url = self.api_url = self.control_url = ""
+        self.auth0_url = self.segment_url = self.cdn_url = ""
+        self.api_url = self.oauth_url = self.control_url = ""
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve, name="sandbox", daemon=True)
         self._runners: list[web.AppRunner] = []
@@ -34,7 +36,9 @@ class Sandbox(World):
         self._thread.start()
         started = asyncio.run_coroutine_threadsafe(self._start(), self._loop)
         urls = started.result(_STARTED_WITHIN_S)
-        self.auth0_url, self.segment_url, self.cdn_url, self.api_url, self.control_url = urls
+        self.auth0_url, self.segment_url, self.cdn_url = urls[:3]
+        self.api_url, self.oauth_url, self.control_url = urls[3:]
+        self.oauth.audience = self.oauth_url
         self.source.host = self.segment_url.removeprefix("http://")
         return self
 
@@ -57,6 +61,7 @@ class Sandbox(World):
             "segment_url": self.segment_url,
             "cdn_url": self.cdn_url,
             "api_url": self.api_url,
+            "oauth_url": self.oauth_url,
             "control_url": self.control_url,
             "domain": self.tenant.domain,
             "client_id": self.tenant.client_id,
@@ -72,9 +77,10 @@ class Sandbox(World):
     async def _start(self) -> list[str]:
         applications = (
             self.auth0.application(),
-            SegmentApi(self.collector, self.faults).application(),
+            SegmentApi(self.collector, self.oauth, self.faults).application(),
             CdnApi(self.source, self.clock, self.faults).application(),
             PublicApi(self.workspace, self.clock, self.faults).application(),
+            OAuthApi(self.oauth, self.faults).application(),
             Control(self).application(),
         )
         return [await self._listen(application) for application in applications]

@@ -101,6 +101,21 @@ def test_a_cdn_is_asked_beside_segments_own_endpoint_or_where_one_is_named(
     assert found.segment.cdn_endpoint == expected
 
 
+def test_the_parts_of_oauth_come_together_or_not_at_all(tmp_path: Path) -> None:
+    whole = {"oauth_client_id": "a", "oauth_key_id": "k", "oauth_private_key": PEM}
+    for endpoint, origin in (
+        ("https://api.segment.io", "https://oauth2.segment.io"),
+        ("https://events.eu1.segmentapis.com", "https://oauth2.eu1.segmentapis.com"),
+    ):
+        segment = GOOD["segment"] | whole | {"endpoint": endpoint}
+        assert load(tmp_path, toml(but(segment=segment))).segment.oauth_endpoint == origin
+    for part, value in whole.items():
+        segment = GOOD["segment"] | {part: value}
+        missing = problems(tmp_path, toml(but(segment=segment)))
+        assert len(missing) == 2
+        assert all("is missing: OAuth needs" in line for line in missing)
+
+
 # --- where settings come from ---
 
 

@@ -21,7 +21,7 @@ from poller import sandbox
 
 NEVER_LOGGED = re.compile(
     r"@example\.com|203\.0\.113\.|auth0\|0|google-oauth2\|0|sandbox-secret|sandboxWriteKey|"
-    r"sandboxApiToken|eyJ[\w-]{8}|Bearer |Basic "
+    r"sandboxApiToken|sandboxOAuthToken|PRIVATE KEY|eyJ[\w-]{8}|Bearer |Basic "
 )
 """E-mails, addresses and user ids of the simulated tenant, its secret, the write key, any token."""
 COMMAND = Path(sys.executable).with_name("auth0-segment-poller")

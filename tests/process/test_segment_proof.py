@@ -149,3 +149,29 @@ def test_preview_marks_each_call_that_the_plan_would_not_take(plain: Bench) -> N
     table = run(plain, "preview", "--last", "5").out
     assert "would be dropped" in table
     assert "[events.properties]" in table
+
+
+def test_a_source_that_enforces_oauth_is_used_with_an_application_and_not_without(
+    plain: Bench,
+) -> None:
+    plain.sandbox.ask("source", requires_oauth=True)
+    refused = run(plain, "run", "--once")
+    assert refused.code == 78
+    assert "segment.oauth_client_id" in refused.err
+    app = plain.sandbox.ask("oauth")
+    key = plain.folder / "oauth.pem"
+    key.write_text(app["private_key"])
+    plain.write_settings(
+        segment__oauth_client_id=app["client_id"],
+        segment__oauth_key_id=app["key_id"],
+        segment__oauth_private_key_file=str(key),
+        segment__oauth_endpoint=plain.sandbox.facts["oauth_url"],
+    )
+    assert run(plain, "run", "--once").code == 0
+    plain.assert_conserved()
+    plain.sandbox.ask("oauth", revoke=True)
+    plain.sandbox.ask("grow", count=20, seconds=0)
+    ended = run(plain, "run", "--once")
+    assert ended.code == 0
+    assert "Bearer" not in ended.err
+    plain.assert_conserved()

@@ -15,16 +15,19 @@ from segment.analytics import Client
 
 from poller.adapters.clocks import ServerClock
 from poller.adapters.http import Answer, Http
+from poller.adapters.segment.oauth import OAuthToken, OAuthTokens
+from poller.adapters.segment.verdicts import SERVICE, in_between
 from poller.core.errors import FatalError, RejectedError, TransientError, UnusableAnswerError
 from poller.core.messages import Batch, Group, Identify, Message, Receipt, Track, iso
 
 PATH = "/v1/batch"
-SERVICE = "Segment"
 _TRANSIENT = {408, 410, 429, 460}
 _BAD_REQUEST = 400
 _TOO_MUCH = {_BAD_REQUEST, 413}
 _REDIRECTS = range(300, 400)
 _SERVER_ERROR = 500
+_TOKEN_REFUSED = {401, 403, 511}
+"""Segment's Python library 2.4.0 takes these as the end of a token."""
 _GZIP_LEVEL = 1  # on such bodies nearly as small as 6, and three times as fast
 
 
@@ -38,7 +41,9 @@ class SegmentSink:
         clock: ServerClock,
         *,
         integrations: Mapping[str, Any] | None = None,
+        tokens: OAuthTokens | None = None,
     ) -> None:
+        self._tokens = tokens
         self._integrations = dict(integrations or {})
         self._write_key = write_key
         self._http = http
@@ -54,10 +59,7 @@ class SegmentSink:
     def send(self, batch: Batch) -> Receipt:
         """Posts the batch once; see the port for what it raises."""
         body = self.body([self.build(message) for message in batch.messages])
-        answer = self._http.call(
-            "POST", PATH, content=gzip.compress(body, _GZIP_LEVEL), headers=self._headers
-        )
-        _check(answer)
+        _check(self._post(body))
         return Receipt(message_ids=tuple(message.message_id for message in batch.messages))
 
     def reach(self) -> None:
@@ -66,9 +68,22 @@ class SegmentSink:
         Raises:
             TransientError, FatalError, RejectedError: as `send`.
         """
-        content = gzip.compress(self.body([]), _GZIP_LEVEL)
-        answer = self._http.call("POST", PATH, content=content, headers=self._headers)
-        _check(answer)
+        _check(self._post(self.body([])))
+
+    def _post(self, body: bytes) -> Answer:
+        """Post a body once, or twice where Segment refuses the OAuth token of the first attempt."""
+        content = gzip.compress(body, _GZIP_LEVEL)
+        if self._tokens is None:
+            return self._http.call("POST", PATH, content=content, headers=self._headers)
+        token = self._tokens.current()
+        answer = self._post_with(token, content)
+        if answer.status in _TOKEN_REFUSED and answer.json_object:
+            answer = self._post_with(self._tokens.renew(token), content)
+        return answer
+
+    def _post_with(self, token: OAuthToken, content: bytes) -> Answer:
+        headers = self._headers | {"Authorization": f"Bearer {token.value}"}
+        return self._http.call("POST", PATH, content=content, headers=headers)
 
     def body(self, messages: list[dict[str, Any]]) -> bytes:
         """Return the request body; `sentAt` is the time of this attempt by Segment's clock.
@@ -133,21 +148,17 @@ def _check(answer: Answer) -> None:
             )
         raise RejectedError(f"Segment answered {status}", status=status)
     if status in _REDIRECTS or not answer.json_object:
-        raise TransientError(_in_between(answer), retry_after=answer.retry_after, service=SERVICE)
+        raise TransientError(in_between(answer), retry_after=answer.retry_after, service=SERVICE)
     raise FatalError(
         f"Segment answered {status}", code="segment-request-refused", hint=_hint(status)
     )
-
-
-def _in_between(answer: Answer) -> str:
-    return f"something between here and Segment answered: {answer.form}"
 
 
 def _without_receipt(answer: Answer) -> str:
     """Say that no receipt came, and who may have answered: JSON may be Segment's, anything else is not."""
     if answer.json_object:
         return f"Segment answered {answer.status} without acknowledging"
-    return f"{_in_between(answer)}, without Segment's receipt"
+    return f"{in_between(answer)}, without Segment's receipt"
 
 
 def _is_page(answer: Answer) -> bool:
@@ -166,5 +177,16 @@ def _names_write_key(body: bytes) -> bool:
 
 def _hint(status: int) -> str:
     if status == 404:  # noqa: PLR2004 - not found
-        return "segment.endpoint is not Segment's: use https://api.segment.io or https://events.eu1.segmentapis.com"
-    return "check segment.write_key (Segment: Connections > Sources > your source > Settings > API Keys)"
+        return (
+            "segment.endpoint is not Segment's: use https://api.segment.io or "
+            "https://events.eu1.segmentapis.com"
+        )
+    write_key = (
+        "check segment.write_key (Segment: Connections > Sources > your source > Settings > "
+        "API Keys)"
+    )
+    if status in _TOKEN_REFUSED:
+        return (
+            f"{write_key}; a source that enforces OAuth needs segment.oauth_client_id and its key"
+        )
+    return write_key

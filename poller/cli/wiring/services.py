@@ -17,6 +17,7 @@ from poller.adapters.auth0 import (
 )
 from poller.adapters.clocks import ServerClock, introduce
 from poller.adapters.http import Http
+from poller.adapters.segment.oauth import OAuthApp, OAuthTokens
 from poller.adapters.segment.tracking import SegmentSink
 from poller.config import Settings
 from poller.core.events import Stream
@@ -78,6 +79,7 @@ def connect(
         observe=observer.requests_to("segment"),
         on_step=on_step,
     )
+    oauth = _oauth_http(settings, on_step)
     tokens = TokenSource(_credentials(settings), auth0)
     rate_limiter = RateLimiter(
         stopping, share=settings.auth0.rate_share if share is None else share
@@ -88,6 +90,7 @@ def connect(
         segment,
         segment_clock,
         integrations=integrations,
+        tokens=None if oauth is None else OAuthTokens(_oauth_app(settings), oauth),
     )
     try:
         yield Services(
@@ -104,6 +107,27 @@ def connect(
     finally:
         auth0.close()
         segment.close()
+        if oauth is not None:
+            oauth.close()
+
+
+def _oauth_http(settings: Settings, on_step: Callable[[], None]) -> Http | None:
+    """Return the client of the authorization server, or None where the settings name no app."""
+    if settings.segment.oauth_client_id is None:
+        return None
+    origin = settings.segment.oauth_endpoint
+    return Http(origin, ServerClock(), service="Segment", on_step=on_step)
+
+
+def _oauth_app(settings: Settings) -> OAuthApp:
+    segment = settings.segment
+    return OAuthApp(
+        client_id=segment.oauth_client_id or "",
+        key_id=segment.oauth_key_id or "",
+        private_key=_revealed(segment.oauth_private_key) or "",
+        scope=segment.oauth_scope,
+        audience=segment.oauth_endpoint,
+    )
 
 
 def stream_of(settings: Settings) -> Stream:

@@ -106,7 +106,9 @@ def private_key(value: object) -> str:
             "is a key with a passphrase: remove it with `openssl pkey -in OLD -out NEW`"
         )
     if "-----BEGIN PUBLIC KEY-----" in pem:
-        raise BadValueError("is a public key: Auth0 has that one, the private key belongs here")
+        raise BadValueError(
+            "is a public key: the service has that one, the private key belongs here"
+        )
     if not _PRIVATE_KEY.search(pem):
         raise BadValueError("must be a private key in PEM form, with its BEGIN line")
     return pem

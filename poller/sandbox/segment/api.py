@@ -7,6 +7,7 @@ from aiohttp import web
 from poller.sandbox.auth0.api import dated
 from poller.sandbox.faults import Faults
 from poller.sandbox.segment.collector import Collector
+from poller.sandbox.segment.oauth import OAuthServer
 
 _CALLS = {
     "batch": "batch",
@@ -21,8 +22,9 @@ _LARGEST_REQUEST = 64 * 1024 * 1024
 class SegmentApi:
     """Serves one collector."""
 
-    def __init__(self, collector: Collector, faults: Faults) -> None:
+    def __init__(self, collector: Collector, oauth: OAuthServer, faults: Faults) -> None:
         self._collector = collector
+        self._oauth = oauth
         self._faults = faults
 
     def application(self) -> web.Application:
@@ -35,9 +37,19 @@ class SegmentApi:
 
     async def _take(self, request: web.Request) -> web.Response:
         body = await request.read()  # unzipped, if it was zipped
+        if not self._is_admitted(request):
+            return web.Response(
+                status=401, text='{"success": false}', content_type="application/json"
+            )
         kind = _CALLS[request.path.removeprefix("/v1/")]
         status, text, content_type = self._collector.receive(body, key=_key(request), kind=kind)
         return web.Response(status=status, text=text, content_type=content_type)
+
+    def _is_admitted(self, request: web.Request) -> bool:
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        if scheme == "Bearer":
+            return self._oauth.accepts(token)
+        return not self._collector.source.requires_oauth
 
 
 def _key(request: web.Request) -> str | None:

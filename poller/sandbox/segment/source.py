@@ -23,6 +23,7 @@ class Source:
         self.is_enabled = True
         self.is_elsewhere = False
         self.is_published = True
+        self.requires_oauth = False
         self.host = ""
         self.destinations = ["Mixpanel"]
         self.disabled_events: set[str] = set()

@@ -1,0 +1,196 @@
+"""OAuth tokens for Segment's tracking API: fetched by a signed assertion, and renewed in time.
+
+A source can enforce OAuth, and then takes messages only with such a token (Segment docs: OAuth
+2.0). The requests are those of Segment's own Python library 2.4.0. Its manager is not used, because
+it starts timers, follows redirects with the assertion, and has no total deadline.
+"""
+
+import re
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import jwt
+
+from poller.adapters.http import Answer, Http
+from poller.adapters.parsing import parse_lifetime, parse_retry_after
+from poller.adapters.segment.verdicts import SERVICE, in_between
+from poller.core.errors import FatalError, TransientError, UnusableAnswerError
+
+PATH = "/token"
+_ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+_EARLIER, _VALID_FOR = timedelta(seconds=5), timedelta(seconds=55)
+"""Segment takes an assertion that is valid for less than a minute."""
+_RETRY_S = 60.0
+"""The pause after a renewal that failed, while the old token still works."""
+_UNSTATED_LIFETIME = timedelta(hours=1)
+_OK = 200
+_REFUSED = {400, 401, 403, 415}
+_TOKEN = re.compile(r"[!-~]{1,16384}")
+_ERROR_CODE = re.compile(r"[a-z_]{1,40}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OAuthApp:
+    """An OAuth application of Segment, and where it asks for tokens.
+
+    `audience` is the origin of the authorization server of the workspace's region.
+    """
+
+    client_id: str
+    key_id: str
+    private_key: str = field(repr=False)
+    scope: str
+    audience: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OAuthToken:
+    """A token. The times are those of the monotonic clock."""
+
+    value: str = field(repr=False)
+    renew_at: float
+    expires_at: float
+
+
+class OAuthTokens:
+    """Hands out the current token. Thread-safe.
+
+    A token is renewed at half of its lifetime, as Segment's library does. Where the renewal fails,
+    the old token serves until it ends, so that an outage of the authorization server shorter than
+    half a lifetime (12 hours at least) is not noticed.
+    """
+
+    def __init__(
+        self, app: OAuthApp, http: Http, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._app = app
+        self._http = http
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._token: OAuthToken | None = None
+        self._tried_at = float("-inf")
+
+    def current(self) -> OAuthToken:
+        """Return the token in force, fetched if there is none.
+
+        Raises:
+            TransientError: there is no token, and the authorization server cannot answer now.
+            FatalError: it refuses the application, or the private key cannot sign.
+        """
+        with self._lock:
+            now = self._monotonic()
+            if self._token is None or now >= self._token.expires_at:
+                self._token = self._fetch()
+            elif now >= max(self._token.renew_at, self._tried_at + _RETRY_S):
+                self._token = self._renewed(self._token)
+            return self._token
+
+    def renew(self, refused: OAuthToken) -> OAuthToken:
+        """Return a token other than the one that Segment has refused.
+
+        Raises:
+            TransientError, FatalError: as `current`.
+        """
+        with self._lock:
+            if self._token is None or self._token.value == refused.value:
+                self._token = None
+                self._token = self._fetch()
+            return self._token
+
+    def _renewed(self, token: OAuthToken) -> OAuthToken:
+        self._tried_at = self._monotonic()
+        try:
+            return self._fetch()
+        except (TransientError, FatalError):
+            return token
+
+    def _fetch(self) -> OAuthToken:
+        asked_at = self._monotonic()
+        answer = self._ask()
+        if _is_about_clocks(answer):  # the answer has shown how far this host's clock is off
+            answer = self._ask()
+        if answer.status != _OK:
+            raise _refusal(answer)
+        body = answer.json_object
+        value = body.get("access_token")
+        if not (isinstance(value, str) and _TOKEN.fullmatch(value)):
+            said = "Segment's authorization server answered 200 without a token"
+            raise UnusableAnswerError(said if body else in_between(answer), service=SERVICE)
+        lifetime_s = (parse_lifetime(body.get("expires_in")) or _UNSTATED_LIFETIME).total_seconds()
+        return OAuthToken(
+            value=value, renew_at=asked_at + lifetime_s / 2, expires_at=asked_at + lifetime_s
+        )
+
+    def _ask(self) -> Answer:
+        form = {
+            "grant_type": "client_credentials",
+            "client_assertion_type": _ASSERTION_TYPE,
+            "client_assertion": self._assertion(),
+            "scope": self._app.scope,
+        }
+        return self._http.call("POST", PATH, data=form)
+
+    def _assertion(self) -> str:
+        """Sign who asks, by the server's own clock as far as its last answer has shown it."""
+        now = datetime.now(UTC) + (self._http.skew or timedelta())
+        claims: dict[str, Any] = {
+            "iss": self._app.client_id,
+            "sub": self._app.client_id,
+            "aud": self._app.audience,
+            "iat": int((now - _EARLIER).timestamp()),
+            "exp": int((now + _VALID_FOR - _EARLIER).timestamp()),
+            "jti": str(uuid.uuid4()),
+        }
+        headers = {"kid": self._app.key_id}
+        try:
+            return jwt.encode(claims, self._app.private_key, algorithm="RS256", headers=headers)
+        except (jwt.PyJWTError, ValueError, TypeError) as error:  # the key is none
+            raise FatalError(
+                f"the private key for Segment cannot sign ({type(error).__name__})",
+                code="segment-private-key-unusable",
+                hint="segment.oauth_private_key_file must be the RSA private key, in PEM form, "
+                "whose public key the OAuth application has",
+            ) from None
+
+
+def _error_code(answer: Answer) -> str:
+    """Return the code of the server's own error (RFC 6749, 5.2), or nothing."""
+    code = answer.json_object.get("error")
+    return code if isinstance(code, str) and _ERROR_CODE.fullmatch(code) else ""
+
+
+def _is_about_clocks(answer: Answer) -> bool:
+    """Return whether the assertion is refused for its times.
+
+    The server gives this refusal no code of its own (Segment's Python library 2.4.0).
+    """
+    description = answer.json_object.get("error_description")
+    is_refused = answer.status in _REFUSED and _error_code(answer) == "invalid_request"
+    return is_refused and description in {"Token is expired", "Token used before issued"}
+
+
+def _refusal(answer: Answer) -> TransientError | FatalError:
+    """Return the verdict on an answer without a token. It is only final if it is Segment's own."""
+    code = _error_code(answer)
+    if answer.status not in _REFUSED:
+        said = f"Segment's authorization server answered {answer.status}"
+        return TransientError(said, retry_after=_wait(answer), service=SERVICE)
+    if not code:
+        return TransientError(in_between(answer), retry_after=answer.retry_after, service=SERVICE)
+    return FatalError(
+        f"Segment refused the OAuth application (status {answer.status}, {code})",
+        code="segment-oauth-refused",
+        hint="check segment.oauth_client_id, oauth_key_id, oauth_scope and the private key, and "
+        "that segment.oauth_endpoint is of the workspace's region",
+    )
+
+
+def _wait(answer: Answer) -> timedelta | None:
+    """Return the wait that a 429 asks for. Its reset is in seconds (Segment's Python library)."""
+    reset = answer.headers.get("X-RateLimit-Reset")
+    return answer.retry_after or parse_retry_after(reset, now=answer.at)
