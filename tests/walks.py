@@ -11,6 +11,7 @@ from poller.core.log_ids import LogId
 from poller.core.translation.rules import DEFAULT, Rules
 from poller.core.translation.translator import LiveTranslator
 from poller.service.daemon.drain import Drain
+from poller.service.daemon.first_start import FirstStart
 from poller.service.daemon.late_arrivals import LookbackScan
 from tests.fakes import STREAM, FakeDirectory, FakeLog, FakeSink
 
@@ -70,8 +71,7 @@ def live_walks(  # noqa: PLR0913 - all that a process binds together
         translator=translator,
         sender=sender,
         ledger=ledger,
-        bounds=Bounds(log),
+        first_start=FirstStart(ledger, Bounds(log), start),
         lookback=lookback,
-        start=start,
         stopping=threading.Event(),
     )

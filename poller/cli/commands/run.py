@@ -69,7 +69,7 @@ def _drain_once(settings: Settings, *, new_stream: bool) -> ExitCode:
     ):
         drain = build_drain(settings, services, ledger, process)
         maintenance = build_maintenance(settings, services, ledger)
-        reason = run_once(drain.pages, ledger, process, upkeep=maintenance.look)
+        reason = run_once(drain.pages, ledger, process, maintain=maintenance.run_if_due)
         return finish(reason, process, interrupted=ExitCode.INTERRUPTED)
 
 

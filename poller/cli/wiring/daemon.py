@@ -12,6 +12,7 @@ from poller.core.delivery import BatchSender
 from poller.core.translation.translator import LiveTranslator
 from poller.service.daemon.daemon import Daemon
 from poller.service.daemon.drain import Drain
+from poller.service.daemon.first_start import FirstStart
 from poller.service.daemon.late_arrivals import LookbackScan
 from poller.service.daemon.maintenance import Maintenance
 from poller.service.lifecycle.process import Process
@@ -81,7 +82,7 @@ def build_drain(
         translator=translator,
         sender=sender,
         ledger=ledger,
-        bounds=services.log,
+        first_start=FirstStart(ledger, services.log, start_of(settings)),
         lookback=LookbackScan(
             source=services.log,
             profiles=profiles,
@@ -92,7 +93,6 @@ def build_drain(
             has_room=lambda: services.rate_limiter.has_room("logs"),
             measured=observer.set_confirmed,
         ),
-        start=start_of(settings),
         stopping=process.stopping,
     )
 
@@ -133,6 +133,6 @@ def build_daemon(
         process,
         interval=settings.poll.interval,
         backoff=Backoff(),
-        upkeep=maintenance.look,
+        maintain=maintenance.run_if_due,
         supervisor=supervisor,
     )

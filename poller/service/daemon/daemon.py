@@ -1,4 +1,12 @@
-"""The daemon: APScheduler's timer drives the cycles, the main thread waits for a reason to stop."""
+"""The daemon: a timer starts the cycles, and the main thread waits for a reason to stop.
+
+The timer is APScheduler's. Two of its habits shape this module:
+
+- It goes by the wall clock, which may be set. So the time of the next cycle is kept by the
+  monotonic clock too. A cycle that the timer starts too early is put off, and a cycle that the
+  timer would start too late is started by the main thread.
+- It swallows what a job raises. So a job hands every error to the main thread.
+"""
 
 import time
 from collections.abc import Callable, Iterator
@@ -18,14 +26,18 @@ from poller.service.observability.systemd import Notifier, Supervisor
 from poller.service.upstream.retry import Backoff
 
 PROGRESS_INTERVAL_S = 60.0
-_OVERDUE_S = 2.0
+_TIMER_TOLERANCE_S = 2.0
+"""A cycle may begin by so much earlier or later than it is due."""
 _JOB = "cycle"
 
 log = structlog.get_logger()
 
 
 class Daemon:
-    """Drains every `interval`, sooner after a failure; runs until a signal or a reason of its own."""
+    """Drains the log every `interval`, and sooner after a failure, until there is a reason to stop.
+
+    `maintain` is called after each cycle. The `pages` of a cycle are one drain.
+    """
 
     def __init__(  # noqa: PLR0913 - what to do, when, and who is told
         self,
@@ -35,7 +47,7 @@ class Daemon:
         *,
         interval: timedelta,
         backoff: Backoff,
-        upkeep: Callable[[], None] = lambda: None,
+        maintain: Callable[[], None] = lambda: None,
         supervisor: Supervisor | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -44,7 +56,7 @@ class Daemon:
         self._process = process
         self._interval = interval
         self._backoff = backoff
-        self._upkeep = upkeep
+        self._maintain = maintain
         self._supervisor = supervisor or Supervisor(Notifier(None), Heartbeat())
         self._monotonic = monotonic
         self._scheduler = BackgroundScheduler(
@@ -55,7 +67,7 @@ class Daemon:
         self._blocked: str | None = None
 
     def run(self) -> Reason:
-        """Runs until there is a reason to stop; the cycle under way may still be at work then."""
+        """Run until there is a reason to stop. A cycle may still be under way then."""
         self._plan(timedelta())
         self._supervisor.heartbeat.beat()
         self._scheduler.start()
@@ -72,7 +84,15 @@ class Daemon:
             self._scheduler.shutdown(wait=False)
 
     def cycle(self) -> timedelta:
-        """One drain and what came of it; returns the delay before the next."""
+        """Drain once, record the result, and return the delay before the next cycle.
+
+        A fatal error before the first settled page ends the process, since a setting is probably
+        wrong. Afterwards it only blocks the daemon, which keeps trying: the setting was right
+        once, so that someone has to act and nobody has to restart the daemon.
+
+        Raises:
+            FatalError: nothing was settled since the start.
+        """
         count = CycleCount()
         try:
             self._drain(count)
@@ -81,7 +101,7 @@ class Daemon:
                 raise
             return self._block(error)
         except TransientError as error:
-            # Unusable answers block and never end the process: who sends them may be gone soon.
+            # An unusable answer never ends the process. The proxy that sends it may be gone soon.
             unusable = self._backoff.fatal_if_repeated(error)
             return self._postpone(error) if unusable is None else self._block(unusable)
         self._unblock()
@@ -107,19 +127,20 @@ class Daemon:
             (log.info if count.read else log.debug)(outcome, **count.facts())
 
     def _job(self) -> None:
-        # APScheduler swallows what a job raises, so nothing may leave here.
+        # Nothing may be raised here, since APScheduler would swallow it.
         if self._process.stopping.is_set():
             return
         early_s = self._due_at - self._monotonic()
-        if early_s > _OVERDUE_S:  # the wall clock was set forward, or the nudge came first
+        if early_s > _TIMER_TOLERANCE_S:
+            # The wall clock was set forward, or the main thread started this cycle already.
             self._plan(timedelta(seconds=early_s))
             return
         self._supervisor.heartbeat.beat()
         with self._process.working():
             try:
                 delay = self.cycle()
-                self._upkeep()
-            except BaseException as error:  # noqa: BLE001 - a bug ends the process, by the main thread
+                self._maintain()
+            except BaseException as error:  # noqa: BLE001 - the main thread raises it again
                 self._process.end(Failed(error))
                 return
         self._schedule(delay)
@@ -131,10 +152,10 @@ class Daemon:
             self._plan(delay)
 
     def _plan(self, delay: timedelta) -> None:
-        """Plan the one next cycle.
+        """Plan the next cycle as a job for one moment.
 
-        APScheduler goes by the wall clock. It lists every run that an interval job has missed, so
-        that a clock set right by years fills the memory. A job for one moment has no such list.
+        APScheduler lists every run that an interval job has missed. If a clock is set right by
+        years, the list fills the memory. A job for one moment has no such list.
         """
         self._scheduler.add_job(
             self._job,
@@ -142,7 +163,7 @@ class Daemon:
             run_date=datetime.now(UTC) + delay,
             id=_JOB,
             replace_existing=True,
-            misfire_grace_time=None,  # however late it is, it runs
+            misfire_grace_time=None,  # a late job runs however late it is
             max_instances=2,  # the cycle that plans the next one has not returned yet
         )
 
@@ -151,8 +172,8 @@ class Daemon:
         self._supervisor.look()
 
     def _nudge(self) -> None:
-        """Runs a cycle that is overdue: the timer goes by the wall clock, which may have been set back."""
-        if self._process.is_idle and self._monotonic() > self._due_at + _OVERDUE_S:
+        """Start a cycle that is overdue, since the wall clock may have been set back."""
+        if self._process.is_idle and self._monotonic() > self._due_at + _TIMER_TOLERANCE_S:
             self._plan(timedelta())
 
     def _postpone(self, error: TransientError) -> timedelta:
@@ -171,7 +192,7 @@ class Daemon:
             log.error("daemon.blocked", code=error.code, reason=str(error), hint=error.hint)
         self._note(lambda: self._journal.note_blocked(error))
         self._supervisor.blocked(error)
-        # It looks again as after any failure: soon at first, since a passing 403 is no reason to be late.
+        # The daemon tries again soon at first: a 403 that passes is no reason to be late.
         return max(self._interval, self._backoff.delay_after(error))
 
     def _unblock(self) -> None:
@@ -187,4 +208,4 @@ class Daemon:
         try:
             note()
         except PollerError as error:
-            log.warning("journal.failed", reason=str(error))
+            log.warning("daemon_status.failed", reason=str(error))

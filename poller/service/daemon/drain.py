@@ -1,63 +1,26 @@
-"""One drain: the live span, page by page, to the end of the log."""
+"""One drain: the live span is forwarded page by page to the end of the log."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Literal, Protocol
-
-import structlog
+from datetime import datetime
 
 from poller.core.delivery import BatchSender
-from poller.core.errors import FatalError
 from poller.core.forward import Forwarded, forward
-from poller.core.log_ids import LogId, floor_id, just_below, moment_of
+from poller.core.log_ids import moment_of
 from poller.core.pages import Page
 from poller.core.ports import Ledger, LogSource, ProfileDirectory
-from poller.core.spans import Span, holes_between
 from poller.core.translation.translator import Translator
+from poller.service.daemon.first_start import FirstStart
 from poller.service.daemon.late_arrivals import LookbackScan
 from poller.service.observability.page_log import report
 
-START_MARGIN = timedelta(seconds=10)
-"""A first start at "now" begins so much earlier: events take up to 6 s into the log (recordings of 2018 to 2023)."""
-
 PAGES_WITHOUT_TIME_LIMIT = 1000
-"""A poll ends after so many pages where the server's time is not believed."""
-
-log = structlog.get_logger()
-
-
-class LiveLedger(Ledger, Protocol):
-    """A ledger that knows where a first start goes on above a backfill."""
-
-    def backfilled_until(self) -> LogId | None:
-        """Return the end that a backfill left open, or None."""
-        ...
-
-
-class LogBounds(Protocol):
-    """Reads the server's time and both ends of the log. Used at a first start."""
-
-    def oldest(self) -> tuple[LogId | None, datetime]:
-        """Return the oldest event kept whose id has today's form, and the time of the answer."""
-        ...
-
-    def latest(self) -> LogId | None:
-        """Return the newest event that the search shows."""
-        ...
-
-    def first(self) -> LogId | None:
-        """Return the oldest event that the search shows."""
-        ...
+"""Pages after which a drain ends if the server's time is not believed."""
 
 
 class Drain:
-    """Everything that forwarding the live span takes, bound together.
-
-    `start` says where a first start begins: at a position, or at the `"earliest"` event kept, or
-    at the server's now (None).
-    """
+    """Everything that forwarding the live span takes, bound together."""
 
     def __init__(  # noqa: PLR0913 - the four ports, and how to start and stop
         self,
@@ -66,21 +29,21 @@ class Drain:
         profiles: ProfileDirectory,
         translator: Translator,
         sender: BatchSender,
-        ledger: LiveLedger,
-        bounds: LogBounds,
+        ledger: Ledger,
+        first_start: FirstStart,
         lookback: LookbackScan,
-        start: LogId | Literal["earliest"] | None,
         stopping: threading.Event,
     ) -> None:
         self._ports = (source, profiles, translator, sender, ledger)
         self._ledger = ledger
-        self._bounds = bounds
+        self._first_start = first_start
         self._lookback = lookback
-        self._start = start
         self._stopping = stopping
 
     def pages(self) -> Iterator[Forwarded]:
         """Forward up to the end of the log, or until told to stop. A yield means durable.
+
+        After each page of the first reading, the second reading may take a turn.
 
         Raises:
             TransientError, FatalError: as `forward`.
@@ -88,81 +51,39 @@ class Drain:
         if self._stopping.is_set():
             return
         self._lookback.begin()
-        span = self._ledger.live_span() or self._first_start()
-        poll = _Poll()
+        span = self._ledger.live_span() or self._first_start.begin()
+        end = _DrainEnd()
         for forwarded in forward(*self._ports, span):
             report(forwarded)
             yield forwarded
             if self._stopping.is_set():
                 return
-            yield from self._late(forwarded.settlement.page)
-            if poll.is_over(forwarded.settlement.page) or self._stopping.is_set():
+            page = forwarded.settlement.page
+            yield from self._late_arrivals(page.believed_at)
+            if end.is_reached(page) or self._stopping.is_set():
                 return
 
-    def _late(self, page: Page) -> Iterator[Forwarded]:
-        for late in self._lookback.pages(page.believed_at):
-            report(late)
-            yield late
+    def _late_arrivals(self, now: datetime | None) -> Iterator[Forwarded]:
+        for forwarded in self._lookback.pages(now):
+            report(forwarded)
+            yield forwarded
             if self._stopping.is_set():
                 return
 
-    def _first_start(self) -> Span:
-        oldest, now = self._bounds.oldest()
-        latest = self._bounds.latest()
-        if latest is None or moment_of(latest) is not None:
-            after = self._beginning(oldest, now)
-        else:
-            after = self._beginning_without_time(latest)
-        # Below the end of what a backfill has begun, everything is the backfill's.
-        ends = [other.until for other in self._ledger.spans() if other.until is not None]
-        beginning, after = after, max([after, *ends])
-        # Stored before the first fetch, so that a crash in it starts from here and not from a
-        # later now, and so that retention cannot remove anything above it unnoticed.
-        span = self._ledger.begin(after=after)
-        left = [
-            (hole.after, hole.until)
-            for hole in holes_between(self._ledger.spans(), since=beginning)
-        ]
-        _tell_of_first_start(after, left, is_all=self._start == "earliest" and not left)
-        return span
-
-    def _beginning(self, oldest: LogId | None, now: datetime) -> LogId:
-        present = floor_id(now - START_MARGIN)
-        if self._start == "earliest":
-            return just_below(oldest) if oldest is not None else present
-        if self._start is None:
-            return self._ledger.backfilled_until() or present
-        if self._start > floor_id(now):
-            raise FatalError(
-                "poll.start lies in the future",
-                code="start-in-future",
-                hint="set it to now, earliest, or a time that is past",
-            )
-        return self._start
-
-    def _beginning_without_time(self, latest: LogId) -> LogId:
-        """Begin at an event of the log, since no time can be compared with its ids."""
-        first = self._bounds.first() if self._start == "earliest" else None
-        log.error(
-            "log.ids_without_time",
-            newest=latest,
-            note="this tenant's log ids hold no time, so that the position is an event of the log",
-            hint="poll.start knows only now and earliest here; look at the first events with `preview`",
-        )
-        return latest if first is None else just_below(first)
-
 
 @dataclass(slots=True)
-class _Poll:
-    """One drain, and when it is over: at the end of the log, or at the time of its first answer.
+class _DrainEnd:
+    """The end of a drain: the end of the log, or the time of the drain's first answer.
 
-    Traffic that always fills a page would never let it see the end of the log.
+    With traffic that always fills a page, a drain would never see the end of the log. So it also
+    ends when it has read everything that was there when it began.
     """
 
     pages: int = 0
     began_at: datetime | None = None
 
-    def is_over(self, page: Page) -> bool:
+    def is_reached(self, page: Page) -> bool:
+        """Return whether this page ends the drain. Call it with each page once."""
         if self.pages == 0:
             self.began_at = page.believed_at
         self.pages += 1
@@ -170,32 +91,5 @@ class _Poll:
             return True
         if self.began_at is None:
             return self.pages >= PAGES_WITHOUT_TIME_LIMIT
-        reached = moment_of(page.position)
-        return reached is not None and reached >= self.began_at
-
-
-def _tell_of_first_start(
-    after: LogId, left: Sequence[tuple[LogId, LogId]], *, is_all: bool
-) -> None:
-    note = _BEGUN_AT_THE_EARLIEST if is_all else _BEGUN
-    log.warning("span.begun", after=after, note=note)
-    for below, above in left:
-        log.warning(
-            "span.hole",
-            after=below,
-            until=above,
-            note="no span holds this stretch: it lies beside what a backfill has begun",
-            hint=f"auth0-segment-poller backfill --since {_written(below)}",
-        )
-
-
-def _written(log_id: LogId) -> str:
-    moment = moment_of(log_id)
-    return f"{moment:%Y-%m-%dT%H:%M:%SZ}" if moment else "earliest"
-
-
-_BEGUN = (
-    "first start: the daemon sends what comes from now on. To send what the tenant still keeps of the time before, "
-    "run once, also beside the daemon: auth0-segment-poller backfill --since earliest"
-)
-_BEGUN_AT_THE_EARLIEST = "first start: everything that the tenant still keeps is sent"
+        moment = moment_of(page.position)
+        return moment is not None and moment >= self.began_at

@@ -1,8 +1,23 @@
-"""Late arrivals: events that came into the log below what was read already.
+"""The second reading, which finds events that came into the log below what was read already.
 
-No public report shows one, and Auth0 excludes none (its log streams promise no order). So the
-log is read a second time, `late_window` behind the server's time. Events that the first reading
-settled are left out, by the recent ids that the ledger keeps.
+Auth0 writes an event to the log some seconds after it happened, and no document promises that
+events become readable in the order of their ids. No public report shows a late arrival, and Auth0
+excludes none: its log streams promise no order. An event that appears below the position would
+never be read.
+
+So the log is read a second time, `late_window` behind the server's time (10 minutes by default).
+
+- Every settle of a span records the *recent ids*: the ids of interest above the span's `confirmed`.
+- The second reading reads `(confirmed, now - late_window]` of the live span again. It leaves out
+  every event that is a recent id. The others are late arrivals, and are forwarded like any event.
+- Settling a page of the second reading moves `confirmed` and not the position of the span.
+- A span can end before all of it is confirmed: a backfill reaches its end, or the position is
+  moved by hand. What is left becomes an *unread stretch*, which the second reading passes as soon
+  as its end is older than `late_window`.
+- A recent id is forgotten when neither `confirmed` nor an unread stretch lies below it any more.
+
+The second reading costs about one request for each page of the log. While other applications use up
+the tenant's rate limit it waits, but for no longer than half of the window.
 """
 
 import time
@@ -23,22 +38,25 @@ from poller.core.spans import LogCursor, UnreadStretch
 from poller.core.translation.translator import Translator
 
 SECOND_READING_INTERVAL_S = 60.0
-"""The least time between two turns of the second reading."""
+"""The shortest time between two turns of the second reading."""
 LONGEST_YIELD = timedelta(minutes=10)
-"""The longest that a second reading leaves the rate limit to others. Half of the window is less."""
+"""The longest time for which the second reading leaves the rate limit to others.
+
+Half of the window is the limit where that is shorter.
+"""
 
 log = structlog.get_logger()
 
 
 class LateArrivalLedger(Ledger, Protocol):
-    """A ledger that knows what the first reading settled and what the second has to pass."""
+    """A ledger that knows what the first reading settled, and what is to be read again."""
 
     def unseen(self, cursor: LogCursor, log_ids: Sequence[LogId]) -> frozenset[LogId]:
-        """Return those of these ids, above where the cursor stands, that were not settled."""
+        """Return those of these ids that lie above the cursor's position and were not settled."""
         ...
 
     def unread_stretches(self) -> Sequence[UnreadStretch]:
-        """Return what second readings have to pass outside of the live span, oldest first."""
+        """Return the parts outside of the live span that are to be read again, oldest first."""
         ...
 
     def forget_ids(self) -> int:
@@ -46,15 +64,15 @@ class LateArrivalLedger(Ledger, Protocol):
         ...
 
     def stop_second_readings(self) -> None:
-        """Confirm everything that was read, since nobody will read it a second time."""
+        """Confirm everything that was read, since nothing will be read a second time."""
         ...
 
 
 class LateArrivals:
     """A LogSource of the events that the first reading did not see.
 
-    The other events were counted then and are left out. So is a record without an id, since no
-    recent id can stand for it. An answer without a believed time moves nothing.
+    The other events were counted by the first reading. A record without an id is left out too,
+    since no recent id can tell whether the first reading saw it.
     """
 
     def __init__(
@@ -65,19 +83,29 @@ class LateArrivals:
         self._ledger = ledger
 
     def fetch(self, cursor: LogCursor) -> Page:
+        """Return the next page with late arrivals only.
+
+        An answer without a believed time may be too young to hold every late arrival. It becomes
+        an empty page that moves nothing.
+        """
         page = self._source.fetch(cursor)
         if page.believed_at is None:
             return replace(page, events=(), position=cursor.reached, is_end=True, lost=None)
-        readable = [event for event in page.events if not is_derived(event.log_id)]
-        of_interest = [event for event in readable if self._translator.is_of_interest(event)]
-        late = self._ledger.unseen(cursor, [event.log_id for event in of_interest])
-        return replace(page, events=tuple(event for event in of_interest if event.log_id in late))
+        of_interest = [
+            event
+            for event in page.events
+            if not is_derived(event.log_id) and self._translator.is_of_interest(event)
+        ]
+        unseen = self._ledger.unseen(cursor, [event.log_id for event in of_interest])
+        return replace(page, events=tuple(event for event in of_interest if event.log_id in unseen))
 
 
 class LookbackScan:
-    """The second reading: of the live span, and of the unread stretches that spans left behind.
+    """The turns of the second reading: over the live span, and over the unread stretches.
 
-    A `window` of zero means that nobody reads a second time.
+    A `window` of zero means that nothing is read a second time. `has_room` says whether the rate
+    limit leaves room. `measured` is called after each turn with the time up to which the log is
+    confirmed, or with None if everything that was read is confirmed.
     """
 
     def __init__(  # noqa: PLR0913 - the ports, and when to read
@@ -90,7 +118,7 @@ class LookbackScan:
         ledger: LateArrivalLedger,
         window: timedelta,
         has_room: Callable[[], bool],
-        measured: Callable[[datetime | None], None] = lambda confirmed_at: None,  # noqa: ARG005 - nobody looks
+        measured: Callable[[datetime | None], None] = lambda moment: None,  # noqa: ARG005 - unused
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         late_arrivals = LateArrivals(source, translator, ledger)
@@ -109,10 +137,9 @@ class LookbackScan:
             self._ledger.stop_second_readings()
 
     def pages(self, now: datetime | None) -> Iterator[Forwarded]:
-        """Yield what is late, page by page; `now` is the server's believed time, if there is one.
+        """Take a turn if one is due, and yield its pages. A yield means that a page is durable.
 
-        A turn comes at most once a minute, and only where the rate limit leaves room. After half
-        of the window, or 10 minutes, it comes all the same.
+        `now` is the believed time of the server, or None. Without it, nothing is read.
 
         Raises:
             TransientError, FatalError: as `forward`.
@@ -120,15 +147,14 @@ class LookbackScan:
         if not self._window or now is None or not self._is_due():
             return
         bound = floor_id(now - self._window)
-        yield from self._live(bound)
+        yield from self._read_live_span(bound)
         for stretch in self._ledger.unread_stretches():
-            # An end without a time cannot be compared with one, and is read at once.
-            if stretch.until is None or stretch.until <= bound or moment_of(stretch.until) is None:
+            if _is_old_enough(stretch, bound):
                 yield from self._read(stretch)
         self._ledger.forget_ids()
         self._measure()
 
-    def _live(self, bound: LogId) -> Iterator[Forwarded]:
+    def _read_live_span(self, bound: LogId) -> Iterator[Forwarded]:
         live = self._ledger.live_span()
         if live is not None and min(live.reached, bound) > live.confirmed:
             yield from self._read(live.second_reading(min(live.reached, bound)))
@@ -145,14 +171,14 @@ class LookbackScan:
         now = self._monotonic()
         if now < self._due_at:
             return False
-        if not self._has_room() and not self._has_waited_enough(now):
+        if not self._has_room() and not self._has_yielded_enough(now):
             return False
         self._waiting_since = None
         self._due_at = now + SECOND_READING_INTERVAL_S
         return True
 
-    def _has_waited_enough(self, now: float) -> bool:
-        """Tell whether others have held the rate limit for as long as this reading yields to them."""
+    def _has_yielded_enough(self, now: float) -> bool:
+        """Return whether this reading has left the rate limit to others for long enough."""
         if self._waiting_since is None:
             self._waiting_since = now
         waited_s = now - self._waiting_since
@@ -166,9 +192,17 @@ class LookbackScan:
         return True
 
     def _measure(self) -> None:
-        """Tell up to when the log is confirmed, or None where all that was read is confirmed."""
         live = self._ledger.live_span()
-        behind = [live.confirmed] if live is not None and live.confirmed < live.reached else []
-        behind += [stretch.reached for stretch in self._ledger.unread_stretches()]
-        moments = [moment for moment in map(moment_of, behind) if moment is not None]
+        positions = [stretch.reached for stretch in self._ledger.unread_stretches()]
+        if live is not None and live.confirmed < live.reached:
+            positions.append(live.confirmed)
+        moments = [moment for moment in map(moment_of, positions) if moment is not None]
         self._measured(min(moments, default=None))
+
+
+def _is_old_enough(stretch: UnreadStretch, bound: LogId) -> bool:
+    """Return whether the stretch ends below the bound.
+
+    An end without a time cannot be compared with a time. Such a stretch is read at once.
+    """
+    return stretch.until is None or stretch.until <= bound or moment_of(stretch.until) is None

@@ -1,4 +1,4 @@
-"""What a service looks after beside its work: dead letters that are old, and a position that retention comes near."""
+"""The maintenance beside the cycles: old rows are deleted, and threats to the position are told."""
 
 import time
 from collections.abc import Callable
@@ -13,11 +13,11 @@ from poller.core.spans import Span
 
 MAINTENANCE_INTERVAL_S = 600.0
 LAST_SENT_RETENTION = timedelta(days=30)
-"""For so long an identify or a group call that would say the same is left out."""
+"""An identify or group call that would say the same as the last one is left out for so long."""
 LAST_SENT_LIMIT = 1_000_000
-"""People and memberships remembered; about 100 bytes each."""
-_FRESH = timedelta(hours=1)
-"""A position younger than this is in no danger: the shortest retention is a day."""
+"""Users and memberships whose last call is remembered. Each takes about 100 bytes."""
+_SAFE_AGE = timedelta(hours=1)
+"""A position younger than this is in no danger, since the shortest retention is a day."""
 
 log = structlog.get_logger()
 
@@ -35,7 +35,7 @@ class LogEnds(Protocol):
 
 
 class MaintenanceLedger(Protocol):
-    """What upkeep needs of the ledger."""
+    """The part of a ledger that maintenance needs."""
 
     def live_span(self) -> Span | None: ...
 
@@ -45,9 +45,10 @@ class MaintenanceLedger(Protocol):
 
 
 class Maintenance:
-    """Looks every ten minutes, whatever became of the cycles between.
+    """Runs every ten minutes, whether or not the cycles in between succeeded.
 
-    `agreed` is the time that two clocks agree on, None where no two do: nothing is deleted on the word of one clock.
+    `agreed` returns a time that two clocks agree on, or None if no two do. Nothing is deleted on
+    the word of one clock. `measured` is called with the measured retention of the log.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class Maintenance:
         *,
         agreed: Callable[[], datetime | None],
         dead_letter_retention: timedelta,
-        measured: Callable[[timedelta], None] = lambda retention: None,  # noqa: ARG005 - nobody looks
+        measured: Callable[[timedelta], None] = lambda retention: None,  # noqa: ARG005 - unused
         monotonic: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -70,12 +71,15 @@ class Maintenance:
         self._now = now
         self._due_at = float("-inf")
         self._retention: timedelta | None = None
-        self._warned_of: timedelta | None = None
-        self._is_unsure = False
-        self._is_told_of_low_ids = False
+        self._warned_with_left: timedelta | None = None
+        self._has_warned_of_clocks = False
+        self._has_told_of_low_ids = False
 
-    def look(self) -> None:
-        """To be called after each cycle; never raises what a service or the ledger may fail by."""
+    def run_if_due(self) -> None:
+        """Run if ten minutes have passed. Call this after each cycle.
+
+        A failure of a service or of the ledger is not raised. The next run comes all the same.
+        """
         if self._monotonic() < self._due_at:
             return
         self._due_at = self._monotonic() + MAINTENANCE_INTERVAL_S
@@ -83,49 +87,53 @@ class Maintenance:
             live = self._ledger.live_span()
             if live is not None:
                 self._watch_retention(live)
-            self._discard_what_is_old()
+            self._delete_old_rows()
             if live is not None:
                 self._watch_ids(live)
         except PollerError as error:
-            log.debug("upkeep.failed", reason=str(error))
+            log.debug("maintenance.failed", reason=str(error))
 
-    def _discard_what_is_old(self) -> None:
+    def _delete_old_rows(self) -> None:
         now = self._agreed()
         if now is not None:
+            self._has_warned_of_clocks = False
             self._ledger.forget_last_sent(now - LAST_SENT_RETENTION, keep=LAST_SENT_LIMIT)
             if self._dead_letter_retention:
                 self._discard_dead_letters(now)
-        elif not self._is_unsure:
+        elif not self._has_warned_of_clocks:
+            self._has_warned_of_clocks = True
             log.warning(
                 "clocks.disagreed",
                 host=self._now().isoformat(timespec="seconds"),
-                note="no two clocks of this host, Auth0 and Segment agree: nothing old is discarded until they do; "
-                "compare them with the command check",
+                note="no two clocks of this host, Auth0 and Segment agree: nothing old is "
+                "discarded until they do; compare them with the command check",
             )
-        self._is_unsure = now is None
 
     def _discard_dead_letters(self, now: datetime) -> None:
-        gone = self._ledger.discard_dead_letters(now - self._dead_letter_retention)
-        if gone:
+        count = self._ledger.discard_dead_letters(now - self._dead_letter_retention)
+        if count:
             log.warning(
                 "dead_letters.discarded",
-                count=gone,
+                count=count,
                 older_than_s=self._dead_letter_retention.total_seconds(),
             )
 
     def _watch_retention(self, live: Span) -> None:
-        """Warns when half of the time is over that the tenant keeps what is ahead, then at half of the rest."""
-        now = self._measure()
-        seen = [
-            moment for moment in (live.drained_at, moment_of(live.reached)) if moment is not None
-        ]
-        age = now - max(seen) if seen else timedelta(0)
-        if self._retention is None or age < _FRESH or 2 * age < self._retention:
-            self._warned_of = None
+        """Warn when the position comes near the end of what the tenant keeps.
+
+        The first warning comes when half of the retention is over. Each later one comes when half
+        of the time is over that was left at the last one.
+        """
+        now = self._measure_retention()
+        moments = (live.drained_at, moment_of(live.reached))
+        seen_at = max((moment for moment in moments if moment is not None), default=now)
+        age = now - seen_at
+        if self._retention is None or age < _SAFE_AGE or 2 * age < self._retention:
+            self._warned_with_left = None
             return
         left = max(self._retention - age, timedelta(0))
-        if self._warned_of is None or 2 * left <= self._warned_of:
-            self._warned_of = left
+        if self._warned_with_left is None or 2 * left <= self._warned_with_left:
+            self._warned_with_left = left
             log.warning(
                 "retention.near",
                 behind_s=round(age.total_seconds()),
@@ -133,27 +141,11 @@ class Maintenance:
                 note="the tenant's log drops what is not read by then",
             )
 
-    def _watch_ids(self, live: Span) -> None:
-        """Say once that the newest event of the log sorts below the position, and is never read.
+    def _measure_retention(self) -> datetime:
+        """Measure how far back the log goes, and return the server's time.
 
-        So it is with ids that hold no time, as ObjectIds: they sort below a position of today's form.
+        If the server does not answer, return the time of this host.
         """
-        if self._is_told_of_low_ids:
-            return
-        newest = self._server.latest()
-        if newest is None or newest >= live.reached or moment_of(newest) is not None:
-            return
-        self._is_told_of_low_ids = True
-        log.error(
-            "log.ids_below_position",
-            newest=newest,
-            position=live.reached,
-            note="the tenant's newest log event sorts below the position, so that new events are never read",
-            hint="stop the daemon, and begin the stream anew with `ledger remove-stream --with-spans` and `run`",
-        )
-
-    def _measure(self) -> datetime:
-        """The server's time, and along the way how far back its log goes; the host's time where it does not answer."""
         try:
             oldest, now = self._server.oldest()
         except PollerError:
@@ -163,3 +155,25 @@ class Maintenance:
             self._retention = now - kept_since
             self._measured(self._retention)
         return now
+
+    def _watch_ids(self, live: Span) -> None:
+        """Tell once if the newest event of the log sorts below the position.
+
+        Such an event is never read. ObjectIds are an example: they hold no time, and sort below a
+        position of today's form.
+        """
+        if self._has_told_of_low_ids:
+            return
+        newest = self._server.latest()
+        if newest is None or newest >= live.reached or moment_of(newest) is not None:
+            return
+        self._has_told_of_low_ids = True
+        log.error(
+            "log.ids_below_position",
+            newest=newest,
+            position=live.reached,
+            note="the tenant's newest log event sorts below the position, "
+            "so that new events are never read",
+            hint="stop the daemon, and begin the stream anew with "
+            "`ledger remove-stream --with-spans` and `run`",
+        )

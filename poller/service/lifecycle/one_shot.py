@@ -21,7 +21,7 @@ def run_once(
     journal: CycleJournal,
     process: Process,
     *,
-    upkeep: Callable[[], None] = lambda: None,
+    maintain: Callable[[], None] = lambda: None,
     patience: timedelta = PATIENCE,
 ) -> Reason:
     """Drain to the end of the log in a thread, and return the reason to stop.
@@ -36,7 +36,7 @@ def run_once(
             begun.set()
             try:
                 _drain_and_log(pages, patience)
-                upkeep()
+                maintain()
                 reason: Reason = Finished()
             except BaseException as error:  # noqa: BLE001 - the main thread raises it again
                 reason = Failed(error)

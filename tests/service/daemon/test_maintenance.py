@@ -37,7 +37,7 @@ class Bench:
         self.span: Span | None = Span(
             id=1, stream=STREAM, after=EARLIEST, reached=floor_id(NOW), drained_at=NOW
         )
-        self.upkeep = Maintenance(
+        self.maintenance = Maintenance(
             self,
             self,
             agreed=lambda: self.agreed if self.are_clocks_apart else self.now,
@@ -72,7 +72,7 @@ class Bench:
         end = self.now + by
         while self.now < end:
             self.now += timedelta(hours=1)
-            self.upkeep.look()
+            self.maintenance.run_if_due()
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_it_warns_at_half_of_the_time_that_is_left_each_time(
     logs: list[dict[str, object]], is_up: bool
 ) -> None:
     bench = Bench()
-    bench.upkeep.look()
+    bench.maintenance.run_if_due()
     bench.is_up = is_up
     bench.wait(4.9 * DAY)
     assert warnings(logs) == []
@@ -126,7 +126,7 @@ def test_it_looks_every_ten_minutes_whatever_the_cycles_do() -> None:
     bench = Bench()
     for _ in range(100):
         bench.now += timedelta(seconds=MAINTENANCE_INTERVAL_S / 10)
-        bench.upkeep.look()
+        bench.maintenance.run_if_due()
     assert len(bench.discards) in {10, 11}
     assert bench.discards[0] == NOW + timedelta(seconds=MAINTENANCE_INTERVAL_S / 10) - 30 * DAY
 
@@ -143,7 +143,7 @@ def test_what_is_discarded_goes_by_the_time_that_two_clocks_agree_on() -> None:
     bench = Bench()
     bench.are_clocks_apart = True
     bench.agreed = NOW - 40 * DAY
-    bench.upkeep.look()
+    bench.maintenance.run_if_due()
     assert bench.discards == [NOW - 70 * DAY]
     assert bench.forgotten == [(NOW - 40 * DAY - LAST_SENT_RETENTION, LAST_SENT_LIMIT)]
 
@@ -156,7 +156,7 @@ def test_what_fails_in_it_stops_nothing() -> None:
         raise TransientError("disk full")
 
     bench.discard_dead_letters = fail  # type: ignore[method-assign] # the fault itself
-    bench.upkeep.look()
+    bench.maintenance.run_if_due()
 
 
 def test_before_the_first_start_there_is_nothing_to_watch(logs: list[dict[str, object]]) -> None:
@@ -172,7 +172,7 @@ def test_what_was_measured_is_told() -> None:
     now = lambda: bench.now  # noqa: E731 - said twice
     Maintenance(
         bench, bench, agreed=now, dead_letter_retention=DAY, measured=told.append, now=now
-    ).look()
+    ).run_if_due()
     assert told == [10 * DAY]
 
 
