@@ -159,19 +159,6 @@ def test_prometheus_can_read_each_query(tmp_path: Path) -> None:
 # The pages
 
 
-def test_the_table_of_metrics_is_that_of_the_declarations() -> None:
-    rows = re.findall(
-        rf"^\| `({PREFIX}\w+)` \| (\w+) \| (.*?)\| (.+) \|$",
-        page("reference/metrics.md"),
-        re.MULTILINE,
-    )
-    shown = [
-        (name, kind, tuple(re.findall(r"`(\w+)`", labels)), text)
-        for name, kind, labels, text in rows
-    ]
-    assert shown == [(metric.name, metric.kind, metric.labels, metric.help) for metric in METRICS]
-
-
 def test_every_metric_that_is_named_elsewhere_exists() -> None:
     assert metrics_in(ALL) <= set(SCRAPED) | {metric.name for metric in METRICS}
 

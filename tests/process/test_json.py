@@ -1,14 +1,12 @@
 """What `--json` prints is a contract: each command's is held by its schema, in every state that a ledger can be in."""
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 
-from tests.docs.pages import page
 from tests.paths import TESTS
 from tests.process.bench import Bench, MakeBench
 
@@ -91,20 +89,3 @@ def test_a_field_too_many_or_too_few_is_seen() -> None:
     for bad in ({"code": 0}, {**good, "more": 1}, {**good, "code": 1}):
         with pytest.raises(jsonschema.ValidationError):
             check("check", bad)
-
-
-def test_the_reference_names_every_field_of_every_contract() -> None:
-    named = set(re.findall(r"`([a-z_0-9]+)`", page("reference/json-output.md")))
-    for name in (
-        "status",
-        "check",
-        "dead_letters",
-        "preview",
-        "ledger",
-        "backfill_plan",
-        "backfill_summary",
-        "file",
-    ):
-        schema = SCHEMAS["$defs"][name]
-        properties = (schema.get("items") or schema)["properties"]
-        assert set(properties) <= named, (name, set(properties) - named)

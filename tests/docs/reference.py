@@ -1,0 +1,347 @@
+"""Write docs/reference from the declarations in the code: `python -m tests.docs.reference`."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, get_args
+
+import click
+
+from poller.cli import program
+from poller.cli.groups import NAME
+from poller.config import SETTINGS
+from poller.config.catalogue import Setting
+from poller.core.errors import ErrorCode
+from poller.service.lifecycle.exit_codes import ExitCode
+from poller.service.observability.metrics import METRICS, Metric
+from tests.docs.pages import page
+from tests.paths import ROOT, TESTS
+
+FOLDER = ROOT / "docs/reference"
+GENERATED = (
+    "<!-- Written by `python -m tests.docs.reference`. Change the code, and run it again. -->"
+)
+SCHEMAS = TESTS / "schemas"
+_CODE = re.compile(
+    r"(?<![\w`/-])(--[a-z][a-z-]*|\$[A-Z_]+|POLLER_<\w+>__<\w+>|[./]\S*config\.toml)(?!`)"
+)
+"""Options, variables and files in a help text."""
+
+EXIT_CODES = {
+    ExitCode.DONE: ("Done.", "Also a daemon or a demo that was told to stop."),
+    ExitCode.BUG: ("A bug of the program.", "Report the lines that the program prints."),
+    ExitCode.USAGE: ("The command line is wrong.", "The message names what is wrong."),
+    ExitCode.ATTENTION: (
+        "Done, and somebody should look.",
+        """`status`: a gap, a blocked daemon, or a daemon that a fatal error ended; with
+        `--strict` dead letters too. `backfill`: slices, identify calls, bad records or
+        lost stretches are left. `verify`: something differs. `check`: a warning.
+        `dead-letters replay`: a letter is still dead. `demo`: something was lost.""",
+    ),
+    ExitCode.UNAVAILABLE: ("No daemon runs.", "Only `status --strict`."),
+    ExitCode.UNREACHABLE: (
+        "Later.",
+        """A service could not be reached: a one-shot command tries for about 20 seconds, a
+        backfill for ten minutes. Or another process holds the ledger, or the output
+        cannot be written.""",
+    ),
+    ExitCode.CONFIG: (
+        "Someone must act.",
+        """Settings, credentials, or an unusable ledger. The message has one of the [error
+        codes](errors.md).""",
+    ),
+    ExitCode.INTERRUPTED: ("Interrupted.", "A one-shot command that a signal ended."),
+}
+ENVIRONMENT = {
+    "POLLER_CONFIG": "The settings file, if `--config` is not given.",
+    "CREDENTIALS_DIRECTORY": "The folder with a file for each secret. systemd sets it for a unit.",
+    "STATE_DIRECTORY": "The place of the ledger if `state.url` is not set. systemd sets it for a unit.",
+    "XDG_STATE_HOME": "The same for a person's own settings. Otherwise `~/.local/state`.",
+    "HTTPS_PROXY": "A proxy, as `http://host:port`. `HTTP_PROXY` and `ALL_PROXY` work too.",
+    "NO_PROXY": "Hosts, domains, addresses and ranges that need no proxy.",
+    "SSL_CERT_FILE": "CA certificates to trust, as a file.",
+    "SSL_CERT_DIR": "The same as a folder.",
+    "REQUESTS_CA_BUNDLE": "The same as a file, if `SSL_CERT_FILE` is not set.",
+    "CURL_CA_BUNDLE": "The same, if neither is set.",
+    "JOURNAL_STREAM": "Set by systemd. Log lines then have the form of the journal.",
+    "NOTIFY_SOCKET": "Set by systemd for a unit of type notify: the service says when it is ready.",
+    "WATCHDOG_USEC": "Set by systemd: how often the service must say that its loop turns.",
+}
+
+
+def table(*rows: tuple[str, ...]) -> Iterator[str]:
+    """Yield the lines of a table. The first row is its head."""
+    head, *body = rows
+    yield f"| {' | '.join(head)} |"
+    yield f"|{' --- |' * len(head)}"
+    for row in body:
+        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |"
+
+
+def sentence(text: str) -> str:
+    """Return a help text as Markdown: options and settings in it as code."""
+    return _CODE.sub(r"`\1`", " ".join(text.split()))
+
+
+def plain(text: str) -> str:
+    """Return text that is wrapped in the code as one line."""
+    return " ".join(text.split())
+
+
+def commands() -> Iterator[str]:
+    """Yield the page of the commands, from click's declarations."""
+    yield "# Commands"
+    yield ""
+    yield from paragraphs(program)
+    variable = f"_{NAME.upper().replace('-', '_')}_COMPLETE"
+    completion = f'eval "$({variable}=bash_source {NAME})"'
+    yield f"Shell completion: `{completion}`, or `zsh_source`, `fish_source`."
+    yield ""
+    context = click.Context(program, info_name=NAME)
+    named = [(name, program.get_command(context, name)) for name in program.list_commands(context)]
+    found = [(name, command) for name, command in named if command is not None]
+    yield from table(
+        ("command", "what it does"),
+        *(
+            (f"[`{name}`](#{name})", sentence(command.get_short_help_str(200)))
+            for name, command in found
+        ),
+    )
+    for name, command in found:
+        yield from command_section(command, name, parent=context, level=2)
+
+
+def command_section(
+    command: click.Command, name: str, *, parent: click.Context, level: int
+) -> Iterator[str]:
+    """Yield the section of one command, and those of its subcommands."""
+    context = click.Context(command, info_name=name, parent=parent)
+    path = context.command_path.removeprefix(f"{NAME} ")
+    yield ""
+    yield f"{'#' * level} {path}"
+    yield ""
+    yield "```text"
+    yield command.get_usage(context).removeprefix("Usage: ")
+    yield "```"
+    yield ""
+    yield from paragraphs(command)
+    options = [
+        (", ".join(f"`{name}`" for name in option.opts), option_help(option, context))
+        for option in command.params
+        if isinstance(option, click.Option)
+    ]
+    if options:
+        yield from table(("option", "what it does"), *options)
+    lines = re.findall(rf"^ *({NAME} .*)$", command.epilog or "", re.MULTILINE)
+    if lines:
+        yield from ("", "```sh", *lines, "```")
+    if isinstance(command, click.Group):
+        for sub in command.list_commands(context):
+            child = command.get_command(context, sub)
+            if child is not None:
+                yield from command_section(child, sub, parent=context, level=min(level + 1, 4))
+
+
+def paragraphs(command: click.Command) -> Iterator[str]:
+    """Yield the paragraphs of a command's help."""
+    for paragraph in re.split(r"\n\s*\n", (command.help or "").strip()):
+        yield sentence(paragraph)
+        yield ""
+
+
+def option_help(option: click.Option, context: click.Context) -> str:
+    """Return the help of one option, with its default where it shows one."""
+    extra = option.get_help_extra(context)
+    default = f" Default: `{extra['default']}`." if extra.get("default") else ""
+    allowed = f" From `{extra['range']}`." if extra.get("range") else ""
+    return f"{sentence(option.help or '')}{default}{allowed}"
+
+
+def settings() -> Iterator[str]:
+    """Yield the page of the settings, from the catalogue."""
+    yield "# Settings"
+    yield ""
+    yield plain(
+        """`config.example.toml` holds every setting with its default. Each setting is also a
+        variable of the [environment](environment.md). A secret can also be a file: one that its
+        `…_file` key names, or one in the folder of credentials."""
+    )
+    for section in dict.fromkeys(setting.section for setting in SETTINGS):
+        yield from ("", f"## {section}", "")
+        yield from table(
+            ("setting", "type", "default", "what it is"),
+            *(setting_row(setting) for setting in SETTINGS if setting.section == section),
+        )
+
+
+def setting_row(setting: Setting) -> tuple[str, str, str, str]:
+    """Return the row of one setting."""
+    default = f"`{setting.default}`" if setting.is_default_fixed else setting.default
+    secret = f" A secret: also the credential `{setting.credential}`." if setting.is_secret else ""
+    return f"`{setting.name}`", setting.type, default, sentence(setting.help) + secret
+
+
+def metrics() -> Iterator[str]:
+    """Yield the page of the metrics, from their declarations."""
+    yield "# Metrics"
+    yield ""
+    yield plain(
+        """[Monitoring](../guides/monitoring.md) says how to scrape them. Counters begin at zero
+        with the process. The metrics of events all come from one moment, so that at every
+        scrape read = forwarded + filtered + dead-lettered + in hand. No label names a person or
+        a log event. The first hundred event types of the tenant have a label of their own, and
+        all others are `other`. Lag and ages go by the tenant's clock. The library's own
+        `process_…` metrics are there too."""
+    )
+    yield ""
+    yield from table(
+        ("metric", "type", "labels", "meaning"), *(metric_row(metric) for metric in METRICS)
+    )
+
+
+def metric_row(metric: Metric) -> tuple[str, str, str, str]:
+    """Return the row of one metric."""
+    labels = ", ".join(f"`{label}`" for label in metric.labels)
+    return f"`{metric.name}`", metric.kind, labels, sentence(metric.help)
+
+
+def json_output() -> Iterator[str]:
+    """Yield the page of the JSON output, from the schemas that tests hold the commands to."""
+    yield "# JSON output"
+    yield ""
+    yield plain(
+        """With `--json` a command prints one JSON text. `backfill` prints a line for its plan and
+        a line for its summary. Within a major version fields are added, and never renamed,
+        removed, or given another meaning. Times are UTC, as `2026-01-31T08:00:00.000Z`.
+        Durations are seconds. Positions are log ids. A value that is not known is null."""
+    )
+    schemas = json.loads((SCHEMAS / "commands.json").read_text())["$defs"]
+    verify = json.loads((SCHEMAS / "verify.json").read_text())
+    sections = {
+        "status": schemas["status"],
+        "check": schemas["check"],
+        "preview": schemas["preview"],
+        "dead-letters list": schemas["dead_letters"],
+        "dead-letters show": schemas["dead_letter"],
+        "ledger show": schemas["ledger"],
+        "backfill: the plan": schemas["backfill_plan"],
+        "backfill: the summary": schemas["backfill_summary"],
+        "backfill --from-file: the plan": schemas["file_plan"],
+        "backfill --from-file: a line for each file": schemas["file"],
+        "backfill --from-file: the sum": schemas["file_total"],
+        "verify": verify,
+    }
+    for title, schema in sections.items():
+        yield from ("", f"## {title}", "")
+        is_list = schema.get("type") == "array"
+        yield from ("A list of objects:", "") if is_list else ()
+        rows = fields(schema["items"] if is_list else schema, schemas | verify.get("$defs", {}))
+        yield from table(("field", "type", "meaning"), *rows)
+
+
+def fields(
+    schema: dict[str, Any], defs: dict[str, Any], path: str = ""
+) -> Iterator[tuple[str, str, str]]:
+    """Yield a row for each field of an object, and for each field inside of it."""
+    schema = resolved(schema, defs)
+    for option in schema.get("anyOf", []):
+        yield from fields(option, defs, path)
+    if schema.get("type") == "array":
+        yield from fields(schema["items"], defs, f"{path}[]")
+    for name, found in schema.get("properties", {}).items():
+        inner = f"{path}.{name}".lstrip(".")
+        yield f"`{inner}`", kind_of(found, defs), found.get("description", "")
+        yield from fields(found, defs, inner)
+
+
+def resolved(schema: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema that a reference leads to."""
+    found: dict[str, Any] = defs[schema["$ref"].split("/")[-1]] if "$ref" in schema else schema
+    return found
+
+
+def kind_of(schema: dict[str, Any], defs: dict[str, Any]) -> str:
+    """Return the type of a field in words."""
+    if "anyOf" in schema:
+        return " or ".join(dict.fromkeys(kind_of(each, defs) for each in schema["anyOf"]))
+    if "enum" in schema:
+        return ", ".join(f"`{value}`" for value in schema["enum"])
+    if "const" in schema:
+        return f"`{schema['const']}`"
+    found = resolved(schema, defs)
+    if schema.get("$ref", "").endswith("/moment"):
+        return "time"
+    if found.get("type") == "array":
+        return f"list of {kind_of(found['items'], defs)}"
+    kinds = found.get("type", "any")
+    return " or ".join([kinds] if isinstance(kinds, str) else kinds)
+
+
+def exit_codes() -> Iterator[str]:
+    """Yield the page of the exit codes."""
+    yield from ("# Exit codes", "")
+    yield "[The runbook](../runbook.md#first-look) says what to do."
+    yield ""
+    yield from table(
+        ("code", "meaning", "when"),
+        *((f"{code}", *map(plain, EXIT_CODES[code])) for code in ExitCode),
+    )
+
+
+def errors() -> Iterator[str]:
+    """Yield the page of the error codes. Each links to its section of the runbook."""
+    symptoms = dict(
+        re.findall(r"^### (\S+)\n\*\*Symptom\.\*\* (.+)$", page("runbook.md"), re.MULTILINE)
+    )
+    yield from ("# Error codes", "")
+    yield plain(
+        """A fatal error is printed as `error[CODE]: CAUSE`, and the next line says what to do. The
+        exit code is 78. A code is never renamed, and never used again for another error. Each
+        code links to its section of the runbook."""
+    )
+    yield ""
+    yield from table(
+        ("code", "what is wrong"),
+        *((f"[`{code}`](../runbook.md#{code})", symptoms[code]) for code in get_args(ErrorCode)),
+    )
+
+
+def environment() -> Iterator[str]:
+    """Yield the page of the variables of the environment."""
+    yield from ("# Environment", "")
+    yield plain(
+        """Each setting can be given as a variable, as the second table shows. A variable wins over
+        a credential, and a credential wins over the settings file. Certificates are always
+        verified. Plain http is for loopback only."""
+    )
+    yield ""
+    yield from table(
+        ("variable", "what it is"), *((f"`{name}`", text) for name, text in ENVIRONMENT.items())
+    )
+    yield ""
+    yield from table(
+        ("variable", "setting"),
+        *((f"`{setting.variable}`", f"`{setting.name}`") for setting in SETTINGS),
+    )
+
+
+PAGES: dict[str, Callable[[], Iterator[str]]] = {
+    "commands.md": commands,
+    "settings.md": settings,
+    "metrics.md": metrics,
+    "json-output.md": json_output,
+    "exit-codes.md": exit_codes,
+    "errors.md": errors,
+    "environment.md": environment,
+}
+
+
+def text_of(name: str) -> str:
+    """Return the text of one page of the reference, as the code is now."""
+    title, *rest = PAGES[name]()
+    return "\n".join([title, "", GENERATED, *rest]) + "\n"
+
+
+if __name__ == "__main__":
+    for each in PAGES:
+        (FOLDER / each).write_text(text_of(each))

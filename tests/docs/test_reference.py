@@ -1,0 +1,35 @@
+"""The pages of the reference are what the code says now."""
+
+import re
+
+import pytest
+
+from poller.config import SETTINGS
+from tests.docs.reference import ENVIRONMENT, FOLDER, PAGES, text_of
+from tests.paths import ROOT
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_page_is_what_the_code_says(name: str) -> None:
+    is_current = (FOLDER / name).read_text() == text_of(name)
+    assert is_current, "run `python -m tests.docs.reference`, and look at the difference"
+
+
+def test_every_page_of_the_folder_is_generated() -> None:
+    assert {file.name for file in FOLDER.iterdir()} == set(PAGES)
+
+
+def test_every_variable_of_the_environment_is_in_the_code() -> None:
+    code = "".join(file.read_text() for file in (ROOT / "poller").rglob("*.py"))
+    library = {"HTTPS_PROXY", "NO_PROXY"}  # urllib reads them
+    assert all(name in code for name in ENVIRONMENT if name not in library)
+
+
+def test_no_help_text_becomes_markup() -> None:
+    for name in PAGES:
+        text = re.sub(r"```.*?```|`[^`]*`|<!--.*?-->", "", text_of(name), flags=re.DOTALL)
+        assert "<" not in text, name
+
+
+def test_every_setting_has_a_help_text() -> None:
+    assert all(setting.help.endswith(".") for setting in SETTINGS)
