@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from poller.adapters.auth0.api import ManagementApi, Reply
+from poller.adapters.auth0.verdicts import SERVICE
 from poller.adapters.clocks import earliest_now
 from poller.core.errors import UnusableAnswerError
 from poller.core.events import SHORTEST_RETENTION, LogEvent, is_derived, last_id, parse_events
@@ -131,7 +132,8 @@ class Auth0Log:
         events = _up_to_last_id(parse_events(records, after=cursor.reached))
         if not events and not is_short:
             raise UnusableAnswerError(
-                f"Auth0 answered with a page without any log id above {cursor.reached}"
+                f"Auth0 answered with a page without any log id above {cursor.reached}",
+                service=SERVICE,
             )
         # Only events above the position date the answer: an answer that a cache kept has none.
         newest = moment_of(events[-1].log_id) if events else None
@@ -252,7 +254,7 @@ def _bounded_page(cursor: LogCursor, until: LogId, answer: _Answer, lost: Gap | 
 
 def _records(reply: Reply) -> list[object]:
     if not isinstance(reply.value, list):
-        raise UnusableAnswerError("Auth0 answered logs with JSON that is no list")
+        raise UnusableAnswerError("Auth0 answered logs with JSON that is no list", service=SERVICE)
     return reply.value
 
 
@@ -260,5 +262,6 @@ def _check_order(events: tuple[LogEvent, ...], cursor: LogCursor) -> None:
     ids = [event.log_id for event in events]
     if ids and (min(ids) <= cursor.reached or ids != sorted(ids)):
         raise UnusableAnswerError(
-            f"Auth0 answered with a page that does not lie above {cursor.reached}, in order"
+            f"Auth0 answered with a page that does not lie above {cursor.reached}, in order",
+            service=SERVICE,
         )

@@ -12,7 +12,7 @@ import pytest
 from poller.adapters.auth0 import Auth0Log, Credentials, ManagementApi, TokenSource
 from poller.adapters.clocks import ServerClock
 from poller.adapters.http import Http
-from poller.core.errors import TransientError
+from poller.core.errors import UnusableAnswerError
 from poller.core.events import SHORTEST_RETENTION, Stream, canonical
 from poller.core.log_ids import EARLIEST, LogId, floor_id, predecessor
 from poller.core.spans import Gap, Span
@@ -339,8 +339,9 @@ def test_a_page_that_does_not_lie_above_the_position_is_noticed_and_not_settled(
     log: Auth0Log, scripted: Scripted, reply: Reply
 ) -> None:
     scripted.replies = [reply]
-    with pytest.raises(TransientError):
+    with pytest.raises(UnusableAnswerError) as raised:
         log.fetch(span(log_id(2)))
+    assert raised.value.service == "Auth0"  # the back-off counts the failures of each service
 
 
 @pytest.mark.parametrize("named", [log_id(9), "~", "soon", None])
@@ -370,8 +371,9 @@ def test_a_whole_page_of_records_without_ids_cannot_be_passed(
     log: Auth0Log, scripted: Scripted
 ) -> None:
     scripted.replies = [page(*[None] * 100)]
-    with pytest.raises(TransientError, match="without any log id"):
+    with pytest.raises(UnusableAnswerError, match="without any log id") as raised:
         log.fetch(span(log_id(2)))
+    assert raised.value.service == "Auth0"
 
 
 def test_an_unreadable_record_right_after_the_position_is_no_reason_to_stop(
