@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from poller.core.events import LogEvent, parse_events
 from poller.core.file_pages import FileMark, FilePage
 from poller.core.log_ids import EARLIEST
-from poller.core.messages import Delivery, Receipt
+from poller.core.messages import Batch, Delivery, Message, Receipt, pack
 from poller.core.outcomes import Calls, Outcome, Profiles
 from poller.core.pages import Page
+from poller.core.ports import MessageSink
 from poller.core.settlement import FileSettlement, Settlement, account_file, build_settlement
 from poller.core.spans import Span
 from poller.core.translation.rules import Rules
@@ -38,6 +39,12 @@ def outcome_of(
 ) -> Outcome:
     (outcome,) = translator.outcomes(translator.select([event], now), profiles)
     return outcome
+
+
+def batch_of(encoder: MessageSink, messages: Iterable[Message]) -> Batch:
+    """Return the one batch of these messages."""
+    (batch,) = pack(messages, encoder.encode)
+    return batch
 
 
 KINDS = st.sampled_from(["s", "ss", "w", "ssa", "no_user", "bad_date", "no_type"])

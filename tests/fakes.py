@@ -1,5 +1,6 @@
 """The ports, in memory; each is held to the same contract suite as its real adapter."""
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ from poller.core.outcomes import Profile, Profiles
 from poller.core.pages import Page, advance
 from poller.core.settlement import FileSettlement, Settlement, Tally
 from poller.core.spans import Gap, LogCursor, SecondReading, Span, UnreadStretch, join_touching
+from tests.samples import wire
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 STREAM = Stream(domain="acme.us.auth0.com", source_name="web")
@@ -129,6 +131,9 @@ class FakeSink:
         self.taken: list[Message] = []
         self.batches: list[Batch] = []
         self.failures: list[Exception | None] = []
+
+    def encode(self, message: Message) -> bytes:
+        return json.dumps(wire(message)).encode()
 
     def send(self, batch: Batch) -> Receipt:
         """A failure that is due comes first; a `TransientError` whose text is "stored" has taken the batch."""

@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from poller.core.messages import Group, Identify, Message, Track, iso
 from poller.core.outcomes import Profile
 from poller.core.translation.rules import Rules
 from tests.paths import DATA
@@ -48,3 +49,31 @@ FIELDS: dict[str, Any] = {
     "app_metadata": {"plan": "gold", "customer_id": "c-7", "roles": ["a", "b"]},
 }
 ADA = Profile(user_id="auth0|1", read_at=DATE + timedelta(seconds=5), fields=FIELDS)
+
+
+def wire(message: Message) -> dict[str, Any]:
+    """Return the message as Segment's HTTP API spells it, without the parts that its library adds."""
+    body: dict[str, Any] = {
+        "messageId": message.message_id,
+        "userId": message.user_id,
+        "timestamp": iso(message.timestamp),
+        "context": dict(message.context),
+    }
+    match message:
+        case Identify():
+            return {"type": "identify", "traits": dict(message.traits), **body}
+        case Track():
+            return {
+                "type": "track",
+                "event": message.event,
+                "properties": dict(message.properties),
+                **body,
+            }
+        case Group():
+            return {
+                "type": "group",
+                "groupId": message.group_id,
+                "traits": dict(message.traits),
+                **body,
+            }
+    raise TypeError(type(message).__name__)

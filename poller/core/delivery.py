@@ -41,7 +41,7 @@ class BatchSender:
         """
         receipts: list[Receipt] = []
         refusals: list[Refusal] = []
-        for batch in pack(messages):
+        for batch in pack(messages, self._sink.encode):
             refused_before = len(refusals)
             self._send(batch, receipts, refusals)
             if len(refusals) - refused_before == len(batch.messages) and _is_telling(batch):

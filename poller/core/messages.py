@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -19,13 +19,8 @@ MAX_BATCH_BYTES = 475_000
 """Segment takes 500 KB and its own libraries differ on what a KB is; this is what its Python library aims at."""
 MAX_BATCH_MESSAGES = 500
 """Above 250 to 500 it gets no faster (measured on loopback); the limit is 2,500 (Segment docs: HTTP API)."""
-LIBRARY_BYTES = 192
-"""What `segment.analytics.Client` adds to a message: `library`, `anonymousId`, `integrations`."""
 ENVELOPE_BYTES = 1_024
 """The body around the messages: write key, sentAt, brackets."""
-
-
-_encoded = json.JSONEncoder(allow_nan=False).encode  # made once: json.dumps makes one for each call
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,13 +70,20 @@ class Group(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Messages that fit one request, in the order in which they are to arrive; never empty."""
+    """Messages that fit one request, in the order in which they are to arrive. Never empty.
+
+    `bodies` are the messages as they are posted, in the same order.
+    """
 
     messages: tuple[Message, ...]
+    bodies: tuple[bytes, ...] = field(repr=False)
 
     def halves(self) -> tuple["Batch", "Batch"]:
         middle = len(self.messages) // 2
-        return Batch(messages=self.messages[:middle]), Batch(messages=self.messages[middle:])
+        return (
+            Batch(messages=self.messages[:middle], bodies=self.bodies[:middle]),
+            Batch(messages=self.messages[middle:], bodies=self.bodies[middle:]),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,54 +125,29 @@ def message_id(stream: Stream, kind: str, key: str) -> str:
     return f"{kind}-{hashlib.sha256(parts.encode()).hexdigest()[:40]}"
 
 
-def wire(message: Message) -> dict[str, Any]:
-    """The message as Segment's HTTP API spells it, without what is the library's to add."""
-    body: dict[str, Any] = {
-        "messageId": message.message_id,
-        "userId": message.user_id,
-        "timestamp": iso(message.timestamp),
-        "context": dict(message.context),
-    }
-    match message:
-        case Identify():
-            return {"type": "identify", "traits": dict(message.traits), **body}
-        case Track():
-            return {
-                "type": "track",
-                "event": message.event,
-                "properties": dict(message.properties),
-                **body,
-            }
-        case Group():
-            return {
-                "type": "group",
-                "groupId": message.group_id,
-                "traits": dict(message.traits),
-                **body,
-            }
-    raise TypeError(type(message).__name__)
+def pack(messages: Iterable[Message], encode: Callable[[Message], bytes]) -> Iterator[Batch]:
+    """Yield batches within Segment's limits, with the messages in order.
 
-
-def size(message: Message) -> int:
-    """Bytes the message takes in a request body; never less than it does."""
-    return len(_encoded(wire(message))) + LIBRARY_BYTES
-
-
-def pack(messages: Iterable[Message]) -> Iterator[Batch]:
-    """Batches within Segment's limits, the order kept; each message must be within `MAX_MESSAGE_BYTES`."""
-    held: list[Message] = []
+    Each message is encoded once. Each must be within `MAX_MESSAGE_BYTES`.
+    """
+    held: list[tuple[Message, bytes]] = []
     held_bytes = ENVELOPE_BYTES
     for message in messages:
-        message_bytes = size(message) + 2  # the comma and the space between two
-        if held and (
-            held_bytes + message_bytes > MAX_BATCH_BYTES or len(held) == MAX_BATCH_MESSAGES
-        ):
-            yield Batch(messages=tuple(held))
+        body = encode(message)
+        message_bytes = len(body) + 2  # the comma and the space between two messages
+        is_full = held_bytes + message_bytes > MAX_BATCH_BYTES or len(held) == MAX_BATCH_MESSAGES
+        if held and is_full:
+            yield _batch(held)
             held, held_bytes = [], ENVELOPE_BYTES
-        held.append(message)
+        held.append((message, body))
         held_bytes += message_bytes
     if held:
-        yield Batch(messages=tuple(held))
+        yield _batch(held)
+
+
+def _batch(encoded: list[tuple[Message, bytes]]) -> Batch:
+    messages, bodies = zip(*encoded, strict=True)
+    return Batch(messages=messages, bodies=bodies)
 
 
 def iso(moment: datetime) -> str:

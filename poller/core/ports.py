@@ -5,7 +5,7 @@ from typing import Protocol
 
 from poller.core.file_pages import FileMark
 from poller.core.log_ids import LogId
-from poller.core.messages import Batch, Receipt
+from poller.core.messages import Batch, Message, Receipt
 from poller.core.outcomes import Profiles
 from poller.core.pages import Page
 from poller.core.settlement import FileSettlement, Settlement
@@ -46,6 +46,10 @@ class ProfileDirectory(Protocol):
 
 class MessageSink(Protocol):
     """Segment. One attempt a call."""
+
+    def encode(self, message: Message) -> bytes:
+        """Return the message as it is posted, in JSON. The same message gives the same bytes."""
+        ...
 
     def send(self, batch: Batch) -> Receipt:
         """Sends the batch in order and returns only when Segment has acknowledged all of it.

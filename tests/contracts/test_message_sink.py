@@ -11,9 +11,10 @@ from poller.adapters.http import Http
 from poller.adapters.segment.tracking import SegmentSink
 from poller.core.errors import FatalError, RejectedError, TransientError
 from poller.core.log_ids import LogId
-from poller.core.messages import Batch, Identify, Message, Track
+from poller.core.messages import Identify, Message, Track
 from poller.core.ports import MessageSink
 from poller.sandbox import Fault, Sandbox
+from tests.builders import batch_of
 from tests.fakes import LATER, NEVER, STORED, FakeSink
 
 DATE = datetime(2026, 11, 20, tzinfo=UTC)
@@ -74,7 +75,7 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
 
 
 def test_a_receipt_names_all_that_was_taken_in_order(world: World) -> None:
-    receipt = world.sink.send(Batch(messages=messages("a", "b")))
+    receipt = world.sink.send(batch_of(world.sink, messages("a", "b")))
     assert receipt.message_ids == ("i0", "t0", "i1", "t1")
     assert world.taken() == list(receipt.message_ids)
 
@@ -82,14 +83,14 @@ def test_a_receipt_names_all_that_was_taken_in_order(world: World) -> None:
 def test_one_bad_message_refuses_the_batch_and_nothing_of_it_is_taken(world: World) -> None:
     world.refuse("b")
     with pytest.raises(RejectedError) as refusal:
-        world.sink.send(Batch(messages=messages("a", "b")))
+        world.sink.send(batch_of(world.sink, messages("a", "b")))
     assert refusal.value.status == 400
     assert world.taken() == []
 
 
 def test_a_passing_failure_is_transient_and_the_batch_may_be_sent_again(world: World) -> None:
     world.fail("later")
-    batch = Batch(messages=messages("a"))
+    batch = batch_of(world.sink, messages("a"))
     with pytest.raises(TransientError):
         world.sink.send(batch)
     assert world.taken() == []
@@ -100,13 +101,13 @@ def test_a_passing_failure_is_transient_and_the_batch_may_be_sent_again(world: W
 def test_a_lost_answer_is_transient_though_the_batch_was_taken(world: World) -> None:
     world.fail("stored")
     with pytest.raises(TransientError):
-        world.sink.send(Batch(messages=messages("a")))
+        world.sink.send(batch_of(world.sink, messages("a")))
     assert world.taken() == ["i0", "t0"]
 
 
 def test_what_needs_someone_to_act_is_fatal(world: World) -> None:
     world.fail("never")
     with pytest.raises(FatalError) as error:
-        world.sink.send(Batch(messages=messages("a")))
+        world.sink.send(batch_of(world.sink, messages("a")))
     assert error.value.hint
     assert world.taken() == []

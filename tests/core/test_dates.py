@@ -9,13 +9,13 @@ from hypothesis import given
 
 from poller.core.events import LogEvent, Stream, judge_dates, parse_events
 from poller.core.log_ids import EARLIEST, LogId
-from poller.core.messages import wire
 from poller.core.outcomes import DeadLetter, Forwardable, Profile
 from poller.core.settlement import FORWARDED, tally
 from poller.core.text.dates import believed_date, parse_date
 from poller.core.translation.translator import LiveTranslator
 from tests import paths
 from tests.builders import JSON, outcome_of
+from tests.samples import wire
 
 DATA = paths.DATA / "files"
 STREAM = Stream(domain="acme.us.auth0.com", source_name="web")

@@ -1,6 +1,5 @@
 """Segment's words: ids, sizes, batches."""
 
-import json
 from collections import Counter
 from datetime import UTC, datetime
 from itertools import chain
@@ -11,14 +10,13 @@ from segment.analytics import Client
 
 from poller.adapters.clocks import ServerClock
 from poller.adapters.http import Http
+from poller.adapters.segment.encoding import MessageEncoder
 from poller.adapters.segment.tracking import SegmentSink
 from poller.core.events import Stream
 from poller.core.log_ids import LogId
 from poller.core.messages import (
-    LIBRARY_BYTES,
     MAX_BATCH_BYTES,
     MAX_BATCH_MESSAGES,
-    Batch,
     Group,
     Identify,
     Message,
@@ -26,9 +24,10 @@ from poller.core.messages import (
     iso,
     message_id,
     pack,
-    size,
-    wire,
 )
+from poller.core.translation.size_limit import size
+from tests.builders import batch_of
+from tests.samples import wire
 
 DATE = datetime(2026, 11, 20, 10, 0, 0, 123456, tzinfo=UTC)
 TEXT = st.text(max_size=200) | st.text(alphabet='日本\U0001f600"\\\x00', max_size=2000)
@@ -57,18 +56,18 @@ def messages(draw: st.DrawFn) -> Message:
 
 
 SINK = SegmentSink("k" * 32, Http("http://127.0.0.1:1", ServerClock()), ServerClock())
+ENCODER = MessageEncoder()
 
 
 @given(messages())
 def test_a_message_is_never_larger_than_its_size_says(message: Message) -> None:
-    built = SINK.build(message)
-    assert len(json.dumps(built)) <= size(message)
-    assert size(message) - len(json.dumps(built)) <= LIBRARY_BYTES
+    assert len(ENCODER.encode(message)) <= size(message)
+    assert size(message) - len(ENCODER.encode(message)) <= 100
 
 
 @given(messages())
 def test_segments_library_builds_what_the_wire_form_says(message: Message) -> None:
-    built = SINK.build(message)
+    built = ENCODER.build(message)
     assert built.pop("integrations") == {}
     library = built["context"].pop("library")
     assert library["name"] == "analytics-python"
@@ -89,11 +88,11 @@ def test_batches_hold_every_message_once_in_order_within_the_limits(
     some: list[Message], times: int
 ) -> None:
     given_messages = some * times
-    batches = list(pack(given_messages))
+    batches = list(pack(given_messages, ENCODER.encode))
     assert list(chain.from_iterable(batch.messages for batch in batches)) == given_messages
     for batch in batches:
         assert 0 < len(batch.messages) <= MAX_BATCH_MESSAGES
-        body = SINK.body([SINK.build(message) for message in batch.messages])
+        body = SINK._body(batch.bodies)
         assert len(body) <= MAX_BATCH_BYTES or len(batch.messages) == 1
 
 
@@ -108,9 +107,9 @@ def test_a_full_batch_of_large_messages_is_as_large_as_segment_takes_and_no_larg
     large = [
         Track(message_id=f"m{n}", properties={"text": "x" * 20_000}, **common) for n in range(60)
     ]
-    full, *_ = pack(large)
+    full, *_ = pack(large, ENCODER.encode)
     # Segment's 500 KB, read as the lower of its two readings (facts: HTTP API).
-    assert 450_000 < len(SINK.body([SINK.build(message) for message in full.messages])) <= 500_000
+    assert 450_000 < len(SINK._body(full.bodies)) <= 500_000
 
 
 def test_a_batch_ends_at_five_hundred_messages() -> None:
@@ -123,12 +122,12 @@ def test_a_batch_ends_at_five_hundred_messages() -> None:
         event="Logged In",
         properties={},
     )
-    assert [len(batch.messages) for batch in pack([one] * 1201)] == [500, 500, 201]
+    assert [len(batch.messages) for batch in pack([one] * 1201, ENCODER.encode)] == [500, 500, 201]
 
 
 @given(st.lists(messages(), min_size=2, max_size=9))
 def test_halves_are_the_batch(some: list[Message]) -> None:
-    first, second = Batch(messages=tuple(some)).halves()
+    first, second = batch_of(SINK, some).halves()
     assert first.messages + second.messages == tuple(some)
     assert first.messages
     assert second.messages
@@ -169,4 +168,4 @@ def test_times_are_utc_to_the_millisecond() -> None:
 
 
 def test_the_library_that_builds_is_segments() -> None:
-    assert isinstance(SINK._client, Client)
+    assert isinstance(ENCODER._client, Client)

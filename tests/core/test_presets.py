@@ -17,8 +17,6 @@ from poller.core.messages import (
     Identify,
     Message,
     Track,
-    size,
-    wire,
 )
 from poller.core.outcomes import DeadLetter, Filtered, Forwardable, Outcome, Profile
 from poller.core.pages import Page
@@ -27,11 +25,12 @@ from poller.core.spans import Span
 from poller.core.translation.change_detection import drop_unchanged, keys_to_check
 from poller.core.translation.privacy import Privacy
 from poller.core.translation.rules import Rules
+from poller.core.translation.size_limit import size
 from poller.core.translation.translator import LiveTranslator
 from tests.builders import JSON, calls_of, calls_of_page, outcome_of
 from tests.fakes import STREAM
 from tests.paths import DATA
-from tests.samples import ADA, DATE, FIELDS, SPEC, login, sample
+from tests.samples import ADA, DATE, FIELDS, SPEC, login, sample, wire
 
 SPEC_CALLS = json.loads((DATA / "calls-spec.json").read_text())
 

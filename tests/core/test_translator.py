@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from poller.core.errors import TransientError
 from poller.core.events import parse_events
 from poller.core.log_ids import EARLIEST, LogId
-from poller.core.messages import MAX_MESSAGE_BYTES, Identify, Track, wire
+from poller.core.messages import MAX_MESSAGE_BYTES, Identify, Track
 from poller.core.outcomes import DeadLetter, Filtered, Forwardable, Outcome, Profile
 from poller.core.pages import Page
 from poller.core.translation.fields import user_id_of
@@ -25,7 +25,7 @@ from poller.core.translation.translator import HistoryTranslator, LiveTranslator
 from tests.builders import JSON, calls_of_page, outcome_of
 from tests.fakes import STREAM
 from tests.paths import DATA
-from tests.samples import CALLS, DATE, login, sample
+from tests.samples import CALLS, DATE, login, sample, wire
 
 TRANSLATOR = LiveTranslator(STREAM)
 PROFILE = Profile(

@@ -1,15 +1,16 @@
 """The newest log events beside the calls that they become, and what the tracking plan says."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from poller.adapters.segment.encoding import MessageEncoder
 from poller.adapters.segment.tracking_plan import PlanVerdict, TrackingPlan, UnreadableRuleError
 from poller.cli.segment_proof.remedies import remedy
 from poller.cli.wiring.services import Services, profiles_of, rules_of, stream_of
 from poller.config import Settings
 from poller.core.events import LogEvent
-from poller.core.messages import wire
 from poller.core.outcomes import Forwardable, Outcome
 from poller.core.translation.translator import LiveTranslator
 from poller.service.upstream.retry import retrying
@@ -58,7 +59,8 @@ def calls_of(outcome: Outcome) -> list[dict[str, Any]]:
     """Return the calls of an event as they are posted."""
     if not isinstance(outcome, Forwardable):
         return []
-    return [wire(message) for message in outcome.messages]
+    encoder = MessageEncoder()
+    return [json.loads(encoder.encode(message)) for message in outcome.messages]
 
 
 def judge(

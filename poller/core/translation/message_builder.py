@@ -162,7 +162,10 @@ class MessageBuilder:
 
 
 def all_fitting(messages: Iterable[Message]) -> tuple[Message, ...] | None:
-    """Return the messages, cut where they are too large, or None if one is too large all the same."""
+    """Return the messages, cut where they are too large.
+
+    Return None if one of them is too large all the same.
+    """
     fitting = [fit(message) for message in messages]
     whole = tuple(message for message in fitting if message is not None)
     return whole if len(whole) == len(fitting) else None

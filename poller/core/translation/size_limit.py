@@ -9,7 +9,7 @@ from poller.core.messages import MAX_MESSAGE_BYTES, Group, Identify, Message, Tr
 
 _LONGEST_KEPT_TEXT = 512
 """Characters that are kept of each value of a message that would be too large whole."""
-_FIXED_BYTES = 640
+_FIXED_BYTES = 256
 """Room for the timestamp, the names of the fields, and the parts that Segment's library adds."""
 _LONGEST_NUMBER = 32
 """Characters of a number, and more than any number that leaves has."""

@@ -93,9 +93,10 @@ class Translator(ABC):
         condition = self._rules.when
         if candidate.is_conditional and condition and not holds(condition, event, profile):
             return Filtered(event=event, is_declined=True)
+        if event.date is None and event.has_implausible_date:
+            return DeadLetter(event=event, reason="implausible_date")
         if event.date is None:
-            reason = "implausible_date" if event.has_implausible_date else "unparseable_date"
-            return DeadLetter(event=event, reason=reason)
+            return DeadLetter(event=event, reason="unparseable_date")
         user_id = self._user_id(candidate, profile)
         if not user_id:
             return DeadLetter(event=event, reason="no_user_id")
@@ -178,5 +179,8 @@ class HistoryTranslator(TrackTranslator):
         )
 
     def identify(self, pending: PendingIdentify, profile: Profile) -> Identify | None:
-        """Return the identify of a user whose tracks were sent before, or None if it is too large."""
+        """Return the identify of a user whose tracks were sent before.
+
+        Return None if the identify is too large.
+        """
         return self._builder.later_identify(pending, profile)

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from poller.core.errors import FatalError
 from poller.core.forward import Forwarded
-from poller.core.messages import Batch, Receipt
+from poller.core.messages import Batch, Message, Receipt
 from poller.core.pages import Page
 from poller.core.ports import LogSource, MessageSink
 from poller.core.spans import LogCursor, Span
@@ -84,6 +84,9 @@ class MeteredSink:
 
     def __init__(self, sink: MessageSink, observer: Observer) -> None:
         self._sink, self._observer = sink, observer
+
+    def encode(self, message: Message) -> bytes:
+        return self._sink.encode(message)
 
     def send(self, batch: Batch) -> Receipt:
         receipt = self._sink.send(batch)

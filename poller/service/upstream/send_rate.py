@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from poller.core.errors import TransientError
-from poller.core.messages import Batch, Receipt
+from poller.core.messages import Batch, Message, Receipt
 from poller.core.ports import MessageSink
 
 
@@ -30,6 +30,9 @@ class ThrottledSink:
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._free_at = float("-inf")
+
+    def encode(self, message: Message) -> bytes:
+        return self._sink.encode(message)
 
     def send(self, batch: Batch) -> Receipt:
         """Wait until this batch may go out, then send it.

@@ -12,16 +12,19 @@ import pytest
 
 from poller.adapters.clocks import ServerClock
 from poller.adapters.http import Http
+from poller.adapters.segment.encoding import MessageEncoder
 from poller.adapters.segment.oauth import OAuthApp, OAuthTokens
 from poller.adapters.segment.tracking import SegmentSink
 from poller.core.errors import FatalError, PollerError, TransientError, UnusableAnswerError
 from poller.core.log_ids import LogId
-from poller.core.messages import Batch, Track
+from poller.core.messages import Track
 from poller.sandbox import Fault, Sandbox
+from tests.builders import batch_of
 from tests.scripted import Reply, Scripted
 
-BATCH = Batch(
-    messages=(
+BATCH = batch_of(
+    MessageEncoder(),
+    (
         Track(
             message_id="track-1",
             log_id=LogId("1"),
@@ -31,7 +34,7 @@ BATCH = Batch(
             event="Logged In",
             properties={},
         ),
-    )
+    ),
 )
 
 

@@ -9,9 +9,7 @@ from typing import Any
 
 import pytest
 
-from poller.adapters.clocks import ServerClock
-from poller.adapters.http import Http
-from poller.adapters.segment.tracking import SegmentSink
+from poller.adapters.segment.encoding import MessageEncoder
 from poller.config.parsers.expressions import JmesPath
 from poller.core.events import parse_events
 from poller.core.log_ids import EARLIEST
@@ -78,8 +76,7 @@ def records() -> Iterator[dict[str, Any]]:
 
 def bodies(rules: Rules) -> list[dict[str, Any]]:
     """What would be posted, as Segment's library builds it."""
-    http = Http("http://127.0.0.1:9", ServerClock())
-    sink = SegmentSink("wk", http, ServerClock())
+    encoder = MessageEncoder()
     translator = LiveTranslator(STREAM, rules)
     found = []
     for record in records():
@@ -87,11 +84,10 @@ def bodies(rules: Rules) -> list[dict[str, Any]]:
             for profiles in ({}, {"auth0|1": ADA}):
                 outcome = outcome_of(translator, event, profiles)
                 found += (
-                    [sink.build(message) for message in outcome.messages]
+                    [encoder.build(message) for message in outcome.messages]
                     if isinstance(outcome, Forwardable)
                     else []
                 )
-    http.close()
     return json.loads(json.dumps(found, default=lambda moment: moment.isoformat()))  # type: ignore[no-any-return]
 
 
@@ -145,12 +141,10 @@ def test_destinations_read_every_reserved_name_back() -> None:
     )
     outcome = outcome_of(LiveTranslator(STREAM, SPEC), event, {"auth0|1": ADA})
     assert isinstance(outcome, Forwardable)
-    http = Http("http://127.0.0.1:9", ServerClock())
-    sink = SegmentSink("wk", http, ServerClock())
+    encoder = MessageEncoder()
     built = json.loads(
-        json.dumps([sink.build(message) for message in outcome.messages], default=str)
+        json.dumps([encoder.build(message) for message in outcome.messages], default=str)
     )
-    http.close()
     identify, group, track = (answer["read"] for answer in asked(built))
     expected = {
         "userId": "auth0|1",

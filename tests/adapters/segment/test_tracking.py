@@ -8,6 +8,7 @@ import pytest
 
 from poller.adapters.clocks import ServerClock
 from poller.adapters.http import Http
+from poller.adapters.segment.encoding import MessageEncoder
 from poller.adapters.segment.tracking import SegmentSink
 from poller.core.errors import (
     FatalError,
@@ -17,7 +18,9 @@ from poller.core.errors import (
     UnusableAnswerError,
 )
 from poller.core.log_ids import LogId
-from poller.core.messages import Batch, Group, Identify, Message, Track, size
+from poller.core.messages import Group, Identify, Message, Track
+from poller.core.translation.size_limit import size
+from tests.builders import batch_of
 from tests.scripted import Reply, Scripted
 
 KEY = "k" * 32
@@ -53,7 +56,7 @@ GROUP = Group(
     group_id="org_1",
     traits={},
 )
-BATCH = Batch(messages=(IDENTIFY, track()))
+BATCH = batch_of(MessageEncoder(), (IDENTIFY, track()))
 
 
 @pytest.fixture
@@ -95,7 +98,7 @@ def test_a_batch_goes_out_in_order_gzipped_with_the_key_and_the_time_of_this_att
 def test_no_message_is_larger_on_the_wire_than_core_reckons(
     sink: SegmentSink, message: Message
 ) -> None:
-    assert len(json.dumps(sink.build(message))) <= size(message)
+    assert len(sink.encode(message)) <= size(message)
 
 
 HTML = {"Content-Type": "text/html"}

@@ -7,7 +7,7 @@ from poller.core.events import parse_events
 from poller.core.messages import Batch
 from poller.core.translation.translator import HistoryTranslator
 from poller.service.upstream.send_rate import ThrottledSink
-from tests.builders import calls_of, record
+from tests.builders import batch_of, calls_of, record
 from tests.fake_time import Stopping
 from tests.fakes import NOW, STREAM, FakeSink, numbered
 
@@ -17,7 +17,7 @@ def batch(count: int) -> Batch:
         [record(number) for number in range(1, count + 1)], after=numbered(0, NOW)
     )
     calls = calls_of(HistoryTranslator(STREAM), events, {})
-    return Batch(messages=calls.messages)
+    return batch_of(FakeSink(), calls.messages)
 
 
 def test_over_all_who_send_so_many_messages_go_out_in_a_second() -> None:
