@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from poller import sandbox
+from tests.process.template import Template
 
 NEVER_LOGGED = re.compile(
     r"@example\.com|203\.0\.113\.|auth0\|0|google-oauth2\|0|sandbox-secret|sandboxWriteKey|"
@@ -113,6 +114,7 @@ class Bench:
     sandbox: Sandbox
     folder: Path
     overrides: dict[str, str] = field(default_factory=dict)
+    template: Template | None = None
 
     @property
     def settings(self) -> Path:
@@ -148,19 +150,34 @@ class Bench:
         self.settings.write_text(text + "\n")
 
     def start(self, *arguments: str, environ: dict[str, str] | None = None) -> "Running":
-        inherited = {
-            name: value for name, value in os.environ.items() if not name.startswith("POLLER_")
-        }
-        environ = inherited | (environ or {})
-        command = [str(COMMAND), *arguments]
-        if arguments and arguments[0] not in {"demo", "--version"}:
-            command += ["--config", str(self.settings)]
-        return Running(command, self.folder, environ)
+        """Start the installed command."""
+        return Running(self._command(arguments), self.folder, self._environ(environ))
 
     def run(
         self, *arguments: str, timeout_s: float = PATIENCE_S, environ: dict[str, str] | None = None
     ) -> Ended:
-        return self.start(*arguments, environ=environ).wait(timeout_s)
+        """Run a command to its end, forked from the template where the interpreter is the same."""
+        if self.template is None or any(name.startswith("PYTHON") for name in environ or ()):
+            return self.start(*arguments, environ=environ).wait(timeout_s)
+        out, err = new_outputs(self.folder)
+        code = self.template.run(
+            self._command(arguments),
+            environ=self._environ(environ),
+            folder=self.folder,
+            out=out,
+            err=err,
+            timeout_s=timeout_s,
+        )
+        return ended(code, out, err)
+
+    def _environ(self, environ: dict[str, str] | None) -> dict[str, str]:
+        return dict(os.environ) | (environ or {})
+
+    def _command(self, arguments: tuple[str, ...]) -> list[str]:
+        command = [str(COMMAND), *arguments]
+        if arguments and arguments[0] not in {"demo", "--version"}:
+            command += ["--config", str(self.settings)]
+        return command
 
     def position(self) -> str:
         """Where the live span stands, as the file has it."""
@@ -191,12 +208,25 @@ class Bench:
         return truth
 
 
+def new_outputs(folder: Path) -> tuple[Path, Path]:
+    """Return two new files for the output and the log of a command, so that no pipe can fill up."""
+    number = len(list(folder.glob("*.err")))
+    return folder / f"{number}.out", folder / f"{number}.err"
+
+
+def ended(code: int, out: Path, err: Path) -> Ended:
+    """Return how a command ended, and fail if its log holds a secret or personal data."""
+    log = err.read_text()
+    leaked = NEVER_LOGGED.search(log)
+    assert leaked is None, f"{leaked} in the log:\n{log}"
+    return Ended(code, out.read_text(), log)
+
+
 class Running:
-    """A command under way; what it says is kept in files, so that no pipe can fill up."""
+    """A command that is running. It writes its output and its log to files."""
 
     def __init__(self, command: list[str], folder: Path, environ: dict[str, str]) -> None:
-        number = len(list(folder.glob("*.err")))
-        self._out, self._err = folder / f"{number}.out", folder / f"{number}.err"
+        self._out, self._err = new_outputs(folder)
         with self._out.open("w") as out, self._err.open("w") as err:
             self.process = subprocess.Popen(
                 command, stdout=out, stderr=err, cwd=folder, env=environ
@@ -209,9 +239,7 @@ class Running:
             self.process.kill()
             self.process.wait()
             raise AssertionError(f"still running after {timeout_s} s:\n{self.err}") from None
-        leaked = NEVER_LOGGED.search(self.err)
-        assert leaked is None, f"{leaked} in the log:\n{self.err}"
-        return Ended(code, self._out.read_text(), self.err)
+        return ended(code, self._out, self._err)
 
     @property
     def err(self) -> str:
@@ -248,10 +276,10 @@ def eventually(what: str, holds: Any, timeout_s: float = PATIENCE_S) -> Any:
 
 
 @contextmanager
-def bench(folder: Path, sandbox: Sandbox) -> Iterator[Bench]:
+def bench(folder: Path, sandbox: Sandbox, template: Template | None = None) -> Iterator[Bench]:
     """Open a bench in a folder, and close its sandbox in the end."""
     try:
-        made = Bench(sandbox, folder)
+        made = Bench(sandbox, folder, template=template)
         made.write_settings()
         yield made
     finally:

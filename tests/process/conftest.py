@@ -7,13 +7,23 @@ from pathlib import Path
 import pytest
 
 from tests.process.bench import Bench, MakeBench, SandboxThread, bench
+from tests.process.template import Template
+
+
+@pytest.fixture(scope="session")
+def template() -> Iterator[Template]:
+    template = Template()
+    yield template
+    template.close()
 
 
 @pytest.fixture
-def make(tmp_path: Path) -> Iterator[MakeBench]:
+def make(tmp_path: Path, template: Template) -> Iterator[MakeBench]:
     """Return a function that makes a bench. The sandbox gets its arguments."""
     with ExitStack() as stack:
-        yield lambda **options: stack.enter_context(bench(tmp_path, SandboxThread(**options)))
+        yield lambda **options: stack.enter_context(
+            bench(tmp_path, SandboxThread(**options), template)
+        )
 
 
 @pytest.fixture

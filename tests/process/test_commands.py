@@ -250,7 +250,7 @@ def test_the_demo_loses_nothing_and_leaves_nothing(tmp_path: Path) -> None:
     said = " ".join(ended.stdout.split())
     assert re.search(r"records a gap: \d+ logins and signups were gone", said), said
     assert re.search(
-        r"`backfill --since earliest` sends \d+ events? of it: 0 are lost now", said
+        r"`backfill --since earliest` sends \d+ events? of the gap: 0 are lost now", said
     ), said
     assert "Done: nothing was lost, and nothing counts twice. Next, with your own tenant" in said
     assert list(tmp_path.iterdir()) == []
