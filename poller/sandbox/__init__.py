@@ -1,7 +1,8 @@
 """A simulated Auth0 tenant and a Segment-compatible collector, over real HTTP on loopback.
 
-What `demo`, the tests and the benchmarks run against. It knows to the event what it served, so that any run can be
-checked; it imports nothing of the rest of the program, so that it cannot share its mistakes.
+The demo, the tests and the benchmarks run against it. It knows every event that it served, so that
+any run can be checked. It imports nothing of the rest of the program, so that it cannot share its
+mistakes.
 """
 
 from poller.sandbox.faults import Fault

@@ -1,4 +1,7 @@
-"""The sandbox as a process: prints where it listens as a line of JSON, and ends with its standard input or SIGTERM."""
+"""The sandbox as a process.
+
+It prints its addresses as a line of JSON, and ends with its standard input or by SIGTERM.
+"""
 
 import argparse
 import json
@@ -11,12 +14,15 @@ from poller.sandbox.server import Sandbox
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m poller.sandbox", description=__doc__)
-    parser.add_argument("--seed", type=int, help="the same events in every run")
+    parser.add_argument("--seed", type=int, help="make the same events in every run")
     parser.add_argument(
-        "--plan", choices=sorted(PLANS), default="enterprise", help="whose rate limits hold"
+        "--plan",
+        choices=sorted(PLANS),
+        default="enterprise",
+        help="the plan whose rate limits hold",
     )
     parser.add_argument(
-        "--events", type=int, default=0, help="so many entries of the last hour to begin with"
+        "--events", type=int, default=0, help="the number of entries in the last hour at the start"
     )
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -24,7 +30,7 @@ def main() -> None:
         sandbox.begin_with(given.events)
         sys.stdout.write(json.dumps(sandbox.facts()) + "\n")
         sys.stdout.flush()
-        sys.stdin.read()  # until whoever started it is gone
+        sys.stdin.read()  # until the parent process is gone
 
 
 if __name__ == "__main__":

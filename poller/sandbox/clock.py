@@ -1,11 +1,11 @@
-"""The sandbox's clock: the host's, moved forth and back at will."""
+"""The clock of the sandbox, which is the host's clock moved at will."""
 
 import threading
 from datetime import UTC, datetime, timedelta
 
 
 class Clock:
-    """What both simulated services take for the time. Thread-safe."""
+    """The time of all simulated services. Thread-safe."""
 
     def __init__(self) -> None:
         self._offset = timedelta()
@@ -16,6 +16,9 @@ class Clock:
             return datetime.now(UTC) + self._offset
 
     def advance(self, by: timedelta) -> None:
-        """Moves the time of both services, forth or, if negative, back; the poller's host keeps its own."""
+        """Move the time of the services. A negative duration moves it back.
+
+        The time of the host on which the poller runs does not change.
+        """
         with self._lock:
             self._offset += by

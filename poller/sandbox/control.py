@@ -1,4 +1,4 @@
-"""What a test in another process may tell the sandbox, and ask of it: JSON over HTTP."""
+"""The control API, through which a test in another process changes and asks the sandbox."""
 
 import asyncio
 from collections.abc import Callable
@@ -16,7 +16,7 @@ _LARGEST_REQUEST = 256 * 1024 * 1024
 
 
 class Control:
-    """POST what is to change, GET what is there. Each path is a method; its body, a JSON object, are the arguments."""
+    """The paths of the control API. Each path is a method, and its body holds the arguments."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -47,7 +47,7 @@ class Control:
         return application
 
     def truth(self, above: str = "") -> dict[str, Any]:
-        """The reconciliation."""
+        """Return the comparison of the log with the messages that arrived."""
         return self._world.reconcile(above=above).shown()
 
     def grow(
@@ -58,7 +58,7 @@ class Control:
         kinds: list[str] | None = None,
         swing: float = 1.0,
     ) -> dict[str, str]:
-        """`count` entries, ingested over the `seconds` that ended `ago`; the first and the last id."""
+        """Write entries over the `seconds` that ended `ago`, and return the first and last id."""
         end = self._world.clock.now() - timedelta(seconds=ago)
         start = end - timedelta(seconds=seconds)
         first, last = self._world.traffic.grow(
@@ -67,28 +67,33 @@ class Control:
         return {"first": first.log_id, "last": last.log_id}
 
     def append(self, records: list[Any]) -> list[str]:
-        """Entries as they are; the ids they got."""
+        """Write records into the log unchanged, and return their ids."""
         return [entry.log_id for entry in self._world.tenant.append(records)]
 
     def late(self, ago: float, kind: str = "login", count: int = 1) -> list[str]:
-        """Entries that come in only now, with ids as of `ago` seconds."""
+        """Write entries now whose ids are `ago` seconds old, and return the ids."""
         at = self._world.clock.now() - timedelta(seconds=ago)
         made = [entry for _ in range(count) for entry in self._world.traffic.happen(kind, at=at)]
         return [entry.log_id for entry in made]
 
-    def faults(self, *, set: list[dict[str, Any]] | None = None, clear: bool = False) -> None:  # noqa: A002 - names of the wire
-        """Clears the faults that are set, then sets these."""
+    def faults(
+        self,
+        *,
+        set: list[dict[str, Any]] | None = None,  # noqa: A002 - a name of the control API
+        clear: bool = False,
+    ) -> None:
+        """Clear the faults if told to, then set these."""
         if clear:
             self._world.faults.clear()
         self._world.faults.set(*(Fault(**fault) for fault in set or ()))
 
     def clock(self, advance: float = 0.0) -> str:
-        """Moves the time by so many seconds; the time it is then."""
+        """Move the time by some seconds, and return the new time."""
         self._world.clock.advance(timedelta(seconds=advance))
         return self._world.clock.now().isoformat()
 
     def requests(self, service: str = "", path: str = "/") -> list[dict[str, Any]]:
-        """What was asked, oldest first."""
+        """Return the requests so far, oldest first."""
         return [
             asdict(seen) | {"at": iso(seen.at)} for seen in self._world.faults.seen(service, path)
         ]
@@ -97,11 +102,14 @@ class Control:
         self,
         plan: str | None = None,
         deleted: list[str] | None = None,
-        revoke: bool = False,  # noqa: FBT001, FBT002 - a name of the wire
+        revoke: bool = False,  # noqa: FBT001, FBT002 - a name of the control API
         take: int = 0,
         **changes: Any,
     ) -> None:
-        """Changes the plan, deletes users, revokes tokens, takes tokens of the logs' bucket, sets fields."""
+        """Change the tenant.
+
+        Set the plan, delete users, revoke tokens, take rate-limit tokens of `logs`, or set fields.
+        """
         if plan is not None:
             self._world.limits.set_plan(plan)
         for user_id in deleted or ():
@@ -119,7 +127,10 @@ class Control:
             )
 
     def collector(self, **changes: Any) -> dict[str, int]:
-        """Sets fields of the collector, lists becoming sets; arrivals by fate."""
+        """Set fields of the collector, and return the number of arrivals by fate.
+
+        Lists become sets where the field is a set.
+        """
         for name, value in changes.items():
             known = getattr(self._world.collector, name)
             found = timedelta(seconds=value) if isinstance(known, timedelta) else value
@@ -155,23 +166,23 @@ class Control:
         }
 
     def messages(self, first: int = 0, count: int = 1000) -> list[dict[str, Any]]:
-        """Arrivals in order, whole."""
+        """Return the whole messages that arrived, in order."""
         shown = self._world.collector.arrivals[first : first + count]
         return [asdict(arrival) | {"at": iso(arrival.at)} for arrival in shown]
 
     def traffic(self, rate: float = 0.0) -> None:
-        """Lets things happen at so many a second; 0 ends it."""
+        """Let things happen at a rate per second. A rate of 0 ends it."""
         if rate > 0:
             self._world.traffic.run(rate)
         else:
             self._world.traffic.stop()
 
     def people(self, count: int) -> None:
-        """So many users, and nobody new but by signing up."""
+        """Add users. From now on only signups add others."""
         self._world.traffic.people(count)
 
     def latency(self, auth0: float = 0.0, segment: float = 0.0) -> None:
-        """How many seconds each service takes to answer."""
+        """Set the duration of each answer, in seconds."""
         self._world.faults.latency_s.update(auth0=auth0, segment=segment)
 
 
@@ -179,7 +190,7 @@ def _handler(verb: Callable[..., Any]) -> Callable[[web.Request], Any]:
     async def handle(request: web.Request) -> web.Response:
         arguments = await request.json() if request.can_read_body else dict(request.query)
         try:
-            # Off the loop: a large one would keep both services from answering.
+            # A large change would keep the services from answering, so it runs beside the loop.
             return web.json_response(await asyncio.to_thread(lambda: verb(**arguments)))
         except (TypeError, ValueError, KeyError, AttributeError) as error:
             return web.json_response({"error": f"{type(error).__name__}: {error}"}, status=400)

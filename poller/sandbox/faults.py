@@ -1,4 +1,4 @@
-"""What can go wrong on the way: told what, where and when, the servers do it."""
+"""The faults that the simulated services can be told to have."""
 
 import asyncio
 import contextlib
@@ -20,31 +20,31 @@ from poller.sandbox.clock import Clock
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 ACTIONS = (
-    "status",  # answers `status`, `body`, `headers` and does nothing else; redirects too
-    "reset",  # breaks the connection, nothing done
+    "status",  # answers `status`, `body`, `headers` and does nothing else
+    "reset",  # breaks the connection and does nothing
     "hang",  # answers nothing for `seconds`
-    "drip",  # does it, and answers a byte every `seconds`
-    "truncate",  # does it, and breaks off in the middle of the answer
-    "cut_body",  # does it, and answers half the body as if it were all
-    "body",  # does it, and answers `body` instead, with its own status
-    "drop_answer",  # does it, and breaks the connection instead of answering
+    "drip",  # does the request, and answers a byte every `seconds`
+    "truncate",  # does the request, and breaks the connection in the middle of the answer
+    "cut_body",  # does the request, and answers half the body as if it were whole
+    "body",  # does the request, and answers `body` with the usual status
+    "drop_answer",  # does the request, and breaks the connection instead of an answer
     "same_page",  # answers logs with the page of the request before
     "garbage_records",  # answers logs with records that nobody can read
-    "kill_before",  # SIGKILL to `pid`, nothing done
-    "kill_after",  # does it, then SIGKILL to `pid`, then answers
+    "kill_before",  # kills `pid` and does nothing
+    "kill_after",  # does the request, kills `pid`, then answers
 )
 _REQUESTS_KEPT = 100_000
 
 struck_by: ContextVar[str | None] = ContextVar("struck_by", default=None)
-"""The action that the request at hand is struck by, for those that only its handler can do."""
+"""The action of the fault that strikes the current request, for faults of its handler."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Fault:
-    """One thing that goes wrong, for requests to `service` whose path begins with `path`.
+    """A fault of requests to `service` whose path begins with `path`.
 
-    The first `skip` such requests pass, then `times` of them fail (None: all); or those between `begins` and `ends`
-    seconds from when it was set, by the sandbox's clock.
+    The first `skip` requests pass. Then `times` of them fail, or all of them if it is None. The
+    fault strikes only from `begins` to `ends` seconds after it was set, by the sandbox's clock.
     """
 
     action: str
@@ -66,7 +66,7 @@ class Fault:
             raise ValueError(f"no such action: {self.action}; there are {', '.join(ACTIONS)}")
 
     def strikes(self, service: str, path: str, now: datetime) -> bool:
-        """Whether this request is one; counts it if it could be."""
+        """Return true if the fault strikes this request, and count the request if it matches."""
         if (
             (self.service and self.service != service)
             or not path.startswith(self.path)
@@ -90,7 +90,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """A request that came in, and what became of it; `status` is 0 where no answer left whole."""
+    """A request and its answer. `status` is 0 if no whole answer left."""
 
     at: datetime
     service: str
@@ -102,12 +102,12 @@ class Seen:
 
 
 class Faults:
-    """The faults that are set, and the requests that were seen. Thread-safe."""
+    """The current faults, and the requests so far. Thread-safe."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.latency_s: dict[str, float] = {}
-        """How long each service takes in all, half of it on the way there."""
+        """The duration of a request to each service, half of it on the way there."""
         self._faults: list[Fault] = []
         self._seen: deque[Seen] = deque(maxlen=_REQUESTS_KEPT)
         self._lock = threading.Lock()
@@ -123,7 +123,7 @@ class Faults:
             self._faults.clear()
 
     def seen(self, service: str = "", path: str = "/") -> list[Seen]:
-        """The requests so far, oldest first."""
+        """Return the requests so far, oldest first."""
         with self._lock:
             return [
                 seen
@@ -132,7 +132,7 @@ class Faults:
             ]
 
     def middleware(self, service: str) -> Any:
-        """For an aiohttp application: does what is due, and keeps the record of every request."""
+        """Return the middleware that strikes requests with faults and records every request."""
 
         @web.middleware
         async def strike(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -149,7 +149,7 @@ class Faults:
             fault = self._due(service, request.path)
             struck_by.set(fault.action if fault else None)
             if fault is not None and fault.action == "hang":
-                self._note(service, request, 0, fault)  # now: the answer may never be
+                self._note(service, request, 0, fault)  # at once, because the answer may never come
                 return await _act(fault, request, handler)
             status = 0
             try:
@@ -226,7 +226,7 @@ async def _after(
 
 
 async def _piecemeal(fault: Fault, request: web.Request, body: bytes) -> web.StreamResponse:
-    """The answer byte by byte, or its first half and then a broken connection."""
+    """Send the answer byte by byte, or send its first half and break the connection."""
     answer = web.StreamResponse(headers={"Content-Length": str(len(body))})
     await answer.prepare(request)
     if fault.action == "truncate":
@@ -240,7 +240,7 @@ async def _piecemeal(fault: Fault, request: web.Request, body: bytes) -> web.Str
 
 
 def _broken(request: web.Request, answer: web.StreamResponse | None = None) -> web.StreamResponse:
-    """Breaks the connection with a reset; what is returned goes nowhere."""
+    """Break the connection with a reset. The returned response goes nowhere."""
     transport = request.transport
     if transport is not None:
         peer = transport.get_extra_info("socket")

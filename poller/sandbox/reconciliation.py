@@ -1,4 +1,4 @@
-"""What was served against what arrived, event by event."""
+"""The comparison of the served events with the messages that arrived."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -13,19 +13,24 @@ from poller.sandbox.segment.collector import Arrival, Collector
 EVENTS = {"s": "Logged In", "ss": "Signed Up"}
 
 Key = tuple[str, str, str]
-"""User id, name of the event, date: no two events of the simulated tenant share it."""
+"""The user id, the name and the date, which no two events of the simulated tenant share."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reconciliation:
-    """The verdict on a run; each tuple names events by log id, or messages by message id, and is empty in a good one.
+    """The verdict on a run. Its tuples are empty after a good run, except perhaps `resent`.
 
-    `events`: those of the log that a valid call can be made of. `expected`: the logins and signups that they tell of; a
-    first social login is both. `lost`: expected and not published, by its event.
-    `unexpected`: published tracks that no event of the log explains. `duplicated`: events published more than once.
-    `resent`: messages that arrived more than once, under one id: at-least-once at work, and not a fault.
-    `altered`: tracks or groups that came again under the same id with other content. `misordered`: tracks whose
-    identify came only after them. `rejected`: messages that failed after the 200, with the code.
+    Events are named by log id, and messages by message id.
+
+    `events`: The events of the log that a valid call can be made of.
+    `expected`: The logins and signups of these events. A first social login is both.
+    `lost`: Events that are expected and were not published.
+    `unexpected`: Published tracks that no event of the log explains.
+    `duplicated`: Events that were published more than once.
+    `resent`: Messages that arrived more than once under one id. Delivery at least once may do so.
+    `altered`: Tracks or groups that came again under one id with other content.
+    `misordered`: Tracks that came before their identify.
+    `rejected`: Messages that failed after the 200, with the code.
     """
 
     events: int
@@ -41,7 +46,7 @@ class Reconciliation:
     identified: int
 
     def shown(self, limit: int = 1000) -> dict[str, Any]:
-        """As JSON: the lists cut at `limit`, with their whole lengths beside them."""
+        """Return the verdict as JSON, with lists cut at `limit` and their whole lengths."""
         found = asdict(self)
         lists = {name: value for name, value in found.items() if isinstance(value, tuple)}
         return {
@@ -52,7 +57,7 @@ class Reconciliation:
 
 
 def reconcile(tenant: Tenant, collector: Collector, *, above: str = "") -> Reconciliation:
-    """Compares the log above the position `above` with what the collector has."""
+    """Compare the log above the position `above` with the messages at the collector."""
     expected = {
         key: entry.log_id
         for entry in tenant.entries()
@@ -91,9 +96,9 @@ def reconcile(tenant: Tenant, collector: Collector, *, above: str = "") -> Recon
 
 
 def keys_of(entry: Entry) -> list[Key]:
-    """How the calls of the event can be told apart at the collector; none where no valid call can be made of it.
+    """Return the keys of the calls that the event leads to, none if no valid call is possible.
 
-    A first login by a social connection is a signup too, for which Auth0 logs no event of its own.
+    A first login by a social connection is a signup too. Auth0 logs no other event for it.
     """
     name = EVENTS.get(entry.type)
     if name is None:
@@ -123,12 +128,12 @@ def _key(item: Arrival) -> Key:
 
 
 def _is_altered(items: list[Arrival]) -> bool:
-    # An identify carries the traits of its own attempt.
+    # Every attempt of an identify carries its own traits.
     return items[0].type != "identify" and len({item.digest for item in items}) > 1
 
 
 def _misordered(published: Iterable[Arrival]) -> Iterable[str]:
-    """Tracks that came before the identify of the same moment."""
+    """Yield the tracks that came before the identify of their moment."""
     early: dict[tuple[str, str], str] = {}
     identified: set[tuple[str, str]] = set()
     for item in published:

@@ -1,4 +1,4 @@
-"""The tenant over HTTP: the token endpoint, and those parts of the Management API that are used here."""
+"""The tenant over HTTP: the token endpoint and the used part of the Management API."""
 
 import json
 import re
@@ -22,14 +22,14 @@ from poller.sandbox.faults import Faults, struck_by
 MAX_TAKE, DEFAULT_TAKE = 100, 50
 SEARCH_LIMIT = 1000
 MAX_TARGET = 4_608
-"""Characters of path and query, above which the answer is 414; Auth0 gives no number."""
+"""The longest path and query, in characters. Above it the answer is 414. Auth0 gives no number."""
 _LOGS_SCOPES = ("read:logs", "read:logs_users")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Auth0Api:
-    """Serves one tenant. Used by the one thread of the event loop."""
+    """The endpoints of one tenant. Only the thread of the event loop uses them."""
 
     def __init__(self, tenant: Tenant, limits: Limits, faults: Faults) -> None:
         self._tenant = tenant
@@ -58,10 +58,10 @@ class Auth0Api:
         return application
 
     def revoke_tokens(self) -> None:
-        """Makes every token that was issued worthless."""
+        """Make every token worthless that was issued so far."""
         self._tokens.clear()
 
-    # What every request to the Management API goes through
+    # The checks of every request to the Management API
 
     @web.middleware
     async def _limited(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -207,9 +207,9 @@ class Auth0Api:
         if (page + 1) * size > SEARCH_LIMIT:
             return _error(
                 400,
-                f"Requesting page {page} exceeds the allowed maximum of {SEARCH_LIMIT} records: please consider "
-                "searching by checkpoint https://auth0.com/docs/logs/retrieve-log-events-using-mgmt-api"
-                "#retrieve-logs-by-checkpoint",
+                f"Requesting page {page} exceeds the allowed maximum of {SEARCH_LIMIT} records: "
+                "please consider searching by checkpoint https://auth0.com/docs/logs/"
+                "retrieve-log-events-using-mgmt-api#retrieve-logs-by-checkpoint",
             )
         try:
             holds = logs_query(request.query.get("q", ""))
@@ -267,7 +267,7 @@ class Auth0Api:
 
 
 def dated(clock: Clock) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
-    """Lets answers carry the sandbox's time."""
+    """Return a hook that dates answers by the clock of the sandbox."""
 
     async def date(request: web.Request, response: web.StreamResponse) -> None:
         del request

@@ -1,4 +1,4 @@
-"""Log entries as the simulated tenant keeps them, and as it shows them: in the three eras of Auth0's format."""
+"""The log entries of the simulated tenant, kept small and shown in the formats of three eras."""
 
 import random
 from collections.abc import Callable
@@ -14,14 +14,18 @@ TYPES = {
     "failed_login": "fp",
     "wrong_user": "fu",
 }
-"""Kinds whose log type has another name; every other kind is called by its type."""
+"""The log types of the kinds that are not called by their type."""
 
 ERAS = ("missing", "null", "2024")
-"""How an absent value looks: until 2022 and since 2024 its key is missing, in the EU of 2023 it is null."""
+"""The looks of an absent value.
 
-_COUNTER = (
-    1223372036854775807  # where the tail of the new log ids begins to count, in every recording
-)
+Its key was missing until 2022 and has been missing since 2024. In the EU of 2023 it was null.
+"""
+
+_COUNTER = 1223372036854775807
+"""The number at which the tail of the new log ids begins to count in every recording."""
+_PART_COUNTED, _PART_OF_OLD_SCHEMA, _PART_MOBILE = 0.9, 0.3, 0.3
+"""The shares of the logins of each kind, about as in the recordings."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _APPS = (
     ("zxPFD7BlvbiwfAzvi6WZNxDwhwFjyiV5", "Web shop"),
@@ -46,7 +50,7 @@ _NULLABLE = (
 
 @dataclass(slots=True, kw_only=True)
 class User:
-    """A user; count and last login move with each login."""
+    """A user. Each login moves the count and the last login."""
 
     user_id: str
     email: str
@@ -60,7 +64,7 @@ class User:
     dates: set[tuple[str, int]] = field(default_factory=set)
 
     def profile(self) -> dict[str, Any]:
-        """The user as `GET /users/{id}` shows it."""
+        """Return the user as `GET /users/{id}` shows it."""
         shown: dict[str, Any] = {
             "user_id": self.user_id,
             "email": self.email,
@@ -73,16 +77,17 @@ class User:
                 {"provider": self.strategy, "connection": self.connection, "isSocial": False}
             ],
         }
-        if self.last_login is not None:  # who never logged in has neither key
+        if self.last_login is not None:  # a user who never logged in has neither key
             shown |= {"last_login": iso(self.last_login), "logins_count": self.logins_count}
         return shown
 
 
 @dataclass(slots=True, kw_only=True)
 class Entry:
-    """One log entry: small as it is kept, drawn in full only when it is served.
+    """A log entry, kept small and drawn in full only for an answer.
 
-    `record` is what a test gave, served as it is. `count` is the login count as the event shows it.
+    A `record` comes from a test and is served unchanged. The event shows `count` as its number of
+    logins.
     """
 
     log_id: str
@@ -98,7 +103,7 @@ class Entry:
         return TYPES.get(self.kind, self.kind)
 
     def draw(self, domain: str) -> Any:
-        """The entry as the API shows it; the same at every reading."""
+        """Return the entry as the API shows it, equal at every reading."""
         if self.record is not None:
             return self.record
         dice = random.Random(self.number)  # noqa: S311 - a simulation, the same at every reading
@@ -108,13 +113,16 @@ class Entry:
 
 
 def log_id(ingested: datetime, number: int, *, length: int = 56) -> str:
-    """An id as Auth0 makes them: `900`, the ingest time to the microsecond, and a counter of the whole region."""
+    """Return an id as Auth0 makes it.
+
+    It consists of `900`, the ingest time in microseconds, and a counter of the whole region.
+    """
     tail = f"{_COUNTER + number:0{length - 23}d}"
     return f"900{ingested.astimezone(UTC):%Y%m%d%H%M%S%f}{tail}"
 
 
 def ingest_time(identifier: str) -> datetime:
-    """The time inside such an id."""
+    """Return the ingest time inside an id of Auth0."""
     return datetime.strptime(identifier[3:23], "%Y%m%d%H%M%S%f").replace(tzinfo=UTC)
 
 
@@ -123,7 +131,10 @@ def iso(moment: datetime) -> str:
 
 
 def free_date(user: User | None, log_type: str, wanted: datetime) -> datetime:
-    """A date to the millisecond that no other event of this user and type has, so that each can be told apart."""
+    """Return the first free date of this user and type at or after the wanted one.
+
+    Dates count in milliseconds. The events of a user can then be told apart by type and date.
+    """
     if user is None:
         return wanted
     milliseconds = (wanted - _EPOCH) // timedelta(milliseconds=1)
@@ -157,14 +168,16 @@ def _common(entry: Entry, domain: str, dice: random.Random) -> dict[str, Any]:
         "organization_id": None,
         "organization_name": None,
         "location_info": None,
-        "isMobile": dice.random() < 0.3,  # noqa: PLR2004 - about as in the recordings
+        "isMobile": dice.random() < _PART_MOBILE,
     }
 
 
 def _login(entry: Entry, dice: random.Random) -> dict[str, Any]:
     ended = int(entry.date.timestamp() * 1000)
-    # Null means unknown. Of two social logins within minutes, only the count tells which made the user.
-    is_counted = dice.random() < 0.9 or (entry.user is not None and entry.user.strategy != "auth0")  # noqa: PLR2004
+    # Null means unknown. A social login always has its count, because only the count tells which
+    # of two logins within minutes made the user.
+    is_social = entry.user is not None and entry.user.strategy != "auth0"
+    is_counted = dice.random() < _PART_COUNTED or is_social
     stats = {"loginsCount": entry.count if is_counted else None}
     prompt = {
         "name": "prompt-authenticate",
@@ -181,7 +194,8 @@ def _login(entry: Entry, dice: random.Random) -> dict[str, Any]:
         "elapsedTime": 4000,
         "session_id": f"s{entry.number}",
     }
-    return {"details": details if dice.random() < 0.3 else {**details, "stats": stats}}  # noqa: PLR2004 - newer schema
+    has_old_schema = dice.random() < _PART_OF_OLD_SCHEMA
+    return {"details": details if has_old_schema else {**details, "stats": stats}}
 
 
 def _sso_login(entry: Entry, dice: random.Random) -> dict[str, Any]:
@@ -245,7 +259,7 @@ _DRAWN: dict[str, Callable[[Entry, random.Random], dict[str, Any]]] = {
     "api_signup": _signup,
     "sapi": _sapi,
 }
-_ABSENT = object()  # a key that the kind has in no era
+_ABSENT = object()  # marks a key that the kind has in no era
 
 
 def _in_era(shown: dict[str, Any], era: str, domain: str) -> dict[str, Any]:

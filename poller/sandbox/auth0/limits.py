@@ -1,4 +1,4 @@
-"""Rate limits as Auth0 publishes them by plan: token buckets, and the headers that tell of them."""
+"""The rate limits that Auth0 publishes for each plan, as token buckets and headers."""
 
 import math
 import threading
@@ -10,7 +10,7 @@ from poller.sandbox.clock import Clock
 
 @dataclass(slots=True, kw_only=True)
 class Bucket:
-    """Up to `burst` tokens, of which `per_second` come back."""
+    """A bucket of up to `burst` tokens, which gets `per_second` of them back."""
 
     burst: int
     per_second: float
@@ -18,7 +18,7 @@ class Bucket:
     filled_at: datetime | None = None
 
     def take(self, now: datetime) -> bool:
-        """Takes a token if there is one."""
+        """Take a token if there is one, and return true if there was."""
         self._fill(now)
         if self.held < 1:
             return False
@@ -26,7 +26,11 @@ class Bucket:
         return True
 
     def headers(self, now: datetime) -> dict[str, str]:
-        """`reset` is when the next token comes, in unix seconds; in the recordings one second ahead."""
+        """Return the headers that tell of the bucket.
+
+        `reset` is the unix time at which the next token comes. The recordings have it one second
+        ahead.
+        """
         self._fill(now)
         missing = max(1 - (self.held % 1), 0.0) / self.per_second
         return {
@@ -55,9 +59,10 @@ PLANS: dict[str, dict[str, tuple[int, float]]] = {
     "enterprise": {"all": (50, 16.0)},
     "unlimited": {"all": (10**6, 10.0**6)},
 }
-"""Burst and tokens a second by bucket (Auth0's rate limit configurations); what has none of its own shares `all`.
+"""The burst and the tokens per second of each bucket, from Auth0's rate limit configurations.
 
-The tenfold one is of the same shape, for measurements that are to end.
+An endpoint without a bucket of its own shares `all`. The tenfold plan has the shape of
+`essentials`, for measurements that should end soon.
 """
 
 
@@ -78,9 +83,9 @@ class Limits:
             self._buckets = buckets
 
     def take(self, endpoint: str, count: int = 1) -> tuple[bool, dict[str, str]]:
-        """Whether a request to this endpoint may pass, and the headers that its answer carries.
+        """Return true if a request to this endpoint may pass, and the headers of its answer.
 
-        `count` above one is what the tenant's other applications take meanwhile.
+        A `count` above one stands for other applications of the tenant that take tokens.
         """
         with self._lock:
             bucket = self._buckets.get(endpoint, self._buckets["all"])

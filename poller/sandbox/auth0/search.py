@@ -1,4 +1,4 @@
-"""The part of Auth0's Lucene dialect that its log search and user search are asked here."""
+"""The part of Auth0's Lucene dialect that the program uses for log search and user search."""
 
 import json
 import re
@@ -21,7 +21,7 @@ SEARCHABLE = {
     ),
     *("organization_id", "user_id", "user_name", "user_agent", "strategy", "strategy_type", "type"),
 }
-"""The fields that the log search knows; any other is an error."""
+"""The fields that the log search knows. Any other field is an error."""
 
 _TERM = re.compile(r"(\w+):(\((?:[^()\"]|\"[^\"]*\")*\)|[\[{][^\]}]*[\]}]|\"[^\"]*\"|\S+)")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
@@ -32,10 +32,13 @@ class UnknownFieldError(ValueError):
 
 
 def logs_query(text: str) -> Callable[[Entry], bool]:
-    """Terms joined by AND: `type:("s" OR "ss")`, `date:[A TO B}`, `log_id:[A TO *]`, or one exact value.
+    """Return the test that a query makes of an entry.
+
+    Terms are joined by AND, such as `type:("s" OR "ss")`, `date:[A TO B}`, `log_id:[A TO *]`, or
+    a field with one exact value.
 
     Raises:
-        UnknownFieldError: a field that is not searchable.
+        UnknownFieldError: The query names a field that is not searchable.
     """
     terms = [(match[1], match[2]) for match in _TERM.finditer(text)]
     for name, _ in terms:
@@ -45,7 +48,7 @@ def logs_query(text: str) -> Callable[[Entry], bool]:
 
 
 def user_ids(text: str) -> list[str]:
-    """The ids in `user_id:("a" OR "b")`."""
+    """Return the ids in `user_id:("a" OR "b")`."""
     if not text.startswith("user_id:"):
         return []
     return [json.loads(quoted) for quoted in _QUOTED.findall(text)]
@@ -74,7 +77,7 @@ def _holds(value: str, wanted: str) -> bool:
 
 
 def _comparable(text: str) -> str:
-    """Dates in one spelling, so that they compare as text."""
+    """Return a date in one spelling, so that dates compare as text."""
     try:
         return iso(datetime.fromisoformat(text)) if "-" in text else text
     except ValueError:

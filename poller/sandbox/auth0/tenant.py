@@ -1,4 +1,4 @@
-"""A simulated Auth0 tenant: its log, its users, its credentials; it knows to the event what it served."""
+"""A simulated Auth0 tenant with its log, its users and its credentials."""
 
 import bisect
 import random
@@ -24,7 +24,7 @@ _CONNECTIONS = (("Username-Password-Authentication", "auth0"), ("google-oauth2",
 
 
 class Tenant:
-    """The state behind the API; everything may be changed while it serves. Thread-safe."""
+    """The state behind the API. Tests may change every field while it serves. Thread-safe."""
 
     def __init__(
         self, clock: Clock, *, seed: int | None = None, domain: str = "acme.us.auth0.com"
@@ -37,21 +37,21 @@ class Tenant:
         self.scopes: tuple[str, ...] = TICKET_SCOPES
         self.token_lifetime = timedelta(days=1)
         self.is_granted = True
-        """Whether the application is authorized for the Management API."""
+        """True if the application is authorized for the Management API."""
         self.states_scope = True
-        """Whether a token's answer states its scope and its lifetime; the standard makes both optional."""
+        """True if the answer with a token states its scope and lifetime. Both are optional."""
         self.unsearchable: list[str] = []
-        """User ids for which the search of users answers 400."""
+        """The user ids for which the search of users answers 400."""
         self.retention = timedelta(days=30)
         self.index_lag = timedelta(seconds=2)
         self.id_length = 56
         self.most_shown: int | None = None
-        """The most entries that a page by checkpoint has, whatever is asked for."""
+        """The largest number of entries on a page by checkpoint, for any request."""
         self.visible_after = timedelta()
-        """How long after the time in its id an entry appears in pages by checkpoint."""
-        self.stats_have_sso = True  # Auth0 does not say whether theirs do
+        """The time from an entry's id until the entry appears in pages by checkpoint."""
+        self.stats_have_sso = True  # Auth0 does not say whether its own statistics do
         self.keeps_drawn = False
-        """Whether an entry is drawn once and kept: more memory, and less time for each page."""
+        """True if drawn entries are kept, which costs memory and saves time for each page."""
         self.users: dict[str, User] = {}
         self.lock = threading.RLock()
         self._entries: list[Entry] = []
@@ -64,7 +64,7 @@ class Tenant:
     def add_user(
         self, created_at: datetime | None = None, *, is_social: bool | None = None
     ) -> User:
-        """A new user, in the search index only after its lag."""
+        """Add a user, who appears in the search index after its lag."""
         with self.lock:
             now = self.clock.now()
             number = len(self.users) + 1
@@ -88,7 +88,10 @@ class Tenant:
         ingested: datetime | None = None,
         lag: timedelta | None = None,
     ) -> Entry:
-        """Writes one entry into the log as of `ingested` (now); its date is `lag` earlier, by default up to 5 s."""
+        """Write one entry into the log, with the time `ingested` in its id.
+
+        `ingested` is now by default. The date lies `lag` earlier, by default up to 5 s.
+        """
         with self.lock:
             ingested = ingested or self.clock.now()
             lag = timedelta(seconds=self._dice.uniform(0.01, 5.0)) if lag is None else lag
@@ -111,7 +114,7 @@ class Tenant:
             )
 
     def append(self, records: Iterable[Any]) -> list[Entry]:
-        """Puts records into the log as they are, each under a new id that it also shows, if it can show one."""
+        """Write records into the log unchanged, except that a record without an id gets one."""
         return [self._append(record) for record in records]
 
     def _append(self, record: Any) -> Entry:
@@ -145,14 +148,14 @@ class Tenant:
     # What the API reads
 
     def after(self, position: str, take: int) -> list[Entry]:
-        """Up to `take` entries above `position`, oldest first; below retention there is nothing."""
+        """Return up to `take` kept entries above `position`, oldest first."""
         with self.lock:
             first = max(bisect.bisect_right(self._ids, position), self._first_kept())
             last = bisect.bisect_left(self._ids, self._first_hidden())
             return self._entries[first : min(first + min(take, self.most_shown or take), last)]
 
     def newest(self, *, before: datetime | None = None) -> list[Entry]:
-        """All that is kept, newest first, without what the search index does not show yet."""
+        """Return the entries that the search index shows, newest first."""
         with self.lock:
             shown = [
                 entry
@@ -162,7 +165,7 @@ class Tenant:
         return shown[::-1]
 
     def entries(self) -> Sequence[Entry]:
-        """Every entry there ever was, in log-id order."""
+        """Return every entry of all time, in log-id order."""
         with self.lock:
             return tuple(self._entries)
 
@@ -172,9 +175,11 @@ class Tenant:
             return None if found is None or found.deleted else found
 
     def daily(self, first: str, last: str) -> list[dict[str, Any]]:
-        """Logins and signups by UTC day of the event, days as YYYYMMDD, inclusive; days with none are left out.
+        """Return the logins and signups of each UTC day, from the first day to the last.
 
-        As of the last run of the hourly job. A first social login is a signup too, though the log has no `ss` of it.
+        A day is written as YYYYMMDD, and a day without any is left out. The counts are as old as
+        the last run of the hourly job. A first social login counts as a signup too, though the log
+        has no `ss` event for it.
         """
         run_at = _last_run(self.clock.now())
         days: dict[str, dict[str, int]] = {}
@@ -208,7 +213,7 @@ class Tenant:
 
 
 def _last_run(now: datetime) -> datetime:
-    """The job behind the statistics runs at about hh:21 (recorded 2021)."""
+    """Return the last run of the job behind the statistics, at about hh:21 (recorded 2021)."""
     run_at = now.replace(minute=21, second=32, microsecond=0)
     return run_at if run_at <= now else run_at - timedelta(hours=1)
 
@@ -226,9 +231,8 @@ def _daily(day: str, counts: dict[str, int], run_at: datetime) -> dict[str, Any]
 
 
 def _live(user: User, kind: str, date: datetime) -> None:
-    if (
-        kind in LOGINS and kind != "sso_login"
-    ):  # the count does not move for a login on an existing session
+    # A login on an existing session does not move the count.
+    if kind in LOGINS and kind != "sso_login":
         user.logins_count += 1
     if kind in LOGINS:
         user.last_login = max(date, user.last_login or date)

@@ -1,4 +1,4 @@
-"""What people do at the simulated tenant: logins, signups, and ten times as much of what is of no interest here."""
+"""The actions of people at the simulated tenant, most of them of no interest to the program."""
 
 import bisect
 import itertools
@@ -34,14 +34,16 @@ MIX = {
     "sui": 1,
     "limit_wc": 1,
 }
-"""How often each kind comes, in a hundred: logins about 18, as in the longest real page on record."""
+"""The frequency of each kind, in a hundred. The longest real page on record has 18 logins."""
 _NAMELESS = {"w", "seccft", "fsa", "mgmt_api_read", "limit_wc"}
 _TICK_S = 0.02
+_FEWEST_USERS = 50
+"""A smaller tenant gets a new user with each event."""
 _STEPS = 1000
 
 
 class Traffic:
-    """Makes events happen, one at a time, at a rate, or in bulk over a past stretch."""
+    """A source of events: one at a time, at a rate, or in bulk over a past stretch."""
 
     def __init__(self, tenant: Tenant, seed: int | None = None) -> None:
         self._tenant = tenant
@@ -51,10 +53,13 @@ class Traffic:
         self._thread: threading.Thread | None = None
         self._order: list[User] = []
         self.newcomers = 0.05
-        """The part of the events that are of someone not seen before."""
+        """The share of the events that come from new users."""
 
     def happen(self, kind: str | None = None, *, at: datetime | None = None) -> list[Entry]:
-        """One thing happens, and the log gains what Auth0 would write: a signup made by API has its `sapi` twin."""
+        """Let one thing happen, and return the entries that Auth0 would write.
+
+        A signup through the API has a second entry of type `sapi`.
+        """
         kind = kind or self._dice.choices(self._kinds, self._weights)[0]
         record = self._tenant.record_event
         if kind in _NAMELESS:
@@ -66,9 +71,8 @@ class Traffic:
         if self._dice.random() < 0.5:  # noqa: PLR2004 - the twins come in either order
             kinds.reverse()
         made = [record(each, user, ingested=at) for each in kinds]
-        user.created_at = made[
-            kinds.index(kind)
-        ].date  # a login that makes its user is dated so too
+        # A login that creates its user has the date of the user.
+        user.created_at = made[kinds.index(kind)].date
         return made
 
     def grow(
@@ -80,9 +84,9 @@ class Traffic:
         kinds: Iterable[str] | None = None,
         swing: float = 1.0,
     ) -> tuple[Entry, Entry]:
-        """At least `count` entries, ingested between two moments; returns the first and the last.
+        """Write at least `count` entries between two moments, and return the first and the last.
 
-        With a `swing` above one, so much denser at the height of each day than at night.
+        A `swing` above one makes the middle of each day that much denser than the night.
         """
         when = _Density(start, end, swing)
         chosen = tuple(kinds or ())
@@ -99,7 +103,7 @@ class Traffic:
         return first, last
 
     def run(self, events_per_second: float) -> None:
-        """Lets things happen from now on, in a thread of its own."""
+        """Let things happen from now on, in a thread of its own."""
         self.stop()
         self._stopping.clear()
         self._thread = threading.Thread(
@@ -121,15 +125,18 @@ class Traffic:
                 happened += len(self.happen())
 
     def people(self, count: int) -> None:
-        """So many users from long ago, and from now on no others but those who sign up."""
+        """Add users from long ago. From now on only signups add others."""
         for _ in range(count):
             self._old_user(None)
         self.newcomers = 0.0
 
     def _somebody(self, at: datetime | None) -> User:
-        """A user who is there, mostly; new ones are signed up long ago, so that nobody is missing a signup."""
+        """Return a user, most often a known one.
+
+        A new one signed up long ago, so that the log misses no signup.
+        """
         users = self._tenant.users
-        if len(users) < 50 or self._dice.random() < self.newcomers:  # noqa: PLR2004 - a small tenant that grows
+        if len(users) < _FEWEST_USERS or self._dice.random() < self.newcomers:
             return self._old_user(at)
         number = self._dice.randrange(len(users))
         return self._pick(number)
@@ -150,7 +157,7 @@ class Traffic:
 
 
 class _Density:
-    """How events lie between two moments: evenly, or in waves of a day."""
+    """A distribution of events between two moments, even or in waves of a day."""
 
     def __init__(self, start: datetime, end: datetime, swing: float) -> None:
         self._start, self._end = start, end
@@ -159,7 +166,7 @@ class _Density:
         self._sums = [0.0, *itertools.accumulate(1 + (swing - 1) * wave for wave in waves)]
 
     def at(self, part: float) -> datetime:
-        """The moment by which this part of the events has happened."""
+        """Return the moment by which this part of the events has happened."""
         wanted = part * self._sums[-1]
         step = min(bisect.bisect_right(self._sums, wanted), _STEPS) - 1
         inside = (wanted - self._sums[step]) / (self._sums[step + 1] - self._sums[step])

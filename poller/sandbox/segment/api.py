@@ -20,7 +20,7 @@ _LARGEST_REQUEST = 64 * 1024 * 1024
 
 
 class SegmentApi:
-    """Serves one collector."""
+    """The endpoints of one collector."""
 
     def __init__(self, collector: Collector, oauth: OAuthServer, faults: Faults) -> None:
         self._collector = collector

@@ -14,7 +14,7 @@ UNKNOWN = "Cannot GET - Invalid path or write key provided."
 
 
 class CdnApi:
-    """Serves the published settings of one source."""
+    """The endpoint of the published settings of one source."""
 
     def __init__(self, source: Source, clock: Clock, faults: Faults) -> None:
         self._source = source

@@ -1,6 +1,6 @@
-"""A Segment-compatible collector: what it takes, what it drops behind a 200, and what becomes of the rest.
+"""A Segment-compatible collector, with the rules of Segment's HTTP API.
 
-The rules are those of Segment's HTTP API, with its documented limits and its codes for what fails after the 200.
+It has the documented limits, and the documented codes of messages that fail after the 200.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ MAX_MESSAGE_BYTES = 32_768
 MAX_MESSAGES = 2500
 MAX_MESSAGE_ID = 100
 SHORTEST_KEY = 8
-"""A key shorter than this is told to be invalid; a longer one, right or wrong, gets its 200."""
+"""The shortest write key that gets a 200, right or wrong. A shorter one is told to be invalid."""
 _BODIES_KEPT = 20_000
 _SUCCESS = (200, '{\n  "success": true\n}', "application/json")
 _INVALID_KEY = (
@@ -31,14 +31,15 @@ _BAD_REQUEST = (400, "Bad Request", "text/plain")
 _INVALID_JSON = (400, '{"success": false, "message": "invalid json"}', "application/json")
 
 Answer = tuple[int, str, str]
-"""Status, body, content type."""
+"""The status, the body and the content type."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrival:
-    """A message as it came in; `message` is the whole of it, kept for the first 20,000.
+    """A message that arrived.
 
-    `fate` is "published", "duplicate", "dropped" (a wrong key), or the code by which it failed after the 200.
+    `message` is its whole body, kept for the first 20,000 messages. `fate` is "published",
+    "duplicate", "dropped" for a wrong key, or the code of its failure after the 200.
     """
 
     number: int
@@ -54,7 +55,7 @@ class Arrival:
 
 
 class Collector:
-    """One Segment source, and the platform behind it. Thread-safe."""
+    """A Segment source and the platform behind it. Thread-safe."""
 
     def __init__(self, clock: Clock, *, write_key: str) -> None:
         self.clock = clock
@@ -69,7 +70,10 @@ class Collector:
         self._lock = threading.Lock()
 
     def receive(self, body: bytes, *, key: str | None, kind: str = "batch") -> Answer:
-        """Takes one request, unzipped; `key` is that of its Authorization header, if it has one."""
+        """Take the unzipped body of one request.
+
+        `key` is the key in the Authorization header, if there is one.
+        """
         if len(body) > MAX_BODY_BYTES:
             return _BAD_REQUEST
         envelope = _parsed(body)
@@ -92,7 +96,7 @@ class Collector:
         return _SUCCESS
 
     def published(self, kind: str | None = None) -> list[Arrival]:
-        """What was passed on, in order of arrival."""
+        """Return the messages that were passed on, in order of arrival."""
         with self._lock:
             return [
                 item
@@ -101,7 +105,7 @@ class Collector:
             ]
 
     def counts(self) -> dict[str, int]:
-        """Arrivals by fate."""
+        """Return the number of arrivals by fate."""
         found: dict[str, int] = {}
         with self._lock:
             for item in self.arrivals:
@@ -153,7 +157,7 @@ class Collector:
 
 
 def _parsed(body: bytes) -> dict[str, Any]:
-    """The body; what is no JSON object is empty, and has no batch."""
+    """Return the JSON object in a body, empty if there is none."""
     try:
         envelope = json.loads(body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
@@ -162,7 +166,7 @@ def _parsed(body: bytes) -> dict[str, Any]:
 
 
 def _code(message: Any) -> str | None:
-    """Why a message fails after the 200, by Segment's names; None where it does not."""
+    """Return the code by which a message fails after the 200, or None if it does not."""
     if not isinstance(message, dict):
         return "properties_not_object"
     ids = [message.get("userId"), message.get("anonymousId")]
@@ -196,7 +200,10 @@ def _code_of_object(message: dict[str, Any], name: str) -> str | None:
 def _enriched(
     message: dict[str, Any], envelope: dict[str, Any], received: datetime
 ) -> dict[str, Any]:
-    """The message with the four times: `timestamp` is moved by what the sender's clock was off."""
+    """Return the message with its four times.
+
+    `timestamp` is moved by the difference between the clocks of the sender and of Segment.
+    """
     shown = {**message, "receivedAt": iso(received), "originalTimestamp": message.get("timestamp")}
     routes = {**(envelope.get("integrations") or {}), **(message.get("integrations") or {})}
     if routes:
