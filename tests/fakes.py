@@ -1,4 +1,4 @@
-"""The ports, in memory; each is held to the same contract suite as its real adapter."""
+"""The ports in memory. The contract suite of each port holds for its fake and its real adapter."""
 
 import json
 from collections import Counter
@@ -23,12 +23,12 @@ STREAM = Stream(domain="acme.us.auth0.com", source_name="web")
 
 
 def numbered(number: int, at: datetime = NOW) -> LogId:
-    """The id of the `number`-th event of a moment."""
+    """Return the id of the `number`-th event of a moment."""
     return LogId(f"900{at:%Y%m%d%H%M%S%f}{number:033d}")
 
 
 class FakeLog:
-    """A LogSource over records that are given in order; retention took what lies below `floor`."""
+    """A LogSource over records in log-id order. Retention took the records below `floor`."""
 
     def __init__(self, records: Iterable[Any], *, page_size: int = 100) -> None:
         self.records = list(records)
@@ -124,7 +124,10 @@ class FakeDirectory:
 
 
 class FakeSink:
-    """A MessageSink that keeps what it took, in order; `refuses` picks what makes it refuse a batch."""
+    """A MessageSink that keeps the messages it took, in order.
+
+    It refuses a batch with a message for which `refuses` returns true.
+    """
 
     def __init__(self, refuses: Callable[[Message], bool] = lambda message: False) -> None:
         self.refuses = refuses
@@ -136,7 +139,10 @@ class FakeSink:
         return json.dumps(wire(message)).encode()
 
     def send(self, batch: Batch) -> Receipt:
-        """A failure that is due comes first; a `TransientError` whose text is "stored" has taken the batch."""
+        """Take a batch, or raise the next failure.
+
+        A `TransientError` whose text is "stored" takes the batch before it is raised.
+        """
         failure = self.failures.pop(0) if self.failures else None
         if failure is not None and str(failure) != "stored":
             raise failure
@@ -239,7 +245,7 @@ class FakeLedger:
 
 
 class FakeFileLedger(FakeLedger):
-    """A FileLedger in memory; to settle what `failures` names next raises."""
+    """A FileLedger in memory. Each settle raises the next of `failures`."""
 
     def __init__(self, stream: Stream = STREAM) -> None:
         super().__init__(stream)
@@ -273,7 +279,7 @@ NEVER = FatalError("never", code="log-empty", hint="do something")
 
 
 class FakeReading:
-    """A reading of a file of which the pages are given; each event is ten bytes long."""
+    """A reading of a file with the given pages. Each event is ten bytes long."""
 
     def __init__(self, *pages: list[Any], begun_at: int = 0) -> None:
         self._pages = pages

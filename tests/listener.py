@@ -11,7 +11,7 @@ _ASKED = b"the listener's own question"
 
 
 class Listener:
-    """Reads messages as they come, as systemd does; each is a dictionary.
+    """A reader of messages, which takes them as they come, as systemd does.
 
     A sender never waits for the test: how many messages a socket holds is a setting of the host
     (net.unix.max_dgram_qlen).

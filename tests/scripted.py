@@ -23,7 +23,7 @@ class Asked:
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """What the scripted server answers."""
+    """An answer of the scripted server."""
 
     status: int = 200
     body: bytes = b'{"success": true}'
@@ -31,7 +31,7 @@ class Reply:
 
 
 class Scripted(ThreadingHTTPServer):
-    """Answers with what it was told to, in order, the last one for ever; remembers what it was asked."""
+    """A server that gives its replies in order, repeats the last one, and keeps its requests."""
 
     daemon_threads = True
 
@@ -64,8 +64,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_GET = do_POST = answer  # noqa: N815 - as the base class names them
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it so
-        """Says nothing."""
+    def log_message(self, *args: object) -> None:
+        """Write no log."""
 
 
 def read_request(connection: socket.socket) -> bytes:

@@ -1,7 +1,7 @@
-"""The golden run: today's calls, byte for byte, of every recorded sample and of an hour of the sandbox.
+"""The golden run: the bytes of all calls of the recorded samples and of an hour of the sandbox.
 
 A change that only moves or renames code leaves every file of `tests/data/golden` as it is.
-A change of the calls is made on purpose: `python -m tests.test_golden` writes the files anew, and the diff is reviewed.
+If the calls shall change, `python -m tests.test_golden` writes the files anew. Review the diff.
 """
 
 import json
@@ -51,14 +51,14 @@ CASES = [(source, variant) for source in ("samples", "hour") for variant in VARI
 
 
 class StoppedClock(Clock):
-    """A clock of the sandbox that always says the same time."""
+    """A clock of the sandbox that stands still."""
 
     def now(self) -> datetime:
         return NOW
 
 
 def samples() -> tuple[list[Any], dict[str, dict[str, Any]]]:
-    """Return the recorded log events in the order of their ids, and the profiles of half their users."""
+    """Return the recorded log events in id order, and the profiles of half their users."""
     payloads = [
         content["payload"]
         for path in sorted((DATA / "auth0-samples").glob("*.json"))

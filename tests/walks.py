@@ -1,4 +1,4 @@
-"""The live span's two walks over fakes and a real ledger, bound together as the program binds them."""
+"""Both readings of the live span over fakes and a real ledger, bound as the program binds them."""
 
 import threading
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from tests.fakes import STREAM, FakeDirectory, FakeLog, FakeSink
 
 
 class Bounds:
-    """Both ends of a fake log, and its clock."""
+    """The ends and the clock of a fake log."""
 
     def __init__(self, log: FakeLog) -> None:
         self._log = log
@@ -48,7 +48,7 @@ def live_walks(  # noqa: PLR0913 - all that a process binds together
     rules: Rules = DEFAULT,
     measured: Callable[[datetime | None], None] = lambda confirmed_at: None,
 ) -> Drain:
-    """A drain as a process that has just begun has it."""
+    """Return the drain of a process that has just started."""
     profiles, translator, sender = (
         FakeDirectory({}),
         LiveTranslator(STREAM, rules),

@@ -1,6 +1,7 @@
-"""How fast a backfill is: each figure a ratio within one run, against a bound or a bare loop.
+"""The speed of a backfill, as ratios within one run against a bound or a bare loop.
 
-Run as `.venv/bin/python -m tests.benchmarks [NAME…]`; takes about five minutes. Exits 1 if a figure misses its bound.
+`.venv/bin/python -m tests.benchmarks [NAME…]` runs them in about five minutes. It exits with 1 if
+a figure misses its bound.
 """
 
 import sys

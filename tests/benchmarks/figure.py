@@ -1,4 +1,4 @@
-"""A figure and its bound, and the table that README carries."""
+"""The figures with their bounds, and the table that the pages show."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,7 +6,7 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """What was measured, in which unit, and what it must be."""
+    """A measured value with its bound."""
 
     name: str
     value: float
@@ -20,11 +20,12 @@ class Figure:
 
 
 def table(figures: list[Figure]) -> str:
-    """The figures in Markdown."""
+    """Return the figures as a table in Markdown."""
     lines = ["| measured | value | bound | |", "| --- | --- | --- | --- |"]
     for figure in figures:
         verdict = "" if figure.holds else " **missed**"
         lines.append(
-            f"| {figure.name} | {figure.value:.2f}{verdict} | at {figure.is_at} {figure.bound:.2f} | {figure.note} |"
+            f"| {figure.name} | {figure.value:.2f}{verdict} "
+            f"| at {figure.is_at} {figure.bound:.2f} | {figure.note} |"
         )
     return "\n".join(lines) + "\n"

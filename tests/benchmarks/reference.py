@@ -1,4 +1,4 @@
-"""The tenant that all is measured against: 5,000 users, ten times as much by day as by night, half of interest."""
+"""The tenant of all benchmarks: 5,000 users, busy days, and half of its events of interest."""
 
 import json
 import os
@@ -20,7 +20,7 @@ _DAY_S = 86_400
 
 @contextmanager
 def reference(folder: Path, plan: str, *, pages: int, latency: bool = True) -> Iterator[Bench]:
-    """A sandbox with so many full pages behind it, and settings that use all of what it allows."""
+    """Open a bench on a log of full pages, with settings that use the whole rate limit."""
     with bench(folder, SandboxProcess(seed=1, plan=plan)) as made:
         sandbox = made.sandbox
         sandbox.ask("tenant", keeps_drawn=True)
@@ -58,12 +58,12 @@ class Run:
 
     @property
     def requests(self) -> int:
-        """To Auth0, without those for tokens."""
+        """The number of requests to Auth0, without requests for tokens."""
         return self.logs + self.users
 
 
 def backfill(made: Bench, *arguments: str) -> Run:
-    """The installed command over all there is; fails unless all of it arrived once."""
+    """Run the installed command over the whole log, and check that every event arrived once."""
     command = [
         str(COMMAND),
         "backfill",

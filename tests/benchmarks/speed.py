@@ -1,4 +1,4 @@
-"""At the tenant's limit, and without one."""
+"""The speed at the rate limit of a tenant, and without a rate limit."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +8,7 @@ from tests.benchmarks.reference import FETCH_S, SEND_S, USERS, Run, backfill, re
 
 
 def enterprise(folder: Path) -> Iterator[Figure]:
-    """16 requests a second, burst 50: one bucket for logs and users."""
+    """Measure with 16 requests a second and a burst of 50, in one bucket for logs and users."""
     pages, burst, per_second = 400, 50, 16.0
     with reference(folder, "enterprise", pages=pages) as made:
         yield from _at_the_limit(
@@ -17,7 +17,7 @@ def enterprise(folder: Path) -> Iterator[Figure]:
 
 
 def self_service(folder: Path) -> Iterator[Figure]:
-    """The shape of the self-service plans, ten times as fast: 1,000 log requests a minute, burst 10."""
+    """Measure with ten times the self-service plans: 1,000 log requests a minute, burst 10."""
     pages, burst, per_second = 200, 10, 1000 / 60
     with reference(folder, "essentials-tenfold", pages=pages) as made:
         yield from _at_the_limit(
@@ -26,7 +26,7 @@ def self_service(folder: Path) -> Iterator[Figure]:
 
 
 def parallel(folder: Path) -> Iterator[Figure]:
-    """No limit: what a page costs beside the wire, and what eight slices are worth."""
+    """Measure the cost of a page and the gain of eight slices, without a rate limit."""
     pages, runs = 400, []
     for slices in (1, 8):
         part = folder / str(slices)

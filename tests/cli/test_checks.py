@@ -1,4 +1,4 @@
-"""What `check` says of regions, clocks and retention."""
+"""The findings of `check` about regions, clocks and retention."""
 
 from dataclasses import dataclass
 from datetime import timedelta

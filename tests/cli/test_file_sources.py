@@ -1,4 +1,4 @@
-"""The files of a backfill: each once, in order, and standard input as one that is gone afterwards."""
+"""The files of a backfill, each once and in order, and standard input as one of them."""
 
 import io
 import sys

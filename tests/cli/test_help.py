@@ -1,4 +1,4 @@
-"""What a newcomer reads: help texts that are whole, examples that can be typed, and near misses that are named."""
+"""The help texts, their examples, and the suggestions for mistyped names."""
 
 import shlex
 import subprocess
@@ -71,6 +71,9 @@ def test_a_mistyped_command_is_answered_with_what_comes_near(typed: str, said: s
 @pytest.mark.process
 @pytest.mark.parametrize("name", ["status", "dead_letters", "ledger"])
 def test_a_command_that_asks_no_service_does_not_wait_for_the_libraries_that_do(name: str) -> None:
-    look = f"import sys, poller.cli.commands.{name}; print(*sorted({{'httpx', 'auth0', 'segment'}} & {{*sys.modules}}))"
+    look = (
+        f"import sys, poller.cli.commands.{name}; "
+        "print(*sorted({'httpx', 'auth0', 'segment'} & {*sys.modules}))"
+    )
     ended = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
     assert ended.stdout.strip() == ""

@@ -1,4 +1,4 @@
-"""`integrations`: the mistakes that Segment would answer with 200 are told before anything is sent."""
+"""Mistakes in `integrations`, which Segment would accept with a 200, are errors of the settings."""
 
 from typing import Any
 

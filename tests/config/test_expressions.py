@@ -8,7 +8,13 @@ from poller.config import SettingsError, load_settings
 from poller.config.errors import BadValueError
 from poller.config.parsers.expressions import JmesPath
 
-GOOD = '[auth0]\ndomain = "acme.us.auth0.com"\nclient_id = "c"\nclient_secret = "s"\n[segment]\nwrite_key = "wk"\n'
+GOOD = """[auth0]
+domain = "acme.us.auth0.com"
+client_id = "c"
+client_secret = "s"
+[segment]
+write_key = "wk"
+"""
 HOME = {"HOME": "/home/x"}
 
 

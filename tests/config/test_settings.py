@@ -1,4 +1,4 @@
-"""What settings may be, where they come from, and what is said of those that are wrong."""
+"""The values and the sources of settings, and the errors about wrong ones."""
 
 import json
 import re
@@ -48,7 +48,7 @@ def toml(tables: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def but(**sections: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The good settings with some keys changed; None takes one away."""
+    """Return the good settings with some keys changed. None removes a key."""
     merged: dict[str, dict[str, Any]] = {section: dict(table) for section, table in GOOD.items()}
     for section, table in sections.items():
         merged.setdefault(section, {}).update(table)
@@ -69,7 +69,7 @@ def load(
 def problems(
     folder: Path, text: str, environ: Mapping[str, str] = HOME, *, secrets: bool = True
 ) -> list[str]:
-    """The problems, with the settings file named by its last part."""
+    """Return the problems, with the settings file named by its last part."""
     with pytest.raises(SettingsError) as caught:
         load(folder, text, environ, secrets=secrets)
     return [
@@ -492,7 +492,10 @@ interval = "soon"
     }
     assert problems(tmp_path, text, environ) == [
         "config.toml:1: auth0.client_id: is missing",
-        "config.toml:2: auth0.domain: must be the bare host name: leave off https:// and everything after the host",
+        (
+            "config.toml:2: auth0.domain: must be the bare host name: "
+            "leave off https:// and everything after the host"
+        ),
         "config.toml:3: auth0.clientid: unknown key: did you mean client_id?",
         'config.toml:4: auth0.client_secret: is still the placeholder "..."',
         "config.toml:6: segmnt: unknown section: did you mean [segment]?",
@@ -668,8 +671,8 @@ def test_a_folder_of_credentials_that_is_closed_to_this_user_is_named(
     monkeypatch.setattr("os.access", lambda path, mode: False)  # root may look anywhere
     (said,) = problems(tmp_path, toml(GOOD | {"segment": {}}))
     assert (
-        f"is missing; {credentials} may hold it, and this user may not look there: run the command as root"
-        in said
+        f"is missing; {credentials} may hold it, "
+        "and this user may not look there: run the command as root" in said
     )
 
 
@@ -708,8 +711,8 @@ def test_a_secret_and_a_file_for_it_exclude_each_other(tmp_path: Path, secrets: 
     (tmp_path / "wk").write_text("wk2")
     (said,) = problems(tmp_path, toml(but(segment={"write_key_file": "wk"})), secrets=secrets)
     assert (
-        said
-        == "config.toml:7: segment.write_key_file: is set beside segment.write_key: keep one of the two"
+        said == "config.toml:7: segment.write_key_file: "
+        "is set beside segment.write_key: keep one of the two"
     )
 
 
@@ -871,12 +874,12 @@ def test_the_example_has_nothing_but_the_placeholders_to_replace(tmp_path: Path)
 
 
 def filled_in(text: str) -> str:
-    """The example with its placeholders replaced."""
+    """Return the example settings with values in place of the placeholders."""
     return re.sub(r'^(\w+ = )"\.\.\."$', r'\1"acme.us.auth0.com"', text, flags=re.MULTILINE)
 
 
 def filled_alone(text: str) -> str:
-    """Only what has no default."""
+    """Return the settings that have no default."""
     tables = tomllib.loads(text)
     required = {
         setting.name

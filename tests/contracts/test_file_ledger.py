@@ -1,4 +1,4 @@
-"""Every FileLedger: marks move with what came of a page, or not at all, and never backwards by someone else's hand."""
+"""The contract of every FileLedger: a mark moves with the outcomes of its page or not at all."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Every LogSource: order, bounds, ends, and what retention took. The real one reads the simulated tenant."""
+"""The contract of every LogSource. The real one reads the simulated tenant."""
 
 import threading
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ class World:
     fake: FakeLog | None = None
 
     def lose(self, count: int) -> None:
-        """Retention takes the first `count` events."""
+        """Let retention take the first `count` events."""
         if self.fake is not None:
             self.fake.floor = (
                 str(self.fake.records[count]["log_id"]) if count < len(self.ids) else "A"
@@ -44,14 +44,14 @@ class World:
             self.sandbox.tenant._entries = list(entries[count:])
 
     def cut_pages(self, size: int) -> None:
-        """Let the log answer by so many records at most, whatever is asked for."""
+        """Let the log answer with at most this number of records."""
         if self.fake is not None:
             self.fake.shown = size
         elif self.sandbox is not None:
             self.sandbox.tenant.most_shown = size
 
     def happen(self, count: int) -> LogId:
-        """Let so many events come in just now; returns the id of the newest."""
+        """Let events come in just now, and return the id of the newest."""
         if self.fake is not None:
             ids = [numbered(number, self.fake.now) for number in range(count)]
             self.fake.records += [
@@ -64,7 +64,7 @@ class World:
         return LogId(self.sandbox.tenant.entries()[-1].log_id)
 
     def now(self) -> datetime:
-        return self.fake.now if self.fake is not None else self.sandbox.clock.now()  # type: ignore[union-attr]
+        return self.fake.now if self.fake is not None else self.sandbox.clock.now()
 
     def distrust(self) -> None:
         """Let no other clock agree with the server's."""

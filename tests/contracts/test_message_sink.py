@@ -1,4 +1,4 @@
-"""Every MessageSink: it acknowledges what was taken, all of it, in order; the real one posts to the collector."""
+"""The contract of every MessageSink. The real one posts to the simulated collector."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,13 +25,13 @@ def messages(*users: str) -> tuple[Message, ...]:
     for number, user in enumerate(users):
         ids = {"log_id": LogId(f"9{number}"), "user_id": user, "timestamp": DATE, "context": {}}
         made.append(Identify(message_id=f"i{number}", traits={}, **ids))  # type: ignore[arg-type]
-        made.append(Track(message_id=f"t{number}", event="Logged In", properties={}, **ids))  # type: ignore[arg-type]
+        made.append(Track(message_id=f"t{number}", event="Logged In", properties={}, **ids))
     return tuple(made)
 
 
 @dataclass
 class World:
-    """A sink, what it took, and how to make it fail."""
+    """A sink, the messages that it took, and the ways to make it fail."""
 
     sink: MessageSink
     taken: Callable[[], list[str]]

@@ -1,4 +1,4 @@
-"""Every ProfileDirectory: whom it knows, whom it does not, and that it says when it cannot answer."""
+"""The contract of every ProfileDirectory: known users, unknown users and failures."""
 
 import threading
 from collections.abc import Callable, Iterator

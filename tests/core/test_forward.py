@@ -1,4 +1,4 @@
-"""The heart: whatever fails and whatever comes, every event is settled once, and only when it may be."""
+"""The loop of `forward`: every event is settled exactly once, through failures of every port."""
 
 from collections import Counter
 from dataclasses import replace
@@ -39,7 +39,7 @@ from tests.fakes import (
 
 
 class Bench:
-    """The ports, bound together as the service binds them."""
+    """The ports in memory, bound together as the service binds them."""
 
     def __init__(self, kinds: list[str], *, page_size: int = 100, refusal_limit: int = 20) -> None:
         self.log = FakeLog(

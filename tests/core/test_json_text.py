@@ -1,4 +1,4 @@
-"""What is kept as JSON parses to what came, digit for digit."""
+"""The stored JSON of a record parses to the record that came, digit for digit."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Presets, expressions, memberships and what is said only once: the shapes that calls may have."""
+"""The shapes of calls: presets, expressions, memberships, and facts that are sent once."""
 
 import json
 from typing import Any
@@ -157,7 +157,7 @@ def test_what_the_condition_does_not_hold_for_is_filtered_and_known_to_have_been
 
 
 def test_what_was_declined_is_remembered_as_seen() -> None:
-    """Else the second walk would take it for a late arrival."""
+    """Without its recent id, the second reading would take the event for a late arrival."""
     read = Page(
         events=logins({}, {"type": "w"}), position=LogId("9001"), is_end=True, served_at=DATE
     )
@@ -172,7 +172,7 @@ def test_what_was_declined_is_remembered_as_seen() -> None:
 
 
 def test_what_other_settings_would_send_is_remembered_as_seen() -> None:
-    """Else the second reading would send it, and count it again, when `logins.types` names its type."""
+    """Without its recent id, the second reading would send the event and count it again."""
     read = Page(
         events=logins({"type": "sepft"}, {"type": "w"}),
         position=LogId("9001"),

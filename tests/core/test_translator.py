@@ -1,4 +1,4 @@
-"""Translation: the documented shape for good events, and an outcome for every other."""
+"""The translation of events: the documented calls for good ones, an outcome for all others."""
 
 import hashlib
 import hmac
@@ -54,7 +54,7 @@ def translated(
 def tracks(
     profile: Profile | None = None, *, rules: Rules = DEFAULT, **changes: Any
 ) -> list[Track]:
-    """The tracks of an event that is forwarded."""
+    """Return the tracks of an event that is forwarded."""
     found = translated(profile, rules=rules, **changes)
     assert isinstance(found, Forwardable)
     identify, *rest = found.messages
@@ -237,7 +237,7 @@ def test_a_first_login_that_auth0_logs_no_signup_for_is_one_too(
 
 
 BARE = {"strategy": ..., "strategy_type": ..., "connection": ..., "details": {}}
-"""An event that names neither a strategy nor a connection, nor the count of logins."""
+"""Return an event without a strategy, a connection and a count of logins."""
 
 
 def profile_with(*identities: Any) -> Profile:
@@ -302,9 +302,7 @@ def test_other_types_need_a_strategy_to_be_a_first_login() -> None:
     assert track.event == "Logged In"
 
 
-def test_an_embedded_passwordless_login_of_a_backfill_needs_the_profile_that_tells_of_its_signup() -> (
-    None
-):
+def test_an_embedded_passwordless_login_of_a_backfill_needs_the_profile() -> None:
     (record,) = json.loads((DATA / "files" / "embedded-passwordless.json").read_text())
     (event,) = parse_events([record], after=EARLIEST)
     translator = HistoryTranslator(STREAM, Rules(login_types=frozenset({"s", "scoa"})))

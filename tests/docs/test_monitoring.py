@@ -1,4 +1,4 @@
-"""Alert rules, dashboard and pages speak of metrics that exist, and of each other."""
+"""The alert rules, the dashboard and the pages name metrics that exist."""
 
 import json
 import re
@@ -29,7 +29,9 @@ needs_promtool = pytest.mark.skipif(
 
 
 def promtool(*arguments: str) -> None:
-    done = subprocess.run(["promtool", *arguments], capture_output=True, text=True, check=False)  # noqa: S607 - as PATH has it
+    promtool = shutil.which("promtool")
+    assert promtool is not None
+    done = subprocess.run([promtool, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -51,7 +53,7 @@ def metrics_in(expression: str) -> set[str]:
 
 
 def labels_in(expression: str) -> set[str]:
-    """The labels that an expression matches or sums by."""
+    """Return the labels that an expression matches or sums by."""
     matched = re.findall(r'(\w+) *(?:=~|!=|!~|=) *"', expression)
     grouped = re.findall(r"(?:by|without) \(([^)]*)\)", expression)
     return {*matched, *(name.strip() for group in grouped for name in group.split(","))}

@@ -24,15 +24,15 @@ NEVER_LOGGED = re.compile(
     r"@example\.com|203\.0\.113\.|auth0\|0|google-oauth2\|0|sandbox-secret|sandboxWriteKey|"
     r"sandboxApiToken|sandboxOAuthToken|PRIVATE KEY|eyJ[\w-]{8}|Bearer |Basic "
 )
-"""E-mails, addresses and user ids of the simulated tenant, its secret, the write key, any token."""
+"""The personal data of the simulated tenant, its secrets, and any token."""
 COMMAND = Path(sys.executable).with_name("auth0-segment-poller")
 PATIENCE_S = 120.0
-"""A bound for what must come, and no measure: a machine may be ten times slower than the one at hand."""
+"""The longest wait for an event that must come. It suits a machine that is ten times slower."""
 
 
 @dataclass(frozen=True)
 class Ended:
-    """A command that has come to its end."""
+    """A command that has ended."""
 
     code: int
     out: str
@@ -40,7 +40,7 @@ class Ended:
 
     @property
     def lines(self) -> list[dict[str, Any]]:
-        """The log lines."""
+        """The lines of the log."""
         return [json.loads(line) for line in self.err.splitlines() if line.startswith("{")]
 
     def events(self, name: str) -> list[dict[str, Any]]:
@@ -125,7 +125,7 @@ class Bench:
         return self.folder / "ledger.db"
 
     def write_settings(self, **changes: Any) -> None:
-        """The settings as a user would write them; a change replaces one line, named section__key."""
+        """Write the settings file. A change is named section__key and replaces one line."""
         facts = self.sandbox.facts
         values: dict[str, Any] = {
             "auth0__domain": facts["domain"],
@@ -180,7 +180,7 @@ class Bench:
         return command
 
     def position(self) -> str:
-        """Where the live span stands, as the file has it."""
+        """Return the position of the live span, read from the ledger file."""
         with contextlib.closing(
             sqlite3.connect(f"file:{self.ledger}?mode=ro", uri=True)
         ) as connection:
@@ -196,7 +196,7 @@ class Bench:
     def assert_conserved(
         self, *, dead_letters: int = 0, duplicates: tuple[str, ...] = ()
     ) -> dict[str, Any]:
-        """Everything served was delivered once, but for so many dead letters; nothing came altered or out of order."""
+        """Assert that each event was delivered once and in order, except for dead letters."""
         truth = self.sandbox.truth()
         assert truth["delivered"] == truth["expected"] - len(truth["lost"])
         assert len(truth["lost"]) == dead_letters, truth["lost"]
@@ -259,14 +259,14 @@ class Running:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Whatever the test found, the process is gone."""
+        """Kill the process if it still runs."""
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
 
 
 def eventually(what: str, holds: Any, timeout_s: float = PATIENCE_S) -> Any:
-    """The first truthy value of `holds()`; fails naming `what` if there is none in time."""
+    """Return the first truthy value of `holds()`, and fail with `what` if none comes in time."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if found := holds():
@@ -299,6 +299,6 @@ def messages(bench: Bench) -> list[dict[str, Any]]:
 
 
 def sent(bench: Bench, *arguments: Any) -> tuple[Ended, list[dict[str, Any]]]:
-    """How it ended; the plan, a line for each file, and the sum."""
+    """Send files by a backfill, and return its end and its JSON: plan, files and summary."""
     ended = bench.run("backfill", "--yes", "--json", "--from-file", *map(str, arguments))
     return ended, [json.loads(line) for line in ended.out.splitlines() if line.startswith("{")]

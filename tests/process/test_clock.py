@@ -1,4 +1,4 @@
-"""A daemon whose host has no idea of the time: the wall clock is set by years while it waits for its next cycle."""
+"""The wall clock of the host is set by years while the daemon waits for its next cycle."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
-"""Nothing lost, nothing twice: kills and faults against the installed command, checked event by event.
+"""Kills and faults of the installed command lose no event and send none twice.
 
-What a run does is drawn from its seed; the name of a failed test is what repeats it.
+Each run draws its actions from a seed, so that the name of a failed test repeats the run.
 """
 
 import random
@@ -38,7 +38,10 @@ def all_delivered(bench: Bench) -> bool:
 
 
 def kill_somewhere(bench: Bench, dice: random.Random) -> bool:
-    """One process, killed at a request or at a moment of the seed's choice; False if it came to its end before."""
+    """Run one process and kill it at a request or a moment that the seed chooses.
+
+    Return false if the process ended before the kill.
+    """
     arguments = ("run", "--once") if dice.random() < 0.5 else ("run",)
     bench.sandbox.ask("grow", count=dice.randrange(100, 400), seconds=0)
     with bench.start(*arguments) as running:
@@ -263,7 +266,7 @@ def test_answers_that_stay_unusable_end_a_drain_and_block_the_daemon_until_they_
 
 @contextmanager
 def second_host() -> Iterator[tuple[str, list[object]]]:
-    """Where redirects lead; remembers who came."""
+    """A server to which redirects lead. It remembers its requests."""
     came: list[object] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(0.1)

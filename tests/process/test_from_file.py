@@ -1,4 +1,4 @@
-"""`backfill --from-file` as a process: what lies in files arrives once, whatever their shape and whatever ends it."""
+"""`backfill --from-file` sends each event of its files once, through kills and in every shape."""
 
 import gzip
 import json
@@ -26,7 +26,7 @@ def call(url: str, body: dict[str, str] | None = None, token: str = "") -> Any:
 
 
 def exported(bench: Bench) -> list[dict[str, Any]]:
-    """The whole log of the tenant, as its API gives it."""
+    """Return the whole log of the tenant, as its API shows it."""
     facts, origin = bench.sandbox.facts, bench.sandbox.facts["auth0_url"].rstrip("/")
     asked = {name: facts[name] for name in ("client_id", "client_secret")}
     audience = f"https://{facts['domain']}/api/v2/"
@@ -43,7 +43,10 @@ def exported(bench: Bench) -> list[dict[str, Any]]:
 
 
 def streamed(record: dict[str, Any]) -> dict[str, Any]:
-    """The record as a log stream has it: in an envelope, the user agent raw, no `_id` and no `isMobile`."""
+    """Return a record as a log stream sends it.
+
+    It has an envelope and a raw user agent, but no `_id` and no `isMobile`.
+    """
     data = {key: value for key, value in record.items() if key not in {"_id", "isMobile"}}
     if "user_agent" in data:
         data["user_agent"] = (
@@ -66,7 +69,7 @@ def tenant(make: MakeBench, count: int = 1500) -> Bench:
 
 
 def assert_conserved(bench: Bench, upto: str) -> None:
-    """All that was logged up to there was delivered, once; what the program itself was logged for is no event."""
+    """Assert that every event up to an id was delivered once."""
     truth = bench.sandbox.truth()
     assert truth["delivered"] == truth["expected"] > 0, upto
     assert not truth["duplicated"]

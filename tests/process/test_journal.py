@@ -1,4 +1,4 @@
-"""What the program writes where systemd's journal reads its stderr."""
+"""The output of the program on the journal's stream."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from tests.process.bench import COMMAND, Bench
 
 
 def written(bench: Bench, *arguments: str, stream: str | None = None) -> tuple[int, list[str]]:
-    """The exit code, and the lines that came through the journal's stream."""
+    """Return the exit code, and the lines that came through the journal's stream."""
     reads, writes = os.pipe()
     found = os.fstat(writes)
     environ = {**os.environ, "JOURNAL_STREAM": stream or f"{found.st_dev}:{found.st_ino}"}

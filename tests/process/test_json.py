@@ -1,4 +1,4 @@
-"""What `--json` prints is a contract: each command's is held by its schema, in every state that a ledger can be in."""
+"""The output of `--json` follows the schema of its command, in every state of the ledger."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ def check(name: str, value: Any) -> None:
 
 
 def shown(bench: Bench, name: str, *command: str) -> Any:
-    """What a command prints, which is one JSON text, valid, and nothing else."""
+    """Return the JSON that a command prints, which is valid and has nothing beside it."""
     ended = bench.run(*command)
     value = json.loads(ended.out)
     check(name, value)

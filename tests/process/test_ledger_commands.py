@@ -1,4 +1,4 @@
-"""`dead-letters` and `ledger`: what an operator may do to the record by hand."""
+"""The commands `dead-letters` and `ledger`, by which an operator works on the ledger."""
 
 import json
 import re
@@ -14,7 +14,7 @@ LOGIN = {"type": "s", "user_name": "poison@example.com", "ip": "203.0.113.1", "c
 
 
 def poison(bench: Bench) -> list[str]:
-    """Two logins that Segment refuses, and one that no call can be made of; their ids."""
+    """Make two dead letters that Segment refuses and one that is no call, and return their ids."""
     bench.sandbox.ask("collector", refused_users=USERS)
     ids: list[str] = bench.sandbox.ask(
         "append", records=[LOGIN | {"user_id": user} for user in USERS] + [LOGIN]
@@ -72,7 +72,10 @@ def test_a_replay_sends_under_the_same_ids_and_removes_what_was_acknowledged(pla
 
 
 def test_a_letter_is_kept_with_the_digits_that_came_and_can_be_replayed(plain: Bench) -> None:
-    odd = '"big": 123456789012345678901234567890, "huge": 1e400, "long": 0.10000000000000000000001, "z": -0.0'
+    odd = (
+        '"big": 123456789012345678901234567890, "huge": 1e400, '
+        '"long": 0.10000000000000000000001, "z": -0.0'
+    )
     known = f'"_id": "90020261101", "date": "2026-11-01T10:00:00Z", "details": {{{odd}}}'
     record = f'{{{known}, "type": "s", "user_id": "{USERS[0]}"}}'
     plain.folder.joinpath("log.ndjson").write_text(record + "\n")

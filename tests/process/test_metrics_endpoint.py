@@ -1,4 +1,4 @@
-"""The installed daemon as a scraper sees it: in traffic, through an outage, at a wrong address."""
+"""The metrics of the installed daemon in traffic, in an outage and at a wrong address."""
 
 import itertools
 import json
@@ -25,7 +25,7 @@ Values = dict[str, float]
 
 
 class Scraper:
-    """Asks a running daemon."""
+    """A scraper of a running daemon."""
 
     def __init__(self, daemon: Running) -> None:
         self.origin = f"http://{eventually('the listener', lambda: address_of(daemon))}"
@@ -39,7 +39,7 @@ class Scraper:
                 return error.code, error.read().decode()
 
     def values(self) -> Values:
-        """The sums over all labels, by name."""
+        """Return the sum of each metric over all labels."""
         status, text = self.ask("/metrics")
         assert status == 200
         assert NEVER_LOGGED.search(text) is None
@@ -66,7 +66,7 @@ def assert_identity(values: Values) -> None:
 
 @contextmanager
 def scraped(daemon: Running) -> Iterator[list[Values]]:
-    """Every scrape that was made meanwhile, in a tight loop."""
+    """Yield a list that a tight loop fills with scrapes."""
     scraper, scrapes, wrong = Scraper(daemon), list[Values](), list[BaseException]()
     done = threading.Event()
 
@@ -105,7 +105,7 @@ def test_what_is_read_is_settled_or_in_hand_at_every_scrape(plain: Bench) -> Non
             eventually("traffic", lambda: scrapes and scrapes[-1]["events_forwarded_total"] > 150)
             plain.sandbox.ask("traffic", rate=0)
             eventually("all of it", lambda: not plain.sandbox.truth()["lost"])
-        # Pages of other events may still come, so a scrape and the ledger agree at some moment, not at any.
+        # Pages of other events may still come. A scrape and the ledger then agree only at times.
         values = eventually(
             "a scrape that agrees with the ledger", lambda: agreeing(plain, Scraper(daemon))
         )
@@ -122,7 +122,7 @@ def test_what_is_read_is_settled_or_in_hand_at_every_scrape(plain: Bench) -> Non
 
 
 def agreeing(bench: Bench, scraper: Scraper) -> Values | None:
-    """A scrape that says what the ledger says, with nothing in hand; None if this one does not."""
+    """Return a scrape that agrees with the ledger and has nothing in hand, or None."""
     values = scraper.values()
     (stream,) = bench.status()["streams"]
     outcomes = ("forwarded", "filtered", "dead_lettered")
@@ -247,7 +247,7 @@ def test_a_listening_daemon_is_found_by_the_same_look(plain: Bench) -> None:
 
 
 def listening_ports(pid: int) -> set[int]:
-    """The TCP ports that a process listens on, as the kernel has them."""
+    """Return the TCP ports on which a process listens, from the kernel."""
     process = Path(f"/proc/{pid}")
     held = set()
     for file in (process / "fd").iterdir():

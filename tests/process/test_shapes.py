@@ -1,4 +1,4 @@
-"""The shape of the calls on the wire, as the settings ask for it, through outages of what the shape hangs on."""
+"""The settings shape the calls, also through outages of the services that the shape needs."""
 
 import json
 from typing import Any

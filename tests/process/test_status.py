@@ -13,13 +13,13 @@ from tests.process.bench import COMMAND, PATIENCE_S, Bench, MakeBench
 
 
 def ago(hours: float) -> str:
-    """The position of a moment."""
+    """Return the position of a moment."""
     return f"900{datetime.now(UTC) - timedelta(hours=hours):%Y%m%d%H%M%S}" + "0" * 39
 
 
 @pytest.fixture
 def patchy(make: MakeBench) -> Bench:
-    """A live span of ten hours with a gap of a second in one cell of it, and a backfill below that was ended."""
+    """A ledger with a live span of ten hours, a gap of a second, and an ended backfill below."""
     bench = make(seed=1)
     bench.overrides["poll__start"] = "now"
     bench.write_settings()
@@ -31,17 +31,19 @@ def patchy(make: MakeBench) -> Bench:
         )
         columns = "(stream_id, after, reached, confirmed, until)"
         bounds = (ago(20), ago(18), ago(18), ago(15))
-        connection.execute(f"INSERT INTO span {columns} VALUES (1, ?, ?, ?, ?)", bounds)  # noqa: S608 - ours
+        inserting = f"INSERT INTO span {columns} VALUES (1, ?, ?, ?, ?)"  # noqa: S608 - ours
+        connection.execute(inserting, bounds)
         gap = (ago(5.1003), ago(5.1), datetime.now(UTC).isoformat(timespec="microseconds"))
         connection.execute(
-            "INSERT INTO gap (stream_id, after, before, noticed_at, is_read_once) VALUES (1, ?, ?, ?, 0)",
+            "INSERT INTO gap (stream_id, after, before, noticed_at, is_read_once) "
+            "VALUES (1, ?, ?, ?, 0)",
             gap,
         )
     return bench
 
 
 def line(text: str, cells: str) -> str:
-    """The one line that is made of these cells."""
+    """Return the one line that consists of these cells."""
     (found,) = [
         each for each in text.splitlines() if len(each) > 40 and not set(each.strip()) - set(cells)
     ]
@@ -53,7 +55,8 @@ def test_piped_it_is_drawn_80_wide_with_an_axis_and_without_colour(patchy: Bench
     assert ended.code == 3  # there is a gap
     drawn = line(ended.out, "▓█▁░·×")  # noqa: RUF001 - a cross it is
     assert len(drawn) == 78
-    assert [drawn.index(cell) for cell in "▓░·█×"] == sorted(drawn.index(cell) for cell in "▓░·█×")  # noqa: RUF001 - same
+    places = [drawn.index(cell) for cell in "▓░·█×"]  # noqa: RUF001 - same
+    assert places == sorted(places)
     assert drawn.count("×") == 1  # noqa: RUF001 - same
     axis = ended.out.splitlines()[ended.out.splitlines().index(drawn) + 1]
     assert axis.startswith("  └")

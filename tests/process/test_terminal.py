@@ -1,4 +1,4 @@
-"""What a record says never reaches a terminal raw, and no terminal ends a command."""
+"""No text of a record reaches a terminal raw, and no terminal ends a command."""
 
 import json
 import os
@@ -46,7 +46,7 @@ def on_a_terminal(*command: str, environ: dict[str, str]) -> str:
 
 @pytest.fixture
 def hostile(plain: Bench) -> Bench:
-    """A tenant whose newest login is made for the terminal, and a ledger with such a dead letter."""
+    """A bench whose newest login and whose dead letter hold control characters."""
     plain.write_settings(poll__start="now")
     plain.folder.joinpath("log.ndjson").write_text(json.dumps(NAMELESS) + "\n")
     ended = plain.run("backfill", "--new", "--yes", "--from-file", "log.ndjson")

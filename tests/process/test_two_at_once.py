@@ -1,4 +1,4 @@
-"""Two at one ledger, a process that was stopped in its tracks, and a ledger that is copied while it is written."""
+"""Two processes at one ledger, a process that is suspended, and a copy of a ledger in use."""
 
 import contextlib
 import signal

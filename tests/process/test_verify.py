@@ -26,7 +26,7 @@ FIRST = TODAY - 4 * DAY
 
 
 def tenant(make: MakeBench) -> Bench:
-    """One with the last five days behind it."""
+    """A bench with a log of the last five days."""
     bench = make(seed=7)
     bench.sandbox.ask("clock", advance=(NOON - datetime.now(UTC)).total_seconds())
     bench.sandbox.ask("grow", count=1500, seconds=5 * 86_400)
@@ -34,7 +34,7 @@ def tenant(make: MakeBench) -> Bench:
 
 
 def settled(make: MakeBench, *, start: str = str(FIRST)) -> Bench:
-    """Such a tenant, drained from the beginning of the first whole day."""
+    """A bench whose log is settled from the beginning of its first whole day."""
     bench = tenant(make)
     bench.overrides |= {"poll__start": start, "poll__late_window": "0s"}
     bench.write_settings()

@@ -1,4 +1,4 @@
-"""What goes wrong goes wrong where, when and as often as it was told."""
+"""A fault strikes at the place, at the time and as often as it is told to."""
 
 import contextlib
 import subprocess

@@ -1,4 +1,4 @@
-"""Whatever comes, fails, restarts or is walked beside it: each event of the log has one outcome in the ledger."""
+"""Each event of the log has exactly one outcome in the ledger, in every history of the service."""
 
 import contextlib
 import tempfile
@@ -189,7 +189,7 @@ class Conservation(RuleBasedStateMachine):
         assert set(getattr(self, "settled", Counter()).values()) <= {1}
 
     def finish(self) -> None:
-        """Without failures everything is read to its end, and then each event is accounted for."""
+        """Read everything to its end without failures, and check every event's outcome."""
         self.log.is_time_believed, self.log.shown = True, None
         for span in self.ledger.spans():
             if not span.is_live and not span.is_done:

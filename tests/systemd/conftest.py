@@ -1,4 +1,4 @@
-"""One machine for all tests of units, with the program installed in it as the guides say."""
+"""A machine for all tests of units, with the program installed as in the guides."""
 
 import contextlib
 import itertools
@@ -51,7 +51,7 @@ def installed(clone: Machine) -> Machine:
 
 @pytest.fixture
 def make_site(installed: Machine) -> Iterator[Callable[..., Site]]:
-    """Makes a site with its settings written; the arguments are the sandbox's."""
+    """Return a function that makes a site and writes its settings. The sandbox gets the options."""
     with contextlib.ExitStack() as stack:
 
         def make(name: str | None = None, **options: Any) -> Site:
@@ -73,7 +73,7 @@ def site(make_site: Callable[..., Site]) -> Site:
 
 @pytest.fixture
 def fault(installed: Machine) -> str:
-    """A line for a unit that lets it hang on demand."""
+    """Return a line for a unit that lets the service hang on demand."""
     place = f"{INSTALLED}/fault"
     installed.write(f"{place}/sitecustomize.py", FAULT.read_text())
     return f"Environment=PYTHONPATH={place}"

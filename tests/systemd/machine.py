@@ -1,4 +1,7 @@
-"""A systemd of its own, in namespaces: boots in a second, writes nowhere but to memory, and leaves nothing behind."""
+"""A systemd in namespaces of its own.
+
+It boots in a second, writes only to memory, and leaves nothing behind.
+"""
 
 import contextlib
 import os
@@ -19,12 +22,12 @@ UNIT_PATH = "/etc/systemd/system:/run/systemd/system:/run/machine/units"
 PATH = "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _TOOLS = ("unshare", "nsenter", "setpriv", "mount", "systemctl", "systemd-analyze", "journalctl")
 _INHERITED = re.compile(r"HOME|PIP_.*|HTTPS_PROXY|https_proxy|SSL_CERT_FILE|REQUESTS_CA_BUNDLE")
-"""What pip may need to reach its index."""
+"""The variables that pip may need to reach its index."""
 _NAMESPACES = ("--mount", "--pid", "--uts", "--ipc", "--cgroup")
 
 
 def missing() -> str | None:
-    """Why no machine can be booted here; None where one can."""
+    """Return the reason why no machine can be booted here, or None if one can."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return "a systemd of its own takes root"
     absent = [tool for tool in _TOOLS if shutil.which(tool, path=PATH) is None]
@@ -32,7 +35,8 @@ def missing() -> str | None:
         path for path in ("/lib/systemd/systemd", "/usr/bin/python3") if not Path(path).exists()
     ]
     if absent:
-        return f"not installed: {', '.join(absent)} (Debian: systemd, util-linux, python3, python3-venv)"
+        packages = "systemd, util-linux, python3, python3-venv"
+        return f"not installed: {', '.join(absent)} (Debian: {packages})"
     if _cgroups() is None:
         return "no cgroup2 that can be written to"
     command = [
@@ -48,7 +52,7 @@ def missing() -> str | None:
 
 
 class Machine:
-    """The private machine, up; its files are those below `root`. The network is the host's."""
+    """A booted machine. Its files lie below `root`, and its network is the network of the host."""
 
     def __init__(self, pid: int, group: Path) -> None:
         self.pid = pid
@@ -64,7 +68,7 @@ class Machine:
         environ: dict[str, str] | None = None,
         timeout_s: float = 2 * PATIENCE_S,
     ) -> subprocess.CompletedProcess[str]:
-        """Runs a command inside, as root with the PATH of a Debian, and fails with what it said where it does."""
+        """Run a command inside as root with the PATH of a Debian, and fail with its output."""
         inherited = {
             name: value for name, value in os.environ.items() if _INHERITED.fullmatch(name)
         }
@@ -102,16 +106,16 @@ class Machine:
         return self.run("systemctl", "--no-pager", *arguments, is_checked=is_checked).stdout
 
     def show(self, unit: str, name: str) -> str:
-        """A property of a unit, as systemd spells it."""
+        """Return a property of a unit, as systemd spells it."""
         return self.systemctl("show", "--value", f"--property={name}", unit).strip()
 
     def journal(self, unit: str) -> str:
-        """What the unit said, and what systemd said of it."""
+        """Return the messages of the unit, and of systemd about the unit."""
         self.run("journalctl", "--sync")
         return self.run("journalctl", "--no-pager", "--output=cat", f"--unit={unit}").stdout
 
     def write(self, path: str, text: str, mode: int = 0o644) -> None:
-        """A file inside; its folders are made."""
+        """Write a file inside, and make its folders."""
         file = self.root / path.lstrip("/")
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
@@ -120,13 +124,14 @@ class Machine:
 
 @contextmanager
 def booted() -> Iterator[Machine]:
-    """Boots the machine, and takes it away with all that ran in it."""
+    """Boot the machine, and remove it in the end with all its processes."""
     cgroups = _cgroups()
     assert cgroups is not None
     group = cgroups / f"poller-machine-{os.getpid()}"
     group.mkdir()
     try:
-        # Its cgroup namespace has its root where it is started; should the tests be killed, it goes with them.
+        # The root of its cgroup namespace is the group in which it is started. If the tests are
+        # killed, the machine dies with them.
         started = 'echo $$ >"$0" && exec setpriv --pdeathsig KILL unshare "$@"'
         options = ["--fork", "--kill-child", "--mount-proc", *_NAMESPACES]
         command = ["sh", "-c", started, str(group / "cgroup.procs"), *options, "sh", str(BOOT)]
@@ -160,12 +165,12 @@ def _up(outer: subprocess.Popen[bytes], group: Path) -> Machine:
 
 
 def _child(outer: subprocess.Popen[bytes]) -> int:
-    """The machine's first process; 0 while there is none."""
+    """Return the first process of the machine, or 0 while there is none."""
     return int(Path(f"/proc/{outer.pid}/task/{outer.pid}/children").read_text().strip() or 0)
 
 
 def _end(outer: subprocess.Popen[bytes], group: Path) -> None:
-    """Kills whatever is in the machine, its first process first, so that its parent is there to reap it."""
+    """Kill the first process of the machine, which its parent then reaps, and then all others."""
     with contextlib.suppress(OSError):
         if pid := _child(outer):
             os.kill(pid, signal.SIGKILL)
@@ -186,7 +191,7 @@ def _remove(group: Path) -> None:
 
 
 def _cgroups() -> Path | None:
-    """The folder of our own cgroup, where there is a cgroup2 that can be written to."""
+    """Return the folder of our own cgroup, or None without a cgroup2 that can be written to."""
     mounts = (line.split() for line in Path("/proc/self/mounts").read_text().splitlines())
     mounted = next((Path(mount[1]) for mount in mounts if mount[2] == "cgroup2"), None)
     own = next(

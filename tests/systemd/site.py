@@ -28,14 +28,17 @@ INSTALLED = "/opt/auth0-segment-poller"
 
 
 def typed(machine: Machine, line: str, *, stdin: str = "") -> str:
-    """What a line of the guides says, typed in the clone; the commands in `BIN` come first."""
+    """Type a line of the guides in the clone, and return its output.
+
+    The commands in `BIN` come first.
+    """
     return machine.run(
         "bash", "-c", line, stdin=stdin, cwd=CLONE, environ={"PATH": f"{BIN}:{PATH}"}
     ).stdout
 
 
 def settings_of(sandbox: Sandbox) -> dict[str, dict[str, str]]:
-    """All that the simulated tenant needs, but for the secrets."""
+    """Return the settings that lead to the simulated tenant, without the secrets."""
     facts = sandbox.facts
     return {
         "auth0": {
@@ -50,7 +53,7 @@ def settings_of(sandbox: Sandbox) -> dict[str, dict[str, str]]:
 
 @dataclass
 class Site:
-    """One settings file, its units, and a tenant of its own."""
+    """A settings file with its units and a tenant of its own."""
 
     machine: Machine
     sandbox: Sandbox
@@ -66,11 +69,11 @@ class Site:
 
     @property
     def state(self) -> Path:
-        """Its state directory, seen from outside."""
+        """The state directory of the service, seen from outside."""
         return self.machine.root / "var/lib/private/auth0-segment-poller" / self.name
 
     def write(self, *, secret: str | None = None, **poll: str) -> None:
-        """Settings and credentials, as root would."""
+        """Write the settings and the credentials as root."""
         tables = settings_of(self.sandbox)
         tables["poll"] |= poll
         lines = [
@@ -86,13 +89,13 @@ class Site:
             self.machine.write(f"{ETC}/{self.name}.credentials/{name}", text + "\n", 0o600)
 
     def drop_in(self, *lines: str) -> None:
-        """Changes the unit for this test, as `systemctl edit` does."""
+        """Change the unit for this test, as `systemctl edit` does."""
         text = "\n".join(["[Service]", *lines, ""])
         self.machine.write(f"/etc/systemd/system/{self.unit}.d/test.conf", text)
         self.machine.systemctl("daemon-reload")
 
     def start(self) -> None:
-        """Returns when the unit is ready."""
+        """Start the unit, and return when it is ready."""
         ended = self.machine.run("systemctl", "start", self.unit, is_checked=False)
         assert ended.returncode == 0, self.machine.journal(self.unit)
 
@@ -103,7 +106,10 @@ class Site:
         return self.machine.show(self.unit, name)
 
     def ledger_version(self) -> int:
-        look = "import sqlite3, sys; print(*sqlite3.connect(sys.argv[1]).execute('SELECT version FROM ledger_version'))"
+        look = (
+            "import sqlite3, sys; "
+            "print(*sqlite3.connect(sys.argv[1]).execute('SELECT version FROM ledger_version'))"
+        )
         found = self.machine.run(
             "python3", "-c", look, f"/var/lib/auth0-segment-poller/{self.name}/ledger.db"
         ).stdout

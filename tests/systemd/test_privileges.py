@@ -1,4 +1,4 @@
-"""Root acts as the owner of the ledger's folder: tried as two real users, and on a dynamic user's private folder."""
+"""Root acts as the owner of the ledger's folder, which may belong to a real or a dynamic user."""
 
 import json
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ SECRET = "only root may read this\n"
 
 @dataclass(frozen=True)
 class Home:
-    """A folder of another user, with a ledger in it, settings that name it, and a file of root's elsewhere."""
+    """A folder of another user with a ledger, settings that name it, and a file of root."""
 
     machine: Machine
     sandbox: Sandbox
@@ -39,7 +39,7 @@ class Home:
 
     @property
     def seen(self) -> Path:
-        """The folder, seen from outside."""
+        """The folder of the ledger, seen from outside."""
         return self.machine.root / self.folder.lstrip("/")
 
     @property
@@ -63,7 +63,7 @@ class Home:
         self.machine.write(f"{ETC}/home.toml", "".join(lines), 0o600)
 
     def run(self, command: str, *, wrapper: tuple[str, ...] = ()) -> tuple[int, str]:
-        """The exit code, and what was said on stderr."""
+        """Run a command, and return its exit code and its stderr."""
         name, *rest = command.split()
         config = ["--config", f"{ETC}/home.toml"]
         given = (

@@ -15,14 +15,15 @@ from tests.systemd.site import BIN, BLOCKS, CLONE, ETC, UNITS, Site, typed
 
 MOST_EXPOSED = 1.1
 DYNAMIC = 61184
-"""The first id of those that systemd lends (its UIDS-GIDS)."""
+"""The first of the user ids that systemd lends (its UIDS-GIDS)."""
 SOON = "RestartSec=100ms"
 EDITOR = """#!/bin/sh
 sed -i -e 's|^domain = .*|domain = "{domain}"|' -e 's|^client_id = .*|client_id = "{client_id}"|' \\
-  -e 's|^# base_url = .*|base_url = "{auth0_url}"|' -e 's|^endpoint = .*|endpoint = "{segment_url}"|' \\
+  -e 's|^# base_url = .*|base_url = "{auth0_url}"|' \\
+  -e 's|^endpoint = .*|endpoint = "{segment_url}"|' \\
   -e 's|^interval = .*|interval = "1s"|' -e 's|^start = .*|start = "earliest"|' "$1"
 """
-"""An operator, filling in what is theirs."""
+"""An editor that fills in the settings of the operator."""
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
@@ -37,7 +38,7 @@ def test_a_unit_is_hardly_exposed(unit: Path) -> None:
 
 
 def test_the_units_of_one_settings_file_differ_in_what_they_do_and_in_nothing_else() -> None:
-    """The user, its folder, its secrets and its walls are the same, or the second start fails or takes the folder."""
+    """User, folder, secrets and sandboxing are equal, or the second unit fails."""
     shared = [
         unit.read_text().partition("DynamicUser=")[2].partition("[Install]")[0].strip()
         for unit in UNITS
@@ -79,9 +80,11 @@ def test_what_it_may_write_to_it_cannot_run(site: Site) -> None:
     options = {
         fields[4]: set(fields[5].split(",")) for fields in map(str.split, mounted)
     }  # the last one is on top
-    for folder in ("/tmp", "/var/tmp", f"/var/lib/private/auth0-segment-poller/{site.name}"):  # noqa: S108 - its own
+    state = f"/var/lib/private/auth0-segment-poller/{site.name}"
+    for folder in ("/tmp", "/var/tmp", state):  # noqa: S108 - the machine's own
         assert options[folder] >= {"rw", "noexec"}
-    assert "ro" in options["/"] & options["/etc"] & options["/opt"] & options["/dev/shm"]  # noqa: S108 - same
+    for folder in ("/", "/etc", "/opt", "/dev/shm"):  # noqa: S108 - the machine's own
+        assert "ro" in options[folder]
 
 
 def test_it_stops_within_its_limit_in_the_middle_of_traffic_and_loses_nothing(site: Site) -> None:
@@ -266,7 +269,8 @@ def test_encrypted_credentials_are_used_as_the_unit_says(site: Site) -> None:
     folder = f"{ETC}/{site.name}.credentials"
     for name in ("auth0_client_secret", "segment_write_key"):
         # By default it would not keep the host's key where this machine has it, in memory.
-        encrypt = f"systemd-creds encrypt --with-key=host --name={name} {folder}/{name} {folder}/{name}.cred"
+        files = f"{folder}/{name} {folder}/{name}.cred"
+        encrypt = f"systemd-creds encrypt --with-key=host --name={name} {files}"
         site.machine.run("sh", "-c", f"{encrypt} && rm {folder}/{name}")
     unit = (ROOT / "systemd/auth0-segment-poller@.service").read_text()
     lines = re.findall(r"^# (LoadCredential=|LoadCredentialEncrypted=.*)$", unit, re.MULTILINE)
@@ -278,12 +282,12 @@ def test_encrypted_credentials_are_used_as_the_unit_says(site: Site) -> None:
 
 MIGRATION_STEPS = "poller/adapters/sql_ledger/sqlite/migration_steps.py"
 
-# The guides' commands, their lines as they stand; what is installed is gone in the end, so that these are the last
+# The commands of the guides, line by line. The last test uninstalls the program.
 
 
 @pytest.fixture(scope="module")
 def plain_site(clone: Machine) -> Iterator[Site]:
-    """The one whose settings file is config.toml; the guide writes it."""
+    """The site whose settings file is config.toml, which the guide writes."""
     sandbox = SandboxThread(seed=1, events=100)
     try:
         yield Site(clone, sandbox, "config")
@@ -319,7 +323,7 @@ def test_the_guide_brings_a_service_up(installed: Machine, plain_site: Site) -> 
 def test_the_guide_upgrades_it_and_brings_its_ledger_along(
     installed: Machine, plain_site: Site
 ) -> None:
-    """The newer version is this one with a step more for the ledger."""
+    """The newer version is the current one with one more step for the ledger."""
     before = plain_site.ledger_version()
     steps = installed.root / CLONE.lstrip("/") / MIGRATION_STEPS
     step = 'connection.execute(text("CREATE TABLE later (x INTEGER)"))'
@@ -333,7 +337,7 @@ def test_the_guide_upgrades_it_and_brings_its_ledger_along(
 
 
 def test_the_guide_rolls_it_back_with_its_ledger(installed: Machine, plain_site: Site) -> None:
-    """The older version is this one, and the backup that the upgrade made is of its version."""
+    """The older version is the current one, whose version the backup of the upgrade has."""
     shutil.copy(ROOT / MIGRATION_STEPS, installed.root / CLONE.lstrip("/") / MIGRATION_STEPS)
     later = plain_site.ledger_version()
     plain_site.sandbox.ask("grow", count=50, seconds=0)

@@ -1,4 +1,4 @@
-"""The log by checkpoint against scripted answers: positions, proofs against retention, and odd pages."""
+"""Positions, proofs against retention and odd pages of the log by checkpoint."""
 
 import json
 from collections.abc import Iterator
@@ -139,7 +139,7 @@ def test_a_date_that_the_host_agrees_with_is_believed(log: Auth0Log, scripted: S
 
 @pytest.mark.parametrize("host", [NOW + timedelta(days=40)])
 class TestAHostClockThatIsWrong:
-    """The newest log ids can bear out the `Date`; a page from the middle of the log cannot."""
+    """The newest log ids can confirm the `Date`. A page from the middle of the log cannot."""
 
     def test_an_event_at_the_end_of_the_log_bears_the_date_out(
         self, log: Auth0Log, scripted: Scripted
@@ -386,7 +386,7 @@ def test_an_unreadable_record_right_after_the_position_is_no_reason_to_stop(
 
 
 class TestBounded:
-    """A cursor with `until` ends by an event at or beyond it, or by an empty answer that is younger."""
+    """A cursor ends at an event at or beyond `until`, or at a younger answer without events."""
 
     def test_events_beyond_the_bound_end_it_there(self, log: Auth0Log, scripted: Scripted) -> None:
         scripted.replies = [page(record(log_id(2)), record(log_id(7)))]
@@ -464,7 +464,8 @@ def test_a_number_without_end_in_one_record_spoils_no_page(
 
 
 def test_numbers_keep_the_digits_that_came(log: Auth0Log, scripted: Scripted) -> None:
-    raw = f'{{"big": 12345678901234567890123, "huge": 1e400, "log_id": "{log_id(2)}", "type": "w", "z": -0.0}}'
+    numbers = '"big": 12345678901234567890123, "huge": 1e400, "z": -0.0'
+    raw = f'{{{numbers}, "log_id": "{log_id(2)}", "type": "w"}}'
     scripted.replies = [replace(page(), body=f"[{raw}]".encode())]
     (event,) = log.fetch(span(log_id(1))).events
     assert canonical(event.record) == raw

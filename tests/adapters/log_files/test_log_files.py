@@ -1,4 +1,4 @@
-"""Files of log events: what was written comes back in order, whatever its shape; what is cut off or damaged is told."""
+"""Files of log events in all shapes, also damaged ones and ones that are cut off."""
 
 import gzip
 import json
@@ -76,7 +76,7 @@ VALUES = st.recursive(
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A record is longer than what is looked at together, in short, as it is in a large file."""
+    """Let the reader look at few bytes together, so that a record is longer, as in a large file."""
     monkeypatch.setattr(records_module, "LONGEST", 2000)
     monkeypatch.setattr(records_module, "EXCERPT", 500)
 
@@ -601,7 +601,7 @@ def test_a_line_without_an_end_is_read_in_flat_memory_and_named(
         b'{"log_id":{' * 1000,
     ):
         parts = iter([*[chunk] * 200, b"\n", json.dumps(api(7)).encode() + b"\n"])
-        records = Records(lambda parts=parts: next(parts, b""), ContentHash(), "lines")  # type: ignore[misc]
+        records = Records(lambda parts=parts: next(parts, b""), ContentHash(), "lines")
         longest, found = 0, []
         for record in records:
             longest = max(longest, len(records._text))

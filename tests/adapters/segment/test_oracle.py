@@ -1,4 +1,4 @@
-"""Segment's own validator and its destinations' reader, run by node, take every call as it is meant."""
+"""Segment's own validator and the reader of its destinations, run by node, read all our calls."""
 
 import json
 import shutil

@@ -26,7 +26,7 @@ def opened(path: Path, *, create: bool = True, adopt: bool = False) -> Iterator[
 
 
 def forwarded(path: Path, *numbers: int) -> None:
-    """A ledger that has settled these events."""
+    """Settle these events in the ledger, and create the ledger if there is none."""
     with opened(path) as ledger:
         span = ledger.live_span() or ledger.begin(after=EARLIEST)
         ledger.settle(settlement(span, page(*numbers)))
@@ -50,7 +50,7 @@ LATER: dict[int, tuple[str, ...]] = {
     2: ("awaiting", "revisit", "file"),
     3: (),
 }
-"""The tables of version 3 that a ledger of a version did not have."""
+"""The tables of version 3 that a ledger of an older version did not have."""
 TABLES_OF_VERSION_3 = """
 DROP TRIGGER dead_letter_added; DROP TRIGGER dead_letter_changed; DROP TRIGGER dead_letter_removed;
 DROP INDEX dead_letter_in_order; DROP INDEX dead_letter_by_age;
@@ -72,20 +72,20 @@ DROP TABLE event_total; DROP TABLE dead_letter_total; DROP TABLE fatal_exit;
 DROP TABLE key_check;
 DROP TABLE span; DROP TABLE gap; DROP TABLE revisit;
 CREATE TABLE span (
-  id INTEGER NOT NULL PRIMARY KEY, stream_id INTEGER NOT NULL REFERENCES stream (id), after TEXT NOT NULL,
-  reached TEXT NOT NULL, until TEXT, confirmed TEXT, drained_at TEXT,
+  id INTEGER NOT NULL PRIMARY KEY, stream_id INTEGER NOT NULL REFERENCES stream (id),
+  after TEXT NOT NULL, reached TEXT NOT NULL, until TEXT, confirmed TEXT, drained_at TEXT,
   CONSTRAINT span_moves_up CHECK (reached >= after),
   CONSTRAINT span_stays_in_bound CHECK (reached <= until),
   CONSTRAINT span_confirms_what_it_reached CHECK (confirmed <= reached)
 );
 CREATE UNIQUE INDEX one_live_span ON span (stream_id) WHERE until IS NULL;
 CREATE TABLE gap (
-  id INTEGER NOT NULL PRIMARY KEY, stream_id INTEGER NOT NULL REFERENCES stream (id), after TEXT NOT NULL,
-  before TEXT NOT NULL, noticed_at TEXT NOT NULL, UNIQUE (stream_id, after)
+  id INTEGER NOT NULL PRIMARY KEY, stream_id INTEGER NOT NULL REFERENCES stream (id),
+  after TEXT NOT NULL, before TEXT NOT NULL, noticed_at TEXT NOT NULL, UNIQUE (stream_id, after)
 );
 CREATE TABLE revisit (
-  id INTEGER NOT NULL PRIMARY KEY, stream_id INTEGER NOT NULL REFERENCES stream (id), after TEXT NOT NULL,
-  reached TEXT NOT NULL, until TEXT NOT NULL, is_counted BOOLEAN NOT NULL
+  id INTEGER NOT NULL PRIMARY KEY, stream_id INTEGER NOT NULL REFERENCES stream (id),
+  after TEXT NOT NULL, reached TEXT NOT NULL, until TEXT NOT NULL, is_counted BOOLEAN NOT NULL
 );
 """
 
@@ -93,7 +93,10 @@ CREATE TABLE revisit (
 def as_of_version(
     connection: sqlite3.Connection, version: int, spans: list[tuple[str | None, ...]]
 ) -> None:
-    """Make a ledger as that version left it, with these spans: after, reached, until, confirmed."""
+    """Turn a ledger into one of an older version, with these spans.
+
+    A span is its `after`, `reached`, `until` and `confirmed`.
+    """
     connection.executescript(TABLES_OF_VERSION_3)
     for table in LATER[version]:
         connection.execute(f"DROP TABLE {table}")
@@ -103,7 +106,7 @@ def as_of_version(
 
 
 def shape(connection: sqlite3.Connection) -> dict[str, list[object]]:
-    """The columns and indexes of every table."""
+    """Return the columns and indexes of every table."""
     tables = [
         name
         for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")

@@ -1,4 +1,4 @@
-"""Dead letters in any number: pages, counts that keep themselves, and no scan of the table."""
+"""Dead letters in any number: pages, counts, and queries that never scan the table."""
 
 import contextlib
 import json
@@ -44,7 +44,7 @@ def graves(path: Path) -> Iterator[DeadLetterStore]:
 
 
 def bury(path: Path, count: int, *, event: str = "{}", streams: int = 1) -> None:
-    """Add so many letters to the ledger, below each other, by turns of each stream and reason."""
+    """Add dead letters to the ledger, by turns of each stream and each reason."""
     begin = datetime(2026, 1, 1, tzinfo=UTC)
     rows = (
         (
@@ -67,7 +67,7 @@ def bury(path: Path, count: int, *, event: str = "{}", streams: int = 1) -> None
 
 
 def counted(path: Path) -> tuple[dict[str, int], dict[str, int]]:
-    """The counts that are kept, and the same counted anew; without those that are nothing."""
+    """Return the counts that the ledger keeps, and the counts of the rows, without zeros."""
     with contextlib.closing(LedgerReader.open(url(path))) as reader:
         kept = reader.dead_letters_by_reason(STREAM) | reader.totals(STREAM)
     with contextlib.closing(sqlite3.connect(path)) as connection:
@@ -161,7 +161,8 @@ def test_a_stream_that_is_removed_takes_its_counts_along(path: Path) -> None:
     remove_stream(url(path), STREAM, with_spans=True)
     with contextlib.closing(sqlite3.connect(path)) as connection:
         for table in ("event_total", "dead_letter_total", "dead_letter", "hourly_event_count"):
-            assert connection.execute(f"SELECT COUNT(*) FROM {table}").fetchone() == (0,)  # noqa: S608
+            counting = f"SELECT COUNT(*) FROM {table}"  # noqa: S608 - our own table
+        assert connection.execute(counting).fetchone() == (0,)
 
 
 def test_an_earlier_ledger_is_counted_and_indexed_as_a_new_one(path: Path) -> None:
@@ -202,13 +203,12 @@ def test_status_takes_as_long_for_many_letters_as_for_none(path: Path) -> None:
     assert thousands_of_steps == []
 
 
+SHOWN = "SELECT log_id, stream_id, type, reason, status, dead_lettered_at FROM dead_letter"
+AFTER = "(log_id, stream_id) > ('9', 1) ORDER BY log_id, stream_id LIMIT 1000"
 QUERIES = {
-    "a page": "SELECT log_id, stream_id, type, reason, status, dead_lettered_at FROM dead_letter "
-    "WHERE (log_id, stream_id) > ('9', 1) ORDER BY log_id, stream_id LIMIT 1000",
-    "a page of a reason": "SELECT log_id, stream_id, type, reason, status, dead_lettered_at FROM dead_letter "
-    "WHERE reason = 'x' AND (log_id, stream_id) > ('9', 1) ORDER BY log_id, stream_id LIMIT 1000",
-    "one letter": "SELECT log_id, stream_id, type, reason, status, dead_lettered_at FROM dead_letter "
-    "WHERE log_id IN ('9') ORDER BY log_id, stream_id LIMIT 1000",
+    "a page": f"{SHOWN} WHERE {AFTER}",
+    "a page of a reason": f"{SHOWN} WHERE reason = 'x' AND {AFTER}",
+    "one letter": f"{SHOWN} WHERE log_id IN ('9') ORDER BY log_id, stream_id LIMIT 1000",
     "its event": "SELECT event FROM dead_letter WHERE stream_id = 1 AND log_id = '9'",
     "old ones": "DELETE FROM dead_letter WHERE stream_id = 1 AND dead_lettered_at < '2026'",
 }
@@ -258,7 +258,8 @@ def test_a_long_list_takes_no_more_memory_than_a_short_one(path: Path) -> None:
     # The peak that the parent sees of a child counts the parent's own memory before the exec.
     code = (
         "import atexit, pathlib, sys; from poller.__main__ import main; "
-        "atexit.register(lambda: sys.stderr.write(pathlib.Path('/proc/self/status').read_text())); main()"
+        "status = pathlib.Path('/proc/self/status'); "
+        "atexit.register(lambda: sys.stderr.write(status.read_text())); main()"
     )
     command = [
         sys.executable,

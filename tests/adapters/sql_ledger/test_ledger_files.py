@@ -24,7 +24,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def link(path: Path) -> Path:
-    """Another name of the ledger, in another folder: a symbolic link."""
+    """A symbolic link to the ledger, in another folder."""
     forwarded(path, 1)
     made = path.parent.parent / "elsewhere.db"
     made.symlink_to(path)
@@ -121,7 +121,7 @@ def _use(path: Path, suffix: str) -> None:
 def test_sqlites_lock_outlives_whatever_else_the_process_does_to_the_ledger(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """POSIX drops all locks that a process has on a file when it closes any descriptor of the file."""
+    """A process that closes any descriptor of a file loses all its POSIX locks on the file."""
     monkeypatch.setattr("poller.adapters.sql_ledger.sqlite.driver.BUSY_TIMEOUT_S", 0.05)
     forwarded(path, 1)
     with opened(path) as ledger, ledger._database.writing():
@@ -131,7 +131,10 @@ def test_sqlites_lock_outlives_whatever_else_the_process_does_to_the_ledger(
         assert inspect_ledger(url(path), STREAM)
         with reading(path) as reader:
             assert reader.holder() is None
-        look = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=0).execute('BEGIN IMMEDIATE')"
+        look = (
+            "import sqlite3, sys; connection = sqlite3.connect(sys.argv[1], timeout=0); "
+            "connection.execute('BEGIN IMMEDIATE')"
+        )
         other = subprocess.run(
             [sys.executable, "-c", look, path], capture_output=True, text=True, check=False
         )

@@ -1,4 +1,4 @@
-"""What the ledger holds of a person can be told and forgotten, and every event keeps an end."""
+"""The data of a person can be shown and deleted, and every event keeps its outcome."""
 
 import contextlib
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ def events() -> tuple[LogEvent, ...]:
 
 @pytest.fixture
 def ledger(path: Path) -> Path:
-    """A ledger with a dead letter for each record, and two people whose identify is due and remembered."""
+    """A ledger with a dead letter for each record, and with a pending identify of two people."""
     page = Page(events=events(), position=numbered(9), is_end=True, served_at=NOW)
     calls = Calls(
         dead_letters=tuple(DeadLetter(event=event, reason="no_user_id") for event in page.events)

@@ -1,4 +1,4 @@
-"""Stretches that are walked once more: gaps that can be read again, and what is sent again at will."""
+"""Stretches that are read again: gaps that came back, and events that are sent again on purpose."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -38,12 +38,12 @@ def totals(path: Path) -> dict[str, int]:
 
 
 def settled(ledger: SqlLedger, *numbers: int) -> Span:
-    """A live span that has settled these."""
+    """Return a live span that has settled these events."""
     return ledger.settle(settlement(ledger.begin(after=numbered(0)), page(*numbers)))
 
 
 def with_gap(ledger: SqlLedger, after: int, before: int) -> Gap:
-    """A live span that has settled what is above the gap."""
+    """Return a live span that has settled the events above the gap."""
     lost = Gap(after=numbered(after), before=numbered(before))
     read = replace(page(before), lost=lost)
     ledger.settle(settlement(ledger.begin(after=numbered(after)), read))

@@ -24,7 +24,7 @@ def number(log_id: LogId) -> int:
 
 @pytest.fixture
 def moved(tmp_path: Path) -> Callable[[int], Shape]:
-    """A slice (10, 20], a live span from 30 settled to 50; moves it, and gives the spans after."""
+    """Move the position of a live span (30, 50] above a slice (10, 20], and return the spans."""
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
     ledger = SqlLedger.open(url, STREAM, create=True)
     ledger.begin(after=numbered(10), until=numbered(20))

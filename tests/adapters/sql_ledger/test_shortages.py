@@ -1,4 +1,4 @@
-"""A shortage passes: the ledger calls it transient at every step, and works again when the shortage is over."""
+"""Every shortage is transient at every step, and the ledger works again when it is over."""
 
 import errno
 import os
@@ -50,7 +50,7 @@ def tried(url):
 
 
 def told(script: str, *arguments: object, wrapper: tuple[str, ...] = ()) -> list[str]:
-    """What a process of its own says that runs the script."""
+    """Run the script in a process of its own, and return its output."""
     command = [
         *wrapper,
         sys.executable,

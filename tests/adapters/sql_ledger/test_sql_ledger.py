@@ -1,4 +1,4 @@
-"""The SQLite ledger: its files, its errors, what a kill leaves, and what beside the port is asked of it."""
+"""The SQLite ledger: its files, its errors, kills, and the methods beside the port."""
 
 import contextlib
 import json
@@ -298,7 +298,7 @@ def test_counts_of_1970_are_moved_to_the_newest_hour_of_their_stream(path: Path)
 
 
 def test_what_a_file_counted_is_not_among_the_logs_own_counts(path: Path) -> None:
-    """An archive that the daemon reads from the log too, or one of years ago."""
+    """Settle the events of an archive, which the daemon reads too or which is years old."""
     with opened(path) as ledger:
         ledger.settle_file(file_settlement(file_page(mark(100), 1, 2)))
     with reading(path) as reader:
@@ -355,7 +355,7 @@ def test_an_earlier_version_is_brought_up_in_one_transaction(path: Path) -> None
     with opened(path) as ledger:
 
         def add_column(connection: object) -> None:
-            connection.exec_driver_sql("ALTER TABLE gap ADD COLUMN note TEXT")  # type: ignore[attr-defined]
+            connection.exec_driver_sql("ALTER TABLE gap ADD COLUMN note TEXT")
 
         def fail(connection: object) -> None:
             del connection

@@ -1,4 +1,4 @@
-"""A writer that stalled with a page in hand cannot move the span that another has moved meanwhile."""
+"""A writer that stalled with a page cannot move a span that another writer has moved since."""
 
 import threading
 from pathlib import Path
@@ -17,7 +17,7 @@ from tests.fakes import STREAM, FakeDirectory, FakeLog, FakeSink
 
 
 class Stalled(FakeSink):
-    """Takes a batch and does not come back before it is let go."""
+    """A sink that takes a batch and returns only when the test allows it."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""An older ledger is backed up before it is changed, and an older program can go on from the backup."""
+"""A ledger is backed up before its upgrade, and an older program can continue the backup."""
 
 import contextlib
 import sqlite3

@@ -1,4 +1,4 @@
-"""Against what Auth0 offers for this: its extension, by the library and in the way that it sends with."""
+"""The comparison with Auth0's own extension, by the library and the way in which it sends."""
 
 import shutil
 import subprocess
@@ -13,7 +13,7 @@ _EVENTS = 30
 
 
 def against_the_extension(folder: Path) -> Iterator[Figure]:
-    """Needs node, and `npm install --prefix tests/benchmarks/field`; without them there is no figure."""
+    """Return the figures, none without node and `npm install --prefix tests/benchmarks/field`."""
     node = shutil.which("node")
     if node is None or not (_HERE / "node_modules/analytics-node").is_dir():
         return

@@ -1,4 +1,4 @@
-"""Let a test set the wall clock of a process: the file that WALL_CLOCK names says how many seconds it is ahead.
+"""Let a test set the wall clock of a process ahead by the seconds in the file WALL_CLOCK.
 
 Python imports a module of this name at its start, where PYTHONPATH leads to it. The monotonic clock
 stays as it is, as when a real clock is set.
@@ -24,7 +24,7 @@ class _AnyDatetime(type(_REAL)):  # type: ignore[misc] # the metaclass of an ext
 
 
 class Clock(_REAL, metaclass=_AnyDatetime):
-    """A datetime that is as far ahead as the file says."""
+    """A datetime that is ahead by the seconds in the file."""
 
     @classmethod
     def now(cls, tz: Any = None) -> Any:

@@ -1,4 +1,4 @@
-"""What a plan says of how much there is: about right, for few requests, and honest where nothing tells."""
+"""The estimate of a plan is about right, costs few requests, and may be unknown."""
 
 from datetime import timedelta
 
@@ -17,7 +17,7 @@ ENTERPRISE = RateLimitStatus(limit=50, left=50.0, per_second=0.0)
 
 
 class Log:
-    """Events at even distances, every other one a login, through all of time."""
+    """A log of events at even distances through all of time. Every other event is a login."""
 
     def __init__(self, every: timedelta) -> None:
         self.every = every

@@ -1,4 +1,4 @@
-"""The walk through a file: each event once, only what is not settled, and nothing settled that did not arrive."""
+"""The walk through a file sends each event once that is not settled yet."""
 
 from dataclasses import replace
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Files walked at once: what came of each is told, one that fails holds up no other, and copies are sent once."""
+"""Files that are read in parallel: a summary for each, failures, and copies."""
 
 import gzip
 import json

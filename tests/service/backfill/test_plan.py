@@ -1,4 +1,4 @@
-"""The plan of a backfill: what is in no span, and nothing else; and its slices, which are all of it."""
+"""The plan of a backfill holds exactly the ranges outside all spans, and its slices fill it."""
 
 from datetime import timedelta
 

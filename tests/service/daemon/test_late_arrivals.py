@@ -1,4 +1,4 @@
-"""The second walk: late arrivals are found once, and what is on time is not sent again."""
+"""The second reading sends each late arrival once, and no event that was on time."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -23,7 +23,10 @@ START = NOW - timedelta(hours=1)
 
 
 class Bench:
-    """The live span's two walks over a log whose clock is turned by hand; a new `process` each time it restarts."""
+    """Both readings of the live span over a log with a clock of its own.
+
+    A restart makes a new `process`.
+    """
 
     def __init__(self, path: Path, window: timedelta = WINDOW) -> None:
         self.log = FakeLog([], page_size=10)
@@ -54,7 +57,7 @@ class Bench:
         )
 
     def happen(self, ago: timedelta = timedelta(0), kind: str = "s") -> LogId:
-        """An event comes in now; its id says that it did so `ago`."""
+        """Let an event come in now with an id that is `ago` old."""
         self.numbers += 1
         log_id = numbered(self.numbers, self.log.now - ago)
         self.log.records.append(record(self.numbers, kind) | {"log_id": log_id})
@@ -70,7 +73,7 @@ class Bench:
             pass
 
     def late_arrival(self) -> LogId:
-        """An event that comes in half a minute below a position that was just reached."""
+        """Let an event come in half a minute below a position that was just reached."""
         self.happen()
         self.cycle()
         self.pass_time(timedelta(minutes=1))
@@ -358,7 +361,7 @@ def test_only_the_second_reading_waits_where_its_own_answer_has_no_believed_time
     bench: Bench, is_moved_by_hand: bool
 ) -> None:
     class Doubtful(FakeLog):
-        """A log of which no second clock bears out what the second reading is answered."""
+        """A log whose time no second clock confirms during the second reading."""
 
         def fetch(self, cursor: LogCursor) -> Page:
             assert len(self.asked) < 100

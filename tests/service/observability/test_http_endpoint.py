@@ -1,4 +1,4 @@
-"""The listener answers, and nobody who asks can hurt the daemon."""
+"""The listener answers, and no request can hurt the daemon."""
 
 import http.client
 import socket

@@ -70,7 +70,7 @@ def test_a_manager_that_reads_nothing_stops_nothing(
 
 
 def fill(address: str) -> None:
-    """Send until the socket takes no more, whatever net.unix.max_dgram_qlen is."""
+    """Send until the socket takes no more, for any net.unix.max_dgram_qlen."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
         sender.setblocking(False)
         with contextlib.suppress(BlockingIOError):
@@ -117,7 +117,7 @@ class Bench:
         )
 
     def pass_time(self, seconds: int) -> None:
-        """As the main thread does: a look each second."""
+        """Look once a second, as the main thread does."""
         for _ in range(seconds):
             self.clock.at += 1.0
             self.supervisor.look()

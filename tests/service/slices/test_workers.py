@@ -1,4 +1,4 @@
-"""Slices walked at once over a real ledger: all of it once, whoever cuts what off whom."""
+"""Workers walk slices of a real ledger in parallel and settle every event once."""
 
 import random
 import threading
@@ -31,7 +31,7 @@ DAY = timedelta(days=1)
 
 
 def uneven(count: int, *, seed: int = 1) -> list[dict[str, Any]]:
-    """Events of a day, most of them in a few of its hours."""
+    """Return the events of a day, most of them in a few hours."""
     dice = random.Random(seed)  # noqa: S311 - a simulation
     moments = sorted(NOW - DAY + DAY * dice.betavariate(2, 8) for _ in range(count))
     return [
@@ -50,7 +50,7 @@ def opened(path: Path) -> Iterator[SqlLedger]:
 
 
 class Bench:
-    """A log of a day, and workers on one span that reaches to its last event."""
+    """A log of a day, and workers on a span that ends at its last event."""
 
     def __init__(
         self,
@@ -132,7 +132,7 @@ def test_the_slice_with_most_left_is_cut_and_its_near_half_goes_on(tmp_path: Pat
     with opened(tmp_path) as ledger:
         bench = Bench(ledger, records, parallel=4, page_size=100)
         assert bench.run(whole(ledger, records)) == Finished()
-        # A cut costs part of a page; so many as it would take to cut down to single pages are not made.
+        # A cut costs a part of a page. Workers do not cut a slice down to single pages.
         slices = bench.work.progress.done
         assert len(bench.log.asked) <= 40 + 2 * slices
         assert 4 <= slices <= 20
@@ -140,7 +140,7 @@ def test_the_slice_with_most_left_is_cut_and_its_near_half_goes_on(tmp_path: Pat
 
 def test_a_slice_that_ends_beyond_the_log_is_left_at_the_end_of_the_log(tmp_path: Path) -> None:
     class Patient(FakeLog):
-        """A log that is not asked for ever."""
+        """A log that fails after too many requests, so that no test runs for ever."""
 
         def fetch(self, cursor: LogCursor) -> Page:
             if len(self.asked) > 10:

@@ -41,7 +41,7 @@ def at(hours: float) -> LogId:
 
 
 def tallies(*records: dict[str, Any]) -> Counter[Tally]:
-    """As the ledger would have counted them."""
+    """Return the counts that the ledger would have."""
     found = Counter[Tally]()
     for number, each in enumerate(records):
         hour = datetime.fromisoformat(each["date"]).replace(minute=0, second=0, microsecond=0)
@@ -147,7 +147,7 @@ def test_only_settled_stretches_are_read_and_reading_goes_on_where_it_failed(
 
 
 def _at_once() -> Iterator[AbstractContextManager[None]]:
-    """Two attempts, and no waiting between."""
+    """Make two attempts without a wait between them."""
     yield from (suppress(TransientError), suppress(TransientError))
 
 

@@ -1,4 +1,6 @@
-"""Makes the service's loop impatient, and lets it hang in a commit when a file `hang` comes into its state directory.
+"""Let the service hang in a commit when a file `hang` is in its state directory.
+
+The loop of the service is also made impatient.
 
 Python imports a module of this name at its start, where PYTHONPATH leads to it.
 """
@@ -23,4 +25,4 @@ def settle_unless_told_to_hang(ledger: SqlLedger, settlement: Any) -> Any:
     return _settle(ledger, settlement)
 
 
-SqlLedger.settle = settle_unless_told_to_hang  # type: ignore[assignment,method-assign] # the fault itself
+SqlLedger.settle = settle_unless_told_to_hang
