@@ -28,6 +28,17 @@ class Finding:
     text: str
     hint: str | None = None
     severity: Severity = Severity.GOOD
+    is_open: bool = False
+    """Nothing is known to be wrong, and nothing was proved either."""
+
+
+def mark_of(finding: Finding) -> tuple[str, str]:
+    """Return the mark before a finding, and its colour."""
+    if finding.severity is not Severity.GOOD:
+        return "✗", "red"
+    if finding.is_open:
+        return "?", "yellow"
+    return "✓", "green"
 
 
 def secrets(places: tuple[SecretPlace, ...], environ: Mapping[str, str]) -> Iterator[Finding]:

@@ -26,7 +26,7 @@ def test_check_finds_a_good_set_up_good(plain: Bench) -> None:
     ended = plain.run("check")
     assert ended.code == 0, ended.out + ended.err
     assert set(marks(ended.out).values()) == {"✓"}
-    subjects = "version settings secrets ledger disk token log users stats outage segment key clock"
+    subjects = "version settings secrets ledger disk token log users stats outage segment clock"
     assert set(marks(ended.out)) == set(subjects.split())
     assert "Segment answers 200 even to a wrong write key" in ended.out
     assert not plain.ledger.exists()

@@ -175,3 +175,13 @@ def test_a_source_that_enforces_oauth_is_used_with_an_application_and_not_withou
     assert ended.code == 0
     assert "Bearer" not in ended.err
     plain.assert_conserved()
+
+
+def test_the_demo_of_a_wrong_key_shows_the_loss_and_the_discovery(plain: Bench) -> None:
+    ended = run(plain, "demo", "--fault", "wrong-key")
+    assert ended.code == 0, ended.err
+    said = " ".join(ended.out.split())
+    assert "and kept 0 of them" in said
+    assert "a wrong key never" in said
+    assert "✗ segment.write_key is wrong" in said
+    assert said.count("✓ proved") == 2

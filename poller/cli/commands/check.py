@@ -12,7 +12,7 @@ import click
 
 from poller import __version__
 from poller.adapters.sql_ledger import inspect_ledger, ledger_path
-from poller.cli.checks import Finding, clocks, disk, ledger_file, outage, region, secrets
+from poller.cli.checks import Finding, clocks, disk, ledger_file, mark_of, outage, region, secrets
 from poller.cli.groups import examples
 from poller.cli.options import act_as_ledger_owner, config_option
 from poller.cli.segment_proof.published import prove_by_cdn
@@ -209,7 +209,7 @@ def _facts(finding: Finding) -> dict[str, object]:
 
 
 def _show(finding: Finding) -> None:
-    mark, colour = ("✓", "green") if finding.severity is Severity.GOOD else ("✗", "red")
+    mark, colour = mark_of(finding)
     first, *more = laid_out(f"  {finding.subject:<9}", finding.text)
     say(first[1:], mark=mark, fg=colour)
     say(*more)

@@ -1,6 +1,5 @@
 """The command `demo`: the real daemon between a simulated tenant and a simulated Segment."""
 
-import os
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -17,13 +16,15 @@ from poller.adapters.sql_ledger import SqlLedger
 from poller.cli.backfill_plan import BackfillOptions, begin, survey
 from poller.cli.groups import examples
 from poller.cli.options import DurationType
+from poller.cli.segment_proof.demo import play_wrong_key
 from poller.cli.views.demo import DemoView
 from poller.cli.views.terminal import Terminal
 from poller.cli.views.wording import counted
 from poller.cli.wiring.backfill import BackfillParts
 from poller.cli.wiring.daemon import build_drain, open_ledger
+from poller.cli.wiring.demo import demo_settings
 from poller.cli.wiring.services import Services, connect
-from poller.config import Settings, load_settings
+from poller.config import Settings
 from poller.core.log_ids import EARLIEST
 from poller.sandbox import Fault, Reconciliation, Sandbox
 from poller.service.daemon.daemon import Daemon
@@ -52,14 +53,19 @@ _NEXT = (
 )
 
 
-@click.command(epilog=examples("demo", "demo --for 30s"))
+@click.command(epilog=examples("demo", "demo --for 30s", "demo --fault wrong-key"))
 @click.option(
     "--for",
     "run_for",
     type=DurationType(),
     help="How long to run, such as 30s or 1m. Without a terminal the default is 10s.",
 )
-def demo(run_for: timedelta | None) -> int:
+@click.option(
+    "--fault",
+    type=click.Choice(["wrong-key"]),
+    help="Show one mistake instead, and how it is found before the first event.",
+)
+def demo(run_for: timedelta | None, fault: str | None) -> int:
     """Run the real daemon between a simulated Auth0 tenant and a simulated Segment.
 
     The demo needs no account and no settings, and sends nothing to anybody. It shows that faults
@@ -68,6 +74,10 @@ def demo(run_for: timedelta | None) -> int:
     """
     configure_logging("error")
     console = Terminal()
+    if fault is not None:
+        for line in play_wrong_key():
+            console.print(line)
+        return ExitCode.DONE
     with _open_demo() as parts:
         if run_for is None and not console.is_terminal:
             run_for = DEFAULT_RUN
@@ -166,7 +176,7 @@ def _open_demo() -> Iterator[_Demo]:
         Sandbox(seed=None) as sandbox,
     ):
         sandbox.faults.set(*_FAULTS)
-        settings, process = _settings(sandbox, Path(folder)), Process()
+        settings, process = demo_settings(sandbox, Path(folder)), Process()
         with open_ledger(settings) as ledger, connect(settings, process.stopping) as services:
             yield _Demo(
                 sandbox=sandbox,
@@ -176,22 +186,6 @@ def _open_demo() -> Iterator[_Demo]:
                 process=process,
                 view=DemoView(sandbox),
             )
-
-
-def _settings(sandbox: Sandbox, folder: Path) -> Settings:
-    environ = {
-        "POLLER_AUTH0__DOMAIN": sandbox.tenant.domain,
-        "POLLER_AUTH0__CLIENT_ID": sandbox.tenant.client_id,
-        "POLLER_AUTH0__CLIENT_SECRET": sandbox.tenant.client_secret,
-        "POLLER_AUTH0__BASE_URL": sandbox.auth0_url,
-        "POLLER_SEGMENT__WRITE_KEY": sandbox.write_key,
-        "POLLER_SEGMENT__ENDPOINT": sandbox.segment_url,
-        "POLLER_POLL__INTERVAL": "1s",
-        "POLLER_POLL__START": "earliest",
-        "POLLER_STATE__URL": f"sqlite:///{folder / 'ledger.db'}",
-        **{name: os.environ[name] for name in ("HOME",) if name in os.environ},
-    }
-    return load_settings(None, environ)
 
 
 def _show_live_traffic(parts: _Demo, console: Terminal, run_for: timedelta | None) -> None:

@@ -46,7 +46,8 @@ def prove_by_cdn(settings: Settings, *, is_key_decided: bool = False) -> Iterato
     try:
         published = read_published(settings)
     except PollerError as error:
-        yield Finding(subject="key", text=f"could not be proved now: {error}", hint=DEBUGGER)
+        text = f"could not be proved now: {error}"
+        yield Finding(subject="key", text=text, hint=DEBUGGER, is_open=True)
         return
     if published is not None:
         yield Finding(subject="key", text="proved: Segment publishes the settings of its source")
@@ -61,13 +62,13 @@ def _unproved(settings: Settings) -> Finding:
         text = (
             "cannot be proved before the first event: Segment answers 200 even to a wrong write key"
         )
-        return Finding(subject="key", text=text, hint=DEBUGGER)
+        return Finding(subject="key", text=text, hint=DEBUGGER, is_open=True)
     text = (
         "cannot be proved by Segment's CDN, which has no settings under it: a new source is "
         "published within a day, a source of the HTTP API perhaps never, a wrong key never"
     )
     hint = f"compare segment.write_key with the source's Settings > API Keys; {DEBUGGER}"
-    return Finding(subject="key", text=text, hint=hint)
+    return Finding(subject="key", text=text, hint=hint, is_open=True)
 
 
 def wrong_region(settings: Settings, published: PublishedSettings) -> Iterator[Finding]:

@@ -47,7 +47,7 @@ class WorkspaceProof:
                 subject="api", text=str(error), hint=error.hint, severity=Severity.ATTENTION
             )
         except PollerError as error:
-            yield Finding(subject="api", text=f"could not be asked now: {error}")
+            yield Finding(subject="api", text=f"could not be asked now: {error}", is_open=True)
 
     def _look(self, api: PublicApi) -> Iterator[Finding]:
         workspace = api.workspace()
