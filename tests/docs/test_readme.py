@@ -30,7 +30,7 @@ def invocations() -> list[list[str]]:
     shown = [line for block in shell_blocks(ALL) for line in block.splitlines()]
     shown += re.findall(r"`((?:\w+=\S+ )*auth0-segment-poller [^`]+)`", ALL)
     found = [
-        re.search(r"(?:^|/|&& |= ?)auth0-segment-poller +(.*)", line.strip()) for line in shown
+        re.search(r"(?:^|/|&& |= ?)auth0-segment-poller +([^-].*)", line.strip()) for line in shown
     ]
     return [shlex.split(match[1], comments=True) for match in found if match]
 
