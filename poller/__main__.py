@@ -1,4 +1,4 @@
-"""`python -m poller`, and the installed command."""
+"""The entry point of `python -m poller` and of the installed command."""
 
 import sys
 
@@ -6,6 +6,7 @@ from poller.cli import run_command
 
 
 def main() -> None:
+    """Run the command line, and exit."""
     sys.exit(run_command())
 
 

@@ -1,4 +1,8 @@
-"""The commands; the only place that wires the parts together."""
+"""The command line: the list of commands, and what happens to an error.
+
+Only this package wires the parts of the program together. A command is imported when it is called:
+all of them together take longer to import than most commands take to do their work.
+"""
 
 import errno
 import os
@@ -9,33 +13,35 @@ from io import StringIO
 import click
 
 from poller import __version__
-from poller.cli.groups import NAME, Suggesting, examples
+from poller.cli.groups import NAME, SuggestingGroup, examples
 from poller.cli.views.output import prepare_streams, say
 from poller.core.errors import FatalError, TransientError
 from poller.service.lifecycle.exit_codes import ExitCode
 
 COMMANDS = {
     "run": "Forward logins and signups, as a daemon or once.",
-    "backfill": "Send a range of the past that was not sent yet.",
-    "check": "Prove settings, credentials, ledger and services.",
-    "preview": "Show what would be sent, and send nothing.",
-    "status": "Show how far it got, and what needs attention.",
-    "verify": "Compare what was settled with Auth0's own counts.",
-    "dead-letters": "Look at what could not be sent, send it again, or give it up.",
-    "ledger": "Look at the durable record, or move the position.",
-    "demo": "See it work against a simulated tenant.",
+    "backfill": "Send events of the past that were not sent yet.",
+    "check": "Check the settings, the credentials, the ledger and both services.",
+    "preview": "Show the calls that the newest events become. Sends nothing.",
+    "status": "Show the state of the ledger, and what needs attention.",
+    "verify": "Compare what was sent with Auth0's own counts.",
+    "dead-letters": "Show, replay or discard the events that could not be sent.",
+    "ledger": "Show the ledger, move the position, or remove data.",
+    "demo": "Show the program at work between two simulated services.",
 }
-"""Each command's line of help; its module is of the same name, and is imported when it is called."""
+"""The help of each command in one line. The module of a command has the command's name."""
 
 
-class Commands(Suggesting):
-    """Imports a command when it is called: all of them together take longer than most take to do their work."""
+class Commands(SuggestingGroup):
+    """The group of all commands. It imports a command when the command is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the commands in the order of the help."""
         del ctx
         return [*COMMANDS]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command, and return it."""
         del ctx
         if cmd_name not in COMMANDS:
             return None
@@ -44,6 +50,7 @@ class Commands(Suggesting):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing one."""
         del ctx
         with formatter.section("Commands"):
             formatter.write_dl([*COMMANDS.items()])
@@ -56,87 +63,90 @@ class Commands(Suggesting):
 )
 @click.version_option(__version__, prog_name=NAME)
 def program() -> None:
-    """Gets logins and signups out of Auth0 and into Segment: nothing lost, nothing twice.
+    """Forward logins and signups from Auth0 to Segment, without losing one.
 
-    Settings are read from --config, $POLLER_CONFIG, ./config.toml or /etc/auth0-segment-poller/config.toml,
-    the first that exists; every one can be given as POLLER_<SECTION>__<KEY> too.
+    The settings are in a file: --config, $POLLER_CONFIG, ./config.toml or
+    /etc/auth0-segment-poller/config.toml, the first that exists. Every setting may also be an
+    environment variable, POLLER_<SECTION>__<KEY>.
 
-    Exit codes: 0 done; 1 a bug; 2 usage; 3 done, but needs attention; 69 no daemon runs (status --strict); 75 a service
-    could not be reached, or the ledger is held by another process; 78 settings, credentials or an unusable ledger; 130
-    interrupted.
+    Exit codes: 0 done. 1 a bug. 2 wrong usage. 3 done, but something needs attention. 69 no daemon
+    runs (status --strict). 75 a service cannot be reached, or another process holds the ledger. 78
+    the settings, the credentials or the ledger cannot be used. 130 interrupted.
     """
 
 
 def run_command() -> int:
-    """Runs the command line; returns the exit code, having said on stderr what is wrong and what to do."""
+    """Run the command line, and return the exit code. Errors are explained on stderr."""
     prepare_streams()
     try:
         code = int(program.main(prog_name=NAME, standalone_mode=False) or 0)
-        sys.stdout.flush()  # here, where an error of it is told
-    except SystemExit:  # click's own end of a completion, and its answer to a reader that is gone
+        sys.stdout.flush()  # An error of the flush is explained below, like any other.
+    except SystemExit:  # click ends so after a completion, and when the reader of a pipe is gone.
         return ExitCode.DONE
     except click.exceptions.Exit as ended:
         return ended.exit_code
-    except click.ClickException as usage:
-        return _misused(usage)
+    except click.ClickException as error:
+        return _explain_usage(error)
     except (click.Abort, KeyboardInterrupt):
         return ExitCode.INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - said below, by what it is
+    except Exception as error:  # noqa: BLE001 - the type decides about the explanation
         return _explain(error)
     return code
 
 
 def _explain(error: Exception) -> ExitCode:
-    code, lines = _explained(error)
-    return _fail(code, *lines)
-
-
-def _explained(error: Exception) -> tuple[ExitCode, list[str]]:
-    """The exit code, and what is wrong and what to do, a line each."""
-    # Here: whoever failed by one of them has imported it.
-    from poller.adapters.sql_ledger import LedgerHeldError  # noqa: PLC0415 - same
-    from poller.config import SettingsError  # noqa: PLC0415 - same
+    """Write the cause and the next step to stderr, and return the exit code."""
+    # A process that failed with one of these errors has already imported it.
+    from poller.adapters.sql_ledger.sqlite.lock import LedgerHeldError  # noqa: PLC0415
+    from poller.config.errors import SettingsError  # noqa: PLC0415
 
     match error:
         case SettingsError():
             problems = [f"  {problem}" for problem in error.problems]
-            said: tuple[ExitCode, list[str]] = (
-                ExitCode.CONFIG,
-                [f"error[{error.code}]: the settings cannot be used", *problems],
-            )
+            headline = f"error[{error.code}]: the settings cannot be used"
+            return _fail(ExitCode.CONFIG, headline, *problems)
         case FatalError():
-            said = (ExitCode.CONFIG, [f"error[{error.code}]: {error}", f"  {error.hint}"])
+            return _fail(ExitCode.CONFIG, f"error[{error.code}]: {error}", f"  {error.hint}")
         case LedgerHeldError():
-            said = (
-                ExitCode.UNREACHABLE,
-                [f"error: {error}", "  stop that process first, or let it do the work"],
-            )
+            hint = "  stop that process first, or let it do the work"
+            return _fail(ExitCode.UNREACHABLE, f"error: {error}", hint)
         case TransientError():
-            said = (
-                ExitCode.UNREACHABLE,
-                [f"error: {error}", "  nothing is lost; `check` says what is not well"],
-            )
-        case BrokenPipeError():
-            os.dup2(
-                os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-            )  # nothing can be flushed into it any more
-            said = (ExitCode.DONE, [])
-        case OSError(errno=errno.ENOSPC | errno.EIO):
-            said = (
-                ExitCode.UNREACHABLE,
-                [f"error: the output cannot be written: {error.strerror}"],
-            )
+            hint = "  nothing is lost: `check` shows which service does not answer"
+            return _fail(ExitCode.UNREACHABLE, f"error: {error}", hint)
+        case OSError():
+            return _explain_output(error)
         case _:
-            said = _bug(error)
-    return said
+            return _explain_bug(error)
 
 
-def _misused(usage: click.ClickException) -> ExitCode:
+def _explain_output(error: OSError) -> ExitCode:
+    if isinstance(error, BrokenPipeError):
+        # The reader is gone. Without this, Python would try to flush stdout and fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.DONE
+    if error.errno in {errno.ENOSPC, errno.EIO}:
+        text = f"error: the output cannot be written: {error.strerror}"
+        return _fail(ExitCode.UNREACHABLE, text)
+    return _explain_bug(error)
+
+
+def _explain_bug(error: Exception) -> ExitCode:
+    from poller.service.observability.logging_setup import describe_bug  # noqa: PLC0415 - rare
+
+    facts = describe_bug(error)
+    headline = (
+        f"bug: {facts['error']}. Nothing is lost: the ledger is as it was. "
+        "Please report the bug with these lines:"
+    )
+    return _fail(ExitCode.BUG, headline, *(f"  {frame}" for frame in facts["at"]))
+
+
+def _explain_usage(error: click.ClickException) -> ExitCode:
     if _journal_prefix():
-        return _fail(ExitCode.USAGE, f"error: {usage.format_message()}")
-    told = StringIO()
-    usage.show(told)
-    return _fail(ExitCode.USAGE, *told.getvalue().rstrip("\n").split("\n"))
+        return _fail(ExitCode.USAGE, f"error: {error.format_message()}")
+    text = StringIO()
+    error.show(text)
+    return _fail(ExitCode.USAGE, *text.getvalue().rstrip("\n").split("\n"))
 
 
 def _fail(code: ExitCode, *lines: str) -> ExitCode:
@@ -146,20 +156,12 @@ def _fail(code: ExitCode, *lines: str) -> ExitCode:
 
 
 def _journal_prefix() -> str:
-    """Return what makes a line an error in systemd's journal; nothing anywhere else."""
+    """Return the prefix of an error in systemd's journal. Elsewhere it is empty."""
     if "JOURNAL_STREAM" not in os.environ:
         return ""
-    from poller.service.observability.logging_setup import is_the_journal, priority  # noqa: PLC0415 - only here
+    from poller.service.observability.logging_setup import (  # noqa: PLC0415 - rare
+        is_the_journal,
+        priority,
+    )
 
     return priority("error") if is_the_journal(sys.stderr, os.environ) else ""
-
-
-def _bug(error: Exception) -> tuple[ExitCode, list[str]]:
-    from poller.service.observability.logging_setup import describe_bug  # noqa: PLC0415 - only here
-
-    facts = describe_bug(error)
-    told = (
-        f"bug: {facts['error']}; nothing is lost, the ledger stands where it stood. "
-        "Please report it with these lines:"
-    )
-    return ExitCode.BUG, [told, *(f"  {frame}" for frame in facts["at"])]

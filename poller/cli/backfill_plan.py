@@ -1,10 +1,10 @@
-"""What a backfill finds before it begins: the plan, and about how much it is."""
+"""The plan of a backfill: what is to be done, about how much it is, and how it begins."""
 
 import contextlib
 import itertools
 import time
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +12,20 @@ import click
 
 from poller.adapters.sql_ledger import SqlLedger
 from poller.cli.options import Bound, position_of
+from poller.cli.views.backfill import PlanReport, plan_report
 from poller.cli.wiring.services import Services, rules_of, stream_of
 from poller.config import Settings
 from poller.core.errors import TransientError
-from poller.core.log_ids import LogId, floor_id, moment_of
-from poller.core.messages import iso
-from poller.core.spans import LogCursor, LogRange
+from poller.core.log_ids import LogId, floor_id
+from poller.core.spans import LogCursor
 from poller.core.translation.translator import TrackTranslator
 from poller.service.backfill.estimate import Estimate, estimate, parallelism
 from poller.service.backfill.plan import Plan, cut_into_slices, plan
 
-_SHOWN = 12
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackfillOptions:
-    """What the command line asks for."""
+    """The options of the command line."""
 
     since: Bound | None = None
     until: Bound | None = None
@@ -47,9 +45,10 @@ class BackfillOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackfillPreview:
-    """The plan of a run, `begun_at` by the server's clock; `awaiting` are users whom one before left to identify.
+    """The plan of a run. `begun_at` is the server's time.
 
-    `is_oldest_settled`: the oldest event that Auth0 keeps lies in a span.
+    `awaiting` is the number of users whose identify an earlier run left. `is_oldest_settled` is
+    true if the oldest event that Auth0 keeps lies in a span.
     """
 
     plan: Plan
@@ -61,137 +60,125 @@ class BackfillPreview:
 
     @property
     def is_empty(self) -> bool:
+        """True if there is nothing to do."""
         return self.plan.is_empty and not self.awaiting
 
     @property
     def is_gone(self) -> bool:
-        """Whether there is nothing to do since retention removed the range, and what is kept was not settled."""
-        return (
-            self.is_empty
-            and self.plan.is_cut_off
-            and not self.plan.settled
-            and not self.is_oldest_settled
+        """True if there is nothing to do because retention removed the range unsent."""
+        plan = self.plan
+        is_unsettled = not plan.settled and not self.is_oldest_settled
+        return self.is_empty and plan.is_cut_off and is_unsettled
+
+    def report(self) -> PlanReport:
+        """Return the report, which is rendered as JSON or as text."""
+        return plan_report(
+            self.plan,
+            self.estimate,
+            parallel=self.parallel,
+            awaiting=self.awaiting,
+            nothing_to_do=self._nothing_to_do(),
         )
 
-    def facts(self) -> dict[str, Any]:
-        """As JSON has it."""
-        found, guess = self.plan, self.estimate
-        seconds = guess.duration.total_seconds() if guess and guess.duration is not None else None
-        return {
-            "since": found.since,
-            "until": found.until,
-            "kept_from": found.oldest if found.is_cut_off else None,
-            "settled": _listed(found.settled),
-            "missing": _listed(found.missing),
-            "unfinished": [
-                {"reached": span.reached, "until": span.until} for span in found.unfinished
-            ],
-            "gaps": [{"after": gap.after, "before": gap.before} for gap in found.gaps],
-            "again": _listed(found.again),
-            "awaiting_identify": self.awaiting,
-            "parallel": self.parallel,
-            "estimate": {
-                "events": guess.events,
-                "of_interest": guess.of_interest,
-                "requests": guess.requests,
-                "seconds": None if seconds is None else round(seconds),
-            }
-            if guess
-            else None,
-        }
-
-    def text(self) -> str:
-        """For people."""
-        found = self.plan
-        lines = [f"range       {_when(found.since)} to {_when(found.until)}"]
-        if found.is_cut_off and found.oldest:
-            lines.append(
-                f"retention   nothing older than {_when(found.oldest)} is kept: that is gone"
-            )
-        lines += _named("settled", found.settled)
-        lines += _named("missing", found.missing)
-        begun = [
-            LogRange(after=span.reached, until=span.until)
-            for span in found.unfinished
-            if span.until
-        ]
-        lines += _named("unfinished", begun)
-        lines += _named(
-            "lost, found", [LogRange(after=gap.after, until=gap.before) for gap in found.gaps]
-        )
-        lines += _named("again", found.again)
-        if self.awaiting:
-            lines.append(f"identify    {self.awaiting} users of an earlier run await theirs")
-        if self.estimate:
-            lines.append(f"about       {_guessed(self.estimate)}, {self.parallel} slices at once")
+    def _nothing_to_do(self) -> str:
+        if not self.is_empty:
+            return ""
         if self.is_gone:
-            lines.append("nothing to do: nothing of the range is kept any more")
-        elif self.is_empty and not found.is_cut_off and found.since == found.until:
-            young = "nothing to do yet: the range is younger than poll.late_window"
-            lines.append(f"{young}; the daemon sends it, or this command does later")
-        elif self.is_empty:
-            lines.append("nothing to do: every event of the range is settled")
-        return "\n".join(lines)
+            return "no event of the range is kept any more"
+        if not self.plan.is_cut_off and self.plan.since == self.plan.until:
+            return (
+                "the range is younger than poll.late_window. The daemon sends it, or this command "
+                "does later"
+            )
+        return "every event of the range is settled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _LogBounds:
+    """The oldest event of the log, the server's time, and the time that a request takes."""
+
+    oldest: LogId | None
+    now: datetime
+    latency_s: float
 
 
 def survey(
-    settings: Settings, ledger: SqlLedger, services: Services, asked: BackfillOptions
+    settings: Settings, ledger: SqlLedger, services: Services, options: BackfillOptions
 ) -> BackfillPreview:
-    """Asks both the ledger and the log; `since` must be given.
+    """Ask the ledger and the log what is to be done. `since` must be given.
 
     Raises:
+        UsageError: the range is empty, or begins in the future.
         TransientError, FatalError: Auth0 or the ledger cannot answer.
     """
-    services.tokens.current()  # so that it does not count as latency
-    times = [time.monotonic()]
-    oldest, now = services.log.oldest()
-    times.append(time.monotonic())
-    oldest, now = services.log.oldest()
-    times.append(time.monotonic())
-    latency_s = min(after - before for before, after in itertools.pairwise(times))
-    live = ledger.live_span()
-    newest = floor_id(now - settings.poll.late_window)
-    if live is not None:
-        # Up to where the daemon's own part begins, however young that is. What is sent again may
-        # lie in that part.
-        newest = max(newest, live.reached if asked.again else live.after)
-    begin_at = newest if asked.since is None else position_of(asked.since, now)
-    until = newest if asked.until is None else position_of(asked.until, now)
-    if begin_at > floor_id(now):
-        raise click.UsageError("--since lies in the future")
-    if asked.until is not None and until <= begin_at:
-        raise click.UsageError("--until lies before --since")
+    bounds = _measure(services)
+    since, until = _range(settings, ledger, bounds.now, options)
     spans = ledger.spans()
-    found = plan(
+    work = plan(
         spans,
-        begin_at,
-        min(until, newest),
-        oldest=oldest,
+        since,
+        until,
+        oldest=bounds.oldest,
         revisits=ledger.revisits(),
         gaps=ledger.gaps(),
-        is_again=asked.again,
+        is_again=options.again,
     )
-    parallel = asked.parallel or parallelism(services.rate_limiter.status("logs"), latency_s)
-    guess = None if found.is_empty else _guess(settings, services, found, parallel, latency_s)
-    awaiting = 0 if asked.no_identify else ledger.count_pending_identifies()
-    is_settled = oldest is not None and any(span.after < oldest <= span.reached for span in spans)
+    parallel = options.parallel or parallelism(
+        services.rate_limiter.status("logs"), bounds.latency_s
+    )
+    oldest = bounds.oldest
     return BackfillPreview(
-        plan=found,
-        estimate=guess,
+        plan=work,
+        estimate=_estimate(settings, services, work, parallel, bounds.latency_s),
         parallel=parallel,
-        awaiting=awaiting,
-        begun_at=now,
-        is_oldest_settled=is_settled,
+        awaiting=0 if options.no_identify else ledger.count_pending_identifies(),
+        begun_at=bounds.now,
+        is_oldest_settled=oldest is not None
+        and any(span.after < oldest <= span.reached for span in spans),
     )
 
 
-def _guess(
-    settings: Settings, services: Services, found: Plan, parallel: int, latency_s: float
+def _measure(services: Services) -> _LogBounds:
+    """Ask for the oldest event twice, because the first request also opens the connection."""
+    services.tokens.current()  # A token that is fetched now does not count as latency.
+    times = [time.monotonic()]
+    for _ in range(2):
+        oldest, now = services.log.oldest()
+        times.append(time.monotonic())
+    latency_s = min(after - before for before, after in itertools.pairwise(times))
+    return _LogBounds(oldest=oldest, now=now, latency_s=latency_s)
+
+
+def _range(
+    settings: Settings, ledger: SqlLedger, now: datetime, options: BackfillOptions
+) -> tuple[LogId, LogId]:
+    """Return the ends of the range.
+
+    It ends at the latest where the daemon's own span begins, or, without a daemon, where events
+    may still come in late. With `--again`, it may go on up to the position of the daemon.
+    """
+    newest = floor_id(now - settings.poll.late_window)
+    live = ledger.live_span()
+    if live is not None:
+        newest = max(newest, live.reached if options.again else live.after)
+    since = newest if options.since is None else position_of(options.since, now)
+    until = newest if options.until is None else position_of(options.until, now)
+    if since > floor_id(now):
+        raise click.UsageError("--since lies in the future")
+    if options.until is not None and until <= since:
+        raise click.UsageError("--until lies before --since")
+    return since, min(until, newest)
+
+
+def _estimate(
+    settings: Settings, services: Services, work: Plan, parallel: int, latency_s: float
 ) -> Estimate | None:
-    """A guess is not worth an end: where Auth0 has no room for it, the plan goes without."""
+    """Return an estimate, or None if Auth0 has no room for it now: a plan is useful without."""
+    if work.is_empty:
+        return None
     with contextlib.suppress(TransientError):
         return estimate(
-            found.ranges_to_read,
+            work.ranges_to_read,
             services.log.sample,
             TrackTranslator(stream_of(settings), rules_of(settings)).is_of_interest,
             parallel=parallel,
@@ -202,59 +189,35 @@ def _guess(
     return None
 
 
-def leave_end_open(ledger: SqlLedger, found: Plan) -> None:
-    """Let a first start of the daemon go on where this backfill ends, since no end was asked for.
+def leave_end_open(ledger: SqlLedger, work: Plan) -> None:
+    """Let the first start of the daemon begin where this backfill ends.
 
-    Where nothing is to be done, an end that an earlier backfill left open stays: less lies between.
+    The daemon does so if the backfill had no `--until`. A backfill with nothing to do keeps the
+    end that an earlier one left, because that end is lower and leaves no hole.
     """
-    if ledger.live_span() is None and not (found.is_empty and ledger.backfilled_until()):
-        ledger.note_backfilled_until(found.until)
+    if ledger.live_span() is None and not (work.is_empty and ledger.backfilled_until()):
+        ledger.note_backfilled_until(work.until)
 
 
-def begin(ledger: SqlLedger, found: Plan, pieces: int, *, is_open: bool) -> list[LogCursor]:
-    """Record what is to be walked: what was begun before, and the slices that the rest is cut into.
+def begin(ledger: SqlLedger, work: Plan, pieces: int, *, is_open: bool) -> list[LogCursor]:
+    """Record every slice in the ledger, and return the slices.
 
-    `is_open`: no end was asked for, so that nothing may be left between this backfill and the
-    daemon, also where the daemon has started since the plan was made.
+    The slices are those of earlier runs, the gaps that can be read after all, and the new ones, cut
+    into `pieces`. `is_open` is true if the backfill has no `--until`. Then nothing may be left
+    between it and the daemon, even if the daemon has started since the plan was made.
 
     Raises:
         ConflictError: the ledger has changed since the plan was made.
     """
     if is_open:
-        leave_end_open(ledger, found)
-    reopened = [ledger.reopen_gap(gap, found.oldest) for gap in found.gaps] if found.oldest else []
-    missing = [*found.gone, *cut_into_slices(found.kept, pieces)]
-    begun = [ledger.begin(after=stretch.after, until=stretch.until) for stretch in missing]
+        leave_end_open(ledger, work)
+    reopened = [ledger.reopen_gap(gap, work.oldest) for gap in work.gaps] if work.oldest else []
+    missing = [*work.gone, *cut_into_slices(work.kept, pieces)]
+    begun = [ledger.begin(after=each.after, until=each.until) for each in missing]
     again = ledger.begin_resends(
-        [(stretch.after, stretch.until) for stretch in cut_into_slices(found.again, pieces)]
+        [(each.after, each.until) for each in cut_into_slices(work.again, pieces)]
     )
     live = ledger.live_span() if is_open else None
-    if live is not None and found.until < live.after:
-        begun.append(ledger.begin(after=found.until, until=live.after))
-    return [*found.unfinished, *reopened, *begun, *again]
-
-
-def _listed(stretches: tuple[LogRange, ...]) -> list[dict[str, str]]:
-    return [{"after": stretch.after, "until": stretch.until} for stretch in stretches]
-
-
-def _named(name: str, stretches: list[LogRange] | tuple[LogRange, ...]) -> list[str]:
-    lines = [
-        f"{name:<12}{_when(stretch.after)} to {_when(stretch.until)}"
-        for stretch in stretches[:_SHOWN]
-    ]
-    more = len(stretches) - _SHOWN
-    return [*lines, f"{name:<12}and {more} more"] if more > 0 else lines
-
-
-def _guessed(guess: Estimate) -> str:
-    counts = f"{guess.events} events, {guess.of_interest} of interest, {guess.requests} requests"
-    if guess.duration is None:
-        return f"{counts}; how long depends on the tenant's rate limit"
-    minutes = guess.duration / timedelta(minutes=1)
-    return f"{counts}, {'under a minute' if minutes < 1 else f'{minutes:.0f} min'}"
-
-
-def _when(log_id: LogId) -> str:
-    found = moment_of(log_id)
-    return iso(found) if found else log_id
+    if live is not None and work.until < live.after:
+        begun.append(ledger.begin(after=work.until, until=live.after))
+    return [*work.unfinished, *reopened, *begun, *again]

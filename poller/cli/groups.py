@@ -1,4 +1,4 @@
-"""Groups of commands: a mistyped one is answered with the ones that come near, and each shows examples."""
+"""Groups of commands, which suggest a command for a mistyped name."""
 
 from difflib import get_close_matches
 
@@ -7,22 +7,23 @@ import click
 NAME = "auth0-segment-poller"
 
 
-class Suggesting(click.Group):
-    """A group that names the commands that come near to one that there is not."""
+class SuggestingGroup(click.Group):
+    """A group that suggests the names that are close to a mistyped one."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        known = self.list_commands(ctx)
-        if args and not args[0].startswith("-") and args[0] not in known:
-            near = get_close_matches(args[0], known, cutoff=0.5)
-            did_you = (
-                f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
-            )
-            ctx.fail(f"No such command '{args[0]}': {did_you}")
+        """Return the command, or fail with a suggestion."""
+        names = self.list_commands(ctx)
+        if args and not args[0].startswith("-") and args[0] not in names:
+            close = get_close_matches(args[0], names, cutoff=0.5)
+            help_ = f"the commands are {', '.join(names)}"
+            if close:
+                help_ = f"did you mean {' or '.join(close)}?"
+            ctx.fail(f"No such command '{args[0]}': {help_}")
         return super().resolve_command(ctx, args)
 
 
 def examples(*lines: str) -> str:
-    """Return the end of a help text: command lines as they can be typed."""
+    """Return the end of a help text: command lines as people type them."""
     return "\n".join(["\b", "Examples:", *(f"  {NAME} {line}" for line in lines)])

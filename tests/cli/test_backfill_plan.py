@@ -33,15 +33,16 @@ def test_a_range_that_is_settled_is_not_called_gone(
         begun_at=NOW,
         is_oldest_settled=is_oldest_settled,
     )
-    assert found.text().endswith(said)
+    assert found.report().lines()[-1].endswith(said)
     assert found.is_gone == (said == "kept any more")
 
 
 def test_a_range_that_is_too_young_is_not_called_settled() -> None:
     plan = Plan(since=UNTIL, until=UNTIL, oldest=SINCE)
-    text = BackfillPreview(plan=plan, estimate=None, parallel=1, awaiting=0, begun_at=NOW).text()
-    assert "is settled" not in text
-    assert "nothing to do yet" in text
+    preview = BackfillPreview(plan=plan, estimate=None, parallel=1, awaiting=0, begun_at=NOW)
+    last = preview.report().lines()[-1]
+    assert "is settled" not in last
+    assert "younger than poll.late_window" in last
 
 
 # The end of a backfill without --until

@@ -1,4 +1,7 @@
-"""`backfill --from-file`: logins and signups from files of log events, beyond what the tenant keeps."""
+"""`backfill --from-file`: send logins and signups from files of log events.
+
+Files may be older than the log that the tenant keeps.
+"""
 
 import contextlib
 import hashlib
@@ -7,7 +10,6 @@ import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import click
 import structlog
@@ -15,6 +17,14 @@ import structlog
 from poller.adapters.log_files import LogFile, MarkIndex, Refusals
 from poller.cli.backfill_plan import BackfillOptions
 from poller.cli.options import position_of
+from poller.cli.views.backfill_files import (
+    FilePlan,
+    FilesPlan,
+    UnreadableFile,
+    count_line,
+    total_lines,
+    total_of,
+)
 from poller.cli.views.output import is_terminal, say, say_json
 from poller.cli.wiring.backfill import BackfillParts
 from poller.cli.wiring.file_sources import STANDARD_INPUT, FileSource, file_sources
@@ -22,7 +32,6 @@ from poller.cli.wiring.services import profiles_of
 from poller.core.errors import FatalError, TransientError
 from poller.core.file_pages import UnreadableFileError
 from poller.core.log_ids import EARLIEST
-from poller.core.messages import iso
 from poller.service.backfill.file_counts import FileCount
 from poller.service.backfill.file_selection import EventChooser, RangeFilter, RecentIds
 from poller.service.backfill.file_walk import FileWalk
@@ -31,105 +40,98 @@ from poller.service.lifecycle.ending import finish
 from poller.service.lifecycle.exit_codes import ExitCode
 from poller.service.lifecycle.process import Process
 
-PARALLEL = 4
-"""Files read at once, unless told otherwise."""
-_TELL_EVERY_S = 5.0
-_SUMS = (
-    "read",
-    "forwarded",
-    "filtered",
-    "dead_lettered",
-    "skipped",
-    "repeated",
-    "outside",
-    "bad_records",
-    "texts",
-    "redated",
-)
+PARALLEL_FILES = 4
+"""The files that are read at once by default."""
+_LOG_INTERVAL_S = 5.0
 
 log = structlog.get_logger()
 
 
 def check_files(paths: Sequence[Path], listed: Path | None, *, from_file: bool) -> None:
-    """Raises:
-    UsageError: files without the option, or the option without files.
+    """Check that files and the option --from-file go together.
+
+    Raises:
+        UsageError: one is given without the other, or a path does not exist.
     """
     if from_file != bool(paths or listed):
-        raise click.UsageError(
-            "--from-file goes with the files to read, and files go with --from-file"
-        )
+        raise click.UsageError("--from-file needs files to read, and files need --from-file")
     missing = next((path for path in paths if path != STANDARD_INPUT and not path.exists()), None)
     if missing is not None:
         raise click.UsageError(f"{missing} is no file and no folder")
     if STANDARD_INPUT in paths and listed == STANDARD_INPUT:
-        raise click.UsageError("standard input is either a file or the list of files")
+        raise click.UsageError("standard input can be a file or the list of files, but not both")
 
 
 def send_files(
-    history: BackfillParts, process: Process, asked: BackfillOptions, paths: Sequence[Path]
-) -> int:
-    """Shows what the files are, asks, and sends what of them is not settled; returns the exit code."""
-    reads_input = STANDARD_INPUT in {*paths, asked.files_from}
-    with file_sources(paths, asked.files_from) as sources:
-        return _FileRun(history, process, asked).run(sources, may_ask=not reads_input)
+    history: BackfillParts, process: Process, options: BackfillOptions, paths: Sequence[Path]
+) -> ExitCode:
+    """Show the plan, ask, send the events that are not settled, and show the counts."""
+    reads_input = STANDARD_INPUT in {*paths, options.files_from}
+    with file_sources(paths, options.files_from) as sources:
+        return _FileRun(history, process, options).run(sources, may_ask=not reads_input)
 
 
 class _FileRun:
-    """One backfill from files, bound together."""
+    """One backfill from files."""
 
-    def __init__(self, history: BackfillParts, process: Process, asked: BackfillOptions) -> None:
+    def __init__(self, history: BackfillParts, process: Process, options: BackfillOptions) -> None:
         self._history = history
         self._process = process
-        self._asked = asked
+        self._options = options
         self._begun_at = history.services.clock.now()
-        self._wanted = _range(self._begun_at, asked)
+        self._wanted = _range(self._begun_at, options)
 
-    def run(self, sources: Sequence[FileSource], *, may_ask: bool) -> int:
-        asked = self._asked
+    def run(self, sources: Sequence[FileSource], *, may_ask: bool) -> ExitCode:
+        """Run the backfill. With `may_ask`, a question may be asked on the terminal."""
+        options = self._options
         index = MarkIndex(self._history.ledger.file_marks())
         files = [self._file(source) for source in sources]
-        plan = list(_looked(files, index))
-        say_json({"files": plan}, indent=0) if asked.as_json else say(*map(_planned, plan))
-        if asked.dry_run:
+        plan = FilesPlan(files=tuple(_plan_files(files, index)))
+        if options.as_json:
+            say_json(plan, indent=0)
+        else:
+            say(*plan.lines())
+        if options.dry_run:
             return ExitCode.DONE
-        if not asked.yes and may_ask and is_terminal(sys.stdin):
+        if not options.yes and may_ask and is_terminal(sys.stdin):
             click.confirm("Send what is not settled yet?", abort=True, err=True)
         return self._send(files, index)
 
     def _file(self, source: FileSource) -> LogFile:
-        asked, services = self._asked, self._history.services
-        domain = None if asked.any_tenant else self._history.settings.auth0.domain
+        options, services = self._options, self._history.services
+        domain = None if options.any_tenant else self._history.settings.auth0.domain
         return LogFile(
             source.path,
             name=source.name,
             now=services.clock.now,
             believed=services.clock.agreed,
             scope=_scope(self._wanted),
-            refusals=Refusals(domain=domain, only_codes=not asked.settle_empty),
-            is_again=asked.read_again,
+            refusals=Refusals(domain=domain, only_codes=not options.settle_empty),
+            is_again=options.read_again,
         )
 
-    def _send(self, files: Sequence[LogFile], index: MarkIndex) -> int:
+    def _send(self, files: Sequence[LogFile], index: MarkIndex) -> ExitCode:
         history, process = self._history, self._process
         with contextlib.suppress(TransientError, FatalError):
-            history.services.tokens.current()  # The answer tells the server's time before the first event is judged.
+            # The answer holds the server's time, which is needed to judge the first event.
+            history.services.tokens.current()
         recent = RecentIds()
         work = FileBackfill(
             files,
             lambda: self._walk(recent),
             lambda: index,
             process,
-            parallel=self._asked.parallel or PARALLEL,
-            identifies=history.identifying(process, begun_at=self._begun_at),
+            parallel=self._options.parallel or PARALLEL_FILES,
+            identifies=history.identify_runner(process, begun_at=self._begun_at),
             settled=lambda page: index.move(page.moves, page.end),
         )
-        code: int = finish(work.run(), process, interrupted=ExitCode.INTERRUPTED)
-        awaiting = history.awaiting()
-        _tell(work.counts, awaiting, as_json=self._asked.as_json)
+        code = finish(work.run(), process, interrupted=ExitCode.INTERRUPTED)
+        awaiting = history.pending_identifies()
+        _show_counts(work.counts, awaiting, as_json=self._options.as_json)
         if code == ExitCode.INTERRUPTED:
-            say("interrupted; the same command goes on from there", is_error=True)
-        is_well = not awaiting and all(_is_well(count) for count in work.counts)
-        return code if code != ExitCode.DONE or is_well else ExitCode.ATTENTION
+            say("interrupted: run the same command again to continue", is_error=True)
+        is_good = not awaiting and all(_is_good(count) for count in work.counts)
+        return ExitCode.ATTENTION if code == ExitCode.DONE and not is_good else code
 
     def _walk(self, recent: RecentIds) -> FileWalk:
         history = self._history
@@ -140,100 +142,59 @@ class _FileRun:
             ledger=history.ledger,
             chooser=EventChooser(history.ledger, self._wanted, recent),
             stopping=self._process.stopping,
-            settles_empty=self._asked.settle_empty,
+            settles_empty=self._options.settle_empty,
         )
 
 
-def _is_well(count: FileCount) -> bool:
+def _is_good(count: FileCount) -> bool:
     return count.is_done and not count.bad_records and not count.is_all_dead
 
 
-def _looked(files: Sequence[LogFile], index: MarkIndex) -> Iterator[dict[str, Any]]:
-    """The plan of each file; says how far it is, since a thousand files take a while."""
-    told_at = time.monotonic()
+def _plan_files(files: Sequence[LogFile], index: MarkIndex) -> Iterator[FilePlan | UnreadableFile]:
+    """Yield the plan of each file. Log the progress, because a thousand files take a while."""
+    logged_at = time.monotonic()
     for number, file in enumerate(files):
-        if time.monotonic() - told_at >= _TELL_EVERY_S:
-            told_at = time.monotonic()
+        if time.monotonic() - logged_at >= _LOG_INTERVAL_S:
+            logged_at = time.monotonic()
             log.info("files.examined", files=len(files), files_done=number)
-        yield _look(file, index)
+        yield _plan_file(file, index)
 
 
-def _range(now: datetime, asked: BackfillOptions) -> RangeFilter:
-    since = None if asked.since in {None, EARLIEST} else position_of(asked.since, now)
-    return RangeFilter(
-        since=since, until=None if asked.until is None else position_of(asked.until, now)
+def _plan_file(file: LogFile, index: MarkIndex) -> FilePlan | UnreadableFile:
+    try:
+        summary = file.summarize(index)
+    except UnreadableFileError as error:
+        return UnreadableFile(file=file.name, problem=str(error))
+    return FilePlan(
+        file=file.name,
+        size=summary.size,
+        kind=summary.kind,
+        gzip=summary.is_compressed,
+        offset=summary.settled.offset,
+        line=summary.settled.line,
+        first=summary.first,
+        last=summary.last,
     )
 
 
+def _range(now: datetime, options: BackfillOptions) -> RangeFilter:
+    since = None if options.since in {None, EARLIEST} else position_of(options.since, now)
+    until = None if options.until is None else position_of(options.until, now)
+    return RangeFilter(since=since, until=until)
+
+
 def _scope(wanted: RangeFilter) -> str:
-    """Names the range, so that a file of which a part was sent is not taken for one that was sent whole."""
+    """Return a name of the range, so that a file sent in part does not count as sent whole."""
     if wanted == RangeFilter():
         return ""
     return hashlib.sha256(f"{wanted.since} {wanted.until}".encode()).hexdigest()[:8]
 
 
-def _look(file: LogFile, index: MarkIndex) -> dict[str, Any]:
-    try:
-        summary = file.summarize(index)
-    except UnreadableFileError as error:
-        return {"file": file.name, "problem": str(error)}
-    return {
-        "file": file.name,
-        "size": summary.size,
-        "kind": summary.kind,
-        "gzip": summary.is_compressed,
-        "offset": summary.settled.offset,
-        "line": summary.settled.line,
-        "first": iso(summary.first) if summary.first else None,
-        "last": iso(summary.last) if summary.last else None,
-        "problem": None,
-    }
-
-
-def _planned(facts: dict[str, Any]) -> str:
-    if facts["problem"]:
-        return f"{facts['file']}: {facts['problem']}"
-    kind = f"{facts['kind']}, gzip" if facts["gzip"] else facts["kind"]
-    begin = f"settled up to line {facts['line']}" if facts["offset"] else "nothing settled yet"
-    times = f"; events from {facts['first'] or '?'} to {facts['last'] or '?'}"
-    return f"{facts['file']}: {facts['size'] / 1e6:,.1f} MB ({kind}), {begin}{times}"
-
-
-def _tell(counts: Sequence[FileCount], awaiting: int, *, as_json: bool) -> None:
-    """A line for each file, then their sum."""
-    total = {name: sum(getattr(count, name) for count in counts) for name in _SUMS}
-    total |= {"files": len(counts), "files_left": sum(not count.is_done for count in counts)}
-    total |= {"awaiting_identify": awaiting}
-    for count in counts:
-        facts = count.facts()
-        say_json(facts, indent=0) if as_json else say(
-            f"{count.file}: {_counted(facts)}{_state(count)}"
-        )
-    if as_json or len(counts) > 1:
-        say_json(total, indent=0) if as_json else say(f"{total['files']} files: {_counted(total)}")
-    if awaiting and not as_json:
-        say(f"{awaiting} users await their identify: run it again to go on")
-
-
-def _counted(facts: dict[str, Any]) -> str:
-    """The counts in words; those that are rarely anything only where they are something."""
-    always = _SUMS[:4]
-    shown = [name for name in _SUMS if name in always or facts[name]]
-    return ", ".join(
-        f"{facts[name]} {name.replace('_', '-' if name in always else ' ')}" for name in shown
-    )
-
-
-def _state(count: FileCount) -> str:
-    return _types(count) + _progress(count)
-
-
-def _types(count: FileCount) -> str:
-    named = ", ".join(f"{name} {number} times" for name, number in count.unknown_types.items())
-    return f"; types that Auth0 has not published: {named}" if named else ""
-
-
-def _progress(count: FileCount) -> str:
-    if count.problem:
-        return f"; {count.problem}"
-    return "" if count.is_done else f"; settled up to line {count.line}: run it again to go on"
+def _show_counts(counts: Sequence[FileCount], awaiting: int, *, as_json: bool) -> None:
+    """Show a line for each file, and the sums."""
+    total = total_of(counts, awaiting)
+    if as_json:
+        for report in (*counts, total):
+            say_json(report, indent=0)
+    else:
+        say(*map(count_line, counts), *total_lines(total))

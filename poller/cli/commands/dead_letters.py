@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from poller.adapters.sql_ledger import DeadLetterStore, StoredDeadLetter
-from poller.cli.groups import Suggesting, examples
+from poller.cli.groups import SuggestingGroup, examples
 from poller.cli.options import config_option, read_settings
 from poller.cli.views.confirmation import confirm
 from poller.cli.views.output import say, say_json, say_json_list, say_page
@@ -23,7 +23,7 @@ from poller.service.lifecycle.exit_codes import ExitCode
 
 @click.group(
     "dead-letters",
-    cls=Suggesting,
+    cls=SuggestingGroup,
     short_help="List, show, replay or discard what could not be sent.",
     epilog=examples("dead-letters list", "dead-letters replay --all"),
 )

@@ -163,7 +163,7 @@ class _Demo:
             self.ledger,
             process,
             parallel=preview.parallel,
-            identifies=history.identifying(process, begun_at=preview.begun_at),
+            identifies=history.identify_runner(process, begun_at=preview.begun_at),
         )
         work.run(begin(self.ledger, preview.plan, preview.parallel, is_open=True), None)
         return work.count.forwarded

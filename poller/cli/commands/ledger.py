@@ -9,7 +9,7 @@ import click
 
 from poller.adapters.sql_ledger import LedgerLock, LedgerReader, remove_stream, set_position
 from poller.cli.commands.person import person
-from poller.cli.groups import Suggesting, examples
+from poller.cli.groups import SuggestingGroup, examples
 from poller.cli.options import config_option, read_settings
 from poller.cli.views.confirmation import confirm
 from poller.cli.views.output import say, say_json
@@ -28,7 +28,7 @@ _CLOCK_DOUBT = timedelta(minutes=10)
 
 @click.group(
     "ledger",
-    cls=Suggesting,
+    cls=SuggestingGroup,
     short_help="Show the durable record, or move a position in it.",
     epilog=examples("ledger show", "ledger set-position 2026-01-31T08:00:00Z"),
 )

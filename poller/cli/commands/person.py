@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from poller.adapters.sql_ledger import PersonRecord, PersonStore
-from poller.cli.groups import Suggesting, examples
+from poller.cli.groups import SuggestingGroup, examples
 from poller.cli.options import config_option, read_settings
 from poller.cli.views.confirmation import confirm
 from poller.cli.views.output import say, say_json
@@ -25,7 +25,7 @@ _NEVER_FOUND = (
 
 @click.group(
     "person",
-    cls=Suggesting,
+    cls=SuggestingGroup,
     short_help="Show or forget what is held of a person.",
     epilog=examples("ledger person show 'auth0|5f7c8ec7c33c6c004bbafe82'"),
 )

@@ -17,7 +17,7 @@ from poller.cli.options import Bound, BoundType, config_option, position_of, rea
 from poller.cli.views import verify_report
 from poller.cli.views.output import say_json
 from poller.cli.views.terminal import Terminal
-from poller.cli.wiring.services import Services, connect, stream_of
+from poller.cli.wiring.services import Services, background_share, connect, stream_of
 from poller.config import Settings
 from poller.core.errors import FatalError
 from poller.core.events import Stream
@@ -82,8 +82,7 @@ def verify(
     settings = read_settings(config)
     configure_logging(settings.log.level, settings.log.format)
     stream = stream_of(settings)
-    # The daemon goes first: as much of the rate limit is left to others as by a backfill.
-    share = max(2 * settings.auth0.rate_share - 1, 0.01)
+    share = background_share(settings)
     with (
         _open_reader(settings, stream) as reader,
         connect(settings, threading.Event(), share=share) as services,

@@ -1,4 +1,4 @@
-"""A backfill on a terminal: a bar a slice, and a total."""
+"""The progress of a backfill on a terminal: a bar for each slice, and a total."""
 
 import time
 from collections import deque
@@ -19,12 +19,13 @@ from poller.service.slices.workers import SliceProgress, SliceWorkers
 from poller.service.upstream.rate_limit import RateLimiter
 
 _BAR = 28
-_SEEN_S = 15.0  # the speed is that of so many seconds
+_SPEED_WINDOW_S = 15.0
+"""The speed is measured over this time."""
 _REDRAWS_A_SECOND = 4
 
 
-class View:
-    """Draws where the work stands at that moment."""
+class BackfillView:
+    """Draws the progress of the work."""
 
     def __init__(
         self,
@@ -36,16 +37,17 @@ class View:
         self._rate_limiter = rate_limiter
         self._monotonic = monotonic
         self._whole = timedelta()
-        self._seen: deque[tuple[float, int, int]] = deque()
+        self._samples: deque[tuple[float, int, int]] = deque()
 
     def draw(self) -> RenderableType:
+        """Return the bars and the speed at this moment."""
         now = self._work.progress
         table = Table.grid(padding=(0, 2))
         for justify in ("left", "left", "right", "left"):
             table.add_column(justify=justify, no_wrap=True)
         for each in now.slices:
             table.add_row(
-                _named(each.cursor),
+                _label(each.cursor),
                 _bar(each.part_done),
                 f"{each.part_done:.0%}",
                 f"{each.events:,} events",
@@ -71,10 +73,10 @@ class View:
 
     def _speed(self, events: int, pages: int) -> tuple[float, float]:
         now = self._monotonic()
-        self._seen.append((now, events, pages))
-        while now - self._seen[0][0] > _SEEN_S:
-            self._seen.popleft()
-        then, events_then, pages_then = self._seen[0]
+        self._samples.append((now, events, pages))
+        while now - self._samples[0][0] > _SPEED_WINDOW_S:
+            self._samples.popleft()
+        then, events_then, pages_then = self._samples[0]
         passed = now - then
         return (
             ((events - events_then) / passed, (pages - pages_then) / passed)
@@ -84,24 +86,25 @@ class View:
 
 
 @contextmanager
-def shown(
+def show_progress(
     work: SliceWorkers, rate_limiter: RateLimiter, log: tuple[str, str], *, is_wanted: bool
 ) -> Iterator[Callable[[], None] | None]:
-    """Shows the work while it goes on, log lines above it; yields what is to be done each second, None: as usual.
+    """Show the progress while the work goes on, with log lines above it.
 
-    `log` is the level and the form of the log lines.
+    Yield the function to call every second, or None for the default. `log` is the level and the
+    format of the log lines.
     """
     if not is_wanted:
         yield None
         return
-    view = View(work, rate_limiter)
+    view = BackfillView(work, rate_limiter)
     with Live(
         console=Terminal(),
         get_renderable=view.draw,
         refresh_per_second=_REDRAWS_A_SECOND,
         redirect_stderr=True,
     ):
-        configure_logging(*log)  # to where the lines do not tear the picture
+        configure_logging(*log)  # From now on, log lines go above the bars.
         yield lambda: None
     configure_logging(*log)
 
@@ -110,7 +113,7 @@ def _bar(part: float) -> ProgressBar:
     return ProgressBar(total=1.0, completed=min(max(part, 0.0), 1.0), width=_BAR)
 
 
-def _named(span: LogCursor) -> str:
+def _label(span: LogCursor) -> str:
     begin, end = moment_of(span.after), moment_of(span.until or span.after)
     if begin is None or end is None:
         return span.after[:24]

@@ -1,4 +1,4 @@
-"""The terminal as rich draws on it."""
+"""A console of rich that shows text from outside safely."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -10,17 +10,18 @@ from poller.core.text.plain_text import visible_lines
 
 
 class Terminal(Console):
-    """The terminal as rich draws on it. Text is never markup, and ends like every command where nobody reads it."""
+    """A console on which text is never markup. A closed pipe ends it like any other command."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, emoji=False, **options)
 
     def _render_buffer(self, buffer: Iterable[Segment]) -> str:
-        # Segments of control codes are rich's own; all other text may be anybody's.
+        # Segments of control codes are rich's own. All other text may come from outside.
         return super()._render_buffer(
             segment if segment.control else Segment(visible_lines(segment.text), segment.style)
             for segment in buffer
         )
 
     def on_broken_pipe(self) -> None:
+        """Raise the error, instead of ending the process as rich does."""
         raise BrokenPipeError

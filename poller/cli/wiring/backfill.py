@@ -1,4 +1,8 @@
-"""What all history is sent with, wherever it is read from: tracks, and an identify for each user at the end."""
+"""The parts of a backfill, from the log or from files.
+
+History is sent as track calls. Each user gets one identify at the end, because the profile is the
+same for all events of the user.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,26 +21,32 @@ from poller.service.slices.deferred_identify import IdentifyRunner, IdentifySend
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackfillParts:
-    """The parts, bound together; with `no_identify` nobody is identified, nor awaits it.
+    """The settings, services and ledger of a backfill, and the parts that are built from them.
 
-    With `again` everything is news: what Segment was told before may have gone to a wrong source.
+    With `no_identify` no user is identified, and none waits for it. With `again` every message
+    counts as new: Segment may have got the earlier ones with wrong settings.
     """
 
     settings: Settings
     services: Services
     ledger: SqlLedger
-    no_identify: bool
+    no_identify: bool = False
     again: bool = False
 
     def translator(self) -> TrackTranslator:
+        """Build a translator for history."""
         kind = TrackTranslator if self.no_identify else HistoryTranslator
         return kind(stream_of(self.settings), rules_of(self.settings))
 
     def sender(self) -> BatchSender:
+        """Build a sender, which counts refusals on its own."""
         return BatchSender(self.services.sink, refusal_limit=self.settings.segment.refusal_limit)
 
     def walker(self) -> Callable[[LogCursor], Iterator[Forwarded]]:
-        """What one worker walks with: a memory of profiles and a count of refusals of its own."""
+        """Build the function that one worker walks slices with.
+
+        Each worker has its own cache of profiles and its own count of refusals.
+        """
         profiles = profiles_of(self.settings, self.services)
         translator, sender = self.translator(), self.sender()
         afresh = self.ledger.ignoring_sent_before(self.services.clock.now())
@@ -47,16 +57,16 @@ class BackfillParts:
 
         return walk
 
-    def identifying(self, process: Process, *, begun_at: datetime) -> IdentifyRunner:
-        return IdentifyRunner(
-            self.ledger, process, None if self.no_identify else lambda: self._identifier(begun_at)
-        )
+    def identify_runner(self, process: Process, *, begun_at: datetime) -> IdentifyRunner:
+        """Build the runner that identifies users at the end."""
+        make = None if self.no_identify else lambda: self._identify_sender(begun_at)
+        return IdentifyRunner(self.ledger, process, make)
 
-    def awaiting(self) -> int:
-        """How many still wait for their identify."""
+    def pending_identifies(self) -> int:
+        """Return how many users still wait for their identify."""
         return 0 if self.no_identify else self.ledger.count_pending_identifies()
 
-    def _identifier(self, begun_at: datetime) -> IdentifySender:
+    def _identify_sender(self, begun_at: datetime) -> IdentifySender:
         return IdentifySender(
             self.ledger.ignoring_sent_before(begun_at) if self.again else self.ledger,
             self.services.users,

@@ -1,4 +1,4 @@
-"""The files that a backfill reads: named, listed in a file, found in folders, or standard input."""
+"""The files that a backfill reads: named, listed in a file, in folders, or standard input."""
 
 import shutil
 import sys
@@ -16,7 +16,7 @@ STANDARD_INPUT = Path("-")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileSource:
-    """A file on the disk, and the name that people know it by."""
+    """A file on disk, and the name to show for it."""
 
     path: Path
     name: str
@@ -24,22 +24,23 @@ class FileSource:
 
 @contextmanager
 def file_sources(paths: Sequence[Path], listed: Path | None) -> Iterator[list[FileSource]]:
-    """Yield every file once, in the order given, and the files of a folder in the order of their names.
+    """Yield every file once, in the order of the arguments.
 
-    Standard input is copied to a temporary file, since a file is read more than once.
+    The files of a folder come in the order of their names. Standard input is copied to a temporary
+    file, since a file is read more than once.
 
     Raises:
         UsageError: a path is neither a file nor a folder, or there is no file at all.
     """
     named = [*paths, *(_listed(listed) if listed is not None else [])]
     with tempfile.TemporaryDirectory(prefix="auth0-segment-poller-") as folder:
-        found: dict[Path, FileSource] = {}
+        sources: dict[Path, FileSource] = {}
         for path in named:
             for source in _sources_of(path, Path(folder)):
-                found.setdefault(source.path.resolve(), source)
-        if not found:
+                sources.setdefault(source.path.resolve(), source)
+        if not sources:
             raise click.UsageError("there is no file to read")
-        yield list(found.values())
+        yield list(sources.values())
 
 
 def _sources_of(path: Path, folder: Path) -> Iterator[FileSource]:
@@ -51,7 +52,7 @@ def _sources_of(path: Path, folder: Path) -> Iterator[FileSource]:
         yield from (FileSource(path=each, name=str(each)) for each in shown)
     elif path.is_file():
         yield FileSource(path=path, name=str(path))
-    else:  # nor can a pipe be read twice
+    else:  # A pipe cannot be read twice, either.
         raise click.UsageError(f"{path} is no file and no folder")
 
 
@@ -60,14 +61,14 @@ def _is_hidden(path: Path) -> bool:
 
 
 def _copied(stream: BinaryIO, path: Path) -> FileSource:
-    """The folder is the user's alone, so that nobody else can read the copy."""
+    """Copy the stream. Nobody else can read the copy, since only this user may enter the folder."""
     with path.open("wb") as copy:
         shutil.copyfileobj(stream, copy)
     return FileSource(path=path, name="standard input")
 
 
 def _listed(listed: Path) -> list[Path]:
-    """The paths in a file, a line each."""
+    """Return the paths in a file, one per line."""
     try:
         text = sys.stdin.read() if listed == STANDARD_INPUT else listed.read_text()
     except (OSError, UnicodeDecodeError) as error:

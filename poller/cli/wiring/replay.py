@@ -1,4 +1,4 @@
-"""The replay of dead letters: all that takes the two services, so that the other commands do without."""
+"""The replay of dead letters. It needs both services, which the other commands do not."""
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -18,32 +18,32 @@ Letters = tuple[StoredDeadLetter, ...]
 
 
 def replay_all(
-    settings: Settings, graveyard: DeadLetterStore, pick: Callable[[Stream], Iterable[Letters]]
+    settings: Settings, store: DeadLetterStore, pick: Callable[[Stream], Iterable[Letters]]
 ) -> tuple[int, int]:
-    """Send the letters that `pick` finds in this stream again; return how many were acknowledged, and how many not."""
+    """Send dead letters again. Return how many were acknowledged, and how many were not.
+
+    `pick` yields the dead letters of a stream in pages.
+    """
     configure_logging(settings.log.level, settings.log.format)
     with connect(settings, threading.Event()) as services:
         tried = replayed = 0
         for page in pick(stream_of(settings)):
             tried += len(page)
-            replayed += sum(
-                _replay(
-                    settings, services, graveyard, page[start : start + DEAD_LETTERS_PER_DELIVERY]
-                )
-                for start in range(0, len(page), DEAD_LETTERS_PER_DELIVERY)
-            )
+            for start in range(0, len(page), DEAD_LETTERS_PER_DELIVERY):
+                letters = page[start : start + DEAD_LETTERS_PER_DELIVERY]
+                replayed += _replay(settings, services, store, letters)
     return replayed, tried - replayed
 
 
 def _replay(
     settings: Settings,
     services: Services,
-    graveyard: DeadLetterStore,
+    store: DeadLetterStore,
     letters: Sequence[StoredDeadLetter],
 ) -> int:
-    """How many of these letters Segment acknowledged."""
-    kept = graveyard.events(letters)
-    events = {letter.log_id: event_of(letter, text) for letter, text in kept.items()}
+    """Send these dead letters, and return how many Segment acknowledged."""
+    texts = store.events(letters)
+    events = {letter.log_id: event_of(letter, text) for letter, text in texts.items()}
     for attempt in retrying():
         with attempt:
             delivered, tracks, dead = replay(
@@ -53,11 +53,11 @@ def _replay(
                 BatchSender(services.sink, refusal_limit=settings.segment.refusal_limit),
             )
     for letter in dead:
-        say(f"{letter.event.log_id} stays: {letter.reason}", is_error=True)
+        say(f"{letter.event.log_id} stays a dead letter: {letter.reason}", is_error=True)
     by_id = {letter.log_id: letter for letter in letters}
     names: dict[str, list[str]] = {}
     for event, name in tracks:
         names.setdefault(event.log_id, []).append(name)
-    return graveyard.mark_replayed(
+    return store.mark_replayed(
         (by_id[event.log_id], event, names.get(event.log_id, [])) for event in delivered
     )

@@ -1,8 +1,8 @@
-"""From settings to the parts that work."""
+"""The clients of both services, and the rules, built from the settings."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -33,7 +33,11 @@ from poller.service.upstream.send_rate import ThrottledSink
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """The two services, ready to be asked; `sink` is `segment` at the pace that the settings allow."""
+    """The clients of both services. Building them sends no request.
+
+    `sink` is `segment` at the speed that the settings allow. `clock` is the clock of Auth0.
+    `origins` are the HTTP clients by the name of the service.
+    """
 
     tokens: TokenSource
     log: Auth0Log
@@ -43,9 +47,7 @@ class Services:
     sink: ThrottledSink
     rate_limiter: RateLimiter
     clock: ServerClock
-    """Auth0's."""
     origins: Mapping[str, Http]
-    """The clients, by the service's name."""
 
 
 @contextmanager
@@ -58,79 +60,96 @@ def connect(
     observer: Observer = NO_OBSERVER,
     on_step: Callable[[], None] = lambda: None,
 ) -> Iterator[Services]:
-    """Clients for both services; nothing is sent before it is asked for.
+    """Build the clients, and close their connections at the end.
 
-    `share` is that of the rate limit, `integrations` are the destinations that messages go to: None is all. `on_step`
-    is told before each call and after it.
+    `share` is the part of the rate limit to use, by default the one of the settings.
+    `integrations` are the destinations of messages, by default all. `on_step` is called before and
+    after each request, so that a watchdog sees that the process is alive.
     """
     auth0_clock, segment_clock = ServerClock(), ServerClock()
     introduce(auth0_clock, segment_clock)
-    auth0 = Http(
-        settings.auth0.base_url,
-        auth0_clock,
-        service="Auth0",
-        observe=observer.requests_to("auth0"),
-        on_step=on_step,
-    )
-    segment = Http(
-        settings.segment.endpoint,
-        segment_clock,
-        service="Segment",
-        observe=observer.requests_to("segment"),
-        on_step=on_step,
-    )
-    oauth = _oauth_http(settings, on_step)
-    tokens = TokenSource(_credentials(settings), auth0)
-    rate_limiter = RateLimiter(
-        stopping, share=settings.auth0.rate_share if share is None else share
-    )
-    api = ManagementApi(auth0, tokens, MeteredRateLimiter(rate_limiter, observer))
-    sink = SegmentSink(
-        _revealed(settings.segment.write_key) or "",
-        segment,
-        segment_clock,
-        integrations=integrations,
-        tokens=None if oauth is None else OAuthTokens(_oauth_app(settings), oauth),
-    )
-    try:
-        yield Services(
-            tokens=tokens,
-            log=Auth0Log(api, now=auth0_clock.now),
-            users=Auth0Users(api, fields=rules_of(settings).profile_fields),
-            stats=Auth0Stats(api),
-            segment=sink,
-            sink=ThrottledSink(sink, stopping, per_second=settings.segment.max_events_per_second),
-            rate_limiter=rate_limiter,
-            clock=auth0_clock,
-            origins={"Auth0": auth0, "Segment": segment},
+    rate_limiter = RateLimiter(stopping, share=share or settings.auth0.rate_share)
+    with ExitStack() as stack:
+        auth0 = Http(
+            settings.auth0.base_url,
+            auth0_clock,
+            service="Auth0",
+            observe=observer.requests_to("auth0"),
+            on_step=on_step,
         )
-    finally:
-        auth0.close()
-        segment.close()
-        if oauth is not None:
-            oauth.close()
+        stack.enter_context(closing(auth0))
+        segment = Http(
+            settings.segment.endpoint,
+            segment_clock,
+            service="Segment",
+            observe=observer.requests_to("segment"),
+            on_step=on_step,
+        )
+        stack.enter_context(closing(segment))
+        sink = SegmentSink(
+            _reveal(settings.segment.write_key) or "",
+            segment,
+            segment_clock,
+            integrations=integrations,
+            tokens=_oauth_tokens(settings, on_step, stack),
+        )
+        origins = {"Auth0": auth0, "Segment": segment}
+        yield _services(settings, origins, auth0_clock, sink, rate_limiter, stopping, observer)
 
 
-def _oauth_http(settings: Settings, on_step: Callable[[], None]) -> Http | None:
-    """Return the client of the authorization server, or None where the settings name no app."""
-    if settings.segment.oauth_client_id is None:
-        return None
-    origin = settings.segment.oauth_endpoint
-    return Http(origin, ServerClock(), service="Segment", on_step=on_step)
+def _services(
+    settings: Settings,
+    origins: Mapping[str, Http],
+    clock: ServerClock,
+    sink: SegmentSink,
+    rate_limiter: RateLimiter,
+    stopping: threading.Event,
+    observer: Observer,
+) -> Services:
+    tokens = TokenSource(_credentials(settings), origins["Auth0"])
+    api = ManagementApi(origins["Auth0"], tokens, MeteredRateLimiter(rate_limiter, observer))
+    return Services(
+        tokens=tokens,
+        log=Auth0Log(api, now=clock.now),
+        users=Auth0Users(api, fields=rules_of(settings).profile_fields),
+        stats=Auth0Stats(api),
+        segment=sink,
+        sink=ThrottledSink(sink, stopping, per_second=settings.segment.max_events_per_second),
+        rate_limiter=rate_limiter,
+        clock=clock,
+        origins=origins,
+    )
 
 
-def _oauth_app(settings: Settings) -> OAuthApp:
+def _oauth_tokens(
+    settings: Settings, on_step: Callable[[], None], stack: ExitStack
+) -> OAuthTokens | None:
+    """Return the tokens of the OAuth app, or None if the settings name no app."""
     segment = settings.segment
-    return OAuthApp(
-        client_id=segment.oauth_client_id or "",
+    if segment.oauth_client_id is None:
+        return None
+    app = OAuthApp(
+        client_id=segment.oauth_client_id,
         key_id=segment.oauth_key_id or "",
-        private_key=_revealed(segment.oauth_private_key) or "",
+        private_key=_reveal(segment.oauth_private_key) or "",
         scope=segment.oauth_scope,
         audience=segment.oauth_endpoint,
     )
+    http = Http(segment.oauth_endpoint, ServerClock(), service="Segment", on_step=on_step)
+    stack.enter_context(closing(http))
+    return OAuthTokens(app, http)
+
+
+def background_share(settings: Settings) -> float:
+    """Return the share of the rate limit for work beside the daemon.
+
+    It leaves twice as much to others as the daemon leaves, so that the daemon goes first.
+    """
+    return max(2 * settings.auth0.rate_share - 1, 0.01)
 
 
 def stream_of(settings: Settings) -> Stream:
+    """Return the stream of the settings: a tenant, a source and a generation."""
     return Stream(
         domain=settings.auth0.domain,
         source_name=settings.segment.source_name or "",
@@ -139,6 +158,7 @@ def stream_of(settings: Settings) -> Stream:
 
 
 def rules_of(settings: Settings) -> Rules:
+    """Return the rules that make calls of events."""
     return Rules(
         login_types=settings.logins.types,
         include_sso_logins=settings.logins.include_sso,
@@ -156,13 +176,16 @@ def rules_of(settings: Settings) -> Rules:
             ip=settings.privacy.ip,
             user_agent=settings.privacy.user_agent,
             user_name=settings.privacy.user_name,
-            hmac_key=(_revealed(settings.privacy.hmac_key) or "").encode(),
+            hmac_key=(_reveal(settings.privacy.hmac_key) or "").encode(),
         ),
     )
 
 
 def profiles_of(settings: Settings, services: Services) -> CachedProfiles:
-    """The tenant's users; a directory that fails costs traits, or makes events wait where the rules need profiles."""
+    """Return the profiles of the tenant's users, with a cache.
+
+    If profiles cannot be read, the calls lack traits. If the rules need profiles, events wait.
+    """
     return CachedProfiles(
         services.users, warn_of_profiles, is_needed=rules_of(settings).needs_profiles
     )
@@ -184,10 +207,10 @@ def _credentials(settings: Settings) -> Credentials:
     return Credentials(
         domain=auth0.domain,
         client_id=auth0.client_id,
-        client_secret=_revealed(auth0.client_secret),
-        private_key=_revealed(auth0.private_key),
+        client_secret=_reveal(auth0.client_secret),
+        private_key=_reveal(auth0.private_key),
     )
 
 
-def _revealed(secret: Any) -> str | None:
+def _reveal(secret: Any) -> str | None:
     return None if secret is None else str(secret.get_secret_value())
