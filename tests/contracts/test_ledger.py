@@ -1,4 +1,4 @@
-"""Every Ledger: what it settles, what it refuses, and that it refuses without a trace."""
+"""The contract of every Ledger: it settles a page as a whole, or refuses it without a trace."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -355,21 +355,21 @@ def test_what_was_said_is_remembered_with_the_page_that_said_it(ledger: Ledger) 
     read = page(1, 2)
     calls = calls_of_page(LiveTranslator(live.stream, Rules(identify="changes")), read, {})
     ids = tuple(message.message_id for message in calls.messages)
-    said = {
+    sent = {
         message.fingerprint.key: message.fingerprint.value
         for message in calls.messages
         if message.fingerprint
     }
     done = build_settlement(live, read, calls, Delivery(receipts=(Receipt(message_ids=ids),)))
-    assert said
-    assert ledger.last_fingerprints(list(said)) == {}
+    assert sent
+    assert ledger.last_fingerprints(list(sent)) == {}
     moved = ledger.settle(done)
-    assert ledger.last_fingerprints([*said, "other"]) == said == done.fingerprints
+    assert ledger.last_fingerprints([*sent, "other"]) == sent == done.fingerprints
     with pytest.raises(ConflictError):
-        ledger.settle(replace(done, fingerprints=dict.fromkeys(said, "later")))
-    assert ledger.last_fingerprints(list(said)) == said
-    ledger.settle(replace(settlement(moved, page(3)), fingerprints=dict.fromkeys(said, "later")))
-    assert set(ledger.last_fingerprints(list(said)).values()) == {"later"}
+        ledger.settle(replace(done, fingerprints=dict.fromkeys(sent, "later")))
+    assert ledger.last_fingerprints(list(sent)) == sent
+    ledger.settle(replace(settlement(moved, page(3)), fingerprints=dict.fromkeys(sent, "later")))
+    assert set(ledger.last_fingerprints(list(sent)).values()) == {"later"}
     assert ledger.last_fingerprints([]) == {}
 
 

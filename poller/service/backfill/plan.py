@@ -95,9 +95,7 @@ def plan(
 
     `oldest` is the oldest event kept, or None where the log is empty.
     """
-    readable_since = since
-    if oldest is not None and since < min(just_below(oldest), until):
-        readable_since = just_below(oldest)
+    readable_since = _readable_since(since, until, oldest)
     end = min([until, *(span.after for span in spans if span.is_live)])
     basis = Plan(
         since=readable_since,
@@ -109,11 +107,7 @@ def plan(
     )
     if oldest is None or readable_since >= until:
         return basis
-    settled = clip(
-        union(LogRange(after=span.after, until=span.reached) for span in spans),
-        readable_since,
-        until,
-    )
+    settled = _settled(spans, readable_since, until)
     basis = replace(
         basis,
         until=max(end, readable_since),
@@ -149,6 +143,18 @@ def _slices(whole: LogRange, length: timedelta) -> Iterator[LogRange]:
                 yield LogRange(after=rest.after, until=at)
                 rest = replace(rest, after=at)
     yield rest
+
+
+def _readable_since(since: LogId, until: LogId, oldest: LogId | None) -> LogId:
+    """Return where reading can begin: no lower than just below the oldest event kept."""
+    if oldest is None or since >= min(just_below(oldest), until):
+        return since
+    return just_below(oldest)
+
+
+def _settled(spans: Iterable[Span], since: LogId, until: LogId) -> tuple[LogRange, ...]:
+    ranges = union(LogRange(after=span.after, until=span.reached) for span in spans)
+    return clip(ranges, since, until)
 
 
 def _missing(spans: Iterable[Span], since: LogId, until: LogId) -> tuple[LogRange, ...]:

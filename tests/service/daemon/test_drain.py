@@ -134,7 +134,7 @@ def test_a_first_start_goes_on_where_a_backfill_left_its_end_open(bench: Bench) 
 def first_start(
     bench: Bench, start: LogId | Literal["earliest"] | None = None
 ) -> tuple[str, list[Any]]:
-    """Return the note of a first start, and the holes that it names."""
+    """Return the note of a first start, and the log lines of its holes."""
     with capture_logs() as logs:
         bench.poll(start)
     (begun,) = [entry for entry in logs if entry["event"] == "span.begun"]

@@ -1,4 +1,4 @@
-"""Upkeep warns in time, and only where there is something to warn of."""
+"""Maintenance warns in time, and only if there is something to warn of."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -68,7 +68,7 @@ class Bench:
         return self.newest
 
     def wait(self, by: timedelta) -> None:
-        """Lets time pass, with a look every hour."""
+        """Let time pass, with a run every hour."""
         end = self.now + by
         while self.now < end:
             self.now += timedelta(hours=1)
@@ -83,7 +83,7 @@ def logs() -> Iterator[list[dict[str, object]]]:
 
 
 def warnings(logs: list[dict[str, object]]) -> list[float]:
-    """Days left, at each warning."""
+    """Return the days that were left at each warning."""
     return [
         round(float(str(line["left_s"])) / 86400, 1)
         for line in logs

@@ -1,4 +1,4 @@
-"""The identify that each user of a backfill gets at its end, unless somebody was faster."""
+"""The identify that each user gets at the end of a backfill, unless the daemon was faster."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -45,7 +45,7 @@ def ledger(tmp_path: Path) -> Iterator[SqlLedger]:
 
 
 def backfilled(ledger: SqlLedger, *users: str, served_at: datetime = NOW) -> None:
-    """A stretch of the past in which these users logged in, in this order."""
+    """Walk a stretch of the past in which these users logged in, in this order."""
     log = FakeLog([(record(number) | {"user_id": user}) for number, user in enumerate(users, 1)])
     log.now = served_at
     span = ledger.begin(after=numbered(0), until=numbered(len(users)))
@@ -54,7 +54,7 @@ def backfilled(ledger: SqlLedger, *users: str, served_at: datetime = NOW) -> Non
         pass
 
 
-def said(ledger: SqlLedger, fingerprints: dict[str, str], at: datetime) -> None:
+def record_sent(ledger: SqlLedger, fingerprints: dict[str, str], at: datetime) -> None:
     ledger.record_identified([], fingerprints, at)
 
 
@@ -108,7 +108,7 @@ def test_who_was_identified_meanwhile_is_left_out(
 ) -> None:
     backfilled(ledger, "auth0|1")
     key = identify_fingerprint("auth0|1", {}, is_partial=False, always_send=False).key
-    said(ledger, {key: fingerprint}, NOW + timedelta(seconds=after_s))
+    record_sent(ledger, {key: fingerprint}, NOW + timedelta(seconds=after_s))
     assert identifier(ledger, FakeSink()).send(ledger.pending_identifies(("", ""), 10)).sent == sent
     assert ledger.count_pending_identifies() == 0
 
@@ -116,7 +116,7 @@ def test_who_was_identified_meanwhile_is_left_out(
 def test_who_was_identified_between_two_runs_is_left_out_of_the_second(ledger: SqlLedger) -> None:
     backfilled(ledger, "auth0|1")
     key = identify_fingerprint("auth0|1", {}, is_partial=False, always_send=False).key
-    said(ledger, {key: "other"}, NOW + timedelta(seconds=1))
+    record_sent(ledger, {key: "other"}, NOW + timedelta(seconds=1))
     second = identifier(ledger, FakeSink(), begun_at=NOW + timedelta(hours=1))
     assert second.send(ledger.pending_identifies(("", ""), 10)) == Identified(left_out=1)
 
@@ -151,7 +151,7 @@ def walked(ledger: SqlLedger, span: Span, number: int) -> None:
 
 
 def test_the_daemons_identifies_are_remembered_whatever_the_mode(ledger: SqlLedger) -> None:
-    """An identify of the live span, then a slice that shows the same user only later."""
+    """Send an identify of the live span, then walk a slice that shows the same user."""
     live = ledger.begin(after=numbered(5))
     log = FakeLog([record(6) | {"user_id": "auth0|1"}])
     log.now = NOW + timedelta(minutes=1)
@@ -199,7 +199,7 @@ def test_where_every_identify_counts_the_same_is_said_again(ledger: SqlLedger) -
 
 
 def test_what_is_sent_again_is_identified_again_whatever_was_said_before(ledger: SqlLedger) -> None:
-    """The first time the write key may have been a wrong one."""
+    """At the first time, the write key may have been wrong."""
     rules = Rules(identify="changes")
     backfilled(ledger, "auth0|1")
     assert (
@@ -218,8 +218,8 @@ def test_what_is_sent_again_is_identified_again_whatever_was_said_before(ledger:
 
 
 def test_a_ledger_taken_afresh_knows_only_what_was_said_since(ledger: SqlLedger) -> None:
-    said(ledger, {"old": "x"}, NOW - timedelta(seconds=1))
-    said(ledger, {"new": "x"}, NOW)
+    record_sent(ledger, {"old": "x"}, NOW - timedelta(seconds=1))
+    record_sent(ledger, {"new": "x"}, NOW)
     assert ledger.ignoring_sent_before(NOW).last_fingerprints(["old", "new"]) == {"new": "x"}
     assert ledger.last_fingerprints(["old", "new"]) == {"old": "x", "new": "x"}
 
@@ -229,7 +229,7 @@ def test_who_awaits_since_before_is_identified_by_a_run_that_takes_the_ledger_af
 ) -> None:
     backfilled(ledger, "auth0|1")
     key = identify_fingerprint("auth0|1", {}, is_partial=False, always_send=False).key
-    said(ledger, {key: "other"}, NOW + timedelta(seconds=1))
+    record_sent(ledger, {key: "other"}, NOW + timedelta(seconds=1))
     waiting = ledger.pending_identifies(("", ""), 10)
     begun_at = NOW + timedelta(minutes=1)
     assert (
@@ -370,7 +370,7 @@ def test_each_id_under_which_a_user_was_sent_is_identified(ledger: SqlLedger) ->
 
 
 class PerApp:
-    """An id of the event's own."""
+    """The id comes from the event."""
 
     user_fields: frozenset[str] | None = frozenset()
     names_user = False
@@ -382,7 +382,7 @@ class PerApp:
 
 
 class Word:
-    """A trait that is the event's."""
+    """The trait comes from the event."""
 
     user_fields: frozenset[str] | None = frozenset()
     names_user = False
@@ -427,8 +427,8 @@ def test_its_turn_comes_before_the_profile_is_read(ledger: SqlLedger) -> None:
 
 
 def test_what_was_said_later_stays_what_was_said(ledger: SqlLedger) -> None:
-    said(ledger, {"k": "new"}, LATER)
-    said(ledger, {"k": "old"}, NOW)
+    record_sent(ledger, {"k": "new"}, LATER)
+    record_sent(ledger, {"k": "old"}, NOW)
     assert ledger.last_fingerprints(["k"]) == {"k": "new"}
 
 

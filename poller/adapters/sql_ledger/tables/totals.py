@@ -11,8 +11,8 @@ from poller.adapters.sql_ledger.tables.schema import dead_letter_total, event_to
 _TABLES = (
     (
         "CREATE TABLE IF NOT EXISTS event_total (stream_id INTEGER NOT NULL "
-        "REFERENCES stream (id), outcome TEXT NOT NULL, events INTEGER NOT NULL, PRIMARY KEY (stream_id, outcome)) "
-        "WITHOUT ROWID"
+        "REFERENCES stream (id), outcome TEXT NOT NULL, events INTEGER NOT NULL, "
+        "PRIMARY KEY (stream_id, outcome)) WITHOUT ROWID"
     ),
     (
         "CREATE TABLE IF NOT EXISTS dead_letter_total (stream_id INTEGER NOT NULL "
