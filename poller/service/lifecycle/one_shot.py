@@ -63,7 +63,7 @@ def _note(journal: CycleJournal, reason: Reason) -> None:
     error = reason.error if isinstance(reason, Failed) else None
     if error is not None and not isinstance(error, PollerError):
         return
-    with contextlib.suppress(PollerError):  # the drain has already told of a ledger that fails
+    with contextlib.suppress(PollerError):  # the drain has already logged a ledger that fails
         if error is None:
             journal.note_blocked(None)
         journal.note_cycle(at=datetime.now(UTC), error=str(error) if error else None)

@@ -8,10 +8,10 @@ counters, gauges and histograms. A collector of our own provides two groups that
   and they are absent until something is known.
 """
 
+import collections
 import re
 import threading
 import time
-from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -118,11 +118,15 @@ class Meter(Observer):
     def count_fetched(self, page: Page) -> None:
         with self._lock:
             self._server_time = (page.served_at, self._monotonic())
-            self.events = self.events.after_fetch(Tally(map(self._type_label, page.events)))
+            self.events = self.events.after_fetch(
+                collections.Counter(map(self._type_label, page.events))
+            )
 
     def count_settled(self, forwarded: Forwarded) -> None:
         settlement, page = forwarded.settlement, forwarded.settlement.page
-        outcomes = {name: Tally[str]() for name in (FORWARDED, FILTERED, DEAD_LETTERED)}
+        outcomes = {
+            name: collections.Counter[str]() for name in (FORWARDED, FILTERED, DEAD_LETTERED)
+        }
         with self._lock:
             for event, outcome in settlement.outcomes():
                 outcomes[outcome][self._type_label(event)] += 1

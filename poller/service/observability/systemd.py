@@ -63,7 +63,7 @@ class Notifier:
 
 
 class Supervisor:
-    """The state of the daemon, as systemd is told. Thread-safe. No method raises.
+    """The reports to systemd about the daemon. Thread-safe. No method raises.
 
     `watchdog` is the time within which systemd expects a sign of life. None means that it expects
     none.

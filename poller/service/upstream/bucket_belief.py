@@ -85,7 +85,7 @@ class Belief:
     def from_first_answer(
         cls, request: Request, *, limit: int, remaining: int, now: float, under_way: int
     ) -> Self:
-        """Begin a belief with what the first answer under a limit told."""
+        """Begin a belief with the headers of the first answer under a limit."""
         anchor = Anchor(
             sent_at=request.sent_at,
             answered_at=now,
