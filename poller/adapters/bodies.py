@@ -4,7 +4,7 @@ import zlib
 from collections.abc import Iterable
 from typing import Any
 
-from poller.core.text.json_text import decode
+from poller.core.text.json_text import decode, decode_of_any_depth
 
 ACCEPTED_ENCODING = "gzip"
 MAX_BODY_BYTES = 32 * 1024 * 1024
@@ -73,7 +73,22 @@ def parse_json(body: bytes) -> Any:
     Raises:
         ValueError: the body is no JSON, or is beyond one of the bounds.
     """
-    # Each value but the first follows one of these bytes. They are counted before anything is made of them.
+    _check_count(body)
+    return decode(body)
+
+
+def parse_json_of_any_depth(body: bytes) -> Any:
+    """Parse JSON of at most `MAX_VALUES` values. See `decode_of_any_depth` for deep ones.
+
+    Raises:
+        ValueError: the body is no JSON, or has too many values.
+    """
+    _check_count(body)
+    return decode_of_any_depth(body.decode())
+
+
+def _check_count(body: bytes) -> None:
+    # Each value but the first follows one of these bytes. They are counted before anything is made
+    # of them.
     if sum(map(body.count, (b",", b"[", b"{"))) > MAX_VALUES:
         raise ValueError("too many values")
-    return decode(body)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from poller.adapters.bodies import UnusableBodyError, parse_json
+from poller.adapters.bodies import UnusableBodyError, parse_json, parse_json_of_any_depth
 from poller.adapters.clocks import ServerClock
 from poller.adapters.connection import Connection, is_unknown_host, trouble
 from poller.adapters.deadlines import Deadlines
@@ -50,6 +50,14 @@ class Answer:
             ValueError: the body is no JSON, has more values than any answer needs, or is nested too deep.
         """
         return parse_json(self.body)
+
+    def json_of_any_depth(self) -> Any:
+        """Return the body as JSON, however deep it is nested. See `decode_of_any_depth`.
+
+        Raises:
+            ValueError: the body is no JSON, or has more values than any answer needs.
+        """
+        return parse_json_of_any_depth(self.body)
 
     @property
     def form(self) -> str:

@@ -1,16 +1,21 @@
 """Auth0's words: log events, pages, and the spans of the log that are settled."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from poller.core.log_ids import LogId, moment_of
 from poller.core.text.dates import TOLERANCE, believed_date, parse_date
-from poller.core.text.json_text import encode
+from poller.core.text.json_text import encode, is_too_deep
 
 SHORTEST_RETENTION = timedelta(hours=23)
 """Nothing younger is ever cut: the free plan keeps a day (Auth0 docs: Log Data Retention), less an hour of doubt."""
+
+_EXCERPT_VALUES = 50
+_EXCERPT_CHARACTERS = 512
+"""Bounds of the part that is kept of a record that is nested too deep."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +71,13 @@ def parse_events(records: Sequence[object], *, after: LogId) -> tuple[LogEvent, 
         unreadable += 1
         derived = LogId(f"{last}+{unreadable:03d}")
         events.append(
-            LogEvent(log_id=derived, type="", date=None, record=record, defect="unreadable_record")
+            LogEvent(
+                log_id=derived,
+                type="",
+                date=None,
+                record=_excerpt(record) if is_too_deep(record) else record,
+                defect="unreadable_record",
+            )
         )
     return tuple(events)
 
@@ -89,6 +100,8 @@ def canonical(record: object) -> str:
 
 
 def _event(log_id: LogId, record: Any, *, now: datetime | None = None) -> LogEvent:
+    if is_too_deep(record):
+        return replace(_event(log_id, _excerpt(record), now=now), defect="nested_too_deep")
     # Archives of Auth0's own extensions hold the name in `type`, and the code in `type_code`.
     code = record.get("type_code")
     kind = code if isinstance(code, str) and code else record.get("type")
@@ -119,10 +132,22 @@ def judge_dates(events: Iterable[LogEvent], now: datetime | None) -> tuple[LogEv
     latest = now + TOLERANCE
     return tuple(
         event
-        if event.date is None or event.date <= latest
+        if event.defect or event.date is None or event.date <= latest
         else _event(event.log_id, event.record, now=now)
         for event in events
     )
+
+
+def _excerpt(record: Any) -> dict[str, Any]:
+    """Return the first plain values of a record that is nested too deep, each text cut short."""
+    if not isinstance(record, dict):
+        return {}
+    plain = {
+        key: value[:_EXCERPT_CHARACTERS] if isinstance(value, str) else value
+        for key, value in record.items()
+        if isinstance(value, str | int | float | None) and len(key) <= _EXCERPT_CHARACTERS
+    }
+    return dict(islice(plain.items(), _EXCERPT_VALUES))
 
 
 def _id_of(record: object) -> LogId | None:

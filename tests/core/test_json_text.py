@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poller.config.parsers.expressions import JmesPath
-from poller.core.text.json_text import MAX_DEPTH, decode, encode
+from poller.core.text.json_text import MAX_DEPTH, decode, decode_of_any_depth, encode, is_too_deep
 
 ODD_NUMBERS = [
     "1e400",
@@ -78,6 +78,39 @@ def test_what_is_nested_too_deep_is_no_value() -> None:
     for levels in (MAX_DEPTH + 1, 100_000):
         with pytest.raises(ValueError, match="too deep"):
             decode("[" * levels + "]" * levels)
+
+
+@given(VALUES)
+def test_a_value_of_any_depth_is_read_like_any_other(value: Any) -> None:
+    text = encode(value)
+    assert encode(decode_of_any_depth(text)) == encode(decode(text))
+
+
+@pytest.mark.parametrize("levels", [MAX_DEPTH + 1, 900, 100_000])
+@pytest.mark.parametrize(
+    ("opening", "closing"), [("[", "]"), ('{"]\\"}": ', "}"), ("[1, [], ", "]")]
+)
+def test_what_is_nested_too_deep_can_be_told_after_reading(
+    levels: int, opening: str, closing: str
+) -> None:
+    inner = opening * levels + "0" + closing * levels
+    before, deep, after = decode_of_any_depth(f'["]", {inner}, {{"a": [1]}}]')
+    assert (before, after) == ("]", {"a": [1]})
+    assert is_too_deep(deep)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        "[" * 100_000 + '"' + '\\"' * 1_000_000,
+        "[" * 100_000 + "]" * 99_999,
+        "]" * 100_000,
+    ],
+)
+def test_deep_text_that_is_no_json_is_a_value_error(text: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - json raises several of its kinds
+        decode_of_any_depth(text)
 
 
 @pytest.mark.parametrize("digits", ["1.50", "-0", "1e2"])

@@ -2,11 +2,16 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
 MAX_DEPTH = 100
 """Levels of lists and objects within each other. Log events have about 8."""
+_CUT_DEPTH = MAX_DEPTH + 10
+"""Levels. The margin leaves room for the list around log events, so that each is still too deep."""
+_TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
+"""A string, or a bracket outside of strings. A string without an end reaches to the end."""
 _LONGEST_INT = 1000
 """Digits. Python refuses to read a whole number of over 4,300 digits."""
 _CONTAINERS = frozenset({dict, list})
@@ -56,6 +61,40 @@ def decode(text: str | bytes) -> Any:
     if is_too_deep(value):
         raise ValueError("nested too deep")
     return value
+
+
+def decode_of_any_depth(text: str) -> Any:
+    """Parse JSON, however deep its lists and objects are nested.
+
+    A text that would exhaust Python's stack is cut: a list or an object below `_CUT_DEPTH` levels
+    becomes an empty one. So the caller can still tell that the value is too deep.
+
+    Raises:
+        ValueError: the text is no JSON.
+    """
+    try:
+        return json.loads(text, parse_float=_number, parse_int=_whole_number)
+    except RecursionError:
+        return json.loads(_cut(text), parse_float=_number, parse_int=_whole_number)
+
+
+def _cut(text: str) -> str:
+    """Return the text without what lies below `_CUT_DEPTH` levels. No depth can exhaust the stack."""
+    kept: list[str] = []
+    depth = begin = 0
+    for token in _TOKEN.finditer(text):
+        if token[0] in "[{":
+            depth += 1
+            if depth == _CUT_DEPTH:
+                kept.append(text[begin : token.end()])
+        elif token[0] in "]}":
+            if depth == _CUT_DEPTH:
+                begin = token.start()
+            depth -= 1
+    if depth >= _CUT_DEPTH:
+        raise ValueError("the lists and objects have no end")
+    kept.append(text[begin:])
+    return "".join(kept)
 
 
 def is_too_deep(value: Any) -> bool:

@@ -67,7 +67,9 @@ class Selector:
 
     def is_of_interest(self, event: LogEvent) -> bool:
         """Tell if the event becomes calls or a dead letter, provided that the condition holds."""
-        return bool(event.defect) or (event.type in self._types and self._counts(event))
+        if event.defect and not event.type:
+            return True  # nobody can tell what the event is
+        return event.type in self._types and self._counts(event)
 
     def select(self, events: Iterable[LogEvent], now: datetime | None) -> Selection:
         """Decide about each event.
@@ -79,10 +81,10 @@ class Selector:
         return Selection(decisions=decisions, now=now)
 
     def _decide(self, event: LogEvent) -> Candidate | DeadLetter | Filtered:
-        if event.defect:
-            return DeadLetter(event=event, reason=event.defect)
         if not self.is_of_interest(event):
             return Filtered(event=event, is_declined=event.type in _MAY_BE_OF_INTEREST)
+        if event.defect:
+            return DeadLetter(event=event, reason=event.defect)
         condition = self._rules.when
         is_conditional = condition is not None and condition.names_user
         if condition is not None and not is_conditional and not holds(condition, event, None):

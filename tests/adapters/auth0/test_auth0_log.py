@@ -12,11 +12,17 @@ import pytest
 from poller.adapters.auth0 import Auth0Log, Credentials, ManagementApi, TokenSource
 from poller.adapters.clocks import ServerClock
 from poller.adapters.http import Http
+from poller.core.delivery import BatchSender
 from poller.core.errors import UnusableAnswerError
 from poller.core.events import SHORTEST_RETENTION, Stream, canonical
+from poller.core.forward import forward
 from poller.core.log_ids import EARLIEST, LogId, floor_id, predecessor
 from poller.core.spans import Gap, Span
+from poller.core.text.json_text import MAX_DEPTH
+from poller.core.translation.translator import LiveTranslator
 from tests.adapters.auth0.answers import Budget, token
+from tests.fakes import FakeDirectory, FakeLedger, FakeSink
+from tests.samples import login
 from tests.scripted import Reply, Scripted
 
 NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
@@ -383,6 +389,34 @@ def test_an_unreadable_record_right_after_the_position_is_no_reason_to_stop(
     found = log.fetch(span(log_id(2)))
     assert [event.defect for event in found.events] == ["unreadable_record", None]
     assert found.position == log_id(3)
+
+
+@pytest.mark.parametrize("levels", [MAX_DEPTH, 900, 100_000])
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"]\\"}":', "}")])
+def test_a_record_that_is_nested_too_deep_is_one_dead_letter_and_holds_up_nothing(
+    log: Auth0Log, scripted: Scripted, levels: int, opening: str, closing: str
+) -> None:
+    deep = opening * levels + "0" + closing * levels
+    hostile = login(log_id=log_id(2), auth0_client="DEEP", user_agent="x" * 5_000, connection='["{')
+    harmless = record(log_id(3)) | {"auth0_client": "DEEP"}
+    reply = page(hostile, harmless, login(log_id=log_id(4)), [["DEEP"]], login(log_id=log_id(5)))
+    scripted.replies = [replace(reply, body=reply.body.replace(b'"DEEP"', deep.encode()))]
+    ledger = FakeLedger(STREAM)
+    after = ledger.begin(after=log_id(1), until=log_id(5))
+    sink = FakeSink()
+    (done,) = forward(
+        log, FakeDirectory({}), LiveTranslator(STREAM), BatchSender(sink), ledger, after
+    )
+    assert {message.log_id for message in sink.taken} == {log_id(4), log_id(5)}
+    assert ledger.dead_letters == {
+        log_id(2): "nested_too_deep",
+        f"{log_id(4)}+001": "unreadable_record",
+    }
+    assert [event.log_id for event in done.settlement.filtered] == [log_id(3)]
+    for letter in done.settlement.dead_letters:
+        assert len(canonical(letter.event.record)) < 10_000
+    kept = done.settlement.dead_letters[0].event.record
+    assert (kept["user_id"], kept["connection"]) == ("auth0|1", '["{')
 
 
 class TestBounded:
