@@ -5,6 +5,8 @@ import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from ipaddress import ip_address
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -40,6 +42,17 @@ def pytest_configure() -> None:
         del os.environ[name]
     os.environ |= {"LC_ALL": "C.UTF-8", "TERM": "dumb"}
     os.umask(0o022)
+    socket.socket.connect = _connect_on_this_machine  # type: ignore[method-assign]
+
+
+_connect = socket.socket.connect
+
+
+def _connect_on_this_machine(self: socket.socket, address: Any) -> None:
+    """Connect, but only to this machine: no test may reach for the network."""
+    host = address[0] if isinstance(address, tuple) else "127.0.0.1"
+    assert ip_address(host).is_loopback, f"a test reaches for {host}"
+    _connect(self, address)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 OnViolation = Literal["ALLOW", "BLOCK", "OMIT"]
-"""What happens to a call that breaks a rule: nothing, the call is dropped, or the field is."""
+"""The effect on a call that breaks a rule: none, the call is dropped, or the field is."""
 _LONGEST_NAME = 200
 
 
@@ -44,7 +44,7 @@ class Connection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallControls:
-    """What a source does with one type of call that its tracking plan does not allow.
+    """The effect of a source on one type of call that its tracking plan does not allow.
 
     `blocks_unplanned` concerns calls without a rule, `omits_unplanned_fields` the properties or
     traits that the rule of a call does not name. `on_violation` concerns fields that break the

@@ -92,7 +92,8 @@ class WorkspaceProof:
         return Finding(
             subject="key",
             text=f"segment.write_key is wrong: {reason}",
-            hint="copy it in Segment from Connections > Sources > your source > Settings > API Keys",
+            hint="copy it in Segment from Connections > Sources > your source > Settings > "
+            "API Keys",
             severity=Severity.UNUSABLE,
         )
 

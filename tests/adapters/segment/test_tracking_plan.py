@@ -1,6 +1,5 @@
 """A tracking plan tells what it does to a call, by its rules and controls alone."""
 
-import socket
 from typing import Any
 
 import pytest
@@ -11,6 +10,7 @@ from poller.adapters.segment.tracking_plan import (
     UnreadableRuleError,
 )
 from poller.adapters.segment.workspace import CallControls, Controls, Rule
+from tests.scripted import Reply, Scripted
 
 ALLOWED = CallControls()
 PERSON = "ada@example.com"
@@ -138,12 +138,11 @@ def test_a_rule_that_is_no_schema_is_told_and_not_applied(schema: dict[str, Any]
         judge(rule, on_violation="BLOCK")
 
 
-def test_a_schema_elsewhere_is_never_fetched() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(0.0)
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}/schema.json"
-        rule = Rule(type="TRACK", key="Logged In", schema={"$ref": url})
-        with pytest.raises(UnreadableRuleError):
-            judge(rule, on_violation="BLOCK")
-        with pytest.raises(BlockingIOError):
-            listener.accept()
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_schema_elsewhere_is_never_fetched(scripted: Scripted) -> None:
+    scripted.replies = [Reply(body=b"{}")]
+    schema = {"$ref": f"{scripted.origin}/schema.json"}
+    rule = Rule(type="TRACK", key="Logged In", schema=schema)
+    with pytest.raises(UnreadableRuleError):
+        judge(rule, on_violation="BLOCK")
+    assert scripted.asked == []
