@@ -38,6 +38,7 @@ client_secret = "{sandbox.tenant.client_secret}"
 [segment]
 write_key = "{sandbox.write_key}"
 endpoint = "{sandbox.segment_url}"
+cdn_endpoint = "{sandbox.cdn_url}"
 source_name = "web"
 [poll]
 interval = "1s"

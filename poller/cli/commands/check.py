@@ -15,8 +15,7 @@ from poller.adapters.sql_ledger import inspect_ledger, ledger_path
 from poller.cli.checks import Finding, clocks, disk, ledger_file, mark_of, outage, region, secrets
 from poller.cli.groups import examples
 from poller.cli.options import act_as_ledger_owner, config_option
-from poller.cli.segment_proof.published import prove_by_cdn
-from poller.cli.segment_proof.workspace import WorkspaceProof
+from poller.cli.segment_proof.workspace import prove_source
 from poller.cli.views.output import say, say_json
 from poller.cli.views.wording import laid_out
 from poller.cli.wiring.services import Services, connect, stream_of
@@ -91,13 +90,8 @@ def findings(
         yield from (outage(each, settings.poll.interval) for each in kept)
     yield _attempt("segment", lambda: _segment(settings, services), patience, "segment.endpoint")
     yield from region(settings)
-    workspace = WorkspaceProof(
-        settings=settings,
-        services=services,
-        is_log_readable=token.severity is Severity.GOOD,
-    )
-    yield from workspace.findings()
-    yield from prove_by_cdn(settings, is_key_decided=workspace.is_key_decided)
+    is_log_readable = token.severity is Severity.GOOD
+    yield from prove_source(settings, services, is_log_readable=is_log_readable)
     yield from clocks({name: http.skew for name, http in services.origins.items()})
 
 

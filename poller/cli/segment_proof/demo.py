@@ -7,7 +7,7 @@ from pathlib import Path
 
 from poller.cli.checks import Finding, mark_of
 from poller.cli.segment_proof.published import prove_by_cdn
-from poller.cli.segment_proof.workspace import WorkspaceProof
+from poller.cli.segment_proof.workspace import prove_source
 from poller.cli.wiring.daemon import build_drain, open_ledger
 from poller.cli.wiring.demo import demo_settings
 from poller.cli.wiring.services import connect
@@ -61,10 +61,7 @@ def _forward(settings: Settings) -> None:
 
 def _proof(settings: Settings) -> Iterator[str]:
     with connect(settings, Process().stopping) as services:
-        proof = WorkspaceProof(settings=settings, services=services, is_log_readable=False)
-        findings = list(proof.findings())
-        findings += prove_by_cdn(settings, is_key_decided=proof.is_key_decided)
-        yield from _shown(findings)
+        yield from _shown(list(prove_source(settings, services, is_log_readable=False)))
 
 
 def _shown(findings: list[Finding]) -> Iterator[str]:

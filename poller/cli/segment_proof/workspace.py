@@ -15,6 +15,7 @@ from poller.adapters.segment.workspace import Connection, Controls, SourceDetail
 from poller.cli.checks import Finding
 from poller.cli.segment_proof.access import has_write_key, public_api
 from poller.cli.segment_proof.calls import calls_of, judge, newest_calls
+from poller.cli.segment_proof.published import prove_by_cdn
 from poller.cli.views.wording import counted
 from poller.cli.wiring.services import Services
 from poller.config import Settings
@@ -25,6 +26,15 @@ from poller.service.lifecycle.exit_codes import Severity
 
 CALLS_JUDGED = 10
 """The number of newest events whose calls are judged, as many as `preview` shows."""
+
+
+def prove_source(
+    settings: Settings, services: Services, *, is_log_readable: bool
+) -> Iterator[Finding]:
+    """Look at the source by the Public API, if there is a token, and then by the CDN."""
+    proof = WorkspaceProof(settings=settings, services=services, is_log_readable=is_log_readable)
+    yield from proof.findings()
+    yield from prove_by_cdn(settings, is_key_decided=proof.is_key_decided)
 
 
 @dataclass(slots=True, kw_only=True)
