@@ -124,7 +124,7 @@ def test_an_outage_of_both_is_two_lines_of_check_and_none_of_its_exit_code(plain
         plain.sandbox.ask("faults", set=[fault])
     ended = run(plain, "check")
     assert ended.code == 0, ended.out
-    assert "could not be proved now" in ended.out
+    assert "could not be proved by Segment's CDN now" in ended.out
     assert "could not be asked now" in ended.out
     assert "Traceback" not in ended.err
     preview = run(plain, "preview", "--json", "--last", "1")

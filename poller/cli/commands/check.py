@@ -197,6 +197,7 @@ def _facts(finding: Finding) -> dict[str, object]:
     return {
         "subject": finding.subject,
         "is_well": is_well,
+        "is_open": finding.is_open,
         "text": finding.text,
         "hint": finding.hint,
     }

@@ -46,7 +46,7 @@ def prove_by_cdn(settings: Settings, *, is_key_decided: bool = False) -> Iterato
     try:
         published = read_published(settings)
     except PollerError as error:
-        text = f"could not be proved now: {error}"
+        text = f"could not be proved by Segment's CDN now: {error}"
         yield Finding(subject="key", text=text, hint=DEBUGGER, is_open=True)
         return
     if published is not None:

@@ -92,7 +92,7 @@ def test_events_of_the_chosen_preset_count_and_no_other(world: World) -> None:
 def test_an_outage_of_the_cdn_is_one_line_and_no_failure(world: World, action: str) -> None:
     world.sandbox.faults.set(Fault(action=action, service="cdn"))
     (finding,) = prove(world).values()
-    assert finding.text.startswith("could not be proved now: ")
+    assert finding.text.startswith("could not be proved by Segment's CDN now: ")
     assert finding.severity is Severity.GOOD
     assert len(world.sandbox.faults.seen("cdn")) == 1
 
