@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Literal
 
-from poller.adapters.sql_ledger import SqlLedger
+from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.core.delivery import BatchSender
 from poller.core.log_ids import LogId
 from poller.core.translation.rules import DEFAULT, Rules

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from poller.adapters.sql_ledger import SqlLedger
+from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.cli.options import Bound, position_of
 from poller.cli.views.backfill import PlanReport, plan_report
 from poller.cli.wiring.services import Services, rules_of, stream_of

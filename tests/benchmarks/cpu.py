@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from poller.adapters.sql_ledger import SqlLedger
+from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.cli.wiring.services import connect, profiles_of, rules_of, stream_of
 from poller.config import Settings, load_settings
 from poller.core.delivery import BatchSender

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from poller.adapters.sql_ledger import SqlLedger
+from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.cli.backfill_plan import BackfillPreview, begin, leave_end_open
 from poller.core.log_ids import floor_id
 from poller.core.spans import LogRange, holes_between

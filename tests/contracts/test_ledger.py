@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from poller.adapters.sql_ledger import LedgerReader, SqlLedger
+from poller.adapters.sql_ledger.ledger import SqlLedger
+from poller.adapters.sql_ledger.reader import LedgerReader
 from poller.core.errors import ConflictError
 from poller.core.events import parse_events
 from poller.core.log_ids import EARLIEST, LogId, floor_id

@@ -20,7 +20,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from poller.adapters.sql_ledger import DeadLetterStore, LedgerReader, SqlLedger, set_position
+from poller.adapters.sql_ledger.dead_letters import DeadLetterStore
+from poller.adapters.sql_ledger.ledger import SqlLedger
+from poller.adapters.sql_ledger.positions import set_position
+from poller.adapters.sql_ledger.reader import LedgerReader
 from poller.core.delivery import BatchSender
 from poller.core.errors import ConflictError, FatalError, PollerError
 from poller.core.forward import Forwarded, forward

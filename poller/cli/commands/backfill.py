@@ -10,7 +10,8 @@ from typing import Any
 
 import click
 
-from poller.adapters.sql_ledger import LedgerLock, SqlLedger
+from poller.adapters.sql_ledger.ledger import SqlLedger
+from poller.adapters.sql_ledger.sqlite.lock import LedgerLock
 from poller.cli.backfill_plan import BackfillOptions, BackfillPreview, begin, leave_end_open, survey
 from poller.cli.commands.backfill_files import check_files, send_files
 from poller.cli.groups import examples

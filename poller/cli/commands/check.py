@@ -11,7 +11,8 @@ from pathlib import Path
 import click
 
 from poller import __version__
-from poller.adapters.sql_ledger import inspect_ledger, ledger_path
+from poller.adapters.sql_ledger.inspection import inspect_ledger
+from poller.adapters.sql_ledger.sqlite.driver import ledger_path
 from poller.cli.checks import Finding, clocks, disk, ledger_file, mark_of, outage, region, secrets
 from poller.cli.groups import examples
 from poller.cli.options import act_as_ledger_owner, config_option

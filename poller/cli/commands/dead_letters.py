@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from poller.adapters.sql_ledger import DeadLetterStore, StoredDeadLetter
+from poller.adapters.sql_ledger.dead_letters import DeadLetterStore, StoredDeadLetter
 from poller.cli.groups import SuggestingGroup, examples
 from poller.cli.options import config_option, read_settings
 from poller.cli.views.confirmation import confirm

@@ -12,7 +12,7 @@ import click
 from rich.live import Live
 from rich.text import Text
 
-from poller.adapters.sql_ledger import SqlLedger
+from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.cli.backfill_plan import BackfillOptions, begin, survey
 from poller.cli.groups import examples
 from poller.cli.options import DurationType

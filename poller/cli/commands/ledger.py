@@ -7,7 +7,10 @@ from typing import Any
 
 import click
 
-from poller.adapters.sql_ledger import LedgerLock, LedgerReader, remove_stream, set_position
+from poller.adapters.sql_ledger.positions import set_position
+from poller.adapters.sql_ledger.reader import LedgerReader
+from poller.adapters.sql_ledger.sqlite.lock import LedgerLock
+from poller.adapters.sql_ledger.stream_removal import remove_stream
 from poller.cli.commands.person import person
 from poller.cli.groups import SuggestingGroup, examples
 from poller.cli.options import config_option, read_settings

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from poller.adapters.sql_ledger import PersonRecord, PersonStore
+from poller.adapters.sql_ledger.people import PersonRecord, PersonStore
 from poller.cli.groups import SuggestingGroup, examples
 from poller.cli.options import config_option, read_settings
 from poller.cli.views.confirmation import confirm

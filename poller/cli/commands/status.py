@@ -11,7 +11,8 @@ from pathlib import Path
 import click
 
 from poller import __version__
-from poller.adapters.sql_ledger import DaemonStatus, FatalExit, LedgerReader
+from poller.adapters.sql_ledger.fatal_exit import FatalExit
+from poller.adapters.sql_ledger.reader import DaemonStatus, LedgerReader
 from poller.cli.groups import examples
 from poller.cli.options import config_option, json_option, read_settings
 from poller.cli.views.output import say_json

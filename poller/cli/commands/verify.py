@@ -11,7 +11,7 @@ from typing import TypeVar
 import click
 from rich.progress import Progress
 
-from poller.adapters.sql_ledger import LedgerReader, Record
+from poller.adapters.sql_ledger.reader import LedgerReader, Record
 from poller.cli.groups import examples
 from poller.cli.options import Bound, BoundType, config_option, position_of, read_settings
 from poller.cli.views import verify_report

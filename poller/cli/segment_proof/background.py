@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from poller.adapters.sql_ledger import read_key_state, record_key_state
+from poller.adapters.sql_ledger.key_checks import read_key_state, record_key_state
 from poller.cli.segment_proof.access import write_key_of
 from poller.cli.segment_proof.published import (
     read_published,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from poller.adapters.sql_ledger import SqlLedger
+from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.cli.wiring.services import Services, profiles_of, rules_of, stream_of
 from poller.config import Settings
 from poller.core.delivery import BatchSender

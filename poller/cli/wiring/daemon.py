@@ -5,7 +5,8 @@ from contextlib import contextmanager
 
 import structlog
 
-from poller.adapters.sql_ledger import LedgerLock, SqlLedger
+from poller.adapters.sql_ledger.ledger import SqlLedger
+from poller.adapters.sql_ledger.sqlite.lock import LedgerLock
 from poller.cli.wiring.services import Services, profiles_of, rules_of, start_of, stream_of
 from poller.config import Settings
 from poller.core.delivery import BatchSender

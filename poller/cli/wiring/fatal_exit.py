@@ -5,7 +5,9 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from poller.adapters.sql_ledger import FatalExit, LedgerLock, ledger_path, record_fatal_exit
+from poller.adapters.sql_ledger.fatal_exit import FatalExit, record_fatal_exit
+from poller.adapters.sql_ledger.sqlite.driver import ledger_path
+from poller.adapters.sql_ledger.sqlite.lock import LedgerLock
 from poller.cli.options import read_settings
 from poller.config import SettingsError
 from poller.core.errors import FatalError, PollerError

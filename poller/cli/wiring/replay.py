@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterable, Sequence
 
-from poller.adapters.sql_ledger import DeadLetterStore, StoredDeadLetter, event_of
+from poller.adapters.sql_ledger.dead_letters import DeadLetterStore, StoredDeadLetter, event_of
 from poller.cli.views.output import say
 from poller.cli.wiring.services import Services, connect, profiles_of, rules_of, stream_of
 from poller.config import Settings

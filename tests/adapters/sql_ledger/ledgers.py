@@ -5,7 +5,8 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from poller.adapters.sql_ledger import LedgerReader, SqlLedger
+from poller.adapters.sql_ledger.ledger import SqlLedger
+from poller.adapters.sql_ledger.reader import LedgerReader
 from poller.core.errors import PollerError
 from poller.core.log_ids import EARLIEST
 from tests.builders import page, settlement

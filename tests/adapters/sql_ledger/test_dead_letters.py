@@ -16,7 +16,10 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.adapters.sql_ledger import DeadLetterStore, LedgerReader, SqlLedger, remove_stream
+from poller.adapters.sql_ledger.dead_letters import DeadLetterStore
+from poller.adapters.sql_ledger.ledger import SqlLedger
+from poller.adapters.sql_ledger.reader import LedgerReader
+from poller.adapters.sql_ledger.stream_removal import remove_stream
 from poller.adapters.sql_ledger.tables import totals
 from poller.cli import program
 from poller.core.log_ids import EARLIEST

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from poller.adapters.sql_ledger import FatalExit, record_fatal_exit
+from poller.adapters.sql_ledger.fatal_exit import FatalExit, record_fatal_exit
 from poller.core.errors import FatalError
 from tests.adapters.sql_ledger.ledgers import forwarded, opened, reading, url
 

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from poller.adapters.sql_ledger import LedgerHeldError, LedgerLock, LedgerReader, inspect_ledger
+from poller.adapters.sql_ledger.inspection import inspect_ledger
+from poller.adapters.sql_ledger.reader import LedgerReader
+from poller.adapters.sql_ledger.sqlite.lock import LedgerHeldError, LedgerLock
 from poller.core.errors import FatalError, TransientError
 from tests.adapters.sql_ledger.ledgers import forwarded, opened, reading, said, url
 from tests.fakes import STREAM

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from poller.adapters.sql_ledger import DeadLetterStore, PersonStore
+from poller.adapters.sql_ledger.dead_letters import DeadLetterStore
+from poller.adapters.sql_ledger.people import PersonStore
 from poller.core.events import LogEvent, parse_events
 from poller.core.log_ids import EARLIEST
 from poller.core.messages import Delivery

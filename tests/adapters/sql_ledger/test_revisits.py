@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from poller.adapters.sql_ledger import LedgerReader, SqlLedger
+from poller.adapters.sql_ledger.ledger import SqlLedger
+from poller.adapters.sql_ledger.reader import LedgerReader
 from poller.core.errors import ConflictError
 from poller.core.log_ids import LogId
 from poller.core.outcomes import DeadLetter

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from poller.adapters.sql_ledger import SqlLedger
+from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.adapters.sql_ledger.sqlite.verdicts import verdicts
 from poller.core.errors import FatalError, TransientError
 from tests.fakes import STREAM
@@ -19,7 +19,9 @@ from tests.paths import ROOT
 PRELUDE = """
 import os, resource, sys
 from pathlib import Path
-from poller.adapters.sql_ledger import LedgerLock, LedgerReader, SqlLedger
+from poller.adapters.sql_ledger.ledger import SqlLedger
+from poller.adapters.sql_ledger.reader import LedgerReader
+from poller.adapters.sql_ledger.sqlite.lock import LedgerLock
 from poller.core.errors import FatalError, TransientError
 from poller.core.log_ids import EARLIEST
 from tests.builders import page, settlement

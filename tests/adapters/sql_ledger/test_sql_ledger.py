@@ -16,14 +16,11 @@ from typing import Any
 
 import pytest
 
-from poller.adapters.sql_ledger import (
-    DeadLetterStore,
-    LedgerHeldError,
-    LedgerLock,
-    LedgerReader,
-    SqlLedger,
-    inspect_ledger,
-)
+from poller.adapters.sql_ledger.dead_letters import DeadLetterStore
+from poller.adapters.sql_ledger.inspection import inspect_ledger
+from poller.adapters.sql_ledger.ledger import SqlLedger
+from poller.adapters.sql_ledger.reader import LedgerReader
+from poller.adapters.sql_ledger.sqlite.lock import LedgerHeldError, LedgerLock
 from poller.adapters.sql_ledger.sqlite.migrations import STEPS, check_version, migrate
 from poller.adapters.sql_ledger.tables.stretches import leave_unread
 from poller.core.errors import ConflictError, FatalError, TransientError
@@ -146,7 +143,7 @@ WITHOUT_RIGHTS_OF_ROOT = ("setpriv", "--inh-caps=-all", "--bounding-set=-all", "
 def test_the_error_names_a_folder_that_is_read_only(path: Path) -> None:
     path.parent.mkdir(mode=0o500)
     script = textwrap.dedent(f"""
-        from poller.adapters.sql_ledger import SqlLedger
+        from poller.adapters.sql_ledger.ledger import SqlLedger
         from poller.core.errors import FatalError
         from tests.fakes import STREAM
         try:
@@ -427,7 +424,7 @@ def test_a_stream_that_has_settled_nothing_is_renamed_and_keeps_its_start(path: 
 def test_a_kill_leaves_whole_pages(path: Path) -> None:
     script = textwrap.dedent(f"""
         import sys
-        from poller.adapters.sql_ledger import SqlLedger
+        from poller.adapters.sql_ledger.ledger import SqlLedger
         from poller.core.log_ids import EARLIEST
         from tests.builders import page, settlement
         from tests.fakes import STREAM
@@ -487,7 +484,7 @@ def test_a_second_holder_is_told_who_the_first_is(path: Path) -> None:
 def test_a_lock_dies_with_its_process(path: Path) -> None:
     script = f"""
 import time
-from poller.adapters.sql_ledger import LedgerLock
+from poller.adapters.sql_ledger.sqlite.lock import LedgerLock
 held = LedgerLock.acquire({url(path)!r}, "run")
 print("held", flush=True)
 time.sleep(60)

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from poller.adapters.sql_ledger import LedgerReader, SqlLedger, inspect_ledger
+from poller.adapters.sql_ledger.inspection import inspect_ledger
+from poller.adapters.sql_ledger.ledger import SqlLedger
+from poller.adapters.sql_ledger.reader import LedgerReader
 from poller.adapters.sql_ledger.sqlite.migrations import STEPS
 from poller.core.errors import FatalError
 from tests.adapters.sql_ledger.ledgers import as_of_version, forwarded, opened, reading, url

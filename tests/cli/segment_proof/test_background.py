@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from poller.adapters.sql_ledger import SqlLedger
+from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.cli.segment_proof.background import check_key_in_background
 from poller.cli.wiring.services import stream_of
 from poller.sandbox import Fault

@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from poller.adapters.log_files import LogFile
-from poller.adapters.sql_ledger import SqlLedger
+from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.core.delivery import BatchSender
 from poller.core.errors import FatalError
 from poller.core.messages import Batch, Receipt

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pytest
 from structlog.testing import capture_logs
 
-from poller.adapters.sql_ledger import SqlLedger
+from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.core.errors import FatalError, TransientError
 from poller.core.log_ids import LogId, floor_id, just_below, moment_of
 from poller.core.pages import Page

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from poller.adapters.sql_ledger import SqlLedger
+from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.core.delivery import BatchSender
 from poller.core.errors import TransientError
 from poller.core.events import parse_events

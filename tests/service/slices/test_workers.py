@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from poller.adapters.sql_ledger import SqlLedger
+from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.core.delivery import BatchSender
 from poller.core.errors import ConflictError, FatalError, TransientError
 from poller.core.forward import forward

@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from poller.adapters.sql_ledger import SqlLedger
+from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.service.lifecycle import liveness as heartbeat
 
 heartbeat.SILENCE_S = 2.0
