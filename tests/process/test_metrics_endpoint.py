@@ -87,7 +87,7 @@ def scraped(daemon: Running) -> Iterator[list[Values]]:
     assert not wrong, wrong
 
 
-def test_what_is_read_is_settled_or_in_hand_at_every_scrape(plain: Bench) -> None:
+def test_each_event_that_was_read_is_settled_or_in_hand_at_every_scrape(plain: Bench) -> None:
     plain.write_settings(metrics__listen=ANYWHERE)
     odd = [None, {"type": "s"}, {"type": "auth0|0", "user_id": "auth0|0"}]
     plain.sandbox.ask("append", records=odd)
@@ -142,7 +142,7 @@ def assert_is_of_a_daemon_that_is_well(values: Values) -> None:
     assert 0 < values["rate_limit_remaining_requests"] <= values["rate_limit_requests"]
 
 
-def test_an_outage_of_segment_is_no_death_but_not_ready_and_passes(plain: Bench) -> None:
+def test_a_daemon_in_an_outage_of_segment_is_alive_and_not_ready(plain: Bench) -> None:
     plain.write_settings(metrics__listen=ANYWHERE, metrics__ready_lag="2s")
     with plain.start("run") as daemon:
         scraper = Scraper(daemon)
@@ -163,7 +163,7 @@ def test_an_outage_of_segment_is_no_death_but_not_ready_and_passes(plain: Bench)
         assert daemon.stop().code == 0
 
 
-def test_a_start_in_an_outage_is_late_by_the_ledger(plain: Bench) -> None:
+def test_the_lag_of_a_start_in_an_outage_comes_from_the_ledger(plain: Bench) -> None:
     assert plain.run("run", "--once").code == 0
     plain.write_settings(metrics__listen=ANYWHERE, metrics__ready_lag="1s")
     plain.sandbox.ask(

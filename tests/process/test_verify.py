@@ -58,7 +58,7 @@ def change(bench: Bench, sql: str, *values: object) -> int:
         return connection.execute(sql, values).rowcount
 
 
-def test_what_was_settled_agrees_and_nothing_is_sent_or_stored(make: MakeBench) -> None:
+def test_settled_days_agree_and_nothing_is_sent_or_stored(make: MakeBench) -> None:
     bench = settled(make)
     before, sent = bench.ledger.read_bytes(), bench.sandbox.ask("collector")
     said, days = verified(bench, "--exact")
@@ -147,7 +147,7 @@ def test_one_event_too_few_is_within_the_band_and_found_by_exact(make: MakeBench
     assert f"{found['hour']}  s" in ended.out
 
 
-def test_statistics_that_count_otherwise_are_overruled_by_the_log(make: MakeBench) -> None:
+def test_the_log_overrules_statistics_that_count_otherwise(make: MakeBench) -> None:
     bench = settled(make)
     bench.sandbox.ask("tenant", stats_have_sso=False)
     _, days = verified(bench, code=3)
@@ -180,7 +180,7 @@ def test_a_day_that_is_settled_in_part_is_not_judged(make: MakeBench) -> None:
     assert said["exact"]["hours_judged"] == 17
 
 
-def test_what_is_no_longer_kept_is_named_and_not_judged(make: MakeBench) -> None:
+def test_hours_that_are_no_longer_kept_are_named_and_not_judged(make: MakeBench) -> None:
     bench = settled(make)
     assert change(
         bench,
@@ -198,7 +198,7 @@ def test_what_is_no_longer_kept_is_named_and_not_judged(make: MakeBench) -> None
     assert f"no longer kept whole by Auth0, not judged: {FIRST}T00:00:00.000Z to " in text
 
 
-def test_from_the_earliest_on_what_retention_had_taken_before_is_not_settled(
+def test_days_that_retention_took_before_the_first_start_are_not_settled(
     make: MakeBench,
 ) -> None:
     bench = tenant(make)

@@ -23,7 +23,7 @@ def test_nothing_is_expected_before_the_first_beat() -> None:
     assert heartbeat.is_alive
 
 
-def test_a_step_may_take_its_time_and_no_more() -> None:
+def test_a_step_may_take_silence_s_and_no_more() -> None:
     clock = Clock()
     heartbeat = Heartbeat(clock)
     heartbeat.beat()
@@ -35,7 +35,7 @@ def test_a_step_may_take_its_time_and_no_more() -> None:
     assert heartbeat.is_alive
 
 
-def test_a_rest_is_no_silence_but_to_sleep_through_its_end_is() -> None:
+def test_a_rest_is_no_silence_and_oversleeping_it_is() -> None:
     clock = Clock()
     heartbeat = Heartbeat(clock)
     heartbeat.rest(3600.0)
@@ -61,7 +61,7 @@ def test_the_longest_call_is_a_step() -> None:
     assert longest_resolution_s + DEADLINE_S <= SILENCE_S
 
 
-def test_a_wait_for_the_rate_limit_is_a_rest_however_long_and_its_end_a_beat() -> None:
+def test_each_wait_for_the_rate_limit_is_a_rest_and_its_end_a_beat() -> None:
     clock = Clock()
     heartbeat = Heartbeat(clock)
     alive = []
@@ -89,7 +89,7 @@ def test_a_wait_for_the_rate_limit_is_a_rest_however_long_and_its_end_a_beat() -
     assert not heartbeat.is_alive
 
 
-def test_who_pauses_is_told_of_the_stop() -> None:
+def test_a_wait_for_the_stop_event_ends_at_the_stop() -> None:
     stop_event = StopEvent(Heartbeat())
     assert not stop_event.wait(0.0)
     stop_event.set()

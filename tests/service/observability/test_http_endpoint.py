@@ -80,7 +80,9 @@ def test_it_names_no_version_of_python(serve: Open) -> None:
         assert "Python" not in str(connection.getresponse().headers)
 
 
-def test_a_bug_in_a_page_is_500_and_one_line(serve: Open, logs: list[dict[str, object]]) -> None:
+def test_a_bug_in_a_page_is_a_500_and_one_log_line(
+    serve: Open, logs: list[dict[str, object]]
+) -> None:
     def fail() -> Response:
         raise KeyError("auth0|1")
 
@@ -89,7 +91,7 @@ def test_a_bug_in_a_page_is_500_and_one_line(serve: Open, logs: list[dict[str, o
     assert line == {"event": "metrics.failed", "log_level": "warning", "error": "KeyError"}
 
 
-def test_requests_and_clients_that_go_away_leave_no_line(
+def test_requests_and_lost_clients_are_not_logged(
     serve: Open, logs: list[dict[str, object]], capfd: pytest.CaptureFixture[str]
 ) -> None:
     port = serve()
@@ -112,7 +114,7 @@ def is_cut_off(client: socket.socket) -> bool:
     return True
 
 
-def test_beside_200_dripping_clients_the_answer_comes_within_a_second(serve: Open) -> None:
+def test_an_answer_comes_within_a_second_beside_200_slow_clients(serve: Open) -> None:
     port, before = serve(), threading.active_count()
     stopped = threading.Event()
     with ExitStack() as stack:
@@ -135,7 +137,7 @@ def test_beside_200_dripping_clients_the_answer_comes_within_a_second(serve: Ope
             assert time.monotonic() - began < 1.0
 
 
-def test_a_client_that_has_not_asked_within_its_time_is_cut_off(
+def test_a_client_that_does_not_finish_its_request_in_time_is_cut_off(
     serve: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert connections.REQUEST_S == 2.0
@@ -152,7 +154,9 @@ def test_a_client_that_has_not_asked_within_its_time_is_cut_off(
             assert is_cut_off(client)
 
 
-def test_a_client_that_drips_is_cut_off(serve: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_sends_byte_by_byte_is_cut_off(
+    serve: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(connections, "REQUEST_S", 0.3)
     port = serve()
     with socket.create_connection(("127.0.0.1", port), timeout=0.05) as client:
@@ -170,7 +174,7 @@ def test_a_client_that_drips_is_cut_off(serve: Open, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.usefixtures("logs")
-def test_a_client_that_takes_no_answer_is_cut_off_and_keeps_nobody_waiting(
+def test_a_client_that_takes_no_answer_is_cut_off_and_delays_nobody(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(connections, "ANSWER_S", 0.3)
@@ -257,7 +261,7 @@ def test_a_request_of_http_1_1_names_its_host_once(serve: Open, hosts: bytes) ->
         assert client.recv(12) == b"HTTP/1.0 421"
 
 
-def test_what_others_reach_answers_to_any_host(serve: Open) -> None:
+def test_an_address_that_others_reach_answers_to_any_host(serve: Open) -> None:
     with ExitStack() as stack:
         client = connected(stack, serve(host="0.0.0.0"))  # noqa: S104 - what others reach
         client.sendall(b"GET /healthz HTTP/1.1\r\nHost: metrics.example\r\n\r\n")
@@ -279,7 +283,7 @@ def test_an_address_of_another_machine_is_fatal(logs: list[dict[str, object]]) -
     assert logs == []
 
 
-def test_an_address_that_others_reach_is_warned_of_once(
+def test_an_address_that_others_reach_is_one_warning(
     serve: Open, logs: list[dict[str, object]]
 ) -> None:
     serve(host="0.0.0.0")  # noqa: S104 - what is warned of
@@ -297,7 +301,7 @@ def test_it_listens_on_ipv6_too(serve: Open, logs: list[dict[str, object]]) -> N
 
 
 @pytest.mark.process
-def test_it_keeps_no_process_alive() -> None:
+def test_a_listener_keeps_no_process_alive() -> None:
     program = (
         "from poller.service.observability.http_endpoint import Listener\n"
         "Listener.open('127.0.0.1', 0, {})"
@@ -333,7 +337,7 @@ def live_span(*, drained_at: datetime) -> Span:
     return Span(id=1, stream=STREAM, after=EARLIEST, reached=EARLIEST, drained_at=drained_at)
 
 
-def test_alive_is_a_loop_that_is_heard_of_in_time_even_if_it_has_nothing_to_do() -> None:
+def test_a_loop_that_gives_a_sign_in_time_is_alive_even_if_it_rests() -> None:
     bench = Bench()
     bench.seconds = 86_400  # before the first cycle nothing is expected
     assert bench.health.liveness_problem() is None
@@ -346,7 +350,7 @@ def test_alive_is_a_loop_that_is_heard_of_in_time_even_if_it_has_nothing_to_do()
     assert bench.health.liveness_problem() is None
 
 
-def test_ready_is_not_blocked_and_not_late() -> None:
+def test_a_daemon_that_is_blocked_or_late_is_not_ready() -> None:
     bench = Bench()
     assert bench.health.readiness_problem() == "nothing was read yet"
     bench.meter.start_at(live_span(drained_at=NOW))
@@ -359,7 +363,7 @@ def test_ready_is_not_blocked_and_not_late() -> None:
     assert "blocked" in (bench.health.readiness_problem() or "")
 
 
-def test_what_is_wrong_is_503() -> None:
+def test_a_problem_is_a_503() -> None:
     meter = Meter()
     routes = routes_of(meter, Health(meter, Heartbeat(), ready_lag=timedelta(minutes=1)))
     assert routes["/healthz"]().status == HTTPStatus.OK

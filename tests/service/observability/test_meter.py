@@ -120,7 +120,7 @@ def counted(counts: Any) -> dict[str, int]:
     return {kind: count for kind, count in counts.items() if count}
 
 
-def test_events_are_counted_by_type_and_by_what_became_of_them() -> None:
+def test_events_are_counted_by_type_and_outcome() -> None:
     bench = Bench(
         FakeLog([*records(10), record(11, "s", user_id=None), record(12, "s", date="soon")])
     )
@@ -161,7 +161,7 @@ def test_a_page_that_is_read_again_after_a_failure_counts_once() -> None:
     assert (snapshot.in_hand, sum(snapshot.read.values())) == (0, 10)
 
 
-def test_a_page_that_comes_back_shorter_takes_nothing_back_from_what_was_read() -> None:
+def test_a_page_that_comes_back_shorter_lowers_no_counter() -> None:
     """Retention may take events of the page at hand. A counter never goes down."""
     log = FakeLog(records(20), page_size=10)
     bench = Bench(log)
@@ -177,7 +177,7 @@ def test_a_page_that_comes_back_shorter_takes_nothing_back_from_what_was_read() 
     assert bench.drain().in_hand == 0
 
 
-def test_what_the_second_walk_finds_is_read_and_settled_at_once_and_moves_no_position() -> None:
+def test_events_of_a_second_reading_are_read_and_settled_at_once_and_move_no_position() -> None:
     (forwarded, _) = Bench(FakeLog(records(3))).pages()
     meter = Meter(["s"], now=lambda: NOW)
     meter.start_at(
@@ -193,7 +193,7 @@ def test_what_the_second_walk_finds_is_read_and_settled_at_once_and_moves_no_pos
     assert meter.lag_s() == 3600
 
 
-def test_types_of_the_wire_are_bounded_and_odd_ones_are_other() -> None:
+def test_the_number_of_types_is_bounded_and_odd_types_are_other() -> None:
     many = [record(100 + number, f"type_{number}") for number in range(1, 3 * MOST_TYPES)]
     names = ("auth0|abc", "a b", "S", "x" * 51, 'x"} 1\n', "9" * 56, "é", "", "\n")
     odd = [record(1 + number, kind) for number, kind in enumerate(names)]
@@ -206,7 +206,7 @@ def test_types_of_the_wire_are_bounded_and_odd_ones_are_other() -> None:
     }
 
 
-def test_types_of_interest_are_told_apart_however_many_others_came_before() -> None:
+def test_types_of_interest_have_a_count_of_their_own_after_any_number_of_others() -> None:
     log = FakeLog(
         [
             *[record(number, f"type_{number}") for number in range(1, 2 * MOST_TYPES)],
@@ -216,7 +216,7 @@ def test_types_of_interest_are_told_apart_however_many_others_came_before() -> N
     assert Bench(log).drain().forwarded["ss"] == 1
 
 
-def test_what_may_wake_someone_counts_from_zero_on() -> None:
+def test_metrics_of_alerts_begin_at_zero() -> None:
     meter = Meter(["s", "ss"])
     meter.requests_to("auth0")
     snapshot = meter.events
@@ -250,7 +250,7 @@ def test_a_request_counts_by_service_call_and_outcome(status: int | None, outcom
     assert value(meter, "request_duration_seconds_sum", **labels) == 0.3
 
 
-def test_a_path_that_nobody_named_is_other() -> None:
+def test_a_call_without_a_name_is_other() -> None:
     meter = Meter()
     meter.requests_to("auth0")("/api/v2/auth0%7C123", 200, 0.1)
     assert value(meter, "requests_total", service="auth0", call=OTHER, outcome="ok") == 1
@@ -266,7 +266,7 @@ def test_an_event_that_is_dated_ahead_of_its_settlement_has_no_age() -> None:
 # Lag
 
 
-def test_a_quiet_tenant_is_not_late_and_an_outage_is_seen_to_grow() -> None:
+def test_a_quiet_tenant_has_no_lag_and_an_outage_has_a_growing_one() -> None:
     bench = Bench(FakeLog([]))
     bench.drain()
     assert bench.meter.lag_s() == 0
@@ -276,13 +276,13 @@ def test_a_quiet_tenant_is_not_late_and_an_outage_is_seen_to_grow() -> None:
     assert bench.meter.lag_s() == 0
 
 
-def test_while_it_catches_up_the_lag_is_the_age_of_the_newest_event_settled() -> None:
+def test_the_lag_of_a_catch_up_is_the_age_of_the_newest_settled_event() -> None:
     bench = Bench(FakeLog(records(30), page_size=10))
     lags = [bench.meter.lag_s() for _ in bench.pages()]
     assert lags == [3590, 3580, 3570, 0]
 
 
-def test_an_event_dated_ahead_of_its_arrival_is_no_lead() -> None:
+def test_an_event_dated_ahead_of_its_arrival_shortens_no_lag() -> None:
     ahead = [record(1, "s", date=(NOW + timedelta(days=9)).isoformat()), *records(10)[1:]]
     bench = Bench(FakeLog(ahead, page_size=10))
     next(bench.pages())
@@ -296,7 +296,7 @@ def test_lag_goes_by_the_servers_clock() -> None:
     assert bench.meter.lag_s() == 0
 
 
-def test_before_the_first_page_the_lag_is_that_of_the_ledger() -> None:
+def test_the_lag_before_the_first_page_comes_from_the_ledger() -> None:
     meter = Meter(now=lambda: NOW)
     assert meter.lag_s() is None
     hour = timedelta(hours=1)
@@ -334,7 +334,7 @@ def test_the_age_of_an_event_runs_until_it_is_settled() -> None:
     assert value(bench.meter, "event_age_seconds_sum") == 3619
 
 
-def test_the_last_success_is_the_last_page_that_was_settled_an_empty_one_too() -> None:
+def test_every_settled_page_is_a_success_even_an_empty_one() -> None:
     bench = Bench(FakeLog([]))
     bench.log.failures = [LATER]
     with pytest.raises(TransientError):
@@ -356,14 +356,14 @@ def test_a_gap_is_counted() -> None:
 @pytest.mark.parametrize(
     "date", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", 1e300, "garbage", None]
 )
-def test_no_date_makes_it_fail(date: object) -> None:
+def test_the_meter_accepts_every_date(date: object) -> None:
     assert_identity(Bench(FakeLog([record(1, "s", date=date), record(2, "w", date=date)])).drain())
 
 
 # Under load
 
 
-def test_the_identity_holds_whenever_someone_looks() -> None:
+def test_the_identity_holds_at_every_scrape() -> None:
     kinds = [f"type_{number}" for number in range(40)]
     log = FakeLog(
         [record(number, kinds[number % 40] if number % 3 else "s") for number in range(1, 6000)]
@@ -430,7 +430,7 @@ class FullDisk:
         raise TransientError(f"disk full: {error}")
 
 
-def test_being_blocked_is_told_even_where_it_cannot_be_noted() -> None:
+def test_the_meter_knows_of_a_block_even_if_the_note_fails() -> None:
     meter = Meter()
     journal = MeteredJournal(FullDisk(), meter)
     with pytest.raises(TransientError):

@@ -45,7 +45,7 @@ def families(meter: Meter) -> dict[str, list[tuple[str, dict[str, str], float]]]
     }
 
 
-def test_every_metric_is_told_with_its_name_type_labels_and_help() -> None:
+def test_a_scrape_holds_every_metric_with_its_type_labels_and_help() -> None:
     text = scrape(full_meter())
     assert set(re.findall(rf"^# TYPE ({PREFIX}\S+)", text, re.MULTILINE)) == {
         metric.name for metric in METRICS
@@ -83,7 +83,7 @@ def test_names_follow_prometheus(metric: Metric) -> None:
     assert (metric.kind == "histogram") == bool(metric.buckets)
 
 
-def test_nobody_and_no_log_id_is_a_label() -> None:
+def test_no_label_names_a_person_or_a_log_id() -> None:
     assert {label for metric in METRICS for label in metric.labels} == {
         "type",
         "kind",
@@ -95,7 +95,7 @@ def test_nobody_and_no_log_id_is_a_label() -> None:
     }
 
 
-def test_nothing_is_said_of_what_is_not_known_yet() -> None:
+def test_a_metric_is_absent_until_its_value_is_known() -> None:
     told = families(Meter())
     for name in ("lag_seconds", "position_age_seconds", "retention_seconds", "rate_limit_requests"):
         assert told[PREFIX + name] == []
@@ -130,7 +130,7 @@ def test_a_scrape_takes_the_counts_of_events_once() -> None:
 
 
 @pytest.mark.process
-def test_the_library_is_not_imported_by_who_does_not_listen() -> None:
+def test_a_process_without_a_listener_does_not_import_the_library() -> None:
     program = (
         "import sys, poller.cli.commands.run, poller.cli.commands.backfill;"
         "assert 'prometheus_client' not in sys.modules"

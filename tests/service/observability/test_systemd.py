@@ -96,7 +96,7 @@ def received(listener: socket.socket) -> Iterator[bytes]:
         ({"WATCHDOG_USEC": "1500000", "WATCHDOG_PID": "1"}, None),
     ],
 )
-def test_the_limit_is_the_one_that_is_meant_for_this_process(
+def test_the_watchdog_is_used_only_if_it_is_meant_for_this_process(
     environ: dict[str, str], limit: timedelta | None
 ) -> None:
     assert Supervisor.of(environ, Heartbeat()).watchdog == limit
@@ -123,7 +123,7 @@ class Bench:
             self.supervisor.look()
 
 
-def test_a_loop_that_turns_is_told_of_thrice_within_the_limit(
+def test_a_loop_that_is_alive_sends_three_signs_of_life_within_the_watchdog(
     address: str, listener: Listener
 ) -> None:
     bench = Bench(address)
@@ -132,7 +132,7 @@ def test_a_loop_that_turns_is_told_of_thrice_within_the_limit(
     assert listener.heard() == [{"WATCHDOG": "1"}] * 3
 
 
-def test_a_loop_that_hangs_is_told_of_no_more_although_the_main_thread_looks(
+def test_a_loop_that_hangs_sends_no_sign_of_life_although_the_main_thread_looks(
     address: str, listener: Listener
 ) -> None:
     bench = Bench(address)
@@ -143,9 +143,7 @@ def test_a_loop_that_hangs_is_told_of_no_more_although_the_main_thread_looks(
     assert listener.heard() == []
 
 
-def test_a_timer_that_never_comes_round_is_a_loop_that_hangs(
-    address: str, listener: Listener
-) -> None:
+def test_a_timer_that_never_fires_is_a_loop_that_hangs(address: str, listener: Listener) -> None:
     bench = Bench(address)
     bench.heartbeat.rest(60)
     bench.pass_time(60)
@@ -156,7 +154,7 @@ def test_a_timer_that_never_comes_round_is_a_loop_that_hangs(
     assert listener.heard() == []
 
 
-def test_an_hour_of_rest_is_an_hour_of_beats(address: str, listener: Listener) -> None:
+def test_signs_of_life_go_on_through_an_hour_of_rest(address: str, listener: Listener) -> None:
     bench = Bench(address)
     bench.heartbeat.rest(3600)
     bench.pass_time(3600)
@@ -164,13 +162,13 @@ def test_an_hour_of_rest_is_an_hour_of_beats(address: str, listener: Listener) -
     assert bench.heartbeat.is_alive
 
 
-def test_nobody_is_told_who_does_not_wait_for_a_sign(address: str, listener: Listener) -> None:
+def test_no_sign_of_life_is_sent_without_a_watchdog(address: str, listener: Listener) -> None:
     supervisor = Supervisor(Notifier(address), Heartbeat())
     supervisor.look()
     assert listener.heard() == []
 
 
-def test_the_status_says_how_it_fares(address: str, listener: Listener) -> None:
+def test_the_status_describes_the_cycles_and_the_failures(address: str, listener: Listener) -> None:
     supervisor = Bench(address).supervisor
     count = CycleCount(
         pages=1, read=12, forwarded=3, newest=NOW - timedelta(seconds=4), served_at=NOW

@@ -36,7 +36,7 @@ class Bench:
         )
 
 
-def test_who_is_known_is_not_asked_for_again_within_the_lifetime() -> None:
+def test_a_cached_profile_is_not_asked_for_again_within_its_lifetime() -> None:
     bench = Bench("a", "b")
     assert set(bench.cached.of(["a"])) == {"a"}
     assert set(bench.cached.of(["a", "b"])) == {"a", "b"}
@@ -46,7 +46,7 @@ def test_who_is_known_is_not_asked_for_again_within_the_lifetime() -> None:
     assert bench.directory.asked[-1] == ("a",)
 
 
-def test_who_does_not_exist_is_remembered_too() -> None:
+def test_a_user_who_does_not_exist_is_cached_too() -> None:
     bench = Bench()
     assert bench.cached.of(["gone"]) == {}
     assert bench.cached.of(["gone"]) == {}
@@ -78,7 +78,7 @@ def test_a_failing_directory_costs_profiles_and_is_left_alone_for_a_while(
     assert set(bench.cached.of(["b"])) == {"b"}
 
 
-def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CAPACITY", 3)
     bench = Bench(*"abcdef")
     assert len(bench.cached.of(list("abcdef"))) == 6
@@ -89,7 +89,7 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     "failure",
     [TransientError("later"), FatalError("no scope", code="auth0-scope-missing", hint="grant it")],
 )
-def test_where_profiles_are_needed_a_failure_is_nobodys_absence(failure: PollerError) -> None:
+def test_a_failure_is_raised_where_profiles_are_needed(failure: PollerError) -> None:
     bench = Bench("a")
     cached = CachedProfiles(
         bench.directory, bench.failures.append, is_needed=True, monotonic=lambda: bench.now

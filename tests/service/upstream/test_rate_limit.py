@@ -17,9 +17,7 @@ def rate_limiter(stopping: Stopping) -> RateLimiter:
     return RateLimiter(stopping, monotonic=lambda: stopping.now)
 
 
-def test_nothing_is_waited_for_before_a_limit_is_known(
-    rate_limiter: RateLimiter, stopping: Stopping
-) -> None:
+def test_the_first_request_does_not_wait(rate_limiter: RateLimiter, stopping: Stopping) -> None:
     rate_limiter.acquire("logs")
     assert stopping.waits == []
 
@@ -43,7 +41,7 @@ def test_buckets_do_not_wait_for_each_other(rate_limiter: RateLimiter, stopping:
     assert stopping.waits == [3.0]
 
 
-def test_endpoints_of_one_limit_share_it_and_one_that_is_not_known_may_share_any(
+def test_endpoints_of_one_limit_share_a_bucket_and_an_unknown_endpoint_may_share_any(
     rate_limiter: RateLimiter, stopping: Stopping
 ) -> None:
     rate_limiter.observe("logs", limit=10, remaining=0, reset_in=timedelta(seconds=3))
@@ -83,7 +81,7 @@ def test_a_part_of_the_bucket_is_left_to_others(
     assert stopping.waits == [1.0]
 
 
-def test_a_bucket_that_others_hold_low_is_looked_at_once_a_reset(stopping: Stopping) -> None:
+def test_one_request_a_reset_goes_out_where_others_hold_the_bucket_low(stopping: Stopping) -> None:
     rate_limiter = RateLimiter(stopping, share=0.8, monotonic=lambda: stopping.now)
     for _ in range(5):
         rate_limiter.observe("logs", limit=50, remaining=3, reset_in=timedelta(seconds=1))
@@ -107,7 +105,7 @@ def left(rate_limiter: RateLimiter) -> float:
     return found.left
 
 
-def test_a_bucket_that_fills_up_keeps_room_for_what_is_under_way(stopping: Stopping) -> None:
+def test_a_full_bucket_keeps_room_for_the_requests_under_way(stopping: Stopping) -> None:
     worker = [0]
     rate_limiter = RateLimiter(stopping, monotonic=lambda: stopping.now, caller=lambda: worker[0])
     with_a_proved_refill(stopping, rate_limiter)
@@ -119,7 +117,7 @@ def test_a_bucket_that_fills_up_keeps_room_for_what_is_under_way(stopping: Stopp
     assert left(rate_limiter) == 5
 
 
-def test_a_bucket_that_others_always_empty_is_taken_for_empty_until_an_answer_tells(
+def test_no_refill_is_believed_where_others_always_empty_the_bucket(
     stopping: Stopping,
 ) -> None:
     rate_limiter = RateLimiter(stopping, share=0.8, monotonic=lambda: stopping.now)
@@ -148,7 +146,7 @@ def test_a_refusal_halves_the_refill_that_is_believed(
     assert (found.left, found.per_second) == (0, 2.5)
 
 
-def test_a_request_without_an_answer_takes_no_room_any_more(stopping: Stopping) -> None:
+def test_a_request_without_an_answer_is_no_longer_under_way(stopping: Stopping) -> None:
     worker = [0]
     rate_limiter = RateLimiter(stopping, monotonic=lambda: stopping.now, caller=lambda: worker[0])
     with_a_proved_refill(stopping, rate_limiter)
@@ -171,7 +169,7 @@ def test_a_bucket_that_is_full_after_each_request_proves_its_refill_too(
     assert 0.7 < found.per_second <= 1
 
 
-def test_there_is_room_for_what_can_wait_while_half_of_the_bucket_is_left(
+def test_work_that_can_wait_has_room_while_half_of_the_bucket_is_left(
     rate_limiter: RateLimiter, stopping: Stopping
 ) -> None:
     assert rate_limiter.has_room("logs")

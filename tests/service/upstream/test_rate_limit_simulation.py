@@ -137,7 +137,7 @@ plans = st.sampled_from(
     endpoints=st.sampled_from([("logs",), ("logs", "users"), ("logs", "logs", "logs", "users")]),
     seed=st.integers(0, 10),
 )
-def test_alone_on_a_tenant_nothing_is_ever_refused(
+def test_no_request_is_refused_where_nobody_else_uses_the_tenant(
     plan: tuple[int, float],
     workers: int,
     latency_s: float,
@@ -177,7 +177,7 @@ def test_it_is_as_fast_as_the_bucket(
 
 
 @pytest.mark.parametrize("share", [0.8, 0.6])
-def test_what_is_the_others_stays_in_the_bucket_at_full_speed(share: float) -> None:
+def test_the_share_of_others_stays_in_the_bucket_at_full_speed(share: float) -> None:
     tenant = Tenant(limit=50, per_second=16.0, held=50.0)
     simulation = Simulation(tenant=tenant, workers=8, share=share)
     took_s = simulation.run(432)
@@ -185,7 +185,7 @@ def test_what_is_the_others_stays_in_the_bucket_at_full_speed(share: float) -> N
     assert took_s <= 1.08 * (432 - 50 * share) / 16
 
 
-def test_where_others_take_all_that_comes_in_it_only_looks_now_and_then() -> None:
+def test_one_request_a_reset_goes_out_where_others_take_the_whole_refill() -> None:
     tenant = Tenant(limit=50, per_second=16.0, held=50.0)
     simulation = Simulation(tenant=tenant, workers=8, share=0.8)
     simulation.run(300)
@@ -203,7 +203,7 @@ def test_where_others_take_all_that_comes_in_it_only_looks_now_and_then() -> Non
     assert simulation.refused == 0
 
 
-def test_when_the_others_are_gone_it_is_fast_again() -> None:
+def test_it_is_fast_again_after_the_others_have_stopped() -> None:
     tenant = Tenant(limit=50, per_second=16.0, held=50.0)
     simulation = Simulation(tenant=tenant, workers=8, share=0.8)
     simulation.run(300)
@@ -222,7 +222,7 @@ def test_when_the_others_are_gone_it_is_fast_again() -> None:
     assert simulation.passed - before >= 0.9 * 20 * 16
 
 
-def test_after_a_refusal_it_goes_slower_and_finds_the_speed_again() -> None:
+def test_it_slows_down_after_a_refusal_and_finds_the_speed_again() -> None:
     tenant = Tenant(limit=50, per_second=16.0, held=50.0)
     simulation = Simulation(tenant=tenant, workers=8)
     simulation.run(200)

@@ -48,7 +48,7 @@ def test_a_success_starts_the_delays_anew() -> None:
 
 
 @pytest.mark.parametrize("asked_s", [0, 5, 600])
-def test_what_the_server_asked_for_is_never_undercut(asked_s: int) -> None:
+def test_a_delay_is_never_shorter_than_the_server_asked_for(asked_s: int) -> None:
     delay = Backoff(jitter=lambda: 0.0).delay_after(
         TransientError("later", retry_after=timedelta(seconds=asked_s))
     )
@@ -60,7 +60,7 @@ def test_what_the_server_asked_for_is_never_undercut(asked_s: int) -> None:
     ("asked_s", "least_s", "most_s"),
     [(0, 0.5, 0.55), (0.1, 0.5, 0.55), (1, 1, 1.1), (600, 600, 600), (86400, 600, 600)],
 )
-def test_what_the_server_asks_for_is_believed_up_and_down_within_bounds(
+def test_the_delay_that_a_server_asks_for_is_moved_into_the_bounds(
     asked_s: float, least_s: float, most_s: float
 ) -> None:
     for jitter in (0.0, 1.0):
@@ -95,7 +95,7 @@ def test_each_service_has_its_own_count_of_failures() -> None:
     assert [backoff.delay_after(error).total_seconds() for error in (auth0, segment)] == [1, 1]
 
 
-def test_the_third_unusable_answer_in_a_row_needs_someone() -> None:
+def test_the_third_unusable_answer_in_a_row_is_fatal() -> None:
     backoff = Backoff()
     unusable = UnusableAnswerError("Auth0 answered nonsense")
     verdicts = [
@@ -222,7 +222,7 @@ def test_a_step_ends_at_the_third_unusable_answer(clock: Clock) -> None:
 
 
 @pytest.mark.usefixtures("waits")
-def test_a_step_that_runs_out_of_patience_over_unusable_answers_says_what_it_had(
+def test_a_step_that_loses_patience_over_unusable_answers_raises_the_last_one(
     clock: Clock,
 ) -> None:
     with pytest.raises(UnusableAnswerError, match=r"^nonsense$"):
@@ -239,7 +239,7 @@ def test_a_step_that_runs_out_of_patience_over_unusable_answers_says_what_it_had
     ],
     ids=["fatal", "asked to wait longer than it has patience", "a host that nobody knows", "a bug"],
 )
-def test_a_step_gives_up_at_once_where_waiting_is_no_use(
+def test_a_step_gives_up_at_once_if_waiting_cannot_help(
     clock: Clock, waits: list[float], error: Exception
 ) -> None:
     step = Step(error)

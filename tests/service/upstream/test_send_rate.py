@@ -20,7 +20,7 @@ def batch(count: int) -> Batch:
     return batch_of(FakeSink(), calls.messages)
 
 
-def test_over_all_who_send_so_many_messages_go_out_in_a_second() -> None:
+def test_all_senders_together_keep_to_the_messages_a_second() -> None:
     stopping = Stopping()
     sink = ThrottledSink(FakeSink(), stopping, per_second=100, monotonic=lambda: stopping.now)
     for _ in range(5):

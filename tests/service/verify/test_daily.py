@@ -60,7 +60,7 @@ def logins(count: int) -> dict[tuple[str, str], int]:
         (3, 0, Verdict.DIFFERS, -3),
     ],
 )
-def test_logins_agree_within_the_band_and_differ_by_so_many_outside(
+def test_logins_within_the_band_agree_and_others_differ(
     settled: int, auth0: int, verdict: Verdict, excess: int
 ) -> None:
     day = judged(logins(settled), DailyCount(logins=auth0))
@@ -79,7 +79,7 @@ def test_every_outcome_counts_and_dead_letters_are_named() -> None:
     assert (day.verdict, day.logins.least, day.dead_letters) == (Verdict.AGREES, 100, 10)
 
 
-def test_kinds_of_login_that_auth0_may_or_may_not_count_make_a_range() -> None:
+def test_types_that_auth0_may_count_as_logins_make_a_range() -> None:
     tallies = logins(100) | {("sepft", FILTERED): 50, ("seacft", FILTERED): 900}
     assert judged(tallies, DailyCount(logins=130)).verdict is Verdict.AGREES
     assert judged(tallies, DailyCount(logins=100)).logins == Compared(
@@ -88,7 +88,7 @@ def test_kinds_of_login_that_auth0_may_or_may_not_count_make_a_range() -> None:
     assert judged(tallies, DailyCount(logins=170)).logins.excess == 20
 
 
-def test_auth0_counts_signups_that_its_log_has_only_as_a_login_but_none_fewer_than_logged() -> None:
+def test_auth0_may_count_more_signups_than_are_logged_and_never_fewer() -> None:
     tallies = logins(20) | {("ss", FORWARDED): 10}
     assert judged(tallies, DailyCount(logins=20, signups=25)).verdict is Verdict.AGREES
     assert judged(tallies, DailyCount(logins=20, signups=34)).signups.excess == 4
@@ -96,7 +96,7 @@ def test_auth0_counts_signups_that_its_log_has_only_as_a_login_but_none_fewer_th
     assert (fewer.verdict, fewer.signups.excess) == (Verdict.DIFFERS, -3)
 
 
-def test_a_day_that_auth0_leaves_out_had_nothing() -> None:
+def test_a_day_that_auth0_leaves_out_has_no_events() -> None:
     assert judged({}).verdict is Verdict.AGREES
     assert judged(logins(9)).verdict is Verdict.DIFFERS
 

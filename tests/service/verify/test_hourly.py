@@ -68,7 +68,7 @@ def recounted(
     return compare(known, counted, settled, hours=hours, oldest=oldest or at(-100))
 
 
-def test_what_was_settled_agrees_to_the_event() -> None:
+def test_a_settled_log_agrees_to_the_event() -> None:
     found = recounted(FakeLog(EVENTS, page_size=3), tallies(*EVENTS))
     assert found.judged == (NOW, NOW + HOUR, NOW + 2 * HOUR)
     assert found.agreeing == set(found.judged)
@@ -87,7 +87,7 @@ def in_order(*records: dict[str, Any]) -> list[dict[str, Any]]:
     return sorted(records, key=lambda each: str(each["log_id"]))
 
 
-def test_a_type_that_only_one_of_them_has_differs() -> None:
+def test_a_type_in_only_one_of_the_two_counts_differs() -> None:
     odd = record(99, NOW + HOUR / 2, kind="ss")
     (lost,) = recounted(FakeLog(in_order(*EVENTS, odd)), tallies(*EVENTS)).mismatches
     assert (lost.type, lost.settled, lost.logged) == ("ss", 0, 1)
@@ -114,7 +114,7 @@ def test_an_hour_that_is_not_settled_whole_is_not_judged() -> None:
     assert found.judged == (NOW, NOW + 2 * HOUR)
 
 
-def test_what_is_no_longer_kept_is_named_and_not_judged() -> None:
+def test_hours_that_are_no_longer_kept_are_named_and_not_judged() -> None:
     log = FakeLog(EVENTS)
     oldest = EVENTS[3]["log_id"]
     log.floor = oldest
@@ -126,12 +126,12 @@ def test_what_is_no_longer_kept_is_named_and_not_judged() -> None:
     ).mismatches  # else it would be taken for a loss of the log
 
 
-def test_an_hour_whose_margin_is_gone_is_not_judged_either() -> None:
+def test_an_hour_without_its_margin_is_not_judged() -> None:
     log = FakeLog(EVENTS)
     assert recounted(log, tallies(*EVENTS), oldest=at(1)).not_kept == (NOW, NOW + HOUR)
 
 
-def test_only_settled_stretches_are_read_and_reading_goes_on_where_it_failed(
+def test_only_settled_ranges_are_read_and_reading_goes_on_after_a_failure(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("poller.service.verify.hourly.retrying", _at_once)
@@ -155,7 +155,7 @@ def _date(each: dict[str, Any]) -> datetime:
     return datetime.fromisoformat(each["date"])
 
 
-def test_the_hours_say_more_of_a_day_than_the_statistics() -> None:
+def test_the_hours_overrule_the_statistics_of_a_day() -> None:
     none = Compared(least=0, most=0, auth0=50)
     begin = NOW.replace(hour=0)
     day = Day(day=NOW.date(), verdict=Verdict.DIFFERS, logins=none, signups=none, dead_letters=0)
