@@ -33,3 +33,9 @@ def test_no_help_text_becomes_markup() -> None:
 
 def test_every_setting_has_a_help_text() -> None:
     assert all(setting.help.endswith(".") for setting in SETTINGS)
+
+
+def test_every_field_of_the_json_output_has_a_meaning() -> None:
+    rows = re.findall(r"^\| `(\S+)` \| (.+) \| (.*) \|$", text_of("json-output.md"), re.MULTILINE)
+    assert len(rows) > 100
+    assert [name for name, _, meaning in rows if not meaning.strip()] == []
