@@ -1,4 +1,4 @@
-"""One GET to the Management API: the token, the rate limit, the verdict."""
+"""A GET to the Management API, with its token, its rate limit and the verdict on the answer."""
 
 import re
 from dataclasses import dataclass, field, replace
@@ -12,7 +12,7 @@ from poller.adapters.parsing import LONGEST_WAIT
 from poller.core.errors import FatalError, TransientError, UnusableAnswerError
 
 MAX_RECORDS = 1000
-"""Records in one answer. Ten times what is ever asked for, so that a longer list is not the tenant's."""
+"""Records in one answer. The program asks for a tenth, so that a longer list is not Auth0's."""
 _OK, _BAD_REQUEST, _UNAUTHORIZED, _FORBIDDEN = 200, 400, 401, 403
 _REQUEST_TIMEOUT, _URI_TOO_LONG, _TOO_MANY = 408, 414, 429
 _TRANSIENT = {_REQUEST_TIMEOUT, _TOO_MANY}
@@ -23,7 +23,10 @@ _ERROR_CODE = re.compile(r"\w{1,40}", re.ASCII)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """A parsed answer; `value` is None where the answer is that there is none. The times are those of the `Answer`."""
+    """A parsed answer, with the times of the `Answer`.
+
+    `value` is None where Auth0 answered that there is no such thing.
+    """
 
     value: Any = field(repr=False)
     at: datetime
@@ -78,14 +81,14 @@ class ManagementApi:
         bucket: str,
         absent: frozenset[int] = frozenset(),
     ) -> Reply:
-        """Make one GET of `/api/v2/{path}`; a token that is refused is renewed once.
+        """Make one GET of `/api/v2/{path}`. Renew the token once where it is refused.
 
-        The statuses in `absent` are an answer without a value, if Auth0 itself gives them.
+        A status in `absent` is an answer without a value, if Auth0 itself gives it.
 
         Raises:
             TransientError: 429, 5xx, no answer, or something in between answers.
-            UnusableAnswerError: a 200 that is no JSON, or that holds more than anyone asked for.
-            FatalError: Auth0 refuses the token for good, or the request.
+            UnusableAnswerError: a 200 that is no JSON, or that holds more than was asked for.
+            FatalError: Auth0 refuses the new token too, or the request.
         """
         token = self._tokens.current()
         answer = self._attempt(path, params, token.value, bucket)
@@ -102,10 +105,11 @@ class ManagementApi:
         )
 
     def dated(self, reply: Reply, newest: datetime | None, *, is_end: bool) -> Reply:
-        """Return the reply dated by its newest log event too, which was in the log before the answer was.
+        """Return the reply dated by `newest` too, the time of its newest log event.
 
-        With `is_end` that event is the newest of the whole log: where it is about as young as the answer's `Date`,
-        the `Date` is believed.
+        That event was in the log before the answer was given, so that the answer is no older. With
+        `is_end` the event is the newest of the whole log. Then the answer's `Date` is believed
+        where the event is about as young.
         """
         if newest is None or reply.believed_at is not None:
             return reply
@@ -141,10 +145,10 @@ class ManagementApi:
 
 
 def _own_error(answer: Answer) -> dict[str, Any]:
-    """The error where it is Auth0's own, otherwise an empty one.
+    """Return the error where it is Auth0's own, otherwise an empty one.
 
-    The Management API repeats the status in the body, in every recording and in the published schema. A proxy, a portal
-    or a firewall on the way does not.
+    The Management API repeats the status in the body, in every recording and in the published
+    schema. A proxy, a portal or a firewall on the way does not.
     """
     body = answer.json_object
     return body if body.get("statusCode") == answer.status else {}
@@ -165,7 +169,7 @@ def _is_token_refused(answer: Answer) -> bool:
 def _is_absent(answer: Answer, absent: frozenset[int]) -> bool:
     if answer.status not in absent:
         return False
-    # A 414 is given before anything reads the request, so that it has no form of its own.
+    # A server gives a 414 before it reads the request, so that the body is no JSON of Auth0's.
     is_own = answer.status == _URI_TOO_LONG or bool(_own_error(answer))
     return is_own and not _is_token_refused(answer)
 
@@ -195,37 +199,39 @@ def _check(answer: Answer, *, path: str) -> None:
     if not _own_error(answer):
         raise TransientError(in_between(answer), retry_after=answer.retry_after, service=SERVICE)
     code = _error_code(answer)
-    said = f"Auth0 answered {path} with {status}" + (f" ({code})" if code else "")
+    message = f"Auth0 answered {path} with {status}" + (f" ({code})" if code else "")
     if status == _FORBIDDEN:
-        raise _forbidden(answer, path, said)
+        raise _forbidden(answer, path, message)
     if _is_token_refused(answer):
         raise FatalError(
-            said,
+            message,
             code="auth0-token-refused",
             hint="check that auth0.domain is the tenant's own, as acme.us.auth0.com",
         )
     raise FatalError(
-        said,
+        message,
         code="auth0-request-refused",
         hint="check auth0.domain and auth0.base_url, and any proxy between",
     )
 
 
-def _forbidden(answer: Answer, path: str, said: str) -> FatalError:
-    """Tell a missing scope from everything else that forbids."""
+def _forbidden(answer: Answer, path: str, message: str) -> FatalError:
+    """Return the error of a 403: a scope is missing, or something else forbids the request."""
     scopes = sorted(set(_SCOPE.findall(str(_own_error(answer).get("message")))))
     if not scopes and _error_code(answer) != "insufficient_scope":
         return FatalError(
-            said,
+            message,
             code="auth0-request-forbidden",
-            hint="the token is good, and something else forbids the request: look in Auth0 for a Tenant Access Control "
-            "List that blocks this machine's address, and for limits of the tenant's plan",
+            hint="the token is good, and something else forbids the request. Look in Auth0 for a "
+            "Tenant Access Control List that blocks this machine's address, and for limits of the "
+            "tenant's plan",
         )
     named = " or ".join(scopes) or "a scope"
     return FatalError(
         f"Auth0 answered {path} with 403: the token lacks {named}",
         code="auth0-scope-missing",
-        hint=f"grant {named} to the application (Auth0: Applications > APIs > Auth0 Management API)",
+        hint=f"grant {named} to the application "
+        "(Auth0: Applications > APIs > Auth0 Management API)",
     )
 
 
@@ -237,7 +243,10 @@ def _wait(answer: Answer) -> timedelta | None:
 
 
 def _until(reset: int, answer: Answer) -> timedelta:
-    """Return the time until a reset, both by the server's own clock, however wrong that clock is."""
+    """Return the time until a reset.
+
+    Both times are the server's own, so that the difference is right even where its clock is wrong.
+    """
     left = timedelta(seconds=reset - (answer.date or answer.at).timestamp())
     return min(max(left, timedelta()), LONGEST_WAIT)
 

@@ -1,4 +1,12 @@
-"""The tenant log by checkpoint, with proof that nothing in a page's stretch was cut by retention."""
+"""The tenant log, read by checkpoint, with proof that retention removed nothing before a page.
+
+The API is asked for the events above a log id (`from`). Three of its ways decide this module:
+
+- The event that `from` names is left out of the answer.
+- A `from` below the oldest event kept is no error. The answer then silently begins with the oldest
+  event kept, and whatever retention removed in between is lost without a word.
+- A page with fewer events than were asked for is not documented as the end of the log.
+"""
 
 import re
 from collections.abc import Callable, Sequence
@@ -14,7 +22,8 @@ from poller.core.log_ids import EARLIEST, LogId, floor_id, moment_of, predecesso
 from poller.core.pages import PAGE_SIZE, Page
 from poller.core.spans import Gap, LogCursor, SecondReading, UnreadStretch
 
-SEARCH_LIMIT = 1000  # the most that a search gives, over all its pages
+SEARCH_LIMIT = 1000
+"""Log events. A search gives no more, over all its pages."""
 END_MARGIN = timedelta(seconds=10)
 """A short page whose newest event is no older than this ends a poll.
 
@@ -26,9 +35,10 @@ _BOUND = re.compile(r"900\d{14}0{39}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Answer:
-    """The log events above a position. `is_proven`: the answer began with the position's event.
+    """The log events above a position.
 
-    `is_short`: the log had fewer records than were asked for. `is_empty`: it had none.
+    `is_short` says that the answer held fewer records than were asked for, and `is_empty` that it
+    held none. `is_proven` says that the answer began with the position's own event.
     """
 
     events: tuple[LogEvent, ...]
@@ -40,7 +50,7 @@ class _Answer:
 
 
 class Auth0Log:
-    """The log of one tenant. One attempt a call; raises TransientError or FatalError."""
+    """The log of one tenant. One attempt a call. Each call raises TransientError or FatalError."""
 
     def __init__(
         self, api: ManagementApi, now: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -51,11 +61,13 @@ class Auth0Log:
     def fetch(self, cursor: LogCursor) -> Page:
         """Return the next page above `cursor.reached`. See the port.
 
-        A page shorter than asked for is no proof that the log ends there. The log ends where a
-        request from the position itself is answered by nothing.
+        A short page is no proof that the log ends there. The log ends where the answer to a request
+        from the position itself holds nothing.
 
         Raises:
-            TransientError: also where the answer is no page, or does not lie above the position.
+            TransientError: Auth0 cannot answer now.
+            UnusableAnswerError: the answer is no page, or does not lie above the position.
+            FatalError: Auth0 refuses the request.
         """
         answer = self._above(cursor)
         _check_order(answer.events, cursor)
@@ -67,8 +79,9 @@ class Auth0Log:
     def oldest(self) -> tuple[LogId | None, datetime]:
         """Return the id of the oldest event kept, and the server's time.
 
-        Where no other clock agrees with the server's, the newest event of the log may. Where that does not either, the
-        lower time of the two is returned that the newest event does not disprove.
+        Where no other clock agrees with the server's, the newest event of the log may agree. Where
+        it does not agree either, the lower of the two times is returned that the newest event does
+        not disprove.
         """
         reply = self._read(EARLIEST, 1)
         oldest = last_id(reply.value)
@@ -96,7 +109,7 @@ class Auth0Log:
         They come from the search, which lags.
         """
         quoted = " OR ".join(f'"{kind}"' for kind in types)
-        found: list[LogEvent] = []
+        events: list[LogEvent] = []
         for page in range(SEARCH_LIMIT // PAGE_SIZE):
             params = {
                 "q": f"type:({quoted})",
@@ -104,21 +117,26 @@ class Auth0Log:
                 "per_page": str(min(count, PAGE_SIZE)),
             }
             records = _records(self._api.get("logs", params, bucket="logs"))
-            found += parse_events(records, after=EARLIEST)
-            if len(found) >= count or len(records) < PAGE_SIZE:
+            events += parse_events(records, after=EARLIEST)
+            if len(events) >= count or len(records) < PAGE_SIZE:
                 break
-        return tuple(found[:count])
+        return tuple(events[:count])
 
     def _above(self, cursor: LogCursor) -> _Answer:
-        """Ask from the position, or from one below it where only its own event can prove the page."""
-        asked = cursor.reached if _is_young(cursor, self._now()) else _anchor(cursor.reached)
-        if asked != cursor.reached:
-            reply = self._read(asked, PAGE_SIZE)
+        """Ask for the events above the position.
+
+        Where the position is old, ask from one below it. An answer that then begins with the
+        position's own event proves that retention removed nothing between the two. The answer may
+        hold that event alone: then it is a short page that shows nothing of what lies above, and
+        the position itself is asked from.
+        """
+        begin = cursor.reached if _is_young(cursor, self._now()) else _anchor(cursor.reached)
+        if begin != cursor.reached:
+            reply = self._read(begin, PAGE_SIZE)
             records = _records(reply)
             is_anchored = last_id(records[:1]) == cursor.reached
             # A first record without an id cannot be told to be the one that was seen last.
             is_readable = not records or last_id(records[:1]) is not None
-            # The record asked from, alone, is a short page: it does not show what lies above.
             if is_readable and not (is_anchored and len(records) == 1):
                 rest = records[1:] if is_anchored else records
                 return self._answer(cursor, reply, rest, is_anchored=is_anchored)
@@ -148,15 +166,24 @@ class Auth0Log:
         )
 
     def _is_whole(self, cursor: LogCursor, answer: _Answer) -> bool:
-        """Prove that retention removed nothing between the position and the page.
+        """Tell if retention provably removed nothing between the position and the page.
 
-        A `from` below retention silently starts at the oldest event kept. The oldest event is read
-        after the page, so that nothing slips away in between.
+        Each of these is a proof:
+
+        1. The position is young. Retention removes nothing that is younger than
+           `SHORTEST_RETENTION`, so that all above the position was there at the answer's time.
+        2. The answer begins with the position's own event. Retention removes the oldest events
+           first, so that nothing above an event that is still there was removed.
+        3. The first event is the very next id, so that there is no room for another in between.
+        4. The oldest event kept is not above the position. It is read after the page, so that
+           nothing can be removed between the two requests without being noticed.
+
+        An empty log proves nothing: everything may have been removed.
         """
         if answer.is_proven or _is_young(cursor, answer.believed_at):
             return True
         if answer.events and predecessor(answer.events[0].log_id) == cursor.reached:
-            return True  # there is no room for anything between
+            return True
         oldest, _ = self.oldest()
         return oldest is not None and oldest <= cursor.reached
 
@@ -171,19 +198,21 @@ class Auth0Log:
 
 
 def _up_to_last_id(events: tuple[LogEvent, ...]) -> tuple[LogEvent, ...]:
-    """Leave out the records at the end that have no id: they are read once an id follows them.
+    """Return the events without those at the end whose records have no id.
 
-    A position only moves to an id that was seen in the log. The Link header names one too, and
-    what it names is not proven by any record.
+    Such records are read again once an id follows them. A position only moves to an id that was
+    seen in the log. The Link header names an id too, but no record proves it.
     """
     count = max((n for n, event in enumerate(events, 1) if not is_derived(event.log_id)), default=0)
     return events[:count]
 
 
 def _is_young(cursor: LogCursor, now: datetime | None) -> bool:
-    """Tell whether nothing that lies above the position can have been removed by `now`.
+    """Tell if retention cannot have removed anything above the position by `now`.
 
-    An age below zero is the mark of a clock that was wrong once, and proves nothing.
+    That is so where the position's own time is younger than the shortest retention, or the time at
+    which the log was last seen to hold nothing more above the position. An age below zero shows
+    that a clock was wrong once, and proves nothing.
     """
     if now is None:
         return False
@@ -192,16 +221,21 @@ def _is_young(cursor: LogCursor, now: datetime | None) -> bool:
 
 
 def _anchor(position: LogId) -> LogId:
-    """Return the id one below: a page that begins with the position's event proves itself."""
+    """Return the id one below the position, where an event can stand at the position.
+
+    A bound that was computed from a time is no event's id, so that no answer can begin with it.
+    """
     if _BOUND.fullmatch(position):
         return position
     return predecessor(position) or position
 
 
 def _lost(cursor: LogCursor, answer: _Answer) -> Gap | None:
-    """The stretch that retention removed: up to the page, and never into the shortest retention.
+    """Return the gap that retention left, or None where nothing can have been removed.
 
-    An answer without events and without a believed time says nothing about where the gap ends.
+    The gap ends at the first event of the page, or at the answer's time less the shortest
+    retention, whichever is lower. It never reaches beyond the cursor's end. An answer without
+    events and without a believed time does not tell where the gap ends.
     """
     ends = [event.log_id for event in answer.events if not is_derived(event.log_id)][:1]
     if answer.believed_at is not None:
@@ -216,11 +250,18 @@ def _lost(cursor: LogCursor, answer: _Answer) -> Gap | None:
 
 
 def _live_page(cursor: LogCursor, answer: _Answer, lost: Gap | None) -> Page:
+    """Return the page of a cursor without an end.
+
+    The poll ends at an empty page, or at a short page whose newest event is at most `END_MARGIN`
+    older than the answer. The log was then drained up to the answer's time, or up to that event.
+    """
     events = answer.events
     position = events[-1].log_id if events else cursor.reached
     newest = moment_of(position) if events and answer.is_short else None
     is_near = bool(newest and answer.believed_at and answer.believed_at - newest <= END_MARGIN)
-    drained_to = answer.believed_at if answer.is_empty else newest if is_near else None
+    drained_to = newest if is_near else None
+    if answer.is_empty:
+        drained_to = answer.believed_at
     return Page(
         events=events,
         position=position,
@@ -233,9 +274,10 @@ def _live_page(cursor: LogCursor, answer: _Answer, lost: Gap | None) -> Page:
 
 
 def _bounded_page(cursor: LogCursor, until: LogId, answer: _Answer, lost: Gap | None) -> Page:
-    """The part of the answer up to `until`.
+    """Return the page of a cursor that ends at `until`, without the events beyond.
 
-    The end is reached by an event at or beyond it, or by an empty answer that is younger.
+    The end is reached by an event at or beyond it, or by an empty answer that was given later than
+    the time of `until`.
     """
     events = tuple(event for event in answer.events if event.log_id <= until)
     is_past = bool(answer.events) and answer.events[-1].log_id >= until

@@ -13,20 +13,23 @@ _DAY_LENGTH = len("2026-01-31")
 
 
 class Auth0Stats:
-    """Logins and signups by day. One attempt a call; raises TransientError or FatalError.
+    """Logins and signups by day. One attempt a call.
 
-    A plain GET and not the SDK's `stats.get_daily`: that would ask for its own token, retry and sleep within the call,
-    and know nothing of the rate budget.
+    The SDK's `stats.get_daily` is not used. It would fetch a token of its own, retry and sleep
+    within the call, and know nothing of the rate limit.
     """
 
     def __init__(self, api: ManagementApi) -> None:
         self._api = api
 
     def daily(self, first: date, last: date) -> dict[date, DailyCount]:
-        """What was counted on each UTC day, both inclusive; Auth0 leaves out a day with nothing.
+        """Return the counts of each UTC day from `first` to `last`, both included.
+
+        Auth0 leaves out a day with nothing.
 
         Raises:
-            FatalError: also where the token lacks read:stats.
+            TransientError, UnusableAnswerError: no answer came that can be read.
+            FatalError: Auth0 refuses the request, for example since the token lacks read:stats.
         """
         params = {"from": f"{first:%Y%m%d}", "to": f"{last:%Y%m%d}"}
         reply = self._api.get("stats/daily", params, bucket="stats")
@@ -34,18 +37,22 @@ class Auth0Stats:
             raise UnusableAnswerError(
                 "Auth0 answered stats with JSON that is no list", service=SERVICE
             )
-        found = dict(_day(record) for record in reply.value)
-        return {day: count for day, count in found.items() if first <= day <= last}
+        counts = dict(_day(record) for record in reply.value)
+        return {day: count for day, count in counts.items() if first <= day <= last}
 
 
 def _day(record: Any) -> tuple[date, DailyCount]:
-    """A day that cannot be read must not pass for one with nothing."""
+    """Return one day's counts.
+
+    Raises:
+        UnusableAnswerError: the record cannot be read. It must not pass for a day with nothing.
+    """
     try:
         day = date.fromisoformat(record["date"][:_DAY_LENGTH])
         return day, DailyCount(logins=_number(record, "logins"), signups=_number(record, "signups"))
     except (TypeError, KeyError, ValueError):
         raise UnusableAnswerError(
-            "Auth0 answered stats with what is no count of a day", service=SERVICE
+            "Auth0 answered stats with a record that is no count of a day", service=SERVICE
         ) from None
 
 

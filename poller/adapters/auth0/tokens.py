@@ -1,4 +1,7 @@
-"""Access tokens for the Management API: one a lifetime, and a new one when the old stops working."""
+"""Access tokens for the Management API.
+
+A token is used until shortly before its end, and renewed when it stops working.
+"""
 
 import re
 import threading
@@ -6,19 +9,19 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
 
 import jwt
-from auth0.authentication import GetToken
+from auth0.authentication.client_authentication import add_client_authentication
 
 from poller.adapters.auth0.verdicts import SERVICE, in_between
 from poller.adapters.http import Answer, Http
 from poller.adapters.parsing import parse_lifetime
 from poller.core.errors import FatalError, TransientError, UnusableAnswerError
 
-_EARLY_S = 60.0  # a token is renewed so long before it ends
+_EARLY_S = 60.0
+"""A token is renewed this long before it ends."""
 _UNSTATED_LIFETIME = timedelta(hours=1)
-"""Assumed where no lifetime is stated. A token that ends sooner is refused, and renewed then."""
+"""The lifetime of a token whose answer states none. One that ends sooner is renewed on refusal."""
 _OK, _FORBIDDEN = 200, 403
 _REFUSED = {400, 401, 403}
 _ERROR_CODE = re.compile(r"[a-z_]{1,40}")
@@ -29,7 +32,7 @@ _TOKEN = re.compile(r"[!-~]{1,16384}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """Who asks: a client secret, or the private key of a private-key JWT (PEM)."""
+    """The application, with a client secret or the private key of a private-key JWT in PEM."""
 
     domain: str
     client_id: str
@@ -39,9 +42,9 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Token:
-    """A token, and until when it serves by the monotonic clock.
+    """A token, and its end by the monotonic clock.
 
-    `scopes` are what it allows, or None where the answer does not say (RFC 6749, 5.1, makes `scope` optional).
+    `scopes` are None where the answer does not state them (RFC 6749, 5.1, makes `scope` optional).
     """
 
     value: str = field(repr=False)
@@ -50,10 +53,11 @@ class Token:
 
 
 class TokenSource:
-    """Hands out the current token; thread-safe.
+    """The token in force. Thread-safe.
 
-    The SDK's own provider renews neither on 401 nor on 403 and follows redirects with the secret, so it only builds
-    and signs the request here (auth0-python 6.8, read and run).
+    The SDK adds the secret or the signed assertion to the request, and our client sends it. The
+    SDK's own token provider renews neither on 401 nor on 403, and follows redirects with the
+    secret (auth0-python 6.8, read and run).
     """
 
     def __init__(
@@ -70,11 +74,11 @@ class TokenSource:
         self._token: Token | None = None
 
     def current(self) -> Token:
-        """The token in force, fetched if there is none.
+        """Return the token in force. Fetch one if there is none.
 
         Raises:
             TransientError: the token endpoint cannot answer now.
-            FatalError: it refuses the credentials.
+            FatalError: the token endpoint refuses the credentials, or the key cannot sign.
         """
         with self._lock:
             if self._token is None or self._monotonic() >= self._token.expires_at:
@@ -82,76 +86,78 @@ class TokenSource:
             return self._token
 
     def renew(self, stale: Token) -> Token:
-        """A token other than `stale`; scopes are fixed at issue, so a new grant needs a new token."""
+        """Return a token other than `stale`.
+
+        Scopes are fixed when a token is issued, so that a new grant needs a new token.
+
+        Raises:
+            TransientError, FatalError: as `current`.
+        """
         with self._lock:
             if self._token is None or self._token.value == stale.value:
                 self._token = self._fetch()
             return self._token
 
     def _fetch(self) -> Token:
-        asked_at = self._monotonic()
+        requested_at = self._monotonic()
         answer = self._grant()
         if answer.status != _OK:
             raise _refusal(answer, self._credentials)
         body = answer.json_object
         value, scope = body.get("access_token"), body.get("scope")
         if not (isinstance(value, str) and _TOKEN.fullmatch(value)):
-            said = (
+            raise UnusableAnswerError(
                 "Auth0's token endpoint answered 200 without a token"
                 if body
-                else in_between(answer)
+                else in_between(answer),
+                service=SERVICE,
             )
-            raise UnusableAnswerError(said, service=SERVICE)
         lifetime_s = (parse_lifetime(body.get("expires_in")) or _UNSTATED_LIFETIME).total_seconds()
-        # A lifetime under two minutes is used to its half: a margin must not eat it whole.
-        expires_at = asked_at + max(lifetime_s - _EARLY_S, lifetime_s / 2)
+        # A lifetime under two minutes is used up to its half, or the margin would leave nothing.
+        expires_at = requested_at + max(lifetime_s - _EARLY_S, lifetime_s / 2)
         scopes = frozenset(scope.split()) if isinstance(scope, str) else None
         return Token(value=value, scopes=scopes, expires_at=expires_at)
 
     def _grant(self) -> Answer:
-        given = self._credentials
+        return self._http.call("POST", "/oauth/token", json=self._request())
+
+    def _request(self) -> dict[str, str]:
+        """Return the request of the client-credentials grant (RFC 6749, 4.4.2)."""
+        credentials = self._credentials
+        request = {
+            "client_id": credentials.client_id,
+            "audience": f"https://{credentials.domain}/api/v2/",
+            "grant_type": "client_credentials",
+        }
         try:
-            return _Grant(given, self._http).client_credentials(f"https://{given.domain}/api/v2/")  # type: ignore[no-any-return]  # _Grant returns Answer
-        except (jwt.PyJWTError, ValueError, TypeError) as error:  # of the signing: the key is none
+            return add_client_authentication(
+                request,
+                credentials.domain,  # the audience of the assertion, whatever origin is asked
+                credentials.client_id,
+                credentials.client_secret,
+                credentials.private_key,
+                None,
+            )
+        except (jwt.PyJWTError, ValueError, TypeError) as error:
             raise FatalError(
                 f"the private key cannot sign ({type(error).__name__})",
                 code="auth0-private-key-unusable",
-                hint="auth0.private_key_file must be the RSA private key, in PEM, whose public key the application has",
+                hint="auth0.private_key_file must be the RSA private key, in PEM, "
+                "whose public key the application has",
             ) from None
 
 
-class _Grant(GetToken):
-    """The SDK's client-credentials request, sent by our client."""
-
-    def __init__(self, credentials: Credentials, http: Http) -> None:
-        super().__init__(
-            credentials.domain,  # also the audience of the signed assertion, whatever origin is asked
-            credentials.client_id,
-            client_secret=credentials.client_secret,
-            client_assertion_signing_key=credentials.private_key,
-        )
-        self._http = http
-
-    def authenticated_post(
-        self, url: str, data: dict[str, Any], headers: dict[str, str] | None = None
-    ) -> Any:
-        del url, headers  # the origin is the client's; JSON is all it needs
-        body = self._add_client_authentication(data)
-        return self._http.call(
-            "POST",
-            "/oauth/token",
-            json={key: value for key, value in body.items() if value is not None},
-        )
-
-
 def _refusal(answer: Answer, credentials: Credentials) -> TransientError | FatalError:
-    """The verdict on an answer without a token: final only where it is Auth0's own."""
+    """Return the verdict on an answer without a token. It is final only where Auth0 answered."""
     code, description = _own_error(answer, credentials)
     if not code:
         return TransientError(in_between(answer), retry_after=answer.retry_after, service=SERVICE)
     if answer.status not in _REFUSED:
-        said = f"Auth0's token endpoint answered {answer.status} ({code})"
-        return TransientError(said, retry_after=answer.retry_after, service=SERVICE)
+        return TransientError(
+            f"Auth0's token endpoint answered {answer.status} ({code})",
+            retry_after=answer.retry_after,
+            service=SERVICE,
+        )
     reason = f"{code}: {description}" if description else code
     return FatalError(
         f"Auth0 refused the credentials (status {answer.status}, {reason})",
@@ -161,10 +167,11 @@ def _refusal(answer: Answer, credentials: Credentials) -> TransientError | Fatal
 
 
 def _own_error(answer: Answer, credentials: Credentials) -> tuple[str, str]:
-    """The error code and Auth0's own description, or empty texts where the answer is not Auth0's own.
+    """Return the error code and Auth0's own description, or empty texts where something else answered.
 
-    Auth0 answers in the form of RFC 6749, 5.2, always with a description (recordings). The description is shown, and so
-    it is cut, freed of characters that a terminal acts on, and of the secret.
+    Auth0 answers in the form of RFC 6749, 5.2, always with a description (recordings). People get
+    to see the description. So it is cut short, and it loses the secret and all characters that a
+    terminal would act on.
     """
     body = answer.json_object
     code, description = body.get("error"), body.get("error_description")
@@ -176,15 +183,19 @@ def _own_error(answer: Answer, credentials: Credentials) -> tuple[str, str]:
 
 
 def _hint(status: int, code: str, credentials: Credentials) -> str:
-    """Name the cause by the status and the error code, and by the settings where those are the same."""
+    """Return what to do, by the status and the error code, and by the settings where these agree."""
     if code == "unauthorized_client":
-        return "allow the application the grant type Client Credentials (Auth0: Applications > Advanced > Grant Types)"
+        return (
+            "allow the application the grant type Client Credentials "
+            "(Auth0: Applications > Advanced > Grant Types)"
+        )
     if status != _FORBIDDEN or code not in {"access_denied", "invalid_grant"}:
         return "check auth0.domain, auth0.client_id and auth0.client_secret (or the private key)"
     if not credentials.domain.endswith(_CANONICAL):
         return (
-            "auth0.domain must be the tenant's own name, as acme.us.auth0.com, also where it has a custom domain: "
-            "tokens are issued for that name. Requests go to the custom domain by auth0.base_url"
+            "auth0.domain must be the tenant's own name, as acme.us.auth0.com, also where it has a "
+            "custom domain: tokens are issued for that name. Requests go to the custom domain by "
+            "auth0.base_url"
         )
     return (
         "authorize the application for the Auth0 Management API, with read:logs and read:users "

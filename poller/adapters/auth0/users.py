@@ -11,23 +11,25 @@ from poller.core.errors import UnusableAnswerError
 from poller.core.outcomes import Profile
 
 ALWAYS = {"user_id", "identities"}
-"""Who it is; `identities` also names the accounts that were linked to it."""
-MAX_QUERY_BYTES = 4_000  # of URL; the API answers 414 to long ones
+"""The fields that tell who the user is. `identities` also names the accounts that were linked."""
+MAX_QUERY_BYTES = 4_000  # of the URL, since the API answers a long one with 414
 MAX_USERS = 100  # the most that per_page allows
-LONGEST_ID = (
-    512  # characters; a longer one is no user's, and would make the URL too long for the others
-)
+LONGEST_ID = 512
+"""Characters. A longer id is no user's, and would make the URL too long for the other ids."""
 _REFUSED = frozenset({400, 414})
 _NOBODY = frozenset({400, 404, 414})
-"""Of one user. An id that is none of Auth0's own making is refused, and nobody has it."""
+"""The answers to an id that nobody has. Auth0 refuses an id that is not of its own making."""
 SEARCH_LAG = timedelta(seconds=10)
-"""What the search shows counts as read so much earlier: it lags (Auth0 docs: User Search Best Practices)."""
+"""A profile from the search counts as read this much earlier.
+
+The search lags behind the users (Auth0 docs: User Search Best Practices).
+"""
 
 
 class Auth0Users:
-    """The users of one tenant. One attempt a call; raises TransientError or FatalError.
+    """The users of one tenant. One attempt a call.
 
-    `fields` of a profile are asked for and nothing else; None: all.
+    `fields` are the fields of a profile that are asked for. None stands for all.
     """
 
     def __init__(self, api: ManagementApi, *, fields: frozenset[str] | None) -> None:
@@ -39,38 +41,43 @@ class Auth0Users:
         )
 
     def of(self, user_ids: Sequence[str]) -> dict[str, Profile]:
-        """The profiles by search, and by id for those that the index does not have; who is deleted is missing.
+        """Return the profiles of these users. A user who was deleted is missing.
 
-        An id of an account that was linked to one of these users is answered with that user's profile.
+        The search finds most of them in few requests. A user whom the search does not show yet is
+        read by id. The id of an account that was linked to another user gives that user's profile.
+
+        Raises:
+            TransientError, FatalError: Auth0 cannot answer.
         """
-        found: dict[str, Profile] = {}
+        profiles: dict[str, Profile] = {}
         user_ids = [user_id for user_id in user_ids if len(user_id) <= LONGEST_ID]
         for chunk in chunks(user_ids):
-            found.update(self._search(chunk))
-        linked = _linked(found.values())
-        found.update(
+            profiles.update(self._search(chunk))
+        linked = _linked(profiles.values())
+        profiles.update(
             {
                 user_id: linked[user_id]
                 for user_id in user_ids
-                if user_id not in found and user_id in linked
+                if user_id not in profiles and user_id in linked
             }
         )
         for user_id in user_ids:
-            profile = None if user_id in found else self._get(user_id)
+            profile = None if user_id in profiles else self._get(user_id)
             if profile is not None:
-                found[user_id] = profile
-        return found
+                profiles[user_id] = profile
+        return profiles
 
     def _search(self, user_ids: Sequence[str]) -> Iterator[tuple[str, Profile]]:
-        """Search for these users; where the search is refused, halve down to the ids that it refuses.
+        """Yield the users that the search shows.
 
-        Such an id is not found here, so that it is read alone.
+        Where Auth0 refuses the search, it refuses one of the ids. The search is halved until that
+        id stands alone. The id is then left out here, and read by itself.
         """
         params = {
             "q": query_of(user_ids),
             "search_engine": "v3",
             "per_page": str(MAX_USERS),
-            "primary_order": "false",  # faster, and the order is of no use here
+            "primary_order": "false",  # faster, and the order does not matter here
             **self._fields,
         }
         reply = self._api.get("users", params, bucket="users", absent=_REFUSED)
@@ -119,8 +126,8 @@ def query_of(user_ids: Sequence[str]) -> str:
 
 
 def _linked(profiles: Iterable[Profile]) -> dict[str, Profile]:
-    """The profiles by the ids that their identities would have as users of their own."""
-    found: dict[str, Profile] = {}
+    """Return the profiles by the ids that their identities would have as users of their own."""
+    linked: dict[str, Profile] = {}
     for profile in profiles:
         identities = profile.fields.get("identities")
         for identity in identities if isinstance(identities, list) else ():
@@ -129,5 +136,5 @@ def _linked(profiles: Iterable[Profile]) -> dict[str, Profile]:
                 and identity.get("provider")
                 and identity.get("user_id")
             ):
-                found[f"{identity['provider']}|{identity['user_id']}"] = profile
-    return found
+                linked[f"{identity['provider']}|{identity['user_id']}"] = profile
+    return linked

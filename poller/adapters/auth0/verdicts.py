@@ -1,4 +1,4 @@
-"""The words for answers that are not Auth0's own."""
+"""The message for an answer that is not Auth0's own."""
 
 from poller.adapters.http import Answer
 
