@@ -19,7 +19,7 @@ from poller.adapters.sql_ledger.outcomes import record_outcomes, record_resent_o
 from poller.adapters.sql_ledger.tables import schema
 from poller.adapters.sql_ledger.tables.gaps import record_gap, shrink_gaps
 from poller.adapters.sql_ledger.tables.recent_ids import record_ids
-from poller.adapters.sql_ledger.tables.spans import join_spans, read_spans
+from poller.adapters.sql_ledger.tables.spans import join_spans, read_spans, write_position
 from poller.adapters.sql_ledger.tables.stretches import leave_unread, move_stretch
 from poller.core.errors import ConflictError
 from poller.core.pages import Page, advance
@@ -109,9 +109,7 @@ def _move_span(
     current = _find_unmoved(spans, span)
     _refuse_page_of_others(spans, span, page)
     moved = advance(current, page, late_window=late_window)
-    row = update(schema.span).where(schema.span.c.id == span.id)
-    values = {"reached": moved.reached, "confirmed": moved.confirmed}
-    connection.execute(row.values(drained_at=moved.drained_at, **values))
+    write_position(connection, moved)
     if moved.is_done:
         if moved.confirmed < moved.reached:
             leave_unread(connection, stream_id, moved.confirmed, moved.reached)

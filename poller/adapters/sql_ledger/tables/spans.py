@@ -2,9 +2,20 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import (
+    Connection,
+    Row,
+    Select,
+    Update,
+    bindparam,
+    delete,
+    insert,
+    select,
+    update,
+)
 
 from poller.adapters.sql_ledger.tables import schema
 from poller.core.errors import ConflictError
@@ -15,10 +26,33 @@ from poller.core.spans import Span, join_touching
 
 def read_spans(connection: Connection, stream: Stream, stream_id: int) -> tuple[Span, ...]:
     """Return the spans of the stream, by `after`."""
-    columns = schema.span.c
-    query = select(schema.span).where(columns.stream_id == stream_id)
-    rows = connection.execute(query.order_by(columns.after, columns.id))
+    rows = connection.execute(_select(), {"stream": stream_id})
     return tuple(_span(row, stream) for row in rows)
+
+
+@cache
+def _select() -> Select[Any]:
+    columns = schema.span.c
+    query = select(schema.span).where(columns.stream_id == bindparam("stream"))
+    return query.order_by(columns.after, columns.id)
+
+
+def write_position(connection: Connection, span: Span) -> None:
+    """Write how far the span is settled and confirmed, and when its end was seen last."""
+    values = {
+        "span": span.id,
+        "reached": span.reached,
+        "confirmed": span.confirmed,
+        "drained_at": span.drained_at,
+    }
+    connection.execute(_update_position(), values)
+
+
+@cache
+def _update_position() -> Update:
+    names = ("reached", "confirmed", "drained_at")
+    row = update(schema.span).where(schema.span.c.id == bindparam("span"))
+    return row.values({name: bindparam(name) for name in names})
 
 
 def begin_span(
