@@ -46,8 +46,9 @@ class TrackingPlan:
     """The rules of a plan, and the controls of the source that follows it."""
 
     def __init__(self, rules: Sequence[Rule], controls: Controls) -> None:
-        self._rules = {(rule.type, rule.key): rule for rule in rules if rule.type == "TRACK"}
-        self._rules |= {(rule.type, ""): rule for rule in rules if rule.type != "TRACK"}
+        # A call that names no version is judged by the oldest one (Segment docs: Event Versioning).
+        newest_first = sorted(rules, key=lambda rule: rule.version, reverse=True)
+        self._rules = {_key(rule): rule for rule in newest_first}
         self._controls = controls
         self._validators: dict[tuple[str, str], Any] = {}
 
@@ -101,10 +102,14 @@ class TrackingPlan:
         return [violation for error in errors for violation in _read(error)]
 
     def _validator(self, rule: Rule) -> Any:
-        key = (rule.type, rule.key)
-        if key not in self._validators:
-            self._validators[key] = _validator_of(rule.schema)
-        return self._validators[key]
+        if _key(rule) not in self._validators:
+            self._validators[_key(rule)] = _validator_of(rule.schema)
+        return self._validators[_key(rule)]
+
+
+def _key(rule: Rule) -> tuple[str, str]:
+    """Return the type of a rule, and for tracks the name of the event."""
+    return (rule.type, rule.key if rule.type == "TRACK" else "")
 
 
 def _validator_of(schema: Mapping[str, Any]) -> Any:
@@ -118,7 +123,7 @@ def _validator_of(schema: Mapping[str, Any]) -> Any:
     except SchemaError:
         raise UnreadableRuleError("no JSON schema") from None
     # An empty registry, since the default one fetches a schema that a rule refers to by its URL.
-    return kind(dict(schema), registry=Registry())
+    return kind(dict(schema), registry=Registry(), format_checker=kind.FORMAT_CHECKER)
 
 
 def _read(error: Any) -> Iterator[_Violation]:

@@ -70,12 +70,14 @@ class Controls:
 class Rule:
     """A rule of a tracking plan: for tracks of the name `key`, for identifies, groups, or all.
 
-    `type` is TRACK, IDENTIFY, GROUP, PAGE, SCREEN or COMMON.
+    `type` is TRACK, IDENTIFY, GROUP, PAGE, SCREEN or COMMON. An event can have rules of several
+    versions, which count from 1.
     """
 
     type: str
     key: str
     schema: Mapping[str, Any]
+    version: int = 1
 
 
 def parse_workspace(table: Mapping[str, Any]) -> Workspace:
@@ -118,11 +120,12 @@ def parse_controls(settings: Mapping[str, Any]) -> Controls:
 
 def parse_rule(table: Mapping[str, Any]) -> Rule:
     """Return the rule of an answer."""
-    schema = table.get("jsonSchema")
+    schema, version = table.get("jsonSchema"), table.get("version")
     return Rule(
         type=_text(table, "type").upper(),
         key=_text(table, "key"),
         schema=schema if isinstance(schema, Mapping) else {},
+        version=version if isinstance(version, int) else 1,
     )
 
 

@@ -1,5 +1,6 @@
 """A tracking plan tells what it does to a call, by its rules and controls alone."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -67,6 +68,7 @@ def test_an_event_without_a_rule_is_blocked_where_unplanned_ones_are() -> None:
         ({"properties": {"plan": {"type": ["null", "number"]}}}, "plan", "must be null or number"),
         ({"properties": {"plan": {"enum": ["free"]}}}, "plan", "must be one of the values"),
         ({"properties": {"plan": {"pattern": "^x"}}}, "plan", "does not have the pattern"),
+        ({"properties": {"plan": {"format": "ipv4"}}}, "plan", "does not have the format"),
         ({"properties": {"plan": {"maxLength": 2}}}, "plan", "breaks the plan's maxLength"),
         ({"properties": {"plan": {}}, "additionalProperties": False}, "more", "is not in the plan"),
     ],
@@ -88,6 +90,14 @@ def test_each_missing_property_blocks_and_none_can_be_left_out() -> None:
         blocked("properties", "amount", reason="is required", is_missing=True),
         blocked("properties", "tax", reason="is required", is_missing=True),
     ]
+
+
+def test_of_several_versions_the_oldest_judges_as_no_call_names_one() -> None:
+    strict = track_rule(NUMBER)
+    for oldest, verdicts in ((strict, 1), (track_rule({}), 0)):
+        other = track_rule({}) if verdicts else strict
+        rules = [replace(other, version=2), oldest, replace(other, version=3)]
+        assert len(judge(*rules, on_violation="BLOCK")) == verdicts
 
 
 def test_properties_that_the_rule_does_not_name_are_left_out_where_unplanned_ones_are() -> None:
