@@ -5,6 +5,7 @@ from difflib import get_close_matches
 import click
 
 NAME = "auth0-segment-poller"
+_LONGEST_SENTENCE = 1000
 
 
 class SuggestingGroup(click.Group):
@@ -22,6 +23,16 @@ class SuggestingGroup(click.Group):
                 help_ = f"did you mean {' or '.join(close)}?"
             ctx.fail(f"No such command '{args[0]}': {help_}")
         return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands, each with the whole first sentence of its help."""
+        rows = [
+            (name, command.get_short_help_str(_LONGEST_SENTENCE))
+            for name in self.list_commands(ctx)
+            if (command := self.get_command(ctx, name)) is not None
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
 
 
 def examples(*lines: str) -> str:

@@ -156,7 +156,9 @@ def test_check_tells_of_a_clock_that_is_off(plain: Bench) -> None:
     plain.sandbox.ask("clock", advance=300)
     ended = plain.run("check")
     assert ended.code == 3
-    assert re.search(r"✗ clock +this machine's is (299|300|301) s behind Auth0's, ", ended.out)
+    assert re.search(
+        r"✗ clock +this machine's clock is (299|300|301) s behind Auth0's, ", ended.out
+    )
 
 
 def test_check_finds_systemds_credentials(plain: Bench, tmp_path: Path) -> None:
@@ -191,7 +193,7 @@ def test_status_needs_no_secret_and_works_beside_the_daemon(plain: Bench) -> Non
         )
         ended = plain.run("status")
         assert ended.code == 0, ended.err
-        assert f"runs, process {daemon.process.pid}" in ended.out
+        assert f"runs as process {daemon.process.pid}" in ended.out
         (stream,) = plain.status()["streams"]
         assert stream["events"]["forwarded"] == plain.sandbox.truth()["events"]
         assert stream["lag_s"] < 60
@@ -223,7 +225,7 @@ def test_preview_shows_the_newest_and_sends_and_stores_nothing(plain: Bench) -> 
     table = plain.run("preview", "--last", "2")
     assert "Auth0 log event" in table.out
     assert all(call["messageId"] in table.out for row in rows[:2] for call in row["calls"])
-    assert "nothing was sent or stored" in table.out
+    assert "Nothing was sent or stored" in table.out
     assert plain.sandbox.ask("collector") == {}
     assert not plain.ledger.exists()
 

@@ -1,10 +1,10 @@
-"""`check`: proves the set-up before it matters."""
+"""The command `check`: test the settings, the credentials, the ledger and both services."""
 
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,35 +15,55 @@ from poller.adapters.sql_ledger.inspection import inspect_ledger
 from poller.adapters.sql_ledger.sqlite.driver import ledger_path
 from poller.cli.checks import Finding, clocks, disk, ledger_file, mark_of, outage, region, secrets
 from poller.cli.groups import examples
-from poller.cli.options import act_as_ledger_owner, config_option
+from poller.cli.options import act_as_ledger_owner, config_option, json_option
 from poller.cli.segment_proof.workspace import prove_source
 from poller.cli.views.output import say, say_json
 from poller.cli.views.wording import laid_out
 from poller.cli.wiring.services import Services, connect, stream_of
 from poller.config import Settings, find_settings_file, load_settings, secret_places
-from poller.core.errors import FatalError, PollerError, TransientError, UnknownHostError
+from poller.core.errors import ErrorCode, FatalError, PollerError, TransientError, UnknownHostError
 from poller.core.log_ids import moment_of
 from poller.core.messages import iso
 from poller.core.translation.rules import LOGIN_TYPES
-from poller.service.lifecycle.exit_codes import Severity, worst
+from poller.service.lifecycle.exit_codes import ExitCode, Severity, worst
 from poller.service.observability.logging_setup import configure_logging
 from poller.service.upstream.retry import PATIENCE, retrying
 
 _LEAST_S = 2.0
 _NO_USER = "auth0|000000000000000000000000"
-"""Nobody has this id. To ask for it shows whether users may be read."""
+"""No user has this id. A request for it shows whether users may be read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FindingReport:
+    """A finding, as JSON shows it."""
+
+    subject: str
+    is_well: bool
+    is_open: bool
+    text: str
+    error: ErrorCode | None
+    hint: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckReport:
+    """All findings, and the exit code that follows from them."""
+
+    code: ExitCode
+    findings: tuple[FindingReport, ...]
 
 
 @click.command(
-    short_help="Prove settings, credentials, ledger and services.",
     epilog=examples("check", "check --json"),
 )
 @config_option
-@click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
+@json_option
 def check(config: Path | None, *, as_json: bool) -> int:
-    """Proves that settings, credentials, ledger and both services are as they should be."""
+    """Check the settings, the credentials, the ledger and both services. Sends nothing."""
     settings = load_settings(find_settings_file(config, os.environ), os.environ)
-    about_secrets = _secrets(settings)  # before root becomes a user who may not read the files
+    # Root may read the files of secrets now. It gives up that right in the next step.
+    about_secrets = tuple(secrets(secret_places(settings.path, os.environ), os.environ))
     act_as_ledger_owner(settings)
     configure_logging("warning")
     with connect(settings, threading.Event()) as services:
@@ -54,14 +74,17 @@ def check(config: Path | None, *, as_json: bool) -> int:
                 _show(finding)
     code = worst(finding.severity for finding in found).exit_code
     if as_json:
-        say_json({"code": code, "findings": [_facts(finding) for finding in found]})
+        say_json(CheckReport(code=code, findings=tuple(map(_report, found))))
     return code
 
 
 def findings(
     settings: Settings, about_secrets: Sequence[Finding], services: Services
 ) -> Iterator[Finding]:
-    """Each thing looked at, in the order in which they build on each other; what cannot be well is not tried."""
+    """Yield the findings in an order in which each builds on those before.
+
+    A check that cannot succeed after an earlier failure is left out.
+    """
     source = str(settings.path) if settings.path else "the environment"
     yield Finding(subject="version", text=__version__)
     yield Finding(subject="settings", text=f"valid, from {source}")
@@ -96,17 +119,14 @@ def findings(
     yield from clocks({name: http.skew for name, http in services.origins.items()})
 
 
-def _secrets(settings: Settings) -> tuple[Finding, ...]:
-    return tuple(secrets(secret_places(settings.path, os.environ), os.environ))
-
-
 class _Patience:
-    """What is left of it for all that is looked at together."""
+    """The time that is left for all checks together."""
 
     def __init__(self) -> None:
         self._ends_at = time.monotonic() + PATIENCE.total_seconds()
 
     def left(self) -> timedelta:
+        """Return the time for the next check, which is at least two seconds."""
         return timedelta(seconds=max(self._ends_at - time.monotonic(), _LEAST_S))
 
 
@@ -117,13 +137,20 @@ def _attempt(subject: str, look: Callable[[], str], patience: _Patience, where: 
                 text = look()
     except FatalError as error:
         return Finding(
-            subject=subject, text=str(error), hint=error.hint, severity=Severity.UNUSABLE
+            subject=subject,
+            text=str(error),
+            hint=error.hint,
+            error=error.code,
+            severity=Severity.UNUSABLE,
         )
     except UnknownHostError as error:
-        hint = f"check {where} for a typing error; if it is right, the DNS of this machine"
+        hint = f"look for a typing error in {where}. If it is right, check the DNS of this machine"
         return Finding(subject=subject, text=str(error), hint=hint, severity=Severity.UNREACHABLE)
     except TransientError as error:
-        hint = f"check {where}; then the network, DNS and proxy from this machine, and the service's status page"
+        hint = (
+            f"check {where}, then the network, the DNS and the proxy of this machine, and the "
+            "status page of the service"
+        )
         return Finding(subject=subject, text=str(error), hint=hint, severity=Severity.UNREACHABLE)
     except PollerError as error:
         return Finding(subject=subject, text=str(error), severity=Severity.ATTENTION)
@@ -136,7 +163,7 @@ def _token(services: Services) -> str:
 
 
 def _twice_counted(settings: Settings) -> Iterator[Finding]:
-    """Login types that count some logins twice; `s` beside them is what makes it twice."""
+    """Report login types that count some logins twice, because `s` counts them too."""
     for kind in sorted(settings.logins.types):
         why = LOGIN_TYPES[kind]
         if why is not None and len(settings.logins.types) > 1:
@@ -144,7 +171,7 @@ def _twice_counted(settings: Settings) -> Iterator[Finding]:
             yield Finding(
                 subject="logins",
                 text=text,
-                hint="leave it out, or count by another event",
+                hint="remove it from logins.types",
                 severity=Severity.ATTENTION,
             )
 
@@ -155,11 +182,11 @@ def _users(services: Services) -> str:
 
 
 def _lenient(found: Finding) -> Finding:
-    """Users that may not be read need attention and stop nothing: events are forwarded without them."""
+    """Lower the severity: without the profiles of users, events are forwarded all the same."""
     if found.severity is not Severity.UNUSABLE:
         return found
     text = (
-        f"{found.text}: events are forwarded, but without signed_up and other traits of the profile"
+        f"{found.text}. Events are forwarded, but without signed_up and other traits of the profile"
     )
     return replace(found, text=text, severity=Severity.ATTENTION)
 
@@ -171,10 +198,10 @@ def _stats(services: Services) -> str:
 
 
 def _optional(found: Finding) -> Finding:
-    """Statistics that may not be read are no fault: the daemon does without."""
+    """Lower the severity: only `verify` needs the statistics."""
     if found.severity is not Severity.UNUSABLE:
         return found
-    text = f"{found.text}: only `verify` needs it, which compares what was sent with Auth0's counts"
+    text = f"{found.text}. Only `verify` needs it, which compares with Auth0's own counts"
     return replace(found, text=text, severity=Severity.GOOD)
 
 
@@ -182,10 +209,10 @@ def _oldest(services: Services, kept: list[timedelta]) -> str:
     oldest, now = services.log.oldest()
     moment = moment_of(oldest) if oldest else None
     if moment is None:
-        return "readable; it is empty"
+        return "readable, and empty"
     kept.append(now - moment)
     days = (now - moment).total_seconds() / 86400
-    return f"readable; the oldest event kept is of {iso(moment)}, {days:.1f} days ago"
+    return f"readable, the oldest event is {days:.1f} days old ({iso(moment)})"
 
 
 def _segment(settings: Settings, services: Services) -> str:
@@ -193,20 +220,21 @@ def _segment(settings: Settings, services: Services) -> str:
     return f"reachable at {settings.segment.endpoint}"
 
 
-def _facts(finding: Finding) -> dict[str, object]:
-    is_well = finding.severity is Severity.GOOD
-    return {
-        "subject": finding.subject,
-        "is_well": is_well,
-        "is_open": finding.is_open,
-        "text": finding.text,
-        "hint": finding.hint,
-    }
+def _report(finding: Finding) -> FindingReport:
+    return FindingReport(
+        subject=finding.subject,
+        is_well=finding.severity is Severity.GOOD,
+        is_open=finding.is_open,
+        text=finding.text,
+        error=finding.error,
+        hint=finding.hint,
+    )
 
 
 def _show(finding: Finding) -> None:
     mark, colour = mark_of(finding)
-    first, *more = laid_out(f"  {finding.subject:<9}", finding.text)
+    code = f"error[{finding.error}]: " if finding.error else ""
+    first, *more = laid_out(f"  {finding.subject:<9}", f"{code}{finding.text}")
     say(first[1:], mark=mark, fg=colour)
     say(*more)
     if finding.hint:

@@ -1,7 +1,9 @@
-"""`dead-letters`: what could not be sent, to look at, to send again, to discard."""
+"""The command `dead-letters`: show, replay or discard the events that could not be sent."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,52 +11,75 @@ import click
 
 from poller.adapters.sql_ledger.dead_letters import DeadLetterStore, StoredDeadLetter
 from poller.cli.groups import SuggestingGroup, examples
-from poller.cli.options import config_option, read_settings
+from poller.cli.options import config_option, json_option, read_settings, yes_option
 from poller.cli.views.confirmation import confirm
 from poller.cli.views.output import say, say_json, say_json_list, say_page
 from poller.cli.views.wording import counted
 from poller.config import Settings
 from poller.core.errors import FatalError
 from poller.core.events import Stream
+from poller.core.log_ids import LogId
 from poller.core.messages import iso
 from poller.core.text.json_text import decode
 from poller.service.lifecycle.exit_codes import ExitCode
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetterReport:
+    """A dead letter without its event, so that it holds no personal data."""
+
+    log_id: LogId
+    type: str
+    reason: str
+    status: int | None
+    dead_lettered_at: datetime
+    domain: str
+    source_name: str
+    generation: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetterWithEvent(DeadLetterReport):
+    """A dead letter with its event as Auth0 sent it."""
+
+    event: object = field(repr=False)
+
+
 @click.group(
     "dead-letters",
     cls=SuggestingGroup,
-    short_help="List, show, replay or discard what could not be sent.",
     epilog=examples("dead-letters list", "dead-letters replay --all"),
 )
 def dead_letters() -> None:
-    """Events that could not be sent, kept in the ledger with their reasons."""
+    """Show, replay or discard the events that could not be sent.
+
+    The ledger keeps each of them with the reason.
+    """
 
 
 def _picking(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Which letters: ids, a reason, or every one."""
+    """Add the arguments that pick dead letters: ids, a reason, or all."""
     function = click.option("--all", "everything", is_flag=True, help="Every dead letter.")(
         function
     )
-    function = click.option("--reason", help="All of this reason code.")(function)
+    function = click.option("--reason", help="All dead letters with this reason.")(function)
     return click.argument("log_ids", metavar="[ID]...", nargs=-1)(function)
 
 
 @dead_letters.command(
     "list",
-    short_help="When, why and which; never who.",
     epilog=examples("dead-letters list --json"),
 )
 @config_option
-@click.option("--json", "as_json", is_flag=True, help="One JSON list, for scripts.")
+@json_option
 def list_letters(config: Path | None, *, as_json: bool) -> int:
-    """Lists them, oldest first: when, why and which; never who."""
-    with _opened(read_settings(config, secrets=False)) as graveyard:
+    """List the dead letters, the oldest first: the time, the reason and the log id."""
+    with _opened(read_settings(config, secrets=False)) as store:
         if as_json:
-            say_json_list(map(_facts, page) for page in graveyard.pages())
+            say_json_list(map(_report, page) for page in store.pages())
             return ExitCode.DONE
         shown = 0
-        for page in graveyard.pages():
+        for page in store.pages():
             say_page(map(_line, page))
             shown += len(page)
     say(counted(shown, "dead letter"))
@@ -67,28 +92,26 @@ def _line(letter: StoredDeadLetter) -> str:
 
 
 @dead_letters.command(
-    short_help="One of them, with the event as Auth0 sent it.",
     epilog=examples("dead-letters show 90020260131080000000000000000000000000000000000000000001"),
 )
 @config_option
 @click.argument("log_id", metavar="ID")
 def show(config: Path | None, log_id: str) -> int:
-    """Shows one whole, with the event as Auth0 sent it: personal data."""
-    with _opened(read_settings(config, secrets=False)) as graveyard:
-        _check_known(graveyard, (log_id,))
-        letters = [letter for page in graveyard.pages(log_ids=(log_id,)) for letter in page]
-        for letter, event in graveyard.events(letters).items():
-            say_json(_facts(letter) | {"event": decode(event)})
+    """Show one dead letter with its event, which holds personal data."""
+    with _opened(read_settings(config, secrets=False)) as store:
+        _check_known(store, (log_id,))
+        letters = [letter for page in store.pages(log_ids=(log_id,)) for letter in page]
+        for letter, event in store.events(letters).items():
+            say_json(DeadLetterWithEvent(**asdict(_report(letter)), event=decode(event)))
     return ExitCode.DONE
 
 
 @dead_letters.command(
-    short_help="Remove them for good.",
     epilog=examples("dead-letters discard --reason no_user_id", "dead-letters discard --all --yes"),
 )
 @config_option
 @_picking
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
 def discard(
     config: Path | None,
     log_ids: tuple[str, ...],
@@ -97,26 +120,21 @@ def discard(
     everything: bool,
     yes: bool,
 ) -> int:
-    """Removes dead letters for good."""
+    """Remove dead letters for good. Their events are never sent then."""
     _check_picked(log_ids, reason, everything=everything)
-    with _opened(read_settings(config, secrets=False), to_change=True) as graveyard:
-        _check_known(graveyard, log_ids)
+    with _opened(read_settings(config, secrets=False), to_change=True) as store:
+        _check_known(store, log_ids)
         wanted = (
-            sum(map(len, graveyard.pages(log_ids=log_ids)))
-            if log_ids
-            else graveyard.count(reason=reason)
+            sum(map(len, store.pages(log_ids=log_ids))) if log_ids else store.count(reason=reason)
         )
         if wanted:
             confirm(f"Discard {counted(wanted, 'dead letter')} for good?", is_answered=yes)
-        say(
-            f"{sum(map(graveyard.discard, graveyard.pages(log_ids=log_ids, reason=reason)))} discarded"
-        )
+        say(f"{sum(map(store.discard, store.pages(log_ids=log_ids, reason=reason)))} discarded")
     return ExitCode.DONE
 
 
 @dead_letters.command(
     "replay",
-    short_help="Send them again, under their own message ids.",
     epilog=examples("dead-letters replay --all", "dead-letters replay --reason expression_failed"),
 )
 @config_option
@@ -124,46 +142,51 @@ def discard(
 def replay_letters(
     config: Path | None, log_ids: tuple[str, ...], reason: str | None, *, everything: bool
 ) -> int:
-    """Translates them again and sends them under their own message ids; only what Segment acknowledged goes."""
+    """Translate dead letters again, and send them under the same message ids.
+
+    A dead letter is removed once Segment has acknowledged it.
+    """
     _check_picked(log_ids, reason, everything=everything)
-    from poller.cli.wiring.replay import replay_all  # noqa: PLC0415 - the other commands do not wait for all of it
+    from poller.cli.wiring.replay import replay_all  # noqa: PLC0415 - slow
 
     settings = read_settings(config)
-    with _opened(settings, to_change=True) as graveyard:
+    with _opened(settings, to_change=True) as store:
 
         def pick(stream: Stream) -> Iterator[tuple[StoredDeadLetter, ...]]:
-            _check_known(graveyard, log_ids, stream)
-            return graveyard.pages(stream=stream, log_ids=log_ids, reason=reason)
+            _check_known(store, log_ids, stream)
+            return store.pages(stream=stream, log_ids=log_ids, reason=reason)
 
-        replayed, left = replay_all(settings, graveyard, pick)
+        replayed, left = replay_all(settings, store, pick)
     say(f"{replayed} replayed, {left} still dead")
     return ExitCode.ATTENTION if left else ExitCode.DONE
 
 
 @contextmanager
 def _opened(settings: Settings, *, to_change: bool = False) -> Iterator[DeadLetterStore]:
-    graveyard = DeadLetterStore.open(settings.state.url, to_change=to_change)
+    store = DeadLetterStore.open(settings.state.url, to_change=to_change)
     try:
-        yield graveyard
+        yield store
     finally:
-        graveyard.close()
+        store.close()
 
 
 def _check_picked(log_ids: tuple[str, ...], reason: str | None, *, everything: bool) -> None:
     if sum((bool(log_ids), reason is not None, everything)) != 1:
-        raise click.UsageError("name ids, or --reason, or --all")
+        raise click.UsageError("give ids, --reason, or --all, but only one of them")
 
 
 def _check_known(
-    graveyard: DeadLetterStore, log_ids: tuple[str, ...], stream: Stream | None = None
+    store: DeadLetterStore, log_ids: tuple[str, ...], stream: Stream | None = None
 ) -> None:
-    """Raises:
-    FatalError: one of the ids is no dead letter's.
+    """Check that each of these ids is the id of a dead letter.
+
+    Raises:
+        FatalError: one of them is not.
     """
     if not log_ids:
         return
     found = {
-        letter.log_id for page in graveyard.pages(stream=stream, log_ids=log_ids) for letter in page
+        letter.log_id for page in store.pages(stream=stream, log_ids=log_ids) for letter in page
     }
     if missing := sorted(set(log_ids) - found):
         raise FatalError(
@@ -173,14 +196,14 @@ def _check_known(
         )
 
 
-def _facts(letter: StoredDeadLetter) -> dict[str, Any]:
-    return {
-        "log_id": letter.log_id,
-        "type": letter.type,
-        "reason": letter.reason,
-        "status": letter.status,
-        "dead_lettered_at": iso(letter.dead_lettered_at),
-        "domain": letter.stream.domain,
-        "source_name": letter.stream.source_name,
-        "generation": letter.stream.generation,
-    }
+def _report(letter: StoredDeadLetter) -> DeadLetterReport:
+    return DeadLetterReport(
+        log_id=letter.log_id,
+        type=letter.type,
+        reason=letter.reason,
+        status=letter.status,
+        dead_lettered_at=letter.dead_lettered_at,
+        domain=letter.stream.domain,
+        source_name=letter.stream.source_name,
+        generation=letter.stream.generation,
+    )

@@ -1,77 +1,91 @@
-"""`ledger person`: what the ledger holds of a person, and how to forget it."""
+"""The command `ledger person`: show or forget the data that the ledger holds of a person."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 
 from poller.adapters.sql_ledger.people import PersonRecord, PersonStore
 from poller.cli.groups import SuggestingGroup, examples
-from poller.cli.options import config_option, read_settings
+from poller.cli.options import config_option, json_option, read_settings, yes_option
 from poller.cli.views.confirmation import confirm
 from poller.cli.views.output import say, say_json
 from poller.cli.views.wording import counted
 from poller.config import Settings
+from poller.core.log_ids import LogId
 from poller.core.messages import iso
 from poller.service.lifecycle.exit_codes import ExitCode
 
 _NEVER_FOUND = (
-    "Hashes that say whom an organization was told of cannot be found by a person, "
-    "and nobody can be read from them."
+    "The ledger also holds hashes of the members of organizations. They cannot be searched for a "
+    "person, and no person can be read from them."
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PersonReport:
+    """The data of a person in one stream. `dead_letters` are log ids."""
+
+    domain: str
+    source_name: str
+    generation: str
+    dead_letters: tuple[LogId, ...]
+    awaiting_identify: int
+    is_remembered: bool
 
 
 @click.group(
     "person",
     cls=SuggestingGroup,
-    short_help="Show or forget what is held of a person.",
     epilog=examples("ledger person show 'auth0|5f7c8ec7c33c6c004bbafe82'"),
 )
 def person() -> None:
-    """Personal data in the ledger: dead letters, identifies that are due, and hashes of what was said of whom."""
+    """Show or forget the data of a person.
+
+    The ledger holds dead letters, the users who wait for an identify, and hashes of the last
+    identify of each user.
+    """
 
 
 @person.command(
-    short_help="What the ledger holds of a person.",
     epilog=examples("ledger person show 'auth0|5f7c8ec7c33c6c004bbafe82' --json"),
 )
 @config_option
 @click.argument("user_id")
-@click.option("--json", "as_json", is_flag=True, help="One JSON list, for scripts.")
+@json_option
 def show(config: Path | None, user_id: str, *, as_json: bool) -> int:
-    """Shows what the ledger holds of USER_ID: Auth0's id, or the one that is sent to Segment."""
+    """Show what the ledger holds of USER_ID, which is Auth0's id or the one in Segment."""
     with _opened(read_settings(config, secrets=False)) as people:
-        found = people.find(user_id)
+        records = people.find(user_id)
     if as_json:
-        say_json([_facts(each) for each in found])
+        say_json([_report(each) for each in records])
     else:
-        _show(found)
+        _show(records)
     return ExitCode.DONE
 
 
 @person.command(
-    short_help="Remove what the ledger holds of a person.",
     epilog=examples("ledger person forget 'auth0|5f7c8ec7c33c6c004bbafe82'"),
 )
 @config_option
 @click.argument("user_id")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
 def forget(config: Path | None, user_id: str, *, yes: bool) -> int:
-    """Removes all that the ledger holds of USER_ID, also beside the daemon. What Segment has is Segment's to delete.
+    """Remove everything that the ledger holds of USER_ID. The daemon may run meanwhile.
 
-    The person's dead letters are never sent then. Each is counted as discarded in the hour of its event, and no id of
-    it is kept. Backups of the ledger still hold what they held.
+    The dead letters of the person are never sent then, and count as discarded. Backups of the
+    ledger keep the data. To delete the data in Segment, use Segment's own means.
     """
     with _opened(read_settings(config, secrets=False), to_change=True) as people:
-        found = people.find(user_id)
-        _show(found)
-        if not found:
+        records = people.find(user_id)
+        _show(records)
+        if not records:
             return ExitCode.DONE
-        confirm("Forget it for good?", is_answered=yes)
+        confirm("Forget this person for good?", is_answered=yes)
         letters = sum(len(each.letters) for each in people.forget(user_id))
-    say(f"forgotten; {counted(letters, 'dead letter')} discarded on request")
+    say(f"forgotten. {counted(letters, 'dead letter')} discarded on request")
     return ExitCode.DONE
 
 
@@ -84,8 +98,8 @@ def _opened(settings: Settings, *, to_change: bool = False) -> Iterator[PersonSt
         people.close()
 
 
-def _show(found: Sequence[PersonRecord]) -> None:
-    for each in found:
+def _show(records: Sequence[PersonRecord]) -> None:
+    for each in records:
         say(f"{each.stream.domain} to {each.stream.source_name}")
         say(f"  dead letters   {len(each.letters) or 'none'}")
         say(
@@ -95,20 +109,18 @@ def _show(found: Sequence[PersonRecord]) -> None:
             )
         )
         say(f"  identify due   {'yes' if each.pending_identifies else 'no'}")
-        say(
-            f"  last identify  {'a hash of what it said' if each.is_remembered else 'not remembered'}"
-        )
-    if not found:
+        say(f"  last identify  {'a hash of it is kept' if each.is_remembered else 'not kept'}")
+    if not records:
         say("the ledger holds nothing of this person")
     say(_NEVER_FOUND)
 
 
-def _facts(held: PersonRecord) -> dict[str, Any]:
-    return {
-        "domain": held.stream.domain,
-        "source_name": held.stream.source_name,
-        "generation": held.stream.generation,
-        "dead_letters": [letter.log_id for letter in held.letters],
-        "awaiting_identify": held.pending_identifies,
-        "is_remembered": held.is_remembered,
-    }
+def _report(record: PersonRecord) -> PersonReport:
+    return PersonReport(
+        domain=record.stream.domain,
+        source_name=record.stream.source_name,
+        generation=record.stream.generation,
+        dead_letters=tuple(letter.log_id for letter in record.letters),
+        awaiting_identify=record.pending_identifies,
+        is_remembered=record.is_remembered,
+    )

@@ -55,7 +55,6 @@ class TimeRange:
 
 
 @click.command(
-    short_help="Compare what was settled with Auth0's own counts.",
     epilog=examples("verify", "verify --since 30d --exact"),
 )
 @config_option

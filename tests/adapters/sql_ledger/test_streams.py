@@ -58,7 +58,7 @@ def test_a_stream_is_chosen_by_the_domain_of_the_settings(
     domain = STREAM.domain
     streams = (*(Stream(domain=domain, source_name=name) for name in ("web", "app")), OTHER)
     if found is None:
-        with pytest.raises(FatalError, match="no one stream of"):
+        with pytest.raises(FatalError, match="no stream, or several, of"):
             choose(streams, domain=domain, source_name=source_name, own=(own, ""))
     else:
         assert (
