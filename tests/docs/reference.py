@@ -78,7 +78,7 @@ FIELDS = {
     "error": "What is wrong.",
     "events": "Events.",
     "exact": "The comparison with the log, or null without `--exact`.",
-    "excess": "How far the counts are apart, beyond what the settled events explain.",
+    "excess": "Events that Auth0 has above what was settled. Negative for fewer.",
     "explanation": "The verdict in words.",
     "field": "The field.",
     "file": "The file.",
@@ -143,7 +143,7 @@ FIELDS = {
 ENVIRONMENT = {
     "POLLER_CONFIG": "The settings file, if `--config` is not given.",
     "CREDENTIALS_DIRECTORY": "The folder with a file for each secret. systemd sets it for a unit.",
-    "STATE_DIRECTORY": "The place of the ledger if `state.url` is not set. systemd sets it for a unit.",
+    "STATE_DIRECTORY": "The place of the ledger without `state.url`. systemd sets it for a unit.",
     "XDG_STATE_HOME": "The same for a person's own settings. Otherwise `~/.local/state`.",
     "HTTPS_PROXY": "A proxy, as `http://host:port`. `HTTP_PROXY` and `ALL_PROXY` work too.",
     "NO_PROXY": "Hosts, domains, addresses and ranges that need no proxy.",

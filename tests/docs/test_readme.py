@@ -146,3 +146,14 @@ def test_every_link_within_the_repository_leads_somewhere(file: Path) -> None:
 def test_every_file_that_is_named_exists() -> None:
     for file in re.findall(r"`((?:[\w.-]+/)*[\w-]+\.(?:toml|service|py|md))`", ALL):
         assert (ROOT / file).exists() or Path(file).name == "config.toml", file
+
+
+def test_every_log_line_that_is_named_is_in_the_code() -> None:
+    code = "".join(file.read_text() for file in (ROOT / "poller").rglob("*.py"))
+    lines = set(re.findall(r'"([a-z_]+\.[a-z_]+)"', code))
+    subjects = {line.partition(".")[0] for line in re.findall(r'log\.\w+\(\s*"([a-z_.]+)"', code)}
+    written = "".join(file.read_text() for file in FILES if file.parent.name != "reference")
+    named = set(re.findall(r"`([a-z_]+\.[a-z_]+)`", written)) - NAMES
+    of_the_log = {name for name in named if name.partition(".")[0] in subjects}
+    assert len(of_the_log) > 3
+    assert of_the_log <= lines
