@@ -1,1 +1,1 @@
-"""What makes it a daemon and a job: when to try again, when to wait, when to stop, and what to say meanwhile."""
+"""The daemon and the jobs: everything that makes forwarding a service."""

@@ -34,7 +34,13 @@ LONG_PATIENCE = timedelta(minutes=10)
 
 A backfill is long work. An outage of some minutes is no reason to begin it again by hand.
 """
-_LONGEST_RETRY_DELAY = timedelta(seconds=15)
+_SHORTEST_LIMIT, _LONGEST_LIMIT = timedelta(seconds=1), timedelta(seconds=15)
+"""The bounds of the longest delay between the attempts at one step."""
+_DELAYS_PER_PATIENCE = 4
+"""The number of the longest delays that fit into a patience.
+
+With longer delays a short patience would end long before its time, since no delay may end after it.
+"""
 _MOST_DOUBLINGS = 16  # 2**16 s is far above every limit, and the number stays small
 
 log = structlog.get_logger()
@@ -141,7 +147,8 @@ class _RetryPolicy:
         self._stopping = stopping or threading.Event()
         self._monotonic = monotonic
         self._ends_at = monotonic() + patience.total_seconds()
-        self._backoff = Backoff(most=_LONGEST_RETRY_DELAY)
+        most = max(_SHORTEST_LIMIT, patience / _DELAYS_PER_PATIENCE)
+        self._backoff = Backoff(most=min(most, _LONGEST_LIMIT))
 
     def is_retryable(self, state: RetryCallState) -> bool:
         error = _error_of(state)

@@ -200,7 +200,7 @@ def test_a_step_gives_up_before_the_attempt_that_would_come_after_its_patience(
     with pytest.raises(TransientError, match="for ever"):
         Step(*[TransientError("for ever")] * 100).run(retrying(PATIENCE, monotonic=clock))
     assert 0 < clock.now <= PATIENCE.total_seconds()
-    assert clock.now + 15 > PATIENCE.total_seconds()
+    assert clock.now > 0.75 * PATIENCE.total_seconds()
     assert len(waits) > 3
 
 
