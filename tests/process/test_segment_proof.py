@@ -43,7 +43,8 @@ def test_check_proves_a_good_set_up_before_the_first_event(plain: Bench) -> None
     for text in (
         "workspace Sandbox",
         "Auth0 logins, enabled",
-        "destinations: Mixpanel; warehouses: Snowflake",
+        "destinations: Mixpanel",
+        "warehouses: Snowflake",
         "a rule for 2 events",
         "the plan lets the",
         "proved: Segment publishes",

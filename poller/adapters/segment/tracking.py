@@ -161,6 +161,6 @@ def _hint(status: int) -> str:
     )
     if status in _TOKEN_REFUSED:
         return (
-            f"{write_key}; a source that enforces OAuth needs segment.oauth_client_id and its key"
+            f"{write_key}. A source that enforces OAuth needs segment.oauth_client_id and its key"
         )
     return write_key

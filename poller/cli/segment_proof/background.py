@@ -19,7 +19,7 @@ from poller.service.lifecycle.exit_codes import Severity
 log = structlog.get_logger()
 
 _UNPUBLISHED = (
-    "Segment publishes no settings under the write key, so that it cannot be proved in this way; "
+    "Segment publishes no settings under the write key, which proves nothing. "
     "`check` says what to do"
 )
 

@@ -14,8 +14,8 @@ from poller.core.errors import PollerError
 from poller.service.lifecycle.exit_codes import Severity
 
 DEBUGGER = (
-    "after the first login, look at the Debugger of the source in Segment, or prove the key "
-    "by segment.api_token before it"
+    "set segment.api_token to prove the key now, or look at the Debugger of the source in Segment "
+    "after the first login"
 )
 _SCHEMA = "in Segment: Connections > Sources > your source > Schema"
 
@@ -67,7 +67,7 @@ def _unproved(settings: Settings) -> Finding:
         "cannot be proved by Segment's CDN, which has no settings under it: a new source is "
         "published within a day, a source of the HTTP API perhaps never, a wrong key never"
     )
-    hint = f"compare segment.write_key with the source's Settings > API Keys; {DEBUGGER}"
+    hint = f"compare segment.write_key with the source's Settings > API Keys, {DEBUGGER}"
     return Finding(subject="key", text=text, hint=hint, is_open=True)
 
 

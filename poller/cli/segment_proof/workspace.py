@@ -67,7 +67,7 @@ class WorkspaceProof:
         if source is None:
             return
         yield from self._state(source)
-        yield _outputs(api, source)
+        yield from _outputs(api, source)
         yield from self._plan(api, source)
 
     def _source(self, api: PublicApi) -> Generator[Finding, None, SourceDetails | None]:
@@ -134,7 +134,7 @@ class WorkspaceProof:
             yield _lacks("Tracking Plan Read-only", "the tracking plan cannot be read")
             return
         events = counted(len(plan.events), "event")
-        yield Finding(subject="plan", text=f"a rule for {events}; {_strictness(controls)}")
+        yield Finding(subject="plan", text=f"a rule for {events}, and {_strictness(controls)}")
         yield from self._judged_calls(plan)
 
     def _judged_calls(self, plan: TrackingPlan) -> Iterator[Finding]:
@@ -179,15 +179,18 @@ def wrong_region_of_token(settings: Settings) -> Iterator[Finding]:
         )
 
 
-def _outputs(api: PublicApi, source: SourceDetails) -> Finding:
+def _outputs(api: PublicApi, source: SourceDetails) -> Iterator[Finding]:
     try:
-        destinations, warehouses = api.destinations(source.id), api.warehouses(source.id)
+        connected = {
+            "destinations": api.destinations(source.id),
+            "warehouses": api.warehouses(source.id),
+        }
     except AccessDeniedError:
-        return _lacks("Source Read-only", "its destinations cannot be read")
-    if not destinations and not warehouses:
-        return Finding(subject="outputs", text="no destination and no warehouse is connected yet")
-    text = f"destinations: {_names(destinations)}; warehouses: {_names(warehouses)}"
-    return Finding(subject="outputs", text=text)
+        yield _lacks("Source Read-only", "its destinations cannot be read")
+        return
+    for name, connections in connected.items():
+        text = f"{name}: {_names(connections)}"
+        yield Finding(subject="outputs", text=text)
 
 
 def _names(connections: Sequence[Connection]) -> str:

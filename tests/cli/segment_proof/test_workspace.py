@@ -50,7 +50,8 @@ def test_a_read_only_token_shows_workspace_source_outputs_and_plan(world: World)
     assert [finding.text for finding in findings] == [
         "workspace Sandbox, by the token",
         "Auth0 logins, enabled",
-        "destinations: Mixpanel; warehouses: Snowflake",
+        "destinations: Mixpanel",
+        "warehouses: Snowflake",
         "the source has no tracking plan",
     ]
     assert {finding.severity for finding in findings} == {Severity.GOOD}
@@ -192,10 +193,10 @@ def test_a_property_that_the_plan_refuses_is_named_and_the_setting_mends_it(
 def test_the_plan_and_its_strictness_are_told_in_one_line(world: World) -> None:
     give_plan(world, track_rule("Logged In"), allowEventOnViolations=False)
     (finding,) = of(prove(world, **ID), "plan")
-    assert finding.text == "a rule for 1 event; events that break a rule are blocked"
+    assert finding.text == "a rule for 1 event, and events that break a rule are blocked"
     give_plan(world, allowEventOnViolations=True)
     (finding,) = of(prove(world, **ID), "plan")
-    assert finding.text == "a rule for 0 events; all tracks are allowed"
+    assert finding.text == "a rule for 0 events, and all tracks are allowed"
 
 
 def test_a_log_that_cannot_be_read_costs_only_the_calls(world: World) -> None:
