@@ -13,7 +13,12 @@ from poller.core.messages import Batch, Delivery, Message, Receipt, pack
 from poller.core.outcomes import Calls, Outcome, Profiles
 from poller.core.pages import Page
 from poller.core.ports import MessageSink
-from poller.core.settlement import FileSettlement, Settlement, account_file, build_settlement
+from poller.core.settlement import (
+    FileSettlement,
+    Settlement,
+    build_file_settlement,
+    build_settlement,
+)
 from poller.core.spans import Span
 from poller.core.translation.rules import Rules
 from poller.core.translation.translator import LiveTranslator, Translator
@@ -105,4 +110,4 @@ def file_settlement(
     taken = read.events if taken is None else taken
     calls = calls_of(LiveTranslator(STREAM, rules or Rules()), taken, {})
     receipt = Receipt(message_ids=tuple(message.message_id for message in calls.messages))
-    return account_file(read, taken, calls, Delivery(receipts=(receipt,)))
+    return build_file_settlement(read, taken, calls, Delivery(receipts=(receipt,)))

@@ -1,1 +1,1 @@
-"""What forwarding means: standard library only, no I/O, no clock, no logging, no settings."""
+"""The meaning of forwarding. Standard library only: no I/O, clock, logging or settings."""

@@ -1,6 +1,6 @@
-"""The three verdicts that adapters reach and core acts on; core never looks at a status code.
+"""The three verdicts that adapters reach and core acts on. Core never looks at a status code.
 
-Their text is made of statuses and ids, never of a body, a token or a person.
+A message is made of statuses and ids, never of a body, a token or a person.
 """
 
 import re
@@ -69,8 +69,9 @@ class PollerError(Exception):
 class TransientError(PollerError):
     """A later attempt may succeed.
 
-    `retry_after` is the wait that the server asked for, if it asked. `service` names the service that failed, so that
-    each service has its own count of failures. It is empty where no service failed.
+    `retry_after` is the wait that the server asked for, if it asked. `service` names the service
+    that failed, so that each service has its own count of failures. It is empty where no service
+    failed.
     """
 
     def __init__(
@@ -91,17 +92,18 @@ class UnknownHostError(TransientError):
 class UnusableAnswerError(TransientError):
     """A service answered in full, and the answer cannot be used.
 
-    A later answer may be good. After three in a row somebody must look, so that this never becomes a silent stall.
+    A later answer may be good. After three in a row somebody must look, so that the program never
+    stalls in silence.
     """
 
     hint = (
-        "look for a proxy, a gateway or a firewall that changes answers; if there is none, ask the support of the "
-        "service. Nothing is lost meanwhile"
+        "look for a proxy, a gateway or a firewall that changes answers. If there is none, ask the "
+        "support of the service. Nothing is lost meanwhile"
     )
 
 
 class ConflictError(TransientError):
-    """Another writer moved the span: look at the ledger again, never overwrite."""
+    """Another writer moved the span. Read the ledger again, and never overwrite it."""
 
 
 class RejectedError(PollerError):

@@ -1,6 +1,6 @@
-"""Auth0's words: log events, pages, and the spans of the log that are settled."""
+"""Auth0's words: streams, log events, and the reading of records as log events."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import islice
@@ -11,7 +11,10 @@ from poller.core.text.dates import TOLERANCE, believed_date, parse_date
 from poller.core.text.json_text import encode, is_too_deep
 
 SHORTEST_RETENTION = timedelta(hours=23)
-"""Nothing younger is ever cut: the free plan keeps a day (Auth0 docs: Log Data Retention), less an hour of doubt."""
+"""Retention removes nothing that is younger.
+
+The free plan keeps a day (Auth0 docs: Log Data Retention). An hour is taken off as a margin.
+"""
 
 _EXCERPT_VALUES = 50
 _EXCERPT_CHARACTERS = 512
@@ -20,7 +23,10 @@ _EXCERPT_CHARACTERS = 512
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stream:
-    """What a ledger row belongs to; another tenant, source or generation never continues it."""
+    """The owner of a ledger row: a tenant, a Segment source, and a generation of the settings.
+
+    Another tenant, source or generation never continues the spans of this one.
+    """
 
     domain: str
     source_name: str
@@ -31,8 +37,9 @@ class Stream:
 class LogEvent:
     """One entry of the tenant log.
 
-    `defect` is set where the entry could not be read. One that has no id either is given that of the entry before it
-    plus a counter: it sorts in place, and is the same at every reading from the same position.
+    `defect` is the reason of a dead letter where the entry cannot be read. An entry without an id
+    is given the id of the entry before it, plus a counter. So it keeps its place in the order, and
+    has the same id at every reading from the same position.
 
     Where the record's own date is implausible, `date` is the time in the log id, or None.
     """
@@ -46,20 +53,23 @@ class LogEvent:
 
     @property
     def is_redated(self) -> bool:
-        """Whether `date` is the time in the log id, in place of a date that is not believed."""
+        """True where `date` is the time in the log id, since the record's date is not believed."""
         return self.date is not None and self.has_implausible_date
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DailyCount:
-    """What the tenant's own statistics have of one UTC day; by which formula, Auth0 does not say."""
+    """The tenant's own statistics of one UTC day. Auth0 does not publish their formula."""
 
     logins: int = 0
     signups: int = 0
 
 
 def parse_events(records: Sequence[object], *, after: LogId) -> tuple[LogEvent, ...]:
-    """Each record as a log event, whatever it is; `after` is the position that the records were read from."""
+    """Return each record as a log event, whatever it is.
+
+    `after` is the position from which the records were read.
+    """
     events = []
     last, unreadable = after, 0
     for record in records:
@@ -83,19 +93,21 @@ def parse_events(records: Sequence[object], *, after: LogId) -> tuple[LogEvent, 
 
 
 def is_derived(log_id: LogId) -> bool:
-    """Whether the id was given by `parse_events`, to a record that has none."""
+    """Tell if `parse_events` gave the id, to a record that has none."""
     return "+" in log_id
 
 
 def last_id(records: Sequence[object]) -> LogId | None:
-    """The id of the last record that has one."""
-    return next(
-        (found for record in reversed(records) if (found := _id_of(record)) is not None), None
-    )
+    """Return the id of the last record that has one."""
+    ids = (_id_of(record) for record in reversed(records))
+    return next((log_id for log_id in ids if log_id is not None), None)
 
 
 def canonical(record: object) -> str:
-    """Return the record as JSON text that is the same at every reading, and that parses to the record again."""
+    """Return the record as JSON text.
+
+    The text is the same at every reading, and it parses to the record again.
+    """
     return encode(record, is_sorted=True)
 
 
@@ -151,8 +163,8 @@ def _excerpt(record: Any) -> dict[str, Any]:
 
 
 def _id_of(record: object) -> LogId | None:
-    # `_id` equals `log_id` in every API object on record; log streams have only the latter.
-    if not isinstance(record, Mapping):
+    # `_id` equals `log_id` in every recorded object of the API. Log streams have only `log_id`.
+    if not isinstance(record, dict):
         return None
     for key in ("log_id", "_id"):
         value = record.get(key)

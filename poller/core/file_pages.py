@@ -1,4 +1,4 @@
-"""Files of log events: how far one is settled, and what is settled of it at once."""
+"""Files of log events: how far a file is settled, and the pages that it is settled in."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,14 +8,17 @@ from poller.core.log_ids import LogId
 
 
 class UnreadableFileError(Exception):
-    """The file, or what is left of it, cannot be read, or is no log; its text says why."""
+    """The file, or the rest of it, cannot be read, or is no log. The message says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileMark:
-    """How far a file is settled: `offset` bytes of its content, uncompressed, with `line` line ends among them.
+    """The end of what is settled of a file: `offset` bytes of its uncompressed content.
 
-    `fingerprint` is made of these very bytes, so that the mark is found again in whatever file begins with them.
+    `line` is the number of line ends among these bytes.
+
+    `fingerprint` is a hash of these very bytes. So the mark is found again in any file that begins
+    with them: the same file, moved, compressed or grown, and a copy of it.
     """
 
     fingerprint: str
@@ -25,7 +28,7 @@ class FileMark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BadRecord:
-    """An event of a page that could not be read, by the id that it got; `line` counts from 1."""
+    """An event of a page that could not be read, by its id. `line` counts from 1."""
 
     log_id: LogId
     line: int
@@ -42,13 +45,15 @@ class Truncation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilePage:
-    """Log events as they stand in a file up to `end`, in any order, doubled perhaps.
+    """Log events as they stand in a file up to `end`, in any order. An event may stand there twice.
 
-    `moves` is the mark of this same reading that `end` takes the place of; the first page of a reading has none, and
-    what was marked before stays: a copy of the file may end there. `served_at` is the server's clock.
-    `believed_at` is a time that two clocks agree on, or None. `is_again`: whatever is marked, the file is read from its
-    beginning. Of bad records `bad_not_kept` are not among the events, since there are too many of them. `texts` counts
-    lines of text that hold no JSON object, and `text_lines` names the first of the file.
+    - `moves` is the mark of this reading that `end` replaces. The first page of a reading replaces
+      no mark. A mark of an earlier reading stays, since a copy of the file may end there.
+    - `served_at` is the time by the server's clock. `believed_at` is a time that two clocks agree
+      on, or None.
+    - `is_again` says that the file is read from its beginning, whatever is marked.
+    - `bad_not_kept` counts bad records that are not among the events, since they are too many.
+    - `texts` counts lines of text that hold no JSON object. `text_lines` are the first of the file.
     """
 
     events: tuple[LogEvent, ...]

@@ -1,4 +1,4 @@
-"""The heart: one page at a time from the log to Segment to the ledger, in that order and no other."""
+"""The heart: one page at a time goes from the log to Segment and then into the ledger."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from poller.core.translation.translator import Translator
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forwarded:
-    """A page that is durable: what was settled, and where the span is now."""
+    """A page that is durable, and the span as it is now."""
 
     span: LogCursor
     settlement: Settlement
@@ -28,13 +28,19 @@ def forward(
     ledger: Ledger,
     span: LogCursor,
 ) -> Iterator[Forwarded]:
-    """Forwards the span page by page; a yield means durable.
+    """Forward the span page by page. A yield means that the page is durable.
 
-    To stop is not to ask for the next page. The live span is never done: its caller stops at a page that was the end.
+    The order decides the guarantee. A page is settled only after Segment has acknowledged or
+    refused each of its messages. A crash before the settlement leaves the span where it was, so
+    that the page is read and sent again, under the same message ids.
+
+    To stop, do not ask for the next page. The live span is never done, so that its caller stops at
+    a page that was the end.
 
     Raises:
-        TransientError: later will do; the span stands where the last yield left it, and the same call goes on.
-        FatalError: nothing goes on until someone acts; nothing of the page at hand was settled.
+        TransientError: a later attempt may succeed. The span stands where the last yield left it,
+            and the same call goes on from there.
+        FatalError: nothing goes on until someone acts. Nothing of the page at hand was settled.
     """
     while not span.is_done:
         page = source.fetch(span)

@@ -1,4 +1,4 @@
-"""Segment's words: the calls, what fits into one request, and what became of them."""
+"""Segment's words: the calls, the batches that fit one request, and the answers to them."""
 
 import hashlib
 import json
@@ -11,16 +11,25 @@ from poller.core.events import Stream
 from poller.core.log_ids import LogId
 
 Scalar = str | int | float | bool
-"""All that leaves: flat values. A warehouse turns lists into text (Segment docs: Warehouse Schemas)."""
+"""The values that leave. All are flat: a warehouse turns lists into text.
+
+Source: Segment docs, Warehouse Schemas.
+"""
 
 MAX_MESSAGE_BYTES = 32_000
-"""Segment takes messages below 32,768 bytes; the rest is room for what its library adds."""
+"""Segment takes messages below 32,768 bytes. The difference is a margin."""
 MAX_BATCH_BYTES = 475_000
-"""Segment takes 500 KB and its own libraries differ on what a KB is; this is what its Python library aims at."""
+"""Segment takes 500 KB, and its own libraries differ on the size of a KB.
+
+This is the limit of its Python library.
+"""
 MAX_BATCH_MESSAGES = 500
-"""Above 250 to 500 it gets no faster (measured on loopback); the limit is 2,500 (Segment docs: HTTP API)."""
+"""Larger batches are no faster (measured on loopback).
+
+Segment's own limit is 2,500 (Segment docs: HTTP API).
+"""
 ENVELOPE_BYTES = 1_024
-"""The body around the messages: write key, sentAt, brackets."""
+"""Room for the body around the messages: write key, `sentAt`, brackets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,14 +97,14 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """Segment's acknowledgement of a whole batch; only a sink makes one."""
+    """Segment's acknowledgement of a whole batch. Only a sink makes one."""
 
     message_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """A message that Segment will never take, and its status."""
+    """A message that Segment will never take, and the status of its answer."""
 
     message: Message
     status: int
@@ -103,7 +112,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """What came of sending a page's messages."""
+    """The receipts and refusals of a page's messages."""
 
     receipts: tuple[Receipt, ...] = ()
     refusals: tuple[Refusal, ...] = ()
@@ -116,10 +125,12 @@ class Delivery:
 
 
 def message_id(stream: Stream, kind: str, key: str) -> str:
-    """An id that is the same at every attempt, and differs between kinds, events and streams; 41 to 49 characters.
+    """Return an id of 41 to 49 characters that is the same at every attempt.
 
-    The stream is part of it because Segment dedupes over all sources of all its customers (Segment docs: Handling
-    Duplicate Data).
+    Segment drops a message whose id it has seen. So every retry, replay and second run must send
+    the same id, and no two different messages may share one. The id is a hash, since nothing of the
+    user may stand in it. The stream is part of the hash, since Segment drops repeats over all
+    sources of all its customers (Segment docs: Handling Duplicate Data).
     """
     parts = json.dumps([stream.domain, stream.source_name, stream.generation, kind, key])
     return f"{kind}-{hashlib.sha256(parts.encode()).hexdigest()[:40]}"
@@ -151,5 +162,5 @@ def _batch(encoded: list[tuple[Message, bytes]]) -> Batch:
 
 
 def iso(moment: datetime) -> str:
-    """ISO 8601 in UTC to the millisecond, as Auth0 and Segment write it."""
+    """Return the moment as ISO 8601 in UTC to the millisecond, as Auth0 and Segment write it."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,4 +1,4 @@
-"""What translation takes and makes: profiles, and for each event its calls, its dead letter, or nothing."""
+"""The profiles that translation takes, and the outcomes that it makes of events."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +14,8 @@ from poller.core.messages import Message
 class Profile:
     """A user as the directory showed it at `read_at`, in the server's time.
 
-    `user_id` is the user's own: that of the primary account, where it was asked for by that of a linked one.
+    `user_id` is the id of the user's primary account, even where the id of a linked account was
+    asked for.
     """
 
     user_id: str = field(repr=False)
@@ -23,12 +24,15 @@ class Profile:
 
 
 Profiles = Mapping[str, Profile]
-"""By the user id that was asked for. Who is missing could not be had: deleted, or the directory failed."""
+"""Profiles by the user id that was asked for.
+
+A missing user was deleted, or the directory failed.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
-    """An event that can never succeed, and why: a reason code, and a status where Segment gave one."""
+    """An event that can never be sent, with a reason code, and Segment's status if any."""
 
     event: LogEvent = field(repr=False)
     reason: str
@@ -37,7 +41,10 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PendingIdentify:
-    """A user whose tracks were sent without an identify: Auth0's id, the one they were sent under, and the event."""
+    """A user whose tracks were sent without an identify.
+
+    `user_id` is Auth0's id, `sent_as` the id in the tracks, and `log_id` the newest event's.
+    """
 
     user_id: str = field(repr=False)
     sent_as: str = field(repr=False)
@@ -66,7 +73,10 @@ class Forwardable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filtered:
-    """An event that becomes nothing; `is_declined` where the settings say so, and others would send it."""
+    """An event that becomes no call.
+
+    `is_declined` says that other settings would send it.
+    """
 
     event: LogEvent
     is_declined: bool = False
@@ -77,7 +87,7 @@ Outcome = Forwardable | DeadLetter | Filtered
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calls:
-    """What a page becomes: each of its events is in exactly one of the three."""
+    """The outcomes of a page. Each of its events is in exactly one of the three."""
 
     forwardable: tuple[Forwardable, ...] = ()
     dead_letters: tuple[DeadLetter, ...] = ()

@@ -1,4 +1,8 @@
-"""What core needs from the outside; the contracts are these docstrings, and one test suite a port holds them."""
+"""The ports: what core needs from the outside.
+
+The docstrings are the contracts. For each port, one test suite
+holds both the fake and the real adapter to its contract.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -13,10 +17,12 @@ from poller.core.spans import Gap, LogCursor, Span
 
 
 class LogSource(Protocol):
-    """The tenant log. One attempt a call; raises TransientError or FatalError."""
+    """The tenant log. One attempt a call. Each call raises TransientError or FatalError."""
 
     def fetch(self, cursor: LogCursor) -> Page:
-        """Return the next page above `cursor.reached`, in log-id order, every record of it, up to 100.
+        """Return the next page above `cursor.reached`, in log-id order.
+
+        A page holds every record of its part of the log, up to 100 of them.
 
         `position` is an id of the log, or `until`. It is above `cursor.reached` unless the page is
         empty, and never above `until`. Records without an id are left for later until an id
@@ -34,12 +40,14 @@ class ProfileDirectory(Protocol):
     """The tenant's users."""
 
     def of(self, user_ids: Sequence[str]) -> Profiles:
-        """The profiles of these users, in as few requests as the API allows; who does not exist is missing.
+        """Return the profiles of these users, in as few requests as the API allows.
+
+        A user who does not exist is missing. A failing directory costs traits and never events. So
+        the directory that `forward` is given raises no error, and leaves out the users that it
+        cannot read, unless the rules need the profile to tell who a user is.
 
         Raises:
-            TransientError, FatalError: the directory cannot answer. A failing directory costs traits, never events:
-                what is given to `forward` raises neither, and leaves out whom it cannot have, unless the rules need
-                the profile to know who someone is.
+            TransientError, FatalError: the directory cannot answer.
         """
         ...
 
@@ -52,18 +60,18 @@ class MessageSink(Protocol):
         ...
 
     def send(self, batch: Batch) -> Receipt:
-        """Sends the batch in order and returns only when Segment has acknowledged all of it.
+        """Send the batch in order. Return only when Segment has acknowledged all of it.
 
         Raises:
-            TransientError: it may or may not have arrived; the same batch may be sent again.
-            RejectedError: this batch, as it is, never will be taken.
-            FatalError: nothing will be taken until someone acts.
+            TransientError: the batch may or may not have arrived. It may be sent again.
+            RejectedError: Segment will never take this batch as it is.
+            FatalError: Segment takes nothing until someone acts.
         """
         ...
 
 
 class Ledger(Protocol):
-    """The durable record, of one stream; the only state there is. Thread-safe."""
+    """The durable record of one stream, and the only state there is. Thread-safe."""
 
     def live_span(self) -> Span | None:
         """The one span without `until`."""
@@ -74,7 +82,7 @@ class Ledger(Protocol):
         ...
 
     def begin(self, *, after: LogId, until: LogId | None = None) -> Span:
-        """Begin a span that has settled nothing; without `until` the live one.
+        """Begin a span that has settled nothing. Without `until` it is the live span.
 
         A finished span that ends at `after` is joined to it, so that its `after` may be lower.
 
@@ -84,49 +92,56 @@ class Ledger(Protocol):
         ...
 
     def last_fingerprints(self, keys: Sequence[str]) -> Mapping[str, str]:
-        """Of what Segment was told before, the fingerprints by key; what is not here is news."""
+        """Return the fingerprints of what was sent last, by key.
+
+        Nothing was ever sent under a key that is missing.
+        """
         ...
 
     def settle(self, settlement: Settlement) -> LogCursor:
         """Record, in one transaction, that a page is done. Return the cursor as it is then.
 
-        Dead letters, gaps, recent ids, counts and what was said land with the move or not at all.
-        Settling what is settled already conflicts, so that nothing counts twice. A bounded span
+        Dead letters, gaps, recent ids, counts and fingerprints land with the move or not at all.
+        To settle a page twice is a conflict, so that nothing counts twice. A bounded span
         that reaches its end above its `confirmed` leaves an unread stretch, and a finished span is
         joined to the one that begins where it ends.
 
         Raises:
-            ConflictError: the span is no longer where the page was read from, or the page overlaps another span.
-            TransientError: the database cannot take it for now (locked, disk full).
-            FatalError: it cannot until someone acts (read-only, corrupt).
+            ConflictError: the span is no longer where the page was read from, or the page overlaps
+                another span.
+            TransientError: the database cannot take the page for now (locked, disk full).
+            FatalError: the database cannot take it until someone acts (read-only, corrupt).
         """
         ...
 
 
 class FileLedger(Protocol):
-    """What the same record knows of files; a file makes no span. Thread-safe."""
+    """The part of the record that knows files. A file makes no span. Thread-safe."""
 
     def spans(self) -> tuple[Span, ...]:
         """Every span, by `after`."""
         ...
 
     def gaps(self) -> tuple[Gap, ...]:
-        """The stretches that were lost; what a span holds of them is not settled."""
+        """Every gap. A span claims its part of the log without the gaps in it."""
         ...
 
     def last_fingerprints(self, keys: Sequence[str]) -> Mapping[str, str]:
-        """As the ledger's."""
+        """Return the fingerprints of what was sent last, as the ledger does."""
         ...
 
     def file_marks(self) -> tuple[FileMark, ...]:
-        """Every mark, of every file that was ever read."""
+        """Every mark of every file that was ever read."""
         ...
 
     def settle_file(self, settlement: FileSettlement) -> None:
-        """Records, in one transaction, that a page of a file is done: the mark moves, and all that came of it lands.
+        """Record, in one transaction, that a page of a file is done.
+
+        The mark moves, and all outcomes of the page land with it.
 
         Raises:
-            ConflictError: the mark that it moves is not there any more, or the one that it makes is there already.
+            ConflictError: the mark that the page moves is gone, or the one that it makes is there
+                already.
             TransientError, FatalError: as `settle`.
         """
         ...

@@ -1,4 +1,10 @@
-"""What is settled together: the proof that every event of a page is accounted for, ready to be recorded."""
+"""Settlement of a page: the proof that every event of it has exactly one outcome.
+
+The ledger takes nothing but settlements, and only the functions of this module make one. They check
+that each message of the page is acknowledged or refused, and that the outcomes hold each event of
+the page once. So a bug that loses an event, or counts it twice, stops the page before it is
+recorded. Nothing is lost then, since the span stays where it was.
+"""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -20,20 +26,20 @@ FILTERED = "filtered"
 FORWARDED = "forwarded"
 DEAD_LETTERED = "dead_lettered"
 DISCARDED = "discarded"
-"""The end of a dead letter that was discarded on request: it is counted in its hour, and no id of it is kept."""
+"""The outcome of a dead letter that somebody discarded. It counts, and its id is not kept."""
 OUTCOMES = (FORWARDED, FILTERED, DEAD_LETTERED, DISCARDED)
 LOG = "log"
 FILE = "file"
-"""Where an event was read. One that was read from both counts once for each."""
+"""The origins of an event. An event that was read from both counts once for each."""
 
 
 class UnaccountedError(AssertionError):
-    """A bug: an event or a message of the page has no outcome. Nothing may be settled."""
+    """A bug of this program. An event or a message of the page has no outcome, or more than one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
-    """How many events of one type, dated within one hour and read from one origin, had one outcome."""
+    """A key of counts: events of one type, hour and origin that had one outcome."""
 
     hour: datetime
     type: str
@@ -43,7 +49,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
-    """How many tracks of one name were sent for events of one type, dated within one hour and read from one origin."""
+    """A key of counts: tracks of one name, sent for events of one type, hour and origin."""
 
     hour: datetime
     type: str
@@ -51,34 +57,34 @@ class Sent:
     origin: str = LOG
 
 
-Track = tuple[LogEvent, str]
+SentTrack = tuple[LogEvent, str]
 """An event, and the name of a track that was sent for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcomes:
-    """What became of events, and what Segment was told with them."""
+    """The outcomes of events, and the traces of what was sent for them."""
 
     forwarded: tuple[LogEvent, ...]
     filtered: tuple[LogEvent, ...]
     dead_letters: tuple[DeadLetter, ...]
     declined: tuple[LogEvent, ...] = ()
-    """Those of the filtered that the settings decline, and other settings would send."""
+    """The filtered events that other settings would send."""
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     """The fingerprints of what was sent with this page, by key."""
     pending_identifies: tuple[PendingIdentify, ...] = ()
-    """Of the forwarded, those whose user is still to be identified."""
-    tracks: tuple[Track, ...] = ()
-    """The tracks of the forwarded: a login that is a signup too has two."""
+    """The users of forwarded events who are still to be identified."""
+    tracks: tuple[SentTrack, ...] = ()
+    """The tracks of forwarded events. A login that is a signup too has two."""
 
     @property
     def ids_of_interest(self) -> tuple[LogId, ...]:
-        buried = (letter.event for letter in self.dead_letters)
-        return tuple(event.log_id for event in (*self.forwarded, *buried, *self.declined))
+        dead = (letter.event for letter in self.dead_letters)
+        return tuple(event.log_id for event in (*self.forwarded, *dead, *self.declined))
 
     @property
     def redated(self) -> int:
-        """The number of events that were sent with the time in their log id, as their own date is not believed."""
+        """The number of events that were sent with the time in their log id as their date."""
         return sum(event.is_redated for event in self.forwarded)
 
     @property
@@ -88,7 +94,7 @@ class Outcomes:
 
     @property
     def origin(self) -> str:
-        """Where the events were read: `LOG` or `FILE`."""
+        """The origin of the events: `LOG` or `FILE`."""
         raise NotImplementedError
 
     @property
@@ -120,7 +126,10 @@ class Outcomes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settlement(Outcomes):
-    """A page of which every event is forwarded, filtered or dead-lettered; made only by `account`."""
+    """A page of the log of which every event is forwarded, filtered or dead-lettered.
+
+    Only `build_settlement` makes one.
+    """
 
     span: LogCursor
     page: Page
@@ -136,7 +145,10 @@ class Settlement(Outcomes):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileSettlement(Outcomes):
-    """A page of a file, of whose events those that were taken have each an outcome; made only by `account_file`."""
+    """A page of a file of which every event that was taken has an outcome.
+
+    Only `build_file_settlement` makes one.
+    """
 
     page: FilePage
 
@@ -150,23 +162,26 @@ class FileSettlement(Outcomes):
 
 
 def build_settlement(span: LogCursor, page: Page, calls: Calls, delivery: Delivery) -> Settlement:
-    """The settlement of a page, if and only if nothing in it is left open.
+    """Return the settlement of a page, if and only if nothing in it is left open.
 
     Raises:
-        UnaccountedError: a message is neither acknowledged nor refused, or an event has not exactly one outcome.
+        UnaccountedError: a message is neither acknowledged nor refused, or an event does not have
+            exactly one outcome.
     """
     settlement = Settlement(span=span, page=page, **_outcomes(calls, delivery))
     _check(settlement, page.events, f"the page after {span.reached}")
     return settlement
 
 
-def account_file(
+def build_file_settlement(
     page: FilePage, taken: Iterable[LogEvent], calls: Calls, delivery: Delivery
 ) -> FileSettlement:
-    """The same of a page of a file; those events that were not `taken` are settled elsewhere, or not asked for.
+    """Return the settlement of a page of a file, if and only if nothing in it is left open.
+
+    An event of the page that is not `taken` is settled elsewhere, or was not asked for.
 
     Raises:
-        UnaccountedError: as `account`.
+        UnaccountedError: as `build_settlement`.
     """
     settlement = FileSettlement(page=page, **_outcomes(calls, delivery))
     _check(settlement, taken, f"the page up to byte {page.end.offset}")
@@ -174,14 +189,14 @@ def account_file(
 
 
 def _outcomes(calls: Calls, delivery: Delivery) -> dict[str, Any]:
-    """What `Outcomes` is made of.
+    """Return the fields of `Outcomes`.
 
     Raises:
         UnaccountedError: a message is neither acknowledged nor refused.
     """
     forwarded, dead_letters = partition(calls, delivery)
     acknowledged = delivery.acknowledged
-    told = tuple(message for message in calls.messages if message.message_id in acknowledged)
+    sent = tuple(message for message in calls.messages if message.message_id in acknowledged)
     return {
         "forwarded": forwarded,
         "filtered": tuple(entry.event for entry in calls.filtered),
@@ -189,7 +204,7 @@ def _outcomes(calls: Calls, delivery: Delivery) -> dict[str, Any]:
         "declined": tuple(entry.event for entry in calls.filtered if entry.is_declined),
         "fingerprints": {
             message.fingerprint.key: message.fingerprint.value
-            for message in told
+            for message in sent
             if message.fingerprint is not None
         },
         "pending_identifies": _pending_identifies(calls, forwarded),
@@ -198,6 +213,11 @@ def _outcomes(calls: Calls, delivery: Delivery) -> dict[str, Any]:
 
 
 def _check(settled: Outcomes, events: Iterable[LogEvent], what: str) -> None:
+    """Check that the outcomes hold these events, each as often as the page does.
+
+    Raises:
+        UnaccountedError: they do not.
+    """
     if Counter(event.log_id for event, _ in settled.outcomes()) != Counter(
         event.log_id for event in events
     ):
@@ -221,9 +241,10 @@ def _pending_identifies(
 def partition(
     calls: Calls, delivery: Delivery
 ) -> tuple[tuple[LogEvent, ...], tuple[DeadLetter, ...]]:
-    """The events that are forwarded, and those that are dead letters.
+    """Return the forwarded events, and the dead letters.
 
-    An event any of whose messages Segment refused is a dead letter, whatever became of its others.
+    An event is a dead letter if Segment refused any of its messages. Its other messages may have
+    been sent all the same, and a replay sends them again under the same ids.
 
     Raises:
         UnaccountedError: a message is neither acknowledged nor refused.
@@ -262,7 +283,7 @@ def hour_of(event: LogEvent, settled_at: datetime) -> datetime:
     return moment.replace(minute=0, second=0, microsecond=0)
 
 
-def tracks_of(calls: Calls, forwarded: Iterable[LogEvent]) -> Iterator[Track]:
+def tracks_of(calls: Calls, forwarded: Iterable[LogEvent]) -> Iterator[SentTrack]:
     """Yield the tracks of these events, in the order of the calls."""
     delivered = {event.log_id for event in forwarded}
     for entry in calls.forwardable:
@@ -274,9 +295,9 @@ def tracks_of(calls: Calls, forwarded: Iterable[LogEvent]) -> Iterator[Track]:
 
 
 def count_sent(
-    tracks: Iterable[Track], settled_at: datetime, *, origin: str = LOG
+    tracks: Iterable[SentTrack], settled_at: datetime, *, origin: str = LOG
 ) -> Counter[Sent]:
-    """Count tracks by name, in the hours in which their events are counted."""
+    """Return the number of tracks by name, in the hours in which their events are counted."""
     counts = Counter((hour_of(event, settled_at), event.type, name) for event, name in tracks)
     return Counter(
         {

@@ -6,7 +6,7 @@ from poller.core.delivery import BatchSender
 from poller.core.events import LogEvent
 from poller.core.outcomes import DeadLetter
 from poller.core.ports import ProfileDirectory
-from poller.core.settlement import Track, partition, tracks_of
+from poller.core.settlement import SentTrack, partition, tracks_of
 from poller.core.translation.translator import Translator
 
 DEAD_LETTERS_PER_DELIVERY = 50
@@ -18,7 +18,7 @@ def replay(
     profiles: ProfileDirectory,
     translator: Translator,
     sender: BatchSender,
-) -> tuple[tuple[LogEvent, ...], tuple[Track, ...], tuple[DeadLetter, ...]]:
+) -> tuple[tuple[LogEvent, ...], tuple[SentTrack, ...], tuple[DeadLetter, ...]]:
     """Return the acknowledged events, their tracks, and the dead letters that are left.
 
     Each dead letter that is left has the reason of this attempt. An event that is of no interest

@@ -12,7 +12,7 @@ from poller.core.events import Stream
 from poller.core.log_ids import EARLIEST
 from poller.core.messages import Delivery, Receipt
 from poller.core.ports import FileLedger
-from poller.core.settlement import UnaccountedError, account_file
+from poller.core.settlement import UnaccountedError, build_file_settlement
 from poller.core.translation.rules import Rules
 from poller.core.translation.translator import LiveTranslator
 from tests.builders import calls_of, file_mark, file_page, file_settlement
@@ -102,9 +102,9 @@ def test_only_what_was_taken_is_counted_and_all_of_that(ledger: FileLedger, tmp_
     calls = calls_of(LiveTranslator(STREAM), read.events[1:], {})
     receipt = Receipt(message_ids=tuple(message.message_id for message in calls.messages))
     with pytest.raises(UnaccountedError):
-        account_file(read, read.events, calls, Delivery(receipts=(receipt,)))
+        build_file_settlement(read, read.events, calls, Delivery(receipts=(receipt,)))
     with pytest.raises(UnaccountedError):
-        account_file(read, read.events[1:], calls, Delivery())
+        build_file_settlement(read, read.events[1:], calls, Delivery())
 
 
 def test_marks_are_a_streams_own(tmp_path: Path) -> None:

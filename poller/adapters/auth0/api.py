@@ -17,6 +17,7 @@ _OK, _BAD_REQUEST, _UNAUTHORIZED, _FORBIDDEN = 200, 400, 401, 403
 _REQUEST_TIMEOUT, _URI_TOO_LONG, _TOO_MANY = 408, 414, 429
 _TRANSIENT = {_REQUEST_TIMEOUT, _TOO_MANY}
 _SERVER_ERROR = 500
+_MOST_DIGITS = 11  # of the time in seconds since 1970
 _SCOPE = re.compile(r"\b(?:read|create|update|delete):[a-z_]+\b")
 _ERROR_CODE = re.compile(r"\w{1,40}", re.ASCII)
 
@@ -35,7 +36,9 @@ class Reply:
 
 
 class RequestBudget(Protocol):
-    """The requests that the tenant's rate limits leave. Thread-safe, one request a thread at a time.
+    """The requests that the tenant's rate limits leave.
+
+    Thread-safe, with one request a thread at a time.
 
     A bucket is a group of endpoints under one limit: `logs`, `users` or `stats`.
     """
@@ -253,4 +256,5 @@ def _until(reset: int, answer: Answer) -> timedelta:
 
 def _number(answer: Answer, header: str) -> int | None:
     text = answer.headers.get(header, "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 12 else None  # noqa: PLR2004 - unix seconds
+    is_number = text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS
+    return int(text) if is_number else None

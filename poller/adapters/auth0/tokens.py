@@ -167,7 +167,7 @@ def _refusal(answer: Answer, credentials: Credentials) -> TransientError | Fatal
 
 
 def _own_error(answer: Answer, credentials: Credentials) -> tuple[str, str]:
-    """Return the error code and Auth0's own description, or empty texts where something else answered.
+    """Return the error code and description of Auth0, or empty texts if something else answered.
 
     Auth0 answers in the form of RFC 6749, 5.2, always with a description (recordings). People get
     to see the description. So it is cut short, and it loses the secret and all characters that a
@@ -183,7 +183,7 @@ def _own_error(answer: Answer, credentials: Credentials) -> tuple[str, str]:
 
 
 def _hint(status: int, code: str, credentials: Credentials) -> str:
-    """Return what to do, by the status and the error code, and by the settings where these agree."""
+    """Return what to do, by the status and the error code, or else by the settings."""
     if code == "unauthorized_client":
         return (
             "allow the application the grant type Client Credentials "

@@ -1,17 +1,16 @@
 """Dates as records hold them, and the rules by which a date is believed."""
 
 import math
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 OLDEST_PLAUSIBLE = datetime(2013, 1, 1, tzinfo=UTC)
 """Auth0 began in 2013, so nothing that it logged is older."""
 TOLERANCE = timedelta(days=2)
-"""The largest difference between a date and a clock, or the time in a log id, that is believed."""
+"""The most that a believed date may differ from a clock, or from the time in its log id."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECONDS_IN = ((10**11, 1_000_000), (10**14, 1_000), (10**17, 1))
-"""Numbers below the first are seconds, milliseconds or microseconds: each bound is the year 5138."""
+"""Bounds of numbers that are seconds, milliseconds or microseconds. Each bound is the year 5138."""
 _DATE_DIGITS = 8
 """Longer text of digits alone is a number: `20240311` is a date, `1710152430` is not."""
 _WRAPPINGS = ("$date", "$numberLong")
@@ -57,7 +56,7 @@ def believed_date(
 
 def _unwrapped(value: object) -> object:
     for key in _WRAPPINGS:
-        if isinstance(value, Mapping) and key in value:
+        if isinstance(value, dict) and key in value:
             value = value[key]
     return value
 

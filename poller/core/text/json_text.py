@@ -1,4 +1,4 @@
-"""JSON text of which nothing is lost: what `encode` writes parses to what `decode` read, digit for digit."""
+"""JSON text that keeps every digit: `encode` writes what `decode` parses to the same value."""
 
 import json
 import math
@@ -19,7 +19,7 @@ _CONTAINERS = frozenset({dict, list})
 
 
 class Number(float):
-    """A number that Python would write with other digits, as `1e400`, `1.50` or `-0`, and those digits."""
+    """A number with the digits it came with, where Python would write others: `1e400`, `1.50`."""
 
     __slots__ = ("digits",)
     digits: str
@@ -79,7 +79,7 @@ def decode_of_any_depth(text: str) -> Any:
 
 
 def _cut(text: str) -> str:
-    """Return the text without what lies below `_CUT_DEPTH` levels. No depth can exhaust the stack."""
+    """Return the text without what lies below `_CUT_DEPTH` levels, however deep it is."""
     kept: list[str] = []
     depth = begin = 0
     for token in _TOKEN.finditer(text):
@@ -115,7 +115,8 @@ def is_too_deep(value: Any) -> bool:
 def encode(value: object, *, indent: int = 0, is_sorted: bool = False) -> str:
     """Write JSON in ASCII, of at most some hundred levels.
 
-    NaN and infinity, which JSON does not have, become text. So does any object that JSON does not know.
+    NaN and infinity, which JSON does not have, become text. So does any object that is unknown to
+    JSON.
     """
     return _encoded(value, "\n" if indent else "", indent, is_sorted=is_sorted)
 
@@ -148,8 +149,6 @@ def _scalar(value: object) -> str:
         return json.dumps(json.dumps(value))
     try:
         return json.dumps(value)
-    except (
-        TypeError,
-        ValueError,
-    ):  # no value of JSON, or a number of over 4,300 digits that JSON never had
+    except (TypeError, ValueError):
+        # The value is none of JSON's, or a number of over 4,300 digits, which no JSON holds.
         return json.dumps(f"<{type(value).__name__}>" if isinstance(value, int) else str(value))

@@ -21,7 +21,7 @@ PARTIAL = ""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastSent:
-    """The fingerprint of what Segment was told last about someone, and when by the server's clock."""
+    """A fingerprint of what Segment was told last about someone, and the server's time of it."""
 
     fingerprint: str
     at: datetime

@@ -143,7 +143,7 @@ class EventFacts:
         return self._believed(self.known.get(field))
 
     def current_date(self, field: str) -> datetime | None:
-        """Return a date of a profile that was read after the event, if it can be true, else None."""
+        """Return a date of a profile that is newer than the event, if it can be true, else None."""
         return self._believed(self.current.get(field))
 
     def _believed(self, value: object) -> datetime | None:
@@ -169,7 +169,7 @@ class EventFacts:
 
     @property
     def is_first_login(self) -> bool:
-        """Whether the login made the user, by a connection for which Auth0 logs no `ss`."""
+        """True where the login made the user, by a connection for which Auth0 logs no `ss`."""
         if not may_be_first_login(self.event, self.known):
             return False
         created = self.date_in_profile("created_at")
@@ -214,7 +214,7 @@ class EventFacts:
 
     @property
     def is_without_browser(self) -> bool:
-        """Whether the event is a signup that a server asked for."""
+        """True where the event is a signup that a server asked for."""
         agent = self.record.get("user_agent")
         return self.is_signup and isinstance(agent, str) and agent.strip().lower() in _NO_BROWSER
 

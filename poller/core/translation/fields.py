@@ -1,4 +1,7 @@
-"""What stands in a log event or a profile, where each value may be anything; what is not as it should be is None."""
+"""Readers of values in a log event or a profile.
+
+A value may be anything. A reader returns None for a value that is not of its form.
+"""
 
 import ipaddress
 import math
@@ -12,51 +15,54 @@ _MASKS = ("*", "\u2022", "\u2026")
 
 
 def user_id_of(record: Mapping[str, Any]) -> str | None:
-    """The event's user id; for a signup without one, that of the form it was made with (auth0-log-schemas: ss)."""
-    body = at(record, "details", "body")
-    return text(record.get("user_id")) or (
-        text(body.get("user_id")) if isinstance(body, Mapping) else None
-    )
+    """Return the event's user id, or the one in the form of a signup (auth0-log-schemas: ss)."""
+    return text(record.get("user_id")) or text(at(record, "details", "body", "user_id"))
 
 
 def logins_count(record: Mapping[str, Any]) -> int | None:
-    """The login count that the event carries, in either of two places; null means unknown (auth0-log-schemas: s)."""
-    told = count(at(record, "details", "stats", "loginsCount"))
+    """Return the login count that the event carries in either of two places.
+
+    A null means that Auth0 does not know the count (auth0-log-schemas: s).
+    """
+    in_details = count(at(record, "details", "stats", "loginsCount"))
+    if in_details is not None:
+        return in_details
     prompts = at(record, "details", "prompts")
-    if told is None and isinstance(prompts, list):
-        found = (count(at(prompt, "stats", "loginsCount")) for prompt in prompts)
-        return next((value for value in found if value is not None), None)
-    return told
+    if not isinstance(prompts, list):
+        return None
+    in_prompts = (count(at(prompt, "stats", "loginsCount")) for prompt in prompts)
+    return next((value for value in in_prompts if value is not None), None)
 
 
 def email_in_log(record: Mapping[str, Any]) -> str | None:
-    """An e-mail from the event itself; `user_name` is often a phone number or a chosen name."""
+    """Return an e-mail from the event itself.
+
+    `user_name` is often no e-mail but a phone number or a chosen name.
+    """
     for candidate in (record.get("user_name"), at(record, "details", "body", "email")):
-        found = text(candidate)
-        if found and is_masked_email(found):
-            continue
-        local, sign, domain = (found or "").rpartition("@")
-        if (
-            found
-            and sign
-            and local
-            and "." in domain.strip(".")
-            and not any(letter.isspace() for letter in found)
-        ):
-            return found
+        value = text(candidate)
+        if value and _is_email(value) and not is_masked_email(value):
+            return value
     return None
 
 
-def is_masked_email(value: object) -> bool:
-    """Tell if the text is an e-mail in which something was replaced, as in `a***@e***.com`.
+def _is_email(value: str) -> bool:
+    local, separator, domain = value.rpartition("@")
+    has_parts = bool(separator and local) and "." in domain.strip(".")
+    return has_parts and value.split() == [value]  # without any space
 
-    Log streams can mask personal data. A masked address is nobody's address, and many people share it.
+
+def is_masked_email(value: object) -> bool:
+    """Tell if the value is an e-mail in which characters were replaced, as in `a***@e***.com`.
+
+    Log streams can mask personal data. A masked address is nobody's address, and many people may
+    share it.
     """
     return isinstance(value, str) and "@" in value and any(sign in value for sign in _MASKS)
 
 
 def at(value: Any, *path: str) -> Any:
-    """What stands at the end of the path of keys."""
+    """Return the value at the end of the path of keys."""
     for key in path:
         if not isinstance(value, dict):
             return None
@@ -65,7 +71,7 @@ def at(value: Any, *path: str) -> Any:
 
 
 def text(value: object) -> str | None:
-    """Non-empty text that UTF-8 can carry; a number becomes its digits, anything else is absent."""
+    """Return text that is not empty and that UTF-8 can carry. A whole number becomes its digits."""
     if isinstance(value, int) and not isinstance(value, bool):
         return _digits(value)
     if not isinstance(value, str) or not value.strip():
@@ -74,7 +80,7 @@ def text(value: object) -> str | None:
 
 
 def count(value: object) -> int | None:
-    """A whole number from 0 on that a double can hold."""
+    """Return a whole number from 0 on that a double can hold."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     # Compared before anything else: an int may be too large for a float.
@@ -82,10 +88,10 @@ def count(value: object) -> int | None:
 
 
 def ip_text(value: object) -> str | None:
-    """An IPv4 or IPv6 address in its shortest spelling; an IPv4 address inside IPv6 as IPv4."""
-    found = text(value)
+    """Return an IP address in its shortest spelling. An IPv4 address inside IPv6 becomes IPv4."""
+    written = text(value)
     try:
-        address = ipaddress.ip_address(found) if found else None
+        address = ipaddress.ip_address(written) if written else None
     except ValueError:
         return None
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
@@ -94,16 +100,15 @@ def ip_text(value: object) -> str | None:
 
 
 def flat(value: object) -> Scalar | None:
-    """A scalar that may leave; lists, objects, empty text and what is no number are absent."""
+    """Return a scalar that may leave. Lists, objects, empty text and NaN may not."""
     if isinstance(value, bool):
         return value
     if isinstance(value, int):
         # A number that a double cannot hold would be another one at its destination.
         return value if abs(value) < 2**53 else _digits(value)
     if isinstance(value, float):
-        return (
-            float(value) if math.isfinite(value) else None
-        )  # without the digits that it came with
+        # `float` takes away the digits that the number came with.
+        return float(value) if math.isfinite(value) else None
     return text(value)
 
 

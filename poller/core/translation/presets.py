@@ -18,7 +18,7 @@ SIGNED_UP = "Signed Up"
 
 Read = Callable[[EventFacts], Scalar | None]
 Values = Mapping[str, Read]
-"""How each value is read. A value that is None is left out."""
+"""The readers of the values, by name. A value that is None is left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +126,8 @@ PRESETS: Mapping[PresetName, Preset] = {
         login_properties={**_RULE_PROPERTIES, "sso": _sso},
         signup_properties={**_RULE_PROPERTIES, "created_by": _created_by},
     ),
-    # Segment's reserved traits (docs: Spec: Identify) and its B2B SaaS events (docs: B2B SaaS Spec).
+    # Segment's reserved traits (Segment docs: Spec: Identify) and its B2B SaaS events (B2B SaaS
+    # Spec).
     "spec": Preset(
         logged_in="Signed In",
         signed_up=SIGNED_UP,

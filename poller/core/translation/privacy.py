@@ -1,4 +1,4 @@
-"""What of a person leaves, and in what shape; pure."""
+"""Privacy: which personal data leaves, and in which form."""
 
 import hashlib
 import hmac
@@ -12,12 +12,15 @@ Agent = Literal["plain", "omit"]
 Name = Literal["plain", "omit"]
 
 _KEPT_BITS = {4: 24, 6: 48}
-"""Of an address that is truncated: what is left names a network, and no household."""
+"""The bits of a truncated address that stay. They name a network and no household."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Privacy:
-    """How e-mails, IP addresses, user agents and names leave; `hmac_key` is for e-mails as "hmac", and nothing else."""
+    """The form in which e-mails, IP addresses, user agents and names leave.
+
+    `hmac_key` is used for e-mails as "hmac", and for nothing else.
+    """
 
     email: Email = "plain"
     ip: Address = "plain"
@@ -26,7 +29,10 @@ class Privacy:
     hmac_key: bytes = field(default=b"", repr=False)
 
     def of_email(self, email: str | None) -> str | None:
-        """The e-mail itself, its HMAC-SHA256 in hex (of the trimmed e-mail in lower case), or nothing."""
+        """Return the e-mail, its HMAC, or None.
+
+        The HMAC is HMAC-SHA256 in hex, of the trimmed e-mail in lower case.
+        """
         if email is None or self.email == "plain":
             return email
         if self.email == "omit":
@@ -34,35 +40,30 @@ class Privacy:
         return hmac.new(self.hmac_key, email.strip().lower().encode(), hashlib.sha256).hexdigest()
 
     def of_ip(self, ip: str | None) -> str | None:
-        """The address itself, that of its /24 or /48 network, or nothing."""
+        """Return the address, the address of its /24 or /48 network, or None."""
         if ip is None or self.ip == "plain":
             return ip
         if self.ip == "omit":
             return None
-        address = ipaddress.ip_address(ip)
-        return str(
-            ipaddress.ip_network(
-                (address, _KEPT_BITS[address.version]), strict=False
-            ).network_address
-        )
+        bits = _KEPT_BITS[ipaddress.ip_address(ip).version]
+        return str(ipaddress.ip_network(f"{ip}/{bits}", strict=False).network_address)
 
     def of_agent(self, agent: str | None) -> str | None:
-        """The user agent, or nothing."""
+        """Return the user agent, or None."""
         return agent if self.user_agent == "plain" else None
 
     def of_name(self, name: str | None, *, email: str | None) -> str | None:
-        """The name, or nothing: also where e-mails do not leave plain, and it is one, or the first part of one.
+        """Return the name, or None.
 
-        Auth0 fills `name` with the e-mail and `nickname` with its first part where it knows no better.
+        Where e-mails do not leave plain, a name that is an e-mail or the first part of one does not
+        leave either. Auth0 fills `name` with the e-mail, and `nickname` with its first part, where
+        it knows no better.
         """
         if name is None or self.user_name == "omit":
             return None
         local = email.partition("@")[0].strip().lower() if email else None
-        return (
-            None
-            if self.email != "plain" and ("@" in name or name.strip().lower() == local)
-            else name
-        )
+        is_of_email = "@" in name or name.strip().lower() == local
+        return None if self.email != "plain" and is_of_email else name
 
 
 PLAIN = Privacy()

@@ -45,12 +45,12 @@ class Expression(Protocol):
 
     @property
     def names_user(self) -> bool:
-        """Whether the expression looks at the profile at all."""
+        """True where the expression looks at the profile at all."""
         ...
 
     @property
     def names_log(self) -> bool:
-        """Whether the expression looks at the event at all."""
+        """True where the expression looks at the event at all."""
         ...
 
     def of(self, user: Mapping[str, Any] | None, log: Mapping[str, Any]) -> Any:
@@ -142,7 +142,7 @@ class Rules:
 
     @property
     def needs_profiles(self) -> bool:
-        """Whether an event has to wait for the profile.
+        """True where an event has to wait for the profile.
 
         It has to where the profile decides who the user is, or whether the event is sent.
         """
@@ -150,7 +150,7 @@ class Rules:
 
     @property
     def tracks_are_of_profiles(self) -> bool:
-        """Whether the properties of a track depend on the profile."""
+        """True where the properties of a track depend on the profile."""
         lines = self.properties.values()
         return self.shape.is_of_profile or any(
             line is not None and line.names_user for line in lines

@@ -11,7 +11,7 @@ from poller.core.delivery import BatchSender
 from poller.core.events import judge_dates
 from poller.core.file_pages import BadRecord, FileMark, FilePage, UnreadableFileError
 from poller.core.ports import FileLedger, ProfileDirectory
-from poller.core.settlement import FileSettlement, account_file
+from poller.core.settlement import FileSettlement, build_file_settlement
 from poller.core.translation.change_detection import drop_unchanged, keys_to_check
 from poller.core.translation.log_types import KNOWN_TYPES
 from poller.core.translation.translator import Translator
@@ -100,7 +100,9 @@ class FileWalk:
         selection = self._translator.select(events, page.believed_at)
         calls = self._translator(selection, self._profiles.of(selection.users))
         calls = drop_unchanged(calls, self._ledger.last_fingerprints(keys_to_check(calls)))
-        settlement = account_file(page, events, calls, self._sender.deliver(calls.messages))
+        settlement = build_file_settlement(
+            page, events, calls, self._sender.deliver(calls.messages)
+        )
         self._ledger.settle_file(settlement)
         self._chooser.remember(choice.chosen)
         bad = tuple(record for record in page.bad if record.log_id in choice.chosen)
