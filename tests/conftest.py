@@ -15,8 +15,10 @@ from xdist.scheduler import LoadScopeScheduling
 from tests.paths import TESTS
 from tests.scripted import Scripted, Serve
 
-# Every run tries the same examples, so that a failure comes back. The soak looks for new examples.
-settings.register_profile("repeatable", derandomize=True, deadline=None)
+# Every run tries the same examples, so that a failure comes back. Search for new ones by
+# `pytest --hypothesis-profile=thorough`.
+settings.register_profile("repeatable", max_examples=40, derandomize=True, deadline=None)
+settings.register_profile("thorough", max_examples=1000, deadline=None, print_blob=True)
 settings.load_profile("repeatable")
 
 _CHANGES_THE_PROGRAM = re.compile(

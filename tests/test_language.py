@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Callable
+from functools import cache
 
 import pytest
 
@@ -27,6 +28,7 @@ EXCUSED = set(TO_DO.read_text().split()) if TO_DO.exists() else set()
 DONE = {name: text for name, text in FILES.items() if name not in EXCUSED}
 
 
+@cache
 def docstrings(text: str) -> list[tuple[int, str]]:
     """Return the docstrings of a module with their lines, those below a value included."""
     return [

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from poller.adapters.sql_ledger.dead_letters import DeadLetterStore
@@ -88,6 +88,7 @@ def counted(path: Path) -> tuple[dict[str, int], dict[str, int]]:
     }
 
 
+@settings(max_examples=20)
 @given(size=st.integers(1, 9), count=st.integers(0, 20), streams=st.integers(1, 2))
 def test_pages_hold_every_letter_once_in_order(
     tmp_path_factory: pytest.TempPathFactory, size: int, count: int, streams: int
