@@ -6,16 +6,13 @@ environment, folder and output.
 """
 
 import json
-import os
-import select
 import signal
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 PROGRAM = """
-import gc, importlib, json, os, pkgutil, sys, time
+import gc, importlib, json, os, pkgutil, signal, sys, time
 import poller
 for module in pkgutil.walk_packages(poller.__path__, "poller."):
     if not module.name.endswith("__main__"):
@@ -28,7 +25,6 @@ def next_command():
         command = os.fork()
         if command == 0:
             return json.loads(line)
-        print(command, flush=True)
         _, status = os.waitpid(command, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)
 
@@ -44,6 +40,7 @@ def become(command):
         os.dup2(opened, number)
         os.close(opened)
     sys.argv = command["arguments"]
+    signal.alarm(int(command["timeout_s"]))
 
 gc.freeze()
 if (command := next_command()) is not None:
@@ -53,15 +50,14 @@ if (command := next_command()) is not None:
 
 
 class Template:
-    """The template process. It runs one command at a time."""
+    """The template process of an interpreter. It runs one command at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, *interpreter: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM],
+            [*(interpreter or (sys.executable,)), "-c", PROGRAM],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
-        self._answers = b""
 
     def run(self, arguments: list[str], *, timeout_s: float, **surroundings: Any) -> int:
         """Run a command to its end and return its exit code, negative for a signal.
@@ -69,29 +65,14 @@ class Template:
         The surroundings are `environ`, `folder`, and the files `out` and `err`.
         """
         assert self._process.stdin is not None
-        command = json.dumps({"arguments": arguments, **surroundings}, default=str)
+        given = {"arguments": arguments, "timeout_s": timeout_s, **surroundings}
+        command = json.dumps(given, default=str)
         self._process.stdin.write(command.encode() + b"\n")
         self._process.stdin.flush()
-        pid = self._answer(timeout_s)
-        try:
-            return self._answer(timeout_s)
-        except TimeoutError:
-            os.kill(pid, signal.SIGKILL)
-            self._answer(timeout_s)
-            told = Path(surroundings["err"]).read_text()
-            raise AssertionError(f"still running after {timeout_s} s:\n{told}") from None
-
-    def _answer(self, timeout_s: float) -> int:
-        """Return the number on the next line of the template."""
         assert self._process.stdout is not None
-        while b"\n" not in self._answers:
-            if not select.select([self._process.stdout], [], [], timeout_s)[0]:
-                raise TimeoutError
-            read = os.read(self._process.stdout.fileno(), 4096)
-            assert read, "the template process has ended"
-            self._answers += read
-        line, _, self._answers = self._answers.partition(b"\n")
-        return int(line)
+        code = int(self._process.stdout.readline())
+        assert code != -signal.SIGALRM, f"{arguments} still ran after {timeout_s} s"
+        return code
 
     def close(self) -> None:
         """End the template process."""

@@ -78,17 +78,8 @@ class Machine:
             "SYSTEMD_UNIT_PATH": UNIT_PATH,
             "PIP_NO_CACHE_DIR": "1",
         }
-        entered = [
-            "nsenter",
-            "--target",
-            str(self.pid),
-            *_NAMESPACES,
-            f"--wd={self.root}/{cwd}",
-            "--",
-            *command,
-        ]
         ended = subprocess.run(
-            entered,
+            [*self.entry(cwd), *command],
             input=stdin,
             capture_output=True,
             text=True,
@@ -101,6 +92,11 @@ class Machine:
                 f"{command} ended with {ended.returncode}:\n{ended.stdout}\n{ended.stderr}"
             )
         return ended
+
+    def entry(self, cwd: str = "/") -> list[str]:
+        """Return the command that runs another one inside the machine."""
+        target = ["--target", str(self.pid), f"--wd={self.root}/{cwd}"]
+        return ["nsenter", *target, *_NAMESPACES, "--"]
 
     def systemctl(self, *arguments: str, is_checked: bool = True) -> str:
         return self.run("systemctl", "--no-pager", *arguments, is_checked=is_checked).stdout
