@@ -60,6 +60,7 @@ def test_told_to_end_by_the_watchdog_it_says_where_every_thread_is(plain: Bench)
         eventually("a cycle", lambda: daemon.says("cycle.finished"))
         daemon.signal(signal.SIGABRT)
         ended = daemon.wait()
-    assert ended.code == -signal.SIGABRT
+    # The interpreter shows the threads while they run, and sometimes crashes at the end of it.
+    assert ended.code in {-signal.SIGABRT, -signal.SIGSEGV}
     assert "Fatal Python error: Aborted" in ended.err
     assert "_nudge" in ended.err or "in wait" in ended.err
