@@ -35,3 +35,17 @@ def test_the_site_builds_strictly(tmp_path: Path) -> None:
     assert built.returncode == 0, built.stdout + built.stderr
     for name in ("index.html", "runbook/index.html", "images/demo.svg"):
         assert (tmp_path / "build/site" / name).exists()
+
+
+def test_every_picture_is_of_a_command_and_says_nothing_of_the_machine_it_was_made_on() -> None:
+    pictures = sorted((ROOT / "docs/images").iterdir())
+    assert {picture.stem for picture in pictures} >= {"check", "preview", "status", "backfill"}
+    for picture in pictures:
+        text = picture.read_text()
+        assert f"$&#160;auth0-segment-poller&#160;{picture.stem}" in text
+        assert not re.search(r"/(tmp|root|home)/", text)
+        assert set(re.findall(r"https?://[\w.]+", text)) <= {
+            "http://www.w3.org",
+            "https://www.textualize.io",
+            "http://127.0.0.1",
+        }
