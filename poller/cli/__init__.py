@@ -5,6 +5,7 @@ all of them together take longer to import than most commands take to do their w
 """
 
 import errno
+import gc
 import os
 import sys
 from importlib import import_module
@@ -46,7 +47,12 @@ class Commands(SuggestingGroup):
         if cmd_name not in COMMANDS:
             return None
         name = cmd_name.replace("-", "_")
+        # Imports create many objects, and none of them becomes garbage. Without collections in
+        # between, an import takes a tenth less time.
+        gc.disable()
         command: click.Command = getattr(import_module(f"poller.cli.commands.{name}"), name)
+        gc.freeze()
+        gc.enable()
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

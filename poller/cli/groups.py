@@ -1,7 +1,5 @@
 """Groups of commands, which suggest a command for a mistyped name."""
 
-from difflib import get_close_matches
-
 import click
 
 NAME = "auth0-segment-poller"
@@ -17,6 +15,8 @@ class SuggestingGroup(click.Group):
         """Return the command, or fail with a suggestion."""
         names = self.list_commands(ctx)
         if args and not args[0].startswith("-") and args[0] not in names:
+            from difflib import get_close_matches  # noqa: PLC0415 - only after a mistake
+
             close = get_close_matches(args[0], names, cutoff=0.5)
             help_ = f"the commands are {', '.join(names)}"
             if close:

@@ -1,7 +1,6 @@
 """Suggestions for a name that is no setting."""
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 from poller.config.catalogue import SETTINGS
 
@@ -33,6 +32,8 @@ def nearest_variable(name: str) -> str:
 
 
 def _suggest(kind: str, name: str, known: Iterable[str], form: str) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415 - only after a mistake
+
     known = list(known)
     close = get_close_matches(name, known, n=1) or get_close_matches(name.lower(), known, n=1)
     if close:

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.benchmarks import cpu, field, memory, speed
+from tests.benchmarks import cpu, field, memory, speed, start
 from tests.benchmarks.figure import Figure, table
 
 CASES: dict[str, Callable[[Path], Iterator[Figure]]] = {
@@ -17,6 +17,7 @@ CASES: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "self-service": speed.self_service,
     "parallel": speed.parallel,
     "cpu": cpu.against_a_bare_loop,
+    "start": start.of_status,
     "memory": memory.over_many_pages,
     "extension": field.against_the_extension,
 }

@@ -8,17 +8,11 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import jmespath
-from jmespath.exceptions import JMESPathError
-from jmespath.functions import Functions
-
 from poller.config.errors import BadKeysError, BadValueError
 from poller.config.parsers.texts import refuse_placeholder, text
 
 _ROOTS = ("user", "log")
 _LONGEST_KEY = 200
-FUNCTIONS = {name: entry["signature"] for name, entry in Functions.FUNCTION_TABLE.items()}
-"""The signature of every function of JMESPath."""
 # The first child of these nodes is evaluated where the node stands. The other children are
 # evaluated inside the result of the first, so that a field in them is not a root.
 _STEPS = {
@@ -72,6 +66,8 @@ class JmesPath:
         Raises:
             ValueError: the expression cannot be evaluated on these.
         """
+        from jmespath.exceptions import JMESPathError  # noqa: PLC0415 - imported when compiled
+
         try:
             return self._compiled.search({"user": user, "log": log})
         # The library raises the last three on odd values. Its messages hold values, so no message
@@ -135,6 +131,10 @@ def _name(key: str) -> str:
 
 
 def _compile(written: str) -> Any:
+    # Most settings hold no expression, so most commands need not wait for the library.
+    import jmespath  # noqa: PLC0415 - same
+    from jmespath.exceptions import JMESPathError  # noqa: PLC0415 - same
+
     try:
         compiled = jmespath.compile(written)
     except JMESPathError as error:
@@ -155,10 +155,12 @@ def _check_calls(parsed: Mapping[str, Any]) -> None:
     Raises:
         BadValueError: a call is wrong.
     """
+    from jmespath.functions import Functions  # noqa: PLC0415 - imported when compiled
+
     for name, count in _calls(parsed):
-        signature = FUNCTIONS.get(name)
-        if signature is None:
+        if name not in Functions.FUNCTION_TABLE:
             raise BadValueError(f"is no JMESPath expression: {name}() is no such function")
+        signature = Functions.FUNCTION_TABLE[name]["signature"]
         is_variadic = bool(signature) and bool(signature[-1].get("variadic"))
         if count < len(signature) or (count > len(signature) and not is_variadic):
             raise BadValueError(

@@ -1,0 +1,47 @@
+"""The CPU time until `status` has shown a ledger, over the time of an empty program."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from poller.adapters.sql_ledger.ledger import SqlLedger
+from poller.core.events import Stream
+from tests.benchmarks.figure import Figure
+
+RUNS = 20
+
+
+def of_status(folder: Path) -> Iterator[Figure]:
+    """Run both programs in turn, and compare their shortest times.
+
+    CPU time is measured and not wall time, so that other work on the machine changes little.
+    """
+    url = f"sqlite:///{folder / 'ledger.db'}"
+    SqlLedger.open(url, Stream(domain="acme.us.auth0.com", source_name="web"), create=True).close()
+    environ = {**os.environ, "HOME": str(folder), "POLLER_STATE__URL": url}
+    commands = {
+        "empty": [sys.executable, "-c", "pass"],
+        "status": [sys.executable, "-m", "poller", "status", "--json"],
+    }
+    times_s: dict[str, list[float]] = {name: [] for name in commands}
+    for _ in range(RUNS):
+        for name, command in commands.items():
+            times_s[name].append(cpu_time_s(command, environ))
+    empty_s, status_s = min(times_s["empty"]), min(times_s["status"])
+    yield Figure(
+        name="CPU time of `status`, over that of `python -c pass`",
+        value=status_s / empty_s,
+        bound=20.0,
+        note=f"{status_s * 1000:.0f} and {empty_s * 1000:.0f} ms",
+    )
+
+
+def cpu_time_s(command: list[str], environ: dict[str, str]) -> float:
+    """Return the CPU time of a process, in user and in system mode."""
+    process = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, command
+    return usage.ru_utime + usage.ru_stime
