@@ -52,7 +52,7 @@ ADA = Profile(user_id="auth0|1", read_at=DATE + timedelta(seconds=5), fields=FIE
 
 
 def wire(message: Message) -> dict[str, Any]:
-    """Return the message as Segment's HTTP API spells it, without the parts that its library adds."""
+    """Return the message as Segment's HTTP API spells it, without its library's additions."""
     body: dict[str, Any] = {
         "messageId": message.message_id,
         "userId": message.user_id,

@@ -1,1 +1,4 @@
-"""One vendor a file or folder, one attempt a call; vendor types and exceptions stop here."""
+"""Adapters: one vendor each, with one attempt per call.
+
+Vendor types and vendor exceptions stop here.
+"""

@@ -1,4 +1,7 @@
-"""The body of an answer, bounded while it is read, inflated and parsed: the other side may be hostile."""
+"""The body of an answer, bounded while it is read, inflated and parsed.
+
+The other side may be hostile.
+"""
 
 import zlib
 from collections.abc import Iterable
@@ -8,9 +11,12 @@ from poller.core.text.json_text import decode, decode_of_any_depth
 
 ACCEPTED_ENCODING = "gzip"
 MAX_BODY_BYTES = 32 * 1024 * 1024
-"""A page of 100 log events has about 114 KB, so that this is a bound and not a limit."""
+"""A bound that no real answer comes near. A page of 100 log events has about 114 KB."""
 MAX_VALUES = 1_000_000
-"""A page of 100 log events has about 10,000 JSON values. A million take up to some 200 MB of memory."""
+"""A bound on memory: a million values take up to 200 MB.
+
+A page of 100 log events has about 10,000.
+"""
 _GZIP = zlib.MAX_WBITS | 16
 
 
@@ -19,10 +25,11 @@ class UnusableBodyError(Exception):
 
 
 def read_body(chunks: Iterable[bytes], encoding: str) -> bytes:
-    """Return the inflated body; `chunks` are the bytes as they came, `encoding` is the Content-Encoding.
+    """Return the inflated body.
 
-    At most one byte more than `MAX_BODY_BYTES` is inflated. The request asks for gzip only, so that an encoding of
-    another kind, or gzip within gzip, is refused.
+    `chunks` are the bytes as they came, and `encoding` is the Content-Encoding. At most one byte
+    more than `MAX_BODY_BYTES` is inflated. The request asks for gzip only, so that another
+    encoding, or gzip within gzip, is refused.
 
     Raises:
         UnusableBodyError: the body is too large, or is not in that encoding.

@@ -1,4 +1,4 @@
-"""The clocks of the two services, and when to believe one: where another clock agrees with it."""
+"""The clocks of the two services. A clock is believed where another clock agrees with it."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -10,8 +10,8 @@ AGREEMENT = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Reading:
-    """A time that somebody told, and the monotonic clock at that moment."""
+class _ClockReading:
+    """A time that a clock told, and the monotonic clock at that moment."""
 
     moment: datetime
     seen_s: float
@@ -23,8 +23,9 @@ class _Reading:
 class ServerClock:
     """The clock of one service, as the `Date` of its answers tells it.
 
-    A single clock proves nothing: a host may be set wrong, a proxy may answer from its cache. A `Date` is believed
-    where the host's clock, the other service's clock or the newest log ids agree with it. Thread-safe.
+    A single clock proves nothing. A host may be set wrong, and a proxy may answer from its cache. A
+    `Date` is believed where the host's clock, the other service's clock or the newest log ids agree
+    with it. Thread-safe.
     """
 
     def __init__(
@@ -36,13 +37,13 @@ class ServerClock:
         self._monotonic = monotonic
         self._host = host
         self._others: list[ServerClock] = []
-        self._latest: _Reading | None = None
-        self._believed: _Reading | None = None
-        self._log: _Reading | None = None
+        self._latest: _ClockReading | None = None
+        self._believed: _ClockReading | None = None
+        self._log: _ClockReading | None = None
 
     def observe(self, date: datetime) -> datetime | None:
         """Return the `Date` of the answer that has just come if another clock agrees with it."""
-        reading = _Reading(moment=date, seen_s=self._monotonic())
+        reading = _ClockReading(moment=date, seen_s=self._monotonic())
         self._latest = reading
         if not any(_agree(date, witness) for witness in self._witnesses()):
             return None
@@ -50,16 +51,17 @@ class ServerClock:
         return date
 
     def observe_log(self, date: datetime, newest: datetime) -> datetime | None:
-        """Return the `Date` of an answer that showed the end of the log if its newest event is about as young.
+        """Return the `Date` of an answer that showed the end of the log, if it can be believed.
 
-        The log decides only where no two clocks agree yet. An answer from a cache agrees with its own events.
+        It can be believed where the newest event is about as young as the answer. The log decides
+        only where no two clocks agree yet, since an answer from a cache agrees with its own events.
         """
         if self.agreed() is None and _agree(date, newest):
-            self._log = _Reading(moment=date, seen_s=self._monotonic())
+            self._log = _ClockReading(moment=date, seen_s=self._monotonic())
         return self.observe(date)
 
     def agreed(self) -> datetime | None:
-        """Return this service's time, or else the other service's, where another clock agrees with it now."""
+        """Return this service's time, or else the other's, where another clock agrees."""
         known = (clock.believed() for clock in (self, *self._others))
         return next((moment for moment in known if moment is not None), None)
 
@@ -70,12 +72,12 @@ class ServerClock:
     def believed(self) -> datetime | None:
         """Return this service's time where another clock agrees with it now."""
         now_s = self._monotonic()
-        told = [
+        times = [
             reading.at(now_s) for reading in (self._believed, self._latest) if reading is not None
         ]
         witnesses = [*self._witnesses()]
         return next(
-            (moment for moment in told if any(_agree(moment, other) for other in witnesses)), None
+            (moment for moment in times if any(_agree(moment, other) for other in witnesses)), None
         )
 
     def _witnesses(self) -> Iterator[datetime]:
@@ -89,21 +91,22 @@ class ServerClock:
 
 
 def introduce(one: ServerClock, other: ServerClock) -> None:
-    """Let the clocks of two services bear each other out."""
-    one._others.append(other)  # noqa: SLF001 - what joins them
+    """Let the clocks of two services confirm each other."""
+    one._others.append(other)  # noqa: SLF001 - this function joins two clocks of one class
     other._others.append(one)  # noqa: SLF001 - same
 
 
 def earliest_now(at: datetime, date: datetime | None, *, not_before: datetime | None) -> datetime:
     """Return the lower of the host's time and the server's `Date` where the two disagree.
 
-    A position that is too low costs time. One that is too high costs events. The time never lies below `not_before`,
-    the time inside a log id that was read: a clock that shows less is wrong.
+    A position that is too low costs time. A position that is too high costs events. The time never
+    lies below `not_before`, the time inside a log id that was read: a clock that shows less is
+    wrong.
     """
     if not_before is None:
         return at
-    told = [moment for moment in (at, date) if moment is not None]
-    return min((moment for moment in told if moment + AGREEMENT >= not_before), default=not_before)
+    times = [moment for moment in (at, date) if moment is not None]
+    return min((each for each in times if each + AGREEMENT >= not_before), default=not_before)
 
 
 def _agree(one: datetime, other: datetime) -> bool:

@@ -1,4 +1,7 @@
-"""One thread's connection to an origin, which a deadline can end, and the words for what went wrong with it."""
+"""A connection to an origin, for one thread, and the messages for its failures.
+
+A deadline can end a call on the connection.
+"""
 
 import contextlib
 import errno
@@ -19,7 +22,7 @@ from poller.core.errors import FatalError
 
 CONNECT_S, READ_S = 5.0, 15.0
 USER_AGENT = f"auth0-segment-poller/{__version__}"
-"""Both services see it in their logs, so that a request can be traced to a version of this program."""
+"""The services see it in their logs, so that a request can be traced to a version."""
 _SHORTAGES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN}
 
 
@@ -59,7 +62,8 @@ class Connection:
             raise FatalError(
                 f"the proxy variables of the environment cannot be used ({type(error).__name__})",
                 code="proxy-unusable",
-                hint="HTTP_PROXY, HTTPS_PROXY and ALL_PROXY must be http://host:port (SOCKS is not known here)",
+                hint="HTTP_PROXY, HTTPS_PROXY and ALL_PROXY must be http://host:port. SOCKS is not "
+                "supported",
             ) from None
         is_tunnelled = origin.startswith("https:")
         return cls(client, proxy=None if proxy is None else shown(proxy), is_tunnelled=is_tunnelled)
@@ -74,14 +78,15 @@ class Connection:
 
     @property
     def failing_proxy(self) -> str | None:
-        """The proxy, as long as the call has not come past it: then a failure is the proxy's."""
+        """The proxy, until the call has come past it. Until then a failure is the proxy's."""
         return None if self._is_past_proxy else self._proxy
 
     def exchange(self, method: str, path: str, **request: Any) -> tuple[int, httpx.Headers, bytes]:
         """Send one request and return the status, the headers and the whole body.
 
         Raises:
-            UnusableBodyError: the body is beyond its bound, or compressed in a way that was not asked for.
+            UnusableBodyError: the body is beyond its bound, or in an encoding that was not asked
+                for.
             httpx.RequestError, httpx.StreamError, OSError: no whole answer came.
         """
         with self._client.stream(
@@ -96,10 +101,10 @@ class Connection:
 
     def _note(self, event: str, info: Mapping[str, Any]) -> None:
         if event == "connection.connect_tcp.complete":
-            # A duplicate, since TLS takes the original over. Both are the same connection.
+            # TLS takes the original socket over, so a duplicate is kept. Both are one connection.
             self._keep(info["return_value"].get_extra_info("socket").dup())
             self._is_past_proxy = not self._is_tunnelled
-            if self.is_expired:  # while the name was being resolved
+            if self.is_expired:  # the deadline passed while the name was being resolved
                 self.expire()
         elif event == "proxy.start_tls.started":  # the proxy has answered the CONNECT
             self._is_past_proxy = True
@@ -111,7 +116,7 @@ class Connection:
             self._socket = handle
 
     def expire(self) -> None:
-        """End the call under way; any thread may do so."""
+        """End the call under way. Any thread may do so."""
         self.is_expired = True
         with self._lock, contextlib.suppress(OSError):
             if self._socket is not None:
@@ -119,7 +124,10 @@ class Connection:
 
 
 def trouble(origin: str, connection: Connection | None, error: BaseException) -> str:
-    """Say who failed and how: this machine, the proxy, or the origin. Never a URL with a path, and never a body."""
+    """Return a message that says who failed and how: this machine, the proxy, or the origin.
+
+    It never holds a URL with a path, and never a body.
+    """
     if isinstance(error, MemoryError) or _errno(error) in _SHORTAGES:
         return f"this machine cannot call {origin} for now: {_reason(error)}"
     reason = (
@@ -134,7 +142,10 @@ def trouble(origin: str, connection: Connection | None, error: BaseException) ->
 
 
 def is_unknown_host(error: BaseException) -> bool:
-    """Tell whether the resolver says that there is no host of this name, rather than that it cannot tell."""
+    """Tell if the resolver says that there is no host of this name.
+
+    A resolver that cannot tell does not count.
+    """
     return any(
         isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME
         for cause in _causes(error)
@@ -142,12 +153,12 @@ def is_unknown_host(error: BaseException) -> bool:
 
 
 def _causes(error: BaseException) -> list[BaseException]:
-    found: list[BaseException] = []
+    causes: list[BaseException] = []
     cause: BaseException | None = error
     while cause is not None:
-        found.append(cause)
+        causes.append(cause)
         cause = cause.__cause__ or cause.__context__
-    return found
+    return causes
 
 
 def _errno(error: BaseException) -> int | None:
@@ -158,11 +169,11 @@ def _errno(error: BaseException) -> int | None:
 
 
 def _reason(error: BaseException) -> str:
-    """Return why no answer came, in the system's own words where there are some."""
+    """Return the reason why no answer came, in the system's own words where it has some."""
     if isinstance(error, MemoryError):
         return "out of memory"
     if isinstance(error, httpx.ProxyError):
-        status = re.match(r"\d{3}", str(error))  # the rest is text of the proxy's own choice
+        status = re.match(r"\d{3}", str(error))  # the rest is the proxy's own text
         return f"it answered {status.group()}" if status else "it refused"
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):

@@ -1,6 +1,7 @@
-"""Total deadlines: httpx's own timeouts are per read, so a dripping server outlives them.
+"""Total deadlines of calls.
 
-One thread watches over all calls of a client; a timer a call would cost a thread each.
+The timeouts of httpx are per read, so that a server which sends one byte at a time outlives them.
+One thread watches over all calls of a client. A timer for each call would cost a thread each.
 """
 
 import contextlib
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 
 class Deadlines:
-    """The deadlines of one client's calls, watched by one thread; thread-safe."""
+    """The deadlines of one client's calls. One thread watches them. Thread-safe."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -22,7 +23,7 @@ class Deadlines:
 
     @contextlib.contextmanager
     def within(self, seconds: float, expire: Callable[[], None]) -> Iterator[None]:
-        """Call `expire` if this lasts longer.
+        """Call `expire` if the block under `with` lasts longer.
 
         Raises:
             OSError: the system has no room for one more thread.
@@ -50,7 +51,7 @@ class Deadlines:
         watch = threading.Thread(target=self._run, name="deadlines", daemon=True)
         try:
             watch.start()
-        except RuntimeError as error:  # Python's own class for EAGAIN here
+        except RuntimeError as error:  # Python raises it for EAGAIN here
             raise OSError(errno.EAGAIN, "no thread can be started") from error
         self._watch = watch
 
@@ -61,6 +62,6 @@ class Deadlines:
                 for caller, (at, expire) in list(self._due.items()):
                     if at <= now:
                         expire()
-                        self._due[caller] = (math.inf, expire)  # once
+                        self._due[caller] = (math.inf, expire)  # so that it is called once
                 nearest = min((at for at, _ in self._due.values()), default=math.inf)
                 self._changed.wait(None if nearest == math.inf else max(nearest - now, 0.0))

@@ -18,9 +18,9 @@ _PORT_DIGITS = 5
 
 
 def proxy_for(origin: str) -> str | None:
-    """Return the URL of the proxy for this origin, or None where the origin is to be reached directly.
+    """Return the URL of the proxy for this origin, or None where no proxy is to be used.
 
-    HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY are read, in capitals or not.
+    HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY are read, in capital or small letters.
     """
     url, proxies = urlsplit(origin), getproxies()
     proxy = proxies.get(url.scheme) or proxies.get("all")
@@ -32,7 +32,10 @@ def proxy_for(origin: str) -> str | None:
 
 
 def _bypasses(no_proxy: str, host: str, port: int | None) -> bool:
-    """Return whether an entry names the host, as curl and Go read them; an entry that nobody can read names none."""
+    """Tell if an entry of NO_PROXY names the host, as curl and Go read the entries.
+
+    An entry that cannot be read names no host.
+    """
     return any(
         _names(entry, host.lower().rstrip("."), port)
         for entry in no_proxy.replace(",", " ").split()
@@ -40,7 +43,7 @@ def _bypasses(no_proxy: str, host: str, port: int | None) -> bool:
 
 
 def _names(entry: str, host: str, port: int | None) -> bool:
-    """Return whether the entry is `*`, the host, one of its parent domains, its address, or a range that holds it."""
+    """Tell if the entry is `*`, the host, a parent domain, its address, or a range around it."""
     name, entry_port = _split(entry.lower().rpartition("://")[2])
     if entry_port and int(entry_port) != port:
         return False
@@ -54,7 +57,10 @@ def _names(entry: str, host: str, port: int | None) -> bool:
 
 
 def _split(entry: str) -> tuple[str, str]:
-    """Return the host or range, without brackets, and the port: `[::1]:80`, `[fe80::]/10`, `::1`, `name:80`."""
+    """Return the host or range, without brackets, and the port.
+
+    The forms are `[::1]:80`, `[fe80::]/10`, `::1` and `name:80`.
+    """
     if entry.startswith("["):
         address, _, rest = entry[1:].partition("]")
         length, _, port = rest.partition(":")
@@ -79,11 +85,13 @@ def shown(proxy: str) -> str:
 
 
 def trust(environ: Mapping[str, str] = os.environ) -> ssl.SSLContext:
-    """Load the CA certificates that OpenSSL's variables name, or those of requests and curl, or certifi's.
+    """Load the CA certificates.
+
+    They are those that OpenSSL's variables name, or those of requests and curl, or certifi's.
 
     Raises:
-        TransientError: the file is missing or not whole, as in the middle of a package update, or the machine is short
-            of descriptors or memory.
+        TransientError: the file is missing or not whole, as in the middle of a package update, or
+            the machine is short of descriptors or memory.
         FatalError: this user may not read the file.
     """
     name = next((name for name in (*_CA_VARIABLES, "SSL_CERT_DIR") if environ.get(name)), None)

@@ -1,4 +1,7 @@
-"""The HTTP that both vendors' adapters speak: deadlines that hold, no redirects, nothing kept after a failure."""
+"""The HTTP client of both vendors' adapters.
+
+Its deadlines hold, it follows no redirect, and it keeps no connection after a failure.
+"""
 
 import re
 import threading
@@ -22,18 +25,18 @@ if TYPE_CHECKING:
     import ssl
 
 DEADLINE_S = 30.0
-CONNECTION_LIFETIME_S = (
-    3600.0  # Segment asks to resolve its name anew at least daily (Segment docs: HTTP API)
-)
+CONNECTION_LIFETIME_S = 3600.0
+"""Segment asks to resolve its name anew at least daily (Segment docs: HTTP API)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """A whole response.
 
-    `at` is the time as far as it is known: the server's where another clock agrees with it, the host's otherwise.
-    `believed_at` is the server's own time of this answer where another clock agrees with it. `date` is the server's
-    own time whoever agrees: whatever else the answer tells in times is to be held against it.
+    - `at` is the best known time: the server's where another clock agrees, else the host's.
+    - `believed_at` is the server's own time of this answer where another clock agrees with it.
+    - `date` is the server's own time, whether or not another clock agrees. Other times in the
+      answer are compared with it.
     """
 
     status: int
@@ -47,7 +50,7 @@ class Answer:
         """Return the body as JSON.
 
         Raises:
-            ValueError: the body is no JSON, has more values than any answer needs, or is nested too deep.
+            ValueError: the body is no JSON, has too many values, or is nested too deep.
         """
         return parse_json(self.body)
 
@@ -81,14 +84,17 @@ class Answer:
 
 
 Observe = Callable[[str, int | None, float], None]
-"""Told of each call that is over: its path, its status if a whole answer came, its seconds."""
+"""A function that is told of each call when it is over.
+
+It gets the path, the status if a whole answer came, and the seconds.
+"""
 
 
 class Http:
     """A client of one service at one origin. Each thread has its own connection.
 
-    A call ends by `deadline_s` whatever the server does, name resolution excepted. The proxy and CA variables of the
-    environment are honoured. Certificates are always verified.
+    A call ends by `deadline_s` whatever the server does, apart from the resolution of its name. The
+    proxy and CA variables of the environment are honoured. Certificates are always verified.
     """
 
     def __init__(
@@ -112,15 +118,16 @@ class Http:
         self._connections: set[Connection] = set()
         self._deadlines = Deadlines()
         self.skew: timedelta | None = None
-        """How far this host's clock was behind the server's at the last answer, to the second."""
+        """The time by which this host's clock was behind the server's at the last answer."""
 
     def call(self, method: str, path: str, **request: Any) -> Answer:
-        """Make one attempt; `request` is what httpx takes: params, json, content, headers.
+        """Make one attempt. `request` holds arguments of httpx: params, json, content, headers.
 
         Raises:
-            TransientError: no whole answer came in time, or this machine is short of something for a while.
-            UnusableAnswerError: the answer is too large, or compressed in a way that was not asked for.
-            FatalError: the proxy variables or the CA certificates of the environment cannot be used.
+            TransientError: no whole answer came in time, or this machine is short of a resource.
+            UnusableAnswerError: the answer is too large, or in an encoding that was not asked for.
+            FatalError: the proxy variables or the CA certificates of the environment cannot be
+                used.
         """
         self._on_step()
         began, status = time.monotonic(), None
@@ -132,7 +139,7 @@ class Http:
         return self._answer(status, headers, body)
 
     def close(self) -> None:
-        """Closes every thread's connection; a call that another thread has under way fails."""
+        """Close every thread's connection. A call that another thread has under way fails."""
         while self._connections:
             self._connections.pop().close()
         self._deadlines.close()
@@ -152,9 +159,8 @@ class Http:
             raise kind(trouble(self._origin, connection, error), service=self._service) from None
 
     def _answer(self, status: int, headers: httpx.Headers, body: bytes) -> Answer:
-        is_kept = (
-            "Age" in headers
-        )  # a cache adds it to what it kept (RFC 9111, 5.1), and the Date is an old one
+        # A cache adds `Age` to an answer that it kept (RFC 9111, 5.1). Its `Date` is an old one.
+        is_kept = "Age" in headers
         date, believed_at = None if is_kept else parse_http_date(headers.get("Date")), None
         if date is not None:
             believed_at = self.clock.observe(date)

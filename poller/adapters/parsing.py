@@ -1,6 +1,7 @@
 """Guarded readers of the times and durations that a server sends.
 
-None of them raises, whatever the server sends. None of them returns a value that overflows in later arithmetic.
+None of them raises, whatever the server sends. None of them returns a value that overflows in later
+arithmetic.
 """
 
 import math
@@ -10,7 +11,10 @@ from email.utils import parsedate_to_datetime
 LONGEST_DATE = 64
 """Characters. A date of HTTP has 29."""
 YEARS = range(1970, 9999)
-"""The years that are accepted: near the ends of the calendar, arithmetic with time zones and margins overflows."""
+"""The years that are accepted.
+
+Near the ends of the calendar, arithmetic with time zones and margins overflows.
+"""
 LONGEST_WAIT = timedelta(minutes=10)
 LONGEST_LIFETIME = timedelta(days=30)
 """Auth0 issues tokens for at most 30 days."""
@@ -30,9 +34,9 @@ def parse_http_date(text: str | None) -> datetime | None:
 
 
 def parse_retry_after(text: str | None, *, now: datetime) -> timedelta | None:
-    """Return the wait that a Retry-After asks for, in seconds or as a date, from 0 s to `LONGEST_WAIT`.
+    """Return the wait that a Retry-After asks for, from 0 s to `LONGEST_WAIT`.
 
-    Anything else is None.
+    The header holds seconds or a date. Anything else gives None.
     """
     text = (text or "").strip()
     if text.isascii() and text.isdigit():
@@ -47,7 +51,8 @@ def parse_retry_after(text: str | None, *, now: datetime) -> timedelta | None:
 def parse_lifetime(value: object) -> timedelta | None:
     """Return the lifetime that an `expires_in` states, above 0 s and up to `LONGEST_LIFETIME`.
 
-    The standard asks for a number (RFC 6749, 5.1), and a number as text is accepted too. Anything else is None.
+    The standard asks for a number (RFC 6749, 5.1). A number as text is accepted too. Anything else
+    gives None.
     """
     if (
         isinstance(value, str)

@@ -28,11 +28,14 @@ _REDIRECTS = range(300, 400)
 _SERVER_ERROR = 500
 _TOKEN_REFUSED = {401, 403, 511}
 """Segment's Python library 2.4.0 takes these as the end of a token."""
-_GZIP_LEVEL = 1  # on such bodies nearly as small as 6, and three times as fast
+_GZIP_LEVEL = 1  # on such bodies nearly as small as level 6, and three times as fast
 
 
 class SegmentSink:
-    """One Segment source; `integrations` say which destinations its messages go to. Thread-safe."""
+    """One Segment source. Thread-safe.
+
+    `integrations` says to which destinations the messages go. None stands for all.
+    """
 
     def __init__(
         self,
@@ -114,7 +117,8 @@ def _check(answer: Answer) -> None:
         raise TransientError(
             f"Segment answered {status}", retry_after=answer.retry_after, service=SERVICE
         )
-    # Segment's own 400 is JSON or plain text (segment-docs; analytics-ruby#147), and a 413 is worth to be halved.
+    # Segment's own 400 is JSON or plain text (segment-docs; analytics-ruby#147). A 413 is worth a
+    # second attempt with half of the batch.
     if status in _TOO_MUCH and not _is_page(answer):
         if _names_write_key(answer.body):
             raise FatalError(
@@ -129,19 +133,25 @@ def _check(answer: Answer) -> None:
 
 
 def _without_receipt(answer: Answer) -> str:
-    """Say that no receipt came, and who may have answered: JSON may be Segment's, anything else is not."""
+    """Return a message that no receipt came, and who may have answered.
+
+    An answer in JSON may be Segment's. Any other is not.
+    """
     if answer.json_object:
         return f"Segment answered {answer.status} without acknowledging"
     return f"{in_between(answer)}, without Segment's receipt"
 
 
 def _is_page(answer: Answer) -> bool:
-    """Return whether a 400 is a page for people: then something in between speaks."""
+    """Tell if a 400 is a page for people. Such a page comes from something in between."""
     return answer.status == _BAD_REQUEST and "html" in answer.form
 
 
 def _is_acknowledgement(answer: Answer) -> bool:
-    """Return whether it is `{"success": true}`, as in every recording. A proxy that refuses may answer 200, too."""
+    """Tell if the answer is `{"success": true}`, as in every recording.
+
+    A proxy that refuses may answer 200 too.
+    """
     return answer.json_object.get("success") is True
 
 
