@@ -85,7 +85,7 @@ class ServerClock:
         if self._log is not None:
             yield self._log.at(self._monotonic())
         for other in self._others:
-            for reading in (other._believed, other._latest):  # noqa: SLF001 - a clock of the same kind
+            for reading in (other._believed, other._latest):  # noqa: SLF001 - of this class
                 if reading is not None:
                     yield reading.at(other._monotonic())  # noqa: SLF001 - same
 

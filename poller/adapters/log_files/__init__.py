@@ -1,4 +1,8 @@
-"""Files of log events: NDJSON and JSON arrays, plain or gzip, of API objects or log-stream envelopes."""
+"""Files of log events.
+
+A file holds NDJSON or a JSON array, plain or gzip. Its records are objects of the Management API,
+or envelopes of a log stream around them.
+"""
 
 from poller.adapters.log_files.file import FileSummary, LogFile
 from poller.adapters.log_files.marks import MarkIndex

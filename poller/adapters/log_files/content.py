@@ -1,10 +1,15 @@
-"""The bytes of a file, uncompressed, and how a stretch from its beginning is known again.
+"""The uncompressed bytes of a file, and the fingerprint of its settled beginning.
 
-A mark's fingerprint is a hash of every byte up to its offset, so what is skipped is, byte for byte, what was settled.
-It is found again in the file itself, moved, compressed or grown, and in a copy. A short file that grew, two files with
-an equal beginning, one that was written anew: none is a special case, each is read on from the last mark that it
-still begins with, or from its start. The price is to hash what is skipped (about a gigabyte a second); the part before
-the dash, a hash of the first 64 KiB, spares it where nothing can be found.
+The fingerprint of a mark is a hash of every byte up to the mark's offset. So the bytes that a
+later reading skips are exactly the bytes that were settled. The name of the file does not count:
+the fingerprint is found again if the file was moved, compressed or has grown, and in a copy.
+
+This rule needs no special cases. A short file that has grown, two files with an equal beginning,
+and a file that was written anew are all read from the last mark that their content still begins
+with, or from the start.
+
+The price is to hash the bytes that are skipped, at about a gigabyte per second. The part of the
+fingerprint before the dash is a hash of the first 64 KiB. It tells at once that a file has no mark.
 """
 
 import gzip
@@ -18,15 +23,15 @@ from poller.core.file_pages import FileMark, UnreadableFileError
 
 CHUNK = 1 << 20
 HEAD = 1 << 16
-"""Bytes of a file that the first part of a fingerprint is a hash of."""
+"""The number of bytes that the first part of a fingerprint covers."""
 _GZIP = b"\x1f\x8b"
 
 
 class Content:
-    """One pass over a file, forward only; compressed or not is told by its first bytes.
+    """One pass over the bytes of a file, forward only. The first bytes tell gzip from plain text.
 
     Raises:
-        UnreadableFileError: it cannot be read, or no further.
+        UnreadableFileError: the file cannot be read, or not any further.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,13 +45,13 @@ class Content:
 
     @property
     def bytes_done(self) -> int:
-        """Bytes of the file as it lies on the disk."""
+        """The number of bytes read so far, as the file lies on the disk."""
         return self._file.tell()
 
     def read(self, size: int = CHUNK) -> bytes:
-        """Up to so many bytes, fewer before the end too; none at the end."""
+        """Return up to `size` bytes. Fewer bytes do not mean the end. No bytes mean the end."""
         try:
-            # One step at a time: what was uncompressed before the damage is not lost with it.
+            # `read1` uncompresses one step at a time, so the bytes before a damaged place are kept.
             return self._content.read1(size)
         except (EOFError, zlib.error) as error:
             raise UnreadableFileError("the compressed data is damaged or cut off") from error
@@ -76,7 +81,11 @@ class Content:
 
 
 class ContentHash:
-    """What was read so far, and the mark that stands for it. `scope` keeps apart what was read for another purpose."""
+    """The running hash of all bytes read so far, and the mark that stands for them.
+
+    Marks of one `scope` are never found by a reading with another. A reading of a part of the
+    events has a scope of its own.
+    """
 
     def __init__(self, scope: str = "") -> None:
         self._scope = scope
@@ -95,10 +104,10 @@ class ContentHash:
         self.last = data.rstrip()[-1:] or self.last
 
     def copy(self) -> "ContentHash":
-        made = ContentHash(self._scope)
-        made._head, made._whole = self._head.copy(), self._whole.copy()
-        made.offset, made.line, made.last = self.offset, self.line, self.last
-        return made
+        copy = ContentHash(self._scope)
+        copy._head, copy._whole = self._head.copy(), self._whole.copy()
+        copy.offset, copy.line, copy.last = self.offset, self.line, self.last
+        return copy
 
     @property
     def head(self) -> str:

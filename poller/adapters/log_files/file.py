@@ -1,4 +1,4 @@
-"""A file as the plan of a backfill shows it, and readings of it."""
+"""A file of log events: the summary that the plan of a backfill shows, and its readings."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ from poller.core.file_pages import FileMark, UnreadableFileError
 from poller.core.log_ids import moment_of
 
 _GLANCE = 1 << 16
-"""Bytes that are read of the beginning and of the end, for the plan."""
+"""The number of bytes that a summary reads at the beginning and at the end."""
 _BEGINNING = 1 << 10
-_STRANGERS = {
+_OTHER_FORMATS = {
     b"\xff\xfe": "UTF-16, not UTF-8",
     b"\xfe\xff": "UTF-16, not UTF-8",
     b"PK\x03\x04": "a zip archive",
@@ -28,7 +28,11 @@ _STRANGERS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileSummary:
-    """What a file is and how far it is settled; `first` and `last` are times of events, where they cost little."""
+    """The kind of a file, and how far it is settled.
+
+    `first` and `last` are the times of the first and the last event. They are None where they
+    are not found near the ends of the file. `last` is always None for a compressed file.
+    """
 
     size: int
     kind: Kind
@@ -39,11 +43,17 @@ class FileSummary:
 
 
 class LogFile:
-    """One file, read as often as is wanted.
+    """One file of log events. It can be read any number of times.
 
-    `scope` names what part of the events is wanted, where it is not all: how far a part was sent says nothing of the
-    rest. `refusals` says at which records a reading ends. A file that is read again starts at its beginning, whatever
-    is marked. `now` is the server's clock, and `believed` gives a time that two clocks agree on, or None.
+    Args:
+        path: the file.
+        now: the server's clock.
+        believed: a time on which two clocks agree, or None.
+        scope: names the part of the events that is read, "" for all of them. How far a part was
+            sent says nothing of the rest, so each scope has marks of its own.
+        refusals: the records at which a reading ends.
+        is_again: start at the beginning of the file, whatever is marked.
+        name: the name that is shown to people, the path by default.
     """
 
     def __init__(
@@ -66,7 +76,7 @@ class LogFile:
 
     @property
     def size(self) -> int:
-        """Bytes on the disk.
+        """The number of bytes on the disk.
 
         Raises:
             UnreadableFileError: there is no such file.
@@ -78,19 +88,22 @@ class LogFile:
 
     @property
     def beginning(self) -> bytes:
-        """So much of the content that files which begin with it are copies, or one file that grew.
+        """The first bytes of the content, up to 1 KiB.
+
+        Two files of which one begins with the `beginning` of the other are copies, or one file
+        that has grown.
 
         Raises:
-            UnreadableFileError: it cannot be read.
+            UnreadableFileError: the file cannot be read.
         """
         with Content(self.path) as content:
             return content.read(_BEGINNING)
 
     def read(self, marks: Iterable[FileMark]) -> FileReading:
-        """A reading from the last of these marks that is one of this file.
+        """Return a reading that starts at the last of these marks that belongs to this file.
 
         Raises:
-            UnreadableFileError: it cannot be read, or it is no text.
+            UnreadableFileError: the file cannot be read, or is no text.
         """
         kind, _ = self._start()
         content_hash = (
@@ -101,8 +114,10 @@ class LogFile:
         )
 
     def summarize(self, marks: Iterable[FileMark]) -> FileSummary:
-        """Raises:
-        UnreadableFileError: as `read`.
+        """Return the kind of the file, its size, and how far these marks settle it.
+
+        Raises:
+            UnreadableFileError: the file cannot be read, or is no text.
         """
         kind, start = self._start()
         with Content(self.path) as content:
@@ -119,9 +134,9 @@ class LogFile:
     def _start(self) -> tuple[Kind, bytes]:
         with Content(self.path) as content:
             start = content.read(_GLANCE)
-        for magic, what in _STRANGERS.items():
+        for magic, name in _OTHER_FORMATS.items():
             if start.startswith(magic):
-                raise UnreadableFileError(f"it is {what}")
+                raise UnreadableFileError(f"it is {name}")
         if b"\0" in start:
             raise UnreadableFileError("it is no text")
         return kind_of(start.decode("utf-8", "replace")), start
@@ -133,15 +148,18 @@ class LogFile:
 
 
 def _moment(data: bytes, kind: Kind, *, is_first: bool) -> datetime | None:
-    """The time of the first or the last event in a record of the content, which may begin and end anywhere."""
+    """Return the time of the first or the last event in this part of a file, or None.
+
+    The part may begin and end within a record.
+    """
     parts = iter([data])
-    found = None
+    latest = None
     for record in Records(lambda: next(parts, b""), ContentHash(), kind):
         if record.is_text:
             continue
         event = event_of(record)
         moment = None if record.why or event.defect else event.date or moment_of(event.log_id)
-        found = moment or found
-        if found and is_first:
+        latest = moment or latest
+        if latest and is_first:
             break
-    return found
+    return latest

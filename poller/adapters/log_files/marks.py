@@ -1,4 +1,8 @@
-"""The marks of a ledger, arranged so that those of one file are found without a look at all of them."""
+"""An index of the ledger's file marks, and the search for the mark where a file goes on.
+
+A folder may hold thousands of files, and the ledger thousands of marks. The index finds the marks
+of one file by a hash of the file's head, without comparing all of them.
+"""
 
 import threading
 from bisect import bisect_right, insort
@@ -11,7 +15,10 @@ from poller.core.file_pages import FileMark
 
 
 class MarkIndex:
-    """The marks, by the length of their head and by its hash. Thread-safe."""
+    """File marks by the length and the hash of their head. Thread-safe.
+
+    The head is the first 64 KiB of the settled bytes, or all of them where there are fewer.
+    """
 
     def __init__(self, marks: Iterable[FileMark]) -> None:
         self._heads: dict[int, dict[str, list[FileMark]]] = {}
@@ -32,7 +39,7 @@ class MarkIndex:
             )
 
     def move(self, old: FileMark | None, new: FileMark) -> None:
-        """Puts the new mark in the place of the old one, if there is one."""
+        """Add the new mark, and remove the old one if there is one."""
         with self._lock:
             if old is not None:
                 of_head = self._heads[min(old.offset, HEAD)][_head_of(old)]
@@ -40,22 +47,24 @@ class MarkIndex:
             self._add(new)
 
     def candidates(self, start: bytes, scope: str) -> list[FileMark]:
-        """Return the marks of the scope that the first bytes of a file do not rule out.
+        """Return the marks of the scope that may belong to a file with these first bytes.
 
-        `start` holds the whole content where it is shorter than a head. A mark at its very end is enough then.
+        A `start` shorter than a head is the whole content. A mark at its very end is enough then.
         """
         with self._lock:
             if len(start) < HEAD and (
-                whole := self._found(len(start), blake2b(start, digest_size=8).hexdigest(), scope)
+                whole := self._marks_of(
+                    len(start), blake2b(start, digest_size=8).hexdigest(), scope
+                )
             ):
                 return whole
-            found: list[FileMark] = []
+            candidates: list[FileMark] = []
             hashed, done = blake2b(digest_size=8), 0
             for length in self._lengths[: bisect_right(self._lengths, len(start))]:
                 hashed.update(start[done:length])
                 done = length
-                found += self._found(length, hashed.hexdigest(), scope)
-            return found
+                candidates += self._marks_of(length, hashed.hexdigest(), scope)
+            return candidates
 
     def _add(self, mark: FileMark) -> None:
         length = min(mark.offset, HEAD)
@@ -64,7 +73,7 @@ class MarkIndex:
             insort(self._lengths, length)
         self._heads[length].setdefault(_head_of(mark), []).append(mark)
 
-    def _found(self, length: int, head: str, scope: str) -> list[FileMark]:
+    def _marks_of(self, length: int, head: str, scope: str) -> list[FileMark]:
         marks = self._heads.get(length, {}).get(head, ())
         return [
             mark
@@ -74,23 +83,25 @@ class MarkIndex:
 
 
 def resume(path: Path, marks: Iterable[FileMark], scope: str) -> ContentHash:
-    """Return the hash of the longest beginning of the file that is marked, with this scope or with none.
+    """Return the hash of the longest settled beginning of the file, as far as these marks tell.
+
+    A mark counts if it has this scope, or no scope: without a scope all events were sent.
 
     Raises:
-        UnreadableFileError: the file cannot be read so far.
+        UnreadableFileError: the file cannot be read up to a mark.
     """
     index = marks if isinstance(marks, MarkIndex) else MarkIndex(marks)
     candidates = index.candidates(_start_of(path), scope)
     with Content(path) as content:
-        found, content_hash = ContentHash(scope), ContentHash(scope)
+        settled, content_hash = ContentHash(scope), ContentHash(scope)
         for mark in sorted(candidates, key=lambda mark: mark.offset):
             _read_to(content, content_hash, mark.offset)
             if (
                 content_hash.offset == mark.offset
                 and mark.fingerprint.split("-")[1] == content_hash.whole
             ):
-                found = content_hash.copy()
-    return found
+                settled = content_hash.copy()
+    return settled
 
 
 def _head_of(mark: FileMark) -> str:

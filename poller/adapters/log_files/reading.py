@@ -1,4 +1,8 @@
-"""One reading of a file: pages from where it was settled to its end."""
+"""One reading of a file: its pages, from the settled mark to the end of the file.
+
+A reading ends early where the file breaks off, and at a record that it must not settle: an event
+of another tenant, or one with a type that Auth0 does not know. `truncation` then names the line.
+"""
 
 import re
 from collections.abc import Callable, Iterator
@@ -19,7 +23,8 @@ from poller.core.pages import PAGE_SIZE
 from poller.core.translation.log_types import is_code
 
 KEPT = 100
-"""Bad records without an id that a reading keeps, and lines of text that it names. More are counted."""
+"""The most bad records without an id that a reading keeps, and the most lines of text that it
+names. It counts the rest."""
 _TEXTS_OF_A_PAGE = 10_000
 _SHOWN_TYPE = 40
 _ID = re.compile(r'"(?:log_id|_id)"\s*:\s*"?[0-9A-Za-z]{8}')
@@ -35,7 +40,11 @@ class Clocks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusals:
-    """The records that end a reading: those of another tenant than `domain`, and those whose type is no code."""
+    """The records at which a reading ends.
+
+    They are the events of another tenant than `domain`, if there is one, and with `only_codes` the
+    events with a type that is no code of Auth0's.
+    """
 
     domain: str | None = None
     only_codes: bool = True
@@ -67,7 +76,10 @@ class _Held:
 
 
 class FileReading:
-    """Closed by its `with`. After the last page `truncation` says where the file breaks off, if it does."""
+    """A reading of one file. Use it in a `with` statement, which closes the file.
+
+    After the last page `truncation` tells where and why the reading ended early, or is None.
+    """
 
     def __init__(
         self,
@@ -103,14 +115,17 @@ class FileReading:
 
     @property
     def bytes_done(self) -> int:
-        """Bytes of the file as it lies on the disk."""
+        """The number of bytes read so far, as the file lies on the disk."""
         return self._content.bytes_done
 
     def pages(self) -> Iterator[FilePage]:
-        """Once; about 100 events each, and the last one moves the mark to the end.
+        """Yield the pages in the order of the file, about 100 events each. Call this once.
+
+        Each page moves the mark of the file from `moves` to `end`. The last page moves the mark
+        to the end of the file, or to the place where the reading ends early.
 
         Raises:
-            UnreadableFileError: it cannot be read up to where it was settled.
+            UnreadableFileError: the file cannot be read up to its settled mark.
         """
         self._content.seek(self._content_hash.offset)
         moves: FileMark | None = None
@@ -166,7 +181,7 @@ class FileReading:
 
 
 def event_of(record: RawRecord) -> LogEvent:
-    """The log event; without an id of its own it has one that its place in the file makes."""
+    """Return the log event of a record. Without an id of its own it gets one made of its place."""
     (event,) = parse_events([record.value], after=LogId(record.seed))
     return event
 

@@ -1,8 +1,14 @@
-"""The records in a text that may be endless, torn or spoilt: one at a time, in flat memory.
+"""Parse the records of a file one at a time, in constant memory.
 
-JSON values one after another; white space, commas, closing brackets and `[` count for nothing between them, nor do the
-other members of an object that holds the list of records, nor text that is no JSON object. So NDJSON, arrays, arrays by
-the line and lines with a time before each object are read alike, and reading goes on at any record.
+The text may be of any length, cut off, or damaged in places. The parser reads JSON objects one
+after another. Between two objects it skips white space, commas, `[` and closing brackets, the other
+members of an object that holds the list of records, and text that is no JSON object. So one
+parser reads NDJSON, arrays, arrays with a record per line, and lines with a time before each
+object. It can begin at any record.
+
+A damaged record costs only itself: the parser finds the next place where a record begins. A
+record at the end of the file may be cut off because the file is still being written. Such a
+record is marked `is_truncated`, and the file is settled up to the place before it.
 """
 
 import codecs
@@ -20,28 +26,36 @@ from poller.core.file_pages import FileMark, UnreadableFileError
 from poller.core.text.json_text import DECODER, is_too_deep
 
 LONGEST = 1 << 20
-"""Characters of one record; Auth0's have a few thousand, and Segment takes messages of 32 KB."""
+"""The most characters of one record. Auth0's have a few thousand. Segment takes 32 KB a message."""
 EXCERPT = 4096
-"""Characters that are kept of what is no record."""
+"""The number of characters that are kept of a text that is no record."""
 _MOST_KEYS = 16
 _LONGEST_TOKEN = 10
-"""Characters of a literal or an escape; one that is cut off is told at its beginning."""
+"""The most characters of a literal or an escape. A cut one is reported at its beginning."""
 _MOST_TRIES = 1000
-"""Places of a text at which a record is tried: a hostile one holds millions, each as slow as the other."""
+"""The most places of a text at which a record is tried. A hostile text holds millions of them."""
 
 _BETWEEN = re.compile(r"[\s,\[\]}\ufeff]*")
 _REST_OF_LINE = re.compile(r"[ \t,]*\r?\n?")
 _FIRST_KEY = re.compile(r'\{\s*("(?:[^"\\]|\\.){0,100}")\s*:')
 _LONGEST_KEY = 200
-"""Characters of the first key of an object with what is around it."""
+"""The most characters from the brace of an object to the colon after its first key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawRecord:
-    """A record, or an excerpt of what is none and `why`; `seed` names its place in the file, `line` counts from 1.
+    """One record of a file, or an excerpt of a text that is no record.
 
-    One that `is_truncated` may be whole some day: it is the last, and the file can be settled up to `before` only.
-    One that `is_text` is no JSON object at all, and no record either. `source` is what an event bus says of its origin.
+    Attributes:
+        value: the log event without its envelopes, or the excerpt.
+        source: the origin that an event bus tells, or None.
+        is_text: the text is no JSON object at all, as in a comment. It is only counted.
+        line: the line of the file, from 1.
+        seed: a name of the place in the file. An event without an id gets its id from it.
+        before: the mark of the place before the record.
+        why: the reason for which the value is no record, or None for a record.
+        is_truncated: the record is cut off and may be whole some day. It is the last one, and the
+            file can be settled up to `before` only.
     """
 
     value: Any = field(repr=False)
@@ -55,9 +69,10 @@ class RawRecord:
 
 
 class Records:
-    """The pieces of a content, once; `content_hash` has advanced by all that was given.
+    """The records of a content. Iterate once.
 
-    Where `read` raises UnreadableFileError, the content ends, torn.
+    `content_hash` has advanced past every record that was yielded. If `read` raises
+    UnreadableFileError, the content ends there with a truncated record.
     """
 
     def __init__(self, read: Callable[[], bytes], content_hash: ContentHash, kind: Kind) -> None:
@@ -84,16 +99,16 @@ class Records:
                 if record.is_truncated:
                     return
         if self._damage is not None:
-            yield self._made("", self._damage, is_truncated=True)
+            yield self._raw_record("", self._damage, is_truncated=True)
         elif (
             self._kind == "array"
             and self._content_hash.offset > begun_at
             and self._content_hash.last != b"]"
         ):
-            yield self._made("", "the array has no end", is_truncated=True)
+            yield self._raw_record("", "the array has no end", is_truncated=True)
 
     def _fill(self, ahead: int) -> None:
-        """Lets so many characters lie ahead, or all there are."""
+        """Read until so many characters lie ahead, or all that there are."""
         while not self._is_read and len(self._text) - self._at < ahead:
             data = b""
             try:
@@ -109,12 +124,12 @@ class Records:
         self._at = to
 
     def _pass_line(self, to: int) -> None:
-        """Where a line ends with the record, it is done with it."""
+        """Pass a record, and the end of its line if nothing else follows on the line."""
         rest = _REST_OF_LINE.match(self._text, to)
         self._pass(rest.end() if rest else to)
 
     def _next_record(self) -> RawRecord | None:
-        """The record at hand; None where what is there belongs to no record, and was passed."""
+        """Return the next record, or None after passing a text that belongs to no record."""
         if self._text[self._at] == "{":
             return self._object()
         end = end_of_member(self._text, self._at) if self._text[self._at] == '"' else None
@@ -141,38 +156,41 @@ class Records:
         return self._record(value, end)
 
     def _record(self, value: Any, end: int) -> RawRecord:
-        why = _why_not(value, self._text[self._at : end])
+        why = _defect_of(value, self._text[self._at : end])
         if why is not None:
             return self._bad(why)
         self._learn()
         source = value.get("source")
-        made = replace(
-            self._made(unwrapped(value)), source=source if isinstance(source, str) else None
+        record = replace(
+            self._raw_record(unwrapped(value)), source=source if isinstance(source, str) else None
         )
         self._pass_line(end)
-        return made
+        return record
 
     def _pass_to_list(self) -> bool:
-        """Passes the beginning of an object that holds the list of records, if it is one."""
+        """Pass the beginning of an object that holds a list of records. Tell whether it was one."""
         place = list_in(self._text, self._at)
         if place is not None:
             self._pass(place)
         return place is not None
 
     def _no_object(self) -> RawRecord | None:
-        """Passes text up to an object on the same line, or to the end of the line; that is a record."""
-        record = replace(self._made("", "no JSON object"), is_text=True)
+        """Pass text that is no object, up to an object on the same line.
+
+        Return None if there is one. Else return the text up to the end of the line.
+        """
+        record = replace(self._raw_record("", "no JSON object"), is_text=True)
         while True:
             newline = self._text.find("\n", self._at)
-            found = _FIRST_KEY.search(
+            key = _FIRST_KEY.search(
                 self._text, self._at, len(self._text) if newline < 0 else newline
             )
-            if found or newline >= 0 or self._is_read:
+            if key or newline >= 0 or self._is_read:
                 break
             self._pass(max(self._at, len(self._text) - _LONGEST_KEY))
             self._fill(LONGEST)
-        if found:
-            self._pass(found.start())
+        if key:
+            self._pass(key.start())
             return None
         is_whole = newline >= 0 or (self._damage is None and self._ends_a_list())
         self._pass(newline + 1 if newline >= 0 else len(self._text))
@@ -186,20 +204,23 @@ class Records:
         return self._kind != "lines" and self._text.rstrip().endswith(("]", "]}"))
 
     def _learn(self) -> None:
-        """The first keys of records are how the next one is found after what is none."""
+        """Remember the first key of this record. It marks the next record after a damaged one."""
         key = _FIRST_KEY.match(self._text, self._at)
         if key and key[1] not in self._keys and len(self._keys) < _MOST_KEYS:
             self._keys.add(key[1])
             self._starts = _starts(self._keys)
 
     def _bad(self, why: str) -> RawRecord:
-        """What is no record, up to the end of its line or to where one begins again; torn if that is nowhere."""
+        """Pass a damaged record, up to the end of its line or to the next record.
+
+        The returned record is truncated if the text holds neither.
+        """
         if len(self._text) - self._at >= LONGEST and why.startswith("no JSON ("):
             why = f"a record longer than {LONGEST} characters, or no JSON"
         end = self._next_start(self._at + 1)
-        record = self._made(self._text[self._at : end][:EXCERPT], why)
+        record = self._raw_record(self._text[self._at : end][:EXCERPT], why)
         while end is None and not self._is_read:
-            # All but the last stretch was searched with a whole record ahead.
+            # The text up to here was searched with the length of a whole record ahead of it.
             self._pass(max(self._at, len(self._text) - LONGEST))
             self._fill(2 * LONGEST)
             end = self._next_start(self._at)
@@ -209,7 +230,7 @@ class Records:
         return replace(record, why=self._damage or record.why, is_truncated=True)
 
     def _is_cut(self, error: json.JSONDecodeError) -> bool:
-        """Whether the content ends within a record, which so far is none the worse for it."""
+        """Tell whether the content ends within a record that is valid so far."""
         if not self._is_read or (self._kind == "lines" and "\n" in self._text[self._at :]):
             return False
         end = len(self._text.rstrip())
@@ -218,10 +239,10 @@ class Records:
         return error.pos >= end - _LONGEST_TOKEN and self._text[end - 1] != "]"
 
     def _truncated(self, error: json.JSONDecodeError) -> RawRecord:
-        return self._made("", self._damage or f"no JSON ({error.msg})", is_truncated=True)
+        return self._raw_record("", self._damage or f"no JSON ({error.msg})", is_truncated=True)
 
     def _next_start(self, begin: int) -> int | None:
-        """Where the next record begins, or the line ends; None where neither is in the text."""
+        """Return the place where the next record begins or the line ends, or None."""
         newline = self._text.find("\n", begin) if self._kind == "lines" else -1
         starts = self._starts.finditer(
             self._text, begin, len(self._text) if newline < 0 else newline
@@ -235,7 +256,9 @@ class Records:
                 return start.start()
         return None if newline < 0 else newline
 
-    def _made(self, value: Any, why: str | None = None, *, is_truncated: bool = False) -> RawRecord:
+    def _raw_record(
+        self, value: Any, why: str | None = None, *, is_truncated: bool = False
+    ) -> RawRecord:
         content_hash = self._content_hash
         seed = f"file-{content_hash.whole[:16]}:{content_hash.line + 1}"
         return RawRecord(
@@ -252,8 +275,8 @@ def _starts(keys: set[str]) -> re.Pattern[str]:
     return re.compile(rf"\{{\s*(?:{'|'.join(map(re.escape, keys))})\s*:")
 
 
-def _why_not(value: Any, text: str) -> str | None:
-    """Return why the value cannot be a record; None where it can."""
+def _defect_of(value: Any, text: str) -> str | None:
+    """Return the reason for which the value cannot be a record, or None."""
     if is_too_deep(value):
         return "nested too deep"
     if len(text) > LONGEST:

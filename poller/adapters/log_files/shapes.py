@@ -1,4 +1,4 @@
-"""The shapes around log events: the kinds of files, envelopes around one event, and objects that hold a list."""
+"""The kinds of files, the envelopes around a log event, and objects that hold a list of events."""
 
 import re
 from typing import Any, Literal
@@ -9,8 +9,8 @@ Kind = Literal["lines", "array", "envelope"]
 
 _DEEPEST = 4
 _MOST_MEMBERS = 50
-_LONGEST_TEXT_OF_ID = 20
-"""Characters from which on the `id` of an event bus can be a log id."""
+_SHORTEST_LOG_ID = 20
+"""The least length of an `id` of an event bus that can be a log id."""
 _OF_A_RECORD = {"type", "log_id", "_id"}
 _KEY = re.compile(r'\s*"((?:[^"\\]|\\.)*)"\s*:\s*')
 _COMMA = re.compile(r"\s*,")
@@ -47,7 +47,7 @@ def list_in(text: str, at: int) -> int | None:
 
 
 def end_of_member(text: str, at: int) -> int | None:
-    """Return the end of a member as `"total": 3` that stands after a list, or None where none stands.
+    """Return the end of a member such as `"total": 3` after a list, or None if there is none.
 
     The end of a member that is itself a list of objects is the beginning of its value.
     """
@@ -58,9 +58,10 @@ def end_of_member(text: str, at: int) -> int | None:
 
 
 def unwrapped(record: Any) -> Any:
-    """Return the log event inside the envelopes of a log stream and of an event bus; others as they are.
+    """Return the log event inside the envelopes of a log stream or an event bus.
 
-    CloudEvents have a `type` of their own beside `data`.
+    A record without an envelope is returned as it is. A CloudEvent has a `type` of its own beside
+    `data`, so that a `type` alone does not tell an event from an envelope.
     """
     for _ in range(_DEEPEST):
         inner = record.get("data", record.get("detail"))
@@ -80,13 +81,12 @@ def _has_id(inner: dict[str, Any]) -> bool:
 
 
 def _id_of_bus(record: dict[str, Any]) -> str | None:
-    """The `id` of a CloudEvent, where it can be a log id."""
-    found = record.get("id") if "specversion" in record else None
-    return (
-        found
-        if isinstance(found, str) and len(found) >= _LONGEST_TEXT_OF_ID and found.isdigit()
-        else None
-    )
+    """Return the `id` of a CloudEvent if it can be a log id, else None."""
+    if "specversion" not in record:
+        return None
+    bus_id = record.get("id")
+    is_log_id = isinstance(bus_id, str) and len(bus_id) >= _SHORTEST_LOG_ID and bus_id.isdigit()
+    return bus_id if is_log_id else None
 
 
 def _end_of_value(text: str, at: int) -> int | None:
