@@ -157,3 +157,11 @@ def test_every_log_line_that_is_named_is_in_the_code() -> None:
     of_the_log = {name for name in named if name.partition(".")[0] in subjects}
     assert len(of_the_log) > 3
     assert of_the_log <= lines
+
+
+def test_the_heart_that_the_tour_shows_is_that_of_the_code() -> None:
+    (shown,) = re.findall(r"```python\n(.*?)```", page("internals/architecture.md"), re.DOTALL)
+    code = (ROOT / "poller/core/forward.py").read_text()
+    lines = [line.partition("  #")[0].rstrip() for line in shown.splitlines()]
+    assert len(lines) > 8
+    assert "\n".join(f"    {line}" for line in lines) in code
