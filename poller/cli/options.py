@@ -18,7 +18,7 @@ Bound = timedelta | LogId
 class BoundType(click.ParamType[Bound]):
     """A date, a time, `earliest`, or a time before now such as `7d`."""
 
-    name = "DATE|TIME|7d"
+    name = "DATE|TIME|AGE"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None

@@ -1,7 +1,7 @@
 """The places of the secrets, without the secrets themselves."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from poller.config.catalogue import SETTINGS
@@ -36,7 +36,7 @@ def secret_places(path: Path | None, environ: Mapping[str, str]) -> tuple[Secret
             places.append(
                 SecretPlace(
                     name=setting.name,
-                    place=str(place),
+                    place=str(replace(place, name=None)),
                     file=_file(layer.values[key], place.rank, path),
                     is_credential=place.rank is Rank.CREDENTIAL
                     and bool(environ.get(CREDENTIALS_VARIABLE)),

@@ -18,7 +18,7 @@ from poller.cli.groups import examples
 from poller.cli.options import act_as_ledger_owner, config_option, json_option
 from poller.cli.segment_proof.workspace import prove_source
 from poller.cli.views.output import say, say_json
-from poller.cli.views.wording import laid_out
+from poller.cli.views.wording import laid_out, lasting
 from poller.cli.wiring.services import Services, connect, stream_of
 from poller.config import Settings, find_settings_file, load_settings, secret_places
 from poller.core.errors import ErrorCode, FatalError, PollerError, TransientError, UnknownHostError
@@ -211,8 +211,8 @@ def _oldest(services: Services, kept: list[timedelta]) -> str:
     if moment is None:
         return "readable, and empty"
     kept.append(now - moment)
-    days = (now - moment).total_seconds() / 86400
-    return f"readable, the oldest event is {days:.1f} days old ({iso(moment)})"
+    age = lasting((now - moment).total_seconds())
+    return f"readable, the oldest event is {age} old ({iso(moment)})"
 
 
 def _segment(settings: Settings, services: Services) -> str:

@@ -103,7 +103,8 @@ def legend(cells: Sequence[Cell], *, blocks: bool) -> list[Part]:
     parts: list[Part] = []
     for cell, style in STYLES.items():
         if cell in set(cells) and style.meaning:
-            parts += [style.part(1, blocks=blocks), Part(text=f" {style.meaning}   ")]
+            separator = Part(text="   " if parts else "")
+            parts += [separator, style.part(1, blocks=blocks), Part(text=f" {style.meaning}")]
     return parts
 
 
