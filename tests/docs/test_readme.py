@@ -59,10 +59,8 @@ def test_readme_is_short() -> None:
 
 
 def test_the_proof_runs_the_command_that_readme_shows() -> None:
-    script = (ROOT / ".ci/run").read_text()
-    assert 'grep -m1 "bin/pytest" README.md' in script
-    shown = next(line for line in README.splitlines() if "bin/pytest" in line)
-    assert shown == shell_blocks(README)[1].strip()
+    command = shell_blocks(README)[1].strip()
+    assert command in (ROOT / ".ci/run").read_text().splitlines()
 
 
 def known(name: str) -> click.Command:

@@ -1,0 +1,69 @@
+"""The tasks of a contributor and of CI, in the environment that runs nox.
+
+`.venv/bin/nox` runs the quick checks, `.venv/bin/nox -s tests` every test, and `.venv/bin/nox --list`
+shows all tasks.
+"""
+
+import sys
+from pathlib import Path
+
+import nox
+
+BIN = Path(sys.executable).parent
+nox.options.default_venv_backend = "none"
+nox.options.sessions = ["style", "types", "imports"]
+
+
+def run(session: nox.Session, command: str, *arguments: str) -> None:
+    """Run a command of this environment."""
+    session.run(str(BIN / command), *arguments, external=True)
+
+
+@nox.session
+def style(session: nox.Session) -> None:
+    """Check the code's style, its format and the spelling."""
+    run(session, "ruff", "check", ".")
+    run(session, "ruff", "format", "--check", ".")
+    run(session, "codespell")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check the types of the package."""
+    run(session, "mypy", "--strict", "poller")
+
+
+@nox.session
+def imports(session: nox.Session) -> None:
+    """Check that imports point one way."""
+    run(session, "lint-imports")
+
+
+@nox.session
+def fast(session: nox.Session) -> None:
+    """Run the tests that start no process."""
+    run(session, "pytest", "-m", "fast", *session.posargs)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run every test but the long runs."""
+    run(session, "pytest", *session.posargs)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Run the long tests: kills, bursts, and thousands of histories of the ledger."""
+    run(session, "pytest", "-m", "soak", *session.posargs)
+
+
+@nox.session
+def benchmarks(session: nox.Session) -> None:
+    """Measure speed, memory and CPU against their bounds."""
+    run(session, "python", "-m", "tests.benchmarks", *session.posargs)
+
+
+@nox.session
+def reference(session: nox.Session) -> None:
+    """Write the generated pages of docs/reference again."""
+    run(session, "python", "-m", "tests.docs.reference")
