@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from poller.core.delivery import BatchSender
 from poller.core.forward import Forwarded, forward
@@ -16,6 +16,11 @@ from poller.service.daemon.late_arrivals import LookbackScan
 from poller.service.observability.page_log import report
 
 PAGES_WITHOUT_TIME_LIMIT = 1000
+_RESOLUTION_OF_DATE = timedelta(seconds=1)
+"""The resolution of the time of an answer. Its header `Date` drops the fraction of a second.
+
+An event of the same second may have come before the answer, so the drain reads the whole second.
+"""
 """Pages after which a drain ends if the server's time is not believed."""
 
 
@@ -92,4 +97,4 @@ class _DrainEnd:
         if self.began_at is None:
             return self.pages >= PAGES_WITHOUT_TIME_LIMIT
         moment = moment_of(page.position)
-        return moment is not None and moment >= self.began_at
+        return moment is not None and moment >= self.began_at + _RESOLUTION_OF_DATE

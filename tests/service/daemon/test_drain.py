@@ -239,6 +239,15 @@ def test_traffic_that_never_lets_a_poll_see_the_end_does_not_keep_it(bench: Benc
     assert reached >= NOW + timedelta(seconds=1)
 
 
+def test_a_poll_reads_all_events_of_the_second_in_which_it_began(bench: Bench) -> None:
+    """The time of an answer has no fraction, and the events came half a second after it."""
+    ids = [numbered(number, NOW + timedelta(seconds=0.5)) for number in range(7)]
+    bench.log.records = events(*ids)
+    bench.log.page_size = 4
+    bench.poll(floor_id(NOW - HOUR))
+    assert bench.sent() == ids
+
+
 def test_a_poll_whose_time_is_not_believed_ends_after_so_many_pages(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
