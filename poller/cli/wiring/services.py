@@ -70,22 +70,14 @@ def connect(
     introduce(auth0_clock, segment_clock)
     rate_limiter = RateLimiter(stopping, share=share or settings.auth0.rate_share)
     with ExitStack() as stack:
-        auth0 = Http(
-            settings.auth0.base_url,
-            auth0_clock,
-            service="Auth0",
-            observe=observer.requests_to("auth0"),
-            on_step=on_step,
-        )
-        stack.enter_context(closing(auth0))
-        segment = Http(
-            settings.segment.endpoint,
-            segment_clock,
-            service="Segment",
-            observe=observer.requests_to("segment"),
-            on_step=on_step,
-        )
-        stack.enter_context(closing(segment))
+
+        def client(service: str, url: str, clock: ServerClock) -> Http:
+            observe = observer.requests_to(service.lower())
+            http = Http(url, clock, service=service, observe=observe, on_step=on_step)
+            return stack.enter_context(closing(http))
+
+        auth0 = client("Auth0", settings.auth0.base_url, auth0_clock)
+        segment = client("Segment", settings.segment.endpoint, segment_clock)
         sink = SegmentSink(
             _reveal(settings.segment.write_key) or "",
             segment,
