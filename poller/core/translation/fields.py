@@ -72,11 +72,13 @@ def at(value: Any, *path: str) -> Any:
 
 def text(value: object) -> str | None:
     """Return text that is not empty and that UTF-8 can carry. A whole number becomes its digits."""
+    if isinstance(value, str):
+        if not value or value.isspace():
+            return None
+        return value if value.isascii() else value.encode("utf-8", "replace").decode()
     if isinstance(value, int) and not isinstance(value, bool):
         return _digits(value)
-    if not isinstance(value, str) or not value.strip():
-        return None
-    return value if value.isascii() else value.encode("utf-8", "replace").decode()
+    return None
 
 
 def count(value: object) -> int | None:

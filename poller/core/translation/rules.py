@@ -29,7 +29,7 @@ LOGIN_TYPES: Mapping[str, str | None] = {
 
 `s` is every interactive login, and every login on an existing session. `sepft` is the password
 grant, `sens` a native social login, `sepk…` the second step after a passkey grant, and `secte` a
-custom token exchange (Auth0 docs: Log Event Type Codes; Auth0 community, 82447).
+custom token exchange (Auth0 docs: Log Event Type Codes, and Auth0 community, 82447).
 """
 
 Frequency = Literal["always", "changes"]
