@@ -67,14 +67,14 @@ def check(config: Path | None, *, as_json: bool) -> int:
     act_as_ledger_owner(settings)
     configure_logging("warning")
     with connect(settings, threading.Event()) as services:
-        found = []
+        results = []
         for finding in findings(settings, about_secrets, services):
-            found.append(finding)
+            results.append(finding)
             if not as_json:
                 _show(finding)
-    code = worst(finding.severity for finding in found).exit_code
+    code = worst(finding.severity for finding in results).exit_code
     if as_json:
-        say_json(CheckReport(code=code, findings=tuple(map(_report, found))))
+        say_json(CheckReport(code=code, findings=tuple(map(_report, results))))
     return code
 
 
@@ -181,14 +181,12 @@ def _users(services: Services) -> str:
     return "readable"
 
 
-def _lenient(found: Finding) -> Finding:
+def _lenient(finding: Finding) -> Finding:
     """Lower the severity: without the profiles of users, events are forwarded all the same."""
-    if found.severity is not Severity.UNUSABLE:
-        return found
-    text = (
-        f"{found.text}. Events are forwarded, but without signed_up and other traits of the profile"
-    )
-    return replace(found, text=text, severity=Severity.ATTENTION)
+    if finding.severity is not Severity.UNUSABLE:
+        return finding
+    text = f"{finding.text}. Events are forwarded, but without signed_up and other traits of the profile"
+    return replace(finding, text=text, severity=Severity.ATTENTION)
 
 
 def _stats(services: Services) -> str:
@@ -197,12 +195,12 @@ def _stats(services: Services) -> str:
     return "readable"
 
 
-def _optional(found: Finding) -> Finding:
+def _optional(finding: Finding) -> Finding:
     """Lower the severity: only `verify` needs the statistics."""
-    if found.severity is not Severity.UNUSABLE:
-        return found
-    text = f"{found.text}. Only `verify` needs it, which compares with Auth0's own counts"
-    return replace(found, text=text, severity=Severity.GOOD)
+    if finding.severity is not Severity.UNUSABLE:
+        return finding
+    text = f"{finding.text}. Only `verify` needs it, which compares with Auth0's own counts"
+    return replace(finding, text=text, severity=Severity.GOOD)
 
 
 def _oldest(services: Services, kept: list[timedelta]) -> str:

@@ -185,10 +185,10 @@ def _check_known(
     """
     if not log_ids:
         return
-    found = {
+    known = {
         letter.log_id for page in store.pages(stream=stream, log_ids=log_ids) for letter in page
     }
-    if missing := sorted(set(log_ids) - found):
+    if missing := sorted(set(log_ids) - known):
         raise FatalError(
             f"no dead letter has the id {missing[0]}",
             code="dead-letter-unknown",
