@@ -185,7 +185,7 @@ def _lenient(finding: Finding) -> Finding:
     """Lower the severity: without the profiles of users, events are forwarded all the same."""
     if finding.severity is not Severity.UNUSABLE:
         return finding
-    text = f"{finding.text}. Events are forwarded, but without signed_up and other traits of the profile"
+    text = f"{finding.text}. Events are forwarded, but without signed_up and other traits"
     return replace(finding, text=text, severity=Severity.ATTENTION)
 
 
