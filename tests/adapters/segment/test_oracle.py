@@ -75,7 +75,7 @@ def records() -> Iterator[dict[str, Any]]:
 
 
 def bodies(rules: Rules) -> list[dict[str, Any]]:
-    """What would be posted, as Segment's library builds it."""
+    """Return the messages as Segment's library would post them."""
     encoder = MessageEncoder()
     translator = LiveTranslator(STREAM, rules)
     found = []
@@ -88,7 +88,9 @@ def bodies(rules: Rules) -> list[dict[str, Any]]:
                     if isinstance(outcome, Forwardable)
                     else []
                 )
-    return json.loads(json.dumps(found, default=lambda moment: moment.isoformat()))  # type: ignore[no-any-return]
+    text = json.dumps(found, default=lambda moment: moment.isoformat())
+    posted: list[dict[str, Any]] = json.loads(text)
+    return posted
 
 
 def asked(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
