@@ -22,6 +22,7 @@ from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.adapters.sql_ledger.reader import LedgerReader
 from poller.adapters.sql_ledger.sqlite.lock import LedgerHeldError, LedgerLock
 from poller.adapters.sql_ledger.sqlite.migrations import STEPS, check_version, migrate
+from poller.adapters.sql_ledger.tables.spans import insert_span
 from poller.adapters.sql_ledger.tables.stretches import leave_unread
 from poller.core.errors import ConflictError, FatalError, TransientError
 from poller.core.events import parse_events
@@ -561,6 +562,16 @@ def test_the_journal_keeps_since_when_it_is_blocked(path: Path) -> None:
         ledger.close()
 
 
+def test_a_page_that_reaches_into_another_span_is_refused(path: Path) -> None:
+    with opened(path) as ledger:
+        live = ledger.begin(after=numbered(0))
+        with ledger._database.writing() as connection:
+            insert_span(connection, STREAM, ledger._stream_id, numbered(2), numbered(9))
+        with pytest.raises(ConflictError, match="overlaps"):
+            ledger.settle(settlement(live, page(3)))
+        assert ledger.settle(settlement(live, page(1))).reached == numbered(1)
+
+
 # The second reading
 
 
@@ -596,6 +607,16 @@ def test_a_second_reading_without_a_believed_time_is_refused(path: Path) -> None
         read = replace(page(3), believed_at=None)
         with pytest.raises(ConflictError):
             ledger.settle(settlement(second_reading(ledger, numbered(6)), read))
+
+
+def test_an_unread_stretch_without_a_believed_time_is_refused(path: Path) -> None:
+    with opened(path) as ledger:
+        with ledger._database.writing() as connection:
+            leave_unread(connection, ledger._stream_id, numbered(1), numbered(6))
+        (stretch,) = ledger.unread_stretches()
+        with pytest.raises(ConflictError):
+            ledger.settle(settlement(stretch, replace(page(3), believed_at=None)))
+        assert ledger.unread_stretches() == (stretch,)
 
 
 def recent_ids(ledger: SqlLedger) -> list[str]:
