@@ -16,12 +16,12 @@ from poller.service.daemon.late_arrivals import LookbackScan
 from poller.service.observability.page_log import report
 
 PAGES_WITHOUT_TIME_LIMIT = 1000
+"""Pages after which a drain ends if the server's time is not believed."""
 _RESOLUTION_OF_DATE = timedelta(seconds=1)
 """The resolution of the time of an answer. Its header `Date` drops the fraction of a second.
 
 An event of the same second may have come before the answer, so the drain reads the whole second.
 """
-"""Pages after which a drain ends if the server's time is not believed."""
 
 
 class Drain:
