@@ -1,7 +1,7 @@
 """The tasks of a contributor and of CI, in the environment that runs nox.
 
-`.venv/bin/nox` runs the quick checks, `.venv/bin/nox -s tests` every test, and `.venv/bin/nox --list`
-shows all tasks.
+`.venv/bin/nox` runs the quick checks, `.venv/bin/nox -s tests` runs every test, and
+`.venv/bin/nox --list` shows all tasks.
 """
 
 import sys
