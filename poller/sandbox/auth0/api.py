@@ -13,6 +13,7 @@ import jwt
 from aiohttp import web
 
 from poller.sandbox.auth0.entries import Entry, User
+from poller.sandbox.auth0.error_answers import error_answer, token_error_answer
 from poller.sandbox.auth0.limits import Limits
 from poller.sandbox.auth0.search import UnknownFieldError, logs_query, user_ids
 from poller.sandbox.auth0.tenant import Tenant
@@ -71,7 +72,7 @@ class Auth0Api:
         passes, headers = self._limits.take(endpoint)
         if not passes:
             self._tenant.record_event("api_limit")
-            response: web.StreamResponse = _error(
+            response: web.StreamResponse = error_answer(
                 429, "Global limit has been reached", "too_many_requests"
             )
         else:
@@ -84,22 +85,22 @@ class Auth0Api:
             return web.Response(status=414, text="URI Too Long")
         given = request.headers.get("Authorization", "")
         if not given:
-            return _error(401, "Missing authentication")
+            return error_answer(401, "Missing authentication")
         if not re.fullmatch(r"Bearer [\w-]+\.[\w-]+\.[\w-]+", given):
-            return _error(400, "Bad HTTP authentication header format", "Bearer")
+            return error_answer(400, "Bad HTTP authentication header format", "Bearer")
         return self._token_refusal(given[len("Bearer ") :], endpoint)
 
     def _token_refusal(self, token: str, endpoint: str) -> web.Response | None:
         expires_at, scopes = self._tokens.get(token, (None, frozenset()))
         if expires_at is None:
-            return _error(401, "Invalid token", attributes={"error": "Invalid token"})
+            return error_answer(401, "Invalid token", attributes={"error": "Invalid token"})
         if expires_at <= self._tenant.clock.now().timestamp():
-            return _error(401, "Expired token received for JSON Web Token validation")
+            return error_answer(401, "Expired token received for JSON Web Token validation")
         needed = {"logs": _LOGS_SCOPES, "users": ("read:users",), "stats": ("read:stats",)}[
             endpoint
         ]
         if not scopes & set(needed):
-            return _error(
+            return error_answer(
                 403,
                 f"Insufficient scope, expected any of: {','.join(needed)}",
                 "insufficient_scope",
@@ -132,11 +133,11 @@ class Auth0Api:
     def _refuse_credentials(self, asked: Any) -> web.Response | None:
         tenant = self._tenant
         if not isinstance(asked, dict | web.BaseRequest) and not hasattr(asked, "get"):
-            return _refused(400, "invalid_request", "Parse error")
+            return token_error_answer(400, "invalid_request", "Parse error")
         if asked.get("grant_type") != "client_credentials":
-            return _refused(403, "unsupported_grant_type", "Unsupported grant type")
+            return token_error_answer(403, "unsupported_grant_type", "Unsupported grant type")
         if asked.get("audience") != f"https://{tenant.domain}/api/v2/":
-            return _refused(
+            return token_error_answer(
                 403, "access_denied", f"Service not enabled within domain: {asked.get('audience')}"
             )
         known = asked.get("client_id") == tenant.client_id
@@ -147,9 +148,9 @@ class Auth0Api:
             else asked.get("client_secret") == tenant.client_secret
         )
         if not known or not proven:
-            return _refused(401, "access_denied", "Unauthorized")
+            return token_error_answer(401, "access_denied", "Unauthorized")
         if not tenant.is_granted:
-            return _refused(
+            return token_error_answer(
                 403, "access_denied", f"Client is not authorized to access {asked.get('audience')}"
             )
         return None
@@ -205,7 +206,7 @@ class Auth0Api:
             min(_number(request, "per_page", DEFAULT_TAKE), MAX_TAKE),
         )
         if (page + 1) * size > SEARCH_LIMIT:
-            return _error(
+            return error_answer(
                 400,
                 f"Requesting page {page} exceeds the allowed maximum of {SEARCH_LIMIT} records: "
                 "please consider searching by checkpoint https://auth0.com/docs/logs/"
@@ -214,7 +215,7 @@ class Auth0Api:
         try:
             holds = logs_query(request.query.get("q", ""))
         except UnknownFieldError as error:
-            return _error(
+            return error_answer(
                 400, f"The search query string has an error: {error}", "invalid_query_string"
             )
         found = [entry for entry in self._tenant.newest() if holds(entry)]
@@ -239,13 +240,13 @@ class Auth0Api:
         for entry in self._tenant.newest():
             if entry.log_id == wanted:
                 return web.json_response(entry.draw(self._tenant.domain))
-        return _error(404, "Log not found.")
+        return error_answer(404, "Log not found.")
 
     async def _search_users(self, request: web.Request) -> web.Response:
         now = self._tenant.clock.now()
         asked = user_ids(request.query.get("q", ""))
         if any(user_id in self._tenant.unsearchable for user_id in asked):
-            return _error(400, "The query is not valid", "invalid_query_string")
+            return error_answer(400, "The query is not valid", "invalid_query_string")
         found = [self._tenant.user(user_id) for user_id in asked]
         shown = [
             _fields(request, user)
@@ -258,7 +259,7 @@ class Auth0Api:
     async def _user(self, request: web.Request) -> web.Response:
         found = self._tenant.user(request.match_info["id"])
         if found is None:
-            return _error(404, "The user does not exist.", "inexistent_user")
+            return error_answer(404, "The user does not exist.", "inexistent_user")
         return web.json_response(_fields(request, found))
 
     async def _daily(self, request: web.Request) -> web.Response:
@@ -292,19 +293,3 @@ def _number(request: web.Request, name: str, default: int) -> int:
 
 def _date(entry: Entry) -> datetime:
     return entry.date
-
-
-def _error(status: int, message: str, code: str | None = None, **more: Any) -> web.Response:
-    names = {
-        400: "Bad Request",
-        401: "Unauthorized",
-        403: "Forbidden",
-        404: "Not Found",
-        429: "Too Many Requests",
-    }
-    body = {"statusCode": status, "error": names[status], "message": message, **more}
-    return web.json_response(body | ({"errorCode": code} if code else {}), status=status)
-
-
-def _refused(status: int, error: str, description: str) -> web.Response:
-    return web.json_response({"error": error, "error_description": description}, status=status)
