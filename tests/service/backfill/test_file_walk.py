@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from poller.core.delivery import BatchSender
 from poller.core.errors import ConflictError, FatalError, TransientError
-from poller.core.events import LogEvent
+from poller.core.events import LogEvent, parse_events
 from poller.core.file_pages import UnreadableFileError
 from poller.core.log_ids import EARLIEST, LogId, floor_id
 from poller.core.spans import Gap, Span
@@ -96,6 +96,22 @@ def test_what_lies_in_settled_spans_is_skipped_but_what_was_lost_of_them_is_not(
     choice = forwarded.choice
     assert (choice.skipped, choice.outside, choice.repeated) == (3, 0, 0)
     assert sum(bench.ledger.tallies.values()) == 7
+
+
+def test_spans_that_move_between_two_pages_are_read_again() -> None:
+    bench = Bench()
+    bench.ledger.begin(after=numbered(0), until=numbered(9))
+    chooser = EventChooser(bench.ledger, RangeFilter(), RecentIds())
+    events = parse_events(records(1, 2, 3, 4, 5), after=EARLIEST)
+    for reached in (2, 4):
+        bench.ledger._spans[1] = span(0, reached, 9)
+        expected = [numbered(number) for number in range(reached + 1, 6)]
+        assert list(chooser.choose(events).chosen) == expected
+
+
+def test_a_gap_that_was_read_once_is_settled() -> None:
+    gap = Gap(after=numbered(3), before=numbered(5), is_read_once=True)
+    assert SettledIds([span(0, 9)], [gap]).holds(numbered(4))
 
 
 @given(
