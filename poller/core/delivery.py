@@ -7,7 +7,7 @@ from poller.core.ports import MessageSink
 REFUSAL_LIMIT = 20
 """Events refused in a row, with none accepted between them, that show that the fault is ours."""
 _TELLING_BATCH = 5
-"""Messages. Where Segment refuses each message of a batch of this size, the fault is ours too."""
+"""The size of a batch, in messages, whose complete refusal shows that the fault is ours too."""
 
 
 class BatchSender:
@@ -17,7 +17,7 @@ class BatchSender:
     refused batch is sent again as two halves, and each refused half as two halves again, until a
     batch of one message is refused. That message is the culprit. Everything else is delivered.
 
-    The refusal limit protects good events from this rule. Where Segment refuses everything (a
+    The refusal limit protects good events from this rule. If Segment refuses everything (a
     setting is wrong, or Segment itself fails), the halving would turn every event into a dead
     letter. So a long run of refusals without any acceptance is a fatal error, and nothing of the
     page is settled. The run is counted over all pages that this object delivers. One user's events
@@ -70,7 +70,7 @@ class BatchSender:
 
 
 def _is_telling(batch: Batch) -> bool:
-    """Tell if the refusal of every message in this batch shows that the fault is ours."""
+    """Return whether the refusal of every message in this batch shows that the fault is ours."""
     users = {message.user_id for message in batch.messages}
     return len(batch.messages) >= _TELLING_BATCH and len(users) > 1
 

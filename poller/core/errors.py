@@ -70,7 +70,7 @@ class TransientError(PollerError):
     """A later attempt may succeed.
 
     `retry_after` is the wait that the server asked for, if it asked. `service` names the service
-    that failed, so that each service has its own count of failures. It is empty where no service
+    that failed, so that each service has its own count of failures. It is empty if no service
     failed.
     """
 
@@ -85,7 +85,7 @@ class TransientError(PollerError):
 class UnknownHostError(TransientError):
     """The name of a service is known to no DNS server, as when it was mistyped.
 
-    A daemon tries again all the same. A one-shot command says so at once.
+    A daemon tries again anyway. A one-shot command says so at once.
     """
 
 

@@ -37,11 +37,11 @@ class Stream:
 class LogEvent:
     """One entry of the tenant log.
 
-    `defect` is the reason of a dead letter where the entry cannot be read. An entry without an id
+    `defect` is the reason of a dead letter if the entry cannot be read. An entry without an id
     is given the id of the entry before it, plus a counter. So it keeps its place in the order, and
     has the same id at every reading from the same position.
 
-    Where the record's own date is implausible, `date` is the time in the log id, or None.
+    If the record's own date is implausible, `date` is the time in the log id, or None.
     """
 
     log_id: LogId
@@ -93,7 +93,7 @@ def parse_events(records: Sequence[object], *, after: LogId) -> tuple[LogEvent, 
 
 
 def is_derived(log_id: LogId) -> bool:
-    """Tell if `parse_events` gave the id, to a record that has none."""
+    """Return whether `parse_events` gave the id, to a record that has none."""
     return "+" in log_id
 
 
@@ -137,7 +137,7 @@ def _event(log_id: LogId, record: Any, *, now: datetime | None = None) -> LogEve
 def judge_dates(events: Iterable[LogEvent], now: datetime | None) -> tuple[LogEvent, ...]:
     """Return the events with no date in the future of `now`, a time that two clocks agree on.
 
-    `now` is None where no two clocks agree. Then every date stays.
+    `now` is None if no two clocks agree. Then every date stays.
     """
     if now is None:
         return tuple(events)

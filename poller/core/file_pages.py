@@ -8,7 +8,7 @@ from poller.core.log_ids import LogId
 
 
 class UnreadableFileError(Exception):
-    """The file, or the rest of it, cannot be read, or is no log. The message says why."""
+    """The file, or the rest of it, cannot be read, or is not a log. The message says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

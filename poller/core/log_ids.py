@@ -14,7 +14,10 @@ _TIME_DIGITS = 14
 _MILLISECOND_DIGITS = 3
 _TAIL_ZEROS = 39
 _LONGEST_NUMBER = 1000
-"""Digits. Python refuses to read a number of more than 4,300 digits."""
+"""The most digits of an id that is read as a number.
+
+Python refuses to read a number of more than 4,300 digits.
+"""
 
 EARLIEST = LogId(_PREFIX + "0" * (_TIME_DIGITS + _TAIL_ZEROS))
 """A bound below every event that a tenant can have kept."""
@@ -49,7 +52,7 @@ def moment_of(log_id: str) -> datetime | None:
 
 
 def predecessor(log_id: LogId) -> LogId | None:
-    """Return the id one below, of the same length, or None where the id is no positive number."""
+    """Return the id one below, of the same length, or None if the id is not a positive number."""
     if not _is_number(log_id) or int(log_id) == 0:
         return None
     return LogId(str(int(log_id) - 1).zfill(len(log_id)))

@@ -1,4 +1,4 @@
-"""Segment's words: the calls, the batches that fit one request, and the answers to them."""
+"""Segment's terms: the calls, the batches that fit one request, and the answers to them."""
 
 import hashlib
 import json
@@ -36,7 +36,7 @@ ENVELOPE_BYTES = 1_024
 class Fingerprint:
     """A hash of whom a message is about (`key`) and of what it says (`value`).
 
-    `always_send` says that the message is sent even where it repeats what was sent before.
+    `always_send` says that the message is sent even if it repeats what was sent before.
     """
 
     key: str
@@ -49,7 +49,7 @@ class Message:
     """One Segment call, made from the event `log_id`.
 
     Neither the log id nor the fingerprint is sent. A message without a fingerprint is always sent.
-    A message with one is sent where its fingerprint differs from the last one under the same key.
+    Any other message is sent if its fingerprint differs from the last one under the same key.
     """
 
     message_id: str

@@ -14,7 +14,7 @@ from poller.core.messages import Message
 class Profile:
     """A user as the directory showed it at `read_at`, in the server's time.
 
-    `user_id` is the id of the user's primary account, even where the id of a linked account was
+    `user_id` is the id of the user's primary account, even if the id of a linked account was
     asked for.
     """
 
@@ -53,7 +53,7 @@ class PendingIdentify:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueuedIdentify:
-    """A pending identify, and since when it is pending by the server's clock."""
+    """A pending identify, and the server's time at which it became pending."""
 
     who: PendingIdentify
     queued_at: datetime
@@ -63,7 +63,7 @@ class QueuedIdentify:
 class Forwardable:
     """An event and the calls it becomes, in the order in which they are to arrive.
 
-    `pending_identify` is set where the identify is not among them and is sent later.
+    `pending_identify` is set if the identify is not among them and is sent later.
     """
 
     event: LogEvent
@@ -87,7 +87,10 @@ Outcome = Forwardable | DeadLetter | Filtered
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calls:
-    """The outcomes of a page. Each of its events is in exactly one of the three."""
+    """The calls of a page, and the events that become no call.
+
+    Each event of the page is in exactly one of the three.
+    """
 
     forwardable: tuple[Forwardable, ...] = ()
     dead_letters: tuple[DeadLetter, ...] = ()

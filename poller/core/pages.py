@@ -8,7 +8,10 @@ from poller.core.log_ids import LogId, floor_id
 from poller.core.spans import Gap, Span
 
 PAGE_SIZE = 100
-"""Log events. The most that `take` and `per_page` allow (Management API: Search log events)."""
+"""The log events of a full page: the most that `take` and `per_page` allow.
+
+Source: Management API, Search log events.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +20,7 @@ class Page:
 
     `is_end` says that the log has nothing more to give now. `served_at` is the best known time of
     the answer, and rows are dated by it. `believed_at` is the server's time of the answer, or None
-    where no second clock agrees with it. `drained_to` is the time below which the log held nothing
+    if no second clock agrees with it. `drained_to` is the time below which the log held nothing
     more. `lost` is the part that retention removed before it could be read.
     """
 
@@ -47,7 +50,7 @@ def _confirmed(span: Span, page: Page, late_window: timedelta) -> LogId:
     `late_window` before the time of the answer, and that is how far `confirmed` follows the
     position.
 
-    This holds only where `confirmed` had kept up so far. Where it lags behind `reached`, the part
+    This holds only if `confirmed` had kept up so far. If it lags behind `reached`, the part
     between them was read too early, and a page above says nothing about that part: `confirmed`
     stays until a second reading has passed it.
 

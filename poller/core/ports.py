@@ -17,7 +17,10 @@ from poller.core.spans import Gap, LogCursor, Span
 
 
 class LogSource(Protocol):
-    """The tenant log. One attempt a call. Each call raises TransientError or FatalError."""
+    """The tenant log. Each call makes one attempt.
+
+    Each call raises TransientError or FatalError.
+    """
 
     def fetch(self, cursor: LogCursor) -> Page:
         """Return the next page above `cursor.reached`, in log-id order.
@@ -31,7 +34,8 @@ class LogSource(Protocol):
         `is_end` without an `until` means that no request now would bring more than the next poll:
         nothing came, or a short page whose newest event is at most 10 s older than the answer. Any
         other short page proves nothing. `is_end` with an `until` means that an event at or beyond
-        it was seen, or that nothing came. The bound is reached then if the answer is younger.
+        it was seen, or that nothing came. If nothing came, the bound is reached if the answer is
+        younger.
         """
         ...
 
@@ -44,7 +48,7 @@ class ProfileDirectory(Protocol):
 
         A user who does not exist is missing. A failing directory costs traits and never events. So
         the directory that `forward` is given raises no error, and leaves out the users that it
-        cannot read, unless the rules need the profile to tell who a user is.
+        cannot read, unless the rules need the profile to know who a user is.
 
         Raises:
             TransientError, FatalError: the directory cannot answer.
@@ -53,7 +57,7 @@ class ProfileDirectory(Protocol):
 
 
 class MessageSink(Protocol):
-    """Segment. One attempt a call."""
+    """Segment. Each call makes one attempt."""
 
     def encode(self, message: Message) -> bytes:
         """Return the message as it is posted, in JSON. The same message gives the same bytes."""
@@ -104,7 +108,7 @@ class Ledger(Protocol):
         Dead letters, gaps, recent ids, counts and fingerprints land with the move or not at all.
         To settle a page twice is a conflict, so that nothing counts twice. A bounded span
         that reaches its end above its `confirmed` leaves an unread stretch, and a finished span is
-        joined to the one that begins where it ends.
+        joined to the span that begins where it ends.
 
         Raises:
             ConflictError: the span is no longer where the page was read from, or the page overlaps
@@ -140,8 +144,8 @@ class FileLedger(Protocol):
         The mark moves, and all outcomes of the page land with it.
 
         Raises:
-            ConflictError: the mark that the page moves is gone, or the one that it makes is there
-                already.
-            TransientError, FatalError: as `settle`.
+            ConflictError: the mark that the page moves is gone, or the mark that the page makes
+                exists already.
+            TransientError, FatalError: for the same reasons as in `settle`.
         """
         ...

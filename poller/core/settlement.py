@@ -1,6 +1,6 @@
 """Settlement of a page: the proof that every event of it has exactly one outcome.
 
-The ledger takes nothing but settlements, and only the functions of this module make one. They check
+The ledger settles a page only by a settlement, and only this module makes settlements. It checks
 that each message of the page is acknowledged or refused, and that the outcomes hold each event of
 the page once. So a bug that loses an event, or counts it twice, stops the page before it is
 recorded. Nothing is lost then, since the span stays where it was.
@@ -26,7 +26,10 @@ FILTERED = "filtered"
 FORWARDED = "forwarded"
 DEAD_LETTERED = "dead_lettered"
 DISCARDED = "discarded"
-"""The outcome of a dead letter that somebody discarded. It counts, and its id is not kept."""
+"""The outcome of a dead letter that somebody discarded.
+
+The event is counted. Its log id is not remembered.
+"""
 OUTCOMES = (FORWARDED, FILTERED, DEAD_LETTERED, DISCARDED)
 LOG = "log"
 FILE = "file"
@@ -34,12 +37,12 @@ FILE = "file"
 
 
 class UnaccountedError(AssertionError):
-    """A bug of this program. An event or a message of the page has no outcome, or more than one."""
+    """A bug of this program: a message has no answer, or an event has no outcome or several."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
-    """A key of counts: events of one type, hour and origin that had one outcome."""
+    """Identifies one counter: events of one type, hour and origin that had one outcome."""
 
     hour: datetime
     type: str
@@ -49,7 +52,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
-    """A key of counts: tracks of one name, sent for events of one type, hour and origin."""
+    """Identifies one counter: tracks of one name, for events of one type, hour and origin."""
 
     hour: datetime
     type: str
@@ -63,13 +66,13 @@ SentTrack = tuple[LogEvent, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcomes:
-    """The outcomes of events, and the traces of what was sent for them."""
+    """The outcomes of events, and what the ledger remembers of the calls."""
 
     forwarded: tuple[LogEvent, ...]
     filtered: tuple[LogEvent, ...]
     dead_letters: tuple[DeadLetter, ...]
     declined: tuple[LogEvent, ...] = ()
-    """The filtered events that other settings would send."""
+    """Filtered events of a type that other settings forward."""
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     """The fingerprints of what was sent with this page, by key."""
     pending_identifies: tuple[PendingIdentify, ...] = ()
@@ -89,7 +92,7 @@ class Outcomes:
 
     @property
     def settled_at(self) -> datetime:
-        """The server's time of the page."""
+        """The best known time of the answer."""
         raise NotImplementedError
 
     @property
@@ -99,19 +102,13 @@ class Outcomes:
 
     @property
     def tallies(self) -> Counter[Tally]:
-        settled_at, origin = self.settled_at, self.origin
-        counts = Counter(
-            (hour_of(event, settled_at), event.type, outcome) for event, outcome in self.outcomes()
-        )
         return Counter(
-            {
-                Tally(hour=hour, type=kind, outcome=outcome, origin=origin): count
-                for (hour, kind, outcome), count in counts.items()
-            }
+            tally(event, outcome, self.settled_at, origin=self.origin)
+            for event, outcome in self.outcomes()
         )
 
     def sent(self, log_ids: Collection[LogId] | None = None) -> Counter[Sent]:
-        """Return the tracks that were sent, for all events or for these."""
+        """Count the tracks that were sent, or only those tracks of `log_ids`."""
         tracks = [track for track in self.tracks if log_ids is None or track[0].log_id in log_ids]
         return count_sent(tracks, self.settled_at, origin=self.origin)
 
@@ -126,9 +123,9 @@ class Outcomes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settlement(Outcomes):
-    """A page of the log of which every event is forwarded, filtered or dead-lettered.
+    """A page of the log. Each of its events is forwarded, filtered or dead-lettered.
 
-    Only `build_settlement` makes one.
+    Only `build_settlement` makes settlements of the log.
     """
 
     span: LogCursor
@@ -145,9 +142,9 @@ class Settlement(Outcomes):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileSettlement(Outcomes):
-    """A page of a file of which every event that was taken has an outcome.
+    """A page of a file. Each event taken from it has an outcome.
 
-    Only `build_file_settlement` makes one.
+    Only `build_file_settlement` makes settlements of a file.
     """
 
     page: FilePage
@@ -178,10 +175,11 @@ def build_file_settlement(
 ) -> FileSettlement:
     """Return the settlement of a page of a file, if and only if nothing in it is left open.
 
-    An event of the page that is not `taken` is settled elsewhere, or was not asked for.
+    An event of the page that is not `taken` was settled by a span or an earlier file, or lies
+    outside of what the command asked for.
 
     Raises:
-        UnaccountedError: as `build_settlement`.
+        UnaccountedError: on the same conditions as `build_settlement`.
     """
     settlement = FileSettlement(page=page, **_outcomes(calls, delivery))
     _check(settlement, taken, f"the page up to byte {page.end.offset}")
@@ -216,18 +214,21 @@ def _check(settled: Outcomes, events: Iterable[LogEvent], what: str) -> None:
     """Check that the outcomes hold these events, each as often as the page does.
 
     Raises:
-        UnaccountedError: they do not.
+        UnaccountedError: the two differ.
     """
     if Counter(event.log_id for event, _ in settled.outcomes()) != Counter(
         event.log_id for event in events
     ):
-        raise UnaccountedError(f"{what} has events without exactly one outcome")
+        raise UnaccountedError(f"{what} has an event with no outcome or with several")
 
 
 def _pending_identifies(
     calls: Calls, forwarded: tuple[LogEvent, ...]
 ) -> tuple[PendingIdentify, ...]:
-    """Return one pending identify for each user and id they were sent under: the newest event's."""
+    """Return one pending identify for each user and each id in the tracks.
+
+    It is the pending identify of the newest event.
+    """
     delivered = {event.log_id for event in forwarded}
     pending = (
         entry.pending_identify
@@ -244,7 +245,7 @@ def partition(
     """Return the forwarded events, and the dead letters.
 
     An event is a dead letter if Segment refused any of its messages. Its other messages may have
-    been sent all the same, and a replay sends them again under the same ids.
+    been sent anyway, and a replay sends them again under the same ids.
 
     Raises:
         UnaccountedError: a message is neither acknowledged nor refused.
@@ -298,10 +299,7 @@ def count_sent(
     tracks: Iterable[SentTrack], settled_at: datetime, *, origin: str = LOG
 ) -> Counter[Sent]:
     """Return the number of tracks by name, in the hours in which their events are counted."""
-    counts = Counter((hour_of(event, settled_at), event.type, name) for event, name in tracks)
     return Counter(
-        {
-            Sent(hour=hour, type=kind, name=name, origin=origin): count
-            for (hour, kind, name), count in counts.items()
-        }
+        Sent(hour=hour_of(event, settled_at), type=event.type, name=name, origin=origin)
+        for event, name in tracks
     )

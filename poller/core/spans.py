@@ -1,7 +1,7 @@
 """Ranges of the log: spans, gaps and what else is read, and the only interval algebra there is.
 
 A range `(after, until]` leaves out its lower end and holds its upper end, since a request for the
-log leaves out the id that it names. So two ranges touch where one ends at the `after` of the other.
+log leaves out the id that it names. So two ranges touch if one ends at the `after` of the other.
 """
 
 from collections.abc import Iterable, Iterator
@@ -23,7 +23,7 @@ class LogRange:
 
     @property
     def length(self) -> timedelta:
-        """The time between the ends, or zero where one of them holds no time."""
+        """The time between the ends, or zero if one of the ends holds no time."""
         begin, end = moment_of(self.after), moment_of(self.until)
         return max(end - begin, timedelta()) if begin and end else timedelta()
 
@@ -198,9 +198,9 @@ def range_covering(ranges: Iterable[LogRange], begin: datetime, end: datetime) -
 
 
 def join_touching(spans: Iterable[Span]) -> tuple[Span, ...]:
-    """Return the spans, by `after`, with each finished span joined to the one that it touches.
+    """Return the spans, by `after`, with each finished span joined to the span that it touches.
 
-    A finished span ends at its `until`. Where another span begins there, one row can say what two
+    A finished span ends at its `until`. If another span begins there, one row can say what two
     rows say now. The upper row stays, since a worker may hold it: only its `after` moves down.
     `confirmed` stays too. The part of the lower span that has to be read a second time became an
     unread stretch of its own when the lower span was finished.

@@ -12,7 +12,10 @@ from poller.adapters.parsing import LONGEST_WAIT
 from poller.core.errors import FatalError, TransientError, UnusableAnswerError
 
 MAX_RECORDS = 1000
-"""Records in one answer. The program asks for a tenth, so that a longer list is not Auth0's."""
+"""The most records in one answer.
+
+The program asks for a tenth of this, so a longer list does not come from Auth0.
+"""
 _OK, _BAD_REQUEST, _UNAUTHORIZED, _FORBIDDEN = 200, 400, 401, 403
 _REQUEST_TIMEOUT, _URI_TOO_LONG, _TOO_MANY = 408, 414, 429
 _TRANSIENT = {_REQUEST_TIMEOUT, _TOO_MANY}
@@ -26,7 +29,7 @@ _ERROR_CODE = re.compile(r"\w{1,40}", re.ASCII)
 class Reply:
     """A parsed answer, with the times of the `Answer`.
 
-    `value` is None where Auth0 answered that there is no such thing.
+    `value` is None if Auth0 answered that the thing does not exist.
     """
 
     value: Any = field(repr=False)
@@ -36,15 +39,15 @@ class Reply:
 
 
 class RequestBudget(Protocol):
-    """The requests that the tenant's rate limits leave.
+    """Lets requests through as the tenant's rate limits allow.
 
-    Thread-safe, with one request a thread at a time.
+    Thread-safe. Each thread has at most one request under way.
 
     A bucket is a group of endpoints under one limit: `logs`, `users` or `stats`.
     """
 
     def acquire(self, bucket: str) -> None:
-        """Return when a request to this bucket may go out."""
+        """Block until a request to this bucket may go out."""
         ...
 
     def observe(
@@ -64,7 +67,10 @@ class RequestBudget(Protocol):
         ...
 
     def missed(self, bucket: str) -> None:
-        """Take note that this thread's request had no answer, or one without such headers."""
+        """Take note that this thread's request brought no rate-limit headers.
+
+        It had no answer, or an answer without them.
+        """
         ...
 
 
@@ -84,13 +90,13 @@ class ManagementApi:
         bucket: str,
         absent: frozenset[int] = frozenset(),
     ) -> Reply:
-        """Make one GET of `/api/v2/{path}`. Renew the token once where it is refused.
+        """Make one GET of `/api/v2/{path}`. Renew the token once if it is refused.
 
         A status in `absent` is an answer without a value, if Auth0 itself gives it.
 
         Raises:
             TransientError: 429, 5xx, no answer, or something in between answers.
-            UnusableAnswerError: a 200 that is no JSON, or that holds more than was asked for.
+            UnusableAnswerError: a 200 that is not JSON, or that holds more than was asked for.
             FatalError: Auth0 refuses the new token too, or the request.
         """
         token = self._tokens.current()
@@ -112,7 +118,7 @@ class ManagementApi:
 
         That event was in the log before the answer was given, so that the answer is no older. With
         `is_end` the event is the newest of the whole log. Then the answer's `Date` is believed
-        where the event is about as young.
+        if the event is about as young.
         """
         if newest is None or reply.believed_at is not None:
             return reply
@@ -148,7 +154,7 @@ class ManagementApi:
 
 
 def _own_error(answer: Answer) -> dict[str, Any]:
-    """Return the error where it is Auth0's own, otherwise an empty one.
+    """Return the error if it is Auth0's own, otherwise an empty object.
 
     The Management API repeats the status in the body, in every recording and in the published
     schema. A proxy, a portal or a firewall on the way does not.
@@ -172,7 +178,7 @@ def _is_token_refused(answer: Answer) -> bool:
 def _is_absent(answer: Answer, absent: frozenset[int]) -> bool:
     if answer.status not in absent:
         return False
-    # A server gives a 414 before it reads the request, so that the body is no JSON of Auth0's.
+    # A server gives a 414 before it reads the request, so that the body is not Auth0's JSON.
     is_own = answer.status == _URI_TOO_LONG or bool(_own_error(answer))
     return is_own and not _is_token_refused(answer)
 
@@ -248,7 +254,7 @@ def _wait(answer: Answer) -> timedelta | None:
 def _until(reset: int, answer: Answer) -> timedelta:
     """Return the time until a reset.
 
-    Both times are the server's own, so that the difference is right even where its clock is wrong.
+    Both times are the server's own, so that the difference is right even if its clock is wrong.
     """
     left = timedelta(seconds=reset - (answer.date or answer.at).timestamp())
     return min(max(left, timedelta()), LONGEST_WAIT)

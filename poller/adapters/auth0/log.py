@@ -1,10 +1,11 @@
 """The tenant log, read by checkpoint, with proof that retention removed nothing before a page.
 
-The API is asked for the events above a log id (`from`). Three of its ways decide this module:
+The API is asked for the events above a log id (`from`). Three properties of the API shape this
+module:
 
 - The event that `from` names is left out of the answer.
-- A `from` below the oldest event kept is no error. The answer then silently begins with the oldest
-  event kept, and whatever retention removed in between is lost without a word.
+- A `from` below the oldest event kept is not an error. The answer then silently begins with the
+  oldest event kept, and says nothing about what retention removed in between.
 - A page with fewer events than were asked for is not documented as the end of the log.
 """
 
@@ -23,12 +24,12 @@ from poller.core.pages import PAGE_SIZE, Page
 from poller.core.spans import Gap, LogCursor, SecondReading, UnreadStretch
 
 SEARCH_LIMIT = 1000
-"""Log events. A search gives no more, over all its pages."""
+"""The most log events that a search returns, over all its pages."""
 END_MARGIN = timedelta(seconds=10)
-"""A short page whose newest event is no older than this ends a poll.
+"""A short page ends a poll if its newest event is at most this much older than the answer.
 
-Events take up to 6 s into the log (recordings of 2018 to 2023), so that a later request could
-bring no more than the next poll does.
+Events take up to 6 s into the log (recordings of 2018 to 2023), so a further request would bring
+no more than the next poll does.
 """
 _BOUND = re.compile(r"900\d{14}0{39}")
 
@@ -50,7 +51,10 @@ class _Answer:
 
 
 class Auth0Log:
-    """The log of one tenant. One attempt a call. Each call raises TransientError or FatalError."""
+    """The log of one tenant. Each call makes one attempt.
+
+    Each call raises TransientError or FatalError.
+    """
 
     def __init__(
         self, api: ManagementApi, now: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -59,14 +63,14 @@ class Auth0Log:
         self._now = now
 
     def fetch(self, cursor: LogCursor) -> Page:
-        """Return the next page above `cursor.reached`. See the port.
+        """Return the next page above `cursor.reached`. See `LogSource.fetch`.
 
-        A short page is no proof that the log ends there. The log ends where the answer to a request
-        from the position itself holds nothing.
+        A short page does not prove that the log ends there. Only an empty answer to a request from
+        the position itself does.
 
         Raises:
             TransientError: Auth0 cannot answer now.
-            UnusableAnswerError: the answer is no page, or does not lie above the position.
+            UnusableAnswerError: the answer is not a page, or does not lie above the position.
             FatalError: Auth0 refuses the request.
         """
         answer = self._above(cursor)
@@ -79,9 +83,9 @@ class Auth0Log:
     def oldest(self) -> tuple[LogId | None, datetime]:
         """Return the id of the oldest event kept, and the server's time.
 
-        Where no other clock agrees with the server's, the newest event of the log may agree. Where
-        it does not agree either, the lower of the two times is returned that the newest event does
-        not disprove.
+        If no other clock confirms the server's time, the newest event of the log may confirm it.
+        If the newest event does not confirm the server's time either, use the earlier of the host's
+        and the server's time, ignoring a time that lies before the newest event.
         """
         reply = self._read(EARLIEST, 1)
         oldest = last_id(reply.value)
@@ -92,7 +96,7 @@ class Auth0Log:
         return oldest, dated.believed_at or earliest_now(reply.at, reply.date, not_before=newest)
 
     def latest(self) -> LogId | None:
-        """Return the id of the newest event that the search shows. The search lags."""
+        """Return the id of the newest event in the search, which shows new events late."""
         return self._search_one({})
 
     def first(self) -> LogId | None:
@@ -100,13 +104,13 @@ class Auth0Log:
         return self._search_one({"sort": "date:1"})
 
     def sample(self, after: LogId) -> tuple[LogEvent, ...]:
-        """Return the next events above `after`, up to a page, wherever retention begins."""
+        """Return the next events above `after`, up to a page, without checking for a gap."""
         return parse_events(_records(self._read(after, PAGE_SIZE)), after=after)
 
     def newest(self, types: Sequence[str], count: int) -> tuple[LogEvent, ...]:
         """Return the newest `count` events of these types, at most 1,000, newest first.
 
-        They come from the search, which lags.
+        They come from the search, which shows new events late.
         """
         quoted = " OR ".join(f'"{kind}"' for kind in types)
         events: list[LogEvent] = []
@@ -125,17 +129,17 @@ class Auth0Log:
     def _above(self, cursor: LogCursor) -> _Answer:
         """Ask for the events above the position.
 
-        Where the position is old, ask from one below it. An answer that then begins with the
-        position's own event proves that retention removed nothing between the two. The answer may
-        hold that event alone: then it is a short page that shows nothing of what lies above, and
-        the position itself is asked from.
+        If the position is old, ask from one below it. An answer that then begins with the
+        position's own event proves that retention removed nothing between the position and the
+        page. The answer may hold that event alone. Such a short page shows nothing of what lies
+        above, so then ask again from the position.
         """
         begin = cursor.reached if _is_young(cursor, self._now()) else _anchor(cursor.reached)
         if begin != cursor.reached:
             reply = self._read(begin, PAGE_SIZE)
             records = _records(reply)
             is_anchored = last_id(records[:1]) == cursor.reached
-            # A first record without an id cannot be told to be the one that was seen last.
+            # Without an id we cannot tell whether the record is the event at the position.
             is_readable = not records or last_id(records[:1]) is not None
             if is_readable and not (is_anchored and len(records) == 1):
                 rest = records[1:] if is_anchored else records
@@ -153,7 +157,8 @@ class Auth0Log:
                 f"Auth0 answered with a page without any log id above {cursor.reached}",
                 service=SERVICE,
             )
-        # Only events above the position date the answer: an answer that a cache kept has none.
+        # Only events above the position show how old the answer is. An answer from a cache holds
+        # no such event.
         newest = moment_of(events[-1].log_id) if events else None
         reply = self._api.dated(reply, newest, is_end=is_short)
         return _Answer(
@@ -166,7 +171,7 @@ class Auth0Log:
         )
 
     def _is_whole(self, cursor: LogCursor, answer: _Answer) -> bool:
-        """Tell if retention provably removed nothing between the position and the page.
+        """Return whether retention provably removed nothing between the position and the page.
 
         Each of these is a proof:
 
@@ -198,7 +203,7 @@ class Auth0Log:
 
 
 def _up_to_last_id(events: tuple[LogEvent, ...]) -> tuple[LogEvent, ...]:
-    """Return the events without those at the end whose records have no id.
+    """Drop the trailing events whose records have no id.
 
     Such records are read again once an id follows them. A position only moves to an id that was
     seen in the log. The Link header names an id too, but no record proves it.
@@ -208,11 +213,11 @@ def _up_to_last_id(events: tuple[LogEvent, ...]) -> tuple[LogEvent, ...]:
 
 
 def _is_young(cursor: LogCursor, now: datetime | None) -> bool:
-    """Tell if retention cannot have removed anything above the position by `now`.
+    """Return whether everything above the position is certainly still kept at `now`.
 
-    That is so where the position's own time is younger than the shortest retention, or the time at
-    which the log was last seen to hold nothing more above the position. An age below zero shows
-    that a clock was wrong once, and proves nothing.
+    It is if either of two times is younger than the shortest retention: the time in the position's
+    id, or the time at which the log was last seen to end there. An age below zero shows that a
+    clock was wrong once, and proves nothing.
     """
     if now is None:
         return False
@@ -221,9 +226,9 @@ def _is_young(cursor: LogCursor, now: datetime | None) -> bool:
 
 
 def _anchor(position: LogId) -> LogId:
-    """Return the id one below the position, where an event can stand at the position.
+    """Return the id one below the position if the position can be an event's id.
 
-    A bound that was computed from a time is no event's id, so that no answer can begin with it.
+    A bound that was computed from a time is not an event's id, so that no answer can begin with it.
     """
     if _BOUND.fullmatch(position):
         return position
@@ -231,11 +236,11 @@ def _anchor(position: LogId) -> LogId:
 
 
 def _lost(cursor: LogCursor, answer: _Answer) -> Gap | None:
-    """Return the gap that retention left, or None where nothing can have been removed.
+    """Return the part that retention may have removed, or None if nothing can be missing.
 
     The gap ends at the first event of the page, or at the answer's time less the shortest
     retention, whichever is lower. It never reaches beyond the cursor's end. An answer without
-    events and without a believed time does not tell where the gap ends.
+    events and without a believed time does not show where the gap ends.
     """
     ends = [event.log_id for event in answer.events if not is_derived(event.log_id)][:1]
     if answer.believed_at is not None:
@@ -274,10 +279,10 @@ def _live_page(cursor: LogCursor, answer: _Answer, lost: Gap | None) -> Page:
 
 
 def _bounded_page(cursor: LogCursor, until: LogId, answer: _Answer, lost: Gap | None) -> Page:
-    """Return the page of a cursor that ends at `until`, without the events beyond.
+    """Return the page of a cursor that ends at `until`, without the events above `until`.
 
-    The end is reached by an event at or beyond it, or by an empty answer that was given later than
-    the time of `until`.
+    The end is reached by an event at or beyond `until`, or by an empty answer that was given later
+    than the time of `until`.
     """
     events = tuple(event for event in answer.events if event.log_id <= until)
     is_past = bool(answer.events) and answer.events[-1].log_id >= until
@@ -296,7 +301,9 @@ def _bounded_page(cursor: LogCursor, until: LogId, answer: _Answer, lost: Gap | 
 
 def _records(reply: Reply) -> list[object]:
     if not isinstance(reply.value, list):
-        raise UnusableAnswerError("Auth0 answered logs with JSON that is no list", service=SERVICE)
+        raise UnusableAnswerError(
+            "Auth0 answered the request for logs with JSON that is not a list", service=SERVICE
+        )
     return reply.value
 
 
@@ -304,6 +311,6 @@ def _check_order(events: tuple[LogEvent, ...], cursor: LogCursor) -> None:
     ids = [event.log_id for event in events]
     if ids and (min(ids) <= cursor.reached or ids != sorted(ids)):
         raise UnusableAnswerError(
-            f"Auth0 answered with a page that does not lie above {cursor.reached}, in order",
+            f"Auth0 answered with events that are not above {cursor.reached}, or not in order",
             service=SERVICE,
         )

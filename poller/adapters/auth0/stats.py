@@ -13,7 +13,7 @@ _DAY_LENGTH = len("2026-01-31")
 
 
 class Auth0Stats:
-    """Logins and signups by day. One attempt a call.
+    """Logins and signups by day. Each call makes one attempt.
 
     The SDK's `stats.get_daily` is not used. It would fetch a token of its own, retry and sleep
     within the call, and know nothing of the rate limit.
@@ -35,7 +35,7 @@ class Auth0Stats:
         reply = self._api.get("stats/daily", params, bucket="stats")
         if not isinstance(reply.value, list):
             raise UnusableAnswerError(
-                "Auth0 answered stats with JSON that is no list", service=SERVICE
+                "Auth0 answered the request for stats with JSON that is not a list", service=SERVICE
             )
         counts = dict(_day(record) for record in reply.value)
         return {day: count for day, count in counts.items() if first <= day <= last}
@@ -52,7 +52,8 @@ def _day(record: Any) -> tuple[date, DailyCount]:
         return day, DailyCount(logins=_number(record, "logins"), signups=_number(record, "signups"))
     except (TypeError, KeyError, ValueError):
         raise UnusableAnswerError(
-            "Auth0 answered stats with a record that is no count of a day", service=SERVICE
+            "Auth0 answered the request for stats with a record that is not a day's count",
+            service=SERVICE,
         ) from None
 
 

@@ -44,7 +44,7 @@ class Credentials:
 class Token:
     """A token, and its end by the monotonic clock.
 
-    `scopes` are None where the answer does not state them (RFC 6749, 5.1, makes `scope` optional).
+    `scopes` are None if the answer does not state them (RFC 6749, 5.1, makes `scope` optional).
     """
 
     value: str = field(repr=False)
@@ -74,7 +74,7 @@ class TokenSource:
         self._token: Token | None = None
 
     def current(self) -> Token:
-        """Return the token in force. Fetch one if there is none.
+        """Return the token in force. Fetch a token if there is none.
 
         Raises:
             TransientError: the token endpoint cannot answer now.
@@ -91,7 +91,7 @@ class TokenSource:
         Scopes are fixed when a token is issued, so that a new grant needs a new token.
 
         Raises:
-            TransientError, FatalError: as `current`.
+            TransientError, FatalError: for the same reasons as in `current`.
         """
         with self._lock:
             if self._token is None or self._token.value == stale.value:
@@ -148,7 +148,7 @@ class TokenSource:
 
 
 def _refusal(answer: Answer, credentials: Credentials) -> TransientError | FatalError:
-    """Return the verdict on an answer without a token. It is final only where Auth0 answered."""
+    """Return the verdict on an answer without a token. It is final only if Auth0 answered."""
     code, description = _own_error(answer, credentials)
     if not code:
         return TransientError(in_between(answer), retry_after=answer.retry_after, service=SERVICE)

@@ -11,23 +11,26 @@ from poller.core.errors import UnusableAnswerError
 from poller.core.outcomes import Profile
 
 ALWAYS = {"user_id", "identities"}
-"""The fields that tell who the user is. `identities` also names the accounts that were linked."""
+"""The fields that identify the user. `identities` also names the accounts that were linked."""
 MAX_QUERY_BYTES = 4_000  # of the URL, since the API answers a long one with 414
 MAX_USERS = 100  # the most that per_page allows
 LONGEST_ID = 512
-"""Characters. A longer id is no user's, and would make the URL too long for the other ids."""
+"""The most characters of a user id.
+
+A longer id is not a user's, and would make the URL too long for the other ids.
+"""
 _REFUSED = frozenset({400, 414})
 _NOBODY = frozenset({400, 404, 414})
 """The answers to an id that nobody has. Auth0 refuses an id that is not of its own making."""
 SEARCH_LAG = timedelta(seconds=10)
 """A profile from the search counts as read this much earlier.
 
-The search lags behind the users (Auth0 docs: User Search Best Practices).
+The search shows changed users late (Auth0 docs: User Search Best Practices).
 """
 
 
 class Auth0Users:
-    """The users of one tenant. One attempt a call.
+    """The users of one tenant. Each call makes one attempt.
 
     `fields` are the fields of a profile that are asked for. None stands for all.
     """
@@ -70,7 +73,7 @@ class Auth0Users:
     def _search(self, user_ids: Sequence[str]) -> Iterator[tuple[str, Profile]]:
         """Yield the users that the search shows.
 
-        Where Auth0 refuses the search, it refuses one of the ids. The search is halved until that
+        If Auth0 refuses the search, it refuses one of the ids. The search is halved until that
         id stands alone. The id is then left out here, and read by itself.
         """
         params = {
@@ -98,7 +101,9 @@ class Auth0Users:
 
 def _profiles(reply: Reply) -> Iterator[tuple[str, Profile]]:
     if not isinstance(reply.value, list):
-        raise UnusableAnswerError("Auth0 answered users with JSON that is no list", service=SERVICE)
+        raise UnusableAnswerError(
+            "Auth0 answered the request for users with JSON that is not a list", service=SERVICE
+        )
     for record in reply.value:
         user_id = record.get("user_id") if isinstance(record, Mapping) else None
         if isinstance(user_id, str):

@@ -35,14 +35,17 @@ def parse_date(value: object) -> datetime | None:
 
 
 def is_plausible(moment: datetime, *, now: datetime | None = None) -> bool:
-    """Tell if a date of Auth0's can be true. `now` is a time that two clocks agree on, or None."""
+    """Return whether a date of Auth0's can be true.
+
+    `now` is a time that two clocks agree on, or None.
+    """
     return moment >= OLDEST_PLAUSIBLE and (now is None or moment - now <= TOLERANCE)
 
 
 def believed_date(
     date: datetime | None, *, id_time: datetime | None, now: datetime | None = None
 ) -> datetime | None:
-    """Return the date, or the time in the log id where the date cannot be true, or None.
+    """Return the date, or the time in the log id if the date cannot be true, or None.
 
     A date is believed if it is plausible and at most two days from the time in the log id. The
     log id's own time has to be plausible too. `now` is a time that two clocks agree on, or None.

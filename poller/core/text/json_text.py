@@ -7,19 +7,22 @@ from collections.abc import Mapping
 from typing import Any
 
 MAX_DEPTH = 100
-"""Levels of lists and objects within each other. Log events have about 8."""
+"""The most levels of lists and objects within each other. Log events have about 8."""
 _CUT_DEPTH = MAX_DEPTH + 10
-"""Levels. The margin leaves room for the list around log events, so that each is still too deep."""
+"""The depth at which parsing cuts values off, in levels.
+
+The margin leaves room for the list around log events, so that each is still too deep.
+"""
 _TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
 """A string, or a bracket outside of strings. A string without an end reaches to the end."""
 _LONGEST_INT = 1000
-"""Digits. Python refuses to read a whole number of over 4,300 digits."""
+"""The most digits of a whole number. Python refuses to read a whole number of over 4,300 digits."""
 _CONTAINERS = frozenset({dict, list})
 """The exact types that `decode` makes of objects and arrays."""
 
 
 class Number(float):
-    """A number with the digits it came with, where Python would write others: `1e400`, `1.50`."""
+    """A number with the digits it came with, if Python would write others: `1e400`, `1.50`."""
 
     __slots__ = ("digits",)
     digits: str
@@ -28,7 +31,7 @@ class Number(float):
         return self.digits
 
 
-# JMESPath tells the type of a value by the name of its class.
+# JMESPath knows the type of a value by the name of its class.
 Number.__name__ = "float"
 
 
@@ -49,7 +52,7 @@ DECODER = json.JSONDecoder(parse_float=_number, parse_int=_whole_number)
 
 
 def decode(text: str | bytes) -> Any:
-    """Parse JSON. Numbers keep their digits. Of two equal keys the last one counts.
+    """Parse JSON. Numbers keep their digits. Of two equal keys the last key counts.
 
     Raises:
         ValueError: the text is no JSON, or has more than `MAX_DEPTH` levels.
@@ -67,7 +70,7 @@ def decode_of_any_depth(text: str) -> Any:
     """Parse JSON, however deep its lists and objects are nested.
 
     A text that would exhaust Python's stack is cut: a list or an object below `_CUT_DEPTH` levels
-    becomes an empty one. So the caller can still tell that the value is too deep.
+    becomes an empty one. So the caller can still see that the value is too deep.
 
     Raises:
         ValueError: the text is no JSON.

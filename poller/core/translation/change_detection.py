@@ -1,4 +1,4 @@
-"""Change detection: an identify or a group call is sent only where it says something new.
+"""Change detection: an identify or a group call is sent only if it says something new.
 
 The ledger keeps a fingerprint of what Segment was told last about each user. The fingerprints are
 hashes, so that the ledger holds no personal data for this purpose.
@@ -71,7 +71,7 @@ def drop_unchanged(calls: Calls, last_fingerprints: Mapping[str, str]) -> Calls:
 
 
 def _is_sent(message: Message, known: dict[str, str]) -> bool:
-    """Tell if the message is to be sent, and note in `known` what it says."""
+    """Return whether the message is to be sent, and note in `known` what it says."""
     fingerprint = message.fingerprint
     if fingerprint is None:
         return True

@@ -23,7 +23,7 @@ from poller.core.translation.privacy import Privacy
 SIGNUP = "ss"
 SSO_LOGIN = "s"
 FIRST_LOGIN_WITHIN = timedelta(minutes=10)
-"""A login made its user where the user was created at most this long before it."""
+"""A login made its user if the user was created at most this long before it."""
 
 _DATABASE = "auth0"
 """The provider of every database connection. Auth0 logs an `ss` for the signups of these."""
@@ -43,7 +43,7 @@ _GLOBAL_CLIENT = "All Applications"
 
 
 def is_sso(event: LogEvent) -> bool:
-    """Tell if the event is a login on an existing session.
+    """Return whether the event is a login on an existing session.
 
     Such an event names no connection and no strategy.
     """
@@ -54,7 +54,10 @@ def is_sso(event: LogEvent) -> bool:
 
 
 def is_made_by_api(event: LogEvent) -> bool:
-    """Tell if the event itself shows that an API call made the user (recordings of 2023, 2025)."""
+    """Return whether the event itself shows that an API call made the user.
+
+    Recordings of 2023 and 2025 show it so.
+    """
     record = event.record
     return (
         at(record, "details", "body", "is_signup") is False
@@ -87,7 +90,7 @@ def _provider_in_profile(identities: object, connection: str | None) -> str | No
 
 
 def may_be_first_login(event: LogEvent, known: Mapping[str, Any] | None = None) -> bool:
-    """Tell if the event can be a first login for which Auth0 logs no `ss`.
+    """Return whether the event can be a first login for which Auth0 logs no `ss`.
 
     `known` holds the fields of the profile, and is None while the profile was not read. Then a
     provider that only the profile could name does not exclude the event.
@@ -134,7 +137,7 @@ class EventFacts:
     def current(self) -> Mapping[str, Any]:
         """The fields of a profile that was read after the event, or none.
 
-        The login count and the last login of an older profile are those of before the event.
+        The login count and the last login of an older profile are from before the event.
         """
         return self.known if self.profile and self.profile.read_at >= self.date else {}
 
@@ -169,7 +172,7 @@ class EventFacts:
 
     @property
     def is_first_login(self) -> bool:
-        """True where the login made the user, by a connection for which Auth0 logs no `ss`."""
+        """True if the login made the user, by a connection for which Auth0 logs no `ss`."""
         if not may_be_first_login(self.event, self.known):
             return False
         created = self.date_in_profile("created_at")
@@ -206,7 +209,7 @@ class EventFacts:
 
     @property
     def picture(self) -> str | None:
-        """The picture, only where e-mails leave plain.
+        """The picture, only if e-mails leave plain.
 
         Auth0's default picture is at Gravatar, under a hash of the e-mail.
         """
@@ -214,7 +217,7 @@ class EventFacts:
 
     @property
     def is_without_browser(self) -> bool:
-        """True where the event is a signup that a server asked for."""
+        """True if the event is a signup that a server asked for."""
         agent = self.record.get("user_agent")
         return self.is_signup and isinstance(agent, str) and agent.strip().lower() in _NO_BROWSER
 

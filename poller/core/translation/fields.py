@@ -53,7 +53,7 @@ def _is_email(value: str) -> bool:
 
 
 def is_masked_email(value: object) -> bool:
-    """Tell if the value is an e-mail in which characters were replaced, as in `a***@e***.com`.
+    """Return whether the value is an e-mail with replaced characters, as in `a***@e***.com`.
 
     Log streams can mask personal data. A masked address is nobody's address, and many people may
     share it.

@@ -11,19 +11,19 @@ from poller.core.translation.rules import EvaluationError
 _ERRORS_OF_A_RECORD = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 """The errors that a record of an odd form makes Python raise.
 
-Each of them is a bug of this program. The event becomes a dead letter all the same, since one
+Each of them is a bug of this program. The event becomes a dead letter anyway, since one
 record must not stop the log, and a replay sends the event once the bug is mended. Any other error
-is no fault of the record. Then nothing of the page is settled.
+is not the record's fault. Then nothing of the page is settled.
 """
 
 T = TypeVar("T")
 
 
 def guarded(event: LogEvent, step: Callable[[LogEvent], T]) -> T | DeadLetter:
-    """Return the result of the step, or a dead letter where the record makes the step fail.
+    """Return the result of the step, or a dead letter if the record makes the step fail.
 
     Raises:
-        TransientError: there is no memory left.
+        TransientError: this machine has no memory left.
     """
     try:
         return step(event)

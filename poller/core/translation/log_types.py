@@ -41,5 +41,5 @@ universal_logout_succeeded w wn wum
 
 
 def is_code(text: str) -> bool:
-    """Tell if the text has the shape of a code, known or not."""
+    """Return whether the text has the shape of a code, known or not."""
     return CODE.fullmatch(text) is not None

@@ -1,4 +1,4 @@
-"""The messages of one event: identify, group where there is an organization, and tracks."""
+"""The messages of one event: identify, group if there is an organization, and tracks."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -49,7 +49,7 @@ class MessageBuilder:
         return self._values(self._preset.traits, self._rules.traits, facts)
 
     def person(self, facts: EventFacts) -> dict[str, Scalar]:
-        """Return the traits that tell who the user is, in the order of `PERSON`."""
+        """Return the traits that name the user, in the order of `PERSON`."""
         values = self._values(self._person, self._person_lines, facts)
         return {key: values[key] for key in PERSON if key in values}
 
@@ -80,7 +80,7 @@ class MessageBuilder:
             record={"user_id": pending.user_id},
         )
         facts = self.facts(event, profile.read_at, profile)
-        # There is no event for a line that looks at one, so that such a trait is left out.
+        # A trait whose expression looks at the event is left out, because there is no event here.
         lines = {
             key: None if line and line.names_log else line
             for key, line in self._rules.traits.items()
@@ -162,9 +162,9 @@ class MessageBuilder:
 
 
 def all_fitting(messages: Iterable[Message]) -> tuple[Message, ...] | None:
-    """Return the messages, cut where they are too large.
+    """Return the messages, cut if they are too large.
 
-    Return None if one of them is too large all the same.
+    Return None if one of them is too large anyway.
     """
     fitting = [fit(message) for message in messages]
     whole = tuple(message for message in fitting if message is not None)

@@ -55,7 +55,7 @@ class Privacy:
     def of_name(self, name: str | None, *, email: str | None) -> str | None:
         """Return the name, or None.
 
-        Where e-mails do not leave plain, a name that is an e-mail or the first part of one does not
+        If e-mails do not leave plain, a name that is an e-mail or the first part of one does not
         leave either. Auth0 fills `name` with the e-mail, and `nickname` with its first part, where
         it knows no better.
         """

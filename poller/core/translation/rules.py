@@ -1,4 +1,4 @@
-"""The rules of translation where users differ: which events count as what, and how they leave."""
+"""The user's rules of translation: which events count as what, and how they leave."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -45,16 +45,16 @@ class Expression(Protocol):
 
     @property
     def names_user(self) -> bool:
-        """True where the expression looks at the profile at all."""
+        """True if the expression looks at the profile at all."""
         ...
 
     @property
     def names_log(self) -> bool:
-        """True where the expression looks at the event at all."""
+        """True if the expression looks at the event at all."""
         ...
 
     def of(self, user: Mapping[str, Any] | None, log: Mapping[str, Any]) -> Any:
-        """Return the value of the expression. `user` is None where there is no profile.
+        """Return the value of the expression. `user` is None if there is no profile.
 
         Raises:
             ValueError: the expression cannot be evaluated on these, as a text function on a number.
@@ -79,7 +79,7 @@ def evaluate(expression: Expression, event: LogEvent, profile: Profile | None) -
 
 
 def evaluate_or_none(expression: Expression, event: LogEvent, profile: Profile | None) -> Any:
-    """Return the value of an expression, or None where it cannot be evaluated."""
+    """Return the value of an expression, or None if it cannot be evaluated."""
     try:
         return evaluate(expression, event, profile)
     except EvaluationError:
@@ -87,7 +87,7 @@ def evaluate_or_none(expression: Expression, event: LogEvent, profile: Profile |
 
 
 def holds(condition: Expression, event: LogEvent, profile: Profile | None) -> bool:
-    """Tell if a condition holds.
+    """Return whether a condition holds.
 
     JMESPath takes null, false and all that is empty for false. A number is never false.
 
@@ -99,7 +99,7 @@ def holds(condition: Expression, event: LogEvent, profile: Profile | None) -> bo
 
 
 Lines = Mapping[str, Expression | None]
-"""The user's own traits or properties, over those of the preset. None takes one away."""
+"""The user's own traits or properties, over those of the preset. None takes a trait away."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +108,7 @@ class Rules:
 
     - `login_types` are the types that are tracked as logins.
     - `include_sso_logins` counts logins on an existing session too.
-    - `derive_signups` counts a first login as a signup too, where Auth0 logs no signup.
+    - `derive_signups` counts a first login as a signup too, if Auth0 logs no signup.
     - `include_api_signups` counts users made through the Management API or the dashboard too.
     - `when` must hold for an event to be forwarded.
     - `user_id` takes the place of the event's user id.
@@ -142,15 +142,15 @@ class Rules:
 
     @property
     def needs_profiles(self) -> bool:
-        """True where an event has to wait for the profile.
+        """True if an event has to wait for the profile.
 
-        It has to where the profile decides who the user is, or whether the event is sent.
+        It has to if the profile decides who the user is, or whether the event is sent.
         """
         return any(each is not None and each.names_user for each in (self.when, self.user_id))
 
     @property
     def tracks_are_of_profiles(self) -> bool:
-        """True where the properties of a track depend on the profile."""
+        """True if the properties of a track depend on the profile."""
         lines = self.properties.values()
         return self.shape.is_of_profile or any(
             line is not None and line.names_user for line in lines

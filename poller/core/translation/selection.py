@@ -57,7 +57,7 @@ class Selection:
 class Selector:
     """Selects the events of interest by the rules.
 
-    `needs_profile` tells if the calls of an event depend on the profile of its user.
+    `needs_profile` returns whether the calls of an event depend on the profile of its user.
     """
 
     def __init__(self, rules: Rules, needs_profile: Callable[[LogEvent], bool]) -> None:
@@ -66,16 +66,16 @@ class Selector:
         self._needs_profile = needs_profile
 
     def is_of_interest(self, event: LogEvent) -> bool:
-        """Tell if the event becomes calls or a dead letter, provided that the condition holds."""
+        """Return whether the event becomes calls or a dead letter if the condition holds."""
         if event.defect and not event.type:
-            return True  # nobody can tell what the event is
+            return True  # nobody knows what the event is
         return event.type in self._types and self._counts(event)
 
     def select(self, events: Iterable[LogEvent], now: datetime | None) -> Selection:
         """Decide about each event.
 
         Raises:
-            TransientError: there is no memory left.
+            TransientError: this machine has no memory left.
         """
         decisions = tuple(guarded(event, self._decide) for event in events)
         return Selection(decisions=decisions, now=now)

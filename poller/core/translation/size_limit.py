@@ -20,9 +20,9 @@ _encode = json.JSONEncoder(allow_nan=False).encode  # json.dumps would make one 
 
 
 def fit(message: Message) -> Message | None:
-    """Return the message, with its long values cut where it would be too large for Segment.
+    """Return the message, with its long values cut if it would be too large for Segment.
 
-    Return None where the message is too large all the same.
+    Return None if the message is too large anyway.
     """
     if not _may_be_too_large(message) or size(message) <= MAX_MESSAGE_BYTES:
         return message
@@ -41,7 +41,7 @@ def size(message: Message) -> int:
 
 
 def _may_be_too_large(message: Message) -> bool:
-    """Tell cheaply if the message may be too large, so that few messages are encoded for it."""
+    """Return whether the message may be too large. Few messages are encoded to find out."""
     characters = sum(map(len, _names(message)))
     characters += _characters_in(message.context) + _characters_in(_values(message))
     return characters * _MOST_BYTES_OF_A_CHARACTER + _FIXED_BYTES > MAX_MESSAGE_BYTES

@@ -46,7 +46,7 @@ class Translator(ABC):
         return self._rules.types
 
     def is_of_interest(self, event: LogEvent) -> bool:
-        """Tell if the event becomes calls or a dead letter, provided that the condition holds."""
+        """Return whether the event becomes calls or a dead letter if the condition holds."""
         return self._selector.is_of_interest(event)
 
     def select(self, events: Iterable[LogEvent], now: datetime | None = None) -> Selection:
@@ -55,7 +55,7 @@ class Translator(ABC):
         `now` is a time that two clocks agree on, or None. Dates of profiles are judged by it.
 
         Raises:
-            TransientError: there is no memory left.
+            TransientError: this machine has no memory left.
         """
         return self._selector.select(events, now)
 
@@ -63,7 +63,7 @@ class Translator(ABC):
         """Return the calls of the selected events. Each event has exactly one outcome.
 
         Raises:
-            TransientError: there is no memory left.
+            TransientError: this machine has no memory left.
         """
         outcomes = list(self.outcomes(selection, profiles))
         return Calls(
@@ -115,14 +115,14 @@ class Translator(ABC):
 
     @abstractmethod
     def _needs_profile(self, event: LogEvent) -> bool:
-        """Tell if the calls of this event of interest depend on the profile of its user."""
+        """Return whether the calls of this event of interest depend on the profile of its user."""
 
     @abstractmethod
     def _messages(self, facts: EventFacts, user_id: str, logged_id: str) -> Iterator[Message]:
         """Yield the messages of an event, in the order in which they are to arrive."""
 
     def _pending(self, candidate: Candidate, user_id: str) -> PendingIdentify | None:
-        """Return the identify that is sent later, or None where nothing is left to be sent."""
+        """Return the identify that is sent later, or None if nothing is left to be sent."""
         del candidate, user_id
         return None
 
@@ -149,12 +149,15 @@ class TrackTranslator(Translator):
     """Translates events of the past into groups and tracks, and identifies nobody.
 
     An identify with an old event's traits would take newer traits back to older ones. So the
-    context of each track tells who the user is, as far as the event knows, or the profile where
-    one is needed anyway.
+    context of each track names the user, as far as the event knows, or the profile if
+    a profile is needed anyway.
     """
 
     def _needs_profile(self, event: LogEvent) -> bool:
-        """Tell if a track depends on the profile. The context alone is not worth a request."""
+        """Return whether a track depends on the profile.
+
+        The context alone is not worth a request.
+        """
         if self._rules.needs_profiles or self._rules.tracks_are_of_profiles:
             return True
         return self._rules.derive_signups and may_be_first_login(event)

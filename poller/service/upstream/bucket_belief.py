@@ -3,25 +3,26 @@
 Auth0 limits requests by a token bucket. It holds up to `limit` tokens, each request takes one, and
 tokens come back at a steady rate. A request that finds no token is refused with a 429.
 
-After each request the server tells how many tokens were left. That number has three weaknesses:
+After each request the server reports how many tokens remain. That number has three weaknesses:
 it is rounded down, it is as old as the answer, and it leaves out the requests that the server
-served after this one. Nor does the server tell at which rate tokens come back. So the program
+served after this one. Nor does the server report at which rate tokens come back. So the program
 keeps a belief, and the rule for the belief is that it is never above the truth, as long as no
 other application takes tokens. Then no request of ours is ever refused. A belief below the truth
 costs only a little speed.
 
 The belief moves in four ways:
 
-- A request goes out: one token less, at once.
-- Time passes: more tokens, at the lowest rate that the answers have proved (see `learn`).
+- A request goes out: the belief loses one token immediately.
+- Time passes: the belief gains tokens, at the lowest rate that the answers have proved (see
+  `learn`).
 - An answer arrives: the belief is moved between the least and the most that the answer allows
   (see `correct`).
-- A request is refused: the belief was too high, so that it starts again from nothing with half of
+- A request is refused: the belief was too high, so it starts again from nothing with half of
   the rate (see `distrust`).
 
-Other applications of the tenant take tokens too, and nobody tells when. They show as a belief that
-was far too high. Then a smaller part of the refill is believed (`trust`), until answers show that
-the others have stopped.
+Other applications of the tenant take tokens too, and the server does not report when. They show as
+a belief that was far too high. Then a smaller part of the refill is believed (`trust`), until
+answers show that the others have stopped.
 """
 
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ _SHORTEST_MEASUREMENT_S = 10.0
 
 A small bucket may be full after each request. Measurements of one request each prove nothing.
 """
-_TAKEN_BY_OTHERS = 2.0  # tokens. A smaller difference may be our own rounding
+_TAKEN_BY_OTHERS = 2.0  # tokens, because a smaller difference may be our own rounding
 _LEAST_TRUST = 0.05
 """The trust below which no refill is believed. Then only the reset times say when to ask."""
 
@@ -44,7 +45,7 @@ class Request:
     bucket: str
     sent_at: float
     answered_before: int
-    """The number of requests under the same limit that were answered when this one went out."""
+    """The number of requests under the same limit that were answered when this request went out."""
     answered_at: float | None = None
 
     def may_be_served_after(self, moment: float) -> bool:
@@ -59,7 +60,7 @@ class Anchor:
     sent_at: float
     answered_at: float
     held: float
-    """The tokens that were left then, at most."""
+    """The tokens that remained then, at most."""
     taken: int
     """The requests of ours that the server had served by then, at most."""
 
@@ -112,10 +113,11 @@ class Belief:
     def learn(self, request: Request, remaining: int, now: float, *, under_way: int) -> None:
         """Raise the believed refill to the rate that an answer proves.
 
-        Between the anchor and this answer, tokens came in, and we know how many at least: the ones
-        that are left now, plus the ones that our requests took, minus the ones that were there.
-        Each of the three is taken at its worst, and the time at its longest. Other applications and
-        a bucket that was full only make the result lower. So the rate is never above the truth.
+        Between the anchor and this answer, tokens came in, and we know how many at least: the
+        tokens that remain now, plus the tokens that our requests took, minus the tokens of the
+        anchor. Each of the three numbers is taken at its worst, and the time at its longest. Other
+        applications and a bucket that was full only make the result lower. So the rate is never
+        above the truth.
         """
         self.answered += 1
         if request.sent_at > self.anchor.answered_at:
@@ -146,7 +148,7 @@ class Belief:
         """Move the belief between the least and the most that an answer allows.
 
         A belief that was far too high shows that others take tokens. `has_room` says that the
-        bucket holds more than the part that is left to others, so that they have stopped.
+        bucket holds more than the part that is reserved for others, so that they have stopped.
         """
         if self.tokens - most > _TAKEN_BY_OTHERS:
             self.trust /= 2

@@ -1,12 +1,14 @@
-"""A rate limiter that waits before the tenant's rate limit is hit.
+"""A rate limiter that holds requests back so that the tenant's rate limit is never hit.
 
-It keeps one belief for each limit that the server tells (see `bucket_belief`). A request goes out
-when the belief holds a token for it above the part that is left to the tenant's own applications.
+It keeps one belief for each limit that the server reports (see `bucket_belief`). A request goes out
+when the belief holds a token for it above the part that is reserved for the tenant's own
+applications.
 
-Buckets are told apart by their limit. The server names no bucket, and on most plans all endpoints
-share one. So endpoints that tell the same limit are taken to share a bucket, which may be too
-careful and is never too fast. An endpoint that has not answered yet may share any known bucket. So
-its first request takes a token from each, and its second one waits for the first answer.
+The server does not name its token buckets, and on most plans all endpoints share one bucket. So the
+rate limiter tells buckets apart by their limit: endpoints that report the same limit are taken to
+share a bucket. This can make us slower than needed, never faster than allowed. An endpoint that has
+not answered yet may share any known bucket. So its first request takes a token from every known
+bucket. Its second request waits until the first has been answered.
 """
 
 import math
@@ -20,7 +22,7 @@ from poller.core.errors import TransientError
 from poller.service.upstream.bucket_belief import Belief, Request
 
 LONGEST_WAIT_S = 60.0
-"""The longest reset that is believed."""
+"""The longest time until a reset. A later reset time is not believed."""
 _RECHECK_S = 0.1
 """The wait while requests are under way. Their answers may show that there is room."""
 _SHORTEST_WAIT_S = 0.001
@@ -31,17 +33,17 @@ class RateLimitStatus:
     """One limit as it is believed now."""
 
     limit: int
-    """The number of requests that can be made at once."""
+    """The number of tokens in a full bucket."""
     left: float
     per_second: float
-    """The requests that come back in a second, at least."""
+    """The tokens that are regained per second, at least."""
 
 
 class RateLimiter:
-    """The requests that the tenant's rate limits leave. Thread-safe, one request a thread.
+    """Lets requests through as the tenant's rate limits allow.
 
-    `share` is the part of each limit that is ours. The rest stays in the bucket for the tenant's
-    own applications.
+    `share` is the part of each limit that is ours. The rest is reserved for the tenant's own
+    applications. Thread-safe. Each thread has at most one request under way.
     """
 
     def __init__(
@@ -58,18 +60,18 @@ class RateLimiter:
         self._caller = caller
         self._lock = threading.Lock()
         self._beliefs: dict[int, Belief] = {}
-        """The belief by the limit that the server tells."""
+        """The belief about each limit that the server has reported."""
         self._limits: dict[str, int] = {}
-        """The limit of each bucket that has answered."""
+        """The limit of each endpoint that has answered."""
         self._under_way: dict[int, Request] = {}
         """The request of each thread."""
         self._answered: list[Request] = []
-        """The answered requests that the server may have served after one that is under way."""
+        """Answered requests that a pending answer may not yet count."""
         self.refused = 0
         """The number of answers with status 429."""
 
     def acquire(self, bucket: str) -> None:
-        """Return when a request may go out.
+        """Block until a request may go out.
 
         Raises:
             TransientError: the program is told to stop.
@@ -113,9 +115,11 @@ class RateLimiter:
     def _correct(self, belief: Belief, request: Request, remaining: int, now: float) -> None:
         """Hold the belief between the least and the most that an answer allows.
 
-        The server may have served other requests after this one, and they are not taken off
-        `remaining` yet: so many tokens fewer is the least. It may have made the answer as early as
-        the request was sent, and tokens came back since: so many tokens more is the most.
+        The server may have served other requests after this request, and `remaining` does not
+        count them. Lower bound: `remaining` minus those requests.
+
+        The server may have made the answer as early as the request was sent. Upper bound:
+        `remaining` plus the tokens regained since the request was sent.
         """
         others = self._sharing(belief.limit, [*self._under_way.values(), *self._answered])
         unaccounted = sum(
@@ -128,13 +132,16 @@ class RateLimiter:
         )
 
     def missed(self, bucket: str) -> None:
-        """Take note that this thread's request had no answer, or one without such headers."""
+        """Take note that this thread's request brought no rate-limit headers.
+
+        It had no answer, or an answer without them.
+        """
         del bucket
         with self._lock:
             self._end(self._monotonic())
 
     def status(self, bucket: str) -> RateLimitStatus | None:
-        """Return the limit of a bucket as it is believed, or None before the first answer."""
+        """Return the limit of an endpoint as it is believed, or None before its first answer."""
         with self._lock:
             belief = self._belief_of(bucket)
             if belief is None:
@@ -147,13 +154,14 @@ class RateLimiter:
             )
 
     def has_room(self, bucket: str) -> bool:
-        """Return whether half of the bucket or more is left. Work that can wait asks this first."""
+        """Return whether half of the tokens or more remain. Work that can wait asks this first."""
         with self._lock:
             belief = self._belief_of(bucket)
             if belief is None:
                 return True
             now = self._monotonic()
             belief.grow(now, under_way=len(self._under_way))
+            # Without a known refill rate, nothing is known of the bucket after its reset time.
             is_unknown = not belief.growth and now >= belief.reset_at
             return is_unknown or 2 * belief.tokens >= belief.limit
 
@@ -164,7 +172,7 @@ class RateLimiter:
         """Take one request and return 0, or return the seconds after which to ask again."""
         with self._lock:
             now = self._monotonic()
-            self._end(now)  # a thread that asks again has finished its last request
+            self._end(now)  # a thread that asks again has finished its previous request
             belief = self._belief_of(bucket)
             if belief is None and self._awaits_first_answer(bucket):
                 return _RECHECK_S
@@ -180,22 +188,25 @@ class RateLimiter:
             return 0.0
 
     def _awaits_first_answer(self, bucket: str) -> bool:
-        """Return whether a request is under way whose answer tells the limit of this bucket.
+        """Return whether a pending answer will report the limit of this endpoint.
 
-        While no bucket is known at all, that is any request.
+        While no limit is known, any pending request counts.
         """
         return any(
             request.bucket == bucket or not self._beliefs for request in self._under_way.values()
         )
 
     def _wait_s(self, belief: Belief, now: float) -> float:
-        """Return the seconds until a token may be there. Zero means that one is."""
+        """Return the seconds until a token may be available.
+
+        Zero means that a token is available now.
+        """
         belief.grow(now, under_way=len(self._under_way))
         missing = self._kept(belief.limit) + 1 - belief.tokens
         if missing <= 0:
             return 0.0
         if now >= belief.reset_at and not self._under_way:
-            # The reset brought one token. Whether others left more, only an answer can tell.
+            # The reset brought one token. Only an answer can show whether more are free.
             belief.tokens = self._kept(belief.limit) + 1.0
             return 0.0
         waits = [belief.reset_at - now] if belief.reset_at > now else []
@@ -206,20 +217,20 @@ class RateLimiter:
         return max(min(waits), _SHORTEST_WAIT_S)
 
     def _kept(self, limit: int) -> int:
-        """Return the tokens to leave to others. One token is always ours."""
+        """Return the tokens that are reserved for others. One token is always ours."""
         # Floating point makes (1 - 0.8) * 50 a little less than 10, and other products a little
-        # more. Rounding comes first.
+        # more. So round before `ceil`.
         return max(0, min(math.ceil(round((1 - self._share) * limit, 6)), limit - 1))
 
     def _sharing(self, limit: int, requests: Iterable[Request]) -> list[Request]:
-        """Return the requests that may take from the bucket of this limit."""
+        """Return the requests that may take a token under this limit."""
         return [request for request in requests if self._limits.get(request.bucket, limit) == limit]
 
     def _end(self, now: float) -> Request | None:
         """End this thread's request and return it.
 
         This also forgets the answered requests that the server served before every request that is
-        still under way. They are part of every answer to come.
+        still under way. Every later answer already counts those requests.
         """
         request = self._under_way.pop(self._caller(), None)
         if request is not None:

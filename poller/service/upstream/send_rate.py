@@ -13,7 +13,7 @@ class ThrottledSink:
     """A MessageSink that sends at most `per_second` messages a second. Thread-safe.
 
     All threads that send share the limit. Zero means no limit. A batch goes out whole, and the next
-    one waits for the time that its messages take at this rate. So the rate holds on average.
+    batch waits for the time that its messages take at this rate. So the rate holds on average.
     """
 
     def __init__(
@@ -38,14 +38,14 @@ class ThrottledSink:
         """Wait until this batch may go out, then send it.
 
         Raises:
-            TransientError: the program is told to stop, or as the port says.
-            RejectedError, FatalError: as the port says.
+            TransientError: the program is told to stop, or the port's own reasons.
+            RejectedError, FatalError: for the port's own reasons.
         """
         self.wait(len(batch.messages))
         return self._sink.send(batch)
 
     def wait(self, count: int) -> None:
-        """Return when this number of messages may go out.
+        """Block until this number of messages may go out.
 
         Raises:
             TransientError: the program is told to stop.
