@@ -1,4 +1,4 @@
-"""The plan of a backfill: what is to be done, about how much it is, and how it begins."""
+"""The plan of a backfill: the ranges to send, the amount of work, and the first ledger entries."""
 
 import contextlib
 import itertools
@@ -17,7 +17,7 @@ from poller.cli.wiring.services import Services, rules_of, stream_of
 from poller.config import Settings
 from poller.core.errors import TransientError
 from poller.core.log_ids import LogId, floor_id
-from poller.core.spans import LogCursor
+from poller.core.spans import LogCursor, settled_end
 from poller.core.translation.translator import TrackTranslator
 from poller.service.backfill.estimate import Estimate, estimate, parallelism
 from poller.service.backfill.plan import Plan, cut_into_slices, plan
@@ -25,7 +25,7 @@ from poller.service.backfill.plan import Plan, cut_into_slices, plan
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackfillOptions:
-    """The options of the command line."""
+    """The options of the command `backfill`."""
 
     since: Bound | None = None
     until: Bound | None = None
@@ -44,11 +44,13 @@ class BackfillOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BackfillPreview:
-    """The plan of a run. `begun_at` is the server's time.
+class PlannedBackfill:
+    """The plan of a run. `begun_at` is the time of Auth0's server.
 
-    `awaiting` is the number of users whose identify an earlier run left. `is_oldest_settled` is
-    true if the oldest event that Auth0 keeps lies in a span.
+    - `awaiting` is the number of users that an earlier run did not yet identify.
+    - `is_oldest_settled` is true if the oldest event that Auth0 keeps lies in a span.
+    - `is_too_young` is true if events of the whole range may still come in late.
+    - `is_left_to_daemon` is true if the live span owns a part of the range that it has not settled.
     """
 
     plan: Plan
@@ -57,21 +59,23 @@ class BackfillPreview:
     awaiting: int
     begun_at: datetime
     is_oldest_settled: bool = False
+    is_left_to_daemon: bool = False
+    is_too_young: bool = False
 
     @property
     def is_empty(self) -> bool:
-        """True if there is nothing to do."""
+        """Return whether there is nothing to do."""
         return self.plan.is_empty and not self.awaiting
 
     @property
-    def is_gone(self) -> bool:
-        """True if there is nothing to do because retention removed the range unsent."""
+    def is_range_lost(self) -> bool:
+        """Return whether retention removed the whole range before it was sent."""
         plan = self.plan
         is_unsettled = not plan.settled and not self.is_oldest_settled
         return self.is_empty and plan.is_cut_off and is_unsettled
 
     def report(self) -> PlanReport:
-        """Return the report, which is rendered as JSON or as text."""
+        """Return the report of the plan, which the command prints as JSON or as text."""
         return plan_report(
             self.plan,
             self.estimate,
@@ -81,21 +85,23 @@ class BackfillPreview:
         )
 
     def _nothing_to_do(self) -> str:
+        """Return the reason why there is nothing to do, or an empty text."""
         if not self.is_empty:
             return ""
-        if self.is_gone:
-            return "no event of the range is kept any more"
-        if not self.plan.is_cut_off and self.plan.since == self.plan.until:
-            return (
-                "the range is younger than poll.late_window. The daemon sends it, or this command "
-                "does later"
-            )
+        if self.is_range_lost:
+            return "Auth0 no longer keeps any event of the range"
+        if self.is_left_to_daemon and self.plan.settled:
+            return "the rest of the range belongs to the daemon, which sends it"
+        if self.is_left_to_daemon:
+            return "the range belongs to the daemon, which sends it"
+        if self.is_too_young:
+            return "the range is younger than poll.late_window. Run this command again later"
         return "every event of the range is settled"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _LogBounds:
-    """The oldest event of the log, the server's time, and the time that a request takes."""
+    """The oldest event of the log, the time of the server, and the duration of a request."""
 
     oldest: LogId | None
     now: datetime
@@ -104,11 +110,11 @@ class _LogBounds:
 
 def survey(
     settings: Settings, ledger: SqlLedger, services: Services, options: BackfillOptions
-) -> BackfillPreview:
-    """Ask the ledger and the log what is to be done. `since` must be given.
+) -> PlannedBackfill:
+    """Compare the range with the ledger and the log, and return the plan.
 
     Raises:
-        UsageError: the range is empty, or begins in the future.
+        UsageError: the range begins in the future, or `--until` does not lie after `--since`.
         TransientError, FatalError: Auth0 or the ledger cannot answer.
     """
     bounds = _measure(services)
@@ -127,7 +133,7 @@ def survey(
         services.rate_limiter.status("logs"), bounds.latency_s
     )
     oldest = bounds.oldest
-    return BackfillPreview(
+    return PlannedBackfill(
         plan=work,
         estimate=_estimate(settings, services, work, parallel, bounds.latency_s),
         parallel=parallel,
@@ -135,11 +141,18 @@ def survey(
         begun_at=bounds.now,
         is_oldest_settled=oldest is not None
         and any(span.after < oldest <= span.reached for span in spans),
+        is_too_young=since >= until,
+        is_left_to_daemon=any(
+            span.is_live and (since >= until or settled_end(span) < until) for span in spans
+        ),
     )
 
 
 def _measure(services: Services) -> _LogBounds:
-    """Ask for the oldest event twice, because the first request also opens the connection."""
+    """Return the bounds of the log and the duration of a request.
+
+    It asks twice, because the first request also opens the connection.
+    """
     services.tokens.current()  # A token that is fetched now does not count as latency.
     times = [time.monotonic()]
     for _ in range(2):
@@ -152,28 +165,32 @@ def _measure(services: Services) -> _LogBounds:
 def _range(
     settings: Settings, ledger: SqlLedger, now: datetime, options: BackfillOptions
 ) -> tuple[LogId, LogId]:
-    """Return the ends of the range.
+    """Return both ends of the range.
 
-    It ends at the latest where the daemon's own span begins, or, without a daemon, where events
-    may still come in late. With `--again`, it may go on up to the position of the daemon.
+    The range ends at the latest at `late_window` before now, or where the live span begins,
+    whichever is later. With `--again` it may go on up to the position of the daemon. `plan` cuts
+    off what the live span owns.
     """
-    newest = floor_id(now - settings.poll.late_window)
+    highest_end = floor_id(now - settings.poll.late_window)
     live = ledger.live_span()
     if live is not None:
-        newest = max(newest, live.reached if options.again else live.after)
-    since = newest if options.since is None else position_of(options.since, now)
-    until = newest if options.until is None else position_of(options.until, now)
+        highest_end = max(highest_end, live.reached if options.again else live.after)
+    since = highest_end if options.since is None else position_of(options.since, now)
+    until = highest_end if options.until is None else position_of(options.until, now)
     if since > floor_id(now):
         raise click.UsageError("--since lies in the future")
     if options.until is not None and until <= since:
-        raise click.UsageError("--until lies before --since")
-    return since, min(until, newest)
+        raise click.UsageError("--until must lie after --since")
+    return since, min(until, highest_end)
 
 
 def _estimate(
     settings: Settings, services: Services, work: Plan, parallel: int, latency_s: float
 ) -> Estimate | None:
-    """Return an estimate, or None if Auth0 has no room for it now: a plan is useful without."""
+    """Return an estimate, or None if the rate limit allows no sample now.
+
+    The plan is useful even without an estimate.
+    """
     if work.is_empty:
         return None
     with contextlib.suppress(TransientError):
@@ -192,8 +209,8 @@ def _estimate(
 def leave_end_open(ledger: SqlLedger, work: Plan) -> None:
     """Let the first start of the daemon begin where this backfill ends.
 
-    The daemon does so if the backfill had no `--until`. A backfill with nothing to do keeps the
-    end that an earlier one left, because that end is lower and leaves no hole.
+    Call it only for a backfill without `--until`. A backfill with nothing to do keeps the end that
+    an earlier backfill left, because that end is lower and leaves no hole.
     """
     if ledger.live_span() is None and not (work.is_empty and ledger.backfilled_until()):
         ledger.note_backfilled_until(work.until)
@@ -202,9 +219,10 @@ def leave_end_open(ledger: SqlLedger, work: Plan) -> None:
 def begin(ledger: SqlLedger, work: Plan, pieces: int, *, is_open: bool) -> list[LogCursor]:
     """Record every slice in the ledger, and return the slices.
 
-    The slices are those of earlier runs, the gaps that can be read after all, and the new ones, cut
-    into `pieces`. `is_open` is true if the backfill has no `--until`. Then nothing may be left
-    between it and the daemon, even if the daemon has started since the plan was made.
+    The slices are the unfinished slices of earlier runs, the gaps that can be read after all, and
+    the new slices, which cut the missing ranges into `pieces`. `is_open` is true if the backfill
+    has no `--until`. Then nothing may be left between the backfill and the live span, even if the
+    daemon has started since the plan was made.
 
     Raises:
         ConflictError: the ledger has changed since the plan was made.

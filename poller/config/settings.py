@@ -257,8 +257,8 @@ class SegmentSettings(Section):
     )
     refusal_limit: Count = Field(
         20,
-        description="When Segment refuses this many events in a row, the daemon is blocked: then "
-        "the settings are wrong, not the events.",
+        description="After this many refused events in a row, of more than one user, the program "
+        "stops sending: the settings are probably wrong.",
     )
     max_events_per_second: CountOrZero = Field(
         1000,
@@ -340,7 +340,9 @@ class EventsSettings(Section):
         json_schema_extra=_in_words("always with the preset rule, changes with spec"),
     )
     groups: Flag = Field(
-        default=True, description="Whether new members of an organization become a group call."
+        default=True,
+        description="Whether to send a group call when a user logs in to an organization, unless "
+        "Segment knows it already.",
     )
     traits: Queries = Field(
         default_factory=dict,

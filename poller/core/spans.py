@@ -155,7 +155,7 @@ def settled_ranges(
     that are read after all, what is not read yet is left out. The live span reaches to the time
     at which the end of the log was seen last.
     """
-    settled = (LogRange(after=span.after, until=_end_of(span)) for span in spans)
+    settled = (LogRange(after=span.after, until=settled_end(span)) for span in spans)
     lost = [
         LogRange(after=gap.after, until=predecessor(gap.before) or gap.before)
         for gap in gaps
@@ -165,7 +165,11 @@ def settled_ranges(
     return difference(settled, lost + unread)
 
 
-def _end_of(span: Span) -> LogId:
+def settled_end(span: Span) -> LogId:
+    """Return the position up to which the span is settled.
+
+    The live span is settled up to the time at which the end of the log was seen last.
+    """
     if span.is_live and span.drained_at:
         return max(span.reached, floor_id(span.drained_at))
     return span.reached

@@ -1,16 +1,26 @@
 """The plan of a backfill in words, and in the ledger: a settled range is not a lost one."""
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from poller.adapters.sql_ledger.ledger import SqlLedger
-from poller.cli.backfill_plan import BackfillPreview, begin, leave_end_open
-from poller.core.log_ids import floor_id
+from poller.cli.backfill_plan import (
+    BackfillOptions,
+    PlannedBackfill,
+    begin,
+    leave_end_open,
+    survey,
+)
+from poller.core.log_ids import LogId, floor_id
+from poller.core.pages import Page
 from poller.core.spans import LogRange, holes_between
 from poller.service.backfill.plan import Plan
+from tests.builders import settlement
 from tests.fakes import NOW, STREAM
 
 SINCE, UNTIL = floor_id(NOW - timedelta(days=1)), floor_id(NOW)
@@ -19,13 +29,17 @@ SETTLED = (LogRange(after=SINCE, until=UNTIL),)
 
 @pytest.mark.parametrize(
     ("settled", "is_oldest_settled", "said"),
-    [((), False, "kept any more"), (SETTLED, False, "is settled"), ((), True, "is settled")],
+    [
+        ((), False, "Auth0 no longer keeps any event of the range"),
+        (SETTLED, False, "is settled"),
+        ((), True, "is settled"),
+    ],
 )
-def test_a_range_that_is_settled_is_not_called_gone(
+def test_a_settled_range_is_not_called_lost(
     settled: tuple[LogRange, ...], is_oldest_settled: bool, said: str
 ) -> None:
     plan = Plan(since=UNTIL, until=UNTIL, settled=settled, oldest=UNTIL, is_cut_off=True)
-    found = BackfillPreview(
+    planned = PlannedBackfill(
         plan=plan,
         estimate=None,
         parallel=1,
@@ -33,19 +47,8 @@ def test_a_range_that_is_settled_is_not_called_gone(
         begun_at=NOW,
         is_oldest_settled=is_oldest_settled,
     )
-    assert found.report().lines()[-1].endswith(said)
-    assert found.is_gone == (said == "kept any more")
-
-
-def test_a_range_that_is_too_young_is_not_called_settled() -> None:
-    plan = Plan(since=UNTIL, until=UNTIL, oldest=SINCE)
-    preview = BackfillPreview(plan=plan, estimate=None, parallel=1, awaiting=0, begun_at=NOW)
-    last = preview.report().lines()[-1]
-    assert "is settled" not in last
-    assert "younger than poll.late_window" in last
-
-
-# The end of a backfill without --until
+    assert planned.report().lines()[-1].endswith(said)
+    assert planned.is_range_lost == (said == "Auth0 no longer keeps any event of the range")
 
 
 @pytest.fixture
@@ -53,6 +56,65 @@ def ledger(tmp_path: Path) -> Iterator[SqlLedger]:
     opened = SqlLedger.open(f"sqlite:///{tmp_path / 'ledger.db'}", STREAM, create=True)
     yield opened
     opened.close()
+
+
+# A range of the daemon
+
+
+DAEMON = "the range belongs to the daemon, which sends it"
+
+
+def reason(ledger: SqlLedger, options: BackfillOptions) -> str:
+    """Return the reason why a backfill at `NOW` has nothing to do."""
+    settings: Any = SimpleNamespace(poll=SimpleNamespace(late_window=timedelta(minutes=10)))
+    services: Any = SimpleNamespace(
+        tokens=SimpleNamespace(current=lambda: "token"),
+        log=SimpleNamespace(oldest=lambda: (SINCE, NOW)),
+    )
+    return survey(settings, ledger, services, options).report().nothing_to_do
+
+
+@pytest.mark.parametrize("until", [None, floor_id(NOW - timedelta(hours=1))])
+@pytest.mark.parametrize(
+    ("reached", "drained_to", "said"),
+    [
+        (NOW, None, "every event of the range is settled"),
+        (NOW - timedelta(hours=6), NOW, "every event of the range is settled"),
+        (NOW - timedelta(hours=2), None, f"the rest of {DAEMON}"),
+        (NOW - timedelta(hours=6), None, DAEMON),
+    ],
+)
+def test_a_range_of_the_daemon_is_called_settled_as_far_as_the_daemon_has_come(
+    ledger: SqlLedger,
+    until: LogId | None,
+    reached: datetime,
+    drained_to: datetime | None,
+    said: str,
+) -> None:
+    live = ledger.begin(after=floor_id(NOW - timedelta(hours=8)))
+    page = Page(
+        events=(),
+        position=floor_id(reached),
+        is_end=drained_to is not None,
+        served_at=NOW,
+        believed_at=NOW,
+        drained_to=drained_to,
+    )
+    ledger.settle(settlement(live, page))
+    options = BackfillOptions(since=timedelta(hours=3), until=until, parallel=1)
+    assert reason(ledger, options) == said
+
+
+def test_a_range_within_the_late_window_is_left_to_the_daemon_if_there_is_one(
+    ledger: SqlLedger,
+) -> None:
+    options = BackfillOptions(since=timedelta(minutes=5), parallel=1)
+    assert "younger than poll.late_window" in reason(ledger, options)
+    ledger.begin(after=floor_id(NOW - timedelta(hours=8)))
+    assert reason(ledger, options) == DAEMON
+
+
+# The end of a backfill without --until
 
 
 def test_a_backfill_that_finds_nothing_to_do_leaves_its_end_open_too(ledger: SqlLedger) -> None:

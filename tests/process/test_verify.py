@@ -235,8 +235,8 @@ def test_it_runs_beside_the_daemon(make: MakeBench) -> None:
     ("arguments", "code", "said"),
     [
         (("--since", "soon"), 2, "must be earliest"),
-        (("--since", "1d", "--until", "2d"), 2, "--until lies before --since"),
-        (("--until", "earliest"), 2, "--until lies before --since"),
+        (("--since", "1d", "--until", "2d"), 2, "--until must lie after --since"),
+        (("--until", "earliest"), 2, "--until must lie after --since"),
         (("--since", "9999999d", "--until", "30d"), 0, "nothing to compare"),
     ],
 )

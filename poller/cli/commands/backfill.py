@@ -12,7 +12,7 @@ import click
 
 from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.adapters.sql_ledger.sqlite.lock import LedgerLock
-from poller.cli.backfill_plan import BackfillOptions, BackfillPreview, begin, leave_end_open, survey
+from poller.cli.backfill_plan import BackfillOptions, PlannedBackfill, begin, leave_end_open, survey
 from poller.cli.commands.backfill_files import check_files, send_files
 from poller.cli.groups import examples
 from poller.cli.options import BoundType, config_option, read_settings, yes_option
@@ -173,21 +173,21 @@ def _send_log(history: BackfillParts, process: Process, options: BackfillOptions
     """Show the plan, ask, and send the events of the tenant's log."""
     for attempt in retrying(PATIENCE, process.stopping):
         with attempt:
-            preview = survey(history.settings, history.ledger, history.services, options)
-    _print(preview.report(), options)
+            planned = survey(history.settings, history.ledger, history.services, options)
+    _print(planned.report(), options)
     if options.dry_run:
-        return _exit_code(preview)
-    if preview.is_empty:
+        return _exit_code(planned)
+    if planned.is_empty:
         if options.until is None:
-            leave_end_open(history.ledger, preview.plan)
-        return _exit_code(preview)
+            leave_end_open(history.ledger, planned.plan)
+        return _exit_code(planned)
     if not options.yes and is_terminal(sys.stdin):
         click.confirm("Send it?", abort=True, err=True)
-    return _LogRun(history, options, process, preview).run()
+    return _LogRun(history, options, process, planned).run()
 
 
-def _exit_code(preview: BackfillPreview) -> ExitCode:
-    return ExitCode.ATTENTION if preview.is_gone else ExitCode.DONE
+def _exit_code(planned: PlannedBackfill) -> ExitCode:
+    return ExitCode.ATTENTION if planned.is_range_lost else ExitCode.DONE
 
 
 def _print(report: PlanReport | SummaryReport, options: BackfillOptions) -> None:
@@ -204,21 +204,21 @@ class _LogRun:
     history: BackfillParts
     options: BackfillOptions
     process: Process
-    preview: BackfillPreview
+    planned: PlannedBackfill
 
     def run(self) -> ExitCode:
         """Walk every slice, show the progress, and print the summary."""
-        began, history, preview = time.monotonic(), self.history, self.preview
+        began, history, planned = time.monotonic(), self.history, self.planned
         # All slices are in the ledger before the first is walked. So a later run finds the slices
         # of this one, even if this one is killed.
         is_open = self.options.until is None
-        spans = begin(history.ledger, preview.plan, preview.parallel, is_open=is_open)
+        spans = begin(history.ledger, planned.plan, planned.parallel, is_open=is_open)
         work = SliceWorkers(
             history.walker,
             history.ledger,
             self.process,
-            parallel=preview.parallel,
-            identifies=history.identify_runner(self.process, begun_at=preview.begun_at),
+            parallel=planned.parallel,
+            identifies=history.identify_runner(self.process, begun_at=planned.begun_at),
         )
         log, limiter = history.settings.log, history.services.rate_limiter
         is_wanted = is_terminal(sys.stdout) and not self.options.as_json
@@ -248,7 +248,7 @@ class _LogRun:
 
     def _slices_left(self) -> int:
         """Count the unfinished slices that lie in the range, also those of earlier runs."""
-        ledger, plan = self.history.ledger, self.preview.plan
+        ledger, plan = self.history.ledger, self.planned.plan
         slices = [span for span in ledger.spans() if not span.is_live] + [*ledger.revisits()]
         return sum(
             not each.is_done

@@ -134,7 +134,7 @@ def _asked_range(
     begin = moment_of(position_of(since, now))
     end = moment_of(position_of(until, now)) if until is not None else now
     if end is None or (begin is not None and begin >= end):
-        raise click.UsageError("--until lies before --since, or nothing lies between")
+        raise click.UsageError("--until must lie after --since")
     end = min(end, now)
     first = moment_of(settled[0].after) if settled else None
     if first is None:
