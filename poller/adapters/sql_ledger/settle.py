@@ -100,10 +100,10 @@ def _refuse_unbelieved(cursor: LogCursor, page: Page) -> None:
 def _move_span(
     connection: Connection, stream_id: int, span: Span, page: Page, late_window: timedelta
 ) -> Span:
-    """Move the span. At its end it leaves an unread stretch, and joins the spans that it touches.
+    """Move the span. When the span is finished, join it with the spans that it touches.
 
-    A span that ends above its `confirmed` has a part that a second reading still has to pass. No
-    span will read that part again, so it becomes an unread stretch.
+    If a finished span is not confirmed up to its end, the second reading still has to read the
+    rest. No span will read that rest again, so it becomes an unread stretch.
     """
     spans = read_spans(connection, span.stream, stream_id)
     current = _find_unmoved(spans, span)
@@ -146,8 +146,13 @@ def _move_confirmed(
     live = (columns.id == cursor.id, columns.stream_id == stream_id, columns.until.is_(None))
     query = select(columns.confirmed, columns.reached).where(*live)
     current = connection.execute(query).one_or_none()
-    if current is None or current.confirmed != cursor.reached:
-        raise ConflictError(f"span {cursor.id} is not confirmed up to {cursor.reached} any more")
+    if current is None:
+        raise ConflictError(f"there is no live span {cursor.id}")
+    if current.confirmed != cursor.reached:
+        raise ConflictError(
+            f"`confirmed` of span {cursor.id} is {current.confirmed} and not {cursor.reached}: "
+            "someone else moved it"
+        )
     if page.position > current.reached:
         raise ConflictError(f"nothing above {current.reached} was read a first time")
     connection.execute(update(schema.span).where(*live).values(confirmed=page.position))

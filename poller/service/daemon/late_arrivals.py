@@ -9,15 +9,18 @@ So the log is read a second time, `late_window` behind the server's time (10 min
 
 - Every settle of a span records the *recent ids*: the ids of interest above the span's `confirmed`.
 - The second reading reads `(confirmed, now - late_window]` of the live span again. It leaves out
-  every event that is a recent id. The others are late arrivals, and are forwarded like any event.
+  every event that is not of interest, and every event whose id is a recent id. The remaining
+  events are late arrivals, and are forwarded like any event.
 - Settling a page of the second reading moves `confirmed` and not the position of the span.
 - A span can end before all of it is confirmed: a backfill reaches its end, or the position is
   moved by hand. What is left becomes an *unread stretch*, which the second reading passes as soon
   as its end is older than `late_window`.
-- A recent id is forgotten when neither `confirmed` nor an unread stretch lies below it any more.
+- A recent id is kept while it lies above the `confirmed` of an unfinished span, or inside an
+  unread stretch.
 
 The second reading costs about one request for each page of the log. While other applications use up
-the tenant's rate limit it waits, but for no longer than half of the window.
+the tenant's rate limit it waits, but for no longer than half of the window, and for at most
+10 minutes.
 """
 
 import time
@@ -71,8 +74,9 @@ class LateArrivalLedger(Ledger, Protocol):
 class LateArrivals:
     """A LogSource of the events that the first reading did not see.
 
-    The other events were counted by the first reading. A record without an id is left out too,
-    since no recent id can tell whether the first reading saw it.
+    Events that are not of interest are left out, whether or not the first reading counted them. A
+    record without an id is left out too, since no recent id can tell whether the first reading saw
+    it.
     """
 
     def __init__(
@@ -201,8 +205,9 @@ class LookbackScan:
 
 
 def _is_old_enough(stretch: UnreadStretch, bound: LogId) -> bool:
-    """Return whether the stretch ends below the bound.
+    """Return whether the stretch can be read now: it ends at the bound or below.
 
-    An end without a time cannot be compared with a time. Such a stretch is read at once.
+    A stretch without an end, or with an end that holds no time, cannot be compared with the bound.
+    It is read at once.
     """
     return stretch.until is None or stretch.until <= bound or moment_of(stretch.until) is None
