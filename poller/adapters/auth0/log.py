@@ -1,4 +1,4 @@
-"""The tenant log, read by checkpoint, with proof that retention removed nothing before a page.
+"""The tenant log, read by checkpoint. A page names the part that retention removed before it.
 
 The API is asked for the events above a log id (`from`). Three properties of the API shape this
 module:
@@ -9,19 +9,23 @@ module:
 - A page with fewer events than were asked for is not documented as the end of the log.
 """
 
-import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from poller.adapters.auth0.api import ManagementApi, Reply
+from poller.adapters.auth0.gap_proof import (
+    EventsAbove,
+    find_gap,
+    is_young,
+    just_below_event,
+)
 from poller.adapters.auth0.verdicts import SERVICE
 from poller.adapters.clocks import earliest_now
 from poller.core.errors import UnusableAnswerError
-from poller.core.events import SHORTEST_RETENTION, LogEvent, is_derived, last_id, parse_events
-from poller.core.log_ids import EARLIEST, LogId, floor_id, moment_of, predecessor, successor
+from poller.core.events import LogEvent, is_derived, last_id, parse_events
+from poller.core.log_ids import EARLIEST, LogId, floor_id, moment_of
 from poller.core.pages import PAGE_SIZE, Page
-from poller.core.spans import Gap, LogCursor, SecondReading, UnreadStretch
+from poller.core.spans import Gap, LogCursor
 
 SEARCH_LIMIT = 1000
 """The most log events that a search returns, over all its pages."""
@@ -31,23 +35,6 @@ END_MARGIN = timedelta(seconds=10)
 Events take up to 6 s into the log (recordings of 2018 to 2023), so a further request would bring
 no more than the next poll does.
 """
-_BOUND = re.compile(r"900\d{14}0{39}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Answer:
-    """The log events above a position.
-
-    `is_short` says that the answer held fewer records than were asked for, and `is_empty` that it
-    held none. `is_proven` says that the answer began with the position's own event.
-    """
-
-    events: tuple[LogEvent, ...]
-    served_at: datetime
-    believed_at: datetime | None
-    is_short: bool
-    is_empty: bool
-    is_proven: bool
 
 
 class Auth0Log:
@@ -75,7 +62,7 @@ class Auth0Log:
         """
         answer = self._above(cursor)
         _check_order(answer.events, cursor)
-        lost = None if self._is_whole(cursor, answer) else _lost(cursor, answer)
+        lost = find_gap(cursor, answer, lambda: self.oldest()[0])
         if cursor.until is None:
             return _live_page(cursor, answer, lost)
         return _bounded_page(cursor, cursor.until, answer, lost)
@@ -126,7 +113,7 @@ class Auth0Log:
                 break
         return tuple(events[:count])
 
-    def _above(self, cursor: LogCursor) -> _Answer:
+    def _above(self, cursor: LogCursor) -> EventsAbove:
         """Ask for the events above the position.
 
         If the position is old, ask from one below it. An answer that then begins with the
@@ -134,23 +121,30 @@ class Auth0Log:
         page. The answer may hold that event alone. Such a short page shows nothing of what lies
         above, so then ask again from the position.
         """
-        begin = cursor.reached if _is_young(cursor, self._now()) else _anchor(cursor.reached)
+        begin = (
+            cursor.reached if is_young(cursor, self._now()) else just_below_event(cursor.reached)
+        )
         if begin != cursor.reached:
             reply = self._read(begin, PAGE_SIZE)
             records = _records(reply)
-            is_anchored = last_id(records[:1]) == cursor.reached
+            begins_at_position = last_id(records[:1]) == cursor.reached
             # Without an id we cannot tell whether the record is the event at the position.
             is_readable = not records or last_id(records[:1]) is not None
-            if is_readable and not (is_anchored and len(records) == 1):
-                rest = records[1:] if is_anchored else records
-                return self._answer(cursor, reply, rest, is_anchored=is_anchored)
+            if is_readable and not (begins_at_position and len(records) == 1):
+                rest = records[1:] if begins_at_position else records
+                return self._answer(cursor, reply, rest, begins_at_position=begins_at_position)
         reply = self._read(cursor.reached, PAGE_SIZE)
-        return self._answer(cursor, reply, _records(reply), is_anchored=False)
+        return self._answer(cursor, reply, _records(reply), begins_at_position=False)
 
     def _answer(
-        self, cursor: LogCursor, reply: Reply, records: Sequence[object], *, is_anchored: bool
-    ) -> _Answer:
-        is_short = len(records) < PAGE_SIZE - is_anchored
+        self,
+        cursor: LogCursor,
+        reply: Reply,
+        records: Sequence[object],
+        *,
+        begins_at_position: bool,
+    ) -> EventsAbove:
+        is_short = len(records) < PAGE_SIZE - begins_at_position
         events = _up_to_last_id(parse_events(records, after=cursor.reached))
         if not events and not is_short:
             raise UnusableAnswerError(
@@ -161,36 +155,14 @@ class Auth0Log:
         # no such event.
         newest = moment_of(events[-1].log_id) if events else None
         reply = self._api.dated(reply, newest, is_end=is_short)
-        return _Answer(
+        return EventsAbove(
             events=events,
             served_at=reply.at,
             believed_at=reply.believed_at,
             is_short=is_short,
             is_empty=not records,
-            is_proven=is_anchored,
+            begins_at_position=begins_at_position,
         )
-
-    def _is_whole(self, cursor: LogCursor, answer: _Answer) -> bool:
-        """Return whether retention provably removed nothing between the position and the page.
-
-        Each of these is a proof:
-
-        1. The position is young. Retention removes nothing that is younger than
-           `SHORTEST_RETENTION`, so that all above the position was there at the answer's time.
-        2. The answer begins with the position's own event. Retention removes the oldest events
-           first, so that nothing above an event that is still there was removed.
-        3. The first event is the very next id, so that there is no room for another in between.
-        4. The oldest event kept is not above the position. It is read after the page, so that
-           nothing can be removed between the two requests without being noticed.
-
-        An empty log proves nothing: everything may have been removed.
-        """
-        if answer.is_proven or _is_young(cursor, answer.believed_at):
-            return True
-        if answer.events and predecessor(answer.events[0].log_id) == cursor.reached:
-            return True
-        oldest, _ = self.oldest()
-        return oldest is not None and oldest <= cursor.reached
 
     def _search_one(self, more: dict[str, str]) -> LogId | None:
         params = {"page": "0", "per_page": "1"} | more
@@ -212,49 +184,7 @@ def _up_to_last_id(events: tuple[LogEvent, ...]) -> tuple[LogEvent, ...]:
     return events[:count]
 
 
-def _is_young(cursor: LogCursor, now: datetime | None) -> bool:
-    """Return whether everything above the position is certainly still kept at `now`.
-
-    It is if either of two times is younger than the shortest retention: the time in the position's
-    id, or the time at which the log was last seen to end there. An age below zero shows that a
-    clock was wrong once, and proves nothing.
-    """
-    if now is None:
-        return False
-    ages = [now - seen for seen in (moment_of(cursor.reached), cursor.drained_at) if seen]
-    return any(timedelta(0) <= age < SHORTEST_RETENTION for age in ages)
-
-
-def _anchor(position: LogId) -> LogId:
-    """Return the id one below the position if the position can be an event's id.
-
-    A bound that was computed from a time is not an event's id, so that no answer can begin with it.
-    """
-    if _BOUND.fullmatch(position):
-        return position
-    return predecessor(position) or position
-
-
-def _lost(cursor: LogCursor, answer: _Answer) -> Gap | None:
-    """Return the part that retention may have removed, or None if nothing can be missing.
-
-    The gap ends at the first event of the page, or at the answer's time less the shortest
-    retention, whichever is lower. It never reaches beyond the cursor's end. An answer without
-    events and without a believed time does not show where the gap ends.
-    """
-    ends = [event.log_id for event in answer.events if not is_derived(event.log_id)][:1]
-    if answer.believed_at is not None:
-        ends.append(floor_id(answer.believed_at - SHORTEST_RETENTION))
-    if cursor.until is not None:
-        ends.append(successor(cursor.until))
-    is_known = bool(answer.events) or answer.believed_at is not None
-    if not is_known or min(ends) <= successor(cursor.reached):
-        return None
-    is_read_once = isinstance(cursor, SecondReading | UnreadStretch)
-    return Gap(after=cursor.reached, before=min(ends), is_read_once=is_read_once)
-
-
-def _live_page(cursor: LogCursor, answer: _Answer, lost: Gap | None) -> Page:
+def _live_page(cursor: LogCursor, answer: EventsAbove, lost: Gap | None) -> Page:
     """Return the page of a cursor without an end.
 
     The poll ends at an empty page, or at a short page whose newest event is at most `END_MARGIN`
@@ -278,7 +208,7 @@ def _live_page(cursor: LogCursor, answer: _Answer, lost: Gap | None) -> Page:
     )
 
 
-def _bounded_page(cursor: LogCursor, until: LogId, answer: _Answer, lost: Gap | None) -> Page:
+def _bounded_page(cursor: LogCursor, until: LogId, answer: EventsAbove, lost: Gap | None) -> Page:
     """Return the page of a cursor that ends at `until`, without the events above `until`.
 
     The end is reached by an event at or beyond `until`, or by an empty answer that was given later
