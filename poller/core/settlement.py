@@ -26,10 +26,7 @@ FILTERED = "filtered"
 FORWARDED = "forwarded"
 DEAD_LETTERED = "dead_lettered"
 DISCARDED = "discarded"
-"""The outcome of a dead letter that somebody discarded.
-
-The event is counted. Its log id is not remembered.
-"""
+"""Somebody discarded the dead letter. The event is counted. Its log id is not remembered."""
 OUTCOMES = (FORWARDED, FILTERED, DEAD_LETTERED, DISCARDED)
 LOG = "log"
 FILE = "file"
@@ -216,9 +213,8 @@ def _check(settled: Outcomes, events: Iterable[LogEvent], what: str) -> None:
     Raises:
         UnaccountedError: the two differ.
     """
-    if Counter(event.log_id for event, _ in settled.outcomes()) != Counter(
-        event.log_id for event in events
-    ):
+    counted = Counter(event.log_id for event, _ in settled.outcomes())
+    if counted != Counter(event.log_id for event in events):
         raise UnaccountedError(f"{what} has an event with no outcome or with several")
 
 
@@ -229,11 +225,11 @@ def _pending_identifies(
 
     It is the pending identify of the newest event.
     """
-    delivered = {event.log_id for event in forwarded}
+    forwarded_ids = {event.log_id for event in forwarded}
     pending = (
         entry.pending_identify
         for entry in calls.forwardable
-        if entry.pending_identify and entry.event.log_id in delivered
+        if entry.pending_identify and entry.event.log_id in forwarded_ids
     )
     in_order = sorted(pending, key=lambda each: each.log_id)
     return tuple({(each.user_id, each.sent_as): each for each in in_order}.values())
@@ -271,8 +267,7 @@ def partition(
 
 def tally(event: LogEvent, outcome: str, settled_at: datetime, *, origin: str = LOG) -> Tally:
     """Return the hourly count that an event with this outcome belongs to."""
-    hour = hour_of(event, settled_at)
-    return Tally(hour=hour, type=event.type, outcome=outcome, origin=origin)
+    return Tally(hour=hour_of(event, settled_at), type=event.type, outcome=outcome, origin=origin)
 
 
 def hour_of(event: LogEvent, settled_at: datetime) -> datetime:
@@ -286,13 +281,12 @@ def hour_of(event: LogEvent, settled_at: datetime) -> datetime:
 
 def tracks_of(calls: Calls, forwarded: Iterable[LogEvent]) -> Iterator[SentTrack]:
     """Yield the tracks of these events, in the order of the calls."""
-    delivered = {event.log_id for event in forwarded}
+    forwarded_ids = {event.log_id for event in forwarded}
     for entry in calls.forwardable:
-        if entry.event.log_id in delivered:
-            names = (
-                message.event for message in entry.messages if isinstance(message, messages.Track)
-            )
-            yield from ((entry.event, name) for name in names)
+        if entry.event.log_id in forwarded_ids:
+            for message in entry.messages:
+                if isinstance(message, messages.Track):
+                    yield entry.event, message.event
 
 
 def count_sent(
