@@ -9,14 +9,10 @@ from poller.config.errors import SettingsError
 from poller.config.loading import load_settings
 from poller.config.parsers.times import parse_duration, parse_moment
 from poller.config.secrets import SecretPlace, secret_places
-from poller.config.settings import (
-    Auth0Settings,
-    LogSettings,
-    PollSettings,
-    SegmentSettings,
-    Settings,
-    StateSettings,
-)
+from poller.config.sections.forwarding import PollSettings
+from poller.config.sections.program import LogSettings, StateSettings
+from poller.config.sections.services import Auth0Settings, SegmentSettings
+from poller.config.settings import Settings
 from poller.config.sources.paths import find_settings_file
 
 __all__ = [

@@ -8,7 +8,8 @@ from typing import Literal, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from poller.config.settings import Settings, Type
+from poller.config.settings import Settings
+from poller.config.types import Type
 
 PREFIX = "POLLER_"
 SECRET = "secret"  # noqa: S105 - the name of a type

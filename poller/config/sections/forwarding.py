@@ -1,0 +1,127 @@
+"""The sections on the events that are read, and on the calls that are sent."""
+
+from typing import Any
+
+from pydantic import Field
+
+from poller.config.sections.section import Section, in_words, unparsed
+from poller.config.types import (
+    Destinations,
+    Flag,
+    Interval,
+    LateWindow,
+    LoginTypes,
+    Queries,
+    Query,
+    SecretWord,
+    StartAt,
+)
+from poller.core.translation import privacy
+from poller.core.translation.presets import PresetName
+from poller.core.translation.rules import Frequency
+
+
+def _frequency(values: dict[str, Any]) -> Frequency:
+    return "changes" if values["preset"] == "spec" else "always"
+
+
+class BackfillSettings(Section):
+    """The history that a backfill sends."""
+
+    integrations: Destinations = Field(
+        default_factory=dict,
+        description="The destinations that history goes to, as a table in Segment's own form.",
+        json_schema_extra=in_words("all"),
+    )
+
+
+class PollSettings(Section):
+    """The polls of the daemon."""
+
+    interval: Interval = Field(
+        unparsed("30s"), description="The time between two polls, such as 30s, 5m or 1h."
+    )
+    start: StartAt = Field(
+        unparsed("now"),
+        description="The beginning of the very first start: now, earliest, a date or a time.",
+    )
+    late_window: LateWindow = Field(
+        unparsed("10m"),
+        description="How late an event may reach the log. The log is read a second time that much "
+        "later. 0s turns this off.",
+    )
+
+
+class LoginsSettings(Section):
+    """The log events that count as logins."""
+
+    types: LoginTypes = Field(unparsed(["s"]), description="Log event types that count as logins.")
+    include_sso: Flag = Field(
+        default=True, description="Whether logins on an existing session count as logins."
+    )
+
+
+class SignupsSettings(Section):
+    """The log events that count as signups."""
+
+    derive: Flag = Field(
+        default=True,
+        description="Whether a first login by a social, enterprise or passwordless connection "
+        "counts as a signup.",
+    )
+    include_api_created: Flag = Field(
+        default=True,
+        description="Whether users created by the Management API or the dashboard count as "
+        "signups.",
+    )
+
+
+class EventsSettings(Section):
+    """The calls that events become."""
+
+    preset: PresetName = Field(
+        "rule",
+        description="The names in the calls: rule as in Auth0's own rule, spec as in Segment's "
+        "spec.",
+    )
+    when: Query = Field(
+        None, description="A condition. Only events for which it holds are forwarded."
+    )
+    user_id: Query = Field(
+        None,
+        description="The user id in the calls.",
+        json_schema_extra=in_words("the event's user_id"),
+    )
+    identify: Frequency = Field(
+        default_factory=_frequency,
+        description="When to send identify: always, or changes: at a signup, for a new user and "
+        "for new traits.",
+        json_schema_extra=in_words("always with the preset rule, changes with spec"),
+    )
+    groups: Flag = Field(
+        default=True,
+        description="Whether to send a group call when a user logs in to an organization, unless "
+        "Segment knows it already.",
+    )
+    traits: Queries = Field(
+        default_factory=dict,
+        description="More traits, each with an expression. false removes one of the preset's.",
+    )
+    properties: Queries = Field(
+        default_factory=dict,
+        description="More properties of track calls, each with an expression. false removes one.",
+    )
+
+
+class PrivacySettings(Section):
+    """The personal data in the calls."""
+
+    email: privacy.Email = Field("plain", description="E-mail addresses: plain, hmac or omit.")
+    ip: privacy.Address = Field(
+        "plain", description="IP addresses: plain, truncate (to /24 or /48) or omit."
+    )
+    user_agent: privacy.Agent = Field("plain", description="User agents: plain or omit.")
+    user_name: privacy.Name = Field("plain", description="Names of people: plain or omit.")
+    hmac_key: SecretWord = Field(
+        None, description="The key for e-mail addresses that are sent as HMAC-SHA256."
+    )

@@ -1,0 +1,51 @@
+"""The sections on the program itself: its ledger, its log and its HTTP endpoint."""
+
+from pydantic import Field
+
+from poller.config.sections.section import Section, in_words, unparsed
+from poller.config.types import Interval, LedgerUrl, Length, LogFormat, LogLevel, SocketAddress
+
+
+class StateSettings(Section):
+    """The ledger."""
+
+    # A URL may hold a password, so it is not in the repr.
+    url: LedgerUrl = Field(
+        repr=False,
+        description="The ledger, by its absolute path.",
+        json_schema_extra=in_words(
+            "in $STATE_DIRECTORY, or in /var/lib for a settings file in /etc, or in the user's "
+            "state folder"
+        ),
+    )
+    dead_letter_retention: Length = Field(
+        unparsed("30d"), description="How long dead letters are kept. 0s keeps them for ever."
+    )
+
+
+class LogSettings(Section):
+    """The log of the program itself."""
+
+    level: LogLevel = Field(
+        "info", description="The least level that is logged: debug, info, warning or error."
+    )
+    format: LogFormat = Field(
+        "auto",
+        description="The form of log lines: text, json, or auto. auto is text on a terminal and in "
+        "the journal, else json.",
+    )
+
+
+class MetricsSettings(Section):
+    """The HTTP endpoint of the daemon."""
+
+    listen: SocketAddress = Field(
+        None,
+        validate_default=False,
+        description="The address of /metrics, /healthz and /readyz, such as 127.0.0.1:9464.",
+        json_schema_extra=in_words("none"),
+    )
+    ready_lag: Interval = Field(
+        unparsed("10m"),
+        description="The lag, beyond poll.interval, from which on /readyz answers 503.",
+    )
