@@ -14,7 +14,7 @@ from poller.core.log_ids import LogId, floor_id, moment_of, successor
 from poller.core.messages import Batch, Message, Receipt
 from poller.core.outcomes import Profile, Profiles
 from poller.core.pages import Page, advance
-from poller.core.settlement import FileSettlement, Settlement, Tally
+from poller.core.settlement import FileSettlement, Settlement, TallyKey
 from poller.core.spans import Gap, LogCursor, SecondReading, Span, UnreadStretch, join_touching
 from tests.samples import wire
 
@@ -168,7 +168,7 @@ class FakeLedger:
         self._spans: dict[int, Span] = {}
         self.dead_letters: dict[str, str] = {}
         self.lost: list[Gap] = []
-        self.tallies: Counter[Tally] = Counter()
+        self.tallies: Counter[TallyKey] = Counter()
         self.settled: list[str] = []
         self.failures: list[Exception | None] = []
         self._fingerprints: dict[str, str] = {}

@@ -38,7 +38,7 @@ class UnaccountedError(AssertionError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tally:
+class TallyKey:
     """Identifies one counter: events of one type, hour and origin that had one outcome."""
 
     hour: datetime
@@ -48,7 +48,7 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sent:
+class SentKey:
     """Identifies one counter: tracks of one name, for events of one type, hour and origin."""
 
     hour: datetime
@@ -98,13 +98,13 @@ class Outcomes:
         raise NotImplementedError
 
     @property
-    def tallies(self) -> Counter[Tally]:
+    def tallies(self) -> Counter[TallyKey]:
         return Counter(
             tally(event, outcome, self.settled_at, origin=self.origin)
             for event, outcome in self.outcomes()
         )
 
-    def sent(self, log_ids: Collection[LogId] | None = None) -> Counter[Sent]:
+    def sent(self, log_ids: Collection[LogId] | None = None) -> Counter[SentKey]:
         """Count the tracks that were sent, or only those tracks of `log_ids`."""
         tracks = [track for track in self.tracks if log_ids is None or track[0].log_id in log_ids]
         return count_sent(tracks, self.settled_at, origin=self.origin)
@@ -265,9 +265,11 @@ def partition(
     return tuple(forwarded), tuple(dead_letters)
 
 
-def tally(event: LogEvent, outcome: str, settled_at: datetime, *, origin: str = LOG) -> Tally:
+def tally(event: LogEvent, outcome: str, settled_at: datetime, *, origin: str = LOG) -> TallyKey:
     """Return the hourly count that an event with this outcome belongs to."""
-    return Tally(hour=hour_of(event, settled_at), type=event.type, outcome=outcome, origin=origin)
+    return TallyKey(
+        hour=hour_of(event, settled_at), type=event.type, outcome=outcome, origin=origin
+    )
 
 
 def hour_of(event: LogEvent, settled_at: datetime) -> datetime:
@@ -291,9 +293,9 @@ def tracks_of(calls: Calls, forwarded: Iterable[LogEvent]) -> Iterator[SentTrack
 
 def count_sent(
     tracks: Iterable[SentTrack], settled_at: datetime, *, origin: str = LOG
-) -> Counter[Sent]:
+) -> Counter[SentKey]:
     """Return the number of tracks by name, in the hours in which their events are counted."""
     return Counter(
-        Sent(hour=hour_of(event, settled_at), type=event.type, name=name, origin=origin)
+        SentKey(hour=hour_of(event, settled_at), type=event.type, name=name, origin=origin)
         for event, name in tracks
     )

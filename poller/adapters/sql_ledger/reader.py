@@ -20,7 +20,7 @@ from poller.adapters.sql_ledger.tables.streams import NO_STREAM_ID, can_be_renam
 from poller.adapters.sql_ledger.tables.stretches import read_revisits, read_unread
 from poller.adapters.sql_ledger.tables.totals import dead_letters_by_reason, events_by_outcome
 from poller.core.events import Stream
-from poller.core.settlement import LOG, OUTCOMES, Sent, Tally
+from poller.core.settlement import LOG, OUTCOMES, SentKey, TallyKey
 from poller.core.spans import Gap, ReopenedGap, Span, UnreadStretch
 
 
@@ -52,8 +52,8 @@ class Record:
     gaps: tuple[Gap, ...]
     revisits: tuple[ReopenedGap, ...]
     unread: tuple[UnreadStretch, ...]
-    tallies: Mapping[Tally, int]
-    sent: Mapping[Sent, int]
+    tallies: Mapping[TallyKey, int]
+    sent: Mapping[SentKey, int]
     first_hour: datetime | None
 
 
@@ -157,22 +157,22 @@ class LedgerReader:
 
 def _tallies(
     connection: Connection, stream_id: int, since: datetime, until: datetime
-) -> dict[Tally, int]:
+) -> dict[TallyKey, int]:
     columns = schema.hourly_event_count.c
     own = (columns.stream_id == stream_id, columns.origin == LOG)
     query = select(schema.hourly_event_count).where(*own)
     rows = connection.execute(query.where(columns.hour >= since, columns.hour < until))
-    return {Tally(hour=row.hour, type=row.type, outcome=row.outcome): row.events for row in rows}
+    return {TallyKey(hour=row.hour, type=row.type, outcome=row.outcome): row.events for row in rows}
 
 
 def _sent(
     connection: Connection, stream_id: int, since: datetime, until: datetime
-) -> dict[Sent, int]:
+) -> dict[SentKey, int]:
     columns = schema.hourly_track_count.c
     own = (columns.stream_id == stream_id, columns.origin == LOG)
     query = select(schema.hourly_track_count).where(*own)
     rows = connection.execute(query.where(columns.hour >= since, columns.hour < until))
-    return {Sent(hour=row.hour, type=row.type, name=row.track_name): row.tracks for row in rows}
+    return {SentKey(hour=row.hour, type=row.type, name=row.track_name): row.tracks for row in rows}
 
 
 def _first_hour(connection: Connection, stream_id: int) -> datetime | None:

@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime, time, timedelta
 
 from poller.core.events import DailyCount
 from poller.core.log_ids import floor_id
-from poller.core.settlement import DEAD_LETTERED, Sent, Tally
+from poller.core.settlement import DEAD_LETTERED, SentKey, TallyKey
 from poller.core.spans import LogRange, clip, range_covering
 from poller.core.translation.event_facts import SIGNUP
 from poller.core.translation.presets import SIGNED_UP
@@ -99,20 +99,20 @@ class Day:
 
 
 def judge_days(
-    tallies: Mapping[Tally, int],
+    tallies: Mapping[TallyKey, int],
     counted: Mapping[date, DailyCount],
     settled: Sequence[LogRange],
     days: Collection[date],
     *,
     now: datetime,
-    sent: Mapping[Sent, int] | None = None,
+    sent: Mapping[SentKey, int] | None = None,
 ) -> tuple[Day, ...]:
     """Return a verdict on each of these days.
 
     `counted` is Auth0's count. A day that it leaves out had no events. `settled` is a union of
     ranges.
     """
-    by_day: dict[date, dict[Tally, int]] = defaultdict(dict)
+    by_day: dict[date, dict[TallyKey, int]] = defaultdict(dict)
     for key, events in tallies.items():
         by_day[key.hour.date()][key] = events
     judged = (
@@ -121,7 +121,7 @@ def judge_days(
     return tuple(_with_sent(day, sent or {}) for day in judged)
 
 
-def _with_sent(day: Day, sent: Mapping[Sent, int]) -> Day:
+def _with_sent(day: Day, sent: Mapping[SentKey, int]) -> Day:
     """Add the tracks that were sent. A signup that was sent for another type was derived."""
     names: dict[str, int] = defaultdict(int)
     derived = 0
@@ -151,7 +151,7 @@ def _days(day: date, until: datetime) -> Iterator[date]:
 
 def _day(
     day: date,
-    tallies: Mapping[Tally, int],
+    tallies: Mapping[TallyKey, int],
     counted: DailyCount,
     settled: Sequence[LogRange],
     now: datetime,

@@ -21,7 +21,7 @@ from poller.core.events import Stream
 from poller.core.log_ids import LogId, floor_id, predecessor
 from poller.core.pages import Page
 from poller.core.ports import LogSource
-from poller.core.settlement import FILTERED, Tally, tally
+from poller.core.settlement import FILTERED, TallyKey, tally
 from poller.core.spans import LogCursor, LogRange, clip, range_covering
 from poller.service.upstream.retry import retrying
 from poller.service.verify.daily import Day, Verdict
@@ -86,7 +86,7 @@ def count_again(
 
 
 def compare(
-    tallies: Mapping[Tally, int],
+    tallies: Mapping[TallyKey, int],
     counted: Mapping[HourAndType, int],
     settled: Sequence[LogRange],
     *,
@@ -115,7 +115,7 @@ def _is_kept(hour: datetime, settled: Sequence[LogRange], oldest: LogId | None) 
 
 
 def _mismatches(
-    tallies: Mapping[Tally, int], counted: Mapping[HourAndType, int], hours: set[datetime]
+    tallies: Mapping[TallyKey, int], counted: Mapping[HourAndType, int], hours: set[datetime]
 ) -> tuple[Mismatch, ...]:
     known: Counter[HourAndType] = Counter()
     for key, events in tallies.items():
@@ -162,5 +162,5 @@ def _pages(source: LogSource, stream: Stream, within: LogRange) -> Iterator[Page
         cursor = replace(cursor, reached=page.position)
 
 
-def _key(key: Tally) -> HourAndType:
+def _key(key: TallyKey) -> HourAndType:
     return key.hour, key.type

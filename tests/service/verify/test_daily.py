@@ -6,7 +6,7 @@ import pytest
 
 from poller.core.events import DailyCount
 from poller.core.log_ids import LogId, floor_id
-from poller.core.settlement import DEAD_LETTERED, FILTERED, FORWARDED, Sent, Tally
+from poller.core.settlement import DEAD_LETTERED, FILTERED, FORWARDED, SentKey, TallyKey
 from poller.core.spans import LogRange
 from poller.service.verify.daily import (
     Compared,
@@ -32,11 +32,11 @@ def judged(
     now: datetime = LATER,
 ) -> Day:
     counted = {
-        Tally(hour=BEGIN + timedelta(hours=8), type=kind, outcome=outcome): events
+        TallyKey(hour=BEGIN + timedelta(hours=8), type=kind, outcome=outcome): events
         for (kind, outcome), events in tallies.items()
     }
     # The neighbours are another day's.
-    noise = {Tally(hour=BEGIN - timedelta(hours=1), type="s", outcome=FORWARDED): 500}
+    noise = {TallyKey(hour=BEGIN - timedelta(hours=1), type="s", outcome=FORWARDED): 500}
     (day,) = judge_days(
         counted | noise, {} if auth0 is None else {DAY: auth0}, settled, [DAY], now=now
     )
@@ -159,14 +159,14 @@ def test_the_days_of_a_range_are_whole_and_end_before_its_end() -> None:
 def test_a_signup_that_was_sent_for_a_login_is_shown_as_one_and_each_name_is_counted() -> None:
     hour = BEGIN + timedelta(hours=8)
     tallies = {
-        Tally(hour=hour, type="s", outcome=FORWARDED): 20,
-        Tally(hour=hour, type="ss", outcome=FORWARDED): 8,
+        TallyKey(hour=hour, type="s", outcome=FORWARDED): 20,
+        TallyKey(hour=hour, type="ss", outcome=FORWARDED): 8,
     }
     sent = {
-        Sent(hour=hour, type="s", name="Logged In"): 20,
-        Sent(hour=hour, type="s", name="Signed Up"): 5,
-        Sent(hour=hour, type="ss", name="Signed Up"): 8,
-        Sent(hour=hour - timedelta(days=1), type="s", name="Signed Up"): 100,
+        SentKey(hour=hour, type="s", name="Logged In"): 20,
+        SentKey(hour=hour, type="s", name="Signed Up"): 5,
+        SentKey(hour=hour, type="ss", name="Signed Up"): 8,
+        SentKey(hour=hour - timedelta(days=1), type="s", name="Signed Up"): 100,
     }
     counted = {DAY: DailyCount(logins=20, signups=13)}
     (day,) = judge_days(tallies, counted, WHOLE, [DAY], now=LATER, sent=sent)

@@ -11,7 +11,7 @@ import pytest
 
 from poller.core.errors import TransientError
 from poller.core.log_ids import LogId, floor_id
-from poller.core.settlement import FILTERED, FORWARDED, Tally
+from poller.core.settlement import FILTERED, FORWARDED, TallyKey
 from poller.core.spans import LogRange
 from poller.service.verify.daily import Compared, Day, Verdict
 from poller.service.verify.hourly import (
@@ -40,13 +40,13 @@ def at(hours: float) -> LogId:
     return floor_id(NOW + hours * HOUR)
 
 
-def tallies(*records: dict[str, Any]) -> Counter[Tally]:
+def tallies(*records: dict[str, Any]) -> Counter[TallyKey]:
     """Return the counts that the ledger would have."""
-    found = Counter[Tally]()
+    found = Counter[TallyKey]()
     for number, each in enumerate(records):
         hour = datetime.fromisoformat(each["date"]).replace(minute=0, second=0, microsecond=0)
         found[
-            Tally(hour=hour, type=each["type"], outcome=FORWARDED if number % 2 else FILTERED)
+            TallyKey(hour=hour, type=each["type"], outcome=FORWARDED if number % 2 else FILTERED)
         ] += 1
     return found
 
@@ -57,7 +57,7 @@ EVENTS = [record(number, NOW + number * timedelta(minutes=11)) for number in ran
 
 def recounted(
     log: FakeLog,
-    known: Counter[Tally],
+    known: Counter[TallyKey],
     *,
     settled: tuple[LogRange, ...] = WHOLE,
     oldest: LogId | None = None,
@@ -77,7 +77,7 @@ def test_a_settled_log_agrees_to_the_event() -> None:
 @pytest.mark.parametrize(("by", "settled"), [(2, 7), (-2, 3)])
 def test_the_hour_and_the_type_that_differ_are_named(by: int, settled: int) -> None:
     known = tallies(*EVENTS)
-    known[Tally(hour=NOW + HOUR, type="s", outcome=FORWARDED)] += by
+    known[TallyKey(hour=NOW + HOUR, type="s", outcome=FORWARDED)] += by
     found = recounted(FakeLog(EVENTS), known)
     assert found.mismatches == (Mismatch(hour=NOW + HOUR, type="s", settled=settled, logged=5),)
     assert found.agreeing == {NOW, NOW + 2 * HOUR}

@@ -14,10 +14,10 @@ from sqlalchemy.dialects.sqlite import Insert
 from poller.adapters.sql_ledger.sqlite.driver import upsert
 from poller.adapters.sql_ledger.tables import schema
 from poller.core.events import LogEvent
-from poller.core.settlement import FILE, LOG, Sent, Tally, tally
+from poller.core.settlement import FILE, LOG, SentKey, TallyKey, tally
 
 
-def add_events(connection: Connection, stream_id: int, events: Mapping[Tally, int]) -> None:
+def add_events(connection: Connection, stream_id: int, events: Mapping[TallyKey, int]) -> None:
     """Add these numbers of events to the counts. A number may be negative."""
     rows = [
         {
@@ -42,7 +42,7 @@ def _add_events() -> Insert:
     return row.on_conflict_do_update(index_elements=keys, set_={"events": total})
 
 
-def add_tracks(connection: Connection, stream_id: int, tracks: Mapping[Sent, int]) -> None:
+def add_tracks(connection: Connection, stream_id: int, tracks: Mapping[SentKey, int]) -> None:
     """Add these numbers of tracks to the counts."""
     rows = [
         {
