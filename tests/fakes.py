@@ -240,7 +240,7 @@ class FakeLedger:
         )
         self.tallies.update(settlement.tallies)
         self._fingerprints.update(settlement.fingerprints)
-        self.settled += [event.log_id for event, _ in settlement.outcomes()]
+        self.settled += [event.log_id for event, _ in settlement.by_event()]
         return moved
 
 
@@ -270,7 +270,7 @@ class FakeFileLedger(FakeLedger):
         )
         self.tallies.update(settlement.tallies)
         self._fingerprints.update(settlement.fingerprints)
-        self.settled += [event.log_id for event, _ in settlement.outcomes()]
+        self.settled += [event.log_id for event, _ in settlement.by_event()]
 
 
 LATER = TransientError("later", retry_after=timedelta(seconds=1))

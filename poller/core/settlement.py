@@ -62,7 +62,7 @@ SentTrack = tuple[LogEvent, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcomes:
+class EventOutcomes:
     """The outcomes of events, and what the ledger remembers of the calls."""
 
     forwarded: tuple[LogEvent, ...]
@@ -101,7 +101,7 @@ class Outcomes:
     def tallies(self) -> Counter[TallyKey]:
         return Counter(
             tally(event, outcome, self.settled_at, origin=self.origin)
-            for event, outcome in self.outcomes()
+            for event, outcome in self.by_event()
         )
 
     def sent(self, log_ids: Collection[LogId] | None = None) -> Counter[SentKey]:
@@ -109,7 +109,7 @@ class Outcomes:
         tracks = [track for track in self.tracks if log_ids is None or track[0].log_id in log_ids]
         return count_sent(tracks, self.settled_at, origin=self.origin)
 
-    def outcomes(self) -> Iterator[tuple[LogEvent, str]]:
+    def by_event(self) -> Iterator[tuple[LogEvent, str]]:
         for event in self.forwarded:
             yield event, FORWARDED
         for event in self.filtered:
@@ -119,7 +119,7 @@ class Outcomes:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settlement(Outcomes):
+class Settlement(EventOutcomes):
     """A page of the log. Each of its events is forwarded, filtered or dead-lettered.
 
     Only `build_settlement` makes settlements of the log.
@@ -138,7 +138,7 @@ class Settlement(Outcomes):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FileSettlement(Outcomes):
+class FileSettlement(EventOutcomes):
     """A page of a file. Each event taken from it has an outcome.
 
     Only `build_file_settlement` makes settlements of a file.
@@ -184,7 +184,7 @@ def build_file_settlement(
 
 
 def _outcomes(calls: Calls, delivery: Delivery) -> dict[str, Any]:
-    """Return the fields of `Outcomes`.
+    """Return the fields of `EventOutcomes`.
 
     Raises:
         UnaccountedError: a message is neither acknowledged nor refused.
@@ -207,13 +207,13 @@ def _outcomes(calls: Calls, delivery: Delivery) -> dict[str, Any]:
     }
 
 
-def _check(settled: Outcomes, events: Iterable[LogEvent], what: str) -> None:
+def _check(settled: EventOutcomes, events: Iterable[LogEvent], what: str) -> None:
     """Check that the outcomes hold these events, each as often as the page does.
 
     Raises:
         UnaccountedError: the two differ.
     """
-    counted = Counter(event.log_id for event, _ in settled.outcomes())
+    counted = Counter(event.log_id for event, _ in settled.by_event())
     if counted != Counter(event.log_id for event in events):
         raise UnaccountedError(f"{what} has an event with no outcome or with several")
 

@@ -270,8 +270,8 @@ class Conservation(RuleBasedStateMachine):
         return live
 
     def note(self, forwarded: Forwarded) -> None:
-        self.counted += len([*forwarded.settlement.outcomes()])
-        self.settled.update(event.log_id for event, _ in forwarded.settlement.outcomes())
+        self.counted += len([*forwarded.settlement.by_event()])
+        self.settled.update(event.log_id for event, _ in forwarded.settlement.by_event())
 
 
 REPEATABLE = settings(

@@ -13,12 +13,12 @@ from poller.adapters.sql_ledger.tables.pending_identifies import record_pending
 from poller.core.events import LogEvent, canonical
 from poller.core.log_ids import LogId
 from poller.core.outcomes import DeadLetter
-from poller.core.settlement import DEAD_LETTERED, FORWARDED, Outcomes
+from poller.core.settlement import DEAD_LETTERED, FORWARDED, EventOutcomes
 from poller.core.translation.change_detection import identify_key
 
 
 def record_outcomes(
-    connection: Connection, stream_id: int, outcomes: Outcomes, at: datetime
+    connection: Connection, stream_id: int, outcomes: EventOutcomes, at: datetime
 ) -> None:
     """Record the outcomes of events that are settled for the first time, at the server's time."""
     _insert_dead_letters(connection, stream_id, outcomes.dead_letters, at)
@@ -29,7 +29,7 @@ def record_outcomes(
 
 
 def record_resent_outcomes(
-    connection: Connection, stream_id: int, outcomes: Outcomes, at: datetime
+    connection: Connection, stream_id: int, outcomes: EventOutcomes, at: datetime
 ) -> None:
     """Record the outcomes of events that were settled and counted before, and were sent again.
 

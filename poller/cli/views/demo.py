@@ -42,7 +42,7 @@ class DemoView:
     def watch(self, pages: Iterator[Forwarded]) -> Iterator[Forwarded]:
         """Yield these pages, and keep what is to be shown of them."""
         for forwarded in pages:
-            outcomes = sorted(forwarded.settlement.outcomes(), key=lambda pair: pair[0].log_id)
+            outcomes = sorted(forwarded.settlement.by_event(), key=lambda pair: pair[0].log_id)
             with self._lock:
                 self.count.add(forwarded.settlement)
                 self._rows.extend([pair for pair in outcomes if pair[1] != FILTERED][-_ROWS:])

@@ -165,7 +165,7 @@ class LookbackScan:
 
     def _read(self, cursor: LogCursor) -> Iterator[Forwarded]:
         for forwarded in forward(*self._ports, cursor):
-            for event, outcome in forwarded.settlement.outcomes():
+            for event, outcome in forwarded.settlement.by_event():
                 log.warning("event.late", log_id=event.log_id, outcome=outcome)
             yield forwarded
             if forwarded.settlement.page.is_end:

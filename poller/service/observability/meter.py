@@ -128,7 +128,7 @@ class Meter(Observer):
             name: collections.Counter[str]() for name in (FORWARDED, FILTERED, DEAD_LETTERED)
         }
         with self._lock:
-            for event, outcome in settlement.outcomes():
+            for event, outcome in settlement.by_event():
                 outcomes[outcome][self._type_label(event)] += 1
             self.events = self.events.after_settle(
                 forwarded=outcomes[FORWARDED],
