@@ -78,12 +78,12 @@ class EventOutcomes:
     """The tracks of forwarded events. A login that is a signup too has two."""
 
     @property
-    def ids_of_interest(self) -> tuple[LogId, ...]:
+    def ids_to_remember(self) -> tuple[LogId, ...]:
         dead = (letter.event for letter in self.dead_letters)
         return tuple(event.log_id for event in (*self.forwarded, *dead, *self.declined))
 
     @property
-    def redated(self) -> int:
+    def redated_count(self) -> int:
         """The number of events that were sent with the time in their log id as their date."""
         return sum(event.is_redated for event in self.forwarded)
 

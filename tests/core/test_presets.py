@@ -167,7 +167,7 @@ def test_what_was_declined_is_remembered_as_seen() -> None:
     settlement = build_settlement(
         Span(id=1, stream=STREAM, after=EARLIEST, reached=EARLIEST), read, calls, Delivery()
     )
-    assert settlement.ids_of_interest == ("9000",)
+    assert settlement.ids_to_remember == ("9000",)
     assert [event.log_id for event in settlement.filtered] == ["9000", "9001"]
 
 
@@ -183,7 +183,7 @@ def test_what_other_settings_would_send_is_remembered_as_seen() -> None:
     settlement = build_settlement(
         Span(id=1, stream=STREAM, after=EARLIEST, reached=EARLIEST), read, calls, Delivery()
     )
-    assert settlement.ids_of_interest == ("9000",)
+    assert settlement.ids_to_remember == ("9000",)
 
 
 def test_a_condition_on_the_profile_is_read_with_the_profile() -> None:

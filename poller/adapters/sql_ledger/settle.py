@@ -48,7 +48,7 @@ def settle_page(
     match cursor:
         case Span():
             moved = _move_span(connection, stream_id, cursor, page, late_window)
-            ids = [log_id for log_id in settlement.ids_of_interest if log_id > moved.confirmed]
+            ids = [log_id for log_id in settlement.ids_to_remember if log_id > moved.confirmed]
             record_ids(connection, stream_id, ids)
             _record(connection, stream_id, settlement)
             return moved

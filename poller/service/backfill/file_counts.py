@@ -42,7 +42,7 @@ class FileCount:
         self.forwarded += len(settlement.forwarded)
         self.filtered += len(settlement.filtered)
         self.dead_lettered += len(settlement.dead_letters)
-        self.redated += settlement.redated
+        self.redated += settlement.redated_count
         self.skipped += choice.skipped
         self.repeated += choice.repeated
         self.outside += choice.outside

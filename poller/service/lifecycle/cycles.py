@@ -31,7 +31,7 @@ class CycleCount:
         self.filtered += len(settlement.filtered)
         self.forwarded += len(settlement.forwarded)
         self.dead_lettered += len(settlement.dead_letters)
-        self.redated += settlement.redated
+        self.redated += settlement.redated_count
         dates = [self.newest, *(event.date for event in page.events)]
         self.newest = max((date for date in dates if date is not None), default=None)
         self.served_at = page.served_at
