@@ -221,10 +221,7 @@ def _check(settled: EventOutcomes, events: Iterable[LogEvent], what: str) -> Non
 def _pending_identifies(
     calls: Calls, forwarded: tuple[LogEvent, ...]
 ) -> tuple[PendingIdentify, ...]:
-    """Return one pending identify for each user and each id in the tracks.
-
-    It is the pending identify of the newest event.
-    """
+    """Return the newest pending identify for each user and each id in the tracks."""
     forwarded_ids = {event.log_id for event in forwarded}
     pending = (
         entry.pending_identify

@@ -7,7 +7,7 @@ never be read.
 
 So the log is read a second time, `late_window` behind the server's time (10 minutes by default).
 
-- Every settle of a span records the *recent ids*: the ids of interest above the span's `confirmed`.
+- Every settle of a span records the *recent ids*: the ids to remember above the span's `confirmed`.
 - The second reading reads `(confirmed, now - late_window]` of the live span again. It leaves out
   every event that is not of interest, and every event whose id is a recent id. The remaining
   events are late arrivals, and are forwarded like any event.
