@@ -66,7 +66,7 @@ class RequestBudget(Protocol):
         """
         ...
 
-    def missed(self, bucket: str) -> None:
+    def observe_nothing(self, bucket: str) -> None:
         """Take note that this thread's request brought no rate-limit headers.
 
         It had no answer, or an answer without them.
@@ -137,13 +137,13 @@ class ManagementApi:
                 headers={"Authorization": f"Bearer {token}"},
             )
         except BaseException:
-            self._budget.missed(bucket)
+            self._budget.observe_nothing(bucket)
             raise
         limit, remaining, reset = (
             _number(answer, f"x-ratelimit-{name}") for name in ("limit", "remaining", "reset")
         )
         if limit is None or remaining is None or reset is None:
-            self._budget.missed(bucket)
+            self._budget.observe_nothing(bucket)
             return answer
         reset_in = _until(reset, answer)
         is_refused = answer.status == _TOO_MANY

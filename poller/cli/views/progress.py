@@ -66,7 +66,7 @@ class BackfillView:
             parts = [f"{now.identified.sent:,} users identified"]
         reading = self._rate_limiter.status("logs")
         if reading is not None:
-            parts.append(f"rate limit: {reading.left:.0f} of {reading.limit} free")
+            parts.append(f"rate limit: {reading.remaining:.0f} of {reading.limit} free")
         if pages_a_second and now.pages_left >= 1:
             parts.append(f"about {timedelta(seconds=round(now.pages_left / pages_a_second))} left")
         return ", ".join(parts)

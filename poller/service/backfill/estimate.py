@@ -68,10 +68,10 @@ def estimate(
     seconds = [pages * (latency_s + _SEND_S) / parallel]
     if messages_per_second:
         seconds.append(of_interest / messages_per_second)
-    is_known = rate_limit is None or requests <= rate_limit.left
+    is_known = rate_limit is None or requests <= rate_limit.remaining
     if rate_limit is not None and rate_limit.limit in REFILL_PER_SECOND:
         is_known = True
-        seconds.append((requests - rate_limit.left) / REFILL_PER_SECOND[rate_limit.limit])
+        seconds.append((requests - rate_limit.remaining) / REFILL_PER_SECOND[rate_limit.limit])
     return Estimate(
         events=events,
         of_interest=of_interest,

@@ -121,8 +121,8 @@ class MeteredRateLimiter:
             bucket, limit=limit, remaining=remaining, reset_in=reset_in, is_refused=is_refused
         )
 
-    def missed(self, bucket: str) -> None:
-        self._limiter.missed(bucket)
+    def observe_nothing(self, bucket: str) -> None:
+        self._limiter.observe_nothing(bucket)
 
 
 class MeteredJournal:

@@ -34,7 +34,7 @@ class RateLimitStatus:
 
     limit: int
     """The number of tokens in a full bucket."""
-    left: float
+    remaining: float
     per_second: float
     """The tokens that are regained per second, at least."""
 
@@ -128,10 +128,10 @@ class RateLimiter:
         belief.correct(
             remaining - unaccounted,
             remaining + belief.refill_per_second * (now - request.sent_at),
-            has_room=remaining >= self._kept(belief.limit),
+            has_room=remaining >= self._reserved(belief.limit),
         )
 
-    def missed(self, bucket: str) -> None:
+    def observe_nothing(self, bucket: str) -> None:
         """Take note that this thread's request brought no rate-limit headers.
 
         It had no answer, or an answer without them.
@@ -149,7 +149,7 @@ class RateLimiter:
             belief.grow(self._monotonic(), under_way=len(self._under_way))
             return RateLimitStatus(
                 limit=belief.limit,
-                left=max(belief.tokens, 0.0),
+                remaining=max(belief.tokens, 0.0),
                 per_second=belief.refill_per_second,
             )
 
@@ -202,12 +202,12 @@ class RateLimiter:
         Zero means that a token is available now.
         """
         belief.grow(now, under_way=len(self._under_way))
-        missing = self._kept(belief.limit) + 1 - belief.tokens
+        missing = self._reserved(belief.limit) + 1 - belief.tokens
         if missing <= 0:
             return 0.0
         if now >= belief.reset_at and not self._under_way:
             # The reset brought one token. Only an answer can show whether more are free.
-            belief.tokens = self._kept(belief.limit) + 1.0
+            belief.tokens = self._reserved(belief.limit) + 1.0
             return 0.0
         waits = [belief.reset_at - now] if belief.reset_at > now else []
         if belief.growth:
@@ -216,7 +216,7 @@ class RateLimiter:
             waits.append(_RECHECK_S)
         return max(min(waits), _SHORTEST_WAIT_S)
 
-    def _kept(self, limit: int) -> int:
+    def _reserved(self, limit: int) -> int:
         """Return the tokens that are reserved for others. One token is always ours."""
         # Floating point makes (1 - 0.8) * 50 a little less than 10, and other products a little
         # more. So round before `ceil`.

@@ -26,7 +26,7 @@ class Budget:
         del is_refused
         self.told.append((bucket, limit, remaining, reset_in))
 
-    def missed(self, bucket: str) -> None:
+    def observe_nothing(self, bucket: str) -> None:
         self.asked.append(f"missed {bucket}")
 
 

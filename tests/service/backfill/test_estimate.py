@@ -13,7 +13,7 @@ from tests.builders import record
 from tests.fakes import NOW, numbered
 
 DAY = timedelta(days=1)
-ENTERPRISE = RateLimitStatus(limit=50, left=50.0, per_second=0.0)
+ENTERPRISE = RateLimitStatus(limit=50, remaining=50.0, per_second=0.0)
 
 
 class Log:
@@ -83,7 +83,7 @@ def test_the_slowest_of_what_limits_it_counts() -> None:
     assert by_messages is not None
     assert by_messages.total_seconds() == pytest.approx(720, rel=0.02)
     unlimited = guessed(
-        log, asked, rate_limit=RateLimitStatus(limit=10**6, left=10.0**6, per_second=0.0)
+        log, asked, rate_limit=RateLimitStatus(limit=10**6, remaining=10.0**6, per_second=0.0)
     ).duration
     assert unlimited is not None
     assert unlimited.total_seconds() == pytest.approx(15 * 0.2 / 8, rel=0.05)
@@ -93,7 +93,7 @@ def test_of_a_limit_that_is_not_known_it_does_not_guess() -> None:
     log, asked = Log(timedelta(seconds=60)), stretch(-2 * DAY, -DAY)
     assert (
         guessed(
-            log, asked, rate_limit=RateLimitStatus(limit=33, left=33.0, per_second=0.0)
+            log, asked, rate_limit=RateLimitStatus(limit=33, remaining=33.0, per_second=0.0)
         ).duration
         is None
     )
@@ -103,4 +103,7 @@ def test_of_a_limit_that_is_not_known_it_does_not_guess() -> None:
     ("limit", "latency_s", "slices"), [(2, 0.1, 2), (10, 0.1, 6), (50, 0.1, 8), (50, 0.5, 16)]
 )
 def test_so_many_slices_as_the_limit_is_worth(limit: int, latency_s: float, slices: int) -> None:
-    assert parallelism(RateLimitStatus(limit=limit, left=1.0, per_second=0.0), latency_s) == slices
+    assert (
+        parallelism(RateLimitStatus(limit=limit, remaining=1.0, per_second=0.0), latency_s)
+        == slices
+    )

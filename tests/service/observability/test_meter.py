@@ -411,7 +411,7 @@ def test_a_metered_rate_limiter_limits_and_tells() -> None:
     metered.acquire("logs")
     metered.observe("logs", limit=50, remaining=9, reset_in=timedelta(seconds=1), is_refused=True)
     metered.acquire("users")
-    metered.missed("users")
+    metered.observe_nothing("users")
     status = limiter.status("logs")
     assert status is not None
     assert (status.limit, limiter.refused) == (50, 1)

@@ -102,7 +102,7 @@ def with_a_proved_refill(stopping: Stopping, rate_limiter: RateLimiter) -> None:
 def left(rate_limiter: RateLimiter) -> float:
     found = rate_limiter.status("logs")
     assert found is not None
-    return found.left
+    return found.remaining
 
 
 def test_a_full_bucket_keeps_room_for_the_requests_under_way(stopping: Stopping) -> None:
@@ -143,7 +143,7 @@ def test_a_refusal_halves_the_refill_that_is_believed(
     )
     found = rate_limiter.status("logs")
     assert found is not None
-    assert (found.left, found.per_second) == (0, 2.5)
+    assert (found.remaining, found.per_second) == (0, 2.5)
 
 
 def test_a_request_without_an_answer_is_no_longer_under_way(stopping: Stopping) -> None:
@@ -152,7 +152,7 @@ def test_a_request_without_an_answer_is_no_longer_under_way(stopping: Stopping) 
     with_a_proved_refill(stopping, rate_limiter)
     worker[0] = 1
     rate_limiter.acquire("logs")
-    rate_limiter.missed("logs")
+    rate_limiter.observe_nothing("logs")
     stopping.now += 10
     assert left(rate_limiter) == 10
 
