@@ -201,7 +201,7 @@ def _estimate(
             parallel=parallel,
             latency_s=latency_s,
             rate_limit=services.rate_limiter.status("logs"),
-            messages_per_second=settings.segment.max_events_per_second,
+            messages_per_second=settings.segment.max_messages_per_second,
         )
     return None
 

@@ -1,4 +1,7 @@
-"""The list of settings, for the sources, the example file, the reference and the suggestions."""
+"""The list of settings, which is derived from settings.py.
+
+The sources, the example file, the reference and the suggestions use it.
+"""
 
 import json
 from collections.abc import Iterator
@@ -50,7 +53,7 @@ class Setting:
 
     @property
     def is_secret(self) -> bool:
-        """True if the value must not be shown."""
+        """Return whether the value must not be shown."""
         return self.type == SECRET
 
 

@@ -27,9 +27,9 @@ class Type(NamedTuple):
     must_be: str = ""
 
 
-_WHOLE = "a whole number from 1 on"
+_WHOLE = "a whole number of 1 or more"
 
-Word = Annotated[str, BeforeValidator(texts.word), Type("text")]
+NonEmptyText = Annotated[str, BeforeValidator(texts.word), Type("text")]
 Name = Annotated[str, BeforeValidator(texts.name), Type("text")]
 NameOrEmpty = Annotated[str, BeforeValidator(texts.name_or_empty), Type("text")]
 Host = Annotated[str, BeforeValidator(texts.host_name), Type("host name")]
@@ -37,7 +37,7 @@ BaseUrl = Annotated[str, BeforeValidator(texts.base_url), Type("origin")]
 Endpoint = Annotated[str, BeforeValidator(texts.endpoint), Type("origin")]
 OptionalEndpoint = Annotated[str | None, BeforeValidator(endpoint_or_off), Type("origin | off")]
 LedgerUrl = Annotated[str, BeforeValidator(texts.ledger_url), Type("path | URL")]
-SecretWord = Annotated[SecretStr | None, BeforeValidator(secret(texts.word)), Type("secret")]
+SecretText = Annotated[SecretStr | None, BeforeValidator(secret(texts.word)), Type("secret")]
 SecretKey = Annotated[SecretStr | None, BeforeValidator(secret(texts.private_key)), Type("secret")]
 LoginTypes = Annotated[frozenset[str], BeforeValidator(texts.login_types), Type("list of types")]
 Query = Annotated[JmesPath | None, BeforeValidator(expression), Type("JMESPath")]
@@ -72,7 +72,7 @@ Length = Annotated[
     Type("duration", "at most 3650d"),
 ]
 # The shortest retention of Auth0 is a day, of which 23 hours are relied on (Auth0 docs: Log Data
-# Retention). The window has to be shorter than the hour between.
+# Retention). The window has to be shorter than the remaining hour.
 LateWindow = Annotated[
     timedelta,
     BeforeValidator(parse_duration),

@@ -37,7 +37,7 @@ def reference(folder: Path, plan: str, *, pages: int, latency: bool = True) -> I
             sandbox.ask("latency", auth0=FETCH_S, segment=SEND_S)
         made.write_settings(
             auth0__rate_share=1.0,
-            segment__max_events_per_second=0,
+            segment__max_messages_per_second=0,
             poll__start="now",
             poll__late_window="0s",
             log__level="warning",

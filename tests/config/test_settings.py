@@ -917,7 +917,7 @@ def test_a_length_may_be_nothing_but_not_eternity(
 
 @pytest.mark.parametrize("value", [0, -1, True, 2.5, "many"])
 def test_a_count_is_a_whole_number_from_one_on(tmp_path: Path, value: object) -> None:
-    assert "whole number from 1" in problem(
+    assert "whole number of 1 or more" in problem(
         tmp_path, segment={"write_key": "wk", "refusal_limit": value}
     )
 

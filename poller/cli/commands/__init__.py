@@ -1,1 +1,1 @@
-"""One module per command."""
+"""One module per command. `COMMANDS` in cli/__init__.py lists the commands."""

@@ -106,7 +106,7 @@ def _services(
         users=Auth0Users(api, fields=rules_of(settings).profile_fields),
         stats=Auth0Stats(api),
         segment=sink,
-        sink=ThrottledSink(sink, stopping, per_second=settings.segment.max_events_per_second),
+        sink=ThrottledSink(sink, stopping, per_second=settings.segment.max_messages_per_second),
         rate_limiter=rate_limiter,
         clock=clock,
         origins=origins,

@@ -13,7 +13,7 @@ from poller.config.types import (
     LoginTypes,
     Queries,
     Query,
-    SecretWord,
+    SecretText,
     StartAt,
 )
 from poller.core.translation import privacy
@@ -43,12 +43,13 @@ class PollSettings(Section):
     )
     start: StartAt = Field(
         unparsed("now"),
-        description="The beginning of the very first start: now, earliest, a date or a time.",
+        description="The place in the log where the very first run begins: now, earliest, a date "
+        "or a time.",
     )
     late_window: LateWindow = Field(
         unparsed("10m"),
-        description="How late an event may reach the log. The log is read a second time that much "
-        "later. 0s turns this off.",
+        description="How late an event may reach the log. The log is read again after this time. "
+        "0s turns this off.",
     )
 
 
@@ -81,21 +82,21 @@ class EventsSettings(Section):
 
     preset: PresetName = Field(
         "rule",
-        description="The names in the calls: rule as in Auth0's own rule, spec as in Segment's "
-        "spec.",
+        description="The names of events and traits: rule for the names of Auth0's rule "
+        '"Send events to Segment.io", or spec for the names of Segment\'s specification.',
     )
     when: Query = Field(
         None, description="A condition. Only events for which it holds are forwarded."
     )
     user_id: Query = Field(
         None,
-        description="The user id in the calls.",
+        description="An expression for the user id in the calls.",
         json_schema_extra=in_words("the event's user_id"),
     )
     identify: Frequency = Field(
         default_factory=_frequency,
-        description="When to send identify: always, or changes: at a signup, for a new user and "
-        "for new traits.",
+        description="When to send identify: always, or changes (only at a signup, for a new "
+        "user, or for new traits).",
         json_schema_extra=in_words("always with the preset rule, changes with spec"),
     )
     groups: Flag = Field(
@@ -105,11 +106,13 @@ class EventsSettings(Section):
     )
     traits: Queries = Field(
         default_factory=dict,
-        description="More traits, each with an expression. false removes one of the preset's.",
+        description="More traits, each with an expression. false instead of an expression removes "
+        "that trait.",
     )
     properties: Queries = Field(
         default_factory=dict,
-        description="More properties of track calls, each with an expression. false removes one.",
+        description="More properties of track calls, each with an expression. false instead of an "
+        "expression removes that property.",
     )
 
 
@@ -122,6 +125,6 @@ class PrivacySettings(Section):
     )
     user_agent: privacy.Agent = Field("plain", description="User agents: plain or omit.")
     user_name: privacy.Name = Field("plain", description="Names of people: plain or omit.")
-    hmac_key: SecretWord = Field(
+    hmac_key: SecretText = Field(
         None, description="The key for e-mail addresses that are sent as HMAC-SHA256."
     )

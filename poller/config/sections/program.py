@@ -12,7 +12,7 @@ class StateSettings(Section):
     # A URL may hold a password, so it is not in the repr.
     url: LedgerUrl = Field(
         repr=False,
-        description="The ledger, by its absolute path.",
+        description="The ledger file: an absolute path, or a sqlite:/// URL.",
         json_schema_extra=in_words(
             "in $STATE_DIRECTORY, or in /var/lib for a settings file in /etc, or in the user's "
             "state folder"
@@ -27,7 +27,7 @@ class LogSettings(Section):
     """The log of the program itself."""
 
     level: LogLevel = Field(
-        "info", description="The least level that is logged: debug, info, warning or error."
+        "info", description="The lowest level that is logged: debug, info, warning or error."
     )
     format: LogFormat = Field(
         "auto",
@@ -47,5 +47,5 @@ class MetricsSettings(Section):
     )
     ready_lag: Interval = Field(
         unparsed("10m"),
-        description="The lag, beyond poll.interval, from which on /readyz answers 503.",
+        description="/readyz answers 503 when the lag exceeds poll.interval plus this time.",
     )

@@ -8,7 +8,7 @@ from poller.config.parsers import texts
 
 
 def in_words(default: str) -> dict[str, Any]:
-    """Describe a default that is no fixed value."""
+    """Describe a default that is not a fixed value."""
     return {"default_text": default}
 
 
@@ -18,10 +18,11 @@ def unparsed(default: object) -> Any:
 
 
 class Section(BaseModel):
-    """One table of the file."""
+    """One table of the settings file."""
 
-    # Only `Settings` is validated, and its schema holds those of the sections. With `defer_build`
-    # pydantic builds no validator for each section, which would take half of the import.
+    # Only `Settings` is validated, and its schema includes the schemas of the sections. With
+    # `defer_build` pydantic builds no validator for each section, which would take half of the
+    # import.
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
@@ -34,7 +35,7 @@ class Section(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _prepare(cls, value: object, info: ValidationInfo) -> object:
-        """Refuse the placeholder of the example, and let choices be written in capitals."""
+        """Refuse the "..." of config.example.toml, and accept choices in any case."""
         texts.refuse_placeholder(value)
         field = cls.model_fields[info.field_name or ""]
         if isinstance(value, str) and get_origin(field.annotation) is Literal:

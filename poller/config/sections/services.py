@@ -15,11 +15,11 @@ from poller.config.types import (
     Host,
     Name,
     NameOrEmpty,
+    NonEmptyText,
     OptionalEndpoint,
     SecretKey,
-    SecretWord,
+    SecretText,
     Share,
-    Word,
 )
 
 
@@ -50,10 +50,11 @@ class Auth0Settings(Section):
     domain: Host = Field(
         description="The tenant's own host name, such as acme.us.auth0.com. Never a custom domain."
     )
-    client_id: Word = Field(
-        description="The client id of the machine-to-machine application that may read:logs."
+    client_id: NonEmptyText = Field(
+        description="The client id of the machine-to-machine application that has the scope "
+        "read:logs."
     )
-    client_secret: SecretWord = Field(
+    client_secret: SecretText = Field(
         None,
         description="The secret of that application.",
         json_schema_extra=in_words("required, or private_key"),
@@ -64,7 +65,8 @@ class Auth0Settings(Section):
     )
     base_url: BaseUrl = Field(
         default_factory=_base_url,
-        description="The tenant's custom domain, or a proxy before the tenant. Requests go there.",
+        description="The address to send requests to: a custom domain, or a proxy in front of the "
+        "tenant.",
         json_schema_extra=in_words("https:// and the domain"),
     )
     rate_share: Share = Field(
@@ -77,7 +79,7 @@ class Auth0Settings(Section):
 class SegmentSettings(Section):
     """The Segment source, and how to send to it."""
 
-    write_key: SecretWord = Field(
+    write_key: SecretText = Field(
         None,
         description="The write key of the Segment source.",
         json_schema_extra=in_words("required"),
@@ -88,47 +90,52 @@ class SegmentSettings(Section):
     )
     cdn_endpoint: OptionalEndpoint = Field(
         default_factory=_cdn_endpoint,
-        description="The origin of the CDN with the published settings of sources, which prove the "
-        "write key.",
+        description="The origin of Segment's CDN. The published settings of a source show that "
+        "the write key exists.",
         json_schema_extra=in_words(
-            "https://cdn.segment.com if endpoint is Segment's own, else off"
+            "https://cdn.segment.com if segment.endpoint is an address of Segment, else off"
         ),
     )
-    api_token: SecretWord = Field(
+    api_token: SecretText = Field(
         None,
-        description="The token of Segment's Public API, for check and preview. Best read-only.",
+        description="The token of Segment's Public API, for check and preview. Use a read-only "
+        "token.",
     )
     api_endpoint: BaseUrl = Field(
         default_factory=_api_endpoint,
         description="The origin of Segment's Public API. A token works only in its own region.",
-        json_schema_extra=in_words("the one of the region of endpoint"),
+        json_schema_extra=in_words("the address in the region of segment.endpoint"),
     )
-    source_id: Word | None = Field(
+    source_id: NonEmptyText | None = Field(
         None,
         validate_default=False,
-        description="The id of the source in Segment, for a token that may not see write keys.",
+        description="The id of the source in Segment. It is needed only if api_token may not read "
+        "write keys.",
     )
-    oauth_client_id: Word | None = Field(
+    oauth_client_id: NonEmptyText | None = Field(
         None,
         validate_default=False,
-        description="The id of the OAuth application, for a source that enforces OAuth.",
+        description="The id of the Segment OAuth application, for a source that enforces OAuth.",
     )
-    oauth_key_id: Word | None = Field(
-        None, validate_default=False, description="The id of the application's public key."
+    oauth_key_id: NonEmptyText | None = Field(
+        None,
+        validate_default=False,
+        description="The id of the public key of the Segment OAuth application.",
     )
     oauth_private_key: SecretKey = Field(
-        None, description="The private key of the application, RSA in PEM form."
+        None,
+        description="The private key of the Segment OAuth application: an RSA key in PEM form.",
     )
-    oauth_scope: Word = Field(
-        "tracking_api:write", description="The scope that tokens are asked for."
+    oauth_scope: NonEmptyText = Field(
+        "tracking_api:write", description="The scope of the tokens that the program requests."
     )
     oauth_endpoint: BaseUrl = Field(
         default_factory=_oauth_endpoint,
         description="The origin of Segment's authorization server. A token works only in its own "
         "region.",
-        json_schema_extra=in_words("the one of the region of endpoint"),
+        json_schema_extra=in_words("the address in the region of segment.endpoint"),
     )
-    # It is None only if neither the name nor the key is known.
+    # The name is None only if neither the name nor the write key is known.
     source_name: Name | None = Field(
         default_factory=_source_name,
         validate_default=False,
@@ -138,14 +145,15 @@ class SegmentSettings(Section):
     )
     generation: NameOrEmpty = Field(
         "",
-        description="A part of every message id. With a new value, history can be sent again.",
+        description="A part of every message id. A new value begins a new stream with new message "
+        "ids, so that history can be sent as new events.",
     )
     refusal_limit: Count = Field(
         20,
         description="After this many refused events in a row, of more than one user, the program "
         "stops sending: the settings are probably wrong.",
     )
-    max_events_per_second: CountOrZero = Field(
+    max_messages_per_second: CountOrZero = Field(
         1000,
-        description="The most messages to send in a second, as Segment advises. 0 is no limit.",
+        description="The most messages to send in a second, as Segment advises. 0 means no limit.",
     )
