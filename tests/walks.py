@@ -22,13 +22,13 @@ class Bounds:
     def __init__(self, log: FakeLog) -> None:
         self._log = log
 
-    def oldest(self) -> tuple[LogId | None, datetime]:
-        return self.first(), self._log.now
+    def oldest_kept(self) -> tuple[LogId | None, datetime]:
+        return self.oldest_in_search(), self._log.now
 
-    def latest(self) -> LogId | None:
+    def newest_id_in_search(self) -> LogId | None:
         return max(self._kept(), default=None)
 
-    def first(self) -> LogId | None:
+    def oldest_in_search(self) -> LogId | None:
         return min(self._kept(), default=None)
 
     def _kept(self) -> list[LogId]:

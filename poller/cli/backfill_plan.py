@@ -156,7 +156,7 @@ def _measure(services: Services) -> _LogBounds:
     services.tokens.current()  # A token that is fetched now does not count as latency.
     times = [time.monotonic()]
     for _ in range(2):
-        oldest, now = services.log.oldest()
+        oldest, now = services.log.oldest_kept()
         times.append(time.monotonic())
     latency_s = min(after - before for before, after in itertools.pairwise(times))
     return _LogBounds(oldest=oldest, now=now, latency_s=latency_s)

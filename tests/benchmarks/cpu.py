@@ -109,7 +109,7 @@ def _ours(settings: Settings, path: Path) -> float:
     """Events a second of `forward` with everything behind it, to the end of the log."""
     ledger = SqlLedger.open(f"sqlite:///{path}", stream_of(settings), create=True)
     with connect(settings, threading.Event(), share=1.0) as services:
-        span = ledger.begin(after=EARLIEST, until=services.log.latest() or EARLIEST)
+        span = ledger.begin(after=EARLIEST, until=services.log.newest_id_in_search() or EARLIEST)
         translator = HistoryTranslator(stream_of(settings), rules_of(settings))
         profiles = profiles_of(settings, services)
         events, began = 0, time.perf_counter()

@@ -62,12 +62,12 @@ class Auth0Log:
         """
         answer = self._above(cursor)
         _check_order(answer.events, cursor)
-        lost = find_gap(cursor, answer, lambda: self.oldest()[0])
+        lost = find_gap(cursor, answer, lambda: self.oldest_kept()[0])
         if cursor.until is None:
             return _live_page(cursor, answer, lost)
         return _bounded_page(cursor, cursor.until, answer, lost)
 
-    def oldest(self) -> tuple[LogId | None, datetime]:
+    def oldest_kept(self) -> tuple[LogId | None, datetime]:
         """Return the id of the oldest event kept, and the server's time.
 
         If no other clock confirms the server's time, the newest event of the log may confirm it.
@@ -78,15 +78,15 @@ class Auth0Log:
         oldest = last_id(reply.value)
         if reply.believed_at is not None or oldest is None:
             return oldest, reply.at
-        newest = moment_of(self.latest() or oldest)
+        newest = moment_of(self.newest_id_in_search() or oldest)
         dated = self._api.dated(reply, newest, is_end=True)
         return oldest, dated.believed_at or earliest_now(reply.at, reply.date, not_before=newest)
 
-    def latest(self) -> LogId | None:
+    def newest_id_in_search(self) -> LogId | None:
         """Return the id of the newest event in the search, which shows new events late."""
         return self._search_one({})
 
-    def first(self) -> LogId | None:
+    def oldest_in_search(self) -> LogId | None:
         """Return the id of the oldest event that the search shows, whatever form its id has."""
         return self._search_one({"sort": "date:1"})
 
@@ -94,7 +94,7 @@ class Auth0Log:
         """Return the next events above `after`, up to a page, without checking for a gap."""
         return parse_events(_records(self._read(after, PAGE_SIZE)), after=after)
 
-    def newest(self, types: Sequence[str], count: int) -> tuple[LogEvent, ...]:
+    def newest_in_search(self, types: Sequence[str], count: int) -> tuple[LogEvent, ...]:
         """Return the newest `count` events of these types, at most 1,000, newest first.
 
         They come from the search, which shows new events late.

@@ -204,7 +204,7 @@ def _optional(finding: Finding) -> Finding:
 
 
 def _oldest(services: Services, kept: list[timedelta]) -> str:
-    oldest, now = services.log.oldest()
+    oldest, now = services.log.oldest_kept()
     moment = moment_of(oldest) if oldest else None
     if moment is None:
         return "readable, and empty"

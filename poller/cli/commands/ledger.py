@@ -186,7 +186,7 @@ def _oldest(settings: Settings) -> LogId:
     from poller.cli.wiring.services import connect  # noqa: PLC0415 - slow
 
     with connect(settings, threading.Event()) as services:
-        oldest, _ = services.log.oldest()
+        oldest, _ = services.log.oldest_kept()
     if oldest is None:
         raise FatalError(
             "the log of the tenant is empty",

@@ -86,7 +86,7 @@ def verify(
         _open_reader(settings, stream) as reader,
         connect(settings, threading.Event(), share=share) as services,
     ):
-        _, now = _retried(services.log.oldest)
+        _, now = _retried(services.log.oldest_kept)
         settled = _settled(reader.record(stream, now, now))
         asked = _asked_range(since, until, now, settled, settings.poll.late_window)
         days, recount = _compare(reader, services, stream, asked, now, exact=exact)
@@ -178,7 +178,7 @@ def _recount(services: Services, stream: Stream, record: Record, asked: TimeRang
     with _progress(ranges) as on_page:
         counted = count_again(services.log, stream, ranges, on_page)
     # The oldest event is asked for after the reading: what is kept now was kept then.
-    oldest, _ = _retried(services.log.oldest)
+    oldest, _ = _retried(services.log.oldest_kept)
     hours = tuple(hours_between(asked.since, min(asked.until, asked.confirmed_until)))
     return compare(record.tallies, counted, settled, hours=hours, oldest=oldest)
 

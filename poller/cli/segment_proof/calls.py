@@ -46,7 +46,7 @@ def newest_calls(
     translator = LiveTranslator(stream_of(settings), rules_of(settings))
     for attempt in retrying():
         with attempt:
-            events = services.log.newest(sorted(translator.types), last)
+            events = services.log.newest_in_search(sorted(translator.types), last)
     directory = profiles_of(settings, services)
     selection = translator.select(events)
     for attempt in retrying():

@@ -40,15 +40,15 @@ class LiveLedger(Ledger, Protocol):
 class LogBounds(Protocol):
     """Reads the server's time and both ends of the log."""
 
-    def oldest(self) -> tuple[LogId | None, datetime]:
+    def oldest_kept(self) -> tuple[LogId | None, datetime]:
         """Return the oldest event kept whose id has today's form, and the time of the answer."""
         ...
 
-    def latest(self) -> LogId | None:
+    def newest_id_in_search(self) -> LogId | None:
         """Return the newest event that the search shows."""
         ...
 
-    def first(self) -> LogId | None:
+    def oldest_in_search(self) -> LogId | None:
         """Return the oldest event that the search shows."""
         ...
 
@@ -87,8 +87,8 @@ class FirstStart:
         return span
 
     def _choose(self) -> LogId:
-        oldest, now = self._bounds.oldest()
-        latest = self._bounds.latest()
+        oldest, now = self._bounds.oldest_kept()
+        latest = self._bounds.newest_id_in_search()
         if latest is not None and moment_of(latest) is None:
             return self._choose_without_time(latest)
         present = floor_id(now - START_MARGIN)
@@ -106,7 +106,7 @@ class FirstStart:
 
     def _choose_without_time(self, latest: LogId) -> LogId:
         """Begin at an event of the log, since no time can be compared with its ids."""
-        first = self._bounds.first() if self._start == "earliest" else None
+        first = self._bounds.oldest_in_search() if self._start == "earliest" else None
         log.error(
             "log.ids_without_time",
             newest=latest,

@@ -25,11 +25,11 @@ log = structlog.get_logger()
 class LogEnds(Protocol):
     """Reads both ends of the log."""
 
-    def oldest(self) -> tuple[LogId | None, datetime]:
+    def oldest_kept(self) -> tuple[LogId | None, datetime]:
         """Return the oldest event kept, and the time of the answer."""
         ...
 
-    def latest(self) -> LogId | None:
+    def newest_id_in_search(self) -> LogId | None:
         """Return the newest event that the search shows."""
         ...
 
@@ -147,7 +147,7 @@ class Maintenance:
         If the server does not answer, return the time of this host.
         """
         try:
-            oldest, now = self._server.oldest()
+            oldest, now = self._server.oldest_kept()
         except PollerError:
             return self._now()
         kept_since = moment_of(oldest) if oldest else None
@@ -164,7 +164,7 @@ class Maintenance:
         """
         if self._has_told_of_low_ids:
             return
-        newest = self._server.latest()
+        newest = self._server.newest_id_in_search()
         if newest is None or newest >= live.reached or moment_of(newest) is not None:
             return
         self._has_told_of_low_ids = True

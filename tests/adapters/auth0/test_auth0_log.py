@@ -188,7 +188,10 @@ class TestAHostClockThatIsWrong:
             page(oldest, at=NOW + timedelta(days=400)),
             page(newest),
         ]
-        assert [log.oldest() for _ in range(2)] == [(log_id(1, OLD), NOW), (log_id(1, OLD), host)]
+        assert [log.oldest_kept() for _ in range(2)] == [
+            (log_id(1, OLD), NOW),
+            (log_id(1, OLD), host),
+        ]
 
 
 @pytest.mark.parametrize("host", [OLD + timedelta(hours=1)])
@@ -220,7 +223,7 @@ def test_a_wrong_date_neither_dates_a_page_nor_begins_a_span(
     found = log.fetch(span(floor_id(NOW - timedelta(hours=1))))
     assert (found.served_at, found.believed_at) == (NOW, None)
     scripted.replies.append(page(record(log_id(3))))
-    assert log.oldest() == (log_id(3), NOW)
+    assert log.oldest_kept() == (log_id(3), NOW)
 
 
 @pytest.mark.parametrize(
@@ -233,7 +236,7 @@ def test_the_newest_event_bears_the_date_out_where_the_host_does_not(
         page(record(log_id(1, OLD))),
         page(record(log_id(9, NOW - timedelta(minutes=1)))),
     ]
-    assert log.oldest() == (log_id(1, OLD), NOW)
+    assert log.oldest_kept() == (log_id(1, OLD), NOW)
 
 
 def test_a_full_page_of_the_live_span_is_not_the_end(log: Auth0Log, scripted: Scripted) -> None:
@@ -472,7 +475,7 @@ def test_the_newest_events_are_searched_by_type_over_as_many_pages_as_it_takes(
 ) -> None:
     newest = [record(log_id(number), "s") for number in range(150, 0, -1)]
     scripted.replies = [page(*newest[:100]), page(*newest[100:])]
-    found = log.newest(("s", "ss"), 120)
+    found = log.newest_in_search(("s", "ss"), 120)
     assert [event.log_id for event in found] == [log_id(number) for number in range(150, 30, -1)]
     assert [asked.query["q"] for asked in scripted.asked] == ['type:("s" OR "ss")'] * 2
     assert [asked.query["page"] for asked in scripted.asked] == ["0", "1"]

@@ -57,12 +57,12 @@ class Bench:
         self.discards.append(before)
         return 0
 
-    def oldest(self) -> tuple[LogId | None, datetime]:
+    def oldest_kept(self) -> tuple[LogId | None, datetime]:
         if not self.is_up:
             raise LATER
         return floor_id(self.now - self.kept), self.now
 
-    def latest(self) -> LogId | None:
+    def newest_id_in_search(self) -> LogId | None:
         if not self.is_up:
             raise LATER
         return self.newest
