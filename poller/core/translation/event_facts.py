@@ -154,7 +154,8 @@ class EventFacts:
         return date if date is not None and is_plausible(date, now=self.now) else None
 
     @property
-    def is_signup(self) -> bool:
+    def is_logged_signup(self) -> bool:
+        """True if Auth0 logged the event as a signup. A signup can also be derived from a login."""
         return self.event.type == SIGNUP
 
     @property
@@ -219,7 +220,11 @@ class EventFacts:
     def is_without_browser(self) -> bool:
         """True if the event is a signup that a server asked for."""
         agent = self.record.get("user_agent")
-        return self.is_signup and isinstance(agent, str) and agent.strip().lower() in _NO_BROWSER
+        return (
+            self.is_logged_signup
+            and isinstance(agent, str)
+            and agent.strip().lower() in _NO_BROWSER
+        )
 
     @cached_property
     def context(self) -> dict[str, Any]:

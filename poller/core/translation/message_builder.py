@@ -12,7 +12,7 @@ from poller.core.translation.change_detection import group_fingerprint, identify
 from poller.core.translation.event_facts import SIGNUP, EventFacts
 from poller.core.translation.fields import flat, is_masked_email, text
 from poller.core.translation.presets import Values
-from poller.core.translation.rules import Lines, Rules, evaluate_or_none
+from poller.core.translation.rules import Lines, Rules, counts_as_signup, evaluate_or_none
 from poller.core.translation.size_limit import fit
 
 PERSON = ("email", "name")
@@ -54,7 +54,7 @@ class MessageBuilder:
         return {key: values[key] for key in PERSON if key in values}
 
     def identify(self, facts: EventFacts, user_id: str, traits: Mapping[str, Scalar]) -> Identify:
-        always_send = facts.is_signup or self._rules.identify == "always"
+        always_send = facts.is_logged_signup or self._rules.identify == "always"
         return Identify(
             message_id=message_id(self._stream, "identify", facts.event.log_id),
             log_id=facts.event.log_id,
@@ -126,14 +126,14 @@ class MessageBuilder:
             "timestamp": facts.date,
             "context": facts.context | {"traits": person} if person else facts.context,
         }
-        if facts.is_signup or (self._rules.derive_signups and facts.is_first_login):
+        if counts_as_signup(facts, self._rules):
             yield Track(
                 message_id=message_id(self._stream, "signup", logged_id),
                 event=preset.signed_up,
                 properties=self._properties(preset.signup_properties, facts),
                 **common,
             )
-        if not facts.is_signup:
+        if not facts.is_logged_signup:
             yield Track(
                 message_id=message_id(self._stream, "track", log_id),
                 event=preset.logged_in,

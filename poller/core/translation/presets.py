@@ -70,7 +70,7 @@ def _login_count(facts: EventFacts) -> int | None:
 
 
 def _last_login(facts: EventFacts) -> str | None:
-    return _iso(facts.current_date("last_login") if facts.is_signup else facts.date)
+    return _iso(facts.current_date("last_login") if facts.is_logged_signup else facts.date)
 
 
 def _sso(facts: EventFacts) -> bool | None:

@@ -6,7 +6,7 @@ from typing import Any, Literal, Protocol
 
 from poller.core.events import LogEvent
 from poller.core.outcomes import Profile
-from poller.core.translation.event_facts import SIGNUP
+from poller.core.translation.event_facts import SIGNUP, EventFacts
 from poller.core.translation.presets import PRESETS, Preset, PresetName
 from poller.core.translation.privacy import PLAIN, Privacy
 
@@ -164,6 +164,11 @@ class Rules:
         if None in used:
             return None
         return self.shape.profile_fields.union(*(fields for fields in used if fields))
+
+
+def counts_as_signup(facts: EventFacts, rules: Rules) -> bool:
+    """Return whether the event is sent as a signup, logged by Auth0 or derived from a login."""
+    return facts.is_logged_signup or (rules.derive_signups and facts.is_first_login)
 
 
 DEFAULT = Rules()
