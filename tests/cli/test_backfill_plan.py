@@ -69,7 +69,7 @@ def reason(ledger: SqlLedger, options: BackfillOptions) -> str:
     settings: Any = SimpleNamespace(poll=SimpleNamespace(late_window=timedelta(minutes=10)))
     services: Any = SimpleNamespace(
         tokens=SimpleNamespace(current=lambda: "token"),
-        log=SimpleNamespace(oldest=lambda: (SINCE, NOW)),
+        log=SimpleNamespace(oldest_kept=lambda: (SINCE, NOW)),
     )
     return survey(settings, ledger, services, options).report().nothing_to_do
 
