@@ -69,7 +69,7 @@ def config_option(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
         "--config",
         "config",
-        type=click.Path(path_type=Path, dir_okay=False),
+        type=click.Path(path_type=Path, readable=False),  # an unreadable file is exit 78, not 2
         help="The settings file. Without it: $POLLER_CONFIG, ./config.toml or "
         "/etc/auth0-segment-poller/config.toml, the first that exists.",
     )(function)

@@ -23,6 +23,10 @@ class BadValueError(ValueError):
     """A problem with one value. The message does not hold the value, since it may be a secret."""
 
 
+class PlaceholderError(BadValueError):
+    """A value that is still the placeholder of config.example.toml."""
+
+
 class BadKeysError(BadValueError):
     """Problems with several lines of a table: each key, and the problem with its value."""
 

@@ -13,6 +13,7 @@ from poller.config.errors import (
     BadKeysError,
     BadValueError,
     Place,
+    PlaceholderError,
     Problem,
     Rank,
     SettingsError,
@@ -152,7 +153,7 @@ class _Sources:
             for name, wrong in cause.wrong:
                 yield Problem(place=self.file.place(section, key, name), wrong=wrong)
         elif isinstance(cause, BadValueError):
-            yield Problem(place=place, wrong=str(cause))
+            yield Problem(place=place, wrong=f"{cause}{self._other_way(cause, section, key)}")
         elif error["type"] == "missing":
             yield Problem(place=place, wrong=self._wrong_if_missing())
         else:
@@ -160,6 +161,17 @@ class _Sources:
             must_be = setting.must_be if setting else ""
             wrong = f"must be {must_be}" if must_be else "is not valid"
             yield Problem(place=place, wrong=wrong)
+
+    def _other_way(self, cause: BadValueError, section: str, key: str) -> str:
+        """Return where a secret can stand instead of its placeholder, or ""."""
+        setting = _BY_KEY.get((section, key))
+        if not isinstance(cause, PlaceholderError) or setting is None or not setting.is_secret:
+            return ""
+        folder = self.file.path.with_suffix(".credentials").name if self.file else "*.credentials"
+        return (
+            f": replace it, or put the secret into {folder}/{setting.credential}, which only "
+            "root needs to read"
+        )
 
     def _wrong_if_missing(self) -> str:
         if self.file:

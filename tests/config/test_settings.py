@@ -497,7 +497,11 @@ interval = "soon"
             "leave off https:// and everything after the host"
         ),
         "config.toml:3: auth0.clientid: unknown key: did you mean client_id?",
-        'config.toml:4: auth0.client_secret: is still the placeholder "..."',
+        (
+            'config.toml:4: auth0.client_secret: is still the placeholder "...": replace it, or '
+            "put the secret into config.credentials/auth0_client_secret, which only root needs "
+            "to read"
+        ),
         "config.toml:6: segmnt: unknown section: did you mean [segment]?",
         "config.toml:10: poll.interval: must be a duration such as 30s, 5m, 1h, 7d or 1h30m",
         "POLLER_LOG__LEVEL: must be one of debug, info, warning, error",

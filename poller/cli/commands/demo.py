@@ -37,6 +37,7 @@ from poller.service.upstream.retry import PATIENCE, Backoff
 
 EVENTS_PER_SECOND = 25.0
 DEFAULT_RUN = timedelta(seconds=10)
+SHORTEST_RUN = timedelta(seconds=1)
 _FAULTS = (
     Fault(action="status", status=503, path="/v1/batch", times=1, begins=2),
     Fault(action="drop_answer", path="/v1/batch", times=1, begins=4),
@@ -72,6 +73,8 @@ def demo(run_for: timedelta | None, fault: str | None) -> int:
     lose no event, then an outage that is longer than the tenant keeps its log, and the backfill
     after it.
     """
+    if run_for is not None and run_for < SHORTEST_RUN:
+        raise click.BadParameter("must be at least 1s", param_hint="--for")
     configure_logging("error")
     console = Terminal()
     if fault is not None:

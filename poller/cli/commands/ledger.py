@@ -206,9 +206,11 @@ def _position(text: str) -> LogId:
         return LogId(text)
     try:
         moment = parse_moment(text)
-    except ValueError as error:
+    except ValueError:
         raise click.BadParameter(
-            f"{error}. A log id or `earliest` is also possible", param_hint="POSITION"
+            "must be a log id, `earliest`, or a time such as 2026-01-31, 2026-01-31T08:00:00Z "
+            "or 30d",
+            param_hint="POSITION",
         ) from None
     if moment > datetime.now(UTC):
         raise click.BadParameter("lies in the future", param_hint="POSITION")

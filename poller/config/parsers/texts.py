@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
-from poller.config.errors import BadValueError
+from poller.config.errors import BadValueError, PlaceholderError
 from poller.core.translation.rules import LOGIN_TYPES
 
 Parser = Callable[[object], str]
@@ -35,10 +35,10 @@ def refuse_placeholder(value: object) -> None:
     """Refuse the placeholder of the example file.
 
     Raises:
-        BadValueError: the value is the placeholder.
+        PlaceholderError: the value is the placeholder.
     """
     if value == PLACEHOLDER:
-        raise BadValueError(f'is still the placeholder "{PLACEHOLDER}"')
+        raise PlaceholderError(f'is still the placeholder "{PLACEHOLDER}"')
 
 
 def refuse_boolean(value: object) -> object:
