@@ -211,7 +211,7 @@ class FakeLedger:
         failure = self.failures.pop(0) if self.failures else None
         if failure is not None:
             raise failure
-        span, page = settlement.span, settlement.page
+        span, page = settlement.cursor, settlement.page
         found = self._spans.get(span.id)
         if span.stream != self.stream or found is None:
             raise ConflictError("there is no such span")

@@ -14,9 +14,9 @@ from poller.core.translation.translator import Translator
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forwarded:
-    """A page that is durable, and the span as it is now."""
+    """A page that is durable, and the cursor as it is now."""
 
-    span: LogCursor
+    cursor: LogCursor
     settlement: Settlement
 
 
@@ -26,29 +26,29 @@ def forward(
     translator: Translator,
     sender: BatchSender,
     ledger: Ledger,
-    span: LogCursor,
+    cursor: LogCursor,
 ) -> Iterator[Forwarded]:
-    """Forward the span page by page. A yield means that the page is durable.
+    """Forward what lies above the cursor, page by page. A yield means that the page is durable.
 
     The order decides the guarantee. A page is settled only after Segment has acknowledged or
-    refused each of its messages. A crash before the settlement leaves the span where it was, so
+    refused each of its messages. A crash before the settlement leaves the cursor where it was, so
     that the page is read and sent again, under the same message ids.
 
     To stop, do not ask for the next page. The live span is never done, so that its caller stops at
     a page that was the end.
 
     Raises:
-        TransientError: a later attempt may succeed. The span stands where the last yield left it,
+        TransientError: a later attempt may succeed. The cursor stands where the last yield left it,
             and the same call goes on from there.
         FatalError: nothing goes on until someone acts. Nothing of the page at hand was settled.
     """
-    while not span.is_done:
-        page = source.fetch(span)
+    while not cursor.is_done:
+        page = source.fetch(cursor)
         page = replace(page, events=judge_dates(page.events, page.believed_at))
         selection = translator.select(page.events, page.believed_at)
         calls = translator(selection, profiles.of(selection.users))
         calls = drop_unchanged(calls, ledger.last_fingerprints(keys_to_check(calls)))
         delivery = sender.deliver(calls.messages)
-        settlement = build_settlement(span, page, calls, delivery)
-        span = ledger.settle(settlement)
-        yield Forwarded(span=span, settlement=settlement)
+        settlement = build_settlement(cursor, page, calls, delivery)
+        cursor = ledger.settle(settlement)
+        yield Forwarded(cursor=cursor, settlement=settlement)

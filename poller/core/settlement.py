@@ -125,7 +125,7 @@ class Settlement(EventOutcomes):
     Only `build_settlement` makes settlements of the log.
     """
 
-    span: LogCursor
+    cursor: LogCursor
     page: Page
 
     @property
@@ -155,15 +155,15 @@ class FileSettlement(EventOutcomes):
         return self.page.served_at
 
 
-def build_settlement(span: LogCursor, page: Page, calls: Calls, delivery: Delivery) -> Settlement:
+def build_settlement(cursor: LogCursor, page: Page, calls: Calls, delivery: Delivery) -> Settlement:
     """Return the settlement of a page, if and only if nothing in it is left open.
 
     Raises:
         UnaccountedError: a message is neither acknowledged nor refused, or an event does not have
             exactly one outcome.
     """
-    settlement = Settlement(span=span, page=page, **_outcomes(calls, delivery))
-    _check(settlement, page.events, f"the page after {span.reached}")
+    settlement = Settlement(cursor=cursor, page=page, **_outcomes(calls, delivery))
+    _check(settlement, page.events, f"the page after {cursor.reached}")
     return settlement
 
 

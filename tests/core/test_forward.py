@@ -161,7 +161,7 @@ def test_a_fatal_error_settles_nothing() -> None:
 def test_a_page_with_nothing_of_interest_still_moves_the_span_and_asks_for_no_profile() -> None:
     bench = Bench(["w"] * 5)
     (forwarded,) = bench.drain()
-    assert forwarded.span.reached == numbered(5)
+    assert forwarded.cursor.reached == numbered(5)
     assert (bench.sink.batches, bench.directory.asked) == ([], [()])
 
 
@@ -187,7 +187,7 @@ def test_a_bounded_span_ends_at_its_bound() -> None:
         )
     )
     assert sorted(bench.ledger.settled) == [numbered(n) for n in range(4, 15)]
-    assert made[-1].span.is_done
+    assert made[-1].cursor.is_done
 
 
 def test_the_culprits_of_a_refused_batch_are_found_and_the_rest_delivered() -> None:

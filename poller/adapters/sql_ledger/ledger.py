@@ -173,7 +173,7 @@ class SqlLedger(IdentifyStore, RevisitStore, SecondReadingStore, DaemonStatusSto
                 another span.
             TransientError, FatalError: the database cannot record it.
         """
-        if settlement.span.stream != self._stream:
+        if settlement.cursor.stream != self._stream:
             raise ConflictError("the page is of another stream")
         with self._database.writing() as connection:
             return settle_page(

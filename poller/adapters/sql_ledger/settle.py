@@ -43,7 +43,7 @@ def settle_page(
         ConflictError: the cursor has moved since the page was read, or the page lies outside of
             what the cursor may settle.
     """
-    cursor, page = settlement.span, settlement.page
+    cursor, page = settlement.cursor, settlement.page
     _refuse_misplaced(cursor, page)
     match cursor:
         case Span():

@@ -146,7 +146,7 @@ class Meter(Observer):
 
     def _move(self, forwarded: Forwarded) -> None:
         """Note how far the live span is settled. A second reading moves no position."""
-        span, page = forwarded.span, forwarded.settlement.page
+        span, page = forwarded.cursor, forwarded.settlement.page
         if not isinstance(span, Span) or not span.is_live:
             return
         if page.drained_to is not None:

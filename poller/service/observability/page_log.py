@@ -29,7 +29,7 @@ def report(forwarded: Forwarded) -> None:
             reason=letter.reason,
             status=letter.status,
         )
-    log.debug("page.forwarded", reached=forwarded.span.reached, read=len(page.events))
+    log.debug("page.forwarded", reached=forwarded.cursor.reached, read=len(page.events))
 
 
 def warn_of_profiles(error: PollerError) -> None:

@@ -43,8 +43,8 @@ class Slice:
     def move(self, forwarded: Forwarded) -> None:
         """Take over the cursor of a page that is settled."""
         events = len(forwarded.settlement.page.events)
-        length = _length(self.cursor.reached, forwarded.span.reached)
-        self.cursor = forwarded.span
+        length = _length(self.cursor.reached, forwarded.cursor.reached)
+        self.cursor = forwarded.cursor
         self.pages += 1
         self.events += events
         if events and length:

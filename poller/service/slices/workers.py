@@ -219,7 +219,7 @@ class SliceWorkers:
                 yield forwarded
                 if self._process.stopping.is_set():
                     return
-                if forwarded.settlement.page.is_end and not forwarded.span.is_done:
+                if forwarded.settlement.page.is_end and not forwarded.cursor.is_done:
                     # The log ends below the end of the slice, and the answer is too young to prove
                     # that nothing will come between.
                     return

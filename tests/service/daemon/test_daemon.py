@@ -36,7 +36,7 @@ def forwarded(read: int = 1) -> Forwarded:
     span = Span(id=1, stream=Stream(domain="d", source_name="s"), after=EARLIEST, reached=EARLIEST)
     page = Page(events=events, position=LogId("9"), is_end=True, served_at=NOW)
     return Forwarded(
-        span=span,
+        cursor=span,
         settlement=build_settlement(
             span, page, Calls(filtered=tuple(Filtered(event=event) for event in events)), Delivery()
         ),

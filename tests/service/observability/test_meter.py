@@ -186,7 +186,7 @@ def test_events_of_a_second_reading_are_read_and_settled_at_once_and_move_no_pos
     second = SecondReading(
         id=1, stream=STREAM, after=EARLIEST, reached=EARLIEST, until=floor_id(NOW)
     )
-    meter.count_settled(replace(forwarded, span=second))
+    meter.count_settled(replace(forwarded, cursor=second))
     assert sum(meter.events.read.values()) == 3
     assert_identity(meter.events)
     assert meter.events.in_hand == 0
