@@ -2,12 +2,18 @@
 
 import sys
 
-from poller.cli import run_command
+INTERRUPTED = 130
 
 
 def main() -> None:
     """Run the command line, and exit."""
-    sys.exit(run_command())
+    try:
+        from poller.cli import run_command  # noqa: PLC0415 - Ctrl-C may come during the import
+
+        code = run_command()
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import pytest
 
 from poller import cli
+from poller.__main__ import main
 from poller.core.errors import FatalError
 
 
@@ -32,3 +33,13 @@ def test_what_someone_must_do_is_said_with_78(
     monkeypatch.setattr(cli.program, "main", fail)
     assert cli.run_command() == 78
     assert capsys.readouterr().err == "error[log-empty]: it is so\n  do this\n"
+
+
+def test_ctrl_c_while_the_program_starts_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt() -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "run_command", interrupt)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
