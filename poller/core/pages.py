@@ -52,7 +52,7 @@ def _confirmed(span: Span, page: Page, late_window: timedelta) -> LogId:
 
     This holds only if `confirmed` had kept up so far. If it lags behind `reached`, the part
     between them was read too early, and a page above says nothing about that part: `confirmed`
-    stays until a second reading has passed it.
+    stays until a second reading has read that part.
 
     An answer without a believed time confirms nothing. A `late_window` of zero means that there is
     no second reading, so that everything is confirmed at once.

@@ -89,7 +89,7 @@ class SecondReading(LogCursor):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnreadStretch(LogCursor):
-    """A part that a second reading still has to pass. It belongs to no span."""
+    """A part that a second reading still has to read. It belongs to no span."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

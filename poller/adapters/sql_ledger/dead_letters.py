@@ -194,7 +194,7 @@ def letters_with_events(connection: Connection) -> Iterator[tuple[StoredDeadLett
 def event_of(letter: StoredDeadLetter, text: str) -> LogEvent:
     """Return the event of a dead letter from its JSON text.
 
-    A record that could not be read has no id of its own, so the event takes that of the letter.
+    A record that could not be read has no id of its own, so the event takes the id of the letter.
     """
     (event,) = parse_events([decode(text)], after=letter.log_id)
     return replace(event, log_id=letter.log_id)

@@ -106,8 +106,8 @@ class SqlLedger(IdentifyStore, RevisitStore, SecondReadingStore, DaemonStatusSto
     def current(self, cursor: LogCursor) -> LogCursor | None:
         """Return the span or revisit as it is recorded now, or None if its row is deleted.
 
-        The row of a revisit is deleted at its end. That of a finished span is deleted when the
-        span is joined to the one above it.
+        The row of a revisit is deleted at its end. The row of a finished span is deleted when
+        the span is joined to the span above it.
         """
         cursors = self.spans() if isinstance(cursor, Span) else self.revisits()
         return next((each for each in cursors if each.id == cursor.id), None)
@@ -166,7 +166,7 @@ class SqlLedger(IdentifyStore, RevisitStore, SecondReadingStore, DaemonStatusSto
         connection.execute(row.values(backfilled_until=position))
 
     def settle(self, settlement: Settlement) -> LogCursor:
-        """Record in one transaction that a page is done. Return the cursor as it is then.
+        """Record in one transaction that a page is done. Return the moved cursor.
 
         Raises:
             ConflictError: the cursor has moved since the page was read, or the page overlaps
@@ -199,5 +199,5 @@ class SqlLedger(IdentifyStore, RevisitStore, SecondReadingStore, DaemonStatusSto
             record(connection, self._stream_id, settlement, page.served_at)
 
     def discard_dead_letters(self, before: datetime) -> int:
-        """Delete what became a dead letter before this time of the server's. Return the number."""
+        """Delete the dead letters from before this time of the server. Return their number."""
         return discard_before(self._database, self._stream_id, before)

@@ -79,7 +79,7 @@ def _insert_dead_letters(
 def _read_dead_letters(
     connection: Connection, stream_id: int, log_ids: Iterable[LogId]
 ) -> frozenset[LogId]:
-    """Return those of these ids that are recorded as dead letters."""
+    """Return the ids among these that are recorded as dead letters."""
     columns = schema.dead_letter.c
     query = select(columns.log_id).where(
         columns.stream_id == stream_id, columns.log_id.in_(log_ids)
@@ -90,7 +90,7 @@ def _read_dead_letters(
 def _delete_dead_letters(
     connection: Connection, stream_id: int, events: Iterable[LogEvent]
 ) -> frozenset[LogId]:
-    """Delete the dead letters of these events. Return the ids of those that there were."""
+    """Delete the dead letters of these events. Return the ids of the deleted ones."""
     columns = schema.dead_letter.c
     ids = [event.log_id for event in events]
     letters = delete(schema.dead_letter).where(

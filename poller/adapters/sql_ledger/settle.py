@@ -1,12 +1,12 @@
-"""Settling a page of the log: the cursor moves, and everything that came of the page is recorded.
+"""Settling a page of the log: the cursor moves, and the results of the page are recorded.
 
 All of it happens in one transaction, so that a crash leaves the page either settled or not begun.
 The kind of the cursor says what moves:
 
-- A *span* moves `reached`, and `confirmed` as far as the log was read late enough.
-- A *second reading* moves only `confirmed` of the live span.
-- An *unread stretch*, a *reopened gap* and a *resend* have rows of their own. The row is deleted
-  when the cursor reaches its end.
+- For a *span*, `reached` moves. `confirmed` follows as far as the log was read late enough.
+- For a *second reading*, only `confirmed` of the live span moves.
+- An *unread stretch* and a revisit (a *reopened gap* or a *resend*) have rows of their own. The row
+  is deleted when the cursor reaches its end.
 """
 
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ from poller.core.spans import (
 def settle_page(
     connection: Connection, stream_id: int, settlement: Settlement, *, late_window: timedelta
 ) -> LogCursor:
-    """Settle the page, and return its cursor as it is then.
+    """Settle the page, and return the moved cursor.
 
     Raises:
         ConflictError: the cursor has moved since the page was read, or the page lies outside of
@@ -84,17 +84,18 @@ def _refuse_misplaced(cursor: LogCursor, page: Page) -> None:
     are_events_within = all(cursor.reached < event.log_id <= page.position for event in page.events)
     if not (is_above and is_within and are_events_within):
         raise ConflictError(
-            f"the page up to {page.position} does not continue the position {cursor.reached}"
+            f"the page up to {page.position} does not follow on from position {cursor.reached}, "
+            f"or goes beyond its end {cursor.until}"
         )
 
 
 def _refuse_unbelieved(cursor: LogCursor, page: Page) -> None:
-    """Refuse to confirm a part of the log if no second clock agrees with the time of the answer.
+    """Refuse to confirm a part of the log unless another clock confirms the server's time.
 
-    To confirm means: this part was read late enough to hold no late arrivals any more.
+    A confirmed part was read so late that nothing can still appear in it.
     """
     if page.believed_at is None and page.position > cursor.reached:
-        raise ConflictError("an answer without a believed time confirms nothing")
+        raise ConflictError("cannot confirm: no clock agrees with the time of the answer")
 
 
 def _move_span(
@@ -118,7 +119,10 @@ def _move_span(
 
 
 def _find_unmoved(spans: Sequence[Span], span: Span) -> Span:
-    """Return the span as it is recorded, which may have another `after` since a join."""
+    """Return the span as it is recorded.
+
+    Its `after` may be lower, if spans were joined meanwhile.
+    """
     current = next((each for each in spans if each.id == span.id), None)
     if current is None:
         raise ConflictError(f"there is no span {span.id}")
@@ -154,5 +158,7 @@ def _move_confirmed(
             "someone else moved it"
         )
     if page.position > current.reached:
-        raise ConflictError(f"nothing above {current.reached} was read a first time")
+        raise ConflictError(
+            f"the second reading is beyond the first, which stands at {current.reached}"
+        )
     connection.execute(update(schema.span).where(*live).values(confirmed=page.position))

@@ -70,7 +70,7 @@ class FileCount:
 
     @property
     def is_all_dead(self) -> bool:
-        """True if there were events of interest, and each of them became a dead letter."""
+        """Return whether there were events of interest, and each of them became a dead letter."""
         return self.dead_lettered > 0 and self.forwarded == 0
 
     def facts(self) -> dict[str, Any]:

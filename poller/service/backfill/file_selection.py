@@ -1,4 +1,4 @@
-"""The choice of those events of a file that are sent.
+"""The choice of the events of a file that are sent.
 
 Files and the log overlap, and one file may hold an event twice. So an event is left out if it lies
 outside of the wanted range, in a settled span, or among the events that this run settled before.

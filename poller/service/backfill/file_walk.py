@@ -21,7 +21,7 @@ from poller.service.upstream.retry import LONG_PATIENCE, retrying
 TYPE_NAME_LIMIT = 60
 """Characters of an unknown type that are shown."""
 _BAD_PAGE_EVENTS = 10
-"""A first page of so many records or more, all of them bad, is no log."""
+"""The number of records from which on a first page that is all bad shows that it is not a log."""
 _OPENING_PAGES = 20
 """In the log of a tenant, a type that Auth0 has published stands within so many pages."""
 _NAMED_TYPES = 5

@@ -60,7 +60,7 @@ class Plan:
     def gone(self) -> tuple[LogRange, ...]:
         """The missing ranges that retention has removed.
 
-        A worker walks them all the same: the walk finds nothing, and records each as a gap.
+        A worker walks them anyway: the walk finds nothing, and records each as a gap.
         """
         return tuple(each for each in self.missing if self.oldest and each.until < self.oldest)
 
@@ -166,7 +166,7 @@ def _missing(spans: Iterable[Span], since: LogId, until: LogId) -> tuple[LogRang
 def _removed(spans: Sequence[Span], since: LogId, until: LogId) -> tuple[LogRange, ...]:
     """Return the missing parts of `(since, until]`, which retention removed, above a span.
 
-    Parts below all spans are left out. Nobody began them, so they are no loss of this ledger.
+    Parts below all spans are left out. Nobody began them, so they are not a loss of this ledger.
     """
     begun = [span.after for span in spans if (span.until or span.reached) >= since]
     return _missing(spans, max(since, min(begun, default=until)), until)
@@ -177,7 +177,7 @@ def _unfinished(
 ) -> tuple[LogCursor, ...]:
     """Return the bounded spans and revisits that are begun and overlap `(since, until]`.
 
-    Those that retention has removed by now are among them: the walk will record their gaps.
+    Parts that retention has removed by now are included: the walk will record their gaps.
     """
     cursors = (*(span for span in spans if not span.is_done), *revisits)
     return tuple(

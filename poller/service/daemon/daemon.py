@@ -27,7 +27,7 @@ from poller.service.upstream.retry import Backoff
 
 PROGRESS_INTERVAL_S = 60.0
 _TIMER_TOLERANCE_S = 2.0
-"""A cycle may begin by so much earlier or later than it is due."""
+"""The largest difference between the times at which a cycle is due and at which it begins."""
 _JOB = "cycle"
 
 log = structlog.get_logger()
@@ -192,7 +192,7 @@ class Daemon:
             log.error("daemon.blocked", code=error.code, reason=str(error), hint=error.hint)
         self._note(lambda: self._journal.note_blocked(error))
         self._supervisor.blocked(error)
-        # The daemon tries again soon at first: a 403 that passes is no reason to be late.
+        # The daemon tries again soon at first: a passing 403 is not a reason to be late.
         return max(self._interval, self._backoff.delay_after(error))
 
     def _unblock(self) -> None:

@@ -1,4 +1,4 @@
-"""One drain: the live span is forwarded page by page to the end of the log."""
+"""A drain: the live span is forwarded page by page to the end of the log."""
 
 import threading
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ An event of the same second may have come before the answer, so the drain reads 
 
 
 class Drain:
-    """Everything that forwarding the live span takes, bound together."""
+    """The forwarding of the live span, with the ports that it needs."""
 
     def __init__(  # noqa: PLR0913 - the four ports, and how to start and stop
         self,
@@ -46,9 +46,10 @@ class Drain:
         self._stopping = stopping
 
     def pages(self) -> Iterator[Forwarded]:
-        """Forward up to the end of the log, or until told to stop. A yield means durable.
+        """Forward up to the end of the log, or until told to stop.
 
-        After each page of the first reading, the second reading may take a turn.
+        Each page is durable when it is yielded. A round of the second reading may follow each page
+        of the first.
 
         Raises:
             TransientError, FatalError: as `forward`.

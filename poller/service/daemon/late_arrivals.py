@@ -1,20 +1,21 @@
-"""The second reading, which finds events that came into the log below what was read already.
+"""The second reading, which finds events that appeared in the log at ids already read past.
 
 Auth0 writes an event to the log some seconds after it happened, and no document promises that
-events become readable in the order of their ids. No public report shows a late arrival, and Auth0
-excludes none: its log streams promise no order. An event that appears below the position would
-never be read.
+events become readable in the order of their ids. No public report shows a late arrival, but Auth0
+does not rule it out: its log streams promise no order. An event that appears below the position
+would never be read.
 
 So the log is read a second time, `late_window` behind the server's time (10 minutes by default).
 
-- Every settle of a span records the *recent ids*: the ids to remember above the span's `confirmed`.
+- Each time a page of a span is settled, its *recent ids* are recorded: the ids to remember above
+  the span's `confirmed`.
 - The second reading reads `(confirmed, now - late_window]` of the live span again. It leaves out
   every event that is not of interest, and every event whose id is a recent id. The remaining
   events are late arrivals, and are forwarded like any event.
 - Settling a page of the second reading moves `confirmed` and not the position of the span.
 - A span can end before all of it is confirmed: a backfill reaches its end, or the position is
-  moved by hand. What is left becomes an *unread stretch*, which the second reading passes as soon
-  as its end is older than `late_window`.
+  moved by hand. The rest becomes an *unread stretch*, which the second reading reads as soon as
+  its end is older than `late_window`.
 - A recent id is kept while it lies above the `confirmed` of an unfinished span, or inside an
   unread stretch.
 
@@ -41,11 +42,11 @@ from poller.core.spans import LogCursor, UnreadStretch
 from poller.core.translation.translator import Translator
 
 SECOND_READING_INTERVAL_S = 60.0
-"""The shortest time between two turns of the second reading."""
+"""The shortest time between two rounds of the second reading."""
 LONGEST_YIELD = timedelta(minutes=10)
 """The longest time for which the second reading leaves the rate limit to others.
 
-Half of the window is the limit where that is shorter.
+If half of `late_window` is shorter, that is the maximum.
 """
 
 log = structlog.get_logger()
@@ -55,7 +56,7 @@ class LateArrivalLedger(Ledger, Protocol):
     """A ledger that knows what the first reading settled, and what is to be read again."""
 
     def unseen(self, cursor: LogCursor, log_ids: Sequence[LogId]) -> frozenset[LogId]:
-        """Return those of these ids that lie above the cursor's position and were not settled."""
+        """Return the ids among `log_ids` that lie above the position and were not settled."""
         ...
 
     def unread_stretches(self) -> Sequence[UnreadStretch]:
@@ -63,11 +64,11 @@ class LateArrivalLedger(Ledger, Protocol):
         ...
 
     def forget_ids(self) -> int:
-        """Forget the recent ids that no second reading will pass any more."""
+        """Forget the recent ids that no second reading will read again."""
         ...
 
     def stop_second_readings(self) -> None:
-        """Confirm everything that was read, since nothing will be read a second time."""
+        """Mark everything read so far as confirmed, because second readings are off."""
         ...
 
 
@@ -89,8 +90,8 @@ class LateArrivals:
     def fetch(self, cursor: LogCursor) -> Page:
         """Return the next page with late arrivals only.
 
-        An answer without a believed time may be too young to hold every late arrival. It becomes
-        an empty page that moves nothing.
+        We cannot tell whether an answer without a believed time came late enough to hold every late
+        arrival. Such an answer becomes an empty page that moves nothing.
         """
         page = self._source.fetch(cursor)
         if page.believed_at is None:
@@ -105,10 +106,10 @@ class LateArrivals:
 
 
 class LookbackScan:
-    """The turns of the second reading: over the live span, and over the unread stretches.
+    """The rounds of the second reading: over the live span, and over the unread stretches.
 
     A `window` of zero means that nothing is read a second time. `has_room` says whether the rate
-    limit leaves room. `measured` is called after each turn with the time up to which the log is
+    limit leaves room. `measured` is called after each round with the time up to which the log is
     confirmed, or with None if everything that was read is confirmed.
     """
 
@@ -136,12 +137,12 @@ class LookbackScan:
         self._waiting_since: float | None = None
 
     def begin(self) -> None:
-        """Prepare the ledger at the beginning of a drain."""
+        """Mark everything as confirmed if second readings are off."""
         if not self._window:
             self._ledger.stop_second_readings()
 
     def pages(self, now: datetime | None) -> Iterator[Forwarded]:
-        """Take a turn if one is due, and yield its pages. A yield means that a page is durable.
+        """Read a round if one is due, and yield its pages. Each page is durable when it is yielded.
 
         `now` is the believed time of the server, or None. Without it, nothing is read.
 
@@ -191,7 +192,7 @@ class LookbackScan:
         log.warning(
             "second_reading.overdue",
             waited_s=round(waited_s),
-            note="other applications use the rate limit; late events are looked for all the same",
+            note="other applications use the rate limit; looking for late events anyway",
         )
         return True
 

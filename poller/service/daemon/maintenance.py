@@ -78,7 +78,7 @@ class Maintenance:
     def run_if_due(self) -> None:
         """Run if ten minutes have passed. Call this after each cycle.
 
-        A failure of a service or of the ledger is not raised. The next run comes all the same.
+        A failure of a service or of the ledger is not raised. The next run comes anyway.
         """
         if self._monotonic() < self._due_at:
             return
@@ -121,8 +121,8 @@ class Maintenance:
     def _watch_retention(self, live: Span) -> None:
         """Warn when the position comes near the end of what the tenant keeps.
 
-        The first warning comes when half of the retention is over. Each later one comes when half
-        of the time is over that was left at the last one.
+        The first warning comes when half of the retention is over. Each later warning comes when
+        half of the time is over that was left at the warning before.
         """
         now = self._measure_retention()
         moments = (live.drained_at, moment_of(live.reached))

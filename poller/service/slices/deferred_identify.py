@@ -58,7 +58,7 @@ class UnreadableDirectoryError(FatalError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identified:
-    """The number of users who were identified, and of those who were left out.
+    """The number of users who were identified, and of users who were left out.
 
     A user is left out whom Segment knows already, who was deleted, or whom Segment refused.
     """
@@ -196,7 +196,7 @@ class IdentifySender:
     def _messages(
         self, batch: Sequence[QueuedIdentify], profiles: Profiles
     ) -> list[tuple[QueuedIdentify, Identify]]:
-        """Return the identifies of those users who exist, and whose identify is not too large."""
+        """Return the identifies of the users who exist, and whose identify is not too large."""
         messages = (
             (entry, self._translator.identify(entry.who, profiles[entry.who.user_id]))
             for entry in batch

@@ -66,7 +66,8 @@ class SliceLedger(Protocol):
 class SliceProgress:
     """The state of a backfill at one moment.
 
-    `slices` are those at work, by log id. `time_left` and `pages_left` hold the waiting ones too.
+    `slices` are the slices at work, by log id. `time_left` and `pages_left` hold the
+    waiting slices too.
     """
 
     slices: tuple[Slice, ...]

@@ -596,7 +596,7 @@ def test_what_the_first_reading_settled_is_seen_and_late_arrivals_are_not(path: 
         assert ledger.unseen(second_reading(ledger, numbered(6)), [numbered(3)]) == frozenset()
         with pytest.raises(ConflictError):
             ledger.settle(settlement(second, page(3, position=5)))
-        with pytest.raises(ConflictError, match="was read a first time"):
+        with pytest.raises(ConflictError, match="is beyond the first"):
             ledger.settle(settlement(second_reading(ledger, numbered(9)), page(8)))
 
 

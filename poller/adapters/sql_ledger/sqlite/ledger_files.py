@@ -51,7 +51,7 @@ def open_private(path: Path) -> int:
     Never call this with the database file.
 
     Raises:
-        FatalError: the file is a link, has a second name, or is no regular file.
+        FatalError: the file is a link, has a second name, or is not a regular file.
     """
     if path.is_symlink():
         raise _unsafe_file_error(path, "is a link")
@@ -60,7 +60,7 @@ def open_private(path: Path) -> int:
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
         os.close(descriptor)
-        raise _unsafe_file_error(path, "has a second name, or is no regular file")
+        raise _unsafe_file_error(path, "has a second name, or is not a regular file")
     return descriptor
 
 
@@ -133,7 +133,7 @@ class LedgerMarker:
 
         Raises:
             FatalError: the file is missing and `create` is false, or there was a ledger and it is
-                gone, or the file is no ledger.
+                gone, or the file is not a ledger.
         """
         if is_empty(self._path):
             if was_known(self._path):
@@ -142,7 +142,7 @@ class LedgerMarker:
                 raise missing_error(self._path)
             if self._path.exists() and self._path.stat().st_size:
                 raise LedgerFatalError(
-                    f"{self._path} is no ledger",
+                    f"{self._path} is not a ledger",
                     code="not-a-ledger",
                     hint="point [state] url at a file of the ledger's own",
                 )
@@ -183,7 +183,7 @@ def was_known(path: Path) -> bool:
 def is_empty(path: Path) -> bool:
     """Return whether the file is missing, or holds nothing as far as SQLite is concerned.
 
-    A path that is no regular file is not empty.
+    A path that is not a regular file is not empty.
     """
     try:
         status = path.stat()

@@ -189,7 +189,7 @@ def _run(connection: Connection, script: str) -> None:
 
 
 def _join_spans(connection: Connection) -> None:
-    """Join each finished span to the one that begins where it ends."""
+    """Join each finished span to the span that begins where it ends."""
     query = text(
         "SELECT lower.id AS joined, upper.id AS kept, lower.after AS after FROM span AS lower "
         "JOIN span AS upper ON upper.stream_id = lower.stream_id AND upper.after = lower.until "

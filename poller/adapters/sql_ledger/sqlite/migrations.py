@@ -20,7 +20,7 @@ def read_version(connection: Connection) -> int | None:
     """Return the version of the schema, or None if the database has no tables.
 
     Raises:
-        FatalError: the database has tables, and they are not those of a ledger.
+        FatalError: the database has tables, and they are not the tables of a ledger.
     """
     names = inspect(connection).get_table_names()
     if not names:
@@ -72,7 +72,7 @@ def migrate(connection: Connection, *, steps: Sequence[Step] = STEPS) -> None:
     """Create the schema, or bring it to the newest version, within the current transaction.
 
     Raises:
-        FatalError: the database is no ledger, or the ledger of a later program.
+        FatalError: the database is not a ledger, or the ledger of a later program.
     """
     found = read_version(connection)
     if found is None:

@@ -28,8 +28,8 @@ class DaemonStatusStore(StreamStore):
     def note_blocked(self, error: FatalError | None) -> None:
         """Record that the daemon is blocked by this error, or that it is not blocked any more.
 
-        The time since when the daemon is blocked is that of the first note. The daemon calls this
-        in every cycle, so a note that changes nothing writes nothing.
+        The time since when the daemon is blocked stays the time of the first note. The daemon calls
+        this in every cycle, so a note that changes nothing writes nothing.
         """
         columns = schema.daemon_status.c
         query = select(

@@ -16,23 +16,23 @@ class SecondReadingStore(StreamStore):
     """The parts that are read a second time, and the ids that the first reading settled."""
 
     def unread_stretches(self) -> tuple[UnreadStretch, ...]:
-        """Return the parts that a second reading still has to pass, oldest first."""
+        """Return the parts that a second reading still has to read, oldest first."""
         with self._database.reading() as connection:
             return read_unread(connection, self._stream, self._stream_id)
 
     def unseen(self, cursor: LogCursor, log_ids: Sequence[LogId]) -> frozenset[LogId]:
-        """Return those of these ids that lie above the cursor's position and were not settled."""
+        """Return the ids among `log_ids` that lie above the position and were not settled."""
         above = frozenset(log_id for log_id in log_ids if log_id > cursor.reached)
         with self._database.reading() as connection:
             return above - read_known(connection, self._stream_id, above)
 
     def forget_ids(self) -> int:
-        """Forget the recent ids that no second reading will pass any more. Return their number."""
+        """Forget the recent ids that no second reading will read again. Return their number."""
         with self._database.writing() as connection:
             return forget_passed_ids(connection, self._stream_id)
 
     def stop_second_readings(self) -> None:
-        """Confirm everything that was read, since nothing will be read a second time."""
+        """Mark everything read so far as confirmed, because second readings are off."""
         columns = schema.span.c
         spans = update(schema.span).where(columns.stream_id == self._stream_id)
         with self._database.writing() as connection:

@@ -1,4 +1,8 @@
-"""The gaps of a stream: what retention removed before it was read."""
+"""The gaps of a stream: parts of the log that retention removed before they were read.
+
+The adapter of Auth0's log (`poller/adapters/auth0/log.py`) recognises a gap. Here it is only
+recorded, and taken back if its part of the log is read after all.
+"""
 
 from sqlalchemy import Connection, delete, func, select, update
 

@@ -1,7 +1,7 @@
-"""Recent ids: events of interest that were settled and that the second reading passes again.
+"""Recent ids: events of interest that were settled and that the second reading reads again.
 
-Every settle of a span records the ids above the span's `confirmed`. The second reading asks which
-ids it sees for the first time, and takes only those for late arrivals.
+Each time a page of a span is settled, the ids above the span's `confirmed` are recorded. The second
+reading asks which ids are not recorded, and takes only those events for late arrivals.
 """
 
 from collections.abc import Collection, Iterable
@@ -30,7 +30,7 @@ def _insert() -> Insert:
 def read_known(
     connection: Connection, stream_id: int, log_ids: Collection[LogId]
 ) -> frozenset[LogId]:
-    """Return those of these ids that are recorded."""
+    """Return the ids among `log_ids` that are recorded."""
     columns = schema.recent_id.c
     query = select(columns.log_id).where(
         columns.stream_id == stream_id, columns.log_id.in_(log_ids)
@@ -39,11 +39,11 @@ def read_known(
 
 
 def forget_passed_ids(connection: Connection, stream_id: int) -> int:
-    """Delete the ids that no second reading will pass any more. Return their number.
+    """Delete the ids that no second reading will read again. Return their number.
 
     An id is still needed in three places: above the `confirmed` of the live span, in the
     `(confirmed, reached]` of a span that is not finished, and in an unread stretch. A finished
-    span needs none: what it left unconfirmed became an unread stretch.
+    span needs none, since its unconfirmed part became an unread stretch.
     """
     ids, spans, stretches = schema.recent_id.c, schema.span.c, schema.unread_stretch.c
     is_unfinished = and_(spans.reached < spans.until, ids.log_id <= spans.reached)

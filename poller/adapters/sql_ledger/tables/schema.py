@@ -114,7 +114,7 @@ gap = Table(
     UniqueConstraint("stream_id", "after", "is_read_once"),
 )
 
-# A part `(reached, until]` that a second reading still has to pass, outside of any span.
+# A part `(reached, until]` that a second reading still has to read, outside of any span.
 unread_stretch = Table(
     "unread_stretch",
     metadata,
@@ -152,7 +152,7 @@ dead_letter = Table(
     Index("dead_letter_by_age", "stream_id", "dead_lettered_at"),
 )
 
-# An event of interest that is settled and that a second reading passes again.
+# An event of interest that is settled and that a second reading reads again.
 recent_id = Table(
     "recent_id",
     metadata,

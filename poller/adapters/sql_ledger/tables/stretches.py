@@ -2,8 +2,8 @@
 
 They have tables of their own, so that spans stay what they are: proof of what was settled.
 
-- An *unread stretch* is left behind where a span ends before everything in it was confirmed. The
-  second reading still has to pass it. Unread stretches never overlap.
+- An *unread stretch* is left behind if a span ends before everything in it was confirmed. The
+  second reading still has to read it. Unread stretches never overlap.
 - A *revisit* is a recorded gap that can be read after all, or a settled stretch that a person
   wants to send again.
 
