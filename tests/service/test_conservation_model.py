@@ -22,8 +22,8 @@ from hypothesis.stateful import (
 
 from poller.adapters.sql_ledger.dead_letters import DeadLetterStore
 from poller.adapters.sql_ledger.ledger import SqlLedger
-from poller.adapters.sql_ledger.positions import set_position
 from poller.adapters.sql_ledger.reader import LedgerReader
+from poller.adapters.sql_ledger.set_position import set_position
 from poller.core.delivery import BatchSender
 from poller.core.errors import ConflictError, FatalError, PollerError
 from poller.core.forward import Forwarded, forward

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from poller.adapters.sql_ledger.positions import set_position
 from poller.adapters.sql_ledger.reader import LedgerReader
+from poller.adapters.sql_ledger.set_position import set_position
 from poller.adapters.sql_ledger.sqlite.lock import LedgerLock
 from poller.adapters.sql_ledger.stream_removal import remove_stream
 from poller.cli.commands.person import person

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from poller.adapters.sql_ledger.ledger import SqlLedger
-from poller.adapters.sql_ledger.positions import set_position
+from poller.adapters.sql_ledger.set_position import set_position
 from poller.core.errors import FatalError
 from poller.core.log_ids import EARLIEST, LogId, successor
 from poller.core.spans import Gap, Span

@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from poller.adapters.sql_ledger.ledger import SqlLedger
-from poller.adapters.sql_ledger.positions import set_position
+from poller.adapters.sql_ledger.set_position import set_position
 from poller.core.errors import TransientError
 from poller.core.log_ids import LogId, floor_id, moment_of
 from poller.core.pages import Page
