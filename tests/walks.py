@@ -12,7 +12,7 @@ from poller.core.translation.rules import DEFAULT, Rules
 from poller.core.translation.translator import LiveTranslator
 from poller.service.daemon.drain import Drain
 from poller.service.daemon.first_start import FirstStart
-from poller.service.daemon.late_arrivals import LookbackScan
+from poller.service.daemon.late_arrivals import SecondReader
 from tests.fakes import STREAM, FakeDirectory, FakeLog, FakeSink
 
 
@@ -54,7 +54,7 @@ def live_walks(  # noqa: PLR0913 - all that a process binds together
         LiveTranslator(STREAM, rules),
         BatchSender(sink),
     )
-    lookback = LookbackScan(
+    second_reader = SecondReader(
         source=log,
         profiles=profiles,
         translator=translator,
@@ -72,6 +72,6 @@ def live_walks(  # noqa: PLR0913 - all that a process binds together
         sender=sender,
         ledger=ledger,
         first_start=FirstStart(ledger, Bounds(log), start),
-        lookback=lookback,
+        second_reader=second_reader,
         stopping=threading.Event(),
     )

@@ -14,7 +14,7 @@ from poller.core.translation.translator import LiveTranslator
 from poller.service.daemon.daemon import Daemon
 from poller.service.daemon.drain import Drain
 from poller.service.daemon.first_start import FirstStart
-from poller.service.daemon.late_arrivals import LookbackScan
+from poller.service.daemon.late_arrivals import SecondReader
 from poller.service.daemon.maintenance import Maintenance
 from poller.service.lifecycle.process import Process
 from poller.service.observability.instrumented import (
@@ -84,7 +84,7 @@ def build_drain(
         sender=sender,
         ledger=ledger,
         first_start=FirstStart(ledger, services.log, start_of(settings)),
-        lookback=LookbackScan(
+        second_reader=SecondReader(
             source=services.log,
             profiles=profiles,
             translator=translator,

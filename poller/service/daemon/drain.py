@@ -12,7 +12,7 @@ from poller.core.pages import Page
 from poller.core.ports import Ledger, LogSource, ProfileDirectory
 from poller.core.translation.translator import Translator
 from poller.service.daemon.first_start import FirstStart
-from poller.service.daemon.late_arrivals import LookbackScan
+from poller.service.daemon.late_arrivals import SecondReader
 from poller.service.observability.page_log import report
 
 PAGES_WITHOUT_TIME_LIMIT = 1000
@@ -36,13 +36,13 @@ class Drain:
         sender: BatchSender,
         ledger: Ledger,
         first_start: FirstStart,
-        lookback: LookbackScan,
+        second_reader: SecondReader,
         stopping: threading.Event,
     ) -> None:
         self._ports = (source, profiles, translator, sender, ledger)
         self._ledger = ledger
         self._first_start = first_start
-        self._lookback = lookback
+        self._second_reader = second_reader
         self._stopping = stopping
 
     def pages(self) -> Iterator[Forwarded]:
@@ -56,7 +56,7 @@ class Drain:
         """
         if self._stopping.is_set():
             return
-        self._lookback.begin()
+        self._second_reader.begin()
         span = self._ledger.live_span() or self._first_start.begin()
         end = _DrainEnd()
         for forwarded in forward(*self._ports, span):
@@ -70,7 +70,7 @@ class Drain:
                 return
 
     def _late_arrivals(self, now: datetime | None) -> Iterator[Forwarded]:
-        for forwarded in self._lookback.pages(now):
+        for forwarded in self._second_reader.pages(now):
             report(forwarded)
             yield forwarded
             if self._stopping.is_set():

@@ -105,7 +105,7 @@ class LateArrivals:
         return replace(page, events=tuple(event for event in of_interest if event.log_id in unseen))
 
 
-class LookbackScan:
+class SecondReader:
     """The rounds of the second reading: over the live span, and over the unread stretches.
 
     A `window` of zero means that nothing is read a second time. `has_room` says whether the rate
