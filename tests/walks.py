@@ -46,7 +46,7 @@ def live_walks(  # noqa: PLR0913 - all that a process binds together
     monotonic: Callable[[], float],
     has_room: Callable[[], bool] = lambda: True,
     rules: Rules = DEFAULT,
-    measured: Callable[[datetime | None], None] = lambda confirmed_at: None,
+    report_confirmed: Callable[[datetime | None], None] = lambda confirmed_at: None,
 ) -> Drain:
     """Return the drain of a process that has just started."""
     profiles, translator, sender = (
@@ -63,7 +63,7 @@ def live_walks(  # noqa: PLR0913 - all that a process binds together
         window=window,
         has_room=has_room,
         monotonic=monotonic,
-        measured=measured,
+        report_confirmed=report_confirmed,
     )
     return Drain(
         source=log,

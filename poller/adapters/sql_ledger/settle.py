@@ -137,8 +137,8 @@ def _find_unmoved(spans: Sequence[Span], span: Span) -> Span:
 def _refuse_page_of_others(spans: Sequence[Span], span: Span, page: Page) -> None:
     """Refuse a page that reaches into what another span settled or the live span owns."""
     for other in spans:
-        ends_above = other.is_live or other.reached > span.reached
-        if other.id != span.id and other.after < page.position and ends_above:
+        is_ahead = other.is_live or other.reached > span.reached
+        if other.id != span.id and other.after < page.position and is_ahead:
             raise ConflictError(f"the page overlaps the span above {other.after}")
 
 

@@ -92,7 +92,7 @@ def build_drain(
             ledger=ledger,
             window=settings.poll.late_window,
             has_room=lambda: services.rate_limiter.has_room("logs"),
-            measured=observer.set_confirmed,
+            report_confirmed=observer.set_confirmed,
         ),
         stopping=process.stopping,
     )

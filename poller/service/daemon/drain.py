@@ -56,7 +56,7 @@ class Drain:
         """
         if self._stopping.is_set():
             return
-        self._second_reader.begin()
+        self._second_reader.clear_if_switched_off()
         span = self._ledger.live_span() or self._first_start.begin()
         end = _DrainEnd()
         for forwarded in forward(*self._ports, span):

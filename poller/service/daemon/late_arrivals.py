@@ -43,7 +43,7 @@ from poller.core.translation.translator import Translator
 
 SECOND_READING_INTERVAL_S = 60.0
 """The shortest time between two rounds of the second reading."""
-LONGEST_YIELD = timedelta(minutes=10)
+LONGEST_WAIT = timedelta(minutes=10)
 """The longest time for which the second reading leaves the rate limit to others.
 
 If half of `late_window` is shorter, that is the maximum.
@@ -55,7 +55,7 @@ log = structlog.get_logger()
 class LateArrivalLedger(Ledger, Protocol):
     """A ledger that knows what the first reading settled, and what is to be read again."""
 
-    def unseen(self, cursor: LogCursor, log_ids: Sequence[LogId]) -> frozenset[LogId]:
+    def not_settled(self, cursor: LogCursor, log_ids: Sequence[LogId]) -> frozenset[LogId]:
         """Return the ids among `log_ids` that lie above the position and were not settled."""
         ...
 
@@ -101,16 +101,17 @@ class LateArrivals:
             for event in page.events
             if not is_derived(event.log_id) and self._translator.is_of_interest(event)
         ]
-        unseen = self._ledger.unseen(cursor, [event.log_id for event in of_interest])
-        return replace(page, events=tuple(event for event in of_interest if event.log_id in unseen))
+        not_settled = self._ledger.not_settled(cursor, [event.log_id for event in of_interest])
+        late = tuple(event for event in of_interest if event.log_id in not_settled)
+        return replace(page, events=late)
 
 
 class SecondReader:
     """The rounds of the second reading: over the live span, and over the unread stretches.
 
     A `window` of zero means that nothing is read a second time. `has_room` says whether the rate
-    limit leaves room. `measured` is called after each round with the time up to which the log is
-    confirmed, or with None if everything that was read is confirmed.
+    limit leaves room. `report_confirmed` is called after each round with the time up to which the
+    log is confirmed, or with None if everything that was read is confirmed.
     """
 
     def __init__(  # noqa: PLR0913 - the ports, and when to read
@@ -123,7 +124,7 @@ class SecondReader:
         ledger: LateArrivalLedger,
         window: timedelta,
         has_room: Callable[[], bool],
-        measured: Callable[[datetime | None], None] = lambda moment: None,  # noqa: ARG005 - unused
+        report_confirmed: Callable[[datetime | None], None],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         late_arrivals = LateArrivals(source, translator, ledger)
@@ -131,12 +132,12 @@ class SecondReader:
         self._ledger = ledger
         self._window = window
         self._has_room = has_room
-        self._measured = measured
+        self._report_confirmed = report_confirmed
         self._monotonic = monotonic
         self._due_at = float("-inf")
         self._waiting_since: float | None = None
 
-    def begin(self) -> None:
+    def clear_if_switched_off(self) -> None:
         """Mark everything as confirmed if second readings are off."""
         if not self._window:
             self._ledger.stop_second_readings()
@@ -149,7 +150,7 @@ class SecondReader:
         Raises:
             TransientError, FatalError: as `forward`.
         """
-        if not self._window or now is None or not self._is_due():
+        if not self._window or now is None or not self._take_due_round():
             return
         bound = floor_id(now - self._window)
         yield from self._read_live_span(bound)
@@ -157,7 +158,7 @@ class SecondReader:
             if _is_old_enough(stretch, bound):
                 yield from self._read(stretch)
         self._ledger.forget_ids()
-        self._measure()
+        self._report()
 
     def _read_live_span(self, bound: LogId) -> Iterator[Forwarded]:
         live = self._ledger.live_span()
@@ -172,37 +173,36 @@ class SecondReader:
             if forwarded.settlement.page.is_end:
                 return
 
-    def _is_due(self) -> bool:
+    def _take_due_round(self) -> bool:
+        """Return whether a round is due. If so, the next round is due an interval later."""
         now = self._monotonic()
         if now < self._due_at:
             return False
-        if not self._has_room() and not self._has_yielded_enough(now):
-            return False
+        if not self._has_room():
+            if self._waiting_since is None:
+                self._waiting_since = now
+            waited_s = now - self._waiting_since
+            if not self._has_waited_long_enough(waited_s):
+                return False
+            log.warning(
+                "second_reading.overdue",
+                waited_s=round(waited_s),
+                note="other applications use the rate limit; looking for late events anyway",
+            )
         self._waiting_since = None
         self._due_at = now + SECOND_READING_INTERVAL_S
         return True
 
-    def _has_yielded_enough(self, now: float) -> bool:
-        """Return whether this reading has left the rate limit to others for long enough."""
-        if self._waiting_since is None:
-            self._waiting_since = now
-        waited_s = now - self._waiting_since
-        if waited_s < min(self._window / 2, LONGEST_YIELD).total_seconds():
-            return False
-        log.warning(
-            "second_reading.overdue",
-            waited_s=round(waited_s),
-            note="other applications use the rate limit; looking for late events anyway",
-        )
-        return True
+    def _has_waited_long_enough(self, waited_s: float) -> bool:
+        return waited_s >= min(self._window / 2, LONGEST_WAIT).total_seconds()
 
-    def _measure(self) -> None:
+    def _report(self) -> None:
         live = self._ledger.live_span()
         positions = [stretch.reached for stretch in self._ledger.unread_stretches()]
         if live is not None and live.confirmed < live.reached:
             positions.append(live.confirmed)
         moments = [moment for moment in map(moment_of, positions) if moment is not None]
-        self._measured(min(moments, default=None))
+        self._report_confirmed(min(moments, default=None))
 
 
 def _is_old_enough(stretch: UnreadStretch, bound: LogId) -> bool:

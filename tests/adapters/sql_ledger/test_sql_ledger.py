@@ -587,13 +587,13 @@ def test_what_the_first_reading_settled_is_seen_and_late_arrivals_are_not(path: 
         ledger.settle(settlement(live, page(2, 4, 6)))
         second = second_reading(ledger, numbered(6))
         asked = [numbered(n) for n in (1, 2, 3, 4)]
-        assert ledger.unseen(second, asked) == {numbered(1), numbered(3)}
+        assert ledger.not_settled(second, asked) == {numbered(1), numbered(3)}
         moved = ledger.settle(settlement(second, page(3, position=5)))
         assert (type(moved), moved.reached) == (SecondReading, numbered(5))
         after = ledger.live_span()
         assert after is not None
         assert (after.reached, after.confirmed) == (numbered(6), numbered(5))
-        assert ledger.unseen(second_reading(ledger, numbered(6)), [numbered(3)]) == frozenset()
+        assert ledger.not_settled(second_reading(ledger, numbered(6)), [numbered(3)]) == frozenset()
         with pytest.raises(ConflictError):
             ledger.settle(settlement(second, page(3, position=5)))
         with pytest.raises(ConflictError, match="is beyond the first"):

@@ -54,7 +54,7 @@ class Bench:
             has_room=lambda: self.has_room,
             monotonic=lambda: self.ticks,
             rules=rules,
-            measured=self.confirmed_at.append,
+            report_confirmed=self.confirmed_at.append,
         )
 
     def happen(self, ago: timedelta = timedelta(0), kind: str = "s") -> LogId:

@@ -20,7 +20,7 @@ class SecondReadingStore(StreamStore):
         with self._database.reading() as connection:
             return read_unread(connection, self._stream, self._stream_id)
 
-    def unseen(self, cursor: LogCursor, log_ids: Sequence[LogId]) -> frozenset[LogId]:
+    def not_settled(self, cursor: LogCursor, log_ids: Sequence[LogId]) -> frozenset[LogId]:
         """Return the ids among `log_ids` that lie above the position and were not settled."""
         above = frozenset(log_id for log_id in log_ids if log_id > cursor.reached)
         with self._database.reading() as connection:
