@@ -16,7 +16,7 @@ SKEW_THAT_MATTERS = timedelta(seconds=60)
 ROOM_THAT_MATTERS = 100_000_000
 _GB = 1_000_000_000
 _HOUR, _SHORTEST_RETENTION = timedelta(hours=1), timedelta(days=1)
-_SECOND = timedelta(seconds=1)  # A Date header knows nothing shorter.
+_SECOND = timedelta(seconds=1)  # A Date header has a resolution of one second.
 _EU_SEGMENT = "eu1.segmentapis.com"
 _CREDENTIALS = "CREDENTIALS_DIRECTORY"
 
@@ -34,7 +34,7 @@ class Finding:
     error: ErrorCode | None = None
     severity: Severity = Severity.GOOD
     is_open: bool = False
-    """True if nothing is known to be wrong, and nothing was proved either."""
+    """True if the check found nothing wrong, but could not prove that all is well."""
 
 
 def mark_of(finding: Finding) -> tuple[str, str]:

@@ -100,9 +100,9 @@ def read_settings(config: Path | None, *, secrets: bool = True) -> Settings:
 
 
 def act_as_ledger_owner(settings: Settings) -> None:
-    """Let root become the owner of the ledger's folder for good. Other users are left alone.
+    """Let root become the owner of the ledger's folder for good. Nothing changes for other users.
 
-    Files that only root may read must be read before.
+    Read the files that only root may read before this call.
 
     Raises:
         FatalError: root cannot become the owner.

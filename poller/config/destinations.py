@@ -22,7 +22,7 @@ def integrations(value: object) -> dict[str, Any]:
     The value may also be JSON text, since the environment and the command line have no tables.
 
     Raises:
-        BadValueError: the value is no such table, or would have an effect that nobody wants
+        BadValueError: the value is not such a table, or would have an effect that nobody wants
             (Segment docs: Filtering data, Warehouses FAQ).
     """
     refuse_placeholder(value)
@@ -30,7 +30,7 @@ def integrations(value: object) -> dict[str, Any]:
         try:
             value = json.loads(value)
         except (ValueError, RecursionError):
-            raise BadValueError(f"is no JSON: write it like '{_EXAMPLE}'") from None
+            raise BadValueError(f"is not JSON: write it like '{_EXAMPLE}'") from None
     if not isinstance(value, Mapping):
         raise BadValueError(f"must be a table of destinations, such as {_EXAMPLE}")
     wrong = [

@@ -9,7 +9,7 @@ from poller.core.errors import ErrorCode
 class SettingsError(Exception):
     """The settings cannot be used.
 
-    `problems` are all there are, those of the file first, in the order of its lines.
+    `problems` are all problems. The problems of the file come first, in the order of its lines.
     """
 
     code: ErrorCode = "settings-invalid"

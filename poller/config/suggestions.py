@@ -1,4 +1,4 @@
-"""Suggestions for a name that is no setting."""
+"""Suggestions for a name that is not a setting."""
 
 from collections.abc import Iterable
 

@@ -57,7 +57,7 @@ def test_a_known_mistake_is_named_by_its_key(key: str, entry: object, said: str)
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        ("{", "no JSON"),
+        ("{", "is not JSON"),
         ("[1]", "table of destinations"),
         (7, "table of destinations"),
         ({"Amplitude": {"x": float("nan")}}, "as in JSON"),

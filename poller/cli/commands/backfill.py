@@ -97,12 +97,12 @@ def _file_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--since",
     type=BoundType(),
-    help="Where to begin: earliest, a date, a time, or a time before now such as 7d.",
+    help="The beginning of the range: earliest, a date, a time, or a time before now such as 7d.",
 )
 @click.option(
     "--until",
     type=BoundType(),
-    help="Where to end. The daemon's own part is never sent.",
+    help="The end of the range. A backfill never sends what belongs to the daemon.",
 )
 @_file_options
 @click.option(

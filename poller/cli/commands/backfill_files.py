@@ -57,7 +57,7 @@ def check_files(paths: Sequence[Path], listed: Path | None, *, from_file: bool) 
         raise click.UsageError("--from-file needs files to read, and files need --from-file")
     missing = next((path for path in paths if path != STANDARD_INPUT and not path.exists()), None)
     if missing is not None:
-        raise click.UsageError(f"{missing} is no file and no folder")
+        raise click.UsageError(f"{missing} is neither a file nor a folder")
     if STANDARD_INPUT in paths and listed == STANDARD_INPUT:
         raise click.UsageError("standard input can be a file or the list of files, but not both")
 

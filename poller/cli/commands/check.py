@@ -81,7 +81,7 @@ def check(config: Path | None, *, as_json: bool) -> int:
 def findings(
     settings: Settings, about_secrets: Sequence[Finding], services: Services
 ) -> Iterator[Finding]:
-    """Yield the findings in an order in which each builds on those before.
+    """Yield the findings in an order in which each finding builds on the earlier findings.
 
     A check that cannot succeed after an earlier failure is left out.
     """

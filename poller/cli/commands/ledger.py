@@ -150,7 +150,9 @@ def move(config: Path | None, position: str, source_name: str | None, *, yes: bo
     epilog=examples("ledger remove-stream --source-name web"),
 )
 @config_option
-@click.option("--domain", help="The domain of the tenant. The default is the one of the settings.")
+@click.option(
+    "--domain", help="The domain of the tenant. The default is the domain in the settings."
+)
 @click.option("--source-name", help="The name of the Segment source, if the ledger holds several.")
 @click.option("--with-spans", is_flag=True, help="Remove the stream even if it has settled events.")
 @yes_option
@@ -228,7 +230,9 @@ def choose(
     source_name: str | None,
     own: tuple[str | None, str],
 ) -> Stream:
-    """Return the stream of this domain and source name. Of several, return the one of the settings.
+    """Return the stream of this domain and source name.
+
+    If there are several, return the stream that the settings name.
 
     `own` is the source name and the generation in the settings.
 

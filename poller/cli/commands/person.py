@@ -56,7 +56,7 @@ def person() -> None:
 @click.argument("user_id")
 @json_option
 def show(config: Path | None, user_id: str, *, as_json: bool) -> int:
-    """Show what the ledger holds of USER_ID, which is Auth0's id or the one in Segment."""
+    """Show what the ledger holds of USER_ID, which is the user id in Auth0 or in Segment."""
     with _opened(read_settings(config, secrets=False)) as people:
         records = people.find(user_id)
     if as_json:

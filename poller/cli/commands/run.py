@@ -38,7 +38,7 @@ _STDERR = 2
 def run(config: Path | None, *, once: bool, new_stream: bool) -> int:
     """Forward new logins and signups until the program is told to stop.
 
-    The program goes on where it stopped the last time.
+    The program continues at the position where it stopped last time.
     """
     heartbeat = Heartbeat()
     supervisor = Supervisor.of({} if once else os.environ, heartbeat)

@@ -14,7 +14,7 @@ from poller.config import Settings
 
 @contextmanager
 def public_api(settings: Settings) -> Iterator[PublicApi | None]:
-    """Open the Public API, or give None where the settings have no token."""
+    """Open the Public API, or yield None if the settings have no token."""
     token = settings.segment.api_token
     if token is None:
         yield None

@@ -23,10 +23,10 @@ _SCHEMA = "in Segment: Connections > Sources > your source > Schema"
 def read_published(settings: Settings) -> PublishedSettings | None:
     """Return the published settings of the write key, or None if none are published.
 
-    No request is made where the settings switch the CDN off.
+    No request is made if the settings switch the CDN off.
 
     Raises:
-        TransientError, FatalError: as `SettingsCdn.read`.
+        TransientError, FatalError: the CDN cannot be read. `SettingsCdn.read` says when.
     """
     origin = settings.segment.cdn_endpoint
     if origin is None:
@@ -41,7 +41,8 @@ def read_published(settings: Settings) -> PublishedSettings | None:
 def prove_by_cdn(settings: Settings, *, is_key_decided: bool = False) -> Iterator[Finding]:
     """Look at the key, the region and the names of events. No outage of the CDN is a fault.
 
-    Where something else has decided about the key, silence of the CDN is not told.
+    `is_key_decided` is true if another check has judged the key. Then it is not reported if the
+    CDN has no settings.
     """
     try:
         published = read_published(settings)
@@ -74,8 +75,8 @@ def _unproved(settings: Settings) -> Finding:
 def wrong_region(settings: Settings, published: PublishedSettings) -> Iterator[Finding]:
     """Compare the region of the source with the endpoint.
 
-    The two are only compared where both or neither are Segment's own: an endpoint of another
-    name may be a proxy that leads to either region.
+    They are compared only if both or neither are addresses of Segment. Any other endpoint may be a
+    proxy that leads to either region.
     """
     endpoint = settings.segment.endpoint
     host = endpoint.partition("://")[2]

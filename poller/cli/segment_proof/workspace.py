@@ -165,7 +165,7 @@ class WorkspaceProof:
 
 
 def wrong_region_of_token(settings: Settings) -> Iterator[Finding]:
-    """Compare the region in which the token was accepted with that of the endpoint."""
+    """Compare the region that accepted the token with the region of the endpoint."""
     api, endpoint = settings.segment.api_endpoint, settings.segment.endpoint
     theirs = next((region for region in REGIONS if region.public_api == api), None)
     ours = region_of(endpoint)

@@ -17,7 +17,7 @@ _MOST_RANGES = 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EstimateReport:
-    """The amount of work, by samples. `seconds` is None if nothing tells."""
+    """The amount of work, by samples. `seconds` is None if the duration cannot be estimated."""
 
     events: int
     of_interest: int
@@ -27,7 +27,7 @@ class EstimateReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnfinishedReport:
-    """A span that an earlier backfill left."""
+    """A span that an earlier backfill left unfinished."""
 
     reached: LogId
     until: LogId | None
@@ -107,7 +107,7 @@ class SummaryReport:
 
     @property
     def needs_attention(self) -> bool:
-        """True if work is left, or events were lost."""
+        """Return whether work is left, or events were lost."""
         return bool(self.slices_left or self.awaiting_identify or self.lost)
 
     def lines(self) -> list[str]:

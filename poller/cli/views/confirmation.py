@@ -13,7 +13,7 @@ def confirm(question: str, *, is_answered: bool) -> None:
     `is_answered` is the option --yes.
 
     Raises:
-        click.UsageError: stdin is no terminal, so that nobody can answer.
+        click.UsageError: stdin is not a terminal, so that nobody can answer.
         click.Abort: the answer is no.
     """
     if is_answered:

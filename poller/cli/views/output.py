@@ -71,7 +71,7 @@ def say_json(report: object, *, indent: int = 2) -> None:
 def say_json_list(pages: Iterable[Iterable[object]]) -> None:
     """Write one JSON list to stdout, a page of its items at a time.
 
-    The result is the same as that of `say_json` for the whole list.
+    The output is the same as the output of `say_json` for the whole list.
     """
     begin = "[\n"
     for page in pages:
@@ -125,7 +125,7 @@ def _escape(error: UnicodeError) -> tuple[str, int]:
 
 
 def can_show(text: str) -> bool:
-    """Return True if the encoding of stdout has these characters."""
+    """Return whether the encoding of stdout has these characters."""
     try:
         text.encode(getattr(sys.stdout, "encoding", None) or "ascii")
     except (UnicodeEncodeError, LookupError):
@@ -134,5 +134,5 @@ def can_show(text: str) -> bool:
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Return True if the stream is a terminal. A closed stream is None."""
+    """Return whether the stream is a terminal. A closed stream is None."""
     return stream is not None and stream.isatty()

@@ -16,7 +16,7 @@ from poller.core.spans import Gap, LogCursor, LogRange, union
 
 
 class Cell(enum.IntEnum):
-    """The content of a cell. Of several, the one with the highest number is shown."""
+    """The content of a cell. If a cell has several contents, the highest number is shown."""
 
     EMPTY = 0
     AHEAD = 1
@@ -74,7 +74,7 @@ def draw(
     for cell, after, until in _pieces(spans, gaps, now):
         begin, end = (min(max(moment_of(bound) or since, since), now) for bound in (after, until))
         first = min((begin - since) * width // length, width - 1)
-        # The last cell is the one that the piece ends in, rounded up, but at least the first.
+        # The piece ends in its last cell. The end is rounded up, and is at least the first cell.
         last = max(-((since - end) * width // length), first + 1)
         for number in range(first, min(last, width)):
             cells[number] = max(cells[number], cell)

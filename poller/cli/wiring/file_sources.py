@@ -53,7 +53,7 @@ def _sources_of(path: Path, folder: Path) -> Iterator[FileSource]:
     elif path.is_file():
         yield FileSource(path=path, name=str(path))
     else:  # A pipe cannot be read twice, either.
-        raise click.UsageError(f"{path} is no file and no folder")
+        raise click.UsageError(f"{path} is neither a file nor a folder")
 
 
 def _is_hidden(path: Path) -> bool:

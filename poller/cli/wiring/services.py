@@ -62,7 +62,7 @@ def connect(
 ) -> Iterator[Services]:
     """Build the clients, and close their connections at the end.
 
-    `share` is the part of the rate limit to use, by default the one of the settings.
+    `share` is the part of the rate limit to use, by default the setting `auth0.rate_share`.
     `integrations` are the destinations of messages, by default all. `on_step` is called before and
     after each request, so that a watchdog sees that the process is alive.
     """

@@ -34,7 +34,7 @@ class JmesPath:
         """Compile the expression.
 
         Raises:
-            BadValueError: the text is no JMESPath, or looks at something other than the two roots.
+            BadValueError: the text is not JMESPath, or looks at something other than the two roots.
         """
         self.text = written
         self._compiled = _compile(written)
@@ -64,7 +64,7 @@ class JmesPath:
         """Return the value of the expression. `user` is null in it if there is no profile.
 
         Raises:
-            ValueError: the expression cannot be evaluated on these.
+            ValueError: the expression cannot be evaluated on this profile and event.
         """
         from jmespath.exceptions import JMESPathError  # noqa: PLC0415 - imported when compiled
 
@@ -140,7 +140,7 @@ def _compile(written: str) -> Any:
     except JMESPathError as error:
         position = getattr(error, "lex_position", None)
         where = "" if position is None or position < 0 else f" at column {position + 1}"
-        raise BadValueError(f"is no JMESPath expression{where}") from None
+        raise BadValueError(f"is not a JMESPath expression{where}") from None
     except RecursionError:
         raise BadValueError("is too deeply nested") from None
     _check_calls(compiled.parsed)
@@ -159,12 +159,12 @@ def _check_calls(parsed: Mapping[str, Any]) -> None:
 
     for name, count in _calls(parsed):
         if name not in Functions.FUNCTION_TABLE:
-            raise BadValueError(f"is no JMESPath expression: {name}() is no such function")
+            raise BadValueError(f"is not a JMESPath expression: there is no function {name}()")
         signature = Functions.FUNCTION_TABLE[name]["signature"]
         is_variadic = bool(signature) and bool(signature[-1].get("variadic"))
         if count < len(signature) or (count > len(signature) and not is_variadic):
             raise BadValueError(
-                f"is no JMESPath expression: {name}() has a wrong number of arguments"
+                f"is not a JMESPath expression: {name}() has a wrong number of arguments"
             )
 
 

@@ -48,7 +48,7 @@ def refuse_boolean(value: object) -> object:
         ValueError: the value is true or false.
     """
     if isinstance(value, bool):
-        raise ValueError("a boolean is no number")  # noqa: TRY004 - pydantic passes on others
+        raise ValueError("a boolean is not a number")  # noqa: TRY004 - pydantic passes on others
     return value
 
 
@@ -107,7 +107,7 @@ def private_key(value: object) -> str:
         )
     if "-----BEGIN PUBLIC KEY-----" in pem:
         raise BadValueError(
-            "is a public key: the service has that one, the private key belongs here"
+            "is a public key: the service has the public key, and the private key belongs here"
         )
     if not _PRIVATE_KEY.search(pem):
         raise BadValueError("must be a private key in PEM form, with its BEGIN line")
@@ -141,7 +141,7 @@ def endpoint(value: object) -> str:
 
 
 class Socket(NamedTuple):
-    """An address to listen on. Port 0 is any that is free."""
+    """An address to listen on. Port 0 stands for any free port."""
 
     host: str
     port: int

@@ -7,7 +7,7 @@ from typing import Literal
 from poller.config.errors import BadValueError
 
 Start = Literal["now", "earliest"] | datetime
-"""The beginning of a first start. A moment is aware, in UTC."""
+"""The place in the log where the first run begins. A moment is aware, in UTC."""
 
 # A timedelta holds at most nine digits of days.
 _DURATION = re.compile(r"(?:([0-9]{1,9})d)?(?:([0-9]{1,9})h)?(?:([0-9]{1,9})m)?(?:([0-9]{1,9})s)?")
@@ -24,7 +24,7 @@ def parse_duration(value: object) -> timedelta:
     The largest unit comes first.
 
     Raises:
-        BadValueError: the value is no such text.
+        BadValueError: the value is not such a text.
     """
     if isinstance(value, timedelta):
         return value

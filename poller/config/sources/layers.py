@@ -16,7 +16,7 @@ from poller.config.suggestions import nearest_key, nearest_section, nearest_vari
 CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
 
 Key = tuple[str, str]
-"""A section and a key of it."""
+"""The names of a section and of a key in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ def merge_layers(layers: list[Layer]) -> Layer:
 def read_layers(file: TomlFile | None, environ: Mapping[str, str], *, secrets: bool) -> list[Layer]:
     """Return the layers of the environment, of credentials and of the file, the strongest first.
 
-    Without `secrets`, a secret that is missing or cannot be read is no problem.
+    Without `secrets`, a secret that is missing or cannot be read is not a problem.
     """
     path = file.path if file else None
     folder = path.absolute().parent if path else Path()

@@ -17,7 +17,7 @@ _LARGEST_FILE = 1_000_000  # bytes: no real file comes near, and /dev/zero never
 
 
 def is_there(path: Path) -> bool:
-    """Return True if the path exists.
+    """Return whether the path exists.
 
     A path in a folder that may not be searched counts as existing. Reading it then says why.
     """
@@ -34,8 +34,8 @@ def read_text(path: Path) -> str:
     """Return the text of a file.
 
     Raises:
-        BadValueError: the file is missing, closed to this user, too large or no text, or it is a
-            pipe without a writer. The message does not hold the path.
+        BadValueError: the file is missing, closed to this user, too large or not text, or it is
+            a pipe without a writer. The message does not hold the path.
     """
     try:
         content = _read(path)
@@ -87,7 +87,7 @@ def _read(path: Path) -> bytes:
 class SecretFile:
     """A secret in a file. The file is read only if no stronger source has the secret."""
 
-    path: object  # unchecked, so that it may be no text at all
+    path: object  # unchecked, so that it may be something other than text
     folder: Path
     is_required: bool
 
