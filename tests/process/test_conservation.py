@@ -362,7 +362,7 @@ def test_what_retention_took_during_an_outage_is_a_gap_and_the_rest_goes_on(
     assert position < gap["before"] <= grown["first"]
     shown = bench.run("status")
     assert shown.code == 3
-    assert "lost below retention" in shown.out
+    assert "lost, removed by retention" in shown.out
     lost = bench.sandbox.truth()["lost"]
     assert lost
     assert all(gap["after"] < log_id < gap["before"] for log_id in lost)
