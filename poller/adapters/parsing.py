@@ -15,7 +15,7 @@ YEARS = range(1970, 9999)
 
 Near the ends of the calendar, arithmetic with time zones and margins overflows.
 """
-LONGEST_WAIT = timedelta(minutes=10)
+LONGEST_RETRY_AFTER = timedelta(minutes=10)
 LONGEST_LIFETIME = timedelta(days=30)
 """Auth0 issues tokens for at most 30 days."""
 _MOST_DIGITS = 15
@@ -34,7 +34,7 @@ def parse_http_date(text: str | None) -> datetime | None:
 
 
 def parse_retry_after(text: str | None, *, now: datetime) -> timedelta | None:
-    """Return the wait that a Retry-After asks for, from 0 s to `LONGEST_WAIT`.
+    """Return the wait that a Retry-After asks for, from 0 s to `LONGEST_RETRY_AFTER`.
 
     The header holds seconds or a date. Anything else gives None.
     """
@@ -42,10 +42,12 @@ def parse_retry_after(text: str | None, *, now: datetime) -> timedelta | None:
     if text.isascii() and text.isdigit():
         digits = text.lstrip("0") or "0"
         return (
-            LONGEST_WAIT if len(digits) > _MOST_DIGITS else min(_seconds(int(digits)), LONGEST_WAIT)
+            LONGEST_RETRY_AFTER
+            if len(digits) > _MOST_DIGITS
+            else min(_seconds(int(digits)), LONGEST_RETRY_AFTER)
         )
     date = parse_http_date(text)
-    return None if date is None else min(max(date - now, timedelta()), LONGEST_WAIT)
+    return None if date is None else min(max(date - now, timedelta()), LONGEST_RETRY_AFTER)
 
 
 def parse_lifetime(value: object) -> timedelta | None:

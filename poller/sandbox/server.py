@@ -11,7 +11,7 @@ from poller.sandbox.control import Control
 from poller.sandbox.segment.api import SegmentApi
 from poller.sandbox.segment.cdn import CdnApi
 from poller.sandbox.segment.oauth import OAuthApi
-from poller.sandbox.segment.public_api import PublicApi
+from poller.sandbox.segment.public_api import PublicApiRoutes
 from poller.sandbox.world import World
 
 _STARTED_WITHIN_S = 10.0
@@ -79,7 +79,7 @@ class Sandbox(World):
             self.auth0.application(),
             SegmentApi(self.collector, self.oauth, self.faults).application(),
             CdnApi(self.source, self.clock, self.faults).application(),
-            PublicApi(self.workspace, self.clock, self.faults).application(),
+            PublicApiRoutes(self.workspace, self.clock, self.faults).application(),
             OAuthApi(self.oauth, self.faults).application(),
             Control(self).application(),
         )

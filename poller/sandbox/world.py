@@ -11,7 +11,7 @@ from poller.sandbox.faults import Faults
 from poller.sandbox.reconciliation import Reconciliation, reconcile
 from poller.sandbox.segment.collector import Collector
 from poller.sandbox.segment.oauth import OAuthServer
-from poller.sandbox.segment.workspace import Workspace
+from poller.sandbox.segment.workspace import SimulatedWorkspace
 
 
 class World:
@@ -27,7 +27,7 @@ class World:
         self.traffic = Traffic(self.tenant, seed)
         self.auth0 = Auth0Api(self.tenant, self.limits, self.faults)
         self.source = self.collector.source
-        self.workspace = Workspace(self.source)
+        self.workspace = SimulatedWorkspace(self.source)
         self.oauth = OAuthServer(self.clock)
 
     def begin_with(self, events: int) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from poller.adapters.parsing import (
     LONGEST_LIFETIME,
-    LONGEST_WAIT,
+    LONGEST_RETRY_AFTER,
     YEARS,
     parse_http_date,
     parse_lifetime,
@@ -51,7 +51,7 @@ def test_whatever_a_date_says_arithmetic_with_it_works(text: str) -> None:
         assert date.year in YEARS
         assert date - timedelta(days=300) < date + timedelta(days=300)
     wait = parse_retry_after(text, now=NOW)
-    assert wait is None or timedelta() <= wait <= LONGEST_WAIT
+    assert wait is None or timedelta() <= wait <= LONGEST_RETRY_AFTER
 
 
 @pytest.mark.parametrize(
@@ -62,10 +62,10 @@ def test_whatever_a_date_says_arithmetic_with_it_works(text: str) -> None:
         ("0000000000000000000005", timedelta(seconds=5)),
         ("Mon, 23 Nov 2026 10:00:30 GMT", timedelta(seconds=30)),
         ("Mon, 23 Nov 2026 09:00:00 GMT", timedelta()),
-        ("99999999999", LONGEST_WAIT),
-        ("9" * 500, LONGEST_WAIT),
-        ("9" * 5000, LONGEST_WAIT),
-        ("Fri, 31 Dec 9998 23:59:59 GMT", LONGEST_WAIT),
+        ("99999999999", LONGEST_RETRY_AFTER),
+        ("9" * 500, LONGEST_RETRY_AFTER),
+        ("9" * 5000, LONGEST_RETRY_AFTER),
+        ("Fri, 31 Dec 9998 23:59:59 GMT", LONGEST_RETRY_AFTER),
         ("soon", None),
         ("-5", None),
         ("\u0665", None),

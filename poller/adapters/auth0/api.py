@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from poller.adapters.auth0.tokens import TokenSource
 from poller.adapters.auth0.verdicts import SERVICE, in_between
 from poller.adapters.http import Answer, Http
-from poller.adapters.parsing import LONGEST_WAIT
+from poller.adapters.parsing import LONGEST_RETRY_AFTER
 from poller.core.errors import FatalError, TransientError, UnusableAnswerError
 
 MAX_RECORDS = 1000
@@ -257,7 +257,7 @@ def _until(reset: int, answer: Answer) -> timedelta:
     Both times are the server's own, so that the difference is right even if its clock is wrong.
     """
     left = timedelta(seconds=reset - (answer.date or answer.at).timestamp())
-    return min(max(left, timedelta()), LONGEST_WAIT)
+    return min(max(left, timedelta()), LONGEST_RETRY_AFTER)
 
 
 def _number(answer: Answer, header: str) -> int | None:

@@ -12,10 +12,10 @@ from typing import Any
 from urllib.parse import quote
 
 from poller.adapters.http import Answer, Http
-from poller.adapters.parsing import LONGEST_WAIT, parse_http_date
+from poller.adapters.parsing import LONGEST_RETRY_AFTER, parse_http_date
 from poller.adapters.segment.verdicts import SERVICE, in_between
 from poller.adapters.segment.workspace import (
-    Connection,
+    ConnectedItem,
     Controls,
     Rule,
     SourceDetails,
@@ -80,12 +80,12 @@ class PublicApi:
         source = _table(data, "source")
         return parse_source(source, plan_id if isinstance(plan_id, str) else "")
 
-    def destinations(self, source_id: str) -> tuple[Connection, ...]:
+    def destinations(self, source_id: str) -> tuple[ConnectedItem, ...]:
         """Return the destinations that a source is connected to."""
         path = f"/sources/{_quoted(source_id)}/connected-destinations"
         return tuple(map(parse_connection, self._pages(path, "destinations")))
 
-    def warehouses(self, source_id: str) -> tuple[Connection, ...]:
+    def warehouses(self, source_id: str) -> tuple[ConnectedItem, ...]:
         """Return the warehouses that a source is connected to."""
         path = f"/sources/{_quoted(source_id)}/connected-warehouses"
         return tuple(map(parse_connection, self._pages(path, "warehouses")))
@@ -178,12 +178,12 @@ def _wait(answer: Answer, error: Mapping[str, Any]) -> timedelta | None:
         return answer.retry_after
     milliseconds = _table(error, "data").get("msBeforeNext")
     if isinstance(milliseconds, int) and not isinstance(milliseconds, bool) and milliseconds >= 0:
-        longest = LONGEST_WAIT // timedelta(milliseconds=1)
+        longest = LONGEST_RETRY_AFTER // timedelta(milliseconds=1)
         return timedelta(milliseconds=min(milliseconds, longest))
     reset = parse_http_date(answer.headers.get("X-RateLimit-Reset"))
     if reset is None:
         return None
-    return min(max(reset - (answer.date or answer.at), timedelta()), LONGEST_WAIT)
+    return min(max(reset - (answer.date or answer.at), timedelta()), LONGEST_RETRY_AFTER)
 
 
 def _table(value: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -34,7 +34,7 @@ class SourceDetails:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Connection:
+class ConnectedItem:
     """A destination or a warehouse of a source."""
 
     id: str
@@ -98,11 +98,11 @@ def parse_source(table: Mapping[str, Any], plan_id: str = "") -> SourceDetails:
     )
 
 
-def parse_connection(table: Mapping[str, Any]) -> Connection:
+def parse_connection(table: Mapping[str, Any]) -> ConnectedItem:
     """Return the destination or the warehouse of an answer."""
     metadata = table.get("metadata")
     kind = _text(metadata, "name") if isinstance(metadata, Mapping) else ""
-    return Connection(
+    return ConnectedItem(
         id=_text(table, "id"),
         name=_text(table, "name") or kind or _text(table, "id"),
         is_enabled=table.get("enabled") is not False,

@@ -11,7 +11,7 @@ from poller.adapters.segment.public_api import (
     RequestRefusedError,
 )
 from poller.adapters.segment.tracking_plan import TrackingPlan
-from poller.adapters.segment.workspace import Connection, Controls, SourceDetails
+from poller.adapters.segment.workspace import ConnectedItem, Controls, SourceDetails
 from poller.cli.checks import Finding
 from poller.cli.segment_proof.access import has_write_key, public_api
 from poller.cli.segment_proof.calls import calls_of, judge, newest_calls
@@ -193,7 +193,7 @@ def _outputs(api: PublicApi, source: SourceDetails) -> Iterator[Finding]:
         yield Finding(subject="outputs", text=text)
 
 
-def _names(connections: Sequence[Connection]) -> str:
+def _names(connections: Sequence[ConnectedItem]) -> str:
     names = [each.name if each.is_enabled else f"{each.name} (off)" for each in connections]
     return ", ".join(names) or "none"
 

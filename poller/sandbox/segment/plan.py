@@ -32,7 +32,7 @@ def track_rule(event: str, **fields: Any) -> dict[str, Any]:
     return {"type": "TRACK", "key": event, "jsonSchema": schema, "version": 1}
 
 
-class Plan:
+class SimulatedPlan:
     """The rules and the controls of a source, both in the form of the Public API."""
 
     def __init__(self) -> None:

@@ -12,7 +12,13 @@ from aiohttp import web
 from poller.sandbox.auth0.api import dated
 from poller.sandbox.clock import Clock
 from poller.sandbox.faults import Faults
-from poller.sandbox.segment.workspace import ADMIN, PLAN_ID, READ_PLANS, READ_SOURCES, Workspace
+from poller.sandbox.segment.workspace import (
+    ADMIN,
+    PLAN_ID,
+    READ_PLANS,
+    READ_SOURCES,
+    SimulatedWorkspace,
+)
 
 _LARGEST_PAGE = 200
 _WINDOW = timedelta(minutes=1)
@@ -25,10 +31,10 @@ _VERSIONS = {
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class PublicApi:
+class PublicApiRoutes:
     """Serves one workspace to one token."""
 
-    def __init__(self, workspace: Workspace, clock: Clock, faults: Faults) -> None:
+    def __init__(self, workspace: SimulatedWorkspace, clock: Clock, faults: Faults) -> None:
         self._workspace = workspace
         self._clock = clock
         self._faults = faults

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from poller.sandbox.segment.plan import Plan, track_rule
+from poller.sandbox.segment.plan import SimulatedPlan, track_rule
 
 OTHER_REGION = "eu.sandbox.invalid"
 """The host of the region that is not the sandbox's."""
@@ -27,7 +27,7 @@ class Source:
         self.host = ""
         self.destinations = ["Mixpanel"]
         self.disabled_events: set[str] = set()
-        self.plan = Plan()
+        self.plan = SimulatedPlan()
         self._held_back: dict[str, dict[str, Any]] | None = None
 
     @property

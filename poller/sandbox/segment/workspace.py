@@ -8,7 +8,7 @@ READ_SOURCES, READ_PLANS, ADMIN = "Source Read-only", "Tracking Plan Read-only",
 SOURCE_ID, PLAN_ID = "src_sandbox", "tp_sandbox"
 
 
-class Workspace:
+class SimulatedWorkspace:
     """The workspace of one source. Tests and the control API change the fields.
 
     `roles` are those of the one token. A token without roles is a Workspace Member that may see

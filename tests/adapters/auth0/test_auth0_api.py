@@ -11,7 +11,7 @@ from poller.adapters.auth0 import Credentials, ManagementApi, TokenSource
 from poller.adapters.auth0.api import MAX_RECORDS
 from poller.adapters.clocks import ServerClock
 from poller.adapters.http import Http
-from poller.adapters.parsing import LONGEST_WAIT
+from poller.adapters.parsing import LONGEST_RETRY_AFTER
 from poller.core.errors import FatalError, PollerError, TransientError, UnusableAnswerError
 from tests.adapters.auth0.answers import INSUFFICIENT, Budget, error, token
 from tests.scripted import Reply, Scripted
@@ -368,7 +368,7 @@ def test_a_wait_until_a_reset_is_bounded(bench: Bench, scripted: Scripted) -> No
     scripted.replies = [token(), Reply(status=429, headers=headers)]
     with pytest.raises(TransientError) as raised:
         bench.api.get("logs", {}, bucket="logs")
-    assert raised.value.retry_after == LONGEST_WAIT
+    assert raised.value.retry_after == LONGEST_RETRY_AFTER
 
 
 @pytest.mark.parametrize(
