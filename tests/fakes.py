@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
+from poller.core.counts import TallyKey
 from poller.core.errors import ConflictError, FatalError, RejectedError, TransientError
 from poller.core.events import Stream, parse_events
 from poller.core.file_pages import BadRecord, FileMark, FilePage
@@ -14,7 +15,7 @@ from poller.core.log_ids import LogId, floor_id, moment_of, successor
 from poller.core.messages import Batch, Message, Receipt
 from poller.core.outcomes import Profile, Profiles
 from poller.core.pages import Page, advance
-from poller.core.settlement import FileSettlement, Settlement, TallyKey
+from poller.core.settlement import FileSettlement, Settlement
 from poller.core.spans import Gap, LogCursor, SecondReading, Span, UnreadStretch, join_touching
 from tests.samples import wire
 
@@ -168,7 +169,7 @@ class FakeLedger:
         self._spans: dict[int, Span] = {}
         self.dead_letters: dict[str, str] = {}
         self.lost: list[Gap] = []
-        self.tallies: Counter[TallyKey] = Counter()
+        self.tallies = Counter[TallyKey]()
         self.settled: list[str] = []
         self.failures: list[Exception | None] = []
         self._fingerprints: dict[str, str] = {}

@@ -13,52 +13,29 @@ from datetime import datetime
 from typing import Any
 
 from poller.core import messages
+from poller.core.counts import (
+    DEAD_LETTERED,
+    FILE,
+    FILTERED,
+    FORWARDED,
+    LOG,
+    SentKey,
+    SentTrack,
+    TallyKey,
+    count_sent,
+    tally,
+)
 from poller.core.events import LogEvent
 from poller.core.file_pages import FilePage
-from poller.core.log_ids import LogId, moment_of
+from poller.core.log_ids import LogId
 from poller.core.messages import Delivery
 from poller.core.outcomes import Calls, DeadLetter, PendingIdentify
 from poller.core.pages import Page
 from poller.core.spans import LogCursor
-from poller.core.text.dates import believed_date
-
-FILTERED = "filtered"
-FORWARDED = "forwarded"
-DEAD_LETTERED = "dead_lettered"
-DISCARDED = "discarded"
-"""Somebody discarded the dead letter. The event is counted. Its log id is not remembered."""
-OUTCOMES = (FORWARDED, FILTERED, DEAD_LETTERED, DISCARDED)
-LOG = "log"
-FILE = "file"
-"""The origins of an event. An event that was read from both counts once for each."""
 
 
 class UnaccountedError(AssertionError):
     """A bug of this program: a message has no answer, or an event has no outcome or several."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TallyKey:
-    """Identifies one counter: events of one type, hour and origin that had one outcome."""
-
-    hour: datetime
-    type: str
-    outcome: str
-    origin: str = LOG
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SentKey:
-    """Identifies one counter: tracks of one name, for events of one type, hour and origin."""
-
-    hour: datetime
-    type: str
-    name: str
-    origin: str = LOG
-
-
-SentTrack = tuple[LogEvent, str]
-"""An event, and the name of a track that was sent for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,22 +239,6 @@ def partition(
     return tuple(forwarded), tuple(dead_letters)
 
 
-def tally(event: LogEvent, outcome: str, settled_at: datetime, *, origin: str = LOG) -> TallyKey:
-    """Return the hourly count that an event with this outcome belongs to."""
-    return TallyKey(
-        hour=hour_of(event, settled_at), type=event.type, outcome=outcome, origin=origin
-    )
-
-
-def hour_of(event: LogEvent, settled_at: datetime) -> datetime:
-    """Return the beginning of the hour in which the event is counted.
-
-    An event that has no time of its own is counted in the hour in which it was settled.
-    """
-    moment = event.date or believed_date(None, id_time=moment_of(event.log_id)) or settled_at
-    return moment.replace(minute=0, second=0, microsecond=0)
-
-
 def tracks_of(calls: Calls, forwarded: Iterable[LogEvent]) -> Iterator[SentTrack]:
     """Yield the tracks of these events, in the order of the calls."""
     forwarded_ids = {event.log_id for event in forwarded}
@@ -286,13 +247,3 @@ def tracks_of(calls: Calls, forwarded: Iterable[LogEvent]) -> Iterator[SentTrack
             for message in entry.messages:
                 if isinstance(message, messages.Track):
                     yield entry.event, message.event
-
-
-def count_sent(
-    tracks: Iterable[SentTrack], settled_at: datetime, *, origin: str = LOG
-) -> Counter[SentKey]:
-    """Return the number of tracks by name, in the hours in which their events are counted."""
-    return Counter(
-        SentKey(hour=hour_of(event, settled_at), type=event.type, name=name, origin=origin)
-        for event, name in tracks
-    )

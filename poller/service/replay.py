@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
+from poller.core.counts import SentTrack
 from poller.core.delivery import BatchSender
 from poller.core.events import LogEvent
 from poller.core.outcomes import DeadLetter
 from poller.core.ports import ProfileDirectory
-from poller.core.settlement import SentTrack, partition, tracks_of
+from poller.core.settlement import partition, tracks_of
 from poller.core.translation.translator import Translator
 
 DEAD_LETTERS_PER_DELIVERY = 50

@@ -11,13 +11,14 @@ import pytest
 
 from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.adapters.sql_ledger.reader import LedgerReader
+from poller.core.counts import DEAD_LETTERED, FILTERED, FORWARDED
 from poller.core.errors import ConflictError
 from poller.core.events import parse_events
 from poller.core.log_ids import EARLIEST, LogId, floor_id
 from poller.core.messages import Delivery, Receipt, Refusal
 from poller.core.pages import Page
 from poller.core.ports import Ledger
-from poller.core.settlement import DEAD_LETTERED, FILTERED, FORWARDED, build_settlement
+from poller.core.settlement import build_settlement
 from poller.core.spans import LogCursor, Span
 from poller.core.translation.rules import Rules
 from poller.core.translation.translator import LiveTranslator

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 
+from poller.core.counts import FORWARDED, tally
 from poller.core.events import LogEvent, Stream, judge_dates, parse_events
 from poller.core.log_ids import EARLIEST, LogId
 from poller.core.outcomes import DeadLetter, Forwardable, Profile
-from poller.core.settlement import FORWARDED, tally
 from poller.core.text.dates import believed_date, parse_date
 from poller.core.translation.translator import LiveTranslator
 from tests import paths

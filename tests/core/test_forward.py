@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from poller.core.counts import DEAD_LETTERED, FILTERED, FORWARDED
 from poller.core.delivery import BatchSender
 from poller.core.errors import ConflictError, FatalError, TransientError
 from poller.core.events import parse_events
@@ -15,13 +16,7 @@ from poller.core.forward import Forwarded, forward
 from poller.core.log_ids import EARLIEST
 from poller.core.messages import Delivery, Message, Receipt
 from poller.core.pages import Page
-from poller.core.settlement import (
-    DEAD_LETTERED,
-    FILTERED,
-    FORWARDED,
-    UnaccountedError,
-    build_settlement,
-)
+from poller.core.settlement import UnaccountedError, build_settlement
 from poller.core.translation.translator import LiveTranslator
 from tests.builders import KINDS, calls_of_page, record
 from tests.fakes import (

@@ -13,9 +13,9 @@ from poller.adapters.sql_ledger.tables import schema
 from poller.adapters.sql_ledger.tables.hourly_counts import add_tracks, change_outcome
 from poller.adapters.sql_ledger.tables.streams import NO_STREAM_ID, read_streams
 from poller.adapters.sql_ledger.tables.totals import dead_letters_by_reason
+from poller.core.counts import DEAD_LETTERED, DISCARDED, FORWARDED, count_sent
 from poller.core.events import LogEvent, Stream, parse_events
 from poller.core.log_ids import LogId
-from poller.core.settlement import DEAD_LETTERED, DISCARDED, FORWARDED, count_sent
 from poller.core.text.json_text import decode
 
 DEAD_LETTERS_PER_PAGE = 1000

@@ -10,10 +10,11 @@ from poller.adapters.sql_ledger.tables import schema
 from poller.adapters.sql_ledger.tables.hourly_counts import add_events, add_tracks, change_outcome
 from poller.adapters.sql_ledger.tables.last_sent import forget_keys, record_last_sent
 from poller.adapters.sql_ledger.tables.pending_identifies import record_pending
+from poller.core.counts import DEAD_LETTERED, FORWARDED
 from poller.core.events import LogEvent, canonical
 from poller.core.log_ids import LogId
 from poller.core.outcomes import DeadLetter
-from poller.core.settlement import DEAD_LETTERED, FORWARDED, EventOutcomes
+from poller.core.settlement import EventOutcomes
 from poller.core.translation.change_detection import identify_key
 
 

@@ -19,8 +19,8 @@ from poller.adapters.sql_ledger.tables.spans import read_spans
 from poller.adapters.sql_ledger.tables.streams import NO_STREAM_ID, can_be_renamed, read_streams
 from poller.adapters.sql_ledger.tables.stretches import read_revisits, read_unread
 from poller.adapters.sql_ledger.tables.totals import dead_letters_by_reason, events_by_outcome
+from poller.core.counts import LOG, OUTCOMES, SentKey, TallyKey
 from poller.core.events import Stream
-from poller.core.settlement import LOG, OUTCOMES, SentKey, TallyKey
 from poller.core.spans import Gap, ReopenedGap, Span, UnreadStretch
 
 

@@ -9,9 +9,9 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from poller.core.counts import DEAD_LETTERED, FILTERED, FORWARDED
 from poller.core.events import LogEvent
 from poller.core.forward import Forwarded
-from poller.core.settlement import DEAD_LETTERED, FILTERED, FORWARDED
 from poller.core.translation.event_facts import SIGNUP
 from poller.sandbox import Reconciliation, Sandbox
 from poller.service.lifecycle.cycles import CycleCount

@@ -21,12 +21,12 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from poller.core.counts import DEAD_LETTERED, FILTERED, FORWARDED
 from poller.core.events import LogEvent
 from poller.core.forward import Forwarded
 from poller.core.log_ids import moment_of
 from poller.core.messages import Batch
 from poller.core.pages import Page
-from poller.core.settlement import DEAD_LETTERED, FILTERED, FORWARDED
 from poller.core.spans import Span
 from poller.service.observability.event_counts import EventCounts
 from poller.service.observability.instrumented import Observer, RequestObserver

@@ -13,9 +13,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 
+from poller.core.counts import DEAD_LETTERED, SentKey, TallyKey
 from poller.core.events import DailyCount
 from poller.core.log_ids import floor_id
-from poller.core.settlement import DEAD_LETTERED, SentKey, TallyKey
 from poller.core.spans import LogRange, clip, range_covering
 from poller.core.translation.event_facts import SIGNUP
 from poller.core.translation.presets import SIGNED_UP

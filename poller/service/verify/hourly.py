@@ -17,11 +17,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from poller.core.counts import FILTERED, TallyKey, tally
 from poller.core.events import Stream
 from poller.core.log_ids import LogId, floor_id, predecessor
 from poller.core.pages import Page
 from poller.core.ports import LogSource
-from poller.core.settlement import FILTERED, TallyKey, tally
 from poller.core.spans import LogCursor, LogRange, clip, range_covering
 from poller.service.upstream.retry import retrying
 from poller.service.verify.daily import Day, Verdict

@@ -8,11 +8,11 @@ import pytest
 
 from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.adapters.sql_ledger.reader import LedgerReader
+from poller.core.counts import DEAD_LETTERED, FORWARDED
 from poller.core.errors import ConflictError
 from poller.core.log_ids import LogId
 from poller.core.outcomes import DeadLetter
 from poller.core.pages import Page
-from poller.core.settlement import DEAD_LETTERED, FORWARDED
 from poller.core.spans import Gap, ReopenedGap, Resend, Span
 from tests.builders import page, settlement
 from tests.fakes import NOW, STREAM, numbered

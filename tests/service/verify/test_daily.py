@@ -4,9 +4,9 @@ from datetime import date, datetime, timedelta
 
 import pytest
 
+from poller.core.counts import DEAD_LETTERED, FILTERED, FORWARDED, SentKey, TallyKey
 from poller.core.events import DailyCount
 from poller.core.log_ids import LogId, floor_id
-from poller.core.settlement import DEAD_LETTERED, FILTERED, FORWARDED, SentKey, TallyKey
 from poller.core.spans import LogRange
 from poller.service.verify.daily import (
     Compared,

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from poller.core.counts import FILTERED, FORWARDED, TallyKey
 from poller.core.errors import TransientError
 from poller.core.log_ids import LogId, floor_id
-from poller.core.settlement import FILTERED, FORWARDED, TallyKey
 from poller.core.spans import LogRange
 from poller.service.verify.daily import Compared, Day, Verdict
 from poller.service.verify.hourly import (

@@ -13,8 +13,8 @@ from sqlalchemy.dialects.sqlite import Insert
 
 from poller.adapters.sql_ledger.sqlite.driver import upsert
 from poller.adapters.sql_ledger.tables import schema
+from poller.core.counts import FILE, LOG, SentKey, TallyKey, tally
 from poller.core.events import LogEvent
-from poller.core.settlement import FILE, LOG, SentKey, TallyKey, tally
 
 
 def add_events(connection: Connection, stream_id: int, events: Mapping[TallyKey, int]) -> None:
