@@ -15,6 +15,12 @@ RIDDLE = re.compile(
     r"(What|Where|Which|How|Whether|Who|Whom|Whose|Those|These|That|The same)\b", re.IGNORECASE
 )
 
+RIDDLE_NAME = re.compile(
+    r"test_(what|whatever|where|wherever|which|how|whether|who|whoever|whom|whose"
+    r"|it|its|they|those|these|that|this|nobody|so)_"
+)
+"""The openings of a test's name that leave its subject to a guess."""
+
 FILES = {
     str(path.relative_to(ROOT)): path.read_text()
     for folder in ("poller", "tests")
@@ -47,6 +53,15 @@ def semicolons(text: str) -> list[int]:
     return [line for line, docstring in docstrings(text) if ";" in docstring]
 
 
+def riddle_names(text: str) -> list[int]:
+    """Return the lines of the tests whose names do not open with their subject."""
+    return [
+        node.lineno
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef) and RIDDLE_NAME.match(node.name)
+    ]
+
+
 def long_lines(text: str) -> list[int]:
     """Return the lines that are longer than the formatter makes them."""
     return [n for n, line in enumerate(text.splitlines(), 1) if len(line) > LONGEST_LINE]
@@ -67,6 +82,11 @@ def test_a_docstring_opens_with_a_verb_or_a_noun() -> None:
     assert not wrong, "\n".join(["Open these docstrings with a verb or a noun:", *wrong])
 
 
+def test_the_name_of_a_test_opens_with_its_subject() -> None:
+    wrong = places(riddle_names, FILES)
+    assert not wrong, "\n".join(["State the rule in these names as a sentence:", *wrong])
+
+
 def test_no_line_is_longer_than_100_columns() -> None:
     wrong = places(long_lines, FILES)
     assert not wrong, "\n".join(["Break these lines:", *wrong])
@@ -85,4 +105,6 @@ def test_at_most_one_docstring_in_twenty_of_a_room_holds_a_semicolon(room: str) 
 def test_each_rule_finds_what_it_forbids() -> None:
     text = '"""Whether it rains."""\n\nRAIN = 1\n"""Wet; cold."""\n' + "#" * (LONGEST_LINE + 1)
     assert (riddles(text), semicolons(text), long_lines(text)) == ([1], [4], [5])
+    names = "def test_it_rains(): ...\n\n\ndef test_items_rain(): ...\n"
+    assert riddle_names(names) == [1]
     assert riddles('"""Whatever: a word that only begins like one of them."""') == []

@@ -21,7 +21,7 @@ def test_a_body_of_countless_small_values_is_refused_before_it_takes_memory() ->
 
 
 @pytest.mark.parametrize("value", [b"0", b"[]", b'{"":0}'])
-def test_as_many_values_as_are_allowed_fit_into_bounded_memory(value: bytes) -> None:
+def test_the_largest_allowed_number_of_values_fits_into_bounded_memory(value: bytes) -> None:
     pieces = MAX_VALUES // 2 - 1
     body = b"[" + b",".join([value] * pieces) + b"]"
     tracemalloc.start()
@@ -44,6 +44,6 @@ def test_depth_is_bounded(opening: str, closing: str) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b'[{"log_id": "9', b"\xff\xfe\x00"])
-def test_what_is_no_json_is_a_value_error(body: bytes) -> None:
+def test_a_body_that_is_not_json_is_a_value_error(body: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - json raises several of its kinds
         parse_json(body)

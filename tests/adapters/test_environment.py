@@ -134,7 +134,7 @@ def test_a_proxy_that_refuses_is_named_with_its_status_alone(
     )
 
 
-def test_what_fails_behind_the_proxy_is_not_the_proxys(
+def test_a_failure_behind_the_proxy_names_the_server_and_not_the_proxy(
     monkeypatch: pytest.MonkeyPatch, serve: Serve
 ) -> None:
     def handle(connection: socket.socket) -> None:

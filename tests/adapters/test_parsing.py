@@ -44,7 +44,7 @@ def test_a_date_of_http_is_read_in_utc() -> None:
     | st.from_regex(r"[A-Z][a-z]{2}, \d\d? [A-Z][a-z]{2} \d{1,12} \d+:\d+:\d+ [+-]\d{4,12}")
 )
 @example("Thu, 01 Jan 1970 00:00:00 +0100")
-def test_whatever_a_date_says_arithmetic_with_it_works(text: str) -> None:
+def test_arithmetic_works_with_every_date_that_is_parsed(text: str) -> None:
     date = parse_http_date(text)
     if date is not None:
         assert date.tzinfo is UTC

@@ -7,7 +7,7 @@ from poller.__main__ import main
 from poller.core.errors import FatalError
 
 
-def test_a_bug_shows_where_and_never_what(
+def test_a_bug_shows_its_place_and_never_its_data(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(**_: object) -> None:
@@ -24,7 +24,7 @@ def test_a_bug_shows_where_and_never_what(
     assert not any(part in said for part in ("person@example.com", "wk_secret", "203.0.113.9"))
 
 
-def test_what_someone_must_do_is_said_with_78(
+def test_a_fatal_error_exits_with_78_and_says_what_to_do(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(**_: object) -> None:

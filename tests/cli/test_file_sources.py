@@ -36,7 +36,7 @@ def test_each_file_is_taken_once_and_hidden_ones_are_not(tmp_path: Path) -> None
         assert [source.path.name for source in sources] == ["b", "a"]
 
 
-def test_what_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
+def test_a_missing_file_or_list_is_a_usage_error(tmp_path: Path) -> None:
     for paths, listed in (([tmp_path / "x"], None), ([tmp_path], None), ([], tmp_path / "list")):
         with pytest.raises(click.UsageError), file_sources(paths, listed):
             pass

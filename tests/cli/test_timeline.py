@@ -59,7 +59,7 @@ LIVE = span(0, 10, None)
         ([], [], " " * 20),
     ],
 )
-def test_what_is_there_is_drawn_in_its_place(
+def test_every_span_and_gap_is_drawn_in_its_place(
     spans: list[Span], gaps: list[Gap], shown: str
 ) -> None:
     assert drawn(spans, gaps) == shown

@@ -8,7 +8,7 @@ from poller.cli.views.wording import counted, laid_out, lasting
 @pytest.mark.parametrize(
     ("number", "said"), [(0, "0 gaps"), (1, "1 gap"), (2, "2 gaps"), (1234, "1,234 gaps")]
 )
-def test_one_is_not_many(number: int, said: str) -> None:
+def test_a_count_of_one_has_the_singular(number: int, said: str) -> None:
     assert counted(number, "gap") == said
 
 
@@ -36,6 +36,6 @@ def test_a_line_is_broken_between_words_and_never_inside_one() -> None:
     assert said == ["ledger   usable,", f"         {path};", "         at noon"]
 
 
-def test_what_fits_or_is_piped_stays_on_one_line() -> None:
+def test_a_line_that_fits_or_is_piped_is_not_broken() -> None:
     assert laid_out("gaps  ", "none", width=50) == ["gaps  none"]
     assert laid_out("gaps  ", "x " * 200) == [f"gaps  {'x ' * 200}".rstrip()]

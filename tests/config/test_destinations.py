@@ -19,7 +19,7 @@ from poller.config.errors import BadKeysError, BadValueError
         {"All": False, "Amplitude": {"session_id": 1}, "Google Analytics": True},
     ],
 )
-def test_what_segment_understands_is_taken_as_it_is(value: dict[str, Any]) -> None:
+def test_every_form_that_segment_documents_is_taken_unchanged(value: dict[str, Any]) -> None:
     assert integrations(value) == value
 
 
@@ -65,6 +65,6 @@ def test_a_known_mistake_is_named_by_its_key(key: str, entry: object, said: str)
         ("...", "placeholder"),
     ],
 )
-def test_what_is_no_table_is_told(value: object, said: str) -> None:
+def test_a_value_that_is_not_a_table_is_refused(value: object, said: str) -> None:
     with pytest.raises(BadValueError, match=said):
         integrations(value)

@@ -44,7 +44,7 @@ def said(tmp_path: Path, events: str) -> str:
         ("", "empty"),
     ],
 )
-def test_what_is_no_expression_is_named_with_file_line_and_key(
+def test_an_invalid_expression_is_named_with_file_line_and_key(
     tmp_path: Path, written: str, wrong: str
 ) -> None:
     found = said(tmp_path, f'[events]\nwhen = "{written}"\n')
@@ -79,7 +79,7 @@ def test_tables_may_come_from_the_environment(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("preset", "identify"), [("rule", "always"), ("spec", "changes")])
-def test_how_often_to_identify_goes_by_the_preset(
+def test_the_preset_decides_how_often_to_identify(
     tmp_path: Path, preset: str, identify: str
 ) -> None:
     path = tmp_path / "config.toml"
@@ -102,7 +102,7 @@ def test_how_often_to_identify_goes_by_the_preset(
         ("'gold'", set()),
     ],
 )
-def test_the_fields_of_the_profile_that_it_looks_at_are_known(
+def test_an_expression_knows_the_profile_fields_that_it_reads(
     written: str, fields: set[str] | None
 ) -> None:
     found = JmesPath(written)

@@ -61,6 +61,6 @@ def test_a_shells_pipe_that_is_open_already_is_read() -> None:
         os.close(reader)
 
 
-def test_what_never_ends_is_too_large() -> None:
+def test_a_file_without_an_end_is_too_large() -> None:
     with pytest.raises(BadValueError, match="too large"):
         read_text(Path("/dev/zero"))

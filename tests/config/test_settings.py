@@ -166,7 +166,7 @@ def test_every_key_may_be_a_variable(tmp_path: Path, setting: Setting) -> None:
     assert any(line.startswith(setting.variable) and "placeholder" in line for line in found), found
 
 
-def test_other_variables_of_the_process_count_for_nothing(
+def test_environment_variables_of_other_programs_are_ignored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("AUTH0", "auth0", "PATH", "POLLER_LOG__LEVEL", "LOG"):
@@ -282,7 +282,7 @@ def test_a_duration_is_numbers_with_units(text: str, seconds: int) -> None:
         "9" * 5000 + "s",
     ],
 )
-def test_anything_else_is_no_duration(text: str) -> None:
+def test_any_other_text_is_refused_as_a_duration(text: str) -> None:
     with pytest.raises(ValueError, match=r"duration|needs a unit"):
         parse_duration(text)
 
@@ -561,7 +561,7 @@ def test_a_folder_is_no_settings_file(tmp_path: Path) -> None:
         load_settings(tmp_path, HOME)
 
 
-def test_without_any_file_it_says_where_one_is_looked_for() -> None:
+def test_the_error_without_any_file_names_the_places_that_are_searched() -> None:
     with pytest.raises(SettingsError) as caught:
         load_settings(None, HOME)
     (said,) = caught.value.problems
@@ -604,7 +604,7 @@ def test_without_a_home_the_ledger_must_be_named(tmp_path: Path) -> None:
         ("x = " + "9" * 5000, 1),
     ],
 )
-def test_what_is_no_toml_is_named_by_its_line_alone(tmp_path: Path, text: str, line: int) -> None:
+def test_invalid_toml_is_named_by_its_line_alone(tmp_path: Path, text: str, line: int) -> None:
     (said,) = problems(tmp_path, text)
     assert said.startswith(f"config.toml:{line}: not valid TOML")
     assert "s3cr3t" not in said
@@ -754,7 +754,7 @@ def test_a_secret_file_that_cannot_be_used_is_an_error_only_where_secrets_are_ne
 
 
 @pytest.mark.parametrize("path", ["...", "", "a\0b", 7])
-def test_a_path_that_is_none_is_a_problem_of_its_key(tmp_path: Path, path: object) -> None:
+def test_an_invalid_path_is_reported_under_its_key(tmp_path: Path, path: object) -> None:
     said = problem(tmp_path, segment={"write_key": None, "write_key_file": path})
     assert said.startswith("config.toml:6: segment.write_key_file: ")
 
@@ -937,7 +937,7 @@ def test_an_hmac_needs_a_key(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["email", "ip", "user_agent"])
-def test_a_shape_of_privacy_is_one_of_the_known(tmp_path: Path, key: str) -> None:
+def test_an_unknown_privacy_value_is_refused(tmp_path: Path, key: str) -> None:
     assert "must be one of plain" in problem(tmp_path, privacy={key: "hashed"})
 
 
@@ -950,7 +950,7 @@ def test_a_flag_is_true_or_false(tmp_path: Path, value: object) -> None:
 
 
 @pytest.mark.parametrize("value", ["x", [], ["s", "x"], [5], [[]], 5])
-def test_login_types_are_of_the_known(tmp_path: Path, value: object) -> None:
+def test_an_unknown_login_type_is_refused(tmp_path: Path, value: object) -> None:
     assert "list of log event types" in problem(
         tmp_path, logins={"types": value}
     ) or "may hold s, sepft" in problem(tmp_path, logins={"types": value})
@@ -986,5 +986,5 @@ def test_a_listener_has_an_address_and_a_port(
     assert load(tmp_path, toml(but(metrics={"listen": value}))).metrics.listen == (host, port)
 
 
-def test_nobody_listens_unless_it_is_said_where(tmp_path: Path) -> None:
+def test_metrics_are_off_unless_an_address_is_set(tmp_path: Path) -> None:
     assert load(tmp_path, toml(GOOD)).metrics.listen is None

@@ -59,7 +59,7 @@ def test_the_first_page_of_a_reading_leaves_earlier_marks_where_they_are(
     assert set(ledger.file_marks()) == {file_mark(100), file_mark(300), file_mark(100, "b")}
 
 
-def test_what_was_settled_cannot_be_settled_again(ledger: FileLedger, tmp_path: Path) -> None:
+def test_a_page_of_a_file_is_settled_once(ledger: FileLedger, tmp_path: Path) -> None:
     first, second = (
         file_settlement(file_page(file_mark(100), 1)),
         file_settlement(file_page(file_mark(200), 2, moves=file_mark(100))),
@@ -77,7 +77,7 @@ def test_what_was_settled_cannot_be_settled_again(ledger: FileLedger, tmp_path: 
     assert forwarded(ledger, tmp_path) == 2
 
 
-def test_what_was_said_and_what_is_dead_lands_with_the_mark(
+def test_fingerprints_and_dead_letters_are_stored_with_the_mark(
     ledger: FileLedger, tmp_path: Path
 ) -> None:
     rules = Rules(identify="changes")

@@ -154,7 +154,7 @@ def test_a_page_is_confirmed_up_to_the_late_window_before_the_answer(ledger: Led
     assert span_of(ledger, span).confirmed == floor_id(NOW - timedelta(minutes=10))
 
 
-def test_what_was_not_confirmed_stays_so_until_it_is_read_again(ledger: Ledger) -> None:
+def test_an_unconfirmed_stretch_stays_unconfirmed_until_the_second_reading(ledger: Ledger) -> None:
     span = ledger.begin(after=numbered(0))
     moved = ledger.settle(settlement(span, page(1)))
     later = NOW + timedelta(hours=1)
@@ -261,7 +261,7 @@ def test_a_bounded_span_is_done_at_its_bound(ledger: Ledger) -> None:
     assert done.drained_at is None
 
 
-def test_what_was_settled_cannot_be_settled_again(ledger: Ledger, counts: Counts) -> None:
+def test_a_page_is_settled_once(ledger: Ledger, counts: Counts) -> None:
     span = ledger.begin(after=EARLIEST)
     made = settlement(span, page(1, 2, 3))
     ledger.settle(made)
@@ -352,7 +352,7 @@ def test_ids_of_another_length_keep_their_order(ledger: Ledger) -> None:
     assert ledger.settle(settlement(span, odd)).reached == "Cg1HRUY3"
 
 
-def test_what_was_said_is_remembered_with_the_page_that_said_it(ledger: Ledger) -> None:
+def test_fingerprints_are_stored_with_the_page_that_sent_them(ledger: Ledger) -> None:
     live = ledger.begin(after=numbered(0))
     read = page(1, 2)
     calls = calls_of_page(LiveTranslator(live.stream, Rules(identify="changes")), read, {})
@@ -375,7 +375,7 @@ def test_what_was_said_is_remembered_with_the_page_that_said_it(ledger: Ledger) 
     assert ledger.last_fingerprints([]) == {}
 
 
-def test_what_segment_refused_was_not_said(ledger: Ledger) -> None:
+def test_a_refused_message_leaves_no_fingerprint(ledger: Ledger) -> None:
     live = ledger.begin(after=numbered(0))
     read = page(1)
     calls = calls_of_page(LiveTranslator(live.stream, Rules(identify="changes")), read, {})

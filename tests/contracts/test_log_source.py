@@ -203,7 +203,7 @@ def test_a_bound_is_not_reached_by_an_empty_page_without_a_believed_time(world: 
     assert page.drained_to is None
 
 
-def test_what_retention_took_is_named_with_its_bounds(world: World) -> None:
+def test_a_page_names_the_bounds_of_the_stretch_that_retention_took(world: World) -> None:
     world.lose(120)
     page = world.source.fetch(world.span(world.ids[49]))
     assert page.lost is not None
@@ -243,7 +243,7 @@ def test_a_span_that_saw_the_end_of_the_log_lately_lost_nothing(world: World) ->
     assert world.source.fetch(world.span(world.ids[49], drained_at=seen)).lost is None
 
 
-def test_what_retention_took_below_the_position_is_no_loss(world: World) -> None:
+def test_events_that_retention_took_below_the_position_are_not_a_loss(world: World) -> None:
     world.lose(49)
     assert all(page.lost is None for page in walk(world, world.span(world.ids[49])))
 

@@ -105,7 +105,7 @@ def test_a_lost_answer_is_transient_though_the_batch_was_taken(world: World) -> 
     assert world.taken() == ["i0", "t0"]
 
 
-def test_what_needs_someone_to_act_is_fatal(world: World) -> None:
+def test_a_failure_that_someone_must_mend_is_fatal(world: World) -> None:
     world.fail("never")
     with pytest.raises(FatalError) as error:
         world.sink.send(batch_of(world.sink, messages("a")))

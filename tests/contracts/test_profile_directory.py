@@ -76,7 +76,7 @@ def test_every_user_asked_for_is_found_under_the_id_that_was_asked(world: World)
     assert all("@example.com" in profile.fields["email"] for profile in found.values())
 
 
-def test_who_is_deleted_is_missing(world: World) -> None:
+def test_a_deleted_user_is_missing(world: World) -> None:
     assert set(world.directory.of([world.deleted, world.user_ids[0]])) == {world.user_ids[0]}
 
 
@@ -85,7 +85,7 @@ def test_a_hundred_and_thirty_users_cost_a_handful_of_requests(world: World) -> 
     assert world.requests() <= 4
 
 
-def test_to_ask_for_nobody_costs_nothing(world: World) -> None:
+def test_an_empty_list_of_users_costs_no_request(world: World) -> None:
     assert world.directory.of([]) == {}
     assert world.requests() <= 1
 

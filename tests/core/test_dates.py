@@ -79,7 +79,7 @@ def test_a_date_is_read_as_utc_in_every_form(value: object, moment: datetime) ->
         ),
     ],
 )
-def test_what_is_no_date_is_none(value: object) -> None:
+def test_a_value_that_is_not_a_date_is_none(value: object) -> None:
     assert parse_date(value) is None
 
 

@@ -22,5 +22,5 @@ def test_a_log_id_in_an_error_is_shown_as_its_time(error: Exception) -> None:
 
 
 @pytest.mark.parametrize("text", ["9" * 57, "900" + "1" * 20, "wk900x", "span 900", LOG_ID + "1"])
-def test_anything_else_stays_as_it_is(text: str) -> None:
+def test_any_other_text_is_left_unchanged(text: str) -> None:
     assert str(TransientError(text)) == text

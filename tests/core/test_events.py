@@ -51,7 +51,7 @@ def test_the_predecessor_is_the_next_id_below(log_id: LogId) -> None:
 
 
 @pytest.mark.parametrize("odd", ["", "0", "000", "abc", "9+001", "-1"])
-def test_what_is_no_positive_number_has_no_predecessor(odd: str) -> None:
+def test_only_a_positive_number_has_a_predecessor(odd: str) -> None:
     assert predecessor(LogId(odd)) is None
 
 

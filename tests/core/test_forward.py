@@ -118,7 +118,9 @@ def test_every_event_is_acknowledged_or_dead_lettered_exactly_once(
 
 @settings(deadline=None)
 @given(st.lists(st.sampled_from([None, LATER, STORED]), max_size=10), st.integers(1, 7))
-def test_what_is_sent_again_is_the_same(failures: list[Exception | None], page_size: int) -> None:
+def test_a_message_that_is_sent_again_is_unchanged(
+    failures: list[Exception | None], page_size: int
+) -> None:
     bench = Bench(["s", "ss"] * 6, page_size=page_size)
     bench.sink.failures = failures
     bench.persevere()
@@ -275,7 +277,7 @@ def page_of(*kinds: str) -> Page:
     return Page(events=events, position=events[-1].log_id, is_end=True, served_at=NOW)
 
 
-def test_what_is_neither_acknowledged_nor_refused_cannot_be_settled() -> None:
+def test_a_message_without_receipt_or_refusal_cannot_be_settled() -> None:
     page = page_of("s", "s")
     calls = calls_of_page(LiveTranslator(STREAM), page, {})
     ids = tuple(message.message_id for message in calls.messages)

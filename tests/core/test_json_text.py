@@ -49,7 +49,7 @@ def test_any_number_keeps_its_digits(digits: str) -> None:
 
 
 @given(VALUES, st.sampled_from([0, 2]))
-def test_what_is_written_is_what_the_standard_library_writes(value: Any, indent: int) -> None:
+def test_the_encoder_writes_the_same_text_as_the_standard_library(value: Any, indent: int) -> None:
     assert encode(value, indent=indent) == json.dumps(value, indent=indent or None)
     assert encode(value, is_sorted=True) == json.dumps(value, sort_keys=True)
     assert decode(encode(value)) == value
@@ -69,11 +69,11 @@ def test_of_two_equal_keys_the_last_one_is_read_and_kept() -> None:
 @pytest.mark.parametrize(
     "value", [math.nan, math.inf, -math.inf, object, 10**5000, {1: {2}}], ids=range(6)
 )
-def test_what_json_has_not_becomes_text(value: object) -> None:
+def test_values_that_json_lacks_become_text(value: object) -> None:
     json.loads(encode(value), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
 
 
-def test_what_is_nested_too_deep_is_no_value() -> None:
+def test_a_value_that_is_nested_too_deep_is_an_error() -> None:
     decode("[" * MAX_DEPTH + "]" * MAX_DEPTH)
     for levels in (MAX_DEPTH + 1, 100_000):
         with pytest.raises(ValueError, match="too deep"):
@@ -90,9 +90,7 @@ def test_a_value_of_any_depth_is_read_like_any_other(value: Any) -> None:
 @pytest.mark.parametrize(
     ("opening", "closing"), [("[", "]"), ('{"]\\"}": ', "}"), ("[1, [], ", "]")]
 )
-def test_what_is_nested_too_deep_can_be_told_after_reading(
-    levels: int, opening: str, closing: str
-) -> None:
+def test_too_deep_nesting_is_found_after_reading(levels: int, opening: str, closing: str) -> None:
     inner = opening * levels + "0" + closing * levels
     before, deep, after = decode_of_any_depth(f'["]", {inner}, {{"a": [1]}}]')
     assert (before, after) == ("]", {"a": [1]})

@@ -126,7 +126,7 @@ def test_a_batch_ends_at_five_hundred_messages() -> None:
 
 
 @given(st.lists(messages(), min_size=2, max_size=9))
-def test_halves_are_the_batch(some: list[Message]) -> None:
+def test_both_halves_together_are_the_batch(some: list[Message]) -> None:
     first, second = batch_of(SINK, some).halves()
     assert first.messages + second.messages == tuple(some)
     assert first.messages

@@ -40,7 +40,7 @@ def test_every_unsafe_character_there_is_becomes_an_escape() -> None:
         ("Zoë 山田\u3000太郎 \u00a0 😀 naïve", "Zoë 山田\u3000太郎 \u00a0 😀 naïve"),
     ],
 )
-def test_what_is_shown(text: str, shown: str) -> None:
+def test_unsafe_characters_are_shown_as_escapes(text: str, shown: str) -> None:
     assert visible(text) == shown
 
 
@@ -55,5 +55,5 @@ def test_json_stays_the_same_json(text: str) -> None:
 
 
 @given(st.text())
-def test_what_is_visible_is_not_escaped_again(text: str) -> None:
+def test_visible_text_is_not_escaped_again(text: str) -> None:
     assert visible(visible(text)) == visible(text)

@@ -146,7 +146,7 @@ def test_lines_add_replace_and_take_away() -> None:
     )
 
 
-def test_what_the_condition_does_not_hold_for_is_filtered_and_known_to_have_been_seen() -> None:
+def test_an_event_that_fails_the_condition_is_filtered_and_marked_as_declined() -> None:
     rules = Rules(when=JmesPath("log.client_id != 'c1'"))
     declined = outcome(rules)
     assert isinstance(declined, Filtered)
@@ -156,7 +156,7 @@ def test_what_the_condition_does_not_hold_for_is_filtered_and_known_to_have_been
     assert LiveTranslator(STREAM, rules).select(events).users == ("auth0|2",)
 
 
-def test_what_was_declined_is_remembered_as_seen() -> None:
+def test_a_declined_event_is_remembered_as_seen() -> None:
     """Without its recent id, the second reading would take the event for a late arrival."""
     read = Page(
         events=logins({}, {"type": "w"}), position=LogId("9001"), is_end=True, served_at=DATE
@@ -171,7 +171,7 @@ def test_what_was_declined_is_remembered_as_seen() -> None:
     assert [event.log_id for event in settlement.filtered] == ["9000", "9001"]
 
 
-def test_what_other_settings_would_send_is_remembered_as_seen() -> None:
+def test_an_event_that_other_settings_would_send_is_remembered_as_seen() -> None:
     """Without its recent id, the second reading would send the event and count it again."""
     read = Page(
         events=logins({"type": "sepft"}, {"type": "w"}),
@@ -197,7 +197,7 @@ def test_a_condition_on_the_profile_is_read_with_the_profile() -> None:
 
 
 @pytest.mark.parametrize("line", ["when", "user_id"])
-def test_what_decides_and_cannot_be_evaluated_makes_a_dead_letter(line: str) -> None:
+def test_a_condition_that_cannot_be_evaluated_makes_a_dead_letter(line: str) -> None:
     found = outcome(Rules(**{line: JmesPath("starts_with(log.client_id, 'c')")}), client_id=["c1"])
     assert isinstance(found, DeadLetter)
     assert found.reason == "expression_failed"
@@ -258,7 +258,7 @@ def test_an_identify_is_sent_on_first_sight_and_when_it_says_something_new() -> 
     assert said_by(*events, rules=Rules()) == [["Identify", "Track"]] * 3
 
 
-def test_what_the_ledger_remembers_is_not_said_again() -> None:
+def test_content_that_the_ledger_remembers_is_not_sent_again() -> None:
     events = logins({"organization_id": "org_1"}, {"organization_id": "org_1"})
     calls = calls_of(LiveTranslator(STREAM, SPEC), events, {"auth0|1": ADA})
     assert len(keys_to_check(calls)) == 2

@@ -61,7 +61,7 @@ def test_a_quiet_live_span_reaches_to_where_the_end_of_the_log_was_seen_and_no_o
     assert bounds(span(at(0), at(1), at(1), drained_at=NOW + 5 * HOUR)) == [(at(0), at(1))]
 
 
-def test_what_retention_took_is_not_settled() -> None:
+def test_a_gap_is_not_settled() -> None:
     ((begin, end), (after, until)) = bounds(
         span(at(0), at(9)), gaps=(Gap(after=at(3), before=at(5)),)
     )
@@ -70,7 +70,7 @@ def test_what_retention_took_is_not_settled() -> None:
     assert bounds(span(at(0), at(9)), gaps=(Gap(after=at(0), before=at(20)),)) == []
 
 
-def test_what_was_a_gap_is_settled_as_far_as_it_was_read_again() -> None:
+def test_a_reopened_gap_is_settled_as_far_as_it_was_read_again() -> None:
     held = settled_ranges([span(at(0), at(9))], revisits=[span(at(3), at(4), at(6))])
     assert [(each.after, each.until) for each in held] == [(at(0), at(4)), (at(6), at(9))]
 

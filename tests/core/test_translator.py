@@ -134,7 +134,7 @@ def test_login_ids_are_the_events_and_the_streams() -> None:
 
 
 @pytest.mark.parametrize("absent", [..., None, ""])
-def test_what_is_absent_is_left_out(absent: Any) -> None:
+def test_absent_fields_are_left_out(absent: Any) -> None:
     gone = ("user_name", "client_name", "client_id", "connection", "ip", "user_agent", "details")
     identify, track = calls(**dict.fromkeys(gone, absent))
     assert (dict(identify.context), dict(track.properties)) == ({}, {"sso": True})
@@ -161,7 +161,7 @@ def test_what_is_absent_is_left_out(absent: Any) -> None:
         ({"stats": {"loginsCount": 10**400}}, None, None),
     ],
 )
-def test_the_login_count_is_the_events_else_of_a_profile_read_later(
+def test_the_login_count_comes_from_the_event_or_from_a_later_profile(
     details: Any, profile: Profile | None, count: int | None
 ) -> None:
     identify, _ = calls(profile, details=details)
@@ -472,7 +472,7 @@ def test_a_bug_of_ours_on_an_odd_record_makes_a_dead_letter_and_stops_nothing(
         NameError(),
     ],
 )
-def test_what_is_no_fault_of_the_record_buries_nothing(error: Exception) -> None:
+def test_an_error_of_the_machine_makes_no_dead_letter(error: Exception) -> None:
     with pytest.raises(type(error)):
         translated(replace(PROFILE, fields=Broken(error)))
 
@@ -515,7 +515,7 @@ FIELD = st.sampled_from(sorted(login()))
     st.dictionaries(st.sampled_from(sorted(PROFILE.fields)), JSON),
     st.booleans(),
 )
-def test_whatever_stands_in_a_record_has_an_outcome_and_a_call_is_valid(
+def test_every_record_has_an_outcome_and_every_call_is_valid(
     changes: dict[str, Any], fields: dict[str, Any], known: bool
 ) -> None:
     profile = replace(PROFILE, fields=fields) if known else None
@@ -599,7 +599,7 @@ def test_a_truncated_address_names_a_network(ip: str, truncated: str | None) -> 
 
 
 @given(st.dictionaries(FIELD, JSON), st.booleans())
-def test_what_is_to_be_omitted_is_nowhere(changes: dict[str, Any], known: bool) -> None:
+def test_omitted_personal_data_is_in_no_message(changes: dict[str, Any], known: bool) -> None:
     nothing = Privacy(email="omit", ip="omit", user_agent="omit")
     (event,) = parse_events([login(**changes)], after=EARLIEST)
     found = outcome_of(

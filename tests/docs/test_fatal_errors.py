@@ -61,12 +61,12 @@ def raised() -> Iterator[tuple[str, ast.Call]]:
 RAISED = dict(raised())
 
 
-def test_they_are_found() -> None:
+def test_the_search_finds_the_places_that_raise_fatal_errors() -> None:
     assert len(RAISED) > 40
 
 
 @pytest.mark.parametrize("where", RAISED)
-def test_each_names_its_code_where_it_is_raised(where: str) -> None:
+def test_each_fatal_error_names_its_code_and_a_hint_where_it_is_raised(where: str) -> None:
     keywords = {keyword.arg: keyword.value for keyword in RAISED[where].keywords}
     code = keywords["code"]
     is_passed_on = isinstance(code, ast.Attribute) and code.attr == "code"

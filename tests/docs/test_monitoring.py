@@ -97,7 +97,7 @@ def test_each_rule_links_to_its_section_of_the_runbook_and_that_section_names_th
     assert by_anchor[anchor].startswith(f"`{name}` ({severity}): ")
 
 
-def test_the_address_of_the_runbook_is_that_of_its_file() -> None:
+def test_the_address_of_the_runbook_leads_to_its_file() -> None:
     urls = PROJECT["urls"]
     assert urls["Runbook"] == f"{urls['Repository']}/blob/main/docs/runbook.md"
     assert all(url.startswith(urls["Repository"]) for url in urls.values())

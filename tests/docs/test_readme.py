@@ -157,7 +157,7 @@ def test_every_log_line_that_is_named_is_in_the_code() -> None:
     assert of_the_log <= lines
 
 
-def test_the_heart_that_the_tour_shows_is_that_of_the_code() -> None:
+def test_the_tour_shows_the_loop_as_the_code_has_it() -> None:
     (shown,) = re.findall(r"```python\n(.*?)```", page("internals/architecture.md"), re.DOTALL)
     code = (ROOT / "poller/core/forward.py").read_text()
     lines = [line.partition("  #")[0].rstrip() for line in shown.splitlines()]

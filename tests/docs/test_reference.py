@@ -10,7 +10,7 @@ from tests.paths import ROOT
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_the_page_is_what_the_code_says(name: str) -> None:
+def test_each_reference_page_agrees_with_the_code(name: str) -> None:
     is_current = (FOLDER / name).read_text() == text_of(name)
     assert is_current, "run `python -m tests.docs.reference`, and look at the difference"
 

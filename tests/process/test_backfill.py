@@ -58,7 +58,7 @@ def test_a_dry_run_sends_nothing_and_without_a_ledger_none_is_made(make: MakeBen
     assert tracks(bench) == []
 
 
-def test_killed_at_any_moment_it_goes_on_and_loses_nothing(make: MakeBench) -> None:
+def test_a_backfill_that_is_killed_at_any_moment_goes_on_and_loses_nothing(make: MakeBench) -> None:
     bench = past(make)
     kills = 0
     for skip in (2, 5, 9, 14):
@@ -76,7 +76,7 @@ def test_killed_at_any_moment_it_goes_on_and_loses_nothing(make: MakeBench) -> N
     assert truth["delivered"] == truth["expected"]
 
 
-def test_beside_the_daemon_neither_sends_what_is_the_others(make: MakeBench) -> None:
+def test_daemon_and_backfill_send_no_event_of_each_other(make: MakeBench) -> None:
     bench = past(make)
     with bench.start("run") as running:
         eventually("a first drain", lambda: running.says("span.begun"))
@@ -165,7 +165,7 @@ def test_killed_among_the_identifies_the_next_run_sends_those_that_are_left(
     ] == tracked
 
 
-def test_without_identify_nobody_is(make: MakeBench) -> None:
+def test_no_user_is_identified_with_no_identify(make: MakeBench) -> None:
     bench = past(make, 500)
     ended, (_, summary) = backfilled(bench, "--new", "--no-identify")
     assert ended.code == 0, ended.err
@@ -324,7 +324,7 @@ def test_the_daemon_begins_above_what_a_backfill_holds_whatever_its_start(make: 
     assert not truth["duplicated"]
 
 
-def test_what_retention_took_between_two_backfills_is_a_gap(make: MakeBench) -> None:
+def test_events_that_retention_took_between_two_backfills_are_a_gap(make: MakeBench) -> None:
     bench = past(make, 100)
     assert backfilled(bench, "--new")[0].code == 0
     bench.sandbox.ask("clock", advance=60)
@@ -365,7 +365,7 @@ def test_a_range_with_nothing_kept_or_nothing_in_it_is_told_so(make: MakeBench) 
         assert bench.run("backfill", *odd, "--yes").code == 2
 
 
-def test_history_goes_where_it_is_told_to(make: MakeBench) -> None:
+def test_history_goes_only_to_the_named_destinations(make: MakeBench) -> None:
     routes = {"All": False, "Warehouses": {"all": True}}
     bench = past(make, 300)
     ended, _ = backfilled(bench, "--new", "--integrations", json.dumps(routes))

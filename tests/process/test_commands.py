@@ -290,7 +290,7 @@ def test_the_demo_on_a_terminal_shows_events_passing_until_ctrl_c(tmp_path: Path
 # All of them
 
 
-def test_the_version_and_the_module(tmp_path: Path) -> None:
+def test_the_command_and_the_module_show_the_same_version(tmp_path: Path) -> None:
     shown = [
         subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
         for command in ([COMMAND, "--version"], [sys.executable, "-m", "poller", "--version"])
@@ -299,7 +299,7 @@ def test_the_version_and_the_module(tmp_path: Path) -> None:
     assert re.fullmatch(r"auth0-segment-poller, version \d+\.\d+\.\d+\n", shown[0])
 
 
-def test_completion_is_clicks(tmp_path: Path) -> None:
+def test_the_shell_completion_of_click_works(tmp_path: Path) -> None:
     environ = {**os.environ, "_AUTH0_SEGMENT_POLLER_COMPLETE": "bash_source"}
     ended = subprocess.run(
         [COMMAND], capture_output=True, text=True, check=True, env=environ, cwd=tmp_path

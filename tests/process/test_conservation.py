@@ -340,7 +340,7 @@ def test_an_opaque_token_and_a_missing_scope_are_told_apart(make: MakeBench) -> 
 # Retention
 
 
-def test_what_retention_took_during_an_outage_is_a_gap_and_the_rest_goes_on(
+def test_events_that_retention_took_during_an_outage_are_a_gap_and_the_rest_is_sent(
     make: MakeBench,
 ) -> None:
     bench = make(seed=1, events=150, plan="unlimited")
@@ -394,7 +394,7 @@ def test_thousands_of_events_of_one_moment_are_each_sent_once(make: MakeBench) -
 
 
 @pytest.mark.parametrize("length", [40, 64])
-def test_ids_of_another_length(make: MakeBench, length: int) -> None:
+def test_ids_of_another_length_lose_no_event(make: MakeBench, length: int) -> None:
     bench = make(seed=1, plan="unlimited")
     bench.sandbox.ask("tenant", id_length=length)
     bench.sandbox.ask("grow", count=250, seconds=600)
@@ -405,7 +405,7 @@ def test_ids_of_another_length(make: MakeBench, length: int) -> None:
     bench.assert_conserved()
 
 
-def test_traffic_that_never_lets_a_poll_see_the_end(make: MakeBench) -> None:
+def test_traffic_without_a_pause_loses_no_event(make: MakeBench) -> None:
     bench = make(seed=1, events=500, plan="unlimited")
     bench.sandbox.ask("traffic", rate=1500)
     with bench.start("run") as daemon:
@@ -418,7 +418,7 @@ def test_traffic_that_never_lets_a_poll_see_the_end(make: MakeBench) -> None:
     bench.assert_conserved()
 
 
-def test_a_tenant_of_nothing_but_noise(make: MakeBench) -> None:
+def test_a_log_without_logins_sends_nothing(make: MakeBench) -> None:
     bench = make(seed=1, plan="unlimited")
     bench.sandbox.ask("grow", count=500, seconds=60, kinds=["w", "ssa", "seacft"])
     ended = bench.run("run", "--once")
@@ -428,7 +428,7 @@ def test_a_tenant_of_nothing_but_noise(make: MakeBench) -> None:
 
 
 @pytest.mark.soak
-def test_a_burst_of_a_million_events(make: MakeBench) -> None:
+def test_a_burst_of_a_million_events_loses_none(make: MakeBench) -> None:
     bench = make(seed=1, plan="unlimited")
     for part in range(20):
         bench.sandbox.ask("grow", count=50_000, seconds=180, ago=(19 - part) * 180)

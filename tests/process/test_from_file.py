@@ -125,7 +125,9 @@ def test_an_event_has_the_same_message_ids_from_a_file_of_either_kind_and_from_t
     assert len(everything) == 3 * len(set(everything))
 
 
-def test_killed_at_any_moment_it_goes_on_and_loses_nothing(make: MakeBench, tmp_path: Path) -> None:
+def test_a_file_backfill_that_is_killed_at_any_moment_goes_on_and_loses_nothing(
+    make: MakeBench, tmp_path: Path
+) -> None:
     bench = tenant(make, 2000)
     records = exported(bench)
     file = tmp_path / "log.ndjson.gz"
@@ -180,7 +182,7 @@ def test_ctrl_c_settles_what_is_in_hand_and_says_how_to_go_on(
     assert_conserved(bench, "")
 
 
-def test_what_the_daemon_settled_is_skipped_and_not_counted_again(
+def test_events_that_the_daemon_settled_are_skipped_and_not_counted_again(
     make: MakeBench, tmp_path: Path
 ) -> None:
     bench = tenant(make, 400)
@@ -252,7 +254,7 @@ def test_a_range_narrows_what_is_taken_and_the_rest_can_still_be_sent(
 @pytest.mark.parametrize(
     "arguments", [("--from-file",), ("some.json",), ("--from-file", "missing.json"), ()]
 )
-def test_what_makes_no_sense_is_a_usage_error(
+def test_options_that_contradict_each_other_are_a_usage_error(
     make: MakeBench, tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
     (tmp_path / "some.json").write_text("[]")
@@ -278,7 +280,7 @@ def test_each_user_of_a_file_is_identified_once_at_the_end_and_history_goes_wher
     assert all(message["integrations"] == routes for message in arrived)
 
 
-def test_without_identify_nobody_of_a_file_is(make: MakeBench, tmp_path: Path) -> None:
+def test_no_user_of_a_file_is_identified_with_no_identify(make: MakeBench, tmp_path: Path) -> None:
     bench = tenant(make, 200)
     file = tmp_path / "log.ndjson"
     file.write_text(lines(exported(bench)))

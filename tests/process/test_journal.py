@@ -40,7 +40,7 @@ def test_levels_are_priorities_and_the_text_is_for_people(plain: Bench) -> None:
     assert "{" not in "".join(lines)
 
 
-def test_the_last_words_are_errors_too(plain: Bench) -> None:
+def test_the_text_of_a_fatal_end_has_the_priority_of_an_error(plain: Bench) -> None:
     plain.write_settings(auth0__client_secret="wrong")
     code, lines = written(plain, "run", "--once")
     assert code == 78

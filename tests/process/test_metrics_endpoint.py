@@ -230,7 +230,7 @@ def test_an_address_that_cannot_be_listened_on_ends_with_78_before_anything_is_a
         assert plain.run("run", "--once").code == 0
 
 
-def test_it_listens_nowhere_unless_it_is_told_where(plain: Bench) -> None:
+def test_the_daemon_opens_no_port_without_an_address(plain: Bench) -> None:
     with plain.start("run") as daemon:
         eventually("a cycle", lambda: daemon.says("cycle.finished"))
         assert not daemon.says("metrics.listening")

@@ -15,7 +15,7 @@ def heard(listener: Listener, kept: dict[str, str]) -> dict[str, str]:
     return kept
 
 
-def test_it_is_ready_when_the_ledger_is_open_although_no_service_answers(
+def test_the_daemon_is_ready_when_the_ledger_is_open_although_no_service_answers(
     plain: Bench, tmp_path: Path
 ) -> None:
     plain.sandbox.ask("faults", set=[{"action": "reset", "times": None}])
@@ -35,7 +35,7 @@ def test_it_is_ready_when_the_ledger_is_open_although_no_service_answers(
 
 
 @pytest.mark.parametrize("flaw", ["settings", "ledger"])
-def test_it_is_never_ready_with_settings_or_a_ledger_that_cannot_be_used(
+def test_the_daemon_is_never_ready_with_unusable_settings_or_an_unusable_ledger(
     plain: Bench, tmp_path: Path, flaw: str
 ) -> None:
     if flaw == "settings":
@@ -48,14 +48,16 @@ def test_it_is_never_ready_with_settings_or_a_ledger_that_cannot_be_used(
         assert not [message for message in listener.heard() if "READY" in message]
 
 
-def test_one_drain_has_nothing_to_tell(plain: Bench, tmp_path: Path) -> None:
+def test_a_single_drain_sends_no_notification(plain: Bench, tmp_path: Path) -> None:
     environ = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
     with listening(environ["NOTIFY_SOCKET"]) as listener:
         assert plain.run("run", "--once", environ=environ).code == 0
         assert listener.heard() == []
 
 
-def test_told_to_end_by_the_watchdog_it_says_where_every_thread_is(plain: Bench) -> None:
+def test_the_signal_of_the_watchdog_makes_the_daemon_print_the_stack_of_every_thread(
+    plain: Bench,
+) -> None:
     with plain.start("run", environ={"WATCHDOG_USEC": "60000000"}) as daemon:
         eventually("a cycle", lambda: daemon.says("cycle.finished"))
         daemon.signal(signal.SIGABRT)

@@ -45,7 +45,7 @@ def test_one_drain_forwards_all_there_is_and_a_second_nothing(plain: Bench) -> N
     assert stream["last_cycle_at"]
 
 
-def test_what_is_new_is_forwarded_and_what_was_there_is_not(plain: Bench) -> None:
+def test_only_events_after_the_first_start_are_forwarded(plain: Bench) -> None:
     assert plain.run("run", "--once").code == 0
     plain.sandbox.ask("grow", count=120, seconds=0)
     ended = plain.run("run", "--once")
@@ -141,7 +141,7 @@ def test_sigint_in_the_middle_of_a_page_lets_it_settle(plain: Bench) -> None:
     assert plain.assert_conserved()["resent"] == []
 
 
-def test_a_call_that_hangs_does_not_keep_it_from_ending(plain: Bench) -> None:
+def test_a_call_that_hangs_does_not_keep_the_daemon_from_ending(plain: Bench) -> None:
     set_faults(plain, {"action": "hang", "service": "segment"})
     with plain.start("run") as daemon:
         eventually("the hang", lambda: plain.sandbox.ask("requests", service="segment"))
@@ -154,7 +154,7 @@ def test_a_call_that_hangs_does_not_keep_it_from_ending(plain: Bench) -> None:
     plain.assert_conserved()
 
 
-def test_a_second_signal_ends_it_at_once(plain: Bench) -> None:
+def test_a_second_signal_ends_the_daemon_at_once(plain: Bench) -> None:
     set_faults(plain, {"action": "hang", "service": "segment"})
     with plain.start("run") as daemon:
         eventually("the hang", lambda: plain.sandbox.ask("requests", service="segment"))
@@ -193,7 +193,7 @@ def test_an_outage_of_both_services_is_waited_out(plain: Bench) -> None:
     plain.assert_conserved()
 
 
-def test_blocked_after_it_ran_it_says_why_and_recovers(plain: Bench) -> None:
+def test_a_daemon_that_becomes_blocked_says_why_and_recovers(plain: Bench) -> None:
     with plain.start("run") as daemon:
         eventually("a drain", lambda: delivered(plain))
         set_faults(
@@ -287,7 +287,7 @@ def test_mistakes_in_the_settings_are_all_told_at_once_with_their_lines(plain: B
     assert "did you mean interval?" in ended.err
 
 
-def test_it_refuses_unknown_options_with_2(plain: Bench) -> None:
+def test_an_unknown_option_exits_with_2(plain: Bench) -> None:
     assert plain.run("run", "--onec").code == 2
 
 
@@ -319,7 +319,7 @@ def test_a_signal_lets_the_page_at_hand_of_one_drain_settle(plain: Bench) -> Non
     assert plain.assert_conserved()["resent"] == []
 
 
-def test_a_log_that_nobody_reads_does_not_keep_it_from_ending(plain: Bench) -> None:
+def test_an_unread_pipe_does_not_keep_the_daemon_from_ending(plain: Bench) -> None:
     plain.sandbox.ask("tenant", plan="unlimited")
     plain.sandbox.ask("grow", count=4_000, seconds=60)
     environ = {name: value for name, value in os.environ.items() if not name.startswith("POLLER_")}
@@ -337,7 +337,7 @@ def test_a_log_that_nobody_reads_does_not_keep_it_from_ending(plain: Bench) -> N
     plain.assert_conserved()
 
 
-def test_without_a_stderr_it_works_all_the_same(plain: Bench) -> None:
+def test_a_drain_works_without_stderr(plain: Bench) -> None:
     for redirected in ("2>&-", "2>/dev/full"):
         command = f"exec {COMMAND} run --once --config {plain.settings} {redirected}"
         assert (
@@ -388,7 +388,7 @@ def test_sighup_is_a_signal_to_end(plain: Bench) -> None:
         assert daemon.wait().code == 0
 
 
-def test_the_rules_are_those_of_the_settings(make: MakeBench) -> None:
+def test_the_daemon_translates_by_the_rules_of_the_settings(make: MakeBench) -> None:
     bench = make(seed=9, plan="unlimited")
     for kind in ("login", "sso_login", "sepft", "signup", "api_signup", "first_social_login"):
         bench.sandbox.ask("grow", count=1, seconds=0, kinds=[kind])

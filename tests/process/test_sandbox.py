@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.process.bench import SandboxProcess
 
 
-def test_another_process_can_tell_it_and_ask_it_everything() -> None:
+def test_another_process_can_control_the_whole_sandbox() -> None:
     sandbox = SandboxProcess(seed=7, events=50, plan="free")
     try:
         assert sandbox.truth()["expected"] > 0
@@ -33,7 +33,7 @@ def test_another_process_can_tell_it_and_ask_it_everything() -> None:
         sandbox.close()
 
 
-def test_it_ends_with_its_input_and_with_sigterm(tmp_path: Path) -> None:
+def test_the_sandbox_ends_with_its_input_and_with_sigterm(tmp_path: Path) -> None:
     for end in ("input", "signal"):
         process = subprocess.Popen(
             [sys.executable, "-m", "poller.sandbox"],

@@ -66,7 +66,7 @@ def test_an_outage_of_profiles_sends_nobody_under_another_id(plain: Bench) -> No
     assert all("@" in message["userId"] for message in messages)
 
 
-def test_what_the_condition_does_not_hold_for_is_counted_as_filtered_and_never_late(
+def test_an_event_that_fails_the_condition_counts_as_filtered_and_is_never_late(
     plain: Bench,
 ) -> None:
     only = {"POLLER_EVENTS__WHEN": "log.type == 'ss'", "POLLER_POLL__LATE_WINDOW": "0s"}

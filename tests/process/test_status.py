@@ -50,7 +50,7 @@ def line(text: str, cells: str) -> str:
     return found
 
 
-def test_piped_it_is_drawn_80_wide_with_an_axis_and_without_colour(patchy: Bench) -> None:
+def test_the_piped_timeline_is_80_wide_with_an_axis_and_without_colour(patchy: Bench) -> None:
     ended = patchy.run("status")
     assert ended.code == 3  # there is a gap
     drawn = line(ended.out, "▓█▁░·×")  # noqa: RUF001 - a cross it is
@@ -65,14 +65,14 @@ def test_piped_it_is_drawn_80_wide_with_an_axis_and_without_colour(patchy: Bench
     assert "\x1b" not in ended.out
 
 
-def test_where_blocks_cannot_be_shown_it_is_plain_text(patchy: Bench) -> None:
+def test_the_timeline_is_plain_text_in_an_encoding_without_blocks(patchy: Bench) -> None:
     ended = patchy.run("status", environ={"PYTHONIOENCODING": "ascii"})
     assert ended.code == 3, ended.err
     assert line(ended.out, "=#_-.X").count("X") == 1
     assert ended.out.isascii()
 
 
-def test_on_a_terminal_it_is_as_wide_and_coloured(patchy: Bench) -> None:
+def test_the_timeline_on_a_terminal_is_as_wide_as_the_terminal_and_coloured(patchy: Bench) -> None:
     ours, theirs = pty.openpty()
     environ = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "133"}
     command = [COMMAND, "status", "--config", str(patchy.settings)]

@@ -220,7 +220,7 @@ def test_a_missing_scope_is_named_with_what_to_do(make: MakeBench) -> None:
     assert "grant read:stats to the application" in ended.err
 
 
-def test_it_runs_beside_the_daemon(make: MakeBench) -> None:
+def test_verify_runs_beside_the_daemon(make: MakeBench) -> None:
     bench = settled(make)
     with bench.start("run") as daemon:
         eventually("a drain", lambda: daemon.says("cycle.finished") or daemon.says("cycle.idle"))
@@ -247,7 +247,7 @@ def test_a_range_with_nothing_in_it_says_so(
     assert (ended.code, said in ended.out + ended.err) == (code, True), ended
 
 
-def test_without_a_ledger_or_with_that_of_another_it_says_so_and_makes_none(
+def test_verify_refuses_a_missing_or_foreign_ledger_and_creates_none(
     make: MakeBench,
 ) -> None:
     bench = make()
@@ -260,7 +260,7 @@ def test_without_a_ledger_or_with_that_of_another_it_says_so_and_makes_none(
     assert "holds nothing of acme.us.auth0.com to other" in ended.err
 
 
-def test_it_is_coloured_on_a_terminal_only(make: MakeBench) -> None:
+def test_verify_is_coloured_on_a_terminal_only(make: MakeBench) -> None:
     bench = settled(make)
     piped = bench.run("verify").out
     assert "\x1b" not in piped

@@ -13,7 +13,7 @@ def read(world: World, key: str | None = None) -> httpx.Response:
     return httpx.get(f"{world.sandbox.cdn_url}/v1/projects/{key}/settings", timeout=5)
 
 
-def test_it_publishes_the_key_and_the_host_of_the_region(world: World) -> None:
+def test_the_cdn_publishes_the_key_and_the_host_of_the_region(world: World) -> None:
     own = read(world).json()["integrations"]["Segment.io"]
     assert own["apiKey"] == world.sandbox.write_key
     assert own["apiHost"] == world.sandbox.segment_url.removeprefix("http://") + "/v1"

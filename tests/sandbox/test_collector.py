@@ -11,7 +11,7 @@ from segment.analytics.request import post
 from tests.sandbox.world import World, track
 
 
-def test_it_answers_as_segment_does(world: World) -> None:
+def test_the_collector_answers_as_segment_does(world: World) -> None:
     answer = world.batch(track())
     assert (answer.status_code, answer.text) == (200, '{\n  "success": true\n}')
     assert world.fates() == ["published"]
@@ -52,11 +52,11 @@ def test_the_key_may_stand_in_the_header(world: World) -> None:
 
 
 @pytest.mark.parametrize("body", [b"{", b'{"batch": [NaN]}', b"[]", b"{}", b'{"batch": 5}'])
-def test_what_is_no_json_batch_is_refused(world: World, body: bytes) -> None:
+def test_a_body_that_is_not_a_json_batch_is_refused(world: World, body: bytes) -> None:
     assert world.segment.post("/v1/batch", content=body).status_code == 400
 
 
-def test_too_large_a_body_is_refused_in_plain_text(world: World) -> None:
+def test_a_body_that_is_too_large_is_refused_in_plain_text(world: World) -> None:
     answer = world.batch(
         *[track(f"m{number}", properties={"x": "y" * 30_000}) for number in range(18)]
     )
@@ -64,14 +64,14 @@ def test_too_large_a_body_is_refused_in_plain_text(world: World) -> None:
     assert world.fates() == []
 
 
-def test_too_large_a_message_takes_its_batch_with_it(world: World) -> None:
+def test_a_message_that_is_too_large_refuses_its_whole_batch(world: World) -> None:
     large = track("m2", properties={"x": "y" * 33_000})
     assert world.batch(track(), large).status_code == 400
     world.sandbox.collector.refuses_large_messages = False
     assert world.batch(track(), large).status_code == 200
 
 
-def test_what_exceeds_the_count_is_dropped_behind_a_200(world: World) -> None:
+def test_messages_beyond_the_count_are_dropped_behind_a_200(world: World) -> None:
     assert (
         world.batch(*[track(f"m{number}", properties={}) for number in range(2501)]).status_code
         == 200
@@ -126,7 +126,7 @@ def test_the_timestamp_is_moved_by_what_the_senders_clock_was_off(world: World) 
     assert kept["originalTimestamp"] == event.isoformat()
 
 
-def test_suppressed_and_refused_users(world: World) -> None:
+def test_a_suppressed_user_is_dropped_and_a_refused_user_refuses_the_batch(world: World) -> None:
     world.sandbox.collector.suppressed_users = {"u"}
     assert world.batch(track()).status_code == 200
     world.sandbox.collector.refused_users = {"culprit"}

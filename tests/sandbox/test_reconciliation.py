@@ -27,7 +27,7 @@ def happen(world: World, *kinds: str) -> list[Entry]:
     return [world.sandbox.traffic.happen(kind)[0] for kind in kinds]
 
 
-def test_a_good_run_has_nothing_to_say(world: World) -> None:
+def test_a_good_run_has_no_findings(world: World) -> None:
     for entry in happen(world, "login", "w", "sso_login", "signup", "ssa"):
         if entry.type in {"s", "ss"}:
             world.batch(*calls(entry))
@@ -36,14 +36,16 @@ def test_a_good_run_has_nothing_to_say(world: World) -> None:
     assert not any(found.shown()["counts"].values())
 
 
-def test_what_did_not_arrive_is_lost(world: World) -> None:
+def test_an_event_that_did_not_arrive_is_lost(world: World) -> None:
     first, second = happen(world, "login", "login")
     world.batch(*calls(first))
     assert world.sandbox.reconcile().lost == (second.log_id,)
     assert world.sandbox.reconcile(above=second.log_id).lost == ()
 
 
-def test_what_came_twice_under_two_ids_is_duplicated_and_under_one_resent(world: World) -> None:
+def test_a_second_arrival_is_duplicated_under_another_id_and_resent_under_the_same(
+    world: World,
+) -> None:
     (entry,) = happen(world, "login")
     world.batch(*calls(entry))
     world.batch(*calls(entry))
@@ -77,7 +79,7 @@ def test_a_track_that_nothing_explains_is_unexpected(world: World) -> None:
     assert found.lost == (entry.log_id,)
 
 
-def test_what_failed_after_the_200_is_rejected_and_lost(world: World) -> None:
+def test_a_call_that_failed_after_the_200_is_rejected_and_lost(world: World) -> None:
     (entry,) = happen(world, "login")
     world.batch(calls(entry)[0], {**calls(entry)[1], "event": ""})
     found = world.sandbox.reconcile()

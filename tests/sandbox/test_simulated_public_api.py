@@ -28,7 +28,7 @@ def error(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, body["errors"][0]["type"]
 
 
-def test_it_shows_the_workspace_and_the_source(world: World, api: httpx.Client) -> None:
+def test_the_api_shows_the_workspace_and_the_source(world: World, api: httpx.Client) -> None:
     assert api.get("/").json()["data"]["workspace"]["name"] == "Sandbox"
     found = api.get("/sources/src_sandbox").json()["data"]
     assert (found["source"]["name"], found["trackingPlanId"]) == ("Auth0 logins", None)

@@ -67,7 +67,9 @@ def test_ids_hold_the_ingest_time_and_dates_run_up_to_six_seconds_before_it_in_n
     assert {len(entry.log_id) for entry in entries} == {56}
 
 
-def test_without_a_checkpoint_it_searches_newest_first_and_ignores_take(world: World) -> None:
+def test_a_request_without_a_checkpoint_searches_newest_first_and_ignores_take(
+    world: World,
+) -> None:
     grow(world)
     world.sandbox.clock.advance(timedelta(minutes=1))
     everything = [entry.log_id for entry in world.sandbox.tenant.entries()]

@@ -284,5 +284,5 @@ TestConservation.settings = REPEATABLE
 
 
 @pytest.mark.soak
-def test_conservation_over_thousands_of_histories() -> None:
+def test_no_event_is_lost_or_doubled_in_thousands_of_histories() -> None:
     run_state_machine_as_test(Conservation, settings=SEARCHING)

@@ -138,7 +138,9 @@ def assert_untouched(home: Home) -> None:
     assert not home.new.exists()
 
 
-def test_what_root_makes_in_a_folder_of_another_user_is_theirs(home: Home) -> None:
+def test_a_file_that_root_makes_in_a_folder_of_another_user_belongs_to_that_user(
+    home: Home,
+) -> None:
     for command in COMMANDS:
         code, said = home.run(command)
         assert code in {0, 3}, (command, said)

@@ -53,7 +53,7 @@ def test_systemd_finds_nothing_to_say_of_the_units(installed: Machine) -> None:
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
 
-def test_it_is_ready_sends_as_a_user_of_its_own_and_says_how_far_it_got(site: Site) -> None:
+def test_the_service_is_ready_runs_as_its_own_user_and_reports_its_progress(site: Site) -> None:
     site.start()
     assert site.show("ActiveState") == "active"
     eventually("all events", lambda: site.is_delivered)
@@ -72,7 +72,7 @@ def test_it_is_ready_sends_as_a_user_of_its_own_and_says_how_far_it_got(site: Si
     site.assert_conserved()
 
 
-def test_what_it_may_write_to_it_cannot_run(site: Site) -> None:
+def test_the_service_cannot_execute_a_file_that_it_can_write(site: Site) -> None:
     site.start()
     mounted = (
         (site.machine.root / "proc" / site.show("MainPID") / "mountinfo").read_text().splitlines()
@@ -87,7 +87,9 @@ def test_what_it_may_write_to_it_cannot_run(site: Site) -> None:
         assert "ro" in options[folder]
 
 
-def test_it_stops_within_its_limit_in_the_middle_of_traffic_and_loses_nothing(site: Site) -> None:
+def test_the_service_stops_within_its_limit_in_the_middle_of_traffic_and_loses_nothing(
+    site: Site,
+) -> None:
     site.start()
     site.sandbox.ask("traffic", rate=100)
     eventually("a batch", lambda: site.sandbox.ask("collector"))
@@ -102,7 +104,7 @@ def test_it_stops_within_its_limit_in_the_middle_of_traffic_and_loses_nothing(si
     assert site.sandbox.truth()["resent"] == []
 
 
-def test_it_is_started_again_when_killed_and_loses_nothing(site: Site) -> None:
+def test_a_killed_service_is_started_again_and_loses_nothing(site: Site) -> None:
     site.drop_in(SOON)
     site.start()
     site.sandbox.ask("traffic", rate=100)
@@ -174,7 +176,7 @@ def test_an_outage_that_is_longer_than_the_watchdog_waits_is_no_reason_to_end_it
     [("often", None), ("1s", "wrong")],
     ids=["settings that are wrong", "a secret that is wrong"],
 )
-def test_what_trying_again_does_not_change_is_not_tried_again(
+def test_the_service_is_not_started_again_after_a_fatal_error(
     site: Site, interval: str, secret: str | None
 ) -> None:
     site.drop_in(SOON)
@@ -320,7 +322,7 @@ def test_the_guide_brings_a_service_up(installed: Machine, plain_site: Site) -> 
     eventually("all events", lambda: plain_site.is_delivered)
 
 
-def test_the_guide_upgrades_it_and_brings_its_ledger_along(
+def test_the_guide_upgrades_the_service_and_its_ledger(
     installed: Machine, plain_site: Site
 ) -> None:
     """The newer version is the current one with one more step for the ledger."""
@@ -336,7 +338,9 @@ def test_the_guide_upgrades_it_and_brings_its_ledger_along(
     plain_site.assert_conserved()
 
 
-def test_the_guide_rolls_it_back_with_its_ledger(installed: Machine, plain_site: Site) -> None:
+def test_the_guide_rolls_the_service_back_with_its_ledger(
+    installed: Machine, plain_site: Site
+) -> None:
     """The older version is the current one, whose version the backup of the upgrade has."""
     shutil.copy(ROOT / MIGRATION_STEPS, installed.root / CLONE.lstrip("/") / MIGRATION_STEPS)
     later = plain_site.ledger_version()
@@ -349,7 +353,7 @@ def test_the_guide_rolls_it_back_with_its_ledger(installed: Machine, plain_site:
     plain_site.assert_conserved()
 
 
-def test_the_guide_leaves_nothing_of_it(installed: Machine, plain_site: Site) -> None:
+def test_the_guide_removes_every_file_of_the_service(installed: Machine, plain_site: Site) -> None:
     for line in BLOCKS[4]:
         typed(installed, line)
     assert plain_site.show("LoadState") == "not-found"

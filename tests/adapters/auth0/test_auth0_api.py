@@ -176,7 +176,7 @@ def test_each_answer_has_its_verdict(
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_who_answers_in_auth0s_place_is_named_by_status_and_type_and_costs_no_token(
+def test_the_error_names_the_status_and_type_of_an_answer_that_is_not_auth0s_and_keeps_the_token(
     bench: Bench, scripted: Scripted, status: int
 ) -> None:
     scripted.replies = [token(), page(status)]
@@ -336,7 +336,7 @@ def test_the_tokens_refusal_quotes_auth0_and_the_hint_names_the_cause(
     assert hinted in raised.value.hint
 
 
-def test_what_is_quoted_holds_no_secret_and_nothing_that_a_terminal_acts_on(
+def test_a_quoted_description_holds_no_secret_and_no_control_characters(
     bench: Bench, scripted: Scripted
 ) -> None:
     scripted.replies = [refused(401, "access_denied", f"\x1b[2J\u202e{SECRET}" + "x" * 5000)]

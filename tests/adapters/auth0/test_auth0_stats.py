@@ -75,7 +75,7 @@ def test_a_missing_scope_is_named(stats: Auth0Stats, scripted: Scripted) -> None
         [{"date": "2021-09-16", "logins": None, "signups": 1}],
     ],
 )
-def test_what_cannot_be_read_is_not_taken_for_a_day_with_nothing(
+def test_an_unreadable_count_is_not_taken_for_a_day_without_events(
     stats: Auth0Stats, scripted: Scripted, value: object
 ) -> None:
     scripted.replies = [found(value)]

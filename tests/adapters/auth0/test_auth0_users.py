@@ -67,7 +67,7 @@ def test_a_pages_users_cost_one_request_and_only_the_fields_that_are_used(
     assert asked.query["search_engine"] == "v3"
 
 
-def test_who_the_index_does_not_have_yet_is_read_by_id_and_who_is_deleted_is_missing(
+def test_a_user_outside_the_index_is_read_by_id_and_a_deleted_user_is_missing(
     users: Auth0Users, scripted: Scripted
 ) -> None:
     scripted.replies = [found([user("auth0|a")]), found(user("auth0|new")), ABSENT]
@@ -79,7 +79,7 @@ def test_who_the_index_does_not_have_yet_is_read_by_id_and_who_is_deleted_is_mis
     ]
 
 
-def test_what_the_index_shows_counts_as_read_a_little_earlier(
+def test_a_profile_from_the_index_counts_as_read_a_little_earlier(
     users: Auth0Users, scripted: Scripted
 ) -> None:
     scripted.replies = [found([user("auth0|a")]), found(user("auth0|b"))]
@@ -193,14 +193,16 @@ def test_one_id_that_the_search_refuses_is_found_by_halving_and_read_alone(
 
 
 @pytest.mark.parametrize("refusal", [REFUSED, URI_TOO_LONG, ABSENT], ids=["400", "414", "404"])
-def test_an_id_that_is_refused_alone_too_is_nobodys(
+def test_an_id_that_auth0_refuses_alone_has_no_profile(
     users: Auth0Users, scripted: Scripted, refusal: Reply
 ) -> None:
     scripted.replies = [REFUSED, refusal]
     assert users.of(["auth0|odd"]) == {}
 
 
-def test_a_page_in_auth0s_place_is_nobodys_absence(users: Auth0Users, scripted: Scripted) -> None:
+def test_a_page_in_auth0s_place_does_not_make_a_user_absent(
+    users: Auth0Users, scripted: Scripted
+) -> None:
     for status in (400, 404):
         portal = Reply(status=status, body=b"<html>", headers={"Content-Type": "text/html"})
         scripted.replies = [found([]), portal]

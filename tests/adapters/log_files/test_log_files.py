@@ -110,7 +110,7 @@ def file(tmp_path: Path) -> Path:
     st.booleans(),
     st.integers(1, 700),
 )
-def test_what_was_written_comes_back_in_order(
+def test_records_are_read_in_the_order_in_which_they_were_written(
     details: list[Any], shape: str, wrap: str, compressed: bool, size: int
 ) -> None:
     records = [api(number, details=detail) for number, detail in enumerate(details)]
@@ -249,7 +249,7 @@ def test_a_record_that_is_too_long_is_passed_over_unseen(file: Path) -> None:
         assert truncation is None
 
 
-def test_what_is_not_utf_8_is_a_bad_record(file: Path) -> None:
+def test_a_record_that_is_not_utf_8_is_a_bad_record(file: Path) -> None:
     file.write_bytes(
         b'{"log_id":"91","type":"s","x":"\xff"}\n' + json.dumps(api(2)).encode() + b"\n"
     )
@@ -331,7 +331,7 @@ def test_two_files_with_the_same_beginning_part_where_they_do(tmp_path: Path) ->
     assert len(records_of(read(second, (pages[-1].end,))[0])) == 350
 
 
-def test_what_was_sent_in_part_is_no_mark_for_the_whole_but_the_whole_is_one_for_a_part(
+def test_a_mark_of_a_part_does_not_cover_the_whole_file_and_a_mark_of_the_whole_covers_every_part(
     file: Path,
 ) -> None:
     file.write_text(SHAPES["lines"]([api(1), api(2)]))
@@ -371,13 +371,13 @@ def test_compressed_data_that_is_cut_off_gives_what_there_is(file: Path) -> None
 @pytest.mark.parametrize(
     "data", ["{}\n".encode("utf-16"), b"PK\x03\x04....", b"\x28\xb5\x2f\xfd....", b"ELF\0\0\1"]
 )
-def test_what_is_no_text_is_refused(file: Path, data: bytes) -> None:
+def test_a_file_that_is_not_text_is_refused(file: Path, data: bytes) -> None:
     file.write_bytes(data)
     with pytest.raises(UnreadableFileError):
         read(file)
 
 
-def test_a_file_that_is_not_there_or_empty(file: Path) -> None:
+def test_a_missing_file_is_an_error_and_an_empty_file_has_no_pages(file: Path) -> None:
     with pytest.raises(UnreadableFileError, match="No such file"):
         read(file)
     file.write_bytes(b"")
@@ -385,7 +385,9 @@ def test_a_file_that_is_not_there_or_empty(file: Path) -> None:
 
 
 @pytest.mark.parametrize("shape", ["lines", "array", "array, written out", "envelope"])
-def test_a_look_shows_what_it_is_and_the_first_and_last_time(file: Path, shape: str) -> None:
+def test_a_summary_shows_the_size_the_compression_and_the_first_and_last_time_of_a_file(
+    file: Path, shape: str
+) -> None:
     records = [
         api(number, date=f"2026-11-20T{number // 60:02d}:{number % 60:02d}:00.000Z")
         for number in range(900)
@@ -425,7 +427,7 @@ def test_no_more_is_held_than_a_record_and_what_is_read_with_it() -> None:
     assert longest < 3 * 2000 + 1000
 
 
-def test_a_content_is_closed(file: Path) -> None:
+def test_the_end_of_the_with_block_closes_the_content(file: Path) -> None:
     file.write_bytes(gzip.compress(b"{}"))
     with Content(file) as content:
         assert content.read() == b"{}"

@@ -153,7 +153,7 @@ def test_each_answer_has_its_verdict(
 
 
 @pytest.mark.parametrize("status", [200, 302, 400, 403])
-def test_who_answers_in_segments_place_is_named_by_status_and_type(
+def test_the_error_names_the_status_and_type_of_an_answer_that_is_not_segments(
     sink: SegmentSink, scripted: Scripted, status: int
 ) -> None:
     scripted.replies = [Reply(status=status, body=b"<html>", headers=HTML)]
@@ -177,7 +177,7 @@ def test_who_answers_in_segments_place_is_named_by_status_and_type(
         b"",
     ],
 )
-def test_what_a_proxy_may_answer_in_segments_place_is_no_receipt(
+def test_a_200_from_a_proxy_is_not_a_receipt(
     sink: SegmentSink, scripted: Scripted, body: bytes
 ) -> None:
     scripted.replies = [Reply(body=body)]
@@ -195,7 +195,9 @@ def test_segments_own_answer_is_a_receipt(
     assert sink.send(BATCH).message_ids == ("identify-1", "track-1")
 
 
-def test_what_the_server_asks_to_wait_is_passed_on(sink: SegmentSink, scripted: Scripted) -> None:
+def test_the_error_carries_the_wait_that_the_server_asks_for(
+    sink: SegmentSink, scripted: Scripted
+) -> None:
     scripted.replies = [Reply(status=429, headers={"Retry-After": "17"})]
     with pytest.raises(TransientError) as raised:
         sink.send(BATCH)

@@ -17,7 +17,7 @@ WORDS = FatalExit(
 )
 
 
-def test_only_the_last_ones_are_kept(path: Path) -> None:
+def test_only_the_last_fatal_exit_is_kept(path: Path) -> None:
     forwarded(path, 1)
     record_fatal_exit(url(path), FatalExit(at=WORDS.at, code="log-empty", error="first", hint="do"))
     record_fatal_exit(url(path), WORDS)
@@ -25,7 +25,7 @@ def test_only_the_last_ones_are_kept(path: Path) -> None:
         assert reader.fatal_exit() == WORDS
 
 
-def test_a_cycle_that_succeeds_ends_them_and_one_that_fails_does_not(path: Path) -> None:
+def test_a_successful_cycle_removes_the_fatal_exit_and_a_failed_one_keeps_it(path: Path) -> None:
     forwarded(path, 1)
     record_fatal_exit(url(path), WORDS)
     for error, left in (("no answer", WORDS), (None, None)):
@@ -35,7 +35,7 @@ def test_a_cycle_that_succeeds_ends_them_and_one_that_fails_does_not(path: Path)
             assert reader.fatal_exit() == left
 
 
-def test_no_ledger_is_made_for_them(path: Path) -> None:
+def test_a_fatal_exit_creates_no_ledger(path: Path) -> None:
     with pytest.raises(FatalError):
         record_fatal_exit(url(path), WORDS)
     assert not path.exists()

@@ -68,7 +68,7 @@ def letters(ledger: Path) -> list[str]:
         graveyard.close()
 
 
-def test_what_is_held_of_a_person_is_told_and_nothing_of_another(ledger: Path) -> None:
+def test_a_search_for_a_person_finds_every_row_about_them_and_no_other(ledger: Path) -> None:
     with people(ledger) as found:
         (held,) = found.find(ADA)
         assert [letter.log_id for letter in held.letters] == [numbered(1), numbered(3), numbered(4)]

@@ -52,7 +52,7 @@ def with_gap(ledger: SqlLedger, after: int, before: int) -> Gap:
     return lost
 
 
-def test_what_is_sent_again_is_not_counted_again_and_its_row_goes_at_the_end(
+def test_a_resend_counts_no_event_again_and_its_row_is_removed_at_its_end(
     ledger: SqlLedger, path: Path
 ) -> None:
     live = settled(ledger, 1, 2, 3)
@@ -67,7 +67,7 @@ def test_what_is_sent_again_is_not_counted_again_and_its_row_goes_at_the_end(
     assert ledger.spans() == (live,)
 
 
-def test_a_page_of_it_is_settled_once(ledger: SqlLedger) -> None:
+def test_a_page_of_a_resend_is_settled_once(ledger: SqlLedger) -> None:
     settled(ledger, 1, 2, 3)
     (again,) = ledger.begin_resends([(numbered(0), numbered(3))])
     ledger.settle(settlement(again, page(1, 2)))
@@ -77,7 +77,9 @@ def test_a_page_of_it_is_settled_once(ledger: SqlLedger) -> None:
         ledger.settle(settlement(again, page(4)))
 
 
-def test_a_dead_letter_that_goes_through_is_none_any_more(ledger: SqlLedger, path: Path) -> None:
+def test_a_dead_letter_that_segment_takes_in_a_resend_is_removed(
+    ledger: SqlLedger, path: Path
+) -> None:
     live = ledger.begin(after=numbered(0))
     refused = settlement(live, page(1, 2))
     letter = DeadLetter(event=refused.forwarded[1], reason="refused_by_segment", status=400)
@@ -91,7 +93,7 @@ def test_a_dead_letter_that_goes_through_is_none_any_more(ledger: SqlLedger, pat
     reader.close()
 
 
-def test_what_it_finds_gone_is_no_gap_for_it_was_settled(ledger: SqlLedger) -> None:
+def test_a_resend_records_no_gap_because_its_events_were_settled(ledger: SqlLedger) -> None:
     settled(ledger, 1, 2, 3)
     (again,) = ledger.begin_resends([(numbered(0), numbered(3))])
     lost = Gap(after=numbered(0), before=numbered(3))
@@ -123,7 +125,7 @@ def test_a_gap_shrinks_as_it_is_read_and_what_is_read_counts(
     assert totals(path)[FORWARDED] == before + 2
 
 
-def test_what_of_a_gap_is_gone_after_all_stays_one(ledger: SqlLedger) -> None:
+def test_the_part_of_a_reopened_gap_that_retention_took_stays_a_gap(ledger: SqlLedger) -> None:
     found = ledger.reopen_gap(with_gap(ledger, 10, 20), numbered(14))
     lost = Gap(after=numbered(13), before=numbered(17))
     ledger.settle(settlement(found, replace(page(17, 19), lost=lost)))
@@ -141,7 +143,7 @@ def test_a_refusal_when_it_is_sent_again_is_counted_as_what_it_is(
     assert (totals(path)[FORWARDED], totals(path)[DEAD_LETTERED]) == (1, 1)
 
 
-def test_it_is_cut_like_a_span(ledger: SqlLedger) -> None:
+def test_a_resend_is_cut_like_a_span(ledger: SqlLedger) -> None:
     settled(ledger, 1, 2, 3, 9)
     (again,) = ledger.begin_resends([(numbered(0), numbered(9))])
     near, far = ledger.cut(again, numbered(5))
@@ -152,7 +154,7 @@ def test_it_is_cut_like_a_span(ledger: SqlLedger) -> None:
         ledger.cut(again, numbered(4))
 
 
-def test_spans_do_not_know_of_it(ledger: SqlLedger) -> None:
+def test_a_resend_leaves_the_spans_alone(ledger: SqlLedger) -> None:
     live = settled(ledger, 1, 2, 3)
     (again,) = ledger.begin_resends([(numbered(0), numbered(3))])
     assert again.id == live.id  # ids of two tables: nothing may tell them apart by id alone

@@ -65,7 +65,7 @@ def shape(span: Span) -> tuple[int, int, int | None]:
         (20, [(10, 10, 20), (20, 20, None)]),
     ],
 )
-def test_what_was_settled_below_becomes_a_span_of_its_own(
+def test_the_settled_part_below_the_new_position_becomes_a_span_of_its_own(
     moved: Callable[[int], Shape], position: int, spans: Shape
 ) -> None:
     assert moved(position) == spans

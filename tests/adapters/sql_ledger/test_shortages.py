@@ -155,7 +155,7 @@ def test_no_inodes_and_no_space_are_transient_and_there_is_room_again(
 @pytest.mark.parametrize(
     "number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT, errno.ESTALE]
 )
-def test_what_passes_is_transient(tmp_path: Path, number: int) -> None:
+def test_a_shortage_that_may_pass_is_transient(tmp_path: Path, number: int) -> None:
     with pytest.raises(TransientError, match="ledger"), verdicts(tmp_path / "ledger.db"):
         raise OSError(number, os.strerror(number))
 
@@ -163,7 +163,7 @@ def test_what_passes_is_transient(tmp_path: Path, number: int) -> None:
 @pytest.mark.parametrize(
     "number", [errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR]
 )
-def test_what_only_a_person_can_mend_is_fatal(tmp_path: Path, number: int) -> None:
+def test_a_fault_that_only_a_person_can_mend_is_fatal(tmp_path: Path, number: int) -> None:
     with pytest.raises(FatalError) as error, verdicts(tmp_path / "ledger.db"):
         raise OSError(number, os.strerror(number))
     assert error.value.hint

@@ -76,7 +76,7 @@ def test_commits_are_durable_and_readers_do_not_wait(path: Path) -> None:
             assert reader.streams() == (STREAM,)
 
 
-def test_only_who_may_create_does(path: Path) -> None:
+def test_a_missing_ledger_is_created_only_on_request(path: Path) -> None:
     with pytest.raises(FatalError, match="there is no ledger"), opened(path, create=False):
         pass
     assert not path.exists()
@@ -295,7 +295,7 @@ def test_counts_of_1970_are_moved_to_the_newest_hour_of_their_stream(path: Path)
     assert found == [(1, newest, 5)]
 
 
-def test_what_a_file_counted_is_not_among_the_logs_own_counts(path: Path) -> None:
+def test_the_counts_of_a_file_are_kept_apart_from_those_of_the_log(path: Path) -> None:
     """Settle the events of an archive, which the daemon reads too or which is years old."""
     with opened(path) as ledger:
         ledger.settle_file(file_settlement(file_page(mark(100), 1, 2)))
@@ -329,7 +329,7 @@ def test_a_dead_letter_of_a_file_that_is_revived_moves_in_the_counts_of_files(pa
     assert sent == [("Logged In", "file", 1)]
 
 
-def test_what_was_said_is_forgotten_by_age_and_by_number(path: Path) -> None:
+def test_fingerprints_are_forgotten_by_age_and_by_number(path: Path) -> None:
     with opened(path) as ledger:
         live = ledger.begin(after=numbered(0))
         for number in range(1, 6):
@@ -581,7 +581,7 @@ def second_reading(ledger: SqlLedger, until: LogId) -> SecondReading:
     return live.second_reading(until)
 
 
-def test_what_the_first_reading_settled_is_seen_and_late_arrivals_are_not(path: Path) -> None:
+def test_the_second_reading_leaves_out_settled_events_and_finds_late_arrivals(path: Path) -> None:
     with opened(path) as ledger:
         live = ledger.begin(after=numbered(0))
         ledger.settle(settlement(live, page(2, 4, 6)))

@@ -51,7 +51,7 @@ def test_a_backup_is_kept_before_the_schema_is_changed(older: Path) -> None:
         assert ledger.live_span() == reached
 
 
-def test_what_is_not_in_the_file_yet_is_in_the_backup(older: Path) -> None:
+def test_the_backup_holds_the_rows_that_are_only_in_the_write_ahead_log(older: Path) -> None:
     with contextlib.closing(sqlite3.connect(older)) as writer:
         with writer:
             writer.execute(
@@ -78,7 +78,7 @@ def test_a_new_ledger_and_one_of_this_version_need_no_backup(path: Path) -> None
     assert not list(path.parent.glob("*.v*"))
 
 
-def test_who_only_reads_is_told_to_start_it_first(older: Path) -> None:
+def test_a_reader_of_an_older_ledger_is_told_to_start_the_service_first(older: Path) -> None:
     with pytest.raises(
         FatalError, match=f"version 3, and this program reads version {NEW}"
     ) as error:
@@ -88,7 +88,7 @@ def test_who_only_reads_is_told_to_start_it_first(older: Path) -> None:
     assert version(older) == OLD
 
 
-def test_after_the_start_it_can_be_read(older: Path) -> None:
+def test_a_reader_can_open_the_ledger_after_the_start_has_upgraded_it(older: Path) -> None:
     ledger = SqlLedger.open(url(older), STREAM, create=True)
     ledger.close()
     with reading(older) as reader:

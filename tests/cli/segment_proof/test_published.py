@@ -29,7 +29,7 @@ def test_a_published_key_is_proved(world: World) -> None:
     assert set(findings) == {"key"}
 
 
-def test_a_wrong_key_is_one_line_that_says_what_to_do_and_no_failure(world: World) -> None:
+def test_an_unpublished_key_is_not_a_failure_and_the_hint_says_what_to_do(world: World) -> None:
     (finding,) = prove(world, segment__write_key=WRONG_KEY).values()
     assert "a wrong key never" in finding.text
     assert "compare segment.write_key" in str(finding.hint)

@@ -25,7 +25,7 @@ from tests.cli.segment_proof.world import World
         ("track", ("properties",), True, "no setting changes this field"),
     ],
 )
-def test_a_field_has_its_setting(
+def test_the_remedy_names_the_setting_of_the_field(
     world: World, kind: str, path: tuple[str, ...], is_missing: bool, expected: str
 ) -> None:
     verdict = PlanVerdict(effect="blocked", path=path, reason="", is_missing=is_missing)

@@ -57,7 +57,7 @@ def stretch(begin: timedelta, end: timedelta) -> LogRange:
     return LogRange(after=floor_id(NOW + begin), until=floor_id(NOW + end))
 
 
-def test_it_counts_about_right_with_few_requests() -> None:
+def test_the_estimate_is_about_right_after_few_requests() -> None:
     log = Log(timedelta(seconds=30))
     found = guessed(log, stretch(-4 * DAY, -3 * DAY), stretch(-2 * DAY, -1 * DAY))
     assert log.asked == SAMPLES
@@ -89,7 +89,7 @@ def test_the_slowest_of_what_limits_it_counts() -> None:
     assert unlimited.total_seconds() == pytest.approx(15 * 0.2 / 8, rel=0.05)
 
 
-def test_of_a_limit_that_is_not_known_it_does_not_guess() -> None:
+def test_the_estimate_names_no_duration_without_a_known_limit() -> None:
     log, asked = Log(timedelta(seconds=60)), stretch(-2 * DAY, -DAY)
     assert (
         guessed(
@@ -102,7 +102,9 @@ def test_of_a_limit_that_is_not_known_it_does_not_guess() -> None:
 @pytest.mark.parametrize(
     ("limit", "latency_s", "slices"), [(2, 0.1, 2), (10, 0.1, 6), (50, 0.1, 8), (50, 0.5, 16)]
 )
-def test_so_many_slices_as_the_limit_is_worth(limit: int, latency_s: float, slices: int) -> None:
+def test_the_rate_limit_and_the_latency_decide_the_number_of_slices(
+    limit: int, latency_s: float, slices: int
+) -> None:
     assert (
         parallelism(RateLimitStatus(limit=limit, remaining=1.0, per_second=0.0), latency_s)
         == slices

@@ -86,7 +86,7 @@ def test_tracks_only_and_in_any_order() -> None:
     assert {message.message_id.partition("-")[0] for message in bench.sink.taken} == {"track"}
 
 
-def test_what_lies_in_settled_spans_is_skipped_but_what_was_lost_of_them_is_not() -> None:
+def test_events_in_settled_spans_are_skipped_and_events_in_their_gaps_are_sent() -> None:
     bench = Bench()
     bench.ledger.begin(after=numbered(2), until=numbered(9))
     bench.ledger._spans[1] = span(2, 6, 9)
@@ -132,7 +132,7 @@ def test_settled_is_the_union_of_the_spans_without_the_gaps(
     assert not settled.holds(LogId(f"{numbered(number)}+001"))
 
 
-def test_what_comes_twice_is_sent_once_within_a_page_and_within_a_run() -> None:
+def test_a_repeated_record_is_sent_once_within_a_page_and_within_a_run() -> None:
     bench = Bench()
     first, second = bench.walk(FakeReading(records(1, 2, 1), records(2, 3)))
     (other,) = bench.walk(FakeReading(records(3, 4)))
@@ -141,7 +141,7 @@ def test_what_comes_twice_is_sent_once_within_a_page_and_within_a_run() -> None:
     assert sum(bench.ledger.tallies.values()) == 4
 
 
-def test_as_many_are_remembered_as_there_is_room_for() -> None:
+def test_recent_ids_forget_the_oldest_beyond_their_capacity() -> None:
     recent = RecentIds(capacity=3)
     recent.add(LogId(str(number)) for number in range(5))
     assert [str(number) in recent for number in range(5)] == [False, False, True, True, True]
@@ -199,7 +199,7 @@ def test_every_event_is_sent_or_dead_or_settled_elsewhere_and_nothing_is_settled
     assert due - dead <= set(bench.sent)
 
 
-def test_what_was_not_acknowledged_is_not_settled() -> None:
+def test_a_page_without_a_receipt_is_not_settled() -> None:
     bench = Bench()
     bench.sink.failures = [None, NEVER]
     with pytest.raises(FatalError):
@@ -208,14 +208,14 @@ def test_what_was_not_acknowledged_is_not_settled() -> None:
     assert bench.ledger.settled == [numbered(1)]
 
 
-def test_where_later_will_do_the_page_at_hand_is_tried_again() -> None:
+def test_the_page_in_hand_is_tried_again_after_a_transient_error() -> None:
     bench = Bench()
     bench.sink.failures = [LATER, STORED]
     assert len(bench.walk(FakeReading(records(1)), patience=timedelta(seconds=10))) == 1
     assert bench.ledger.settled == [numbered(1)]
 
 
-def test_what_someone_else_settled_is_told_and_not_overwritten() -> None:
+def test_a_page_that_another_process_settled_conflicts_and_is_not_overwritten() -> None:
     bench = Bench()
     bench.walk(FakeReading(records(1)))
     with pytest.raises(ConflictError):

@@ -68,7 +68,7 @@ def lines(*numbers: int) -> str:
     return "".join(f"{json.dumps(record(number))}\n" for number in numbers)
 
 
-def test_what_came_of_each_file_is_told(bench: Bench) -> None:
+def test_the_result_of_each_file_is_reported(bench: Bench) -> None:
     whole = bench.write("whole", lines(*range(1, 251)))
     torn = bench.write("torn", lines(*range(300, 310))[:-20])
     packed = bench.write("packed", "PK\3\4")
@@ -118,7 +118,7 @@ def test_a_failure_that_needs_someone_ends_the_run_and_loses_nothing(bench: Benc
     assert len(bench.sink.taken) == 300
 
 
-def test_told_to_stop_it_settles_the_page_in_hand_and_no_more(bench: Bench) -> None:
+def test_a_stop_lets_the_page_in_hand_settle_and_no_other(bench: Bench) -> None:
     path = bench.write("log", lines(*range(1, 301)))
     process = bench.process
 
@@ -137,7 +137,7 @@ def test_told_to_stop_it_settles_the_page_in_hand_and_no_more(bench: Bench) -> N
     assert sum(len(batch.messages) for batch in bench.sink.batches) == count.read
 
 
-def test_how_far_each_open_file_is_is_told_now_and_then(bench: Bench) -> None:
+def test_the_progress_of_each_open_file_is_logged_now_and_then(bench: Bench) -> None:
     path = bench.write("log", lines(*range(1, 201)))
     work = bench.work(path)
     told: list[Any] = []

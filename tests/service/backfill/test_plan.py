@@ -42,7 +42,7 @@ def hours(
     return [(stretch.after, stretch.until) for stretch in found.missing]
 
 
-def test_what_no_span_covers_is_missing() -> None:
+def test_a_stretch_that_no_span_covers_is_missing() -> None:
     assert hours(0, 10) == [(at(0), at(10))]
     assert hours(0, 10, span(2, 4, 4), span(4, 5, 5), span(9, 20, 20)) == [
         (at(0), at(2)),
@@ -51,24 +51,24 @@ def test_what_no_span_covers_is_missing() -> None:
     assert hours(3, 4, span(2, 5, 5)) == []
 
 
-def test_it_ends_where_the_live_span_begins() -> None:
+def test_the_plan_ends_at_the_beginning_of_the_live_span() -> None:
     assert hours(0, 10, span(6, None, 8)) == [(at(0), at(6))]
     assert hours(7, 10, span(6, None, 8)) == []
 
 
-def test_what_was_begun_is_gone_on_with_and_what_is_done_is_not() -> None:
+def test_an_unfinished_span_is_continued_and_a_finished_one_is_not() -> None:
     begun, done, elsewhere = span(2, 4, 3), span(4, 5, 5), span(50, 60, 50)
     found = plan([begun, done, elsewhere], at(0), at(10), oldest=at(-500))
     assert found.unfinished == (begun,)
     assert not found.is_empty
 
 
-def test_what_was_begun_and_has_come_beyond_the_range_is_left_to_another_run() -> None:
+def test_an_unfinished_span_that_has_passed_the_range_is_left_to_another_run() -> None:
     assert plan([span(2, 20, 12)], at(0), at(10), oldest=at(-500)).unfinished == ()
     assert plan([span(2, 20, 10)], at(0), at(10), oldest=at(-500)).unfinished == ()
 
 
-def test_it_begins_just_below_the_oldest_event_kept() -> None:
+def test_the_plan_begins_just_below_the_oldest_event_kept() -> None:
     oldest = numbered(5, NOW + 2 * HOUR)
     found = plan([], at(0), at(10), oldest=oldest)
     assert found.is_cut_off
@@ -113,7 +113,7 @@ def test_slices_are_no_shorter_than_they_are_worth() -> None:
     assert len(cut_into_slices([LogRange(after=at(0), until=at(16))], 16)) == 16
 
 
-def test_what_is_to_be_sent_again_is_what_is_settled_of_the_range_the_live_part_too() -> None:
+def test_again_sends_all_that_is_settled_in_the_range_with_the_live_part() -> None:
     spans = [span(0, 4, 4), span(6, 9, 8), span(20, None, 25)]
     found = plan(spans, at(2), at(30), oldest=at(-500), is_again=True)
     assert found.again == (
@@ -129,7 +129,7 @@ def test_what_is_to_be_sent_again_is_what_is_settled_of_the_range_the_live_part_
     assert plan(spans, at(2), at(30), oldest=at(-500)).again == ()
 
 
-def test_what_is_being_sent_again_already_is_gone_on_with() -> None:
+def test_a_resend_that_was_begun_is_continued() -> None:
     spans = [span(0, 10, 10)]
     begun = revisit(Resend, 2, 8, 3)
     found = plan(spans, at(0), at(10), oldest=at(-500), revisits=[begun], is_again=True)
@@ -168,7 +168,7 @@ def test_gaps_that_overlap_are_taken_one_at_a_time() -> None:
     )
 
 
-def test_what_was_begun_and_retention_has_taken_is_walked_still_for_its_gap_to_be_told() -> None:
+def test_an_unfinished_span_that_retention_took_is_walked_to_record_its_gap() -> None:
     begun, rest = span(2, 4, 3), revisit(ReopenedGap, 1, 3, 1)
     found = plan([begun], EARLIEST, at(50), oldest=at(20), revisits=[rest])
     assert found.unfinished == (begun, rest)
@@ -204,7 +204,7 @@ def test_a_range_above_the_end_is_not_cut_off_however_young_the_log_is() -> None
     assert (found.since, found.until) == (at(-0.1), at(-0.1))
 
 
-def test_what_retention_took_above_a_span_is_missing_so_that_it_becomes_a_gap() -> None:
+def test_a_stretch_above_a_span_that_retention_took_is_walked_to_record_its_gap() -> None:
     oldest = at(-2)
     found = plan((span(-9, -8, -8), span(-6, -5, -5)), EARLIEST, at(0), oldest=oldest)
     bound = predecessor(oldest)
@@ -217,17 +217,17 @@ def test_what_retention_took_above_a_span_is_missing_so_that_it_becomes_a_gap() 
 
 
 @pytest.mark.parametrize("since", [EARLIEST, at(-7)])
-def test_what_retention_took_below_all_spans_was_never_begun(since: LogId) -> None:
+def test_a_stretch_below_all_spans_that_retention_took_was_never_begun(since: LogId) -> None:
     found = plan((span(-1, -0.5, -0.5),), since, at(0), oldest=at(-2))
     assert found.gone == ()
 
 
-def test_what_retention_took_below_the_range_is_not_asked_for() -> None:
+def test_a_stretch_below_the_range_that_retention_took_is_not_walked() -> None:
     found = plan((span(-9, -8, -8), span(-6, -5, -5)), at(-5.5), at(0), oldest=at(-2))
     assert found.gone == (LogRange(after=at(-5), until=predecessor(at(-2)) or at(-2)),)
     assert plan((span(-9, -8, -8),), at(-5.5), at(0), oldest=at(-2)).gone == ()
 
 
-def test_what_retention_took_below_the_daemons_part_ends_where_that_begins() -> None:
+def test_a_stretch_that_retention_took_ends_at_the_beginning_of_the_live_span() -> None:
     found = plan((span(-9, -8, -8), span(-6, None, -3)), EARLIEST, at(0), oldest=at(-4))
     assert found.missing == (LogRange(after=at(-8), until=at(-6)),)

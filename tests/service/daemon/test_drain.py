@@ -98,7 +98,7 @@ def test_a_start_at_the_earliest_of_an_empty_log_begins_at_the_present(bench: Be
 
 
 @pytest.mark.parametrize("start", ["earliest", hours_ago(31)])
-def test_what_retention_takes_before_the_first_page_is_settled_is_a_gap(
+def test_events_that_retention_takes_before_the_first_page_is_settled_are_a_gap(
     bench: Bench, start: LogId | Literal["earliest"]
 ) -> None:
     bench.log.records = events(hours_ago(30), hours_ago(29), hours_ago(2))
@@ -157,7 +157,7 @@ def test_every_hole_below_a_first_start_is_named(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("start", ["earliest", hours_ago(30)])
-def test_what_a_start_leaves_out_below_a_backfill_is_named(
+def test_a_first_start_names_the_stretch_below_a_backfill_that_is_left_out(
     bench: Bench, start: LogId | Literal["earliest"]
 ) -> None:
     bench.log.records = events(hours_ago(30), hours_ago(2))
@@ -217,7 +217,7 @@ def test_a_short_page_is_not_taken_for_the_end_of_the_log(bench: Bench, shown: i
     assert live.drained_at == NOW
 
 
-def test_traffic_that_never_lets_a_poll_see_the_end_does_not_keep_it(bench: Bench) -> None:
+def test_a_poll_ends_although_traffic_never_pauses(bench: Bench) -> None:
     class Busy(FakeLog):
         """A log that gains a page for each page that is read."""
 

@@ -133,7 +133,7 @@ def test_a_window_that_reaches_below_where_the_log_began_ends_there(tmp_path: Pa
     bench.ledger.close()
 
 
-def test_what_is_later_than_the_window_is_not_looked_for(bench: Bench) -> None:
+def test_an_event_that_is_later_than_the_window_is_not_found(bench: Bench) -> None:
     bench.happen()
     for _ in range(30):
         bench.cycle()
@@ -209,7 +209,9 @@ def test_a_process_that_ends_before_the_first_second_walk_leaves_no_hole(bench: 
     assert late in bench.sent()
 
 
-def test_it_is_walked_once_a_minute_and_costs_nothing_in_a_quiet_tenant(bench: Bench) -> None:
+def test_the_second_reading_runs_once_a_minute_and_costs_nothing_in_a_quiet_tenant(
+    bench: Bench,
+) -> None:
     bench.happen()
     bench.cycle()
     bench.pass_time(timedelta(hours=1))
@@ -231,7 +233,7 @@ def test_it_is_walked_once_a_minute_and_costs_nothing_in_a_quiet_tenant(bench: B
     assert sum(isinstance(cursor, SecondReading) for cursor in bench.log.asked) <= 6
 
 
-def test_what_was_read_later_than_the_window_is_not_read_again(bench: Bench) -> None:
+def test_a_stretch_that_was_read_after_the_window_is_not_read_again(bench: Bench) -> None:
     for _ in range(200):
         bench.happen()
         bench.pass_time(timedelta(seconds=10))
@@ -244,7 +246,9 @@ def test_what_was_read_later_than_the_window_is_not_read_again(bench: Bench) -> 
     assert bench.confirmed() == bench.log.records[-1]["log_id"]
 
 
-def test_it_yields_where_the_rate_limit_is_short_and_catches_up_later(bench: Bench) -> None:
+def test_the_second_reading_yields_while_the_rate_limit_is_short_and_catches_up_later(
+    bench: Bench,
+) -> None:
     late = bench.late_arrival()
     bench.has_room = False
     for _ in range(4):
@@ -257,7 +261,9 @@ def test_it_yields_where_the_rate_limit_is_short_and_catches_up_later(bench: Ben
     assert late in bench.sent()
 
 
-def test_it_takes_its_turn_where_the_rate_limit_is_always_short(bench: Bench) -> None:
+def test_the_second_reading_takes_its_turn_although_the_rate_limit_is_always_short(
+    bench: Bench,
+) -> None:
     late = bench.late_arrival()
     bench.has_room = False
     with capture_logs() as logs:
@@ -272,7 +278,7 @@ def test_it_takes_its_turn_where_the_rate_limit_is_always_short(bench: Bench) ->
     assert len(bench.recent_ids()) <= 16
 
 
-def test_it_takes_its_turn_where_traffic_never_lets_a_poll_see_the_end(bench: Bench) -> None:
+def test_the_second_reading_takes_its_turn_although_a_poll_never_sees_the_end(bench: Bench) -> None:
     late = bench.late_arrival()
 
     class Busy(FakeLog):
@@ -435,7 +441,7 @@ def test_an_unread_stretch_whose_end_has_no_time_is_read_at_once(bench: Bench) -
     assert bench.sent() == ["Cg2", "Cg3"]
 
 
-def test_a_failure_in_it_is_made_up_for(bench: Bench) -> None:
+def test_a_second_reading_that_fails_is_repeated(bench: Bench) -> None:
     late = bench.late_arrival()
     bench.pass_time(timedelta(minutes=12))
     bench.sink.failures = [LATER]

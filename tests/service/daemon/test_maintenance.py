@@ -92,7 +92,7 @@ def warnings(logs: list[dict[str, object]]) -> list[float]:
 
 
 @pytest.mark.parametrize("is_up", [True, False], ids=["Segment is down", "Auth0 is down"])
-def test_it_warns_at_half_of_the_time_that_is_left_each_time(
+def test_each_warning_comes_at_half_of_the_remaining_time(
     logs: list[dict[str, object]], is_up: bool
 ) -> None:
     bench = Bench()
@@ -122,7 +122,7 @@ def test_a_recovery_makes_the_next_warning_a_first_one(logs: list[dict[str, obje
     assert warnings(logs) == [5.0, 5.0]
 
 
-def test_it_looks_every_ten_minutes_whatever_the_cycles_do() -> None:
+def test_maintenance_runs_every_ten_minutes_at_any_length_of_cycle() -> None:
     bench = Bench()
     for _ in range(100):
         bench.now += timedelta(seconds=MAINTENANCE_INTERVAL_S / 10)
@@ -139,7 +139,7 @@ def test_nothing_is_discarded_on_the_word_of_one_clock(logs: list[dict[str, obje
     assert [line["event"] for line in logs].count("clocks.disagreed") == 1
 
 
-def test_what_is_discarded_goes_by_the_time_that_two_clocks_agree_on() -> None:
+def test_rows_are_discarded_by_the_time_that_two_clocks_agree_on() -> None:
     bench = Bench()
     bench.are_clocks_apart = True
     bench.agreed = NOW - 40 * DAY
@@ -148,7 +148,7 @@ def test_what_is_discarded_goes_by_the_time_that_two_clocks_agree_on() -> None:
     assert bench.forgotten == [(NOW - 40 * DAY - LAST_SENT_RETENTION, LAST_SENT_LIMIT)]
 
 
-def test_what_fails_in_it_stops_nothing() -> None:
+def test_a_failure_of_maintenance_stops_nothing() -> None:
     bench = Bench()
 
     def fail(before: datetime) -> int:
@@ -166,7 +166,7 @@ def test_before_the_first_start_there_is_nothing_to_watch(logs: list[dict[str, o
     assert warnings(logs) == []
 
 
-def test_what_was_measured_is_told() -> None:
+def test_maintenance_reports_the_retention_that_is_left() -> None:
     told: list[timedelta] = []
     bench = Bench()
     now = lambda: bench.now  # noqa: E731 - said twice

@@ -74,7 +74,7 @@ def test_get_and_head_are_answered_and_nothing_else(serve: Open) -> None:
     assert ask(port, method="BREW")[0] == 501
 
 
-def test_it_names_no_version_of_python(serve: Open) -> None:
+def test_the_endpoint_names_no_version_of_python(serve: Open) -> None:
     with closing(http.client.HTTPConnection("127.0.0.1", serve(), timeout=5)) as connection:
         connection.request("GET", "/healthz")
         assert "Python" not in str(connection.getresponse().headers)
@@ -291,7 +291,7 @@ def test_an_address_that_others_reach_is_one_warning(
 
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
-def test_it_listens_on_ipv6_too(serve: Open, logs: list[dict[str, object]]) -> None:
+def test_the_endpoint_listens_on_ipv6_too(serve: Open, logs: list[dict[str, object]]) -> None:
     try:
         port = serve(host="::1")
     except FatalError:

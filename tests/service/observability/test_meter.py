@@ -250,7 +250,7 @@ def test_a_request_counts_by_service_call_and_outcome(status: int | None, outcom
     assert value(meter, "request_duration_seconds_sum", **labels) == 0.3
 
 
-def test_a_call_without_a_name_is_other() -> None:
+def test_a_call_with_an_unknown_path_is_counted_as_other() -> None:
     meter = Meter()
     meter.requests_to("auth0")("/api/v2/auth0%7C123", 200, 0.1)
     assert value(meter, "requests_total", service="auth0", call=OTHER, outcome="ok") == 1

@@ -77,7 +77,7 @@ def identifier(
     )
 
 
-def test_each_user_is_told_of_once_as_the_profile_is_then(ledger: SqlLedger) -> None:
+def test_each_user_is_identified_once_with_the_profile_of_that_moment(ledger: SqlLedger) -> None:
     backfilled(ledger, "auth0|1", "auth0|1", "auth0|1")
     (waiting,) = ledger.pending_identifies(("", ""), 10)
     assert (waiting.who.log_id, waiting.queued_at) == (numbered(3), NOW)
@@ -103,7 +103,7 @@ def test_each_user_is_told_of_once_as_the_profile_is_then(ledger: SqlLedger) -> 
         (1, "other", 0),
     ],
 )
-def test_who_was_identified_meanwhile_is_left_out(
+def test_a_user_who_was_identified_meanwhile_is_left_out(
     ledger: SqlLedger, after_s: int, fingerprint: str, sent: int
 ) -> None:
     backfilled(ledger, "auth0|1")
@@ -113,7 +113,9 @@ def test_who_was_identified_meanwhile_is_left_out(
     assert ledger.count_pending_identifies() == 0
 
 
-def test_who_was_identified_between_two_runs_is_left_out_of_the_second(ledger: SqlLedger) -> None:
+def test_a_user_who_was_identified_between_two_runs_is_left_out_of_the_second(
+    ledger: SqlLedger,
+) -> None:
     backfilled(ledger, "auth0|1")
     key = identify_fingerprint("auth0|1", {}, is_partial=False, always_send=False).key
     record_sent(ledger, {key: "other"}, NOW + timedelta(seconds=1))
@@ -121,7 +123,7 @@ def test_who_was_identified_between_two_runs_is_left_out_of_the_second(ledger: S
     assert second.send(ledger.pending_identifies(("", ""), 10)) == Identified(left_out=1)
 
 
-def test_what_is_said_is_dated_by_the_profile_that_it_is_made_of(ledger: SqlLedger) -> None:
+def test_an_identify_is_dated_by_the_time_at_which_its_profile_was_read(ledger: SqlLedger) -> None:
     backfilled(ledger, "auth0|1")
     identifier(ledger, FakeSink()).send(ledger.pending_identifies(("", ""), 10))
     key = identify_fingerprint("auth0|1", {}, is_partial=False, always_send=False).key
@@ -164,7 +166,9 @@ def test_the_daemons_identifies_are_remembered_whatever_the_mode(ledger: SqlLedg
     assert ledger.count_pending_identifies() == 0
 
 
-def test_where_only_changes_count_the_same_is_not_said_again(ledger: SqlLedger) -> None:
+def test_an_unchanged_identify_is_not_sent_again_if_only_changes_are_sent(
+    ledger: SqlLedger,
+) -> None:
     rules = Rules(identify="changes")
     backfilled(ledger, "auth0|1")
     assert (
@@ -189,7 +193,7 @@ def test_where_only_changes_count_the_same_is_not_said_again(ledger: SqlLedger) 
     )
 
 
-def test_where_every_identify_counts_the_same_is_said_again(ledger: SqlLedger) -> None:
+def test_an_unchanged_identify_is_sent_again_if_every_identify_is_sent(ledger: SqlLedger) -> None:
     backfilled(ledger, "auth0|1")
     assert identifier(ledger, FakeSink()).send(ledger.pending_identifies(("", ""), 10)).sent == 1
     backfilled_more(ledger, 2)
@@ -198,7 +202,7 @@ def test_where_every_identify_counts_the_same_is_said_again(ledger: SqlLedger) -
     assert identifier(ledger, FakeSink(), begun_at=later).send(waiting).sent == 1
 
 
-def test_what_is_sent_again_is_identified_again_whatever_was_said_before(ledger: SqlLedger) -> None:
+def test_a_resend_identifies_its_users_again(ledger: SqlLedger) -> None:
     """At the first time, the write key may have been wrong."""
     rules = Rules(identify="changes")
     backfilled(ledger, "auth0|1")
@@ -224,7 +228,7 @@ def test_a_ledger_taken_afresh_knows_only_what_was_said_since(ledger: SqlLedger)
     assert ledger.last_fingerprints(["old", "new"]) == {"old": "x", "new": "x"}
 
 
-def test_who_awaits_since_before_is_identified_by_a_run_that_takes_the_ledger_afresh(
+def test_a_run_that_ignores_earlier_identifies_sends_those_that_were_pending_before(
     ledger: SqlLedger,
 ) -> None:
     backfilled(ledger, "auth0|1")
@@ -240,7 +244,9 @@ def test_who_awaits_since_before_is_identified_by_a_run_that_takes_the_ledger_af
     )
 
 
-def test_who_is_deleted_or_refused_waits_no_more_and_the_others_are_sent(ledger: SqlLedger) -> None:
+def test_a_deleted_or_refused_user_is_no_longer_pending_and_the_others_are_sent(
+    ledger: SqlLedger,
+) -> None:
     backfilled(ledger, "auth0|1", "auth0|2", "auth0|3")
     directory = FakeDirectory({"auth0|1": PROFILE, "auth0|3": PROFILE}, read_at=LATER)
     sink = FakeSink(lambda message: message.user_id == "auth0|3")
@@ -250,7 +256,7 @@ def test_who_is_deleted_or_refused_waits_no_more_and_the_others_are_sent(ledger:
     assert ledger.count_pending_identifies() == 0
 
 
-def test_where_anything_fails_they_wait_on(ledger: SqlLedger) -> None:
+def test_every_identify_stays_pending_after_a_failure(ledger: SqlLedger) -> None:
     backfilled(ledger, "auth0|1")
     waiting = ledger.pending_identifies(("", ""), 10)
     sink = FakeSink()
@@ -277,7 +283,7 @@ def test_a_newer_event_of_a_user_keeps_them_waiting(ledger: SqlLedger) -> None:
     assert [each.who.log_id for each in ledger.pending_identifies(("", ""), 10)] == [numbered(2)]
 
 
-def test_nobody_awaits_of_whom_segment_took_nothing(ledger: SqlLedger) -> None:
+def test_a_user_whose_events_segment_refused_is_not_pending(ledger: SqlLedger) -> None:
     log = FakeLog([record(1), record(2)])
     span = ledger.begin(after=numbered(0), until=numbered(2))
     sink = FakeSink(lambda message: message.user_id == "auth0|2")
@@ -293,7 +299,7 @@ def test_nobody_awaits_of_whom_segment_took_nothing(ledger: SqlLedger) -> None:
     assert [each.who.user_id for each in ledger.pending_identifies(("", ""), 10)] == ["auth0|1"]
 
 
-def test_who_awaits_is_read_in_order_piece_by_piece(ledger: SqlLedger) -> None:
+def test_pending_identifies_are_read_in_order_piece_by_piece(ledger: SqlLedger) -> None:
     users = [f"auth0|{number}" for number in range(9)]
     backfilled(ledger, *users)
     first = ledger.pending_identifies(("", ""), 4)
@@ -302,7 +308,7 @@ def test_who_awaits_is_read_in_order_piece_by_piece(ledger: SqlLedger) -> None:
     assert ledger.count_pending_identifies() == 9
 
 
-def test_nobody_awaits_who_was_not_forwarded() -> None:
+def test_only_a_forwarded_event_makes_its_user_pending() -> None:
     translator = HistoryTranslator(STREAM)
     page = Page(
         events=parse_events(
@@ -338,7 +344,7 @@ def test_tracks_alone_ask_for_no_profile_but_where_one_decides() -> None:
     assert len(LiveTranslator(STREAM).select(events).users) == 3
 
 
-def test_what_is_said_later_is_another_message(ledger: SqlLedger) -> None:
+def test_a_later_identify_has_another_message_id_if_its_content_differs(ledger: SqlLedger) -> None:
     ids = []
     for email in ("a@x.org", "a@x.org", "b@x.org"):
         backfilled_again(ledger) if ids else backfilled(ledger, "auth0|1")
@@ -405,7 +411,7 @@ def test_a_trait_of_the_event_is_left_as_it_is(ledger: SqlLedger) -> None:
     assert "email" not in message.traits
 
 
-def test_its_turn_comes_before_the_profile_is_read(ledger: SqlLedger) -> None:
+def test_the_sender_waits_for_its_turn_before_it_reads_the_profile(ledger: SqlLedger) -> None:
     backfilled(ledger, "auth0|1")
     directory = FakeDirectory({"auth0|1": PROFILE}, read_at=LATER)
     asked: list[int] = []
@@ -426,7 +432,7 @@ def test_its_turn_comes_before_the_profile_is_read(ledger: SqlLedger) -> None:
     assert (asked, len(directory.asked)) == ([1], 1)
 
 
-def test_what_was_said_later_stays_what_was_said(ledger: SqlLedger) -> None:
+def test_an_older_fingerprint_does_not_replace_a_newer_one(ledger: SqlLedger) -> None:
     record_sent(ledger, {"k": "new"}, LATER)
     record_sent(ledger, {"k": "old"}, NOW)
     assert ledger.last_fingerprints(["k"]) == {"k": "new"}
@@ -439,7 +445,7 @@ class Forgetful(FakeSink):
         return Receipt(message_ids=super().send(batch).message_ids[1:])
 
 
-def test_who_is_neither_acknowledged_nor_refused_waits_on(ledger: SqlLedger) -> None:
+def test_a_user_without_receipt_or_refusal_stays_pending(ledger: SqlLedger) -> None:
     backfilled(ledger, "auth0|1")
     waiting = ledger.pending_identifies(("", ""), 9)
     with pytest.raises(UnaccountedError):

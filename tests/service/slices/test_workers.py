@@ -165,7 +165,7 @@ def test_a_slice_of_a_few_pages_is_not_worth_cutting(tmp_path: Path) -> None:
         assert bench.work.progress.done == 1
 
 
-def test_a_failure_that_passes_is_waited_out_and_one_that_lasts_ends_it(tmp_path: Path) -> None:
+def test_a_passing_failure_is_waited_out_and_a_lasting_one_ends_the_run(tmp_path: Path) -> None:
     records = uneven(200)
     with opened(tmp_path) as ledger:
         bench = Bench(ledger, records, parallel=2)
@@ -181,7 +181,7 @@ def test_a_failure_that_passes_is_waited_out_and_one_that_lasts_ends_it(tmp_path
         assert not all(span.is_done for span in ledger.spans())
 
 
-def test_told_to_stop_it_settles_what_is_in_hand_and_identifies_nobody(tmp_path: Path) -> None:
+def test_a_stop_lets_the_pages_in_hand_settle_and_sends_no_identify(tmp_path: Path) -> None:
     records = uneven(1000)
     with opened(tmp_path) as ledger:
         bench = Bench(ledger, records, parallel=2)
@@ -228,7 +228,7 @@ def test_a_span_is_cut_only_where_it_has_not_come_to(tmp_path: Path) -> None:
         assert ledger.spans() == (near, far)
 
 
-def test_how_much_is_left_goes_by_what_was_seen_last(tmp_path: Path) -> None:
+def test_the_rest_of_a_slice_is_estimated_from_its_last_page(tmp_path: Path) -> None:
     records = uneven(100)
     with opened(tmp_path) as ledger:
         span = ledger.begin(after=floor_id(NOW), until=floor_id(NOW + timedelta(hours=10)))

@@ -167,7 +167,7 @@ def test_no_request_is_refused_where_nobody_else_uses_the_tenant(
 @pytest.mark.parametrize(
     ("limit", "per_second", "requests"), [(50, 16.0, 432), (10, 1000 / 60, 216), (10, 100 / 60, 40)]
 )
-def test_it_is_as_fast_as_the_bucket(
+def test_the_limiter_is_as_fast_as_the_bucket(
     limit: int, per_second: float, requests: int, seed: int
 ) -> None:
     tenant = Tenant(limit=limit, per_second=per_second, held=limit)
@@ -203,7 +203,7 @@ def test_one_request_a_reset_goes_out_where_others_take_the_whole_refill() -> No
     assert simulation.refused == 0
 
 
-def test_it_is_fast_again_after_the_others_have_stopped() -> None:
+def test_the_limiter_is_fast_again_after_others_have_stopped() -> None:
     tenant = Tenant(limit=50, per_second=16.0, held=50.0)
     simulation = Simulation(tenant=tenant, workers=8, share=0.8)
     simulation.run(300)
@@ -222,7 +222,7 @@ def test_it_is_fast_again_after_the_others_have_stopped() -> None:
     assert simulation.passed - before >= 0.9 * 20 * 16
 
 
-def test_it_slows_down_after_a_refusal_and_finds_the_speed_again() -> None:
+def test_the_limiter_slows_down_after_a_refusal_and_finds_the_speed_again() -> None:
     tenant = Tenant(limit=50, per_second=16.0, held=50.0)
     simulation = Simulation(tenant=tenant, workers=8)
     simulation.run(200)
