@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
@@ -16,7 +17,16 @@ from poller.core.messages import Batch, Message, Receipt
 from poller.core.outcomes import Profile, Profiles
 from poller.core.pages import Page, advance
 from poller.core.settlement import FileSettlement, Settlement
-from poller.core.spans import Gap, LogCursor, SecondReading, Span, UnreadStretch, join_touching
+from poller.core.spans import (
+    Gap,
+    LogCursor,
+    SecondReading,
+    Span,
+    UnreadStretch,
+    catch_up_slices,
+    join_touching,
+    unfinished_catch_up,
+)
 from tests.samples import wire
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -193,17 +203,49 @@ class FakeLedger:
                 other.until is None or other.until > after
             ):
                 raise ConflictError("the stretch overlaps another span")
-        span = Span(
-            id=next(self._ids),
-            stream=self.stream,
-            after=after,
-            reached=after,
-            until=until,
-            confirmed=after,
-        )
-        self._spans[span.id] = span
+        span = self._insert(Span.unsettled(self.stream, after=after, until=until))
         self._join()
         return self._spans[span.id]
+
+    def begin_catch_up(self, live: Span, *, present: LogId, ends: Sequence[LogId]) -> Span:
+        found = self._unmoved(live)
+        if not found.is_live or present <= found.reached:
+            raise ConflictError("no live span lies below the present")
+        slices, new = catch_up_slices(found, present=present, ends=ends)
+        del self._spans[found.id]
+        if found.reached > found.after:
+            if found.confirmed < found.reached:
+                self.unread.append((found.confirmed, found.reached))
+            ended = replace(found, until=found.reached, confirmed=found.reached)
+            self._spans[found.id] = ended
+        for each in slices:
+            self._insert(each)
+        begun = self._insert(new)
+        self._join()
+        return begun
+
+    def catch_up_spans(self) -> tuple[Span, ...]:
+        return unfinished_catch_up(self.spans())
+
+    def cut(self, cursor: LogCursor, at: LogId) -> tuple[LogCursor, LogCursor]:
+        if cursor.until is None or not cursor.reached < at < cursor.until:
+            raise ValueError("the span cannot be cut there")
+        found = self._unmoved(cursor)
+        near = self._spans[found.id] = replace(found, until=at)
+        return near, self._insert(replace(found, after=at, reached=at, confirmed=at))
+
+    def _insert(self, span: Span) -> Span:
+        numbered_span = replace(span, id=next(self._ids))
+        self._spans[numbered_span.id] = numbered_span
+        return numbered_span
+
+    def _unmoved(self, cursor: LogCursor) -> Span:
+        found = self._spans.get(cursor.id)
+        if cursor.stream != self.stream or found is None:
+            raise ConflictError("there is no such span")
+        if (found.reached, found.until) != (cursor.reached, cursor.until):
+            raise ConflictError("the span is not where it was read")
+        return found
 
     def _join(self) -> None:
         self._spans = {span.id: span for span in join_touching(self._spans.values())}
@@ -213,11 +255,7 @@ class FakeLedger:
         if failure is not None:
             raise failure
         span, page = settlement.cursor, settlement.page
-        found = self._spans.get(span.id)
-        if span.stream != self.stream or found is None:
-            raise ConflictError("there is no such span")
-        if (found.reached, found.until) != (span.reached, span.until):
-            raise ConflictError("the span is not where the page was read from")
+        found = self._unmoved(span)
         moves = page.position > span.reached or (page.position == span.reached and not page.events)
         is_above = all(span.reached < event.log_id <= page.position for event in page.events)
         if not moves or not is_above or (span.until is not None and page.position > span.until):

@@ -4,9 +4,11 @@ A range `(after, until]` leaves out its lower end and holds its upper end, since
 log leaves out the id that it names. So two ranges touch if one ends at the `after` of the other.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Self
 
 from poller.core.events import Stream
 from poller.core.log_ids import LogId, floor_id, moment_of, predecessor
@@ -66,9 +68,16 @@ class Span(LogCursor):
 
     The live span has no `until` and owns everything above its `after`. Up to `confirmed` the log
     was read late enough to hold no late arrivals. `(confirmed, reached]` is read a second time.
+    With `is_catch_up`, a bounded span is a slice of the daemon's catch-up.
     """
 
     confirmed: LogId = _BELOW_ALL
+    is_catch_up: bool = False
+
+    @classmethod
+    def unsettled(cls, stream: Stream, *, after: LogId, until: LogId | None) -> Self:
+        """Return a span that has settled nothing. Its id is 0 until the ledger records it."""
+        return cls(id=0, stream=stream, after=after, reached=after, until=until, confirmed=after)
 
     @property
     def is_live(self) -> bool:
@@ -190,6 +199,33 @@ def holes_between(spans: Iterable[Span], *, since: LogId | None = None) -> tuple
     highest = max(each.until for each in owned)
     begin = lowest if since is None else min(since, lowest)
     return difference([LogRange(after=begin, until=highest)], owned)
+
+
+def catch_up_slices(
+    live: Span, *, present: LogId, ends: Sequence[LogId]
+) -> tuple[tuple[Span, ...], Span]:
+    """Return the slices between the position of the live span and `present`, and a new live span.
+
+    The slices end at `ends` and at `present`, oldest first. None of the spans has an id yet. If
+    the end of the log was seen shortly before the outage, retention removed nothing above the
+    position. So the slices take over the time at which the end of the log was seen.
+
+    Raises:
+        ValueError: `ends` do not rise, or do not lie between the position and `present`.
+    """
+    edges = [live.reached, *ends, present]
+    if any(above <= below for below, above in pairwise(edges)):
+        raise ValueError("the ends of a catch-up rise from the position to the present")
+    slices = (
+        Span.unsettled(live.stream, after=after, until=until) for after, until in pairwise(edges)
+    )
+    marked = tuple(replace(each, is_catch_up=True, drained_at=live.drained_at) for each in slices)
+    return marked, Span.unsettled(live.stream, after=present, until=None)
+
+
+def unfinished_catch_up(spans: Iterable[Span]) -> tuple[Span, ...]:
+    """Return the slices of catch-ups that are not finished, in the order of the spans."""
+    return tuple(span for span in spans if span.is_catch_up and not span.is_done)
 
 
 def range_covering(ranges: Iterable[LogRange], begin: datetime, end: datetime) -> LogRange | None:

@@ -246,6 +246,166 @@ def test_joins_run_through_a_whole_row_of_spans(ledger: Ledger) -> None:
     assert (span.after, span.reached, span.until) == (edges[0], edges[3], edges[3])
 
 
+# Catch-up
+
+
+LiveLedger = FakeLedger | SqlLedger
+
+
+@pytest.fixture
+def behind(ledger: Ledger) -> LiveLedger:
+    """A ledger whose live span is settled up to event 5 of an hour ago."""
+    assert isinstance(ledger, FakeLedger | SqlLedger)
+    live = ledger.begin(after=numbered(0, OLD))
+    ledger.settle(settlement(live, old_page(1, 5)))
+    return ledger
+
+
+def live_of(ledger: LiveLedger) -> Span:
+    live = ledger.live_span()
+    assert live is not None
+    return live
+
+
+def bounds_of(ledger: LiveLedger) -> list[tuple[LogId, LogId, LogId | None, bool]]:
+    return [(each.after, each.reached, each.until, each.is_catch_up) for each in ledger.spans()]
+
+
+def old(*numbers: int) -> list[LogId]:
+    return [numbered(number, OLD) for number in numbers]
+
+
+def test_a_catch_up_makes_slices_of_the_backlog_and_a_new_live_span(behind: LiveLedger) -> None:
+    begun = behind.begin_catch_up(live_of(behind), present=numbered(90), ends=old(20, 30))
+    zero, five, twenty, thirty = old(0, 5, 20, 30)
+    assert bounds_of(behind) == [
+        (zero, five, twenty, True),
+        (twenty, twenty, thirty, True),
+        (thirty, thirty, numbered(90), True),
+        (numbered(90), numbered(90), None, False),
+    ]
+    assert live_of(behind) == begun
+    assert behind.catch_up_spans() == behind.spans()[:-1]
+    assert [each.confirmed for each in behind.spans()] == [each.reached for each in behind.spans()]
+
+
+def test_a_catch_up_without_ends_makes_one_slice(behind: LiveLedger) -> None:
+    behind.begin_catch_up(live_of(behind), present=numbered(90), ends=())
+    assert [(each.reached, each.until) for each in behind.catch_up_spans()] == [
+        (numbered(5, OLD), numbered(90))
+    ]
+
+
+def test_a_catch_up_leaves_unread_what_is_not_confirmed(behind: LiveLedger) -> None:
+    behind.settle(settlement(live_of(behind), page(6)))
+    behind.begin_catch_up(live_of(behind), present=numbered(90), ends=())
+    assert unread_of(behind) == [(floor_id(NOW - timedelta(minutes=10)), numbered(6))]
+
+
+def test_a_live_span_that_settled_nothing_is_removed_by_a_catch_up(ledger: Ledger) -> None:
+    assert isinstance(ledger, FakeLedger | SqlLedger)
+    live = ledger.begin(after=numbered(5, OLD))
+    ledger.begin_catch_up(live, present=numbered(90), ends=())
+    assert bounds_of(ledger) == [
+        (numbered(5, OLD), numbered(5, OLD), numbered(90), True),
+        (numbered(90), numbered(90), None, False),
+    ]
+    assert unread_of(ledger) == []
+
+
+def test_a_slice_knows_when_the_end_of_the_log_was_seen(behind: LiveLedger) -> None:
+    """The event at the position may be too old to prove that retention took nothing above it."""
+    empty = Page(events=(), position=live_of(behind).reached, is_end=True, served_at=NOW)
+    behind.settle(settlement(live_of(behind), replace(empty, drained_to=NOW)))
+    behind.begin_catch_up(live_of(behind), present=numbered(90), ends=[numbered(20)])
+    behind.cut(behind.catch_up_spans()[0], numbered(10))
+    assert {each.drained_at for each in behind.catch_up_spans()} == {NOW}
+    assert live_of(behind).drained_at is None
+
+
+def test_a_finished_catch_up_is_joined_to_one_live_span(behind: LiveLedger) -> None:
+    behind.begin_catch_up(live_of(behind), present=numbered(90, OLD), ends=old(20))
+    live = behind.settle(settlement(live_of(behind), old_page(91)))
+    upper, lower = reversed(behind.catch_up_spans())
+    behind.settle(settlement(upper, old_page(25, position=numbered(90, OLD))))
+    assert behind.catch_up_spans() == (lower,)
+    behind.settle(settlement(lower, old_page(6, position=numbered(20, OLD))))
+    assert behind.spans() == (replace(live, after=numbered(0, OLD)),)
+    assert behind.catch_up_spans() == ()
+
+
+def test_a_second_outage_adds_to_the_slices_that_are_left(behind: LiveLedger) -> None:
+    behind.begin_catch_up(live_of(behind), present=numbered(20, OLD), ends=())
+    behind.settle(settlement(live_of(behind), old_page(21)))
+    behind.begin_catch_up(live_of(behind), present=numbered(90), ends=old(50))
+    five, twenty, one, fifty = old(5, 20, 21, 50)
+    assert [(each.reached, each.until) for each in behind.catch_up_spans()] == [
+        (five, twenty),
+        (one, fifty),
+        (fifty, numbered(90)),
+    ]
+    assert behind.spans()[1].after == twenty
+
+
+@pytest.mark.parametrize("present", [0, 5])
+def test_a_catch_up_begins_above_the_position(behind: LiveLedger, present: int) -> None:
+    before = behind.spans()
+    with pytest.raises(ConflictError):
+        behind.begin_catch_up(live_of(behind), present=numbered(present, OLD), ends=())
+    assert behind.spans() == before
+
+
+@pytest.mark.parametrize("ends", [(30, 20), (20, 20), (5,), (3,), (90,), (95,)])
+def test_the_ends_of_a_catch_up_rise_from_the_position_to_the_present(
+    behind: LiveLedger, ends: tuple[int, ...]
+) -> None:
+    before = behind.spans()
+    with pytest.raises(ValueError, match="rise"):
+        behind.begin_catch_up(live_of(behind), present=numbered(90, OLD), ends=old(*ends))
+    assert behind.spans() == before
+
+
+def test_a_catch_up_of_a_span_that_has_moved_conflicts(behind: LiveLedger) -> None:
+    live = live_of(behind)
+    behind.settle(settlement(live, old_page(6)))
+    before = behind.spans()
+    with pytest.raises(ConflictError):
+        behind.begin_catch_up(live, present=numbered(90), ends=())
+    assert behind.spans() == before
+
+
+def test_a_catch_up_of_a_slice_conflicts(behind: LiveLedger) -> None:
+    below = behind.begin(after=numbered(1, OLD - timedelta(hours=1)), until=numbered(0, OLD))
+    with pytest.raises(ConflictError):
+        behind.begin_catch_up(below, present=numbered(90), ends=())
+
+
+def test_a_page_that_was_read_before_a_catch_up_conflicts(
+    behind: LiveLedger, counts: Counts
+) -> None:
+    live = live_of(behind)
+    behind.begin_catch_up(live, present=numbered(90), ends=())
+    with pytest.raises(ConflictError):
+        behind.settle(settlement(live, old_page(6)))
+    assert counts()[FORWARDED] == 2
+
+
+def test_a_cut_keeps_the_mark_of_a_catch_up_in_both_halves(behind: LiveLedger) -> None:
+    behind.begin_catch_up(live_of(behind), present=numbered(90), ends=())
+    near, far = behind.cut(behind.catch_up_spans()[0], numbered(40, OLD))
+    assert behind.catch_up_spans() == (near, far)
+    assert (near.reached, near.until) == (numbered(5, OLD), numbered(40, OLD))
+    assert (far.reached, far.until) == (numbered(40, OLD), numbered(90))
+
+
+def test_a_backfills_slice_is_no_slice_of_a_catch_up(behind: LiveLedger) -> None:
+    begin = numbered(1, OLD - timedelta(hours=1))
+    behind.begin(after=begin, until=numbered(0, OLD))
+    behind.begin_catch_up(live_of(behind), present=numbered(90), ends=())
+    assert [each.reached for each in behind.catch_up_spans()] == old(5)
+    assert behind.spans()[0].is_catch_up is False
+
+
 def test_a_page_whose_events_do_not_lie_above_the_position_is_refused(ledger: Ledger) -> None:
     span = ledger.begin(after=numbered(5))
     with pytest.raises(ConflictError):

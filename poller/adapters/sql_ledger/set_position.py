@@ -2,16 +2,15 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, delete, update
+from sqlalchemy import Connection
 
 from poller.adapters.sql_ledger.sqlite import driver
 from poller.adapters.sql_ledger.sqlite.database import Database
-from poller.adapters.sql_ledger.tables import schema
 from poller.adapters.sql_ledger.tables.gaps import cut_off_gaps
 from poller.adapters.sql_ledger.tables.recent_ids import cut_off_ids
-from poller.adapters.sql_ledger.tables.spans import begin_span, read_spans
+from poller.adapters.sql_ledger.tables.spans import begin_span, end_span, read_spans
 from poller.adapters.sql_ledger.tables.streams import NO_STREAM_ID, label, read_streams
-from poller.adapters.sql_ledger.tables.stretches import cut_off_stretches, leave_unread
+from poller.adapters.sql_ledger.tables.stretches import cut_off_stretches
 from poller.core.errors import FatalError
 from poller.core.events import Stream
 from poller.core.log_ids import LogId
@@ -56,7 +55,7 @@ def _move(connection: Connection, stream: Stream, position: LogId) -> Span:
         cut_off_ids(connection, stream_id, position)
         cut_off_gaps(connection, stream_id, position)
         cut_off_stretches(connection, stream_id, position)
-    _end(connection, stream_id, live, min(live.reached, position))
+    end_span(connection, stream_id, live, min(live.reached, position))
     return begin_span(connection, stream, stream_id, position, None)
 
 
@@ -69,18 +68,3 @@ def _refuse_settled(spans: Sequence[Span], position: LogId) -> None:
                 hint=f"a live span begins at {span.until} or above; "
                 "what lies below is a backfill's",
             )
-
-
-def _end(connection: Connection, stream_id: int, live: Span, end: LogId) -> None:
-    """End the live span at `end`, or delete it if it settled nothing up to there.
-
-    The part that is settled and not confirmed yet becomes an unread stretch.
-    """
-    own = schema.span.c.id == live.id
-    if end <= live.after:
-        connection.execute(delete(schema.span).where(own))
-        return
-    if live.confirmed < end:
-        leave_unread(connection, stream_id, live.confirmed, end)
-    ended = {"reached": end, "until": end, "confirmed": end}
-    connection.execute(update(schema.span).where(own).values(ended))

@@ -9,7 +9,7 @@ The kind of the cursor says what moves:
   is deleted when the cursor reaches its end.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -19,7 +19,12 @@ from poller.adapters.sql_ledger.outcomes import record_outcomes, record_resent_o
 from poller.adapters.sql_ledger.tables import schema
 from poller.adapters.sql_ledger.tables.gaps import record_gap, shrink_gaps
 from poller.adapters.sql_ledger.tables.recent_ids import record_ids
-from poller.adapters.sql_ledger.tables.spans import join_spans, read_spans, write_position
+from poller.adapters.sql_ledger.tables.spans import (
+    find_unmoved,
+    join_spans,
+    read_spans,
+    write_position,
+)
 from poller.adapters.sql_ledger.tables.stretches import leave_unread, move_stretch
 from poller.core.errors import ConflictError
 from poller.core.pages import Page, advance
@@ -107,7 +112,7 @@ def _move_span(
     rest. No span will read that rest again, so it becomes an unread stretch.
     """
     spans = read_spans(connection, span.stream, stream_id)
-    current = _find_unmoved(spans, span)
+    current = find_unmoved(spans, span)
     _refuse_page_of_others(spans, span, page)
     moved = advance(current, page, late_window=late_window)
     write_position(connection, moved)
@@ -118,23 +123,7 @@ def _move_span(
     return moved
 
 
-def _find_unmoved(spans: Sequence[Span], span: Span) -> Span:
-    """Return the span as it is recorded.
-
-    Its `after` may be lower, if spans were joined meanwhile.
-    """
-    current = next((each for each in spans if each.id == span.id), None)
-    if current is None:
-        raise ConflictError(f"there is no span {span.id}")
-    if (current.reached, current.until) != (span.reached, span.until):
-        raise ConflictError(
-            f"span {span.id} is at {current.reached} and not at {span.reached}: "
-            "someone else moved it"
-        )
-    return current
-
-
-def _refuse_page_of_others(spans: Sequence[Span], span: Span, page: Page) -> None:
+def _refuse_page_of_others(spans: Iterable[Span], span: Span, page: Page) -> None:
     """Refuse a page that reaches into what another span settled or the live span owns."""
     for other in spans:
         is_ahead = other.is_live or other.reached > span.reached

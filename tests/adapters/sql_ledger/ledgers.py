@@ -46,12 +46,17 @@ def said(error: PollerError) -> str:
     return f"{error} {getattr(error, 'hint', '')}"
 
 
+VERSION_4 = 4
 LATER: dict[int, tuple[str, ...]] = {
     1: ("said", "awaiting", "revisit", "file"),
     2: ("awaiting", "revisit", "file"),
     3: (),
+    VERSION_4: (),
 }
 """The tables of version 3 that a ledger of an older version did not have."""
+TABLES_OF_VERSION_4 = """
+DELETE FROM span; ALTER TABLE span DROP COLUMN is_catch_up;
+"""
 TABLES_OF_VERSION_3 = """
 DROP TRIGGER dead_letter_added; DROP TRIGGER dead_letter_changed; DROP TRIGGER dead_letter_removed;
 DROP INDEX dead_letter_in_order; DROP INDEX dead_letter_by_age;
@@ -98,7 +103,9 @@ def as_of_version(
 
     A span is its `after`, `reached`, `until` and `confirmed`.
     """
-    connection.executescript(TABLES_OF_VERSION_3)
+    connection.executescript(TABLES_OF_VERSION_4)
+    if version < VERSION_4:
+        connection.executescript(TABLES_OF_VERSION_3)
     for table in LATER[version]:
         connection.execute(f"DROP TABLE {table}")
     for span in spans:

@@ -31,9 +31,10 @@ from poller.core.messages import Delivery
 from poller.core.outcomes import Calls
 from poller.core.pages import Page
 from poller.core.settlement import build_settlement
-from poller.core.spans import Gap, SecondReading
+from poller.core.spans import Gap, SecondReading, Span
 from tests.adapters.sql_ledger.ledgers import (
     LATER,
+    VERSION_4,
     as_of_version,
     forwarded,
     opened,
@@ -224,7 +225,8 @@ def test_a_ledger_of_an_earlier_version_is_brought_up_and_is_as_a_new_one(
     assert counted
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
         made = shape(connection)
-        as_of_version(connection, version, [(numbered(0), numbered(1), None, None)])
+        confirmed = numbered(1) if version == VERSION_4 else None
+        as_of_version(connection, version, [(numbered(0), numbered(1), None, confirmed)])
     with opened(path) as ledger:
         assert ledger.last_fingerprints(["a"]) == {}
         live = ledger.live_span()
@@ -566,7 +568,8 @@ def test_a_page_that_reaches_into_another_span_is_refused(path: Path) -> None:
     with opened(path) as ledger:
         live = ledger.begin(after=numbered(0))
         with ledger._database.writing() as connection:
-            insert_span(connection, STREAM, ledger._stream_id, numbered(2), numbered(9))
+            other = Span.unsettled(STREAM, after=numbered(2), until=numbered(9))
+            insert_span(connection, ledger._stream_id, other)
         with pytest.raises(ConflictError, match="overlaps"):
             ledger.settle(settlement(live, page(3)))
         assert ledger.settle(settlement(live, page(1))).reached == numbered(1)

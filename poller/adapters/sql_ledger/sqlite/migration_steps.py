@@ -154,6 +154,8 @@ DROP TABLE revisit;
 ALTER TABLE new_revisit RENAME TO revisit
 """
 
+_CATCH_UPS = "ALTER TABLE span ADD COLUMN is_catch_up BOOLEAN NOT NULL DEFAULT 0"
+
 
 def _to_version_2(connection: Connection) -> None:
     _run(connection, _LAST_SENT)
@@ -179,7 +181,11 @@ def _to_version_4(connection: Connection) -> None:
     keep_totals(connection)
 
 
-STEPS: tuple[Step, ...] = (_to_version_2, _to_version_3, _to_version_4)
+def _to_version_5(connection: Connection) -> None:
+    _run(connection, _CATCH_UPS)
+
+
+STEPS: tuple[Step, ...] = (_to_version_2, _to_version_3, _to_version_4, _to_version_5)
 """The first step brings version 1 to version 2, and so on. To change the schema, add a step."""
 
 

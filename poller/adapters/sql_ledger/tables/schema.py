@@ -89,6 +89,8 @@ span = Table(
     Column("until", _log_id()),
     Column("confirmed", _log_id(), nullable=False),
     Column("drained_at", UtcText),
+    # A slice of the daemon's catch-up. It is false for the live span and for a backfill's slices.
+    Column("is_catch_up", Boolean(create_constraint=False), nullable=False, server_default="0"),
     CheckConstraint("reached >= after", name="span_moves_up"),
     CheckConstraint("reached <= until", name="span_stays_in_bound"),
     CheckConstraint("confirmed <= reached", name="span_confirms_what_it_reached"),

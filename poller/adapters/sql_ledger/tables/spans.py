@@ -18,6 +18,7 @@ from sqlalchemy import (
 )
 
 from poller.adapters.sql_ledger.tables import schema
+from poller.adapters.sql_ledger.tables.stretches import leave_unread
 from poller.core.errors import ConflictError
 from poller.core.events import Stream
 from poller.core.log_ids import LogId
@@ -59,19 +60,56 @@ def begin_span(
     connection: Connection, stream: Stream, stream_id: int, after: LogId, until: LogId | None
 ) -> Span:
     """Record a span that has settled nothing, and join it to a span that ends at `after`."""
-    span = insert_span(connection, stream, stream_id, after, until)
+    span = insert_span(connection, stream_id, Span.unsettled(stream, after=after, until=until))
     join_spans(connection, stream, stream_id)
     spans = read_spans(connection, stream, stream_id)
     return next(each for each in spans if each.id == span.id)
 
 
-def insert_span(
-    connection: Connection, stream: Stream, stream_id: int, after: LogId, until: LogId | None
-) -> Span:
-    """Record a span that has settled nothing."""
-    values = {"after": after, "reached": after, "confirmed": after, "until": until}
-    row = insert(schema.span).values(stream_id=stream_id, **values)
-    return _span(connection.execute(row.returning(schema.span)).one(), stream)
+def insert_span(connection: Connection, stream_id: int, span: Span) -> Span:
+    """Record a new span. Return it with the id of its row."""
+    row = insert(schema.span).values(
+        stream_id=stream_id,
+        after=span.after,
+        reached=span.reached,
+        confirmed=span.confirmed,
+        until=span.until,
+        drained_at=span.drained_at,
+        is_catch_up=span.is_catch_up,
+    )
+    return _span(connection.execute(row.returning(schema.span)).one(), span.stream)
+
+
+def find_unmoved(spans: Iterable[Span], span: Span) -> Span:
+    """Return the span as it is recorded. Its `after` may be lower, if spans were joined meanwhile.
+
+    Raises:
+        ConflictError: the span has moved since it was read, or its row is deleted.
+    """
+    current = next((each for each in spans if each.id == span.id), None)
+    if current is None:
+        raise ConflictError(f"there is no span {span.id}")
+    if (current.reached, current.until) != (span.reached, span.until):
+        raise ConflictError(
+            f"span {span.id} is at {current.reached} and not at {span.reached}: "
+            "someone else moved it"
+        )
+    return current
+
+
+def end_span(connection: Connection, stream_id: int, span: Span, end: LogId) -> None:
+    """End a span at `end`, up to which it is settled, or delete it if it settled nothing there.
+
+    The part that is settled and not confirmed yet becomes an unread stretch.
+    """
+    own = schema.span.c.id == span.id
+    if end <= span.after:
+        connection.execute(delete(schema.span).where(own))
+        return
+    if span.confirmed < end:
+        leave_unread(connection, stream_id, span.confirmed, end)
+    ended = {"reached": end, "until": end, "confirmed": end}
+    connection.execute(update(schema.span).where(own).values(ended))
 
 
 def refuse_overlap(spans: Iterable[Span], after: LogId, until: LogId | None) -> None:
@@ -120,8 +158,8 @@ def cut_span(connection: Connection, stream_id: int, span: Span, at: LogId) -> t
     same = (columns.id == span.id, columns.reached == span.reached, columns.until == span.until)
     if connection.execute(update(schema.span).where(*same).values(until=at)).rowcount != 1:
         raise ConflictError(f"span {span.id} is not at {span.reached}: someone else moved it")
-    rest = insert_span(connection, span.stream, stream_id, at, span.until)
-    return replace(span, until=at), rest
+    rest = replace(span, after=at, reached=at, confirmed=at)
+    return replace(span, until=at), insert_span(connection, stream_id, rest)
 
 
 def _span(row: Row[Any], stream: Stream) -> Span:
@@ -133,4 +171,5 @@ def _span(row: Row[Any], stream: Stream) -> Span:
         until=row.until,
         confirmed=row.confirmed,
         drained_at=row.drained_at,
+        is_catch_up=row.is_catch_up,
     )

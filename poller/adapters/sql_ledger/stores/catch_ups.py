@@ -1,0 +1,51 @@
+"""The catch-up: what an outage left unread becomes slices, and the live span begins anew."""
+
+from collections.abc import Sequence
+
+from poller.adapters.sql_ledger.stores.base import StreamStore
+from poller.adapters.sql_ledger.tables.spans import (
+    end_span,
+    find_unmoved,
+    insert_span,
+    join_spans,
+    read_spans,
+)
+from poller.core.errors import ConflictError
+from poller.core.log_ids import LogId
+from poller.core.spans import Span, catch_up_slices, unfinished_catch_up
+
+
+class CatchUpStore(StreamStore):
+    """The slices of catch-ups. They belong to the daemon, which walks them beside the live span.
+
+    A backfill takes them while no daemon runs.
+    """
+
+    def begin_catch_up(self, live: Span, *, present: LogId, ends: Sequence[LogId]) -> Span:
+        """End the live span at its position, and begin a new live span at `present`. Return it.
+
+        What lies between becomes slices that end at `ends`, and one that ends at `present`. What
+        is settled and not confirmed yet becomes an unread stretch. A live span that settled
+        nothing is removed. All of it happens in one transaction.
+
+        Raises:
+            ValueError: `ends` do not rise, or do not lie between the position and `present`.
+            ConflictError: the live span has moved, or `present` is not above its position.
+        """
+        with self._database.writing() as connection:
+            spans = read_spans(connection, self._stream, self._stream_id)
+            current = find_unmoved(spans, live)
+            if current.until is not None or present <= current.reached:
+                raise ConflictError(f"no live span lies below {present}")
+            slices, new = catch_up_slices(current, present=present, ends=ends)
+            end_span(connection, self._stream_id, current, current.reached)
+            for each in slices:
+                insert_span(connection, self._stream_id, each)
+            begun = insert_span(connection, self._stream_id, new)
+            join_spans(connection, self._stream, self._stream_id)
+            return begun
+
+    def catch_up_spans(self) -> tuple[Span, ...]:
+        """Return the slices of catch-ups that are not finished, oldest first."""
+        with self._database.reading() as connection:
+            return unfinished_catch_up(read_spans(connection, self._stream, self._stream_id))
