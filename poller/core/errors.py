@@ -26,6 +26,7 @@ ErrorCode = Literal[
     "ledger-gone",
     "ledger-hard-link",
     "ledger-inaccessible",
+    "ledger-link-broken",
     "ledger-missing",
     "ledger-path-shared",
     "ledger-replaced",

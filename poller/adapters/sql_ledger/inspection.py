@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from poller.adapters.sql_ledger.reader import LedgerReader
@@ -10,7 +11,7 @@ from poller.adapters.sql_ledger.sqlite.ledger_files import LedgerFatalError
 from poller.adapters.sql_ledger.sqlite.migrations import OlderLedgerError
 from poller.adapters.sql_ledger.sqlite.verdicts import verdicts
 from poller.adapters.sql_ledger.tables.streams import stream_mismatch_error
-from poller.core.errors import TransientError
+from poller.core.errors import PollerError, TransientError
 from poller.core.events import Stream
 from poller.core.log_ids import moment_of
 from poller.core.spans import Span
@@ -27,6 +28,8 @@ def inspect_ledger(url: str, stream: Stream) -> str:
     """
     path = driver.ledger_path(url)
     with verdicts(path):
+        ledger_files.refuse_unfit(path)
+        ledger_files.refuse_unsafe_companions(path, (".known", ".run.lock", ".backfill.lock"))
         if ledger_files.is_empty(path) and not ledger_files.was_known(path):
             _check_writable(path, _nearest_folder(path))
             return f"none yet; `run` creates {path}"
@@ -46,6 +49,17 @@ def inspect_ledger(url: str, stream: Stream) -> str:
     _check_writable(path, path, path.parent)
     live = next((span for span in spans if span.is_live), None)
     return f"usable, {path}; {_position_of(live)}"
+
+
+def has_begun(url: str, stream: Stream) -> bool:
+    """Return whether the stream has a live span. A ledger that cannot be read has none."""
+    with suppress(PollerError):
+        reader = LedgerReader.open(url)
+        try:
+            return any(span.is_live for span in reader.spans(stream))
+        finally:
+            reader.close()
+    return False
 
 
 def _position_of(live: Span | None) -> str:

@@ -1,7 +1,7 @@
 """Reading a ledger of any number of streams, without a secret and without disturbing a writer."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
@@ -20,6 +20,7 @@ from poller.adapters.sql_ledger.tables.streams import NO_STREAM_ID, can_be_renam
 from poller.adapters.sql_ledger.tables.stretches import read_revisits, read_unread
 from poller.adapters.sql_ledger.tables.totals import dead_letters_by_reason, events_by_outcome
 from poller.core.counts import LOG, OUTCOMES, SentKey, TallyKey
+from poller.core.errors import PollerError
 from poller.core.events import Stream
 from poller.core.spans import Gap, ReopenedGap, Span, UnreadStretch
 
@@ -153,6 +154,19 @@ class LedgerReader:
     def _reading(self, stream: Stream) -> Iterator[tuple[Connection, int]]:
         with self._database.reading() as connection:
             yield connection, read_streams(connection).get(stream, NO_STREAM_ID)
+
+
+def running_daemon(url: str) -> int | None:
+    """Return the process id of the daemon that runs on this ledger.
+
+    Return None without a daemon, and where the ledger cannot be looked at.
+    """
+    with suppress(PollerError):
+        path = driver.ledger_path(url)
+        with verdicts(path):
+            holder = holder_of(path, "run")
+            return holder.pid if holder else None
+    return None
 
 
 def _tallies(

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -88,6 +89,108 @@ def test_a_ledger_with_a_second_hard_link_is_refused_by_whoever_would_use_it(pat
             assert str(name) in said(error.value)
     other.unlink()
     forwarded(path, 2)
+
+
+USES = (
+    lambda name: opened(name).__enter__(),
+    lambda name: opened(name, create=False).__enter__(),
+    lambda name: LedgerReader.open(url(name)),
+    lambda name: LedgerLock.acquire(url(name), "run"),
+    lambda name: inspect_ledger(url(name), STREAM),
+)
+"""Every way to begin to use a ledger."""
+
+
+def _place(kind: str, path: Path) -> None:
+    """Put something that is no ledger at the path."""
+    path.parent.mkdir()
+    match kind:
+        case "a folder":
+            path.mkdir()
+        case "a pipe":
+            os.mkfifo(path)
+        case "a socket":
+            with socket.socket(socket.AF_UNIX) as made, contextlib.chdir(path.parent):
+                made.bind(path.name)  # a path of a socket has at most 108 bytes
+        case "a device":
+            path.symlink_to("/dev/null")
+        case "a short text":
+            path.write_text("notes")
+        case "a long text":
+            path.write_text("notes\n" * 1000)
+        case "a database of another program":
+            with contextlib.closing(sqlite3.connect(path)) as other:
+                other.execute("CREATE TABLE notes (text)")
+
+
+KINDS = ("a folder", "a pipe", "a socket", "a device", "a short text", "a long text")
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "a database of another program"])
+def test_a_path_at_which_something_else_is_has_one_error_and_is_left_as_it_is(
+    path: Path, kind: str
+) -> None:
+    _place(kind, path)
+    before = path.lstat()
+    for use in USES:
+        if use is USES[3] and kind in {"a long text", "a database of another program"}:
+            continue  # the lock does not open the ledger
+        with pytest.raises(FatalError) as error:
+            use(path)
+        assert error.value.code == "not-a-ledger", said(error.value)
+        assert kind not in KINDS[:4] or f"is {kind} and no ledger" in str(error.value)
+        assert "state.url" in said(error.value) or "[state] url" in said(error.value)
+    assert (path.lstat().st_mode, path.lstat().st_size) == (before.st_mode, before.st_size)
+
+
+def test_a_damaged_ledger_is_told_from_a_file_that_never_was_one(path: Path) -> None:
+    forwarded(path, 1)
+    path.write_bytes(b"x" * 8192)
+    for use in (USES[0], USES[2]):
+        with pytest.raises(FatalError, match="is damaged") as error:
+            use(path)
+        assert error.value.code == "ledger-damaged"
+
+
+def test_a_file_in_the_place_of_a_folder_is_named(path: Path) -> None:
+    path.parent.write_text("notes")
+    for use in USES:
+        with pytest.raises(FatalError, match=f"{path.parent} is no folder") as error:
+            use(path)
+        assert error.value.code == "not-a-ledger"
+
+
+@pytest.mark.parametrize("kind", ["the ledger", "its folder", "a circle"])
+def test_a_link_that_leads_nowhere_is_refused_and_nothing_is_made_behind_it(
+    path: Path, kind: str
+) -> None:
+    nowhere = path.parent.parent / "not-mounted"
+    if kind == "its folder":
+        path.parent.symlink_to(nowhere)
+    else:
+        path.parent.mkdir()
+        path.symlink_to(path if kind == "a circle" else nowhere / "state/ledger.db")
+    broken = path.parent if kind == "its folder" else path
+    for use in USES:
+        with pytest.raises(FatalError, match=f"{broken} is a link to") as error:
+            use(path)
+        assert error.value.code == "ledger-link-broken"
+    assert not nowhere.exists()
+    assert [each for each in path.parent.parent.rglob("*") if not each.is_symlink()] == (
+        [] if kind == "its folder" else [path.parent]
+    )
+
+
+def test_a_look_at_the_ledger_finds_the_files_beside_it_that_would_stop_a_start(
+    path: Path,
+) -> None:
+    forwarded(path, 1)
+    path.with_name("ledger.db.run.lock").unlink(missing_ok=True)
+    os.mkfifo(path.with_name("ledger.db.run.lock"))
+    with pytest.raises(FatalError, match="the program made no such file"):
+        inspect_ledger(url(path), STREAM)
+    with reading(path) as reader, pytest.raises(FatalError, match="the program made no such file"):
+        reader.holder()
 
 
 @pytest.mark.parametrize("suffix", BESIDE)

@@ -169,12 +169,6 @@ def test_a_fault_that_only_a_person_can_mend_is_fatal(tmp_path: Path, number: in
     assert error.value.hint
 
 
-def test_a_folder_in_place_of_the_file_is_fatal(tmp_path: Path) -> None:
-    (tmp_path / "ledger.db").mkdir()
-    with pytest.raises(FatalError, match="cannot be opened"):
-        SqlLedger.open(f"sqlite:///{tmp_path}/ledger.db", STREAM, create=True)
-
-
 def test_a_folder_in_place_of_a_file_of_sqlites_own_is_fatal(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/ledger.db"
     SqlLedger.open(url, STREAM, create=True).close()

@@ -50,7 +50,7 @@ class Database:
                 damaged or no ledger, or was written by a later version.
         """
         with verdicts(path):
-            ledger_files.refuse_second_name(path)
+            ledger_files.refuse_unfit(path)
             if create:
                 ledger_files.make_folder(path)
             else:
@@ -74,7 +74,7 @@ class Database:
             TransientError, FatalError: as `open`.
         """
         with verdicts(path):
-            ledger_files.refuse_second_name(path)
+            ledger_files.refuse_unfit(path)
             ledger_files.refuse_missing(path)
             database = cls(path, is_read_only=True)
             try:

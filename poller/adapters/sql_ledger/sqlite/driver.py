@@ -1,5 +1,6 @@
 """The connection to SQLite: the path in the URL, the settings of a connection, and its upsert."""
 
+import errno
 import os
 import sqlite3
 from pathlib import Path
@@ -10,6 +11,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from poller.adapters.sql_ledger.sqlite.ledger_files import LedgerFatalError, was_known
 from poller.core.errors import FatalError
 
 __all__ = ["configured_path", "engine", "ledger_path", "switch_to_wal", "upsert"]
@@ -26,9 +28,39 @@ def ledger_path(url: str) -> Path:
     Locks and companion files go by this path, so that two links to one file find the same locks.
 
     Raises:
-        FatalError: as `configured_path`.
+        FatalError: a link on the way leads nowhere, or as `configured_path`.
     """
-    return Path(os.path.realpath(configured_path(url)))
+    configured = configured_path(url)
+    path = Path(os.path.realpath(configured))
+    for part in (*reversed(configured.parents), configured):
+        # A ledger that was behind the link and is gone has an error of its own.
+        if _leads_nowhere(part) and not was_known(path):
+            raise _broken_link_error(configured, part)
+    return path
+
+
+def _leads_nowhere(path: Path) -> bool:
+    """Return whether the path is a link to nothing, such as to a disk that is not mounted.
+
+    Whoever followed it would begin a new ledger, with new folders, at a place that nobody chose.
+    """
+    if not os.path.islink(path):  # noqa: PTH114 - is False for a path that may not be looked at
+        return False
+    try:
+        path.stat()
+    except OSError as error:
+        return error.errno in {errno.ENOENT, errno.ELOOP}
+    return False
+
+
+def _broken_link_error(configured: Path, link: Path) -> LedgerFatalError:
+    return LedgerFatalError(
+        f"the path of the ledger, {configured}, leads nowhere: {link} is a link to "
+        f"{os.readlink(link)}, which does not exist",  # noqa: PTH115 - only to be shown
+        code="ledger-link-broken",
+        hint="mount the disk or make the folder behind the link, or set state.url to a path "
+        "without this link",
+    )
 
 
 def configured_path(url: str) -> Path:

@@ -16,7 +16,7 @@ import fcntl
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -28,6 +28,13 @@ _SETUP_PATIENCE_S = 5.0
 _LOCK_RETRY_S = 0.01
 _SMALLEST_DATABASE_BYTES = 512
 """One page of the smallest size. SQLite takes a shorter file for an empty database."""
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFBLK: "a device",
+    stat.S_IFCHR: "a device",
+}
 _MARKER_TEXT = b"A ledger was made here. Remove this file only to begin a new one on purpose.\n"
 
 
@@ -53,36 +60,53 @@ def open_private(path: Path) -> int:
     Raises:
         FatalError: the file is a link, has a second name, or is not a regular file.
     """
-    if path.is_symlink():
-        raise _unsafe_file_error(path, "is a link")
+    with suppress(FileNotFoundError):
+        _refuse_unsafe(path, path.lstat())
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     descriptor = os.open(path, flags, OWNER_ONLY)
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+    try:
+        _refuse_unsafe(path, os.fstat(descriptor))
+    except FatalError:
         os.close(descriptor)
-        raise _unsafe_file_error(path, "has a second name, or is not a regular file")
+        raise
     return descriptor
 
 
-def refuse_second_name(path: Path) -> None:
-    """Refuse a database file with a second hard link.
+def refuse_unfit(path: Path) -> None:
+    """Refuse a path that is neither a regular file of its own nor a place where nothing is yet.
 
-    SQLite and our locks go by the name of the file. Under a second name another process could
-    write to the same file unnoticed.
+    Call this before anything is made or opened. An open of a pipe would wait for ever.
 
     Raises:
-        FatalError: the file has a second name.
+        FatalError: the path is of another kind, holds a text too short for a database, or has a
+            second name.
     """
-    with suppress(FileNotFoundError):
+    try:
         status = path.stat()
-        if stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
-            raise LedgerFatalError(
-                f"the ledger {path} has a second name (a hard link)",
-                code="ledger-hard-link",
-                hint="two programs could write to it by two names at once: find the other name "
-                f"with `find / -xdev -samefile {path}`, and remove it or move the copy elsewhere "
-                "with cp",
-            )
+    except FileNotFoundError:
+        return
+    except NotADirectoryError:
+        raise _no_folder_error(path) from None
+    kind = _KINDS.get(stat.S_IFMT(status.st_mode))
+    if kind is not None:
+        raise not_a_ledger_error(path, f"is {kind} and no ledger")
+    if status.st_size and is_empty(path) and not was_known(path):
+        raise not_a_ledger_error(path, "is a file, and no ledger")
+    if status.st_nlink > 1:
+        raise _second_name_error(path)
+
+
+def refuse_unsafe_companions(path: Path, suffixes: Iterable[str]) -> None:
+    """Refuse files beside the ledger that the program cannot have made. Open none of them.
+
+    Raises:
+        FatalError: a file with one of these suffixes is a link, has a second name, or is not a
+            regular file.
+    """
+    for suffix in suffixes:
+        companion = beside(path, suffix)
+        with suppress(FileNotFoundError):
+            _refuse_unsafe(companion, companion.lstat())
 
 
 def refuse_missing(path: Path) -> None:
@@ -133,26 +157,26 @@ class LedgerMarker:
 
         Raises:
             FatalError: the file is missing and `create` is false, or there was a ledger and it is
-                gone, or the file is not a ledger.
+                gone.
         """
         if is_empty(self._path):
             if was_known(self._path):
                 raise gone_error(self._path)
             if not create:
                 raise missing_error(self._path)
-            if self._path.exists() and self._path.stat().st_size:
-                raise LedgerFatalError(
-                    f"{self._path} is not a ledger",
-                    code="not-a-ledger",
-                    hint="point [state] url at a file of the ledger's own",
-                )
         with suppress(FileExistsError):
             os.mknod(self._path, stat.S_IFREG | OWNER_ONLY)  # makes the file without opening it
-        if self._path.stat().st_mode & 0o077:
-            self._path.chmod(OWNER_ONLY)
+        if was_known(self._path):
+            _restrict(self._path)
 
     def remember(self) -> None:
-        """Record that there is a ledger, so that its loss will be noticed."""
+        """Record that there is a ledger, so that its loss will be noticed.
+
+        Only now is it known that the file is a ledger. The mode of any other file is left alone.
+        """
+        for suffix in ("", "-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                _restrict(beside(self._path, suffix))
         if not os.fstat(self._descriptor).st_size:
             os.write(self._descriptor, _MARKER_TEXT)
             os.fsync(self._descriptor)
@@ -209,6 +233,48 @@ def gone_error(path: Path) -> LedgerFatalError:
         hint="put it or its last backup back; or, to begin a new one with nothing settled, remove "
         f"{beside(path, '.known').name} and {path.name}-wal beside it and set [poll] start",
     )
+
+
+def not_a_ledger_error(path: Path, why: str) -> LedgerFatalError:
+    """Return the error for a path at which something else is."""
+    return LedgerFatalError(
+        f"{path} {why}",
+        code="not-a-ledger",
+        hint="set state.url to the path of a file: a ledger, or a name at which nothing is yet, "
+        "such as /var/lib/poller/ledger.db",
+    )
+
+
+def _no_folder_error(path: Path) -> LedgerFatalError:
+    file = next(each for each in path.parents if each.exists() and not each.is_dir())
+    return not_a_ledger_error(path, f"cannot be a ledger, because {file} is no folder")
+
+
+def _second_name_error(path: Path) -> LedgerFatalError:
+    """Return the error for a database file with a second hard link.
+
+    SQLite and our locks go by the name of the file. Under a second name another process could
+    write to the same file unnoticed.
+    """
+    return LedgerFatalError(
+        f"the ledger {path} has a second name (a hard link)",
+        code="ledger-hard-link",
+        hint="two programs could write to it by two names at once: find the other name "
+        f"with `find / -xdev -samefile {path}`, and remove it or move the copy elsewhere "
+        "with cp",
+    )
+
+
+def _restrict(path: Path) -> None:
+    if path.stat().st_mode & 0o077:
+        path.chmod(OWNER_ONLY)
+
+
+def _refuse_unsafe(path: Path, status: os.stat_result) -> None:
+    if stat.S_ISLNK(status.st_mode):
+        raise _unsafe_file_error(path, "is a link")
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+        raise _unsafe_file_error(path, "has a second name, or is not a regular file")
 
 
 def _unsafe_file_error(path: Path, why: str) -> LedgerFatalError:

@@ -55,7 +55,7 @@ class LedgerLock:
         """
         path = driver.ledger_path(url)
         with verdicts(path):
-            ledger_files.refuse_second_name(path)
+            ledger_files.refuse_unfit(path)
             ledger_files.make_folder(path)
             descriptor = ledger_files.open_private(_lock_file(path, role))
             try:
@@ -94,7 +94,9 @@ def holder_of(path: Path, role: Role) -> Holder | None:
 
     Raises:
         OSError: the lock file cannot be read.
+        FatalError: the lock file is not a file that the program made. A pipe would never open.
     """
+    ledger_files.refuse_unsafe_companions(path, (f".{role}.lock",))
     try:
         descriptor = os.open(_lock_file(path, role), os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:

@@ -34,7 +34,7 @@ _RESTORE = (
 _OWNER = "the file and its folder must belong to the user that the program runs as, and be writable"
 _DAMAGE_CODES = {
     sqlite3.SQLITE_CORRUPT: "is damaged",
-    sqlite3.SQLITE_NOTADB: "is no SQLite database, or a damaged one",
+    sqlite3.SQLITE_NOTADB: "is damaged: it does not begin as a database does",
 }
 _OPEN_CODES = {
     sqlite3.SQLITE_READONLY: ("is read-only", _OWNER),
@@ -100,6 +100,8 @@ def _of_sqlite(path: Path, error: BaseException | None) -> PollerError:
             why = "its rights are in order, so that descriptors, inodes or memory ran out"
             return TransientError(f"ledger {path} {text}: {why}")
         return LedgerFatalError(f"ledger {path} {text}", code="ledger-inaccessible", hint=hint)
+    if code == sqlite3.SQLITE_NOTADB and not ledger_files.was_known(path):
+        return ledger_files.not_a_ledger_error(path, "is a file, and no ledger")
     text = _DAMAGE_CODES.get(code, f"failed ({error})")
     return LedgerFatalError(f"ledger {path} {text}", code="ledger-damaged", hint=_RESTORE)
 
