@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from poller.adapters.sql_ledger.reader import running_daemon
 from poller.cli.views.wording import lasting
 from poller.config import SecretPlace, Settings
-from poller.core.errors import ErrorCode
+from poller.core.errors import ErrorCode, FatalError
 from poller.service.lifecycle.exit_codes import Severity
 
 SKEW_THAT_MATTERS = timedelta(seconds=60)
@@ -71,7 +72,7 @@ def secrets(places: tuple[SecretPlace, ...], environ: Mapping[str, str]) -> Iter
 
 def ledger_file(path: Path) -> Iterator[Finding]:
     """Report a ledger that other users may read. It may hold whole events."""
-    if path.exists() and _is_open(path):
+    if _is_open(path):
         yield Finding(
             subject="ledger",
             text=f"{path} may be read by other users",
@@ -82,7 +83,8 @@ def ledger_file(path: Path) -> Iterator[Finding]:
 
 def disk(path: Path) -> Finding:
     """Report the free space for the ledger."""
-    folder = next(folder for folder in path.parents if folder.exists())
+    # os.path.isdir is False for a folder that is closed. Path.is_dir raises an error.
+    folder = next(folder for folder in path.parents if os.path.isdir(folder))  # noqa: PTH112
     free = shutil.disk_usage(folder).free
     is_short = free < ROOM_THAT_MATTERS
     return Finding(
@@ -93,6 +95,33 @@ def disk(path: Path) -> Finding:
         else None,
         severity=Severity.ATTENTION if is_short else Severity.GOOD,
     )
+
+
+def listen_address(settings: Settings) -> Iterator[Finding]:
+    """Report whether the daemon could listen on metrics.listen. Listen there for a moment."""
+    if settings.metrics.listen is None:
+        return
+    # These import the metrics library, which a process that does not listen need not wait for.
+    from poller.service.observability.http_endpoint import listen, shown_address  # noqa: PLC0415
+
+    address = shown_address(*settings.metrics.listen)
+    try:
+        listen(*settings.metrics.listen).close()
+    except FatalError as error:
+        holder = running_daemon(settings.state.url)
+        if holder is not None:
+            text = f"{address} is taken, as it should be while the daemon runs (process {holder})"
+            yield Finding(subject="metrics", text=text)
+            return
+        yield Finding(
+            subject="metrics",
+            text=str(error),
+            hint=error.hint,
+            error=error.code,
+            severity=Severity.UNUSABLE,
+        )
+        return
+    yield Finding(subject="metrics", text=f"the daemon can listen on {address}")
 
 
 def clocks(skews: Mapping[str, timedelta | None]) -> Iterator[Finding]:

@@ -11,9 +11,19 @@ from pathlib import Path
 import click
 
 from poller import __version__
-from poller.adapters.sql_ledger.inspection import inspect_ledger
+from poller.adapters.sql_ledger.inspection import has_begun, inspect_ledger
 from poller.adapters.sql_ledger.sqlite.driver import ledger_path
-from poller.cli.checks import Finding, clocks, disk, ledger_file, mark_of, outage, region, secrets
+from poller.cli.checks import (
+    Finding,
+    clocks,
+    disk,
+    ledger_file,
+    listen_address,
+    mark_of,
+    outage,
+    region,
+    secrets,
+)
 from poller.cli.groups import examples
 from poller.cli.options import act_as_ledger_owner, config_option, json_option
 from poller.cli.segment_proof.workspace import prove_source
@@ -22,9 +32,10 @@ from poller.cli.views.wording import laid_out, lasting
 from poller.cli.wiring.services import Services, connect, stream_of
 from poller.config import Settings, find_settings_file, load_settings, secret_places
 from poller.core.errors import ErrorCode, FatalError, PollerError, TransientError, UnknownHostError
-from poller.core.log_ids import moment_of
+from poller.core.log_ids import floor_id, moment_of
 from poller.core.messages import iso
 from poller.core.translation.rules import LOGIN_TYPES
+from poller.service.daemon.first_start import refuse_future
 from poller.service.lifecycle.exit_codes import ExitCode, Severity, worst
 from poller.service.observability.logging_setup import configure_logging
 from poller.service.upstream.retry import PATIENCE, retrying
@@ -91,14 +102,8 @@ def findings(
     yield from about_secrets
     yield from _twice_counted(settings)
     patience = _Patience()
-    yield from ledger_file(ledger_path(settings.state.url))
-    yield _attempt(
-        "ledger",
-        lambda: inspect_ledger(settings.state.url, stream_of(settings)),
-        patience,
-        "state.url",
-    )
-    yield disk(ledger_path(settings.state.url))
+    yield from _ledger_findings(settings, patience)
+    yield from listen_address(settings)
     where = (
         "auth0.domain"
         if settings.auth0.base_url.endswith(settings.auth0.domain)
@@ -106,6 +111,10 @@ def findings(
     )
     token = _attempt("token", lambda: _token(services), patience, where)
     yield token
+    start = settings.poll.start
+    if isinstance(start, datetime):
+        begin = start
+        yield _attempt("start", lambda: _start(begin, settings, services), patience, "poll.start")
     if token.severity is Severity.GOOD:
         kept: list[timedelta] = []
         yield _attempt("log", lambda: _oldest(services, kept), patience, where)
@@ -128,6 +137,19 @@ class _Patience:
     def left(self) -> timedelta:
         """Return the time for the next check, which is at least two seconds."""
         return timedelta(seconds=max(self._ends_at - time.monotonic(), _LEAST_S))
+
+
+def _ledger_findings(settings: Settings, patience: _Patience) -> Iterator[Finding]:
+    url = settings.state.url
+    found = _attempt("ledger", lambda: str(ledger_path(url)), patience, "state.url")
+    if found.severity is not Severity.GOOD:
+        yield found
+        return
+    path = Path(found.text)
+    yield from ledger_file(path)
+    stream = stream_of(settings)
+    yield _attempt("ledger", lambda: inspect_ledger(url, stream), patience, "state.url")
+    yield disk(path)
 
 
 def _attempt(subject: str, look: Callable[[], str], patience: _Patience, where: str) -> Finding:
@@ -201,6 +223,18 @@ def _optional(finding: Finding) -> Finding:
         return finding
     text = f"{finding.text}. Only `verify` needs it, which compares with Auth0's own counts"
     return replace(finding, text=text, severity=Severity.GOOD)
+
+
+def _start(start: datetime, settings: Settings, services: Services) -> str:
+    """Return where a first start begins.
+
+    Raises:
+        FatalError: it lies in the future, and the stream has not begun yet.
+    """
+    if has_begun(settings.state.url, stream_of(settings)):
+        return "poll.start has no effect any more, because the position is in the ledger"
+    refuse_future(floor_id(start), services.clock.now())
+    return f"the first start begins at {iso(start)}"
 
 
 def _oldest(services: Services, kept: list[timedelta]) -> str:

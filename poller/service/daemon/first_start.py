@@ -96,12 +96,7 @@ class FirstStart:
             return present if oldest is None else just_below(oldest)
         if self._start is None:
             return self._ledger.backfilled_until() or present
-        if self._start > floor_id(now):
-            raise FatalError(
-                "poll.start lies in the future",
-                code="start-in-future",
-                hint="set it to now, earliest, or a time that is past",
-            )
+        refuse_future(self._start, now)
         return self._start
 
     def _choose_without_time(self, latest: LogId) -> LogId:
@@ -115,6 +110,20 @@ class FirstStart:
             "look at the first events with `preview`",
         )
         return latest if first is None else just_below(first)
+
+
+def refuse_future(start: LogId, now: datetime) -> None:
+    """Refuse a first start at a time that has not come yet.
+
+    Raises:
+        FatalError: `start` lies in the future.
+    """
+    if start > floor_id(now):
+        raise FatalError(
+            "poll.start lies in the future",
+            code="start-in-future",
+            hint="set it to now, earliest, or a time that is past",
+        )
 
 
 def _log_holes(holes: Sequence[LogRange]) -> None:

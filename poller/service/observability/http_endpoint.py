@@ -82,17 +82,9 @@ class Listener:
         Raises:
             FatalError: the address cannot be listened on.
         """
-        try:
-            listening = _listening(host, port)
-        except OSError as error:
-            raise FatalError(
-                f"metrics.listen: cannot listen on {_shown(host, port)}: {error.strerror}",
-                code="listen-address-unusable",
-                hint=_hint(error),
-            ) from None
-        listener = cls(listening, routes)
+        listener = cls(listen(host, port), routes)
         listener._thread.start()
-        log.info("metrics.listening", address=_shown(host, listener.port))
+        log.info("metrics.listening", address=shown_address(host, listener.port))
         if not ip_address(host).is_loopback:
             log.warning(
                 "metrics.exposed",
@@ -174,9 +166,21 @@ class _Exchange(BaseHTTPRequestHandler):
         """Write nothing. The base class would write a line for each request."""
 
 
-def _listening(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens on an address. Port 0 means any free port.
+
+    Raises:
+        FatalError: the address cannot be listened on.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=MOST_CONNECTIONS)
+    try:
+        return socket.create_server((host, port), family=family, backlog=MOST_CONNECTIONS)
+    except OSError as error:
+        raise FatalError(
+            f"metrics.listen: cannot listen on {shown_address(host, port)}: {error.strerror}",
+            code="listen-address-unusable",
+            hint=_hint(error),
+        ) from None
 
 
 def _is_loopback_name(host: str) -> bool:
@@ -195,7 +199,8 @@ def _called(route: Callable[[], Response]) -> Response:
         return Response(body=b"it failed\n", status=HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
-def _shown(host: str, port: int) -> str:
+def shown_address(host: str, port: int) -> str:
+    """Return an address as a URL has it."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
