@@ -155,7 +155,7 @@ def test_killed_among_the_identifies_the_next_run_sends_those_that_are_left(
     tracked = [message["messageId"] for message in messages(bench) if message["type"] == "track"]
     ended, (plan, summary) = backfilled(bench)
     assert ended.code == 0, ended.err
-    assert plan["awaiting_identify"] >= summary["identified"] > 0
+    assert plan["pending_identifies"] >= summary["identified"] > 0
     identified = {message["userId"] for message in messages(bench) if message["type"] == "identify"}
     assert identified == {
         message["userId"] for message in messages(bench) if message["type"] == "track"
@@ -169,7 +169,7 @@ def test_no_user_is_identified_with_no_identify(make: MakeBench) -> None:
     bench = past(make, 500)
     ended, (_, summary) = backfilled(bench, "--new", "--no-identify")
     assert ended.code == 0, ended.err
-    assert (summary["identified"], summary["awaiting_identify"]) == (0, 0)
+    assert (summary["identified"], summary["pending_identifies"]) == (0, 0)
     assert {message["type"] for message in messages(bench)} <= {"track", "group"}
 
 

@@ -270,7 +270,7 @@ def test_each_user_of_a_file_is_identified_once_at_the_end_and_history_goes_wher
     routes = {"All": False, "Warehouses": {"all": True}}
     ended, (*_, total) = sent(bench, "--new", "--integrations", json.dumps(routes), file)
     assert ended.code == 0, ended.err
-    assert total["awaiting_identify"] == 0
+    assert total["pending_identifies"] == 0
     arrived = messages(bench)
     kinds = [message["type"] for message in arrived]
     first = kinds.index("identify")

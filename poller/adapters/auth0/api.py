@@ -43,16 +43,16 @@ class RequestBudget(Protocol):
 
     Thread-safe. Each thread has at most one request under way.
 
-    A bucket is a group of endpoints under one limit: `logs`, `users` or `stats`.
+    An endpoint is named `logs`, `users` or `stats`, whatever the rest of its path is.
     """
 
-    def acquire(self, bucket: str) -> None:
-        """Block until a request to this bucket may go out."""
+    def acquire(self, endpoint: str) -> None:
+        """Block until a request to this endpoint may go out."""
         ...
 
     def observe(
         self,
-        bucket: str,
+        endpoint: str,
         *,
         limit: int,
         remaining: int,
@@ -66,7 +66,7 @@ class RequestBudget(Protocol):
         """
         ...
 
-    def observe_nothing(self, bucket: str) -> None:
+    def observe_nothing(self, endpoint: str) -> None:
         """Take note that this thread's request brought no rate-limit headers.
 
         It had no answer, or an answer without them.
@@ -87,7 +87,7 @@ class ManagementApi:
         path: str,
         params: dict[str, str],
         *,
-        bucket: str,
+        endpoint: str,
         absent: frozenset[int] = frozenset(),
     ) -> Reply:
         """Make one GET of `/api/v2/{path}`. Renew the token once if it is refused.
@@ -100,14 +100,14 @@ class ManagementApi:
             FatalError: Auth0 refuses the new token too, or the request.
         """
         token = self._tokens.current()
-        answer = self._attempt(path, params, token.value, bucket)
+        answer = self._attempt(path, params, token.value, endpoint)
         if _is_token_refused(answer):
-            answer = self._attempt(path, params, self._tokens.renew(token).value, bucket)
+            answer = self._attempt(path, params, self._tokens.renew(token).value, endpoint)
         is_absent = _is_absent(answer, absent)
         if not is_absent:
-            _check(answer, path=bucket)
+            _check(answer, path=endpoint)
         return Reply(
-            value=None if is_absent else _value(answer, path=bucket),
+            value=None if is_absent else _value(answer, path=endpoint),
             at=answer.at,
             believed_at=answer.believed_at,
             date=answer.date,
@@ -127,8 +127,8 @@ class ManagementApi:
         )
         return replace(reply, at=believed_at or max(reply.at, newest), believed_at=believed_at)
 
-    def _attempt(self, path: str, params: dict[str, str], token: str, bucket: str) -> Answer:
-        self._budget.acquire(bucket)
+    def _attempt(self, path: str, params: dict[str, str], token: str, endpoint: str) -> Answer:
+        self._budget.acquire(endpoint)
         try:
             answer = self._http.call(
                 "GET",
@@ -137,18 +137,18 @@ class ManagementApi:
                 headers={"Authorization": f"Bearer {token}"},
             )
         except BaseException:
-            self._budget.observe_nothing(bucket)
+            self._budget.observe_nothing(endpoint)
             raise
         limit, remaining, reset = (
             _number(answer, f"x-ratelimit-{name}") for name in ("limit", "remaining", "reset")
         )
         if limit is None or remaining is None or reset is None:
-            self._budget.observe_nothing(bucket)
+            self._budget.observe_nothing(endpoint)
             return answer
         reset_in = _until(reset, answer)
         is_refused = answer.status == _TOO_MANY
         self._budget.observe(
-            bucket, limit=limit, remaining=remaining, reset_in=reset_in, is_refused=is_refused
+            endpoint, limit=limit, remaining=remaining, reset_in=reset_in, is_refused=is_refused
         )
         return answer
 

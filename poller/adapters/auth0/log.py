@@ -107,7 +107,7 @@ class Auth0Log:
                 "page": str(page),
                 "per_page": str(min(count, PAGE_SIZE)),
             }
-            records = _records(self._api.get("logs", params, bucket="logs"))
+            records = _records(self._api.get("logs", params, endpoint="logs"))
             events += parse_events(records, after=EARLIEST)
             if len(events) >= count or len(records) < PAGE_SIZE:
                 break
@@ -166,10 +166,10 @@ class Auth0Log:
 
     def _search_one(self, more: dict[str, str]) -> LogId | None:
         params = {"page": "0", "per_page": "1"} | more
-        return last_id(_records(self._api.get("logs", params, bucket="logs")))
+        return last_id(_records(self._api.get("logs", params, endpoint="logs")))
 
     def _read(self, after: LogId, take: int) -> Reply:
-        reply = self._api.get("logs", {"from": after, "take": str(take)}, bucket="logs")
+        reply = self._api.get("logs", {"from": after, "take": str(take)}, endpoint="logs")
         _records(reply)
         return reply
 

@@ -32,7 +32,7 @@ class Auth0Stats:
             FatalError: Auth0 refuses the request, for example since the token lacks read:stats.
         """
         params = {"from": f"{first:%Y%m%d}", "to": f"{last:%Y%m%d}"}
-        reply = self._api.get("stats/daily", params, bucket="stats")
+        reply = self._api.get("stats/daily", params, endpoint="stats")
         if not isinstance(reply.value, list):
             raise UnusableAnswerError(
                 "Auth0 answered the request for stats with JSON that is not a list", service=SERVICE

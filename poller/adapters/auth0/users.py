@@ -83,7 +83,7 @@ class Auth0Users:
             "primary_order": "false",  # faster, and the order does not matter here
             **self._fields,
         }
-        reply = self._api.get("users", params, bucket="users", absent=_REFUSED)
+        reply = self._api.get("users", params, endpoint="users", absent=_REFUSED)
         if reply.value is None and len(user_ids) > 1:
             middle = len(user_ids) // 2
             yield from self._search(user_ids[:middle])
@@ -93,7 +93,7 @@ class Auth0Users:
 
     def _get(self, user_id: str) -> Profile | None:
         path = f"users/{quote(user_id, safe='')}"
-        reply = self._api.get(path, self._fields, bucket="users", absent=_NOBODY)
+        reply = self._api.get(path, self._fields, endpoint="users", absent=_NOBODY)
         if not isinstance(reply.value, Mapping):
             return None
         return Profile(user_id=user_id, read_at=reply.at, fields=reply.value)

@@ -48,7 +48,7 @@ class RawRecord:
 
     Attributes:
         value: the log event without its envelopes, or the excerpt.
-        source: the origin that an event bus tells, or None.
+        source: the `source` that an event bus adds to the event, or None.
         is_text: the text is no JSON object at all, as in a comment. It is only counted.
         line: the line of the file, from 1.
         seed: a name of the place in the file. An event without an id gets its id from it.

@@ -238,7 +238,7 @@ class _LogRun:
             **{"lag_s": None} | counts,
             identified=progress.identified.sent,
             identify_left_out=progress.identified.left_out,
-            awaiting_identify=self.history.pending_identifies(),
+            pending_identifies=self.history.pending_identifies(),
             lost=work.lost,
             slices=progress.done,
             slices_left=self._slices_left(),

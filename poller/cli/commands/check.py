@@ -125,7 +125,7 @@ def findings(
     yield from region(settings)
     is_log_readable = token.severity is Severity.GOOD
     yield from prove_source(settings, services, is_log_readable=is_log_readable)
-    yield from clocks({name: http.skew for name, http in services.origins.items()})
+    yield from clocks({name: http.skew for name, http in services.clients.items()})
 
 
 class _Patience:

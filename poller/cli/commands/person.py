@@ -32,7 +32,7 @@ class PersonReport:
     source_name: str
     generation: str
     dead_letters: tuple[LogId, ...]
-    awaiting_identify: int
+    pending_identifies: int
     is_remembered: bool
 
 
@@ -121,6 +121,6 @@ def _report(record: PersonRecord) -> PersonReport:
         source_name=record.stream.source_name,
         generation=record.stream.generation,
         dead_letters=tuple(letter.log_id for letter in record.letters),
-        awaiting_identify=record.pending_identifies,
+        pending_identifies=record.pending_identifies,
         is_remembered=record.is_remembered,
     )

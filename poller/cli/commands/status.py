@@ -21,10 +21,10 @@ from poller.cli.views.status import (
     DaemonReport,
     FatalErrorReport,
     RevisitReport,
+    SecondReadingReport,
     SpanReport,
     StatusReport,
     StreamReport,
-    UnreadReport,
     show_status,
 )
 from poller.cli.views.timeline import oldest_known
@@ -102,7 +102,9 @@ def _stream(reader: LedgerReader, stream: Stream, now: datetime) -> StreamReport
         dead_letters_by_reason=reasons,
         gaps=record.gaps,
         holes=holes_between(record.spans),
-        unread=tuple(UnreadReport(at=each.reached, until=each.until) for each in record.unread),
+        pending_second_readings=tuple(
+            SecondReadingReport(reached=each.reached, until=each.until) for each in record.unread
+        ),
         revisits=tuple(
             RevisitReport(reached=each.reached, until=each.until) for each in record.revisits
         ),

@@ -57,7 +57,7 @@ class PlanReport:
     unfinished: tuple[UnfinishedReport, ...]
     gaps: tuple[GapReport, ...]
     again: tuple[LogRange, ...]
-    awaiting_identify: int
+    pending_identifies: int
     parallel: int
     estimate: EstimateReport | None
     nothing_to_do: str = field(default="", metadata=NOT_IN_JSON)
@@ -74,8 +74,8 @@ class PlanReport:
         lines += _bounds_lines("unfinished", unfinished)
         lines += _bounds_lines("lost, found", [(gap.after, gap.before) for gap in self.gaps])
         lines += _range_lines("again", self.again)
-        if self.awaiting_identify:
-            users = counted(self.awaiting_identify, "user")
+        if self.pending_identifies:
+            users = counted(self.pending_identifies, "user")
             lines.append(f"identify    still due for {users} of an earlier run")
         if self.estimate:
             slices = counted(self.parallel, "slice")
@@ -98,7 +98,7 @@ class SummaryReport:
     lag_s: float | None
     identified: int
     identify_left_out: int
-    awaiting_identify: int
+    pending_identifies: int
     lost: int
     slices: int
     slices_left: int
@@ -108,7 +108,7 @@ class SummaryReport:
     @property
     def needs_attention(self) -> bool:
         """Return whether work is left, or events were lost."""
-        return bool(self.slices_left or self.awaiting_identify or self.lost)
+        return bool(self.slices_left or self.pending_identifies or self.lost)
 
     def lines(self) -> list[str]:
         """Return the lines of the text."""
@@ -130,7 +130,7 @@ class SummaryReport:
                 f"lost        {counted(self.lost, 'range')} that retention removed unread: "
                 "`status` shows the gaps"
             )
-        if self.slices_left or self.awaiting_identify:
+        if self.slices_left or self.pending_identifies:
             lines.append("not finished: run the same command again to continue")
         return lines
 
@@ -153,7 +153,7 @@ def plan_report(
         ),
         gaps=tuple(GapReport(after=gap.after, before=gap.before) for gap in plan.gaps),
         again=plan.again,
-        awaiting_identify=awaiting,
+        pending_identifies=awaiting,
         parallel=parallel,
         estimate=_estimate_report(guess),
         nothing_to_do=nothing_to_do,

@@ -75,7 +75,7 @@ class FilesTotal:
     redated: int
     files: int
     files_left: int
-    awaiting_identify: int
+    pending_identifies: int
 
 
 def total_of(counts: Sequence[FileCount], awaiting: int) -> FilesTotal:
@@ -85,7 +85,7 @@ def total_of(counts: Sequence[FileCount], awaiting: int) -> FilesTotal:
         for name in (*_ALWAYS_SHOWN, *_SHOWN_IF_ANY)
     }
     left = sum(not count.is_done for count in counts)
-    return FilesTotal(**sums, files=len(counts), files_left=left, awaiting_identify=awaiting)
+    return FilesTotal(**sums, files=len(counts), files_left=left, pending_identifies=awaiting)
 
 
 def count_line(count: FileCount) -> str:
@@ -96,9 +96,9 @@ def count_line(count: FileCount) -> str:
 def total_lines(total: FilesTotal) -> list[str]:
     """Return the sums as text. A single file needs none."""
     lines = [f"{total.files} files: {_counts(total)}"] if total.files > 1 else []
-    if total.awaiting_identify:
+    if total.pending_identifies:
         lines.append(
-            f"{total.awaiting_identify} users still wait for their identify: run the same command "
+            f"{total.pending_identifies} users still wait for their identify: run the same command "
             "again to continue"
         )
     return lines

@@ -46,10 +46,13 @@ class BlockedReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UnreadReport:
-    """A stretch that a second reading still has to pass."""
+class SecondReadingReport:
+    """A stretch that is still to be read a second time.
 
-    at: LogId
+    `reached` is the log id up to which the second reading has come.
+    """
+
+    reached: LogId
     until: LogId | None
 
 
@@ -93,7 +96,7 @@ class StreamReport:
     dead_letters_by_reason: Mapping[str, int]
     gaps: tuple[Gap, ...]
     holes: tuple[LogRange, ...]
-    unread: tuple[UnreadReport, ...]
+    pending_second_readings: tuple[SecondReadingReport, ...]
     revisits: tuple[RevisitReport, ...]
     known_since: datetime | None
     spans: tuple[SpanReport, ...]

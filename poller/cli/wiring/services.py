@@ -36,7 +36,7 @@ class Services:
     """The clients of both services. Building them sends no request.
 
     `sink` is `segment` at the speed that the settings allow. `clock` is the clock of Auth0.
-    `origins` are the HTTP clients by the name of the service.
+    `clients` are the HTTP clients by the name of the service.
     """
 
     tokens: TokenSource
@@ -47,7 +47,7 @@ class Services:
     sink: ThrottledSink
     rate_limiter: RateLimiter
     clock: ServerClock
-    origins: Mapping[str, Http]
+    clients: Mapping[str, Http]
 
 
 @contextmanager
@@ -85,21 +85,21 @@ def connect(
             integrations=integrations,
             tokens=_oauth_tokens(settings, on_step, stack),
         )
-        origins = {"Auth0": auth0, "Segment": segment}
-        yield _services(settings, origins, auth0_clock, sink, rate_limiter, stopping, observer)
+        clients = {"Auth0": auth0, "Segment": segment}
+        yield _services(settings, clients, auth0_clock, sink, rate_limiter, stopping, observer)
 
 
 def _services(
     settings: Settings,
-    origins: Mapping[str, Http],
+    clients: Mapping[str, Http],
     clock: ServerClock,
     sink: SegmentSink,
     rate_limiter: RateLimiter,
     stopping: threading.Event,
     observer: Observer,
 ) -> Services:
-    tokens = TokenSource(_credentials(settings), origins["Auth0"])
-    api = ManagementApi(origins["Auth0"], tokens, MeteredRateLimiter(rate_limiter, observer))
+    tokens = TokenSource(_credentials(settings), clients["Auth0"])
+    api = ManagementApi(clients["Auth0"], tokens, MeteredRateLimiter(rate_limiter, observer))
     return Services(
         tokens=tokens,
         log=Auth0Log(api, now=clock.now),
@@ -109,7 +109,7 @@ def _services(
         sink=ThrottledSink(sink, stopping, per_second=settings.segment.max_messages_per_second),
         rate_limiter=rate_limiter,
         clock=clock,
-        origins=origins,
+        clients=clients,
     )
 
 

@@ -235,5 +235,5 @@ class EventFacts:
             return group
         ip = self.privacy.of_ip(ip_text(self.record.get("ip")))
         agent = self.privacy.of_agent(text(self.record.get("user_agent")))
-        origin = {"ip": ip, "userAgent": agent}
-        return {key: value for key, value in origin.items() if value is not None} | group
+        device = {"ip": ip, "userAgent": agent}
+        return {key: value for key, value in device.items() if value is not None} | group

@@ -41,10 +41,10 @@ class Observer:
         del service
         return lambda _path, _status, _seconds: None
 
-    def set_rate_limit(self, bucket: str, *, limit: int, remaining: int) -> None:
+    def set_rate_limit(self, endpoint: str, *, limit: int, remaining: int) -> None:
         """Note what an answer said about a rate limit."""
 
-    def add_wait(self, bucket: str, seconds: float) -> None:
+    def add_wait(self, endpoint: str, seconds: float) -> None:
         """Add the time that a request waited for the rate limit. Zero seconds count too."""
 
     def set_blocked(self, *, is_blocked: bool) -> None:
@@ -100,29 +100,29 @@ class MeteredRateLimiter:
     def __init__(self, limiter: RateLimiter, observer: Observer) -> None:
         self._limiter, self._observer = limiter, observer
 
-    def acquire(self, bucket: str) -> None:
+    def acquire(self, endpoint: str) -> None:
         began_at = time.monotonic()
         try:
-            self._limiter.acquire(bucket)
+            self._limiter.acquire(endpoint)
         finally:
-            self._observer.add_wait(bucket, time.monotonic() - began_at)
+            self._observer.add_wait(endpoint, time.monotonic() - began_at)
 
     def observe(
         self,
-        bucket: str,
+        endpoint: str,
         *,
         limit: int,
         remaining: int,
         reset_in: timedelta,
         is_refused: bool = False,
     ) -> None:
-        self._observer.set_rate_limit(bucket, limit=limit, remaining=remaining)
+        self._observer.set_rate_limit(endpoint, limit=limit, remaining=remaining)
         self._limiter.observe(
-            bucket, limit=limit, remaining=remaining, reset_in=reset_in, is_refused=is_refused
+            endpoint, limit=limit, remaining=remaining, reset_in=reset_in, is_refused=is_refused
         )
 
-    def observe_nothing(self, bucket: str) -> None:
-        self._limiter.observe_nothing(bucket)
+    def observe_nothing(self, endpoint: str) -> None:
+        self._limiter.observe_nothing(endpoint)
 
 
 class MeteredJournal:

@@ -176,12 +176,12 @@ class Meter(Observer):
 
         return observe
 
-    def set_rate_limit(self, bucket: str, *, limit: int, remaining: int) -> None:
-        self._limits.labels(bucket).set(limit)
-        self._remaining.labels(bucket).set(remaining)
+    def set_rate_limit(self, endpoint: str, *, limit: int, remaining: int) -> None:
+        self._limits.labels(endpoint).set(limit)
+        self._remaining.labels(endpoint).set(remaining)
 
-    def add_wait(self, bucket: str, seconds: float) -> None:
-        self._waits.labels(bucket).inc(seconds)
+    def add_wait(self, endpoint: str, seconds: float) -> None:
+        self._waits.labels(endpoint).inc(seconds)
 
     def set_blocked(self, *, is_blocked: bool) -> None:
         self.is_blocked = is_blocked

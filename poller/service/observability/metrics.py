@@ -85,19 +85,19 @@ METRICS = (
         "gauge",
         "rate_limit_requests",
         "The rate limit of the tenant, from the headers of the last answer.",
-        ("bucket",),
+        ("endpoint",),
     ),
     Metric(
         "gauge",
         "rate_limit_remaining_requests",
         "The requests that the rate limit has left, after the use by all applications.",
-        ("bucket",),
+        ("endpoint",),
     ),
     Metric(
         "counter",
         "rate_limit_wait_seconds_total",
         "Time spent waiting for the rate limit.",
-        ("bucket",),
+        ("endpoint",),
     ),
     Metric(
         "gauge",

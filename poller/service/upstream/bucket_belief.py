@@ -42,7 +42,7 @@ _LEAST_TRUST = 0.05
 class Request:
     """A request of ours, under way or answered."""
 
-    bucket: str
+    endpoint: str
     sent_at: float
     answered_before: int
     """The number of requests under the same limit that were answered when this request went out."""

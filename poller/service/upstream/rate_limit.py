@@ -70,19 +70,19 @@ class RateLimiter:
         self.refused = 0
         """The number of answers with status 429."""
 
-    def acquire(self, bucket: str) -> None:
+    def acquire(self, endpoint: str) -> None:
         """Block until a request may go out.
 
         Raises:
             TransientError: the program is told to stop.
         """
-        while (wait_s := self._take(bucket)) > 0:
+        while (wait_s := self._take(endpoint)) > 0:
             if self._stopping.wait(wait_s):
                 raise TransientError("stopped while waiting for the rate limit")
 
     def observe(
         self,
-        bucket: str,
+        endpoint: str,
         *,
         limit: int,
         remaining: int,
@@ -95,8 +95,8 @@ class RateLimiter:
         """
         with self._lock:
             now = self._monotonic()
-            request = self._end(now) or Request(bucket=bucket, sent_at=now, answered_before=0)
-            self._limits[bucket] = limit
+            request = self._end(now) or Request(endpoint=endpoint, sent_at=now, answered_before=0)
+            self._limits[endpoint] = limit
             under_way = len(self._sharing(limit, self._under_way.values()))
             belief = self._beliefs.get(limit)
             if belief is None:
@@ -131,19 +131,19 @@ class RateLimiter:
             has_room=remaining >= self._reserved(belief.limit),
         )
 
-    def observe_nothing(self, bucket: str) -> None:
+    def observe_nothing(self, endpoint: str) -> None:
         """Take note that this thread's request brought no rate-limit headers.
 
         It had no answer, or an answer without them.
         """
-        del bucket
+        del endpoint
         with self._lock:
             self._end(self._monotonic())
 
-    def status(self, bucket: str) -> RateLimitStatus | None:
+    def status(self, endpoint: str) -> RateLimitStatus | None:
         """Return the limit of an endpoint as it is believed, or None before its first answer."""
         with self._lock:
-            belief = self._belief_of(bucket)
+            belief = self._belief_of(endpoint)
             if belief is None:
                 return None
             belief.grow(self._monotonic(), under_way=len(self._under_way))
@@ -153,10 +153,10 @@ class RateLimiter:
                 per_second=belief.refill_per_second,
             )
 
-    def has_room(self, bucket: str) -> bool:
+    def has_room(self, endpoint: str) -> bool:
         """Return whether half of the tokens or more remain. Work that can wait asks this first."""
         with self._lock:
-            belief = self._belief_of(bucket)
+            belief = self._belief_of(endpoint)
             if belief is None:
                 return True
             now = self._monotonic()
@@ -165,16 +165,16 @@ class RateLimiter:
             is_unknown = not belief.growth and now >= belief.reset_at
             return is_unknown or 2 * belief.tokens >= belief.limit
 
-    def _belief_of(self, bucket: str) -> Belief | None:
-        return self._beliefs.get(self._limits.get(bucket, 0))
+    def _belief_of(self, endpoint: str) -> Belief | None:
+        return self._beliefs.get(self._limits.get(endpoint, 0))
 
-    def _take(self, bucket: str) -> float:
+    def _take(self, endpoint: str) -> float:
         """Take one request and return 0, or return the seconds after which to ask again."""
         with self._lock:
             now = self._monotonic()
             self._end(now)  # a thread that asks again has finished its previous request
-            belief = self._belief_of(bucket)
-            if belief is None and self._awaits_first_answer(bucket):
+            belief = self._belief_of(endpoint)
+            if belief is None and self._awaits_first_answer(endpoint):
                 return _RECHECK_S
             beliefs = [*self._beliefs.values()] if belief is None else [belief]
             wait_s = max((self._wait_s(each, now) for each in beliefs), default=0.0)
@@ -183,17 +183,18 @@ class RateLimiter:
             for each in beliefs:
                 each.tokens -= 1
             self._under_way[self._caller()] = Request(
-                bucket=bucket, sent_at=now, answered_before=belief.answered if belief else 0
+                endpoint=endpoint, sent_at=now, answered_before=belief.answered if belief else 0
             )
             return 0.0
 
-    def _awaits_first_answer(self, bucket: str) -> bool:
+    def _awaits_first_answer(self, endpoint: str) -> bool:
         """Return whether a pending answer will report the limit of this endpoint.
 
         While no limit is known, any pending request counts.
         """
         return any(
-            request.bucket == bucket or not self._beliefs for request in self._under_way.values()
+            request.endpoint == endpoint or not self._beliefs
+            for request in self._under_way.values()
         )
 
     def _wait_s(self, belief: Belief, now: float) -> float:
@@ -224,7 +225,9 @@ class RateLimiter:
 
     def _sharing(self, limit: int, requests: Iterable[Request]) -> list[Request]:
         """Return the requests that may take a token under this limit."""
-        return [request for request in requests if self._limits.get(request.bucket, limit) == limit]
+        return [
+            request for request in requests if self._limits.get(request.endpoint, limit) == limit
+        ]
 
     def _end(self, now: float) -> Request | None:
         """End this thread's request and return it.

@@ -11,12 +11,12 @@ class Budget:
         self.told: list[tuple[str, int, int, timedelta]] = []
         self.asked: list[str] = []
 
-    def acquire(self, bucket: str) -> None:
-        self.asked.append(bucket)
+    def acquire(self, endpoint: str) -> None:
+        self.asked.append(endpoint)
 
     def observe(
         self,
-        bucket: str,
+        endpoint: str,
         *,
         limit: int,
         remaining: int,
@@ -24,10 +24,10 @@ class Budget:
         is_refused: bool = False,
     ) -> None:
         del is_refused
-        self.told.append((bucket, limit, remaining, reset_in))
+        self.told.append((endpoint, limit, remaining, reset_in))
 
-    def observe_nothing(self, bucket: str) -> None:
-        self.asked.append(f"missed {bucket}")
+    def observe_nothing(self, endpoint: str) -> None:
+        self.asked.append(f"missed {endpoint}")
 
 
 def token(value: str = "t1", lifetime: float = 86400, scope: str = "read:logs") -> Reply:

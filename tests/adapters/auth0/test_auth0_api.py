@@ -52,12 +52,12 @@ def test_one_token_serves_its_whole_lifetime_less_a_minute(
 ) -> None:
     scripted.replies = [token("t1"), LIST]
     for bench.now in (0.0, 80_000.0, 86_339.0):
-        bench.api.get("logs", {}, bucket="logs")
+        bench.api.get("logs", {}, endpoint="logs")
     assert paths(scripted).count("/oauth/token") == 1
     assert scripted.asked[-1].headers["Authorization"] == "Bearer t1"
     bench.now = 86_340.0
     scripted.replies = [token("t2"), LIST]
-    bench.api.get("logs", {}, bucket="logs")
+    bench.api.get("logs", {}, endpoint="logs")
     assert scripted.asked[-1].headers["Authorization"] == "Bearer t2"
 
 
@@ -111,7 +111,7 @@ def test_a_refused_token_is_renewed_once_and_the_request_repeated(
     bench: Bench, scripted: Scripted, refusal: Reply
 ) -> None:
     scripted.replies = [token("t1"), refusal, token("t2"), LIST]
-    assert bench.api.get("logs", {}, bucket="logs").value == []
+    assert bench.api.get("logs", {}, endpoint="logs").value == []
     assert paths(scripted) == ["/oauth/token", "/api/v2/logs"] * 2
 
 
@@ -125,7 +125,7 @@ def test_a_new_token_that_is_refused_too_is_fatal(
 ) -> None:
     scripted.replies = [token("t1"), refusal, token("t2"), refusal]
     with pytest.raises(FatalError, match=says):
-        bench.api.get("logs", {}, bucket="logs")
+        bench.api.get("logs", {}, endpoint="logs")
     assert len(scripted.asked) == 4
 
 
@@ -167,7 +167,7 @@ def test_each_answer_has_its_verdict(
 ) -> None:
     scripted.replies = [token(), reply]
     with pytest.raises(verdict) as raised:
-        bench.api.get("logs", {}, bucket="logs")
+        bench.api.get("logs", {}, endpoint="logs")
     assert type(raised.value) is verdict
     assert "Own text" not in str(raised.value)
     if isinstance(raised.value, TransientError):
@@ -183,14 +183,14 @@ def test_the_error_names_the_status_and_type_of_an_answer_that_is_not_auth0s_and
     with pytest.raises(
         TransientError, match=f"^something between here and Auth0 answered: {status} text/html$"
     ):
-        bench.api.get("logs", {}, bucket="logs")
+        bench.api.get("logs", {}, endpoint="logs")
     assert paths(scripted).count("/oauth/token") == 1
 
 
 def test_a_media_type_of_its_own_making_is_not_repeated(bench: Bench, scripted: Scripted) -> None:
     scripted.replies = [token(), Reply(status=403, headers={"Content-Type": "\x1b[2Jevil"})]
     with pytest.raises(TransientError, match=r"answered: 403 without a media type$"):
-        bench.api.get("logs", {}, bucket="logs")
+        bench.api.get("logs", {}, endpoint="logs")
 
 
 def test_a_missing_scope_and_whatever_else_forbids_have_different_hints(
@@ -198,12 +198,12 @@ def test_a_missing_scope_and_whatever_else_forbids_have_different_hints(
 ) -> None:
     scripted.replies = [token(), INSUFFICIENT, token("t2"), INSUFFICIENT]
     with pytest.raises(FatalError, match="lacks read:logs") as scope:
-        bench.api.get("logs", {}, bucket="logs")
+        bench.api.get("logs", {}, endpoint="logs")
     assert "grant read:logs" in scope.value.hint
     denied = error(403, error="Forbidden", message="Access denied", errorCode="access_denied")
     scripted.replies = [denied, token("t3"), denied]
     with pytest.raises(FatalError, match=r"403 \(access_denied\)") as other:
-        bench.api.get("logs", {}, bucket="logs")
+        bench.api.get("logs", {}, endpoint="logs")
     assert "Tenant Access Control List" in other.value.hint
     assert "grant" not in other.value.hint
 
@@ -214,13 +214,13 @@ def test_a_status_that_means_absent_counts_only_from_auth0_itself(
 ) -> None:
     absent = frozenset({status})
     scripted.replies = [token(), error(status)]
-    assert bench.api.get("users/x", {}, bucket="users", absent=absent).value is None
+    assert bench.api.get("users/x", {}, endpoint="users", absent=absent).value is None
     scripted.replies = [page(status)]
     if status == 414:  # whoever gives it, the request was too long for it
-        assert bench.api.get("users/x", {}, bucket="users", absent=absent).value is None
+        assert bench.api.get("users/x", {}, endpoint="users", absent=absent).value is None
         return
     with pytest.raises(TransientError):
-        bench.api.get("users/x", {}, bucket="users", absent=absent)
+        bench.api.get("users/x", {}, endpoint="users", absent=absent)
 
 
 def refused(status: int, code: str, description: str = "Unauthorized") -> Reply:
@@ -358,7 +358,7 @@ def test_the_rate_limit_is_asked_before_and_told_after_each_request(
         "Date": "Fri, 03 Sep 2021 20:16:32 GMT",
     }
     scripted.replies = [token(), Reply(body=b"[]", headers=headers)]
-    bench.api.get("logs", {}, bucket="logs")
+    bench.api.get("logs", {}, endpoint="logs")
     assert bench.budget.asked == ["logs"]
     assert bench.budget.told == [("logs", 50, 49, timedelta(seconds=1))]
 
@@ -367,7 +367,7 @@ def test_a_wait_until_a_reset_is_bounded(bench: Bench, scripted: Scripted) -> No
     headers = {"Date": "Fri, 03 Sep 2021 20:16:32 GMT", "x-ratelimit-reset": "99999999999"}
     scripted.replies = [token(), Reply(status=429, headers=headers)]
     with pytest.raises(TransientError) as raised:
-        bench.api.get("logs", {}, bucket="logs")
+        bench.api.get("logs", {}, endpoint="logs")
     assert raised.value.retry_after == LONGEST_RETRY_AFTER
 
 
@@ -384,5 +384,5 @@ def test_a_429_says_how_long_to_wait_by_either_header(
         Reply(status=429, headers={"Date": "Fri, 03 Sep 2021 20:16:32 GMT", **headers}),
     ]
     with pytest.raises(TransientError) as raised:
-        bench.api.get("logs", {}, bucket="logs")
+        bench.api.get("logs", {}, endpoint="logs")
     assert raised.value.retry_after == timedelta(seconds=seconds)

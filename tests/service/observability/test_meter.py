@@ -415,9 +415,9 @@ def test_a_metered_rate_limiter_limits_and_tells() -> None:
     status = limiter.status("logs")
     assert status is not None
     assert (status.limit, limiter.refused) == (50, 1)
-    assert value(meter, "rate_limit_requests", bucket="logs") == 50
-    assert value(meter, "rate_limit_remaining_requests", bucket="logs") == 9
-    waited_s = value(meter, "rate_limit_wait_seconds_total", bucket="logs")
+    assert value(meter, "rate_limit_requests", endpoint="logs") == 50
+    assert value(meter, "rate_limit_remaining_requests", endpoint="logs") == 9
+    waited_s = value(meter, "rate_limit_wait_seconds_total", endpoint="logs")
     assert waited_s is not None
     assert waited_s >= 0
 

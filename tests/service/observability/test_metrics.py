@@ -90,7 +90,7 @@ def test_no_label_names_a_person_or_a_log_id() -> None:
         "service",
         "call",
         "outcome",
-        "bucket",
+        "endpoint",
         "version",
     }
 
