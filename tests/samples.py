@@ -56,9 +56,11 @@ def wire(message: Message) -> dict[str, Any]:
     body: dict[str, Any] = {
         "messageId": message.message_id,
         "userId": message.user_id,
+        "anonymousId": message.anonymous_id,
         "timestamp": iso(message.timestamp),
         "context": dict(message.context),
     }
+    body = {key: value for key, value in body.items() if value is not None}
     match message:
         case Identify():
             return {"type": "identify", "traits": dict(message.traits), **body}

@@ -64,14 +64,14 @@ class BatchSender:
 
     def _check_limit(self, message: Message, error: RejectedError) -> None:
         refused = self._refused_since_acceptance
-        refused[message.log_id] = message.user_id
+        refused[message.log_id] = message.user_id or message.anonymous_id or ""
         if len(refused) >= self._refusal_limit and len(set(refused.values())) > 1:
             raise _everything_refused(error.status) from error
 
 
 def _is_telling(batch: Batch) -> bool:
     """Return whether the refusal of every message in this batch shows that the fault is ours."""
-    users = {message.user_id for message in batch.messages}
+    users = {message.user_id or message.anonymous_id for message in batch.messages}
     return len(batch.messages) >= _TELLING_BATCH and len(users) > 1
 
 

@@ -48,13 +48,15 @@ class Fingerprint:
 class Message:
     """One Segment call, made from the event `log_id`.
 
-    Neither the log id nor the fingerprint is sent. A message without a fingerprint is always sent.
-    Any other message is sent if its fingerprint differs from the last one under the same key.
+    A message has a user id, an anonymous id, or both. Neither the log id nor the fingerprint is
+    sent. A message without a fingerprint is always sent. Any other message is sent if its
+    fingerprint differs from the last one under the same key.
     """
 
     message_id: str
     log_id: LogId
-    user_id: str = field(repr=False)
+    user_id: str | None = field(repr=False)
+    anonymous_id: str | None = field(default=None, repr=False)
     timestamp: datetime
     context: Mapping[str, Any] = field(repr=False)
     fingerprint: Fingerprint | None = None

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from poller.core.events import LogEvent
 from poller.core.log_ids import LogId
@@ -71,14 +71,26 @@ class Forwardable:
     pending_identify: PendingIdentify | None = None
 
 
+FilterReason = Literal["type", "sso_login", "api_signup", "agent", "condition", "no_user"]
+"""The reason why an event becomes no call.
+
+- `type`: the settings send no event of this type.
+- `sso_login`, `api_signup`, `agent`: `logins.include_sso`, `signups.include_api_created` or
+  `logins.include_agents` leaves it out.
+- `condition`: `events.when` does not hold.
+- `no_user`: the event is of a type under `events.types`, and names no user.
+"""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filtered:
-    """An event that becomes no call.
+    """An event that becomes no call, and the reason.
 
     `is_declined` says that other settings would send it.
     """
 
     event: LogEvent
+    reason: FilterReason = "type"
     is_declined: bool = False
 
 

@@ -31,6 +31,7 @@ class MessageEncoder:
         """Return the message as Segment's library spells it."""
         common: dict[str, Any] = {
             "user_id": message.user_id,
+            "anonymous_id": message.anonymous_id,
             "context": dict(message.context),  # the library writes into this dictionary
             "timestamp": message.timestamp,
             "message_id": message.message_id,
@@ -48,7 +49,10 @@ class MessageEncoder:
                 )
             case _:
                 raise TypeError(type(message).__name__)
-        del built["anonymousId"]  # always null here
+        # The library sends null for an id that is missing.
+        for key in ("userId", "anonymousId"):
+            if built[key] is None:
+                del built[key]
         if self._has_integrations:
             del built["integrations"]
         return dict(built)

@@ -53,6 +53,14 @@ def is_sso(event: LogEvent) -> bool:
     return not is_named and logins_count(event.record) is None
 
 
+def agent_of(event: LogEvent) -> str | None:
+    """Return the id of the agent that acts for the user, or None for a person (Auth0 docs: Agents).
+
+    The schemas of `s`, `sepft`, `secte` and other types have it (auth0-log-schemas, August 2026).
+    """
+    return text(event.record.get("agent_id")) if isinstance(event.record, dict) else None
+
+
 def is_made_by_api(event: LogEvent) -> bool:
     """Return whether the event itself shows that an API call made the user.
 

@@ -1,8 +1,10 @@
 """The messages of one event: identify, group if there is an organization, and tracks."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from poller.core.events import LogEvent, Stream
@@ -15,6 +17,7 @@ from poller.core.translation.presets import Values
 from poller.core.translation.rules import Lines, Rules, counts_as_signup, evaluate_or_none
 from poller.core.translation.size_limit import fit
 
+_NO_LINES: Lines = MappingProxyType({})
 PERSON = ("email", "name")
 """The traits that destinations keyed on a person look for in the context of a track."""
 
@@ -46,12 +49,30 @@ class MessageBuilder:
         )
 
     def traits(self, facts: EventFacts) -> dict[str, Scalar]:
-        return self._values(self._preset.traits, self._rules.traits, facts)
+        values = self._values(self._preset.traits, self._rules.traits, facts)
+        return dict(self._rules.privacy.of_fields(values, "traits"))
 
     def person(self, facts: EventFacts) -> dict[str, Scalar]:
         """Return the traits that name the user, in the order of `PERSON`."""
         values = self._values(self._person, self._person_lines, facts)
-        return {key: values[key] for key in PERSON if key in values}
+        shown = self._rules.privacy.of_fields(values, "traits")
+        return {key: shown[key] for key in PERSON if key in shown}
+
+    def context(self, facts: EventFacts) -> Mapping[str, Any]:
+        """Return the context of the event, with the user's own values in it."""
+        context = facts.context
+        if self._rules.context:
+            context = deepcopy(context)
+            for path, value in self._values({}, self._rules.context, facts).items():
+                _put(context, path.split("."), value)
+        return self._rules.privacy.of_fields(context, "context")
+
+    def anonymous_id(self, facts: EventFacts) -> str | None:
+        """Return the anonymous id by the expression of the rules, or None."""
+        line = self._rules.anonymous_id
+        if line is None:
+            return None
+        return text(flat(evaluate_or_none(line, facts.event, facts.profile)))
 
     def identify(self, facts: EventFacts, user_id: str, traits: Mapping[str, Scalar]) -> Identify:
         always_send = facts.is_logged_signup or self._rules.identify == "always"
@@ -59,9 +80,10 @@ class MessageBuilder:
             message_id=message_id(self._stream, "identify", facts.event.log_id),
             log_id=facts.event.log_id,
             user_id=user_id,
+            anonymous_id=self.anonymous_id(facts),
             timestamp=facts.date,
             traits=traits,
-            context=facts.context,
+            context=self.context(facts),
             fingerprint=identify_fingerprint(
                 user_id, traits, is_partial=facts.profile is None, always_send=always_send
             ),
@@ -85,7 +107,8 @@ class MessageBuilder:
             key: None if line and line.names_log else line
             for key, line in self._rules.traits.items()
         }
-        traits = self._values(self._preset.traits, lines, facts)
+        values = self._values(self._preset.traits, lines, facts)
+        traits = self._rules.privacy.of_fields(values, "traits")
         message = self.identify(facts, pending.sent_as, traits)
         # A run at another time may find another profile. Its identify is another message, or
         # Segment would drop it as a repeat.
@@ -104,10 +127,11 @@ class MessageBuilder:
             message_id=message_id(self._stream, "group", facts.event.log_id),
             log_id=facts.event.log_id,
             user_id=user_id,
+            anonymous_id=self.anonymous_id(facts),
             timestamp=facts.date,
             group_id=group_id,
-            traits={"name": name} if name else {},
-            context=facts.context,
+            traits=self._rules.privacy.of_fields({"name": name} if name else {}, "traits"),
+            context=self.context(facts),
             fingerprint=group_fingerprint(user_id, group_id),
         )
 
@@ -120,11 +144,13 @@ class MessageBuilder:
         into the context.
         """
         preset, log_id = self._preset, facts.event.log_id
+        context = self.context(facts)
         common: dict[str, Any] = {
             "log_id": log_id,
             "user_id": user_id,
+            "anonymous_id": self.anonymous_id(facts),
             "timestamp": facts.date,
-            "context": facts.context | {"traits": person} if person else facts.context,
+            "context": {**context, "traits": person} if person else context,
         }
         if counts_as_signup(facts, self._rules):
             yield Track(
@@ -141,8 +167,37 @@ class MessageBuilder:
                 **common,
             )
 
-    def _properties(self, preset: Values, facts: EventFacts) -> dict[str, Scalar]:
-        return self._values(preset, self._rules.properties, facts)
+    def other_track(self, facts: EventFacts, user_id: str | None) -> Track | None:
+        """Return the track of an event that is neither a login nor a signup.
+
+        Return None if the event names no user, and no anonymous id can stand for one.
+        """
+        rules, event_type = self._rules, self._rules.event_types[facts.event.type]
+        anonymous_id = self.anonymous_id(facts)
+        user_name = text(facts.record.get("user_name"))
+        if not (user_id or anonymous_id) and event_type.is_anonymous and user_name:
+            anonymous_id = rules.privacy.hmac_of(user_name)
+        if not (user_id or anonymous_id):
+            return None
+        return Track(
+            message_id=message_id(self._stream, "track", facts.event.log_id),
+            log_id=facts.event.log_id,
+            user_id=user_id or None,
+            anonymous_id=anonymous_id,
+            timestamp=facts.date,
+            context=self.context(facts),
+            event=event_type.name,
+            properties=self._properties(
+                self._preset.event_properties, facts, event_type.properties
+            ),
+        )
+
+    def _properties(
+        self, preset: Values, facts: EventFacts, more: Lines = _NO_LINES
+    ) -> Mapping[str, Scalar]:
+        lines = {**self._rules.properties, **more} if more else self._rules.properties
+        values = self._values(preset, lines, facts)
+        return self._rules.privacy.of_fields(values, "properties")
 
     @staticmethod
     def _values(preset: Values, lines: Lines, facts: EventFacts) -> dict[str, Scalar]:
@@ -159,6 +214,16 @@ class MessageBuilder:
             for key, value in values.items()
             if value is not None and not is_masked_email(value)
         }
+
+
+def _put(table: dict[str, Any], path: Sequence[str], value: Scalar) -> None:
+    """Put the value at the end of the path of keys, and make the tables on the way."""
+    *tables, last = path
+    for key in tables:
+        if not isinstance(table.get(key), dict):
+            table[key] = {}
+        table = table[key]
+    table[last] = value
 
 
 def all_fitting(messages: Iterable[Message]) -> tuple[Message, ...] | None:

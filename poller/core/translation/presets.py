@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Literal
 
 from poller.core.messages import Scalar, iso
-from poller.core.translation.event_facts import EventFacts
+from poller.core.translation.event_facts import EventFacts, agent_of
 from poller.core.translation.fields import count, text
 
 PresetName = Literal["rule", "spec"]
@@ -37,6 +37,8 @@ class Preset:
     traits: Values
     login_properties: Values
     signup_properties: Values
+    event_properties: Values
+    """The properties of the tracks of any other type of event."""
 
 
 def _iso(moment: datetime | None) -> str | None:
@@ -75,6 +77,10 @@ def _last_login(facts: EventFacts) -> str | None:
 
 def _sso(facts: EventFacts) -> bool | None:
     return facts.is_sso or None
+
+
+def _agent_id(facts: EventFacts) -> str | None:
+    return agent_of(facts.event)
 
 
 def _created_by(facts: EventFacts) -> str | None:
@@ -123,8 +129,9 @@ PRESETS: Mapping[PresetName, Preset] = {
             "login_count": _login_count,
             "last_login": _last_login,
         },
-        login_properties={**_RULE_PROPERTIES, "sso": _sso},
+        login_properties={**_RULE_PROPERTIES, "sso": _sso, "agent_id": _agent_id},
         signup_properties={**_RULE_PROPERTIES, "created_by": _created_by},
+        event_properties={**_RULE_PROPERTIES, "type": _record("type")},
     ),
     # Segment's reserved traits (Segment docs: Spec: Identify) and its B2B SaaS events (B2B SaaS
     # Spec).
@@ -144,7 +151,12 @@ PRESETS: Mapping[PresetName, Preset] = {
             "avatar": lambda facts: facts.picture,
             "createdAt": _created_at,
         },
-        login_properties={"username": _username, **_SPEC_PROPERTIES, "sso": _sso},
+        login_properties={
+            "username": _username,
+            **_SPEC_PROPERTIES,
+            "sso": _sso,
+            "agent_id": _agent_id,
+        },
         signup_properties={
             "type": _signup_type,
             "email": _email,
@@ -155,5 +167,6 @@ PRESETS: Mapping[PresetName, Preset] = {
             **_SPEC_PROPERTIES,
             "created_by": _created_by,
         },
+        event_properties={**_SPEC_PROPERTIES, "type": _record("type")},
     ),
 }

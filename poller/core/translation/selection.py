@@ -5,16 +5,19 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from poller.core.events import LogEvent
-from poller.core.outcomes import DeadLetter, Filtered
-from poller.core.translation.event_facts import SIGNUP, is_made_by_api, is_sso
+from poller.core.outcomes import DeadLetter, Filtered, FilterReason
+from poller.core.translation.event_facts import SIGNUP, agent_of, is_made_by_api, is_sso
+from poller.core.translation.event_types import GROUPS
 from poller.core.translation.fields import user_id_of
 from poller.core.translation.guard import guarded
 from poller.core.translation.rules import LOGIN_TYPES, Rules, holds
 
-_MAY_BE_OF_INTEREST = {*LOGIN_TYPES, SIGNUP}
-"""The types that some settings send.
+_MAY_BE_OF_INTEREST = {*LOGIN_TYPES, SIGNUP}.union(*GROUPS.values())
+"""The types that settings usually send.
 
-An event of such a type that was filtered stays filtered when the settings change.
+An event of such a type that was filtered stays filtered when the settings change. The ledger
+remembers the id of each. Other types may be configured too, but to remember every id of the log
+would cost too much.
 """
 
 
@@ -69,7 +72,7 @@ class Selector:
         """Return whether the event becomes calls or a dead letter if the condition holds."""
         if event.defect and not event.type:
             return True  # nobody knows what the event is
-        return event.type in self._types and self._counts(event)
+        return self._objection(event) is None
 
     def select(self, events: Iterable[LogEvent], now: datetime | None) -> Selection:
         """Decide about each event.
@@ -81,14 +84,18 @@ class Selector:
         return Selection(decisions=decisions, now=now)
 
     def _decide(self, event: LogEvent) -> Candidate | DeadLetter | Filtered:
-        if not self.is_of_interest(event):
-            return Filtered(event=event, is_declined=event.type in _MAY_BE_OF_INTEREST)
+        if event.defect and not event.type:
+            return DeadLetter(event=event, reason=event.defect)
+        objection = self._objection(event)
+        if objection is not None:
+            is_declined = event.type in _MAY_BE_OF_INTEREST
+            return Filtered(event=event, reason=objection, is_declined=is_declined)
         if event.defect:
             return DeadLetter(event=event, reason=event.defect)
         condition = self._rules.when
         is_conditional = condition is not None and condition.names_user
         if condition is not None and not is_conditional and not holds(condition, event, None):
-            return Filtered(event=event, is_declined=True)
+            return Filtered(event=event, reason="condition", is_declined=True)
         return Candidate(
             event=event,
             user_id=user_id_of(event.record),
@@ -96,7 +103,15 @@ class Selector:
             is_conditional=is_conditional,
         )
 
-    def _counts(self, event: LogEvent) -> bool:
+    def _objection(self, event: LogEvent) -> FilterReason | None:
+        """Return the reason why these settings leave the event out, or None if they send it."""
+        if event.type not in self._types:
+            return "type"
+        if event.type in self._rules.event_types:
+            return None
         if event.type == SIGNUP:
-            return self._rules.include_api_signups or not is_made_by_api(event)
-        return self._rules.include_sso_logins or not is_sso(event)
+            is_left_out = not self._rules.include_api_signups and is_made_by_api(event)
+            return "api_signup" if is_left_out else None
+        if not self._rules.include_sso_logins and is_sso(event):
+            return "sso_login"
+        return "agent" if not self._rules.include_agents and agent_of(event) else None

@@ -48,12 +48,13 @@ def _may_be_too_large(message: Message) -> bool:
 
 
 def _names(message: Message) -> tuple[str, ...]:
+    ids = (message.message_id, message.user_id or "", message.anonymous_id or "")
     match message:
         case Track():
-            return message.message_id, message.user_id, message.event
+            return (*ids, message.event)
         case Group():
-            return message.message_id, message.user_id, message.group_id
-    return message.message_id, message.user_id
+            return (*ids, message.group_id)
+    return ids
 
 
 def _values(message: Message) -> Mapping[str, Any]:

@@ -92,21 +92,22 @@ class Translator(ABC):
         event = candidate.event
         condition = self._rules.when
         if candidate.is_conditional and condition and not holds(condition, event, profile):
-            return Filtered(event=event, is_declined=True)
-        if event.date is None and event.has_implausible_date:
-            return DeadLetter(event=event, reason="implausible_date")
+            return Filtered(event=event, reason="condition", is_declined=True)
         if event.date is None:
-            return DeadLetter(event=event, reason="unparseable_date")
+            is_read = event.has_implausible_date
+            reason = "implausible_date" if is_read else "unparseable_date"
+            return DeadLetter(event=event, reason=reason)
         user_id = self._user_id(candidate, profile)
+        facts = self._builder.facts(event, event.date, profile, now)
+        if event.type in self._rules.event_types:
+            track = self._builder.other_track(facts, user_id)
+            if track is None:
+                return Filtered(event=event, reason="no_user", is_declined=True)
+            return _forwardable(event, [track])
         if not user_id:
             return DeadLetter(event=event, reason="no_user_id")
-        facts = self._builder.facts(event, event.date, profile, now)
-        messages = all_fitting(self._messages(facts, user_id, candidate.user_id or user_id))
-        if messages is None:
-            return DeadLetter(event=event, reason="too_large")
-        return Forwardable(
-            event=event, messages=messages, pending_identify=self._pending(candidate, user_id)
-        )
+        messages = self._messages(facts, user_id, candidate.user_id or user_id)
+        return _forwardable(event, messages, self._pending(candidate, user_id))
 
     def _user_id(self, candidate: Candidate, profile: Profile | None) -> str | None:
         if self._rules.user_id is not None:
@@ -125,6 +126,15 @@ class Translator(ABC):
         """Return the identify that is sent later, or None if nothing is left to be sent."""
         del candidate, user_id
         return None
+
+
+def _forwardable(
+    event: LogEvent, messages: Iterable[Message], pending: PendingIdentify | None = None
+) -> Outcome:
+    fitting = all_fitting(messages)
+    if fitting is None:
+        return DeadLetter(event=event, reason="too_large")
+    return Forwardable(event=event, messages=fitting, pending_identify=pending)
 
 
 class LiveTranslator(Translator):
@@ -160,7 +170,8 @@ class TrackTranslator(Translator):
         """
         if self._rules.needs_profiles or self._rules.tracks_are_of_profiles:
             return True
-        return self._rules.derive_signups and may_be_first_login(event)
+        may_derive = self._rules.derive_signups and event.type not in self._rules.event_types
+        return may_derive and may_be_first_login(event)
 
     def _messages(self, facts: EventFacts, user_id: str, logged_id: str) -> Iterator[Message]:
         builder = self._builder
