@@ -27,12 +27,20 @@ class PlaceholderError(BadValueError):
     """A value that is still the placeholder of config.example.toml."""
 
 
+Key = str | tuple[str, ...]
+"""A key of a table, or the keys on the way to a value in tables inside each other."""
+
+
 class BadKeysError(BadValueError):
     """Problems with several lines of a table: each key, and the problem with its value."""
 
-    def __init__(self, wrong: tuple[tuple[str, str], ...]) -> None:
-        super().__init__("; ".join(f"{key}: {problem}" for key, problem in wrong))
+    def __init__(self, wrong: tuple[tuple[Key, str], ...]) -> None:
+        super().__init__("; ".join(f"{_dotted(key)}: {problem}" for key, problem in wrong))
         self.wrong = wrong
+
+
+def _dotted(key: Key) -> str:
+    return key if isinstance(key, str) else ".".join(key)
 
 
 class BadLineError(BadValueError):

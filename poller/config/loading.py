@@ -70,6 +70,8 @@ def load_settings(
     if settings is not None and secrets:
         problems += sources.missing_hmac_key(settings)
         problems += sources.missing_oauth_parts(settings)
+    if settings is not None:
+        problems += sources.contradictions(settings)
     if settings is None or problems:
         # Not inside an except block: a traceback must not lead to an error that holds values.
         raise settings_error(problems)
@@ -122,10 +124,29 @@ class _Sources:
             yield self._missing("segment", "write_key", _ways("segment.write_key"), closed)
 
     def missing_hmac_key(self, settings: Settings) -> Iterator[Problem]:
-        """Yield a problem if e-mail addresses are to be hashed and there is no key."""
-        if settings.privacy.email == "hmac" and settings.privacy.hmac_key is None:
-            wrong = f'is "hmac", which needs a key: set {_ways("privacy.hmac_key")}'
-            yield Problem(place=self._place("privacy", "email"), wrong=wrong)
+        """Yield a problem for each setting that needs a key for hashes, if there is no key."""
+        if settings.privacy.hmac_key is not None:
+            return
+        needs = {
+            ("privacy", "email"): settings.privacy.email == "hmac",
+            ("privacy", "fields"): "hmac" in settings.privacy.fields.values(),
+            ("events", "types"): any(each.is_anonymous for each in settings.events.types.values()),
+        }
+        for (section, key), is_needed in needs.items():
+            if is_needed:
+                wrong = f"makes hashes, which need a key: set {_ways('privacy.hmac_key')}"
+                yield Problem(place=self._place(section, key), wrong=wrong)
+
+    def contradictions(self, settings: Settings) -> Iterator[Problem]:
+        """Yield a problem for each value that another setting makes wrong."""
+        for kind in sorted(settings.events.types.keys() & settings.logins.types):
+            wrong = "counts as a login already, by logins.types"
+            yield Problem(place=self._place("events", "types", kind), wrong=wrong)
+        if settings.privacy.email == "hmac":
+            for path, form in settings.privacy.fields.items():
+                if form == "hmac" and path.endswith(".email"):
+                    wrong = 'leaves as a hash already, by privacy.email = "hmac"'
+                    yield Problem(place=self._place("privacy", "fields", path), wrong=wrong)
 
     def missing_oauth_parts(self, settings: Settings) -> Iterator[Problem]:
         """Yield a problem for each part of Segment's OAuth that is missing beside another."""
@@ -151,7 +172,8 @@ class _Sources:
         cause = error.get("ctx", {}).get("error")
         if isinstance(cause, BadKeysError) and self.file and place.rank is Rank.FILE:
             for name, wrong in cause.wrong:
-                yield Problem(place=self.file.place(section, key, name), wrong=wrong)
+                path = (name,) if isinstance(name, str) else name
+                yield Problem(place=self.file.place(section, key, *path), wrong=wrong)
         elif isinstance(cause, BadValueError):
             yield Problem(place=place, wrong=f"{cause}{self._other_way(cause, section, key)}")
         elif error["type"] == "missing":
@@ -182,9 +204,14 @@ class _Sources:
         section, key = name.split(".")
         return self.layer.places.get((section, key))
 
-    def _place(self, section: str, key: str) -> Place:
-        """Return the place of the value that counts, or the place where a missing one belongs."""
+    def _place(self, section: str, key: str, *path: str) -> Place:
+        """Return the place of the value that counts, or the place where a missing one belongs.
+
+        `path` leads to a value inside a table.
+        """
         place = self.layer.places.get((section, key))
+        if path and place and self.file and place.rank is Rank.FILE:
+            return self.file.place(section, key, *path)
         if place:
             return place
         if self.file:

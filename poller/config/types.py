@@ -8,9 +8,16 @@ from pydantic import BeforeValidator, Field, SecretStr
 from poller.config.destinations import integrations
 from poller.config.parsers import texts
 from poller.config.parsers.endpoints import endpoint_or_off
+from poller.config.parsers.event_tables import (
+    context_lines,
+    event_names,
+    event_types,
+    privacy_fields,
+)
 from poller.config.parsers.expressions import JmesPath, expression, expressions
 from poller.config.parsers.times import Start, parse_duration, parse_start
 from poller.config.sources.secret_files import secret
+from poller.core.translation.privacy import Form
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "text", "json"]
@@ -42,6 +49,11 @@ SecretKey = Annotated[SecretStr | None, BeforeValidator(secret(texts.private_key
 LoginTypes = Annotated[frozenset[str], BeforeValidator(texts.login_types), Type("list of types")]
 Query = Annotated[JmesPath | None, BeforeValidator(expression), Type("JMESPath")]
 Queries = Annotated[dict[str, JmesPath | None], BeforeValidator(expressions), Type("table")]
+EventNames = Annotated[dict[str, str], BeforeValidator(event_names), Type("table")]
+# The values are `EventType`, a class of core that pydantic cannot describe.
+EventTypes = Annotated[dict[str, Any], BeforeValidator(event_types), Type("table")]
+ContextLines = Annotated[dict[str, JmesPath | None], BeforeValidator(context_lines), Type("table")]
+Fields = Annotated[dict[str, Form], BeforeValidator(privacy_fields), Type("table")]
 Destinations = Annotated[dict[str, Any], BeforeValidator(integrations), Type("table")]
 SocketAddress = Annotated[texts.Socket | None, BeforeValidator(texts.socket), Type("address:port")]
 StartAt = Annotated[Start, BeforeValidator(parse_start), Type("now | earliest | date | time")]

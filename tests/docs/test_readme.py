@@ -90,8 +90,10 @@ def reasons(tree: ast.AST) -> set[str]:
     named = [
         *(
             each.value
-            for each in ast.walk(tree)
-            if isinstance(each, ast.keyword) and each.arg in WHY
+            for call in ast.walk(tree)
+            if isinstance(call, ast.Call) and ast.unparse(call.func) != "Filtered"
+            for each in call.keywords
+            if each.arg in WHY
         ),
         *(
             each.value

@@ -100,7 +100,7 @@ def wrong_region(settings: Settings, published: PublishedSettings) -> Iterator[F
 def switched_off(settings: Settings, published: PublishedSettings) -> Iterator[Finding]:
     """Name each kind of call that the source would take and drop."""
     rules = rules_of(settings)
-    for name in dict.fromkeys((rules.shape.logged_in, rules.shape.signed_up)):
+    for name in rules.track_names:
         if published.blocks_track(name):
             yield _dropped(f"track {name}", "switch the event on, or add it to the tracking plan")
     if published.blocks_identify:

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from typing import Any, get_args
 
 from poller.adapters.segment.tracking_plan import PlanVerdict
+from poller.cli.wiring.services import rules_of
 from poller.config import Settings
 from poller.core.translation.presets import PRESETS, PresetName
 
@@ -39,11 +40,17 @@ def _line(table: str, name: str, *, is_missing: bool) -> str:
 
 
 def _rename(event: str, settings: Settings, planned: Collection[str]) -> str:
-    """Name the preset whose name for this event is in the plan, if there is one."""
-    shape = PRESETS[settings.events.preset]
+    """Name the setting that gives this event another name.
+
+    A preset is named if its name for the event is in the plan.
+    """
+    shape = rules_of(settings).shape
+    own = {shape.logged_in: "login", shape.signed_up: "signup"}.get(event)
+    if own is None:
+        return "add the event to the tracking plan, or give it another name in [events.types]"
     for name in get_args(PresetName):
         other = PRESETS[name]
-        renamed = other.logged_in if event == shape.logged_in else other.signed_up
+        renamed = other.logged_in if own == "login" else other.signed_up
         if renamed in planned and renamed != event:
             return f'set events.preset = "{name}", which calls it {renamed}, or add it to the plan'
-    return "add the event to the tracking plan, or leave it out by events.when"
+    return f"add the event to the tracking plan, or set events.names.{own} to a name in the plan"

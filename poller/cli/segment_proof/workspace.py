@@ -17,11 +17,10 @@ from poller.cli.segment_proof.access import has_write_key, public_api
 from poller.cli.segment_proof.calls import calls_of, judge, newest_calls
 from poller.cli.segment_proof.published import prove_by_cdn
 from poller.cli.views.wording import counted
-from poller.cli.wiring.services import Services
+from poller.cli.wiring.services import Services, rules_of
 from poller.config import Settings
 from poller.config.regions import REGIONS, region_of
 from poller.core.errors import PollerError
-from poller.core.translation.presets import PRESETS
 from poller.service.lifecycle.exit_codes import Severity
 
 CALLS_JUDGED = 10
@@ -138,8 +137,7 @@ class WorkspaceProof:
         yield from self._judged_calls(plan)
 
     def _judged_calls(self, plan: TrackingPlan) -> Iterator[Finding]:
-        shape = PRESETS[self.settings.events.preset]
-        names = dict.fromkeys((shape.logged_in, shape.signed_up))
+        names = rules_of(self.settings).track_names
         bare = [{"type": "track", "event": name, "messageId": ""} for name in names]
         unplanned = [each for each in judge(bare, plan, self.settings) if not each.field]
         calls = self._newest_calls()

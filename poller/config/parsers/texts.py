@@ -85,6 +85,13 @@ def name_or_empty(value: object) -> str:
     return "" if value == "" else name(value)
 
 
+def flag(value: object) -> bool:
+    """Return true or false."""
+    if not isinstance(value, bool):
+        raise BadValueError("must be true or false")
+    return value
+
+
 def login_types(value: object) -> frozenset[str]:
     """Return log event types that may count as logins.
 

@@ -6,7 +6,11 @@ from pydantic import Field
 
 from poller.config.sections.section import Section, in_words, unparsed
 from poller.config.types import (
+    ContextLines,
     Destinations,
+    EventNames,
+    EventTypes,
+    Fields,
     Flag,
     Interval,
     LateWindow,
@@ -17,6 +21,7 @@ from poller.config.types import (
     StartAt,
 )
 from poller.core.translation import privacy
+from poller.core.translation.event_types import GROUPS
 from poller.core.translation.presets import PresetName
 from poller.core.translation.rules import Frequency
 
@@ -60,6 +65,11 @@ class LoginsSettings(Section):
     include_sso: Flag = Field(
         default=True, description="Whether logins on an existing session count as logins."
     )
+    include_agents: Flag = Field(
+        default=True,
+        description="Whether logins count in which an agent acts for a user. The property agent_id "
+        "names the agent.",
+    )
 
 
 class SignupsSettings(Section):
@@ -85,6 +95,18 @@ class EventsSettings(Section):
         description="The names of events and traits: rule for the names of Auth0's rule "
         '"Send events to Segment.io", or spec for the names of Segment\'s specification.',
     )
+    names: EventNames = Field(
+        default_factory=dict,
+        description="Your own names of the track calls, under login and signup. Message ids do not "
+        "depend on them.",
+        json_schema_extra=in_words("the names of the preset"),
+    )
+    types: EventTypes = Field(
+        default_factory=dict,
+        description="More log event types to send as track calls. Each key is a type or a group: "
+        + ", ".join(GROUPS)
+        + ".",
+    )
     when: Query = Field(
         None, description="A condition. Only events for which it holds are forwarded."
     )
@@ -92,6 +114,14 @@ class EventsSettings(Section):
         None,
         description="An expression for the user id in the calls.",
         json_schema_extra=in_words("the event's user_id"),
+    )
+    anonymous_id: Query = Field(
+        None,
+        description="An expression for the anonymousId of the calls, beside the user id.",
+    )
+    context: ContextLines = Field(
+        default_factory=dict,
+        description="More values of the context, each with an expression, such as campaign.name.",
     )
     identify: Frequency = Field(
         default_factory=_frequency,
@@ -125,6 +155,11 @@ class PrivacySettings(Section):
     )
     user_agent: privacy.Agent = Field("plain", description="User agents: plain or omit.")
     user_name: privacy.Name = Field("plain", description="Names of people: plain or omit.")
+    fields: Fields = Field(
+        default_factory=dict,
+        description="The form of any trait, property or context field, by its path: plain, hmac or "
+        "omit.",
+    )
     hmac_key: SecretText = Field(
-        None, description="The key for e-mail addresses that are sent as HMAC-SHA256."
+        None, description="The key for values that are sent as HMAC-SHA256."
     )
