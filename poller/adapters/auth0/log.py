@@ -97,16 +97,14 @@ class Auth0Log:
     def newest_in_search(self, types: Sequence[str], count: int) -> tuple[LogEvent, ...]:
         """Return the newest `count` events of these types, at most 1,000, newest first.
 
-        They come from the search, which shows new events late.
+        Without types, they are of any type. They come from the search, which shows new events late.
         """
         quoted = " OR ".join(f'"{kind}"' for kind in types)
         events: list[LogEvent] = []
         for page in range(SEARCH_LIMIT // PAGE_SIZE):
-            params = {
-                "q": f"type:({quoted})",
-                "page": str(page),
-                "per_page": str(min(count, PAGE_SIZE)),
-            }
+            params = {"page": str(page), "per_page": str(min(count, PAGE_SIZE))}
+            if types:
+                params["q"] = f"type:({quoted})"
             records = _records(self._api.get("logs", params, endpoint="logs"))
             events += parse_events(records, after=EARLIEST)
             if len(events) >= count or len(records) < PAGE_SIZE:

@@ -24,12 +24,13 @@ from poller.cli.checks import (
     region,
     secrets,
 )
+from poller.cli.event_checks import NEWEST, types_seen
 from poller.cli.groups import examples
 from poller.cli.options import act_as_ledger_owner, config_option, json_option
 from poller.cli.segment_proof.workspace import prove_source
 from poller.cli.views.output import say, say_json
 from poller.cli.views.wording import laid_out, lasting
-from poller.cli.wiring.services import Services, connect, stream_of
+from poller.cli.wiring.services import Services, connect, rules_of, stream_of
 from poller.config import Settings, find_settings_file, load_settings, secret_places
 from poller.core.errors import ErrorCode, FatalError, PollerError, TransientError, UnknownHostError
 from poller.core.log_ids import floor_id, moment_of
@@ -121,6 +122,7 @@ def findings(
         yield _lenient(_attempt("users", lambda: _users(services), patience, where))
         yield _optional(_attempt("stats", lambda: _stats(services), patience, where))
         yield from (outage(each, settings.poll.interval) for each in kept)
+        yield from _events(settings, services)
     yield _attempt("segment", lambda: _segment(settings, services), patience, "segment.endpoint")
     yield from region(settings)
     is_log_readable = token.severity is Severity.GOOD
@@ -177,6 +179,15 @@ def _attempt(subject: str, look: Callable[[], str], patience: _Patience, where: 
     except PollerError as error:
         return Finding(subject=subject, text=str(error), severity=Severity.ATTENTION)
     return Finding(subject=subject, text=text)
+
+
+def _events(settings: Settings, services: Services) -> Iterator[Finding]:
+    """Report on the newest events. An earlier finding tells if the log cannot be read."""
+    try:
+        newest = services.log.newest_in_search([], NEWEST)
+    except PollerError:
+        return
+    yield from types_seen(newest, rules_of(settings))
 
 
 def _token(services: Services) -> str:

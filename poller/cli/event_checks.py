@@ -1,0 +1,53 @@
+"""The findings of `check` on the types of the newest events."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from poller.cli.checks import Finding
+from poller.cli.views.wording import counted
+from poller.core.events import LogEvent
+from poller.core.translation.event_facts import agent_of
+from poller.core.translation.event_types import group_of
+from poller.core.translation.log_types import KNOWN_TYPES
+from poller.core.translation.rules import Rules
+
+NEWEST = 100
+"""The events that are looked at: one page of the search."""
+
+
+def types_seen(events: Sequence[LogEvent], rules: Rules) -> Iterator[Finding]:
+    """Say which of these events are sent, which could be sent, and which are of unknown types."""
+    kinds = Counter(event.type for event in events if event.type)
+    sent = sum(count for kind, count in kinds.items() if kind in rules.types)
+    yield Finding(
+        subject="events",
+        text=f"the newest {counted(len(events), 'event')} hold {sent} of a type that is sent",
+    )
+    groups: Counter[str] = Counter()
+    for kind, count in kinds.items():
+        group = group_of(kind)
+        if group and kind not in rules.types:
+            groups[group] += count
+    if groups:
+        text = ", ".join(f"{group} ({count})" for group, count in groups.most_common())
+        yield Finding(
+            subject="events",
+            text=f"these groups occur and are not sent: {text}. [events.types] can send them",
+        )
+    unknown = sorted(kinds.keys() - KNOWN_TYPES - rules.types)
+    if unknown:
+        yield Finding(
+            subject="events",
+            text=f"these types are in no list that Auth0 has published: {', '.join(unknown)}",
+            hint="look at one of them in Auth0. [events.types] can send them",
+            is_open=True,
+        )
+    agents = sum(
+        event.type in rules.login_types and agent_of(event) is not None for event in events
+    )
+    if agents:
+        treated = "counts them" if rules.include_agents else "leaves them out"
+        yield Finding(
+            subject="agents",
+            text=f"logins by agents among them: {agents}. logins.include_agents {treated}",
+        )

@@ -1,0 +1,45 @@
+"""The findings on the types of a tenant's newest events."""
+
+from typing import Any
+
+from poller.cli.event_checks import types_seen
+from poller.core.events import parse_events
+from poller.core.log_ids import EARLIEST
+from poller.core.translation.rules import EventType, Rules
+from tests.samples import login
+
+
+def texts(rules: Rules, *records: dict[str, Any]) -> list[str]:
+    events = parse_events(
+        [login(log_id=f"900{number}") | record for number, record in enumerate(records)],
+        after=EARLIEST,
+    )
+    return [finding.text for finding in types_seen(events, rules)]
+
+
+def test_groups_that_occur_and_are_not_sent_are_named_with_their_count() -> None:
+    seen = ({"type": "s"}, {"type": "fp"}, {"type": "f"}, {"type": "slo"}, {"type": "w"})
+    assert texts(Rules(), *seen) == [
+        "the newest 5 events hold 1 of a type that is sent",
+        (
+            "these groups occur and are not sent: failed_login (2), logout (1). "
+            "[events.types] can send them"
+        ),
+    ]
+    rules = Rules(event_types={kind: EventType(name="A") for kind in ("fp", "f", "slo")})
+    assert texts(rules, *seen) == ["the newest 5 events hold 4 of a type that is sent"]
+
+
+def test_a_type_that_auth0_has_not_published_is_named() -> None:
+    assert "no list that Auth0 has published: zz1" in texts(Rules(), {"type": "zz1"})[1]
+    rules = Rules(event_types={"zz1": EventType(name="A")})
+    assert len(texts(rules, {"type": "zz1"})) == 1
+
+
+def test_logins_by_agents_are_counted() -> None:
+    agents = ({"agent_id": "agt_1"}, {"agent_id": ""}, {"agent_id": "agt_1", "type": "f"})
+    assert "among them: 1. logins.include_agents counts them" in texts(Rules(), *agents)[-1]
+    assert (
+        "among them: 1. logins.include_agents leaves them out"
+        in texts(Rules(include_agents=False), *agents)[-1]
+    )
