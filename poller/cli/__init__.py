@@ -27,7 +27,7 @@ COMMANDS = {
     "status": "Show the state of the ledger, and what needs attention.",
     "verify": "Compare what was sent with Auth0's own counts.",
     "dead-letters": "Show, replay or discard the events that could not be sent.",
-    "ledger": "Show the ledger, move the position, or remove data.",
+    "ledger": "Show the ledger, move the position, explain a changed key, or remove data.",
     "demo": "Show the program at work between two simulated services.",
 }
 """The help of each command in one line. The module of a command has the command's name."""

@@ -13,7 +13,7 @@ import click
 from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.cli.options import Bound, position_of
 from poller.cli.views.backfill import PlanReport, plan_report
-from poller.cli.wiring.services import Services, rules_of, stream_of
+from poller.cli.wiring.services import Services, rules_of
 from poller.config import Settings
 from poller.core.errors import TransientError
 from poller.core.log_ids import LogId, floor_id
@@ -135,7 +135,7 @@ def survey(
     oldest = bounds.oldest
     return PlannedBackfill(
         plan=work,
-        estimate=_estimate(settings, services, work, parallel, bounds.latency_s),
+        estimate=_estimate(settings, ledger, services, work, parallel, bounds.latency_s),
         parallel=parallel,
         awaiting=0 if options.no_identify else ledger.count_pending_identifies(),
         begun_at=bounds.now,
@@ -185,7 +185,12 @@ def _range(
 
 
 def _estimate(
-    settings: Settings, services: Services, work: Plan, parallel: int, latency_s: float
+    settings: Settings,
+    ledger: SqlLedger,
+    services: Services,
+    work: Plan,
+    parallel: int,
+    latency_s: float,
 ) -> Estimate | None:
     """Return an estimate, or None if the rate limit allows no sample now.
 
@@ -197,7 +202,7 @@ def _estimate(
         return estimate(
             work.ranges_to_read,
             services.log.sample,
-            TrackTranslator(stream_of(settings), rules_of(settings)).is_of_interest,
+            TrackTranslator(ledger.stream, rules_of(settings)).is_of_interest,
             parallel=parallel,
             latency_s=latency_s,
             rate_limit=services.rate_limiter.status("logs"),

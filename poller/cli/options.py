@@ -9,6 +9,8 @@ from typing import Any
 import click
 
 from poller.config import Settings, find_settings_file, load_settings, parse_duration, parse_moment
+from poller.core.errors import FatalError
+from poller.core.events import Stream
 from poller.core.log_ids import EARLIEST, LogId, floor_id
 
 Bound = timedelta | LogId
@@ -87,6 +89,13 @@ def yes_option(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--yes", is_flag=True, help="Do not ask.")(function)
 
 
+def source_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --source-name to a command that works on one stream of the ledger."""
+    return click.option(
+        "--source-name", help="The name of the Segment source, if the ledger holds several."
+    )(function)
+
+
 def read_settings(config: Path | None, *, secrets: bool = True) -> Settings:
     """Return the settings of a command. From then on, root acts as the owner of the ledger.
 
@@ -114,3 +123,37 @@ def act_as_ledger_owner(settings: Settings) -> None:
     from poller.service.lifecycle.privileges import give_up_root  # noqa: PLC0415
 
     give_up_root(configured_path(settings.state.url))
+
+
+def choose(
+    streams: tuple[Stream, ...],
+    *,
+    domain: str,
+    source_name: str | None,
+    own: tuple[str | None, str],
+) -> Stream:
+    """Return the stream of this domain and source name.
+
+    If there are several, return the stream that the settings name.
+
+    `own` is the source name and the generation in the settings.
+
+    Raises:
+        FatalError: no stream or more than one stream is left.
+    """
+    named = [
+        each
+        for each in streams
+        if each.domain == domain and source_name in {None, each.source_name}
+    ]
+    if len(named) > 1:
+        wanted = (source_name or own[0], own[1])
+        named = [each for each in named if (each.source_name, each.generation) == wanted]
+    if len(named) != 1:
+        known = "; ".join(f"{each.domain} → {each.source_name}" for each in streams)
+        raise FatalError(
+            f"the ledger holds no stream, or several, of {domain} with that source name",
+            code="stream-ambiguous",
+            hint=f"name one with --source-name. The ledger holds: {known}",
+        )
+    return named[0]

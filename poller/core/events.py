@@ -26,11 +26,23 @@ class Stream:
     """The owner of a ledger row: a tenant, a Segment source, and a generation of the settings.
 
     Another tenant, source or generation never continues the spans of this one.
+
+    `in_ids` is what message ids hold in place of the source name and the generation. It is None
+    until the ledger was told that the write key was rotated or wrong.
     """
 
     domain: str
     source_name: str
     generation: str = ""
+    in_ids: "NamesInIds | None" = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamesInIds:
+    """The source name and the generation that the message ids of a stream are made of."""
+
+    source_name: str
+    generation: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -134,7 +134,8 @@ def message_id(stream: Stream, kind: str, key: str) -> str:
     user may stand in it. The stream is part of the hash, since Segment drops repeats over all
     sources of all its customers (Segment docs: Handling Duplicate Data).
     """
-    parts = json.dumps([stream.domain, stream.source_name, stream.generation, kind, key])
+    names = stream.in_ids or stream
+    parts = json.dumps([stream.domain, names.source_name, names.generation, kind, key])
     return f"{kind}-{hashlib.sha256(parts.encode()).hexdigest()[:40]}"
 
 

@@ -111,6 +111,14 @@ class Resend(LogCursor):
     """A settled part that is sent again at will. Its events were counted before."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Redelivery(Resend):
+    """A part whose messages went to a wrong write key, so that nothing of it arrived.
+
+    Its events were counted before, and are not settled again until it is read.
+    """
+
+
 def union(ranges: Iterable[LogRange]) -> tuple[LogRange, ...]:
     """Return the same part of the log as few ranges, oldest first, without any that is empty.
 
@@ -160,9 +168,9 @@ def settled_ranges(
 ) -> tuple[LogRange, ...]:
     """Return what the spans settled, without their gaps.
 
-    A gap that was read once holds settled events, so it stays in. Of `revisits`, which are gaps
-    that are read after all, what is not read yet is left out. The live span reaches to the time
-    at which the end of the log was seen last.
+    A gap that was read once holds settled events, so it stays in. Of `revisits`, which are
+    redeliveries and gaps that are read after all, what is not read yet is left out. The live span
+    reaches to the time at which the end of the log was seen last.
     """
     settled = (LogRange(after=span.after, until=settled_end(span)) for span in spans)
     lost = [

@@ -11,7 +11,7 @@ from poller.adapters.sql_ledger.sqlite import driver
 from poller.adapters.sql_ledger.sqlite.database import Database
 from poller.adapters.sql_ledger.tables import schema
 from poller.adapters.sql_ledger.tables.hourly_counts import add_tracks, change_outcome
-from poller.adapters.sql_ledger.tables.streams import NO_STREAM_ID, read_streams
+from poller.adapters.sql_ledger.tables.streams import NO_STREAM_ID, read_streams, recorded
 from poller.adapters.sql_ledger.tables.totals import dead_letters_by_reason
 from poller.core.counts import DEAD_LETTERED, DISCARDED, FORWARDED, count_sent
 from poller.core.events import LogEvent, Stream, parse_events
@@ -62,6 +62,11 @@ class DeadLetterStore:
 
     def close(self) -> None:
         self._database.close()
+
+    def recorded(self, stream: Stream) -> Stream:
+        """Return the stream of the settings as the ledger records it, with its names in ids."""
+        with self._database.reading() as connection:
+            return recorded(read_streams(connection), stream) or stream
 
     def pages(
         self,

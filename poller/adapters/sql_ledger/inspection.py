@@ -40,7 +40,7 @@ def inspect_ledger(url: str, stream: Stream) -> str:
         return f"usable, {path}; an earlier version wrote it, and the next start brings it up"
     try:
         streams, spans = reader.streams(), reader.spans(stream)
-        is_usable = not streams or stream in streams or reader.can_become(stream)
+        is_usable = not streams or reader.recorded(stream) or reader.can_become(stream)
     finally:
         reader.close()
     if not is_usable:

@@ -81,14 +81,19 @@ class SqlLedger(CatchUpStore, IdentifyStore, RevisitStore, SecondReadingStore, D
         database = Database.open(driver.ledger_path(url), create=create)
         try:
             with database.writing() as connection:
-                stream_id = enroll(connection, stream, create=create, adopt=adopt)
+                own, stream_id = enroll(connection, stream, create=create, adopt=adopt)
         except BaseException:
             database.close()
             raise
-        return cls(database, stream, stream_id, late_window=late_window, now=now)
+        return cls(database, own, stream_id, late_window=late_window, now=now)
 
     def close(self) -> None:
         self._database.close()
+
+    @property
+    def stream(self) -> Stream:
+        """The stream as the ledger records it, with its names in message ids."""
+        return self._stream
 
     def live_span(self) -> Span | None:
         """Return the one span without `until`, or None before the first start."""

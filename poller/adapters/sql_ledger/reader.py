@@ -16,13 +16,18 @@ from poller.adapters.sql_ledger.sqlite.verdicts import verdicts
 from poller.adapters.sql_ledger.tables import schema
 from poller.adapters.sql_ledger.tables.gaps import read_gaps
 from poller.adapters.sql_ledger.tables.spans import read_spans
-from poller.adapters.sql_ledger.tables.streams import NO_STREAM_ID, can_be_renamed, read_streams
+from poller.adapters.sql_ledger.tables.streams import (
+    NO_STREAM_ID,
+    can_be_renamed,
+    read_streams,
+    recorded,
+)
 from poller.adapters.sql_ledger.tables.stretches import read_revisits, read_unread
 from poller.adapters.sql_ledger.tables.totals import dead_letters_by_reason, events_by_outcome
 from poller.core.counts import LOG, OUTCOMES, SentKey, TallyKey
 from poller.core.errors import PollerError
 from poller.core.events import Stream
-from poller.core.spans import Gap, ReopenedGap, Span, UnreadStretch
+from poller.core.spans import Gap, Redelivery, ReopenedGap, Span, UnreadStretch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,13 +50,14 @@ class DaemonStatus:
 class Record:
     """Everything that is settled of one stream, as of one moment.
 
-    `revisits` are gaps that are read after all. Above their positions nothing is settled.
+    `revisits` are gaps that are read after all, and redeliveries. Above their positions nothing is
+    settled.
     `first_hour` is the oldest hour in which an event of the log was counted.
     """
 
     spans: tuple[Span, ...]
     gaps: tuple[Gap, ...]
-    revisits: tuple[ReopenedGap, ...]
+    revisits: tuple[ReopenedGap | Redelivery, ...]
     unread: tuple[UnreadStretch, ...]
     tallies: Mapping[TallyKey, int]
     sent: Mapping[SentKey, int]
@@ -86,6 +92,11 @@ class LedgerReader:
         with self._database.reading() as connection:
             return tuple(read_streams(connection))
 
+    def recorded(self, stream: Stream) -> Stream | None:
+        """Return the stream of the settings as the ledger records it, or None."""
+        with self._database.reading() as connection:
+            return recorded(read_streams(connection), stream)
+
     def can_become(self, stream: Stream) -> bool:
         """Return whether `run` would rename a stream that settled nothing to this one."""
         with self._database.reading() as connection:
@@ -112,7 +123,9 @@ class LedgerReader:
             return Record(
                 spans=read_spans(connection, stream, stream_id),
                 gaps=read_gaps(connection, stream_id),
-                revisits=tuple(each for each in revisits if isinstance(each, ReopenedGap)),
+                revisits=tuple(
+                    each for each in revisits if isinstance(each, ReopenedGap | Redelivery)
+                ),
                 unread=read_unread(connection, stream, stream_id),
                 tallies=_tallies(connection, stream_id, since, until),
                 sent=_sent(connection, stream_id, since, until),

@@ -5,8 +5,8 @@ The kind of the cursor says what moves:
 
 - For a *span*, `reached` moves. `confirmed` follows as far as the log was read late enough.
 - For a *second reading*, only `confirmed` of the live span moves.
-- An *unread stretch* and a revisit (a *reopened gap* or a *resend*) have rows of their own. The row
-  is deleted when the cursor reaches its end.
+- An *unread stretch* and a revisit (a *reopened gap*, a *resend* or a *redelivery*) have rows of
+  their own. The row is deleted when the cursor reaches its end.
 """
 
 from collections.abc import Iterable
@@ -31,6 +31,7 @@ from poller.core.pages import Page, advance
 from poller.core.settlement import Settlement
 from poller.core.spans import (
     LogCursor,
+    Redelivery,
     ReopenedGap,
     Resend,
     SecondReading,
@@ -71,6 +72,9 @@ def settle_page(
             _record(connection, stream_id, settlement)
             return move_stretch(connection, cursor, page.position)
         case Resend():
+            if isinstance(cursor, Redelivery):
+                # Nothing of it arrived before, so that what retention took is lost.
+                record_gap(connection, stream_id, page)
             record_resent_outcomes(connection, stream_id, settlement, page.served_at)
             return move_stretch(connection, cursor, page.position)
     raise TypeError(type(cursor).__name__)

@@ -11,9 +11,17 @@ from poller.adapters.sql_ledger.reader import LedgerReader
 from poller.adapters.sql_ledger.set_position import set_position
 from poller.adapters.sql_ledger.sqlite.lock import LedgerLock
 from poller.adapters.sql_ledger.stream_removal import remove_stream
+from poller.cli.commands.key import key
 from poller.cli.commands.person import person
 from poller.cli.groups import SuggestingGroup, examples
-from poller.cli.options import config_option, json_option, read_settings, yes_option
+from poller.cli.options import (
+    choose,
+    config_option,
+    json_option,
+    read_settings,
+    source_option,
+    yes_option,
+)
 from poller.cli.views.confirmation import confirm
 from poller.cli.views.output import say, say_json
 from poller.config import Settings, parse_moment
@@ -55,9 +63,10 @@ class LedgerStreamReport:
     epilog=examples("ledger show", "ledger set-position 2026-01-31T08:00:00Z"),
 )
 def ledger() -> None:
-    """Show the ledger, move the position of the daemon, or remove data."""
+    """Show the ledger, move the position, explain a changed write key, or remove data."""
 
 
+ledger.add_command(key)
 ledger.add_command(person)
 
 
@@ -112,7 +121,7 @@ def _show(url: str, streams: list[LedgerStreamReport]) -> None:
 )
 @config_option
 @click.argument("position")
-@click.option("--source-name", help="The name of the Segment source, if the ledger holds several.")
+@source_option
 @yes_option
 def move(config: Path | None, position: str, source_name: str | None, *, yes: bool) -> int:
     """Let the daemon continue at POSITION: a log id, a date, a time, or `earliest`.
@@ -153,7 +162,7 @@ def move(config: Path | None, position: str, source_name: str | None, *, yes: bo
 @click.option(
     "--domain", help="The domain of the tenant. The default is the domain in the settings."
 )
-@click.option("--source-name", help="The name of the Segment source, if the ledger holds several.")
+@source_option
 @click.option("--with-spans", is_flag=True, help="Remove the stream even if it has settled events.")
 @yes_option
 def remove(
@@ -221,40 +230,6 @@ def _position(text: str) -> LogId:
 
 def _own(settings: Settings) -> tuple[str | None, str]:
     return settings.segment.source_name, settings.segment.generation
-
-
-def choose(
-    streams: tuple[Stream, ...],
-    *,
-    domain: str,
-    source_name: str | None,
-    own: tuple[str | None, str],
-) -> Stream:
-    """Return the stream of this domain and source name.
-
-    If there are several, return the stream that the settings name.
-
-    `own` is the source name and the generation in the settings.
-
-    Raises:
-        FatalError: no stream or more than one stream is left.
-    """
-    named = [
-        each
-        for each in streams
-        if each.domain == domain and source_name in {None, each.source_name}
-    ]
-    if len(named) > 1:
-        wanted = (source_name or own[0], own[1])
-        named = [each for each in named if (each.source_name, each.generation) == wanted]
-    if len(named) != 1:
-        known = "; ".join(f"{each.domain} → {each.source_name}" for each in streams)
-        raise FatalError(
-            f"the ledger holds no stream, or several, of {domain} with that source name",
-            code="stream-ambiguous",
-            hint=f"name one with --source-name. The ledger holds: {known}",
-        )
-    return named[0]
 
 
 def _with_time(log_id: LogId) -> str:

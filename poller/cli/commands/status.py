@@ -17,6 +17,8 @@ from poller.cli.groups import examples
 from poller.cli.options import config_option, json_option, read_settings
 from poller.cli.views.output import say_json
 from poller.cli.views.status import (
+    REDELIVERY,
+    REOPENED_GAP,
     BlockedReport,
     DaemonReport,
     FatalErrorReport,
@@ -31,7 +33,7 @@ from poller.cli.views.timeline import oldest_known
 from poller.config import Settings
 from poller.core.events import Stream
 from poller.core.log_ids import moment_of
-from poller.core.spans import Span, holes_between
+from poller.core.spans import Redelivery, ReopenedGap, Span, holes_between
 
 
 @click.command(epilog=examples("status", "status --strict --json"))
@@ -105,9 +107,7 @@ def _stream(reader: LedgerReader, stream: Stream, now: datetime) -> StreamReport
         pending_second_readings=tuple(
             SecondReadingReport(reached=each.reached, until=each.until) for each in record.unread
         ),
-        revisits=tuple(
-            RevisitReport(reached=each.reached, until=each.until) for each in record.revisits
-        ),
+        revisits=tuple(_revisit(each) for each in record.revisits),
         known_since=oldest_known(record.spans, record.gaps, record.first_hour),
         spans=tuple(
             SpanReport(after=span.after, reached=span.reached, until=span.until)
@@ -125,6 +125,11 @@ def _stream(reader: LedgerReader, stream: Stream, now: datetime) -> StreamReport
         drained_at=live.drained_at,
         lag_s=_lag_s(live, now),
     )
+
+
+def _revisit(revisit: ReopenedGap | Redelivery) -> RevisitReport:
+    kind = REDELIVERY if isinstance(revisit, Redelivery) else REOPENED_GAP
+    return RevisitReport(kind=kind, reached=revisit.reached, until=revisit.until)
 
 
 def _blocked(daemon: DaemonStatus) -> BlockedReport | None:

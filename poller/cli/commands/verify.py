@@ -109,7 +109,7 @@ def verify(
 def _open_reader(settings: Settings, stream: Stream) -> Iterator[LedgerReader]:
     reader = LedgerReader.open(settings.state.url)
     try:
-        if stream not in reader.streams():
+        if reader.recorded(stream) is None:
             raise FatalError(
                 f"the ledger holds nothing of {stream.domain} to {stream.source_name}",
                 code="stream-unknown",

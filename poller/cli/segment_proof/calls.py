@@ -8,7 +8,7 @@ from typing import Any
 from poller.adapters.segment.encoding import MessageEncoder
 from poller.adapters.segment.tracking_plan import PlanVerdict, TrackingPlan, UnreadableRuleError
 from poller.cli.segment_proof.remedies import remedy
-from poller.cli.wiring.services import Services, profiles_of, rules_of, stream_of
+from poller.cli.wiring.services import Services, profiles_of, recorded_stream, rules_of
 from poller.config import Settings
 from poller.core.events import LogEvent
 from poller.core.outcomes import Forwardable, Outcome
@@ -43,7 +43,7 @@ def newest_calls(
     Raises:
         TransientError, FatalError: Auth0 cannot be read.
     """
-    translator = LiveTranslator(stream_of(settings), rules_of(settings))
+    translator = LiveTranslator(recorded_stream(settings), rules_of(settings))
     for attempt in retrying():
         with attempt:
             events = services.log.newest_in_search(sorted(translator.types), last)

@@ -13,6 +13,7 @@ from poller.core.messages import iso
 from poller.core.spans import Gap, LogCursor, LogRange
 from poller.service.lifecycle.exit_codes import ExitCode
 
+REOPENED_GAP, REDELIVERY = "reopened_gap", "redelivery"
 _INDENT = "  "
 _NARROWEST_PICTURE = 24
 
@@ -58,8 +59,9 @@ class SecondReadingReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RevisitReport:
-    """A gap that is read after all."""
+    """A gap that is read after all, or a redelivery of what went to a wrong write key."""
 
+    kind: str
     reached: LogId
     until: LogId | None
 
@@ -78,7 +80,7 @@ class StreamReport:
     """The state of one stream. The first four values are None if it has no live span.
 
     `lag_s` is the time since the span was known to hold everything: a quiet tenant is not late.
-    `cursors` are the spans and the gaps that are read after all, for the picture.
+    `cursors` are the spans and the revisits, for the picture.
     """
 
     domain: str
@@ -176,6 +178,11 @@ def _show_gaps(stream: StreamReport) -> None:
     for gap in stream.gaps:
         bounds = f"{moment_text(gap.after)} to {moment_text(gap.before)}"
         say(*laid_out("    ", f"lost, removed by retention: {bounds}"), fg="red")
+    for each in stream.revisits:
+        if each.kind == REDELIVERY:
+            bounds = f"{moment_text(each.reached)} to {moment_text(each.until or each.reached)}"
+            text = f"sent to a wrong write key: {bounds} (`backfill` sends it again)"
+            say(*laid_out("    ", text), fg="yellow")
     for hole in stream.holes:
         bounds = f"{moment_text(hole.after)} to {moment_text(hole.until)}"
         say(*laid_out("    ", f"not sent: {bounds} (`backfill` sends it)"), fg="yellow")

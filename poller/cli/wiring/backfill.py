@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from poller.adapters.sql_ledger.ledger import SqlLedger
-from poller.cli.wiring.services import Services, profiles_of, rules_of, stream_of
+from poller.cli.wiring.services import Services, profiles_of, rules_of
 from poller.config import Settings
 from poller.core.delivery import BatchSender
 from poller.core.forward import Forwarded, forward
@@ -36,7 +36,7 @@ class BackfillParts:
     def translator(self) -> TrackTranslator:
         """Build a translator for history."""
         kind = TrackTranslator if self.no_identify else HistoryTranslator
-        return kind(stream_of(self.settings), rules_of(self.settings))
+        return kind(self.ledger.stream, rules_of(self.settings))
 
     def sender(self) -> BatchSender:
         """Build a sender, which counts refusals on its own."""
@@ -70,7 +70,7 @@ class BackfillParts:
         return IdentifySender(
             self.ledger.ignoring_sent_before(begun_at) if self.again else self.ledger,
             self.services.users,
-            HistoryTranslator(stream_of(self.settings), rules_of(self.settings)),
+            HistoryTranslator(self.ledger.stream, rules_of(self.settings)),
             BatchSender(self.services.segment, refusal_limit=self.settings.segment.refusal_limit),
             wait_turn=self.services.sink.wait,
             begun_at=begun_at,

@@ -73,7 +73,7 @@ def build_drain(
 ) -> Drain:
     """Build the drain of the live span, with the second reading that belongs to it."""
     profiles = profiles_of(settings, services)
-    translator = LiveTranslator(stream_of(settings), rules_of(settings))
+    translator = LiveTranslator(ledger.stream, rules_of(settings))
     sender = BatchSender(
         MeteredSink(services.sink, observer), refusal_limit=settings.segment.refusal_limit
     )

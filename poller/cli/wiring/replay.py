@@ -26,12 +26,12 @@ def replay_all(
     """
     configure_logging(settings.log.level, settings.log.format)
     with connect(settings, threading.Event()) as services:
-        tried = replayed = 0
-        for page in pick(stream_of(settings)):
+        stream, tried, replayed = store.recorded(stream_of(settings)), 0, 0
+        for page in pick(stream):
             tried += len(page)
             for start in range(0, len(page), DEAD_LETTERS_PER_DELIVERY):
                 letters = page[start : start + DEAD_LETTERS_PER_DELIVERY]
-                replayed += _replay(settings, services, store, letters)
+                replayed += _replay(settings, services, store, stream, letters)
     return replayed, tried - replayed
 
 
@@ -39,6 +39,7 @@ def _replay(
     settings: Settings,
     services: Services,
     store: DeadLetterStore,
+    stream: Stream,
     letters: Sequence[StoredDeadLetter],
 ) -> int:
     """Send these dead letters, and return how many Segment acknowledged."""
@@ -49,7 +50,7 @@ def _replay(
             delivered, tracks, dead = replay(
                 tuple(events.values()),
                 profiles_of(settings, services),
-                LiveTranslator(stream_of(settings), rules_of(settings)),
+                LiveTranslator(stream, rules_of(settings)),
                 BatchSender(services.sink, refusal_limit=settings.segment.refusal_limit),
             )
     for letter in dead:

@@ -19,7 +19,9 @@ from poller.adapters.clocks import ServerClock, introduce
 from poller.adapters.http import Http
 from poller.adapters.segment.oauth import OAuthApp, OAuthTokens
 from poller.adapters.segment.tracking import SegmentSink
+from poller.adapters.sql_ledger.reader import LedgerReader
 from poller.config import Settings
+from poller.core.errors import PollerError
 from poller.core.events import Stream
 from poller.core.log_ids import LogId, floor_id
 from poller.core.translation.privacy import Privacy
@@ -147,6 +149,21 @@ def stream_of(settings: Settings) -> Stream:
         source_name=settings.segment.source_name or "",
         generation=settings.segment.generation,
     )
+
+
+def recorded_stream(settings: Settings) -> Stream:
+    """Return the stream with the names that its message ids hold by the ledger.
+
+    Without a ledger that can be read, it is the stream of the settings.
+    """
+    try:
+        reader = LedgerReader.open(settings.state.url)
+    except PollerError:
+        return stream_of(settings)
+    try:
+        return reader.recorded(stream_of(settings)) or stream_of(settings)
+    finally:
+        reader.close()
 
 
 def rules_of(settings: Settings) -> Rules:

@@ -139,8 +139,8 @@ class SegmentSettings(Section):
     source_name: Name | None = Field(
         default_factory=_source_name,
         validate_default=False,
-        description="The name of the source in message ids and in the ledger. Keep it when you "
-        "rotate the key.",
+        description="The name of the source in message ids and in the ledger. With a name of your "
+        "own, a change of the key asks no question.",
         json_schema_extra=in_words("a short hash of the write key"),
     )
     generation: NameOrEmpty = Field(

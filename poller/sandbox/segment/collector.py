@@ -61,6 +61,8 @@ class Collector:
         self.clock = clock
         self.source = Source(write_key)
         self.dedupe_window = timedelta(days=1)
+        self.dedupes_wrong_keys = False
+        """True if the ids of messages to a wrong key are remembered, which nobody knows."""
         self.refuses_large_messages = True
         self.refused_users: set[str] = set()
         self.suppressed_users: set[str] = set()
@@ -138,6 +140,8 @@ class Collector:
             else None,
         )
         self.arrivals.append(arrival)
+        if fate == "dropped" and self.dedupes_wrong_keys:
+            self._published_at.setdefault(arrival.message_id, now)
         if fate == "published":
             self._published_at[arrival.message_id] = now
             if arrival.type == "identify":

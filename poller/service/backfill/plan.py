@@ -19,6 +19,7 @@ from poller.core.spans import (
     Gap,
     LogCursor,
     LogRange,
+    Redelivery,
     ReopenedGap,
     Span,
     clip,
@@ -107,7 +108,8 @@ def plan(
     )
     if oldest is None or readable_since >= until:
         return basis
-    settled = _settled(spans, readable_since, until)
+    undelivered = _unread_parts(each for each in revisits if isinstance(each, Redelivery))
+    settled = difference(_settled(spans, readable_since, until), undelivered)
     basis = replace(
         basis,
         until=max(end, readable_since),

@@ -68,6 +68,7 @@ ALTER TABLE awaiting RENAME COLUMN queued_at TO seen_at;
 ALTER TABLE file_mark RENAME TO file; ALTER TABLE file RENAME COLUMN content_hash TO fingerprint;
 ALTER TABLE daemon_status RENAME TO journal; ALTER TABLE journal DROP COLUMN blocked_code;
 ALTER TABLE stream DROP COLUMN backfilled_until;
+ALTER TABLE stream DROP COLUMN id_source_name; ALTER TABLE stream DROP COLUMN id_generation;
 CREATE TABLE tally (
   stream_id INTEGER NOT NULL REFERENCES stream (id), hour TEXT NOT NULL, type TEXT NOT NULL,
   outcome TEXT NOT NULL, events INTEGER NOT NULL, PRIMARY KEY (stream_id, hour, type, outcome)

@@ -8,7 +8,7 @@ from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.adapters.sql_ledger.reader import LedgerReader
 from poller.adapters.sql_ledger.sqlite.driver import ledger_path
 from poller.adapters.sql_ledger.stream_removal import remove_stream
-from poller.cli.commands.ledger import choose
+from poller.cli.options import choose
 from poller.core.errors import FatalError
 from poller.core.events import Stream
 from poller.core.log_ids import EARLIEST

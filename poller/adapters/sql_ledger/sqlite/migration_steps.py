@@ -155,6 +155,10 @@ ALTER TABLE new_revisit RENAME TO revisit
 """
 
 _CATCH_UPS = "ALTER TABLE span ADD COLUMN is_catch_up BOOLEAN NOT NULL DEFAULT 0"
+_NAMES_IN_IDS = """
+ALTER TABLE stream ADD COLUMN id_source_name TEXT;
+ALTER TABLE stream ADD COLUMN id_generation TEXT
+"""
 
 
 def _to_version_2(connection: Connection) -> None:
@@ -183,6 +187,7 @@ def _to_version_4(connection: Connection) -> None:
 
 def _to_version_5(connection: Connection) -> None:
     _run(connection, _CATCH_UPS)
+    _run(connection, _NAMES_IN_IDS)
 
 
 STEPS: tuple[Step, ...] = (_to_version_2, _to_version_3, _to_version_4, _to_version_5)

@@ -75,6 +75,9 @@ stream = Table(
     Column("source_name", Text, nullable=False),
     Column("generation", Text, nullable=False),
     Column("backfilled_until", _log_id()),  # by a backfill before the first start
+    # In message ids, where they differ from the names above, which are those of the settings.
+    Column("id_source_name", Text),
+    Column("id_generation", Text),
     UniqueConstraint("domain", "source_name", "generation"),
 )
 

@@ -4,12 +4,15 @@ A stream is an Auth0 domain, a Segment source and a generation. Each other row b
 stream, by its `stream_id`.
 """
 
-from sqlalchemy import Connection, insert, select, update
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select, update
 
 from poller.adapters.sql_ledger.tables import schema
 from poller.adapters.sql_ledger.tables.spans import read_spans
 from poller.core.errors import FatalError
-from poller.core.events import Stream
+from poller.core.events import NamesInIds, Stream
 
 NO_STREAM_ID = 0
 """An id that no stream has, since SQLite numbers rows from 1. A query by it finds nothing."""
@@ -18,14 +21,30 @@ NO_STREAM_ID = 0
 def read_streams(connection: Connection) -> dict[Stream, int]:
     """Return the id of each stream, in the order in which the streams were begun."""
     query = select(schema.stream).order_by(schema.stream.c.id)
-    return {
-        Stream(domain=row.domain, source_name=row.source_name, generation=row.generation): row.id
-        for row in connection.execute(query)
-    }
+    return {_stream(row): row.id for row in connection.execute(query)}
 
 
-def enroll(connection: Connection, stream: Stream, *, create: bool, adopt: bool) -> int:
-    """Return the id of the stream, and add the stream to the ledger if it is new.
+def _stream(row: Row[Any]) -> Stream:
+    in_ids = None
+    if row.id_source_name is not None:
+        in_ids = NamesInIds(source_name=row.id_source_name, generation=row.id_generation)
+    return Stream(
+        domain=row.domain,
+        source_name=row.source_name,
+        generation=row.generation,
+        in_ids=in_ids,
+    )
+
+
+def recorded(streams: Iterable[Stream], stream: Stream) -> Stream | None:
+    """Return the stream of these names as the ledger records it, or None."""
+    return next((each for each in streams if each == stream), None)
+
+
+def enroll(
+    connection: Connection, stream: Stream, *, create: bool, adopt: bool
+) -> tuple[Stream, int]:
+    """Return the stream as it is recorded, and its id. Add it to the ledger if it is new.
 
     A first start with a mistyped write key leaves a stream that settled nothing. The next start
     with the right key takes that stream over: its names change, and its beginning stays.
@@ -35,14 +54,13 @@ def enroll(connection: Connection, stream: Stream, *, create: bool, adopt: bool)
             streams and `adopt` is false.
     """
     streams = read_streams(connection)
-    if stream in streams:
-        return streams[stream]
+    known = recorded(streams, stream)
+    if known is not None:
+        return known, streams[known]
     for unused, stream_id in streams.items():
         if can_be_renamed(connection, unused, stream_id, stream):
-            names = {"source_name": stream.source_name, "generation": stream.generation}
-            row = update(schema.stream).where(schema.stream.c.id == stream_id)
-            connection.execute(row.values(names))
-            return stream_id
+            rename(connection, stream_id, stream)
+            return stream, stream_id
     if streams and not adopt:
         raise stream_mismatch_error(stream, tuple(streams))
     if not create:
@@ -52,7 +70,19 @@ def enroll(connection: Connection, stream: Stream, *, create: bool, adopt: bool)
     new = insert(schema.stream).values(
         domain=stream.domain, source_name=stream.source_name, generation=stream.generation
     )
-    return int(connection.execute(new.returning(schema.stream.c.id)).scalar_one())
+    return stream, int(connection.execute(new.returning(schema.stream.c.id)).scalar_one())
+
+
+def rename(connection: Connection, stream_id: int, stream: Stream) -> None:
+    """Give the row the names of this stream, and its names in message ids."""
+    in_ids = stream.in_ids
+    names = {
+        "source_name": stream.source_name,
+        "generation": stream.generation,
+        "id_source_name": in_ids.source_name if in_ids else None,
+        "id_generation": in_ids.generation if in_ids else None,
+    }
+    connection.execute(update(schema.stream).where(schema.stream.c.id == stream_id).values(names))
 
 
 def can_be_renamed(connection: Connection, unused: Stream, stream_id: int, stream: Stream) -> bool:
@@ -69,14 +99,21 @@ def can_be_renamed(connection: Connection, unused: Stream, stream_id: int, strea
 
 def stream_mismatch_error(stream: Stream, others: tuple[Stream, ...]) -> FatalError:
     """Return the error for a ledger that holds other streams and not this one."""
+    asked = _KEY_QUESTION if any(each.domain == stream.domain for each in others) else ""
     return FatalError(
         f"it holds only other streams: {'; '.join(map(label, others))}; not {label(stream)}",
         code="stream-mismatch",
-        hint="if only segment.write_key was changed, go on with [segment] "
-        f'source_name = "{others[0].source_name}"; else set auth0.domain or segment.source_name '
-        "back, or point state.url at a new file; or begin this stream in the same file with "
-        "`run --new-stream`",
+        hint=f"{asked}if another setting was changed, set auth0.domain, segment.source_name or "
+        "segment.generation back. If this is a new stream, point state.url at a new file, or begin "
+        "it in this file with `run --new-stream`",
     )
+
+
+_KEY_QUESTION = (
+    "was segment.write_key changed? If the source is the same and its key was rotated: `ledger key "
+    "rotated`. If the key before was wrong, so that nothing arrived: `ledger key was-wrong`. "
+    "Otherwise: "
+)
 
 
 def label(stream: Stream) -> str:

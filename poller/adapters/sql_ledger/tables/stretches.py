@@ -4,8 +4,8 @@ They have tables of their own, so that spans stay what they are: proof of what w
 
 - An *unread stretch* is left behind if a span ends before everything in it was confirmed. The
   second reading still has to read it. Unread stretches never overlap.
-- A *revisit* is a recorded gap that can be read after all, or a settled stretch that a person
-  wants to send again.
+- A *revisit* is a recorded gap that can be read after all, a settled stretch that a person
+  wants to send again, or a stretch that went to a wrong write key.
 
 Each row holds the position in its stretch, and is deleted when the position reaches the end.
 """
@@ -20,12 +20,16 @@ from poller.adapters.sql_ledger.tables import schema
 from poller.core.errors import ConflictError
 from poller.core.events import Stream
 from poller.core.log_ids import LogId
-from poller.core.spans import ReopenedGap, Resend, UnreadStretch
+from poller.core.spans import Redelivery, ReopenedGap, Resend, UnreadStretch
 
 Revisit = ReopenedGap | Resend
 Stretch = UnreadStretch | Revisit
 
-_REVISITS: dict[str, type[Revisit]] = {"reopened_gap": ReopenedGap, "resend": Resend}
+_REVISITS: dict[str, type[Revisit]] = {
+    "reopened_gap": ReopenedGap,
+    "resend": Resend,
+    "redelivery": Redelivery,
+}
 _KINDS = {revisit: kind for kind, revisit in _REVISITS.items()}
 
 

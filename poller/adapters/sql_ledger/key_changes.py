@@ -1,0 +1,196 @@
+"""A changed write key: the key of the source was rotated, or the key before was wrong.
+
+The caller holds the locks of `run` and `backfill`, so that no process works on the stream.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from sqlalchemy import Column, ColumnElement, Connection, Table, delete, func, select
+
+from poller.adapters.sql_ledger.sqlite import driver
+from poller.adapters.sql_ledger.sqlite.database import Database
+from poller.adapters.sql_ledger.tables import schema
+from poller.adapters.sql_ledger.tables.gaps import read_gaps
+from poller.adapters.sql_ledger.tables.spans import read_spans
+from poller.adapters.sql_ledger.tables.streams import label, read_streams, rename
+from poller.adapters.sql_ledger.tables.stretches import begin_revisits, read_revisits
+from poller.core.counts import LOG
+from poller.core.errors import FatalError
+from poller.core.events import NamesInIds, Stream
+from poller.core.log_ids import LogId, moment_of, predecessor
+from poller.core.spans import LogRange, Redelivery, ReopenedGap, clip, difference
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undelivered:
+    """Everything of a stream that went to a wrong write key since a position of the log.
+
+    `events` are the counts by outcome, from the whole hour of the position on. `tracks` are the
+    counts of what was sent, by name. `told` is the number of users and memberships that an
+    identify or group call was sent about. `files` is the number of files that were read.
+    `position` is the position of the daemon.
+    """
+
+    ranges: tuple[LogRange, ...]
+    events: Mapping[str, int]
+    tracks: Mapping[str, int]
+    told: int
+    files: int
+    position: LogId | None
+
+
+def rotate_key(url: str, stream: Stream, renamed: Stream) -> None:
+    """Let the stream go on under the names in `renamed`. Its message ids keep the earlier names.
+
+    Raises:
+        FatalError: there is no such stream, or another one has these names.
+        TransientError: the ledger is locked.
+    """
+    with _writing(url) as connection:
+        stream_id = _find(connection, stream, renamed)
+        known = next(each for each in read_streams(connection) if each == stream)
+        kept = known.in_ids or NamesInIds(
+            source_name=known.source_name, generation=known.generation
+        )
+        is_same = (kept.source_name, kept.generation) == (renamed.source_name, renamed.generation)
+        rename(connection, stream_id, replace(renamed, in_ids=None if is_same else kept))
+
+
+def find_undelivered(url: str, stream: Stream, since: LogId) -> Undelivered:
+    """Return what is to be sent again, if nothing arrived since this position.
+
+    Raises:
+        FatalError, TransientError: the ledger cannot be read.
+    """
+    database = Database.open_read_only(driver.ledger_path(url))
+    try:
+        with database.reading() as connection:
+            return _undelivered(connection, stream, read_streams(connection)[stream], since)
+    finally:
+        database.close()
+
+
+def redeliver(url: str, stream: Stream, renamed: Stream, since: LogId, *, generation: str) -> None:
+    """Record that nothing arrived since this position, so that a backfill sends it again.
+
+    From now on, every message id of the stream is made of the source name in `renamed` and of
+    `generation`. What was last sent since then is forgotten. What lies below stays settled.
+
+    Raises:
+        FatalError: there is no such stream, or another one has these names.
+        TransientError: the ledger is locked.
+    """
+    with _writing(url) as connection:
+        stream_id = _find(connection, stream, renamed)
+        lost = _undelivered(connection, stream, stream_id, since)
+        stretches = [(each.after, each.until) for each in lost.ranges]
+        begin_revisits(connection, stream, stream_id, Redelivery, stretches)
+        connection.execute(delete(schema.last_sent).where(*_told_since(stream_id, since)))
+        in_ids = NamesInIds(source_name=renamed.source_name, generation=generation)
+        rename(connection, stream_id, replace(renamed, in_ids=in_ids))
+
+
+@contextmanager
+def _writing(url: str) -> Iterator[Connection]:
+    database = Database.open(driver.ledger_path(url), create=False)
+    try:
+        with database.writing() as connection:
+            yield connection
+    finally:
+        database.close()
+
+
+def _find(connection: Connection, stream: Stream, renamed: Stream) -> int:
+    streams = read_streams(connection)
+    if stream not in streams:
+        raise FatalError(
+            f"nothing of {label(stream)} is in the ledger",
+            code="stream-unknown",
+            hint="see `ledger show`",
+        )
+    if renamed != stream and renamed in streams:
+        raise FatalError(
+            f"the ledger holds {label(renamed)} beside {label(stream)}",
+            code="stream-ambiguous",
+            hint=f"if it was begun by mistake, remove it: `ledger remove-stream --source-name "
+            f"{renamed.source_name}`",
+        )
+    return streams[stream]
+
+
+def _undelivered(
+    connection: Connection, stream: Stream, stream_id: int, since: LogId
+) -> Undelivered:
+    spans = read_spans(connection, stream, stream_id)
+    live = next((span for span in spans if span.is_live), None)
+    return Undelivered(
+        ranges=_ranges(connection, stream, stream_id, since),
+        events=_counts(connection, stream_id, since, schema.hourly_event_count, "outcome"),
+        tracks=_counts(connection, stream_id, since, schema.hourly_track_count, "track_name"),
+        told=_number(connection, schema.last_sent, _told_since(stream_id, since)),
+        files=_number(connection, schema.file_mark, _read_since(stream_id, since)),
+        position=live.reached if live else None,
+    )
+
+
+def _ranges(
+    connection: Connection, stream: Stream, stream_id: int, since: LogId
+) -> tuple[LogRange, ...]:
+    """Return what was settled above `since`, without what is lost or was not read yet."""
+    spans = read_spans(connection, stream, stream_id)
+    settled = [LogRange(after=span.after, until=span.reached) for span in spans]
+    lost = [
+        LogRange(after=gap.after, until=predecessor(gap.before) or gap.before)
+        for gap in read_gaps(connection, stream_id)
+        if not gap.is_read_once
+    ]
+    not_read = [
+        LogRange(after=each.reached, until=each.until or each.reached)
+        for each in read_revisits(connection, stream, stream_id)
+        if isinstance(each, ReopenedGap | Redelivery)
+    ]
+    highest = max((each.until for each in settled), default=since)
+    return clip(difference(settled, [*lost, *not_read]), since, highest)
+
+
+def _counts(
+    connection: Connection, stream_id: int, since: LogId, table: Table, name: str
+) -> dict[str, int]:
+    """Return the counts of the log in a table of hours, by the column of this name."""
+    columns, begin = table.c, moment_of(since)
+    count = columns["events" if "events" in columns else "tracks"]
+    conditions = [columns.stream_id == stream_id, columns.origin == LOG]
+    if begin is not None:
+        hour = begin.replace(minute=0, second=0, microsecond=0)
+        conditions.append(columns.hour >= hour)
+    query = select(columns[name], func.sum(count)).where(*conditions).group_by(columns[name])
+    return {key: int(number) for key, number in connection.execute(query)}
+
+
+def _number(connection: Connection, table: Table, conditions: list[ColumnElement[bool]]) -> int:
+    query = select(func.count()).select_from(table).where(*conditions)
+    return int(connection.scalar(query) or 0)
+
+
+def _told_since(stream_id: int, since: LogId) -> list[ColumnElement[bool]]:
+    columns = schema.last_sent.c
+    return _since(columns.stream_id == stream_id, columns.sent_at, since)
+
+
+def _read_since(stream_id: int, since: LogId) -> list[ColumnElement[bool]]:
+    columns = schema.file_mark.c
+    return _since(columns.stream_id == stream_id, columns.settled_at, since)
+
+
+def _since(
+    own: ColumnElement[bool], at: Column[datetime], since: LogId
+) -> list[ColumnElement[bool]]:
+    """Return the conditions for rows of a stream since the time of a position.
+
+    A position without a time lies below every time.
+    """
+    moment = moment_of(since)
+    return [own] if moment is None else [own, at >= moment]
