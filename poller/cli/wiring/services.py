@@ -30,7 +30,7 @@ from poller.service.observability.instrumented import NO_OBSERVER, MeteredRateLi
 from poller.service.observability.page_log import warn_of_profiles
 from poller.service.upstream.profile_cache import CachedProfiles
 from poller.service.upstream.rate_limit import RateLimiter
-from poller.service.upstream.send_rate import ThrottledSink
+from poller.service.upstream.send_rate import SendRate, ThrottledSink
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +47,7 @@ class Services:
     stats: Auth0Stats
     segment: SegmentSink
     sink: ThrottledSink
+    send_rate: SendRate
     rate_limiter: RateLimiter
     clock: ServerClock
     clients: Mapping[str, Http]
@@ -102,13 +103,15 @@ def _services(
 ) -> Services:
     tokens = TokenSource(_credentials(settings), clients["Auth0"])
     api = ManagementApi(clients["Auth0"], tokens, MeteredRateLimiter(rate_limiter, observer))
+    send_rate = SendRate(stopping, per_second=settings.segment.max_messages_per_second)
     return Services(
         tokens=tokens,
         log=Auth0Log(api, now=clock.now),
         users=Auth0Users(api, fields=rules_of(settings).profile_fields),
         stats=Auth0Stats(api),
         segment=sink,
-        sink=ThrottledSink(sink, stopping, per_second=settings.segment.max_messages_per_second),
+        sink=ThrottledSink(sink, send_rate.wait),
+        send_rate=send_rate,
         rate_limiter=rate_limiter,
         clock=clock,
         clients=clients,
