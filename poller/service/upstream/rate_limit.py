@@ -9,6 +9,11 @@ rate limiter tells buckets apart by their limit: endpoints that report the same 
 share a bucket. This can make us slower than needed, never faster than allowed. An endpoint that has
 not answered yet may share any known bucket. So its first request takes a token from every known
 bucket. Its second request waits until the first has been answered.
+
+Live polling goes before work in the background, such as a backlog. Two rules say so. A request in
+the background waits while a live request waits for the same bucket. And it leaves a few tokens for
+the requests of the next live poll. The reserve is not lost: it is taken from the burst once, and
+work in the background then uses the whole refill that live polling leaves.
 """
 
 import math
@@ -26,6 +31,11 @@ LONGEST_WAIT_S = 60.0
 _RECHECK_S = 0.1
 """The wait while requests are under way. Their answers may show that there is room."""
 _SHORTEST_WAIT_S = 0.001
+LIVE_RESERVE = 3
+"""The tokens that work in the background leaves: for a page, its profiles and a proof.
+
+In a small bucket it leaves half of what is ours, rounded down.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +77,8 @@ class RateLimiter:
         """The request of each thread."""
         self._answered: list[Request] = []
         """Answered requests that a pending answer may not yet count."""
+        self._live_waiting: dict[int, str] = {}
+        """The endpoint that each waiting thread of live polling asks for."""
         self.refused = 0
         """The number of answers with status 429."""
 
@@ -76,9 +88,21 @@ class RateLimiter:
         Raises:
             TransientError: the program is told to stop.
         """
-        while (wait_s := self._take(endpoint)) > 0:
-            if self._stopping.wait(wait_s):
-                raise TransientError("stopped while waiting for the rate limit")
+        try:
+            while (wait_s := self._take(endpoint)) > 0:
+                _wait(self._stopping, wait_s)
+        finally:
+            with self._lock:
+                self._live_waiting.pop(self._caller(), None)
+
+    def acquire_in_background(self, endpoint: str, stopping: threading.Event) -> None:
+        """Block until a request may go out that lets live requests go first.
+
+        Raises:
+            TransientError: `stopping` is set.
+        """
+        while (wait_s := self._take(endpoint, in_background=True)) > 0:
+            _wait(stopping, wait_s)
 
     def observe(
         self,
@@ -168,24 +192,38 @@ class RateLimiter:
     def _belief_of(self, endpoint: str) -> Belief | None:
         return self._beliefs.get(self._limits.get(endpoint, 0))
 
-    def _take(self, endpoint: str) -> float:
+    def _take(self, endpoint: str, *, in_background: bool = False) -> float:
         """Take one request and return 0, or return the seconds after which to ask again."""
         with self._lock:
             now = self._monotonic()
             self._end(now)  # a thread that asks again has finished its previous request
+            if not in_background:
+                self._live_waiting[self._caller()] = endpoint
+            elif self._is_wanted_live(endpoint):
+                return _RECHECK_S
             belief = self._belief_of(endpoint)
             if belief is None and self._awaits_first_answer(endpoint):
                 return _RECHECK_S
             beliefs = [*self._beliefs.values()] if belief is None else [belief]
-            wait_s = max((self._wait_s(each, now) for each in beliefs), default=0.0)
+            wait_s = max(
+                (self._wait_s(each, now, in_background=in_background) for each in beliefs),
+                default=0.0,
+            )
             if wait_s > 0:
                 return wait_s
+            self._live_waiting.pop(self._caller(), None)
             for each in beliefs:
                 each.tokens -= 1
             self._under_way[self._caller()] = Request(
                 endpoint=endpoint, sent_at=now, answered_before=belief.answered if belief else 0
             )
             return 0.0
+
+    def _is_wanted_live(self, endpoint: str) -> bool:
+        """Return whether a live request waits for a bucket that this endpoint may share."""
+        limit = self._limits.get(endpoint)
+        wanted = (self._limits.get(each) for each in self._live_waiting.values())
+        return any(limit is None or each is None or each == limit for each in wanted)
 
     def _awaits_first_answer(self, endpoint: str) -> bool:
         """Return whether a pending answer will report the limit of this endpoint.
@@ -197,18 +235,22 @@ class RateLimiter:
             for request in self._under_way.values()
         )
 
-    def _wait_s(self, belief: Belief, now: float) -> float:
+    def _wait_s(self, belief: Belief, now: float, *, in_background: bool) -> float:
         """Return the seconds until a token may be available.
 
         Zero means that a token is available now.
         """
         belief.grow(now, under_way=len(self._under_way))
-        missing = self._reserved(belief.limit) + 1 - belief.tokens
+        reserved = self._reserved(belief.limit)
+        kept_for_live = max(0, min(LIVE_RESERVE, (belief.limit - reserved - 1) // 2))
+        missing = reserved + (kept_for_live if in_background else 0) + 1 - belief.tokens
         if missing <= 0:
             return 0.0
-        if now >= belief.reset_at and not self._under_way:
+        # While a refill is believed, the background waits for it, and leaves the reserve alone.
+        may_look = not (in_background and belief.growth)
+        if now >= belief.reset_at and not self._under_way and may_look:
             # The reset brought one token. Only an answer can show whether more are free.
-            belief.tokens = self._reserved(belief.limit) + 1.0
+            belief.tokens = max(belief.tokens, reserved + 1.0)
             return 0.0
         waits = [belief.reset_at - now] if belief.reset_at > now else []
         if belief.growth:
@@ -243,3 +285,8 @@ class RateLimiter:
         begun_at = oldest if request is None else min(oldest, request.sent_at)
         self._answered = [other for other in self._answered if other.may_be_served_after(begun_at)]
         return request
+
+
+def _wait(stopping: threading.Event, seconds: float) -> None:
+    if stopping.wait(seconds):
+        raise TransientError("stopped while waiting for the rate limit")

@@ -1,3 +1,4 @@
+import threading
 from datetime import timedelta
 
 import pytest
@@ -178,3 +179,34 @@ def test_work_that_can_wait_has_room_while_half_of_the_bucket_is_left(
         rate_limiter.acquire("logs")
         rate_limiter.observe("logs", limit=10, remaining=is_left, reset_in=timedelta(seconds=1))
         assert rate_limiter.has_room("logs") is has_room
+
+
+def test_the_background_waits_for_the_refill_and_leaves_the_reserve_to_live_polling(
+    rate_limiter: RateLimiter, stopping: Stopping
+) -> None:
+    with_a_proved_refill(stopping, rate_limiter)
+    rate_limiter.acquire("logs")
+    stopping.waits.clear()
+    rate_limiter.observe("logs", limit=10, remaining=2, reset_in=timedelta())
+    rate_limiter.acquire_in_background("logs", stopping)
+    # Two tokens more. Half of the five a second is believed, since others took tokens.
+    assert sum(stopping.waits) == pytest.approx(0.8, abs=0.01)
+    stopping.waits.clear()
+    for _ in range(3):
+        rate_limiter.acquire("logs")
+    assert stopping.waits == []
+
+
+def test_a_stopped_live_request_no_longer_holds_the_background_back(
+    rate_limiter: RateLimiter, stopping: Stopping
+) -> None:
+    with_a_proved_refill(stopping, rate_limiter)
+    rate_limiter.acquire("logs")
+    rate_limiter.observe("logs", limit=10, remaining=0, reset_in=timedelta(seconds=9))
+    stopping.set()
+    with pytest.raises(TransientError):
+        rate_limiter.acquire("logs")
+    stopping.now += 10
+    stopping.waits.clear()
+    rate_limiter.acquire_in_background("logs", threading.Event())
+    assert stopping.waits == []

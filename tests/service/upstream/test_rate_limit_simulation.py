@@ -51,7 +51,8 @@ class Tenant:
 class Simulation:
     """Workers that ask, wait for the answer, and work on it for a while.
 
-    Each worker asks the `endpoints` in turn.
+    Each worker asks the `endpoints` in turn. The first `live` workers poll: they ask for each
+    endpoint once, and then rest for `interval_s`. All others work in the background, if any polls.
     """
 
     tenant: Tenant
@@ -65,6 +66,11 @@ class Simulation:
     passed: int = 0
     refused: int = 0
     seed: int = 0
+    live: int = 0
+    interval_s: float = 2.0
+    live_waits: list[float] = field(default_factory=list)
+    """The time that each live request waited before it went out."""
+    live_polls: int = 0
     _events: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
     _number: int = 0
 
@@ -92,13 +98,17 @@ class Simulation:
 
     def ask(self, worker: int, turn: int) -> Callable[[], None]:
         endpoint = self.endpoints[turn % len(self.endpoints)]
+        asked_at = self.now
 
         def step() -> None:
             self.worker = worker
-            wait_s = self.rate_limiter._take(endpoint)
+            in_background = worker >= self.live > 0
+            wait_s = self.rate_limiter._take(endpoint, in_background=in_background)
             if wait_s > 0:
                 self.after(wait_s, step)
                 return
+            if worker < self.live:
+                self.live_waits.append(self.now - asked_at)
             there = self.latency_s * self.dice.random()
             self.after(there, lambda: self.arrive(worker, turn, endpoint, self.latency_s - there))
 
@@ -118,9 +128,19 @@ class Simulation:
                 reset_in=timedelta(seconds=reset_s),
                 is_refused=not passes,
             )
-            self.after(self.work_s, self.ask(worker, turn + 1))
+            self.after(self.work_s, lambda: self.go_on(worker, turn + 1))
 
         self.after(back_s, answer)
+
+    def go_on(self, worker: int, turn: int) -> None:
+        """Ask again, after a rest at the end of a live poll. The wait counts from then on."""
+
+        def ask() -> None:
+            self.ask(worker, turn)()
+
+        is_over = worker < self.live and turn % len(self.endpoints) == 0
+        self.live_polls += is_over
+        self.after(self.interval_s if is_over else 0.0, ask)
 
 
 plans = st.sampled_from(
@@ -130,7 +150,7 @@ plans = st.sampled_from(
 
 @given(
     plan=plans,
-    workers=st.integers(1, 16),
+    crew=st.tuples(st.integers(1, 16), st.integers(0, 2)),
     latency_s=st.floats(0.0, 0.5),
     begun_with=st.floats(0.0, 1.0),
     share=st.sampled_from([1.0, 0.8, 0.6, 0.01]),
@@ -139,14 +159,14 @@ plans = st.sampled_from(
 )
 def test_no_request_is_refused_where_nobody_else_uses_the_tenant(
     plan: tuple[int, float],
-    workers: int,
+    crew: tuple[int, int],
     latency_s: float,
     begun_with: float,
     share: float,
     endpoints: tuple[str, ...],
     seed: int,
 ) -> None:
-    limit, per_second = plan
+    (limit, per_second), (workers, live) = plan, crew
     # A whole token at least: what another used up a moment ago, no first request can know.
     held = max(1.0, begun_with * limit)
     tenant = Tenant(limit=limit, per_second=per_second, held=held)
@@ -157,6 +177,7 @@ def test_no_request_is_refused_where_nobody_else_uses_the_tenant(
         share=share,
         endpoints=endpoints,
         seed=seed,
+        live=min(live, workers),
     )
     simulation.run(6 * limit + 60)
     assert simulation.passed >= 6 * limit + 60
@@ -234,3 +255,66 @@ def test_the_limiter_slows_down_after_a_refusal_and_finds_the_speed_again() -> N
     simulation.run(passed + 320)
     assert simulation.refused == refused
     assert simulation.now - since <= 1.1 * 320 / 16
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("limit", "per_second"), [(50, 16.0), (10, 1000 / 60)])
+def test_a_live_poll_does_not_wait_for_the_backlog_and_costs_it_only_its_own_requests(
+    limit: int, per_second: float, seed: int
+) -> None:
+    tenant = Tenant(limit=limit, per_second=per_second, held=limit)
+    simulation = Simulation(
+        tenant=tenant, workers=9, live=1, endpoints=("logs", "users"), seed=seed
+    )
+    requests = limit + round(30 * per_second)
+    took_s = simulation.run(requests)
+    assert len(simulation.live_waits) >= 20
+    assert max(simulation.live_waits) == 0
+    assert took_s <= 1.1 * (requests - limit) / per_second
+
+
+def test_the_backlog_has_the_whole_limit_while_live_polling_rests() -> None:
+    tenant = Tenant(limit=50, per_second=16.0, held=50.0)
+    simulation = Simulation(tenant=tenant, workers=9, live=1, interval_s=1e9)
+    took_s = simulation.run(432)
+    assert simulation.live_polls == 1
+    assert took_s <= 1.08 * (432 - 50) / 16
+
+
+@pytest.mark.parametrize(("limit", "per_second"), [(2, 2.0), (10, 100 / 60)])
+def test_in_a_small_bucket_neither_starves(limit: int, per_second: float) -> None:
+    tenant = Tenant(limit=limit, per_second=per_second, held=limit)
+    simulation = Simulation(tenant=tenant, workers=5, live=1, share=0.8, interval_s=10.0)
+    simulation.run(120)
+    in_background = simulation.passed - len(simulation.live_waits)
+    assert in_background > 60
+    assert max(simulation.live_waits) <= 2 / per_second + 1.0  # reset times are whole seconds
+    assert simulation.refused == 0
+
+
+def test_live_polling_that_needs_every_token_has_every_token() -> None:
+    tenant = Tenant(limit=10, per_second=5.0, held=10.0)
+    simulation = Simulation(tenant=tenant, workers=8, live=4, interval_s=0.0)
+    simulation.run(40)
+    asked_live = len(simulation.live_waits)
+    simulation.run(140)
+    assert len(simulation.live_waits) - asked_live >= 95
+
+
+def test_the_backlog_goes_on_where_others_take_the_whole_refill() -> None:
+    tenant = Tenant(limit=50, per_second=16.0, held=50.0)
+    simulation = Simulation(tenant=tenant, workers=5, live=1, share=0.8)
+    simulation.run(300)
+
+    def take() -> None:
+        tenant.fill(simulation.now)
+        tenant.held = min(tenant.held, 5.0)
+        simulation.after(0.01, take)
+
+    simulation.after(0.0, take)
+    begun_at, passed, live = simulation.now, simulation.passed, len(simulation.live_waits)
+    simulation.run(10_000, seconds=begun_at + 60)
+    polls = len(simulation.live_waits) - live
+    assert polls >= 15
+    assert simulation.passed - passed - polls >= 15
+    assert simulation.refused == 0
