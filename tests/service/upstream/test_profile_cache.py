@@ -100,3 +100,26 @@ def test_a_failure_is_raised_where_profiles_are_needed(failure: PollerError) -> 
             cached.of(["a"])
     bench.directory.failure = None
     assert set(cached.of(["a"])) == {"a"}
+
+
+def test_a_profile_never_gives_way_to_one_that_was_asked_for_earlier() -> None:
+    """Another thread asks for the same user while a request of this thread is under way."""
+
+    class Slow(Directory):
+        def of(self, user_ids: Sequence[str]) -> Profiles:
+            asked = len(self.asked)
+            self.asked.append(tuple(user_ids))
+            if asked == 0:
+                bench.now += 1
+                newer.update(bench.cached.of(user_ids))
+            return {
+                "a": Profile(
+                    user_id="a", read_at=NOW, fields={"name": "old" if asked == 0 else "new"}
+                )
+            }
+
+    newer: dict[str, Profile] = {}
+    bench = Bench()
+    bench.cached = CachedProfiles(Slow(), bench.failures.append, monotonic=lambda: bench.now)
+    assert bench.cached.of(["a"])["a"].fields == {"name": "new"}
+    assert bench.cached.of(["a"]) == newer
