@@ -1,8 +1,8 @@
-"""The heartbeat of the working thread, by which systemd and health checks see a loop that hangs.
+"""The heartbeat of the working threads, by which systemd and health checks see a loop that hangs.
 
 A process can be alive while its loop hangs, as on a lock or in a system call without an end. A
-separate thread that reports "alive" every second would hide this. So the working thread itself
-promises to be heard of again: each step promises the next one within SILENCE_S. Anybody may look
+separate thread that reports "alive" every second would hide this. So the working threads themselves
+promise to be heard of again: each step promises the next one within SILENCE_S. Anybody may look
 whether the promise is kept.
 
 An outage does not break the promise. Each attempt is a short step, and each wait between attempts
@@ -22,33 +22,43 @@ each of three servers, and perhaps for IPv4 and IPv6 in turn, which makes 60 s.
 
 
 class Heartbeat:
-    """The promise of the working thread to be heard of again.
+    """The promise of the working threads to be heard of again. Thread-safe.
 
-    Nothing is promised before the first beat. One thread beats, and any thread may look.
+    Nothing is promised before the first beat. The loop is alive while one of its threads keeps its
+    promise, so that a beat of one thread does not cut the rest of another short.
     """
 
-    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        monotonic: Callable[[], float] = time.monotonic,
+        *,
+        caller: Callable[[], int] = threading.get_ident,
+    ) -> None:
         self._monotonic = monotonic
-        self._due_at = float("inf")
+        self._caller = caller
+        self._lock = threading.Lock()
+        self._due_at: dict[int, float] = {}
 
     def beat(self) -> None:
         """Say that a step begins or is done."""
         self.rest(0.0)
 
     def rest(self, seconds: float) -> None:
-        """Say that nothing is to be done for this time. After it the next step must begin."""
-        self._due_at = self._monotonic() + seconds + SILENCE_S
+        """Say that this thread does nothing for this time. After it the next step must begin."""
+        with self._lock:
+            self._due_at[self._caller()] = self._monotonic() + seconds + SILENCE_S
 
     @property
     def is_alive(self) -> bool:
         """Say if the promise is kept so far."""
-        return self._monotonic() <= self._due_at
+        with self._lock:
+            return self._monotonic() <= max(self._due_at.values(), default=float("inf"))
 
 
 class StopEvent(threading.Event):
     """A stop event whose `wait` also tells the heartbeat that the loop is alive.
 
-    Only the working thread may wait for it.
+    Only threads that work for the loop may wait for it.
     """
 
     def __init__(self, heartbeat: Heartbeat) -> None:

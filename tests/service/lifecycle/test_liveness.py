@@ -54,6 +54,18 @@ def test_a_beat_ends_a_rest() -> None:
     assert not heartbeat.is_alive
 
 
+def test_a_beat_does_not_end_the_rest_of_another_thread() -> None:
+    clock, caller = Clock(), iter([1, 2, 1])
+    heartbeat = Heartbeat(clock, caller=lambda: next(caller))
+    heartbeat.rest(3600.0)
+    heartbeat.beat()
+    clock.at += 3600.0 + SILENCE_S
+    assert heartbeat.is_alive
+    heartbeat.beat()
+    clock.at += SILENCE_S + 0.1
+    assert not heartbeat.is_alive
+
+
 def test_the_longest_call_is_a_step() -> None:
     longest_resolution_s = (
         2 * 30.0
