@@ -13,7 +13,21 @@ from poller.core.translation.translator import LiveTranslator
 from poller.service.daemon.drain import Drain
 from poller.service.daemon.first_start import FirstStart
 from poller.service.daemon.late_arrivals import SecondReader
+from poller.service.observability.instrumented import NO_OBSERVER, Observer
 from tests.fakes import STREAM, FakeDirectory, FakeLog, FakeSink
+
+
+class AtOnce:
+    """A Runner that runs each call at once, in the thread that submits it.
+
+    So every page is read as far ahead as it can be, in every run alike.
+    """
+
+    def __init__(self, name: str = "") -> None:
+        del name
+
+    def submit(self, call: Callable[[], None]) -> None:
+        call()
 
 
 class Bounds:
@@ -47,6 +61,7 @@ def live_walks(  # noqa: PLR0913 - all that a process binds together
     has_room: Callable[[], bool] = lambda: True,
     rules: Rules = DEFAULT,
     report_confirmed: Callable[[datetime | None], None] = lambda confirmed_at: None,
+    observer: Observer = NO_OBSERVER,
 ) -> Drain:
     """Return the drain of a process that has just started."""
     profiles, translator, sender = (
@@ -74,4 +89,6 @@ def live_walks(  # noqa: PLR0913 - all that a process binds together
         first_start=FirstStart(ledger, Bounds(log), start),
         second_reader=second_reader,
         stopping=threading.Event(),
+        observer=observer,
+        runner=AtOnce,
     )

@@ -20,9 +20,9 @@ from poller.service.lifecycle.process import Process
 from poller.service.observability.instrumented import (
     NO_OBSERVER,
     MeteredJournal,
-    MeteredLog,
     MeteredSink,
     Observer,
+    TimedLog,
     metered_pages,
 )
 from poller.service.observability.systemd import Supervisor
@@ -78,7 +78,7 @@ def build_drain(
         MeteredSink(services.sink, observer), refusal_limit=settings.segment.refusal_limit
     )
     return Drain(
-        source=MeteredLog(services.log, observer),
+        source=TimedLog(services.log, observer),
         profiles=profiles,
         translator=translator,
         sender=sender,
@@ -95,6 +95,7 @@ def build_drain(
             report_confirmed=observer.set_confirmed,
         ),
         stopping=process.stopping,
+        observer=observer,
     )
 
 

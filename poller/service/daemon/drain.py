@@ -1,19 +1,24 @@
 """A drain: the live span is forwarded page by page to the end of the log."""
 
+import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from poller.core.delivery import BatchSender
+from poller.core.errors import PollerError
 from poller.core.forward import Forwarded, forward
 from poller.core.log_ids import moment_of
 from poller.core.pages import Page
 from poller.core.ports import Ledger, LogSource, ProfileDirectory
+from poller.core.spans import Span
 from poller.core.translation.translator import Translator
 from poller.service.daemon.first_start import FirstStart
 from poller.service.daemon.late_arrivals import SecondReader
+from poller.service.observability.instrumented import NO_OBSERVER, MeteredLog, Observer
 from poller.service.observability.page_log import report
+from poller.service.upstream.read_ahead import ReadAhead, Runner, Worker
 
 PAGES_WITHOUT_TIME_LIMIT = 1000
 """Pages after which a drain ends if the server's time is not believed."""
@@ -25,7 +30,11 @@ An event of the same second may have come before the answer, so the drain reads 
 
 
 class Drain:
-    """The forwarding of the live span, with the ports that it needs."""
+    """The forwarding of the live span, with the ports that it needs.
+
+    The pages of a drain are read ahead. The directory is expected to remember the profiles that
+    were asked for, since a page that was read ahead asks for them twice.
+    """
 
     def __init__(  # noqa: PLR0913 - the four ports, and how to start and stop
         self,
@@ -38,8 +47,14 @@ class Drain:
         first_start: FirstStart,
         second_reader: SecondReader,
         stopping: threading.Event,
+        observer: Observer = NO_OBSERVER,
+        runner: Callable[[str], Runner] = Worker,
     ) -> None:
-        self._ports = (source, profiles, translator, sender, ledger)
+        self._read_ahead = ReadAhead(source, self._read_profiles, runner=runner)
+        self._ports = (profiles, translator, sender, ledger)
+        self._profiles = profiles
+        self._translator = translator
+        self._observer = observer
         self._ledger = ledger
         self._first_start = first_start
         self._second_reader = second_reader
@@ -58,8 +73,12 @@ class Drain:
             return
         self._second_reader.clear_if_switched_off()
         span = self._ledger.live_span() or self._first_start.begin()
+        with self._read_ahead.walk(_DrainEnd().is_reached) as walk:
+            yield from self._forward(walk, span)
+
+    def _forward(self, source: LogSource, span: Span) -> Iterator[Forwarded]:
         end = _DrainEnd()
-        for forwarded in forward(*self._ports, span):
+        for forwarded in forward(MeteredLog(source, self._observer), *self._ports, span):
             report(forwarded)
             yield forwarded
             if self._stopping.is_set():
@@ -68,6 +87,11 @@ class Drain:
             yield from self._late_arrivals(page.believed_at)
             if end.is_reached(page) or self._stopping.is_set():
                 return
+
+    def _read_profiles(self, page: Page) -> None:
+        """Read the profiles of a page that was read ahead. `forward` meets a failure again."""
+        with contextlib.suppress(PollerError):
+            self._profiles.of(self._translator.select(page.events, page.believed_at).users)
 
     def _late_arrivals(self, now: datetime | None) -> Iterator[Forwarded]:
         for forwarded in self._second_reader.pages(now):

@@ -27,6 +27,9 @@ class Observer:
     def start_at(self, live: Span | None) -> None:
         """Note where the ledger stands when the daemon starts."""
 
+    def note_time(self, served_at: datetime) -> None:
+        """Note the tenant's time of an answer that has just come."""
+
     def count_fetched(self, page: Page) -> None:
         """Count a page of the live span, which is in hand from now on."""
 
@@ -67,8 +70,20 @@ def metered_pages(pages: Iterator[Forwarded], observer: Observer) -> Iterator[Fo
         yield forwarded
 
 
+class TimedLog:
+    """A LogSource that notes the tenant's time of each answer. Thread-safe if the source is."""
+
+    def __init__(self, source: LogSource, observer: Observer) -> None:
+        self._source, self._observer = source, observer
+
+    def fetch(self, cursor: LogCursor) -> Page:
+        page = self._source.fetch(cursor)
+        self._observer.note_time(page.served_at)
+        return page
+
+
 class MeteredLog:
-    """A LogSource that counts the pages it fetches."""
+    """A LogSource that counts the pages it gives, whenever they were fetched."""
 
     def __init__(self, source: LogSource, observer: Observer) -> None:
         self._source, self._observer = source, observer

@@ -115,9 +115,11 @@ class Meter(Observer):
         if live is not None:
             self._caught_up_at = self._position_at = _position_at(live)
 
+    def note_time(self, served_at: datetime) -> None:
+        self._server_time = (served_at, self._monotonic())
+
     def count_fetched(self, page: Page) -> None:
         with self._lock:
-            self._server_time = (page.served_at, self._monotonic())
             self.events = self.events.after_fetch(
                 collections.Counter(map(self._type_label, page.events))
             )

@@ -13,10 +13,13 @@ from structlog.testing import capture_logs
 from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.core.errors import FatalError, TransientError
 from poller.core.log_ids import LogId, floor_id, just_below, moment_of
+from poller.core.messages import Batch, Receipt
 from poller.core.pages import Page
 from poller.core.spans import Gap, LogCursor, Span
 from poller.service.daemon import drain
 from poller.service.daemon.drain import Drain
+from poller.service.observability.instrumented import metered_pages
+from poller.service.observability.meter import Meter
 from tests.builders import record
 from tests.fakes import LATER, NOW, STREAM, FakeLog, FakeSink, numbered
 from tests.walks import live_walks
@@ -32,6 +35,7 @@ class Bench:
     ledger: SqlLedger
     sink: FakeSink = field(default_factory=FakeSink)
     stopping: threading.Event = field(default_factory=threading.Event)
+    meter: Meter = field(default_factory=Meter)
     ticks: float = 0.0
 
     def drain(self, start: LogId | Literal["earliest"] | None = None) -> Drain:
@@ -42,6 +46,7 @@ class Bench:
             start=start,
             window=WINDOW,
             monotonic=lambda: self.ticks,
+            observer=self.meter,
         )
 
     def poll(self, start: LogId | Literal["earliest"] | None = None) -> Span:
@@ -282,3 +287,94 @@ def test_events_that_become_visible_later_than_their_ids_say_are_all_sent(bench:
         bench.poll(floor_id(NOW - HOUR))
         bench.log.now += timedelta(seconds=2)
     assert bench.sent() == ids
+
+
+# How a drain reads ahead
+
+
+def old_events(count: int) -> list[LogId]:
+    return [hours_ago(20, number) for number in range(count)]
+
+
+def test_a_page_is_sent_only_after_the_page_below_it_is_settled(bench: Bench) -> None:
+    class Sink(FakeSink):
+        def send(self, batch: Batch) -> Receipt:
+            positions.append((bench.live().reached, batch.messages[0].log_id))
+            return super().send(batch)
+
+    positions: list[tuple[LogId, LogId]] = []
+    bench.sink = Sink()
+    ids = old_events(16)
+    bench.log.records = events(*ids)
+    bench.poll("earliest")
+    assert positions == [(just_below(ids[0]), ids[0])] + [
+        (ids[number - 1], ids[number]) for number in (4, 8, 12)
+    ]
+
+
+def test_a_page_that_was_read_ahead_of_a_failure_is_fetched_again(bench: Bench) -> None:
+    ids = old_events(16)
+    bench.log.records = events(*ids)
+    bench.sink.failures = [None, LATER]
+    with pytest.raises(TransientError):
+        bench.poll("earliest")
+    between = LogId(f"{ids[8]}5")
+    bench.log.records = events(*ids[:9], between, *ids[9:])
+    bench.poll()
+    assert bench.sent() == [*ids[:9], between, *ids[9:]]
+
+
+def test_the_pages_below_a_page_that_cannot_be_fetched_are_settled(bench: Bench) -> None:
+    ids = old_events(16)
+
+    class Failing(FakeLog):
+        def fetch(self, cursor: LogCursor) -> Page:
+            if cursor.reached == ids[7]:
+                raise LATER
+            return super().fetch(cursor)
+
+    bench.log = Failing(events(*ids), page_size=4)
+    with pytest.raises(TransientError):
+        bench.poll("earliest")
+    assert bench.live().reached == ids[7]
+    assert bench.sent() == ids[:8]
+
+
+def test_one_page_at_most_is_in_hand_however_far_is_read_ahead(bench: Bench) -> None:
+    class Sink(FakeSink):
+        def send(self, batch: Batch) -> Receipt:
+            in_hand.append(bench.meter.events.in_hand)
+            return super().send(batch)
+
+    in_hand: list[int] = []
+    bench.sink = Sink()
+    bench.log.records = events(*old_events(16))
+    for _ in metered_pages(bench.drain("earliest").pages(), bench.meter):
+        pass
+    assert in_hand == [4, 4, 4, 4]
+    assert bench.meter.events.in_hand == 0
+
+
+def test_a_gap_above_a_page_that_was_read_ahead_is_recorded_with_its_own_page(
+    bench: Bench,
+) -> None:
+    ids = old_events(12)
+
+    class Forgetful(FakeLog):
+        """A log that loses two events while the page below them is delivered."""
+
+        def fetch(self, cursor: LogCursor) -> Page:
+            if cursor.reached == ids[3]:
+                self.floor = ids[6]
+            return super().fetch(cursor)
+
+    bench.log = Forgetful(events(*ids), page_size=4)
+    bench.sink.failures = [LATER]
+    with pytest.raises(TransientError):
+        bench.poll("earliest")
+    assert bench.ledger.gaps() == ()
+    bench.log.floor = ""
+    for forwarded in bench.drain().pages():
+        gaps = bench.ledger.gaps()
+        assert bool(gaps) == (forwarded.cursor.reached > ids[3])
+    assert bench.ledger.gaps() == (Gap(after=ids[3], before=ids[6]),)

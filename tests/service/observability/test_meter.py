@@ -23,6 +23,7 @@ from poller.service.observability.instrumented import (
     MeteredLog,
     MeteredRateLimiter,
     MeteredSink,
+    TimedLog,
     metered_pages,
 )
 from poller.service.observability.meter import MOST_TYPES, OTHER, REQUEST_OUTCOMES, Meter
@@ -75,7 +76,7 @@ class Bench:
         translator = LiveTranslator(STREAM, Rules())
         sender = BatchSender(MeteredSink(self.sink, self.meter))
         work = forward(
-            MeteredLog(self.log, self.meter),
+            MeteredLog(TimedLog(self.log, self.meter), self.meter),
             FakeDirectory({}),
             translator,
             sender,
@@ -332,6 +333,16 @@ def test_the_age_of_an_event_runs_until_it_is_settled() -> None:
     bench.drain()
     assert value(bench.meter, "event_age_seconds_count") == 1
     assert value(bench.meter, "event_age_seconds_sum") == 3619
+
+
+def test_the_tenants_time_goes_on_while_a_page_waits_for_its_turn() -> None:
+    bench = Bench(FakeLog([record(1, "s")]))
+    span = bench.ledger.live_span()
+    assert span is not None
+    page = TimedLog(bench.log, bench.meter).fetch(span)
+    bench.seconds += 20
+    bench.meter.count_fetched(page)
+    assert bench.meter.server_now() == NOW + timedelta(seconds=20)
 
 
 def test_every_settled_page_is_a_success_even_an_empty_one() -> None:
