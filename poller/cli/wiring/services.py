@@ -176,6 +176,7 @@ def rules_of(settings: Settings) -> Rules:
         include_sso_logins=settings.logins.include_sso,
         derive_signups=settings.signups.derive,
         include_api_signups=settings.signups.include_api_created,
+        find_signup_address=settings.signups.find_address,
         include_agents=settings.logins.include_agents,
         event_types=settings.events.types,
         login_name=settings.events.names.get("login"),

@@ -85,6 +85,11 @@ class SignupsSettings(Section):
         description="Whether users created by the Management API or the dashboard count as "
         "signups.",
     )
+    find_address: Flag = Field(
+        default=False,
+        description="Whether a signup that no browser asked for takes the address of the login "
+        "that completes it, and a signup from a native app keeps its own.",
+    )
 
 
 class EventsSettings(Section):

@@ -34,10 +34,7 @@ _MAY_LACK_STRATEGY = frozenset(
 """The types of logins that may create a user and be logged without `strategy`."""
 
 _NO_BROWSER = {"unknown", "other 0.0.0 / other 0.0.0"}
-"""The user agents of signups that no browser asked for (recordings of 2021 to 2023).
-
-The address beside such a user agent is a server's.
-"""
+"""The user agents of signups that no browser asked for (recordings of 2021 to 2023)."""
 _GLOBAL_CLIENT = "All Applications"
 """The client of users who were made in the dashboard (recorded in 2025)."""
 
@@ -51,6 +48,12 @@ def is_sso(event: LogEvent) -> bool:
         return False
     is_named = text(event.record.get("connection")) or text(event.record.get("strategy"))
     return not is_named and logins_count(event.record) is None
+
+
+def is_without_browser(event: LogEvent) -> bool:
+    """Return whether the user agent of the event names no browser."""
+    agent = event.record.get("user_agent") if isinstance(event.record, dict) else None
+    return isinstance(agent, str) and agent.strip().lower() in _NO_BROWSER
 
 
 def agent_of(event: LogEvent) -> str | None:
@@ -122,7 +125,8 @@ class EventFacts:
     """An event with a date, and the profile of its user as far as it could be had.
 
     `privacy` decides in which form personal data leaves. `now` is a time that two clocks agree on,
-    or None.
+    or None. `address_of` is the event whose address and browser are the person's, or None if no
+    event shows them.
     """
 
     event: LogEvent
@@ -130,6 +134,7 @@ class EventFacts:
     profile: Profile | None
     privacy: Privacy
     now: datetime | None = None
+    address_of: LogEvent | None = None
 
     @property
     def record(self) -> Mapping[str, Any]:
@@ -224,24 +229,16 @@ class EventFacts:
         """
         return text(self.known.get("picture")) if self.privacy.email == "plain" else None
 
-    @property
-    def is_without_browser(self) -> bool:
-        """True if the event is a signup that a server asked for."""
-        agent = self.record.get("user_agent")
-        return (
-            self.is_logged_signup
-            and isinstance(agent, str)
-            and agent.strip().lower() in _NO_BROWSER
-        )
-
     @cached_property
     def context(self) -> dict[str, Any]:
         """The address, the browser and the organization of the event."""
         organization = text(self.record.get("organization_id"))
         group = {"groupId": organization} if organization else {}
-        if self.is_without_browser:
+        if self.address_of is None:
             return group
-        ip = self.privacy.of_ip(ip_text(self.record.get("ip")))
-        agent = self.privacy.of_agent(text(self.record.get("user_agent")))
+        record = self.address_of.record
+        is_browser = not (self.is_logged_signup and is_without_browser(self.address_of))
+        ip = self.privacy.of_ip(ip_text(record.get("ip")))
+        agent = self.privacy.of_agent(text(record.get("user_agent")) if is_browser else None)
         device = {"ip": ip, "userAgent": agent}
         return {key: value for key, value in device.items() if value is not None} | group

@@ -42,10 +42,21 @@ class MessageBuilder:
         self._person_lines = {key: line for key, line in rules.traits.items() if key in PERSON}
 
     def facts(
-        self, event: LogEvent, date: datetime, profile: Profile | None, now: datetime | None = None
+        self,
+        event: LogEvent,
+        date: datetime,
+        profile: Profile | None,
+        *,
+        address_of: LogEvent | None,
+        now: datetime | None = None,
     ) -> EventFacts:
         return EventFacts(
-            event=event, date=date, profile=profile, privacy=self._rules.privacy, now=now
+            event=event,
+            date=date,
+            profile=profile,
+            privacy=self._rules.privacy,
+            now=now,
+            address_of=address_of,
         )
 
     def traits(self, facts: EventFacts) -> dict[str, Scalar]:
@@ -101,7 +112,7 @@ class MessageBuilder:
             date=profile.read_at,
             record={"user_id": pending.user_id},
         )
-        facts = self.facts(event, profile.read_at, profile)
+        facts = self.facts(event, profile.read_at, profile, address_of=None)
         # A trait whose expression looks at the event is left out, because there is no event here.
         lines = {
             key: None if line and line.names_log else line

@@ -88,7 +88,8 @@ def _created_by(facts: EventFacts) -> str | None:
 
 
 def _signup_type(facts: EventFacts) -> str | None:
-    return None if facts.is_made_by_api or facts.is_without_browser else "organic"
+    is_own = facts.address_of is facts.event
+    return None if facts.is_made_by_api or not is_own else "organic"
 
 
 _RULE_PROPERTIES: Values = {

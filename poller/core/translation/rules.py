@@ -126,6 +126,7 @@ class Rules:
     - `include_sso_logins` counts logins on an existing session too.
     - `derive_signups` counts a first login as a signup too, if Auth0 logs no signup.
     - `include_api_signups` counts users made through the Management API or the dashboard too.
+    - `find_signup_address` looks for the address of a signup that no browser asked for.
     - `include_agents` counts events in which an agent acts for a user.
     - `when` must hold for an event to be forwarded.
     - `user_id` takes the place of the event's user id.
@@ -141,6 +142,7 @@ class Rules:
     include_sso_logins: bool = True
     derive_signups: bool = True
     include_api_signups: bool = True
+    find_signup_address: bool = False
     include_agents: bool = True
     event_types: Mapping[str, EventType] = field(default_factory=dict)
     preset: PresetName = "rule"

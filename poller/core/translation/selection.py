@@ -1,6 +1,6 @@
 """Selection: which log events of a page are of interest, decided once and before any request."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,6 +11,7 @@ from poller.core.translation.event_types import GROUPS
 from poller.core.translation.fields import user_id_of
 from poller.core.translation.guard import guarded
 from poller.core.translation.rules import LOGIN_TYPES, Rules, holds
+from poller.core.translation.signup_address import addresses
 
 _MAY_BE_OF_INTEREST = {*LOGIN_TYPES, SIGNUP}.union(*GROUPS.values())
 """The types that settings usually send.
@@ -27,13 +28,15 @@ class Candidate:
 
     `needs_profile` says that the calls of the event depend on the user's profile.
     `is_conditional` says that the condition of the rules looks at the profile. Then the condition
-    is decided with the profile, and otherwise it is known to hold.
+    is decided with the profile, and otherwise it is known to hold. `address_of` is the event whose
+    address is the person's, or None if no event shows it.
     """
 
     event: LogEvent
     user_id: str | None
     needs_profile: bool
     is_conditional: bool
+    address_of: LogEvent | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,16 +77,22 @@ class Selector:
             return True  # nobody knows what the event is
         return self._objection(event) is None
 
-    def select(self, events: Iterable[LogEvent], now: datetime | None) -> Selection:
+    def select(self, events: Sequence[LogEvent], now: datetime | None) -> Selection:
         """Decide about each event.
 
         Raises:
             TransientError: this machine has no memory left.
         """
-        decisions = tuple(guarded(event, self._decide) for event in events)
+        found = addresses(events, find=self._rules.find_signup_address)
+        decisions = tuple(
+            guarded(event, lambda event: self._decide(event, found.get(event.log_id, event)))
+            for event in events
+        )
         return Selection(decisions=decisions, now=now)
 
-    def _decide(self, event: LogEvent) -> Candidate | DeadLetter | Filtered:
+    def _decide(
+        self, event: LogEvent, address_of: LogEvent | None
+    ) -> Candidate | DeadLetter | Filtered:
         if event.defect and not event.type:
             return DeadLetter(event=event, reason=event.defect)
         objection = self._objection(event)
@@ -101,6 +110,7 @@ class Selector:
             user_id=user_id_of(event.record),
             needs_profile=self._needs_profile(event),
             is_conditional=is_conditional,
+            address_of=address_of,
         )
 
     def _objection(self, event: LogEvent) -> FilterReason | None:

@@ -1,7 +1,8 @@
 """Translation of selected log events into the calls of Segment's API.
 
-A translator is pure: the same events and profiles always give the same calls, whatever the events
-around them. There is one translator for live events and one for history.
+A translator is pure: the same events and profiles always give the same calls. The calls of an
+event do not depend on the events around it, but for the address of a signup (`signup_address`).
+There is one translator for live events and one for history.
 """
 
 from abc import ABC, abstractmethod
@@ -57,7 +58,7 @@ class Translator(ABC):
         Raises:
             TransientError: this machine has no memory left.
         """
-        return self._selector.select(events, now)
+        return self._selector.select(tuple(events), now)
 
     def __call__(self, selection: Selection, profiles: Profiles) -> Calls:
         """Return the calls of the selected events. Each event has exactly one outcome.
@@ -98,7 +99,9 @@ class Translator(ABC):
             reason = "implausible_date" if is_read else "unparseable_date"
             return DeadLetter(event=event, reason=reason)
         user_id = self._user_id(candidate, profile)
-        facts = self._builder.facts(event, event.date, profile, now)
+        facts = self._builder.facts(
+            event, event.date, profile, address_of=candidate.address_of, now=now
+        )
         if event.type in self._rules.event_types:
             track = self._builder.other_track(facts, user_id)
             if track is None:
