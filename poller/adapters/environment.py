@@ -101,7 +101,13 @@ def trust(environ: Mapping[str, str] = os.environ) -> ssl.SSLContext:
         file, folder = None, file
     if not file and not folder:
         file = certifi.where()
-    named = f"the CA certificates named by {name}" if name else f"the CA certificates in {file}"
+    place = f"{name}={environ[name]}" if name else f"{file}"
+    named = f"the CA certificates of {place}"
+    hint = (
+        f"correct {name}, or unset it to trust the certificates that come with the program"
+        if name
+        else "install the program's dependencies again"
+    )
     try:
         return ssl.create_default_context(cafile=file, capath=folder)
     except PermissionError:
@@ -118,4 +124,4 @@ def trust(environ: Mapping[str, str] = os.environ) -> ssl.SSLContext:
             if isinstance(error, ssl.SSLError)
             else error.strerror or type(error).__name__
         )
-        raise TransientError(f"{named} cannot be read: {why}") from None
+        raise TransientError(f"{named} cannot be read: {why}", hint=hint) from None

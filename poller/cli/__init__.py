@@ -117,8 +117,8 @@ def _explain(error: Exception) -> ExitCode:
             hint = "  stop that process first, or let it do the work"
             return _fail(ExitCode.UNREACHABLE, f"error: {error}", hint)
         case TransientError():
-            hint = "  nothing is lost: `check` shows which service does not answer"
-            return _fail(ExitCode.UNREACHABLE, f"error: {error}", hint)
+            hint = error.hint or "nothing is lost: `check` shows which service does not answer"
+            return _fail(ExitCode.UNREACHABLE, f"error: {error}", f"  {hint}")
         case OSError():
             return _explain_output(error)
         case _:

@@ -72,15 +72,24 @@ class TransientError(PollerError):
 
     `retry_after` is the wait that the server asked for, if it asked. `service` names the service
     that failed, so that each service has its own count of failures. It is empty if no service
-    failed.
+    failed. `hint` says what to look at, where that is known.
     """
 
+    hint = ""
+
     def __init__(
-        self, message: str, *, retry_after: timedelta | None = None, service: str = ""
+        self,
+        message: str,
+        *,
+        retry_after: timedelta | None = None,
+        service: str = "",
+        hint: str | None = None,
     ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
         self.service = service
+        if hint is not None:
+            self.hint = hint
 
 
 class UnknownHostError(TransientError):

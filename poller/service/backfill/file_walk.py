@@ -124,7 +124,8 @@ def _with_known_type(pages: Iterator[FilePage]) -> Iterator[FilePage]:
         if not opening and len(page.bad) == len(page.events) >= _BAD_PAGE_EVENTS:
             first = page.bad[0]
             raise UnreadableFileError(
-                f"no log of Auth0: line {first.line} is {first.why}, and so it goes on"
+                f"no log of Auth0: line {first.line} is {first.why}, and none of the "
+                f"{len(page.bad) - 1:,} records after it can be read either"
             )
         opening.append(page)
         if any(event.type in KNOWN_TYPES for event in page.events):
@@ -153,5 +154,5 @@ def _refuse_unknown_types(pages: Iterable[FilePage]) -> None:
     lines = [line for page in pages for line in page.text_lines]
     if lines and not events:
         raise UnreadableFileError(
-            f"no log of Auth0: line {lines[0]} is no JSON object, and so it goes on"
+            f"no log of Auth0: it is text from line {lines[0]} on, without any JSON object"
         )
