@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 from poller.adapters.sql_ledger.reader import running_daemon
 from poller.cli.views.wording import lasting
 from poller.config import SecretPlace, Settings
+from poller.config.sources.paths import SYSTEM_FILE
 from poller.core.errors import ErrorCode, FatalError
 from poller.service.lifecycle.exit_codes import Severity
 
@@ -20,6 +21,14 @@ _HOUR, _SHORTEST_RETENTION = timedelta(hours=1), timedelta(days=1)
 _SECOND = timedelta(seconds=1)  # A Date header has a resolution of one second.
 _EU_SEGMENT = "eu1.segmentapis.com"
 _CREDENTIALS = "CREDENTIALS_DIRECTORY"
+_DYNAMIC = range(61184, 65520)
+"""The numbers of systemd's dynamic users (systemd, UIDS-GIDS)."""
+_UNIT = "auth0-segment-poller*.service"
+_UNIT_FOLDERS = (
+    Path("/etc/systemd/system"),
+    Path("/run/systemd/system"),
+    Path("/usr/lib/systemd/system"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,15 +68,57 @@ def secrets(places: tuple[SecretPlace, ...], environ: Mapping[str, str]) -> Iter
             hint="name them after their settings, such as LoadCredential=auth0_client_secret:/…",
             severity=Severity.ATTENTION,
         )
-    files = {place.file: place.name for place in places if place.file and not place.is_credential}
-    for file, name in files.items():
+    files = {place.file: place for place in places if place.file and not place.is_credential}
+    for file, place in files.items():
         if _is_open(file):
             yield Finding(
                 subject="secrets",
-                text=f"{file} holds {name}, and other users may read it",
-                hint=f"chmod 600 {file}",
+                text=f"{file} holds {place.name}, and other users may read it",
+                hint=_way_to_hide(file, place),
                 severity=Severity.ATTENTION,
             )
+
+
+def _way_to_hide(file: Path, place: SecretPlace) -> str:
+    """Return how to hide a secret. The service must go on to read the file, unlike a credential."""
+    if place.is_in_folder or place.credential is None or not _is_for_service(file):
+        return f"chmod 600 {file}"
+    return (
+        f"move the secret into {place.credential}, with mode 600, and leave it out here: the "
+        "service runs as a user of its own, and must be able to read this file"
+    )
+
+
+def closed_to_service(path: Path | None, places: Iterable[SecretPlace]) -> Iterator[Finding]:
+    """Report the files that root can read, and that the service cannot.
+
+    The units start the service as a dynamic user. Call this after root has become the owner of the
+    ledger. Before the first start nobody owns the ledger, and then the file's mode decides.
+    """
+    files = {path} | {place.file for place in places if not place.is_in_folder}
+    for file in sorted(each for each in files if each is not None):
+        is_closed = not os.access(file, os.R_OK) if os.geteuid() in _DYNAMIC else _is_closed(file)
+        if is_closed and _is_for_service(file):
+            yield Finding(
+                subject="settings",
+                text=f"only root can read {file}, and the service runs as a user of its own",
+                hint=f"chmod 644 {file}, and keep each secret in a file of its own in "
+                f"{(path or file).absolute().with_suffix('.credentials')}, which systemd reads",
+                severity=Severity.UNUSABLE if os.geteuid() in _DYNAMIC else Severity.ATTENTION,
+            )
+
+
+def _is_for_service(file: Path) -> bool:
+    """Return whether a unit of systemd reads this file as a user of its own."""
+    is_installed = any(any(folder.glob(_UNIT)) for folder in _UNIT_FOLDERS)
+    return is_installed and file.absolute().is_relative_to(SYSTEM_FILE.parent)
+
+
+def _is_closed(file: Path) -> bool:
+    """Return whether the modes keep other users from this file."""
+    file = file.resolve()
+    is_reachable = all(folder.stat().st_mode & 0o001 for folder in file.parents)
+    return not (is_reachable and file.stat().st_mode & 0o004)
 
 
 def ledger_file(path: Path) -> Iterator[Finding]:

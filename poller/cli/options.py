@@ -3,12 +3,22 @@
 import os
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import click
 
-from poller.config import Settings, find_settings_file, load_settings, parse_duration, parse_moment
+from poller.config import (
+    Settings,
+    SettingsError,
+    TomlFile,
+    find_settings_file,
+    load_settings,
+    parse_duration,
+    parse_moment,
+    read_toml,
+)
 from poller.core.errors import FatalError
 from poller.core.events import Stream
 from poller.core.log_ids import EARLIEST, LogId, floor_id
@@ -56,6 +66,17 @@ class DurationType(click.ParamType[timedelta]):
             self.fail(str(error), param, ctx)
 
 
+class WholeNumber(click.IntRange):
+    """A whole number in a range. click's own message does not name both ends."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number."""
+        try:
+            return int(super().convert(value, param, ctx))
+        except click.BadParameter:
+            self.fail(f"must be a whole number from {self.min} to {self.max}", param, ctx)
+
+
 def position_of(bound: Bound, now: datetime) -> LogId:
     """Return the position that the bound stands for. `now` is the server's time."""
     if not isinstance(bound, timedelta):
@@ -96,14 +117,39 @@ def source_option(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
 
 
-def read_settings(config: Path | None, *, secrets: bool = True) -> Settings:
+class SettingsFile:
+    """The settings file of a command. It is read once, because it may be a pipe: `<(…)`."""
+
+    def __init__(self, config: Path | None) -> None:
+        self._config = config
+        self._problem: SettingsError | None = None
+
+    @cached_property
+    def content(self) -> TomlFile | None:
+        """The file, or None if there is none.
+
+        Raises:
+            SettingsError: the file cannot be read. A second reading raises the same error.
+        """
+        if self._problem is not None:
+            raise self._problem
+        path = find_settings_file(self._config, os.environ)
+        try:
+            return read_toml(path) if path else None
+        except SettingsError as error:
+            self._problem = error
+            raise
+
+
+def read_settings(config: Path | SettingsFile | None, *, secrets: bool = True) -> Settings:
     """Return the settings of a command. From then on, root acts as the owner of the ledger.
 
     Raises:
         SettingsError: the settings cannot be used. The error lists every problem.
         FatalError: root cannot become the owner of the ledger's folder.
     """
-    settings = load_settings(find_settings_file(config, os.environ), os.environ, secrets=secrets)
+    file = config if isinstance(config, SettingsFile) else SettingsFile(config)
+    settings = load_settings(file.content, os.environ, secrets=secrets)
     act_as_ledger_owner(settings)
     return settings
 

@@ -14,6 +14,7 @@ from poller.config.sections.program import LogSettings, StateSettings
 from poller.config.sections.services import Auth0Settings, SegmentSettings
 from poller.config.settings import Settings
 from poller.config.sources.paths import find_settings_file
+from poller.config.sources.toml import TomlFile, read_toml
 
 __all__ = [
     "SETTINGS",
@@ -26,10 +27,12 @@ __all__ = [
     "Settings",
     "SettingsError",
     "StateSettings",
+    "TomlFile",
     "find_settings_file",
     "integrations",
     "load_settings",
     "parse_duration",
     "parse_moment",
+    "read_toml",
     "secret_places",
 ]

@@ -1,6 +1,5 @@
 """Read the settings of a process, or report every problem with them."""
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from poller.config.errors import (
 from poller.config.settings import Settings
 from poller.config.sources.layers import (
     Layer,
-    credentials_folder,
+    closed_folder,
     default_layer,
     merge_layers,
     read_layers,
@@ -41,18 +40,19 @@ _WHERE_TO_PUT_A_FILE = (
 
 
 def load_settings(
-    path: Path | None, environ: Mapping[str, str], *, secrets: bool = True
+    source: Path | TomlFile | None, environ: Mapping[str, str], *, secrets: bool = True
 ) -> Settings:
     """Return the settings of a process.
 
-    The environment wins over credentials, and credentials win over the file at `path`. Without
+    The environment wins over credentials, and credentials win over the settings file. `source` is
+    the path of that file, or the file as it was read, since a pipe can be read only once. Without
     `secrets`, secrets that are missing or cannot be read are None, and nothing else is required.
 
     Raises:
         SettingsError: the settings cannot be used. The error lists every problem and holds no
             value of any setting.
     """
-    file = read_toml(path) if path else None
+    file = read_toml(source) if isinstance(source, Path) else source
     layers = read_layers(file, environ, secrets=secrets)
     if secrets and file is None and not layers[0].values:
         raise SettingsError(
@@ -63,13 +63,12 @@ def load_settings(
         layers.append(stand_in_layer())
     sources = _Sources(merge_layers(layers), file)
     problems = [*sources.layer.problems, *sources.rivals()]
-    if secrets:
-        problems += sources.missing_secrets(_closed_folder(path, environ))
     settings, invalid = sources.validate()
     problems += invalid
-    if settings is not None and secrets:
-        problems += sources.missing_hmac_key(settings)
-        problems += sources.missing_oauth_parts(settings)
+    if secrets:
+        missing = [*sources.missing_secrets(settings)]
+        closed = closed_folder(file.path if file else None, environ)
+        problems += [_closed_problem(closed)] if closed and missing else missing
     if settings is not None:
         problems += sources.contradictions(settings)
     if settings is None or problems:
@@ -78,10 +77,15 @@ def load_settings(
     return settings
 
 
-def _closed_folder(path: Path | None, environ: Mapping[str, str]) -> Path | None:
-    """Return the folder of credentials if it exists and this user may not look into it."""
-    folder = credentials_folder(path, environ)
-    return folder if folder and folder.is_dir() and not os.access(folder, os.X_OK) else None
+def _closed_problem(folder: Path) -> Problem:
+    """Return the one problem that stands for every secret which may be in a closed folder."""
+    owner = folder.stat().st_uid
+    ways = "root" if owner == 0 else f"root, or as user {owner}, who owns it"
+    wrong = (
+        "is closed to you, and the secrets that are not set elsewhere may be in it: run the "
+        f"command as {ways}"
+    )
+    return Problem(place=Place(rank=Rank.CREDENTIAL, source=str(folder)), wrong=wrong)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,17 +118,25 @@ class _Sources:
             wrong = f"is set beside the client secret ({secret}): an application has only one"
             yield Problem(place=key, wrong=wrong)
 
-    def missing_secrets(self, closed: Path | None) -> Iterator[Problem]:
-        """Yield a problem for each secret that is required and not set."""
+    def missing_secrets(self, settings: Settings | None) -> Iterator[Problem]:
+        """Yield a problem for each secret that is required and not set.
+
+        `settings` are None if they are not valid. Then only the secrets of every set-up count.
+        """
+        yield from self._missing_credentials()
+        if settings is not None:
+            yield from self._missing_hmac_key(settings)
+            yield from self._missing_oauth_parts(settings)
+
+    def _missing_credentials(self) -> Iterator[Problem]:
         if not (self._place_of("auth0.client_secret") or self._place_of("auth0.private_key")):
             private_key = f"for private-key JWT, {_ways('auth0.private_key')}"
             ways = f"{_ways('auth0.client_secret')}; or, {private_key}"
-            yield self._missing("auth0", "client_secret", ways, closed)
+            yield self._missing("auth0", "client_secret", ways)
         if not self._place_of("segment.write_key"):
-            yield self._missing("segment", "write_key", _ways("segment.write_key"), closed)
+            yield self._missing("segment", "write_key", _ways("segment.write_key"))
 
-    def missing_hmac_key(self, settings: Settings) -> Iterator[Problem]:
-        """Yield a problem for each setting that needs a key for hashes, if there is no key."""
+    def _missing_hmac_key(self, settings: Settings) -> Iterator[Problem]:
         if settings.privacy.hmac_key is not None:
             return
         needs = {
@@ -148,8 +160,7 @@ class _Sources:
                     wrong = 'leaves as a hash already, by privacy.email = "hmac"'
                     yield Problem(place=self._place("privacy", "fields", path), wrong=wrong)
 
-    def missing_oauth_parts(self, settings: Settings) -> Iterator[Problem]:
-        """Yield a problem for each part of Segment's OAuth that is missing beside another."""
+    def _missing_oauth_parts(self, settings: Settings) -> Iterator[Problem]:
         parts = ("oauth_client_id", "oauth_key_id", "oauth_private_key")
         missing = [part for part in parts if getattr(settings.segment, part) is None]
         if len(missing) < len(parts):
@@ -157,14 +168,8 @@ class _Sources:
                 wrong = f"is missing: OAuth needs {', '.join(parts[:-1])} and {parts[-1]}"
                 yield Problem(place=self._place("segment", part), wrong=wrong)
 
-    def _missing(self, section: str, key: str, ways: str, closed: Path | None) -> Problem:
-        wrong = f"is missing: set {ways}"
-        if closed is not None:
-            wrong = (
-                f"is missing; {closed} may hold it, and this user may not look there: "
-                "run the command as root"
-            )
-        return Problem(place=self._place(section, key), wrong=wrong)
+    def _missing(self, section: str, key: str, ways: str) -> Problem:
+        return Problem(place=self._place(section, key), wrong=f"is missing: set {ways}")
 
     def _problems(self, error: Mapping[str, Any]) -> Iterator[Problem]:
         section, key, *_ = (*map(str, error["loc"]), "")
@@ -177,7 +182,7 @@ class _Sources:
         elif isinstance(cause, BadValueError):
             yield Problem(place=place, wrong=f"{cause}{self._other_way(cause, section, key)}")
         elif error["type"] == "missing":
-            yield Problem(place=place, wrong=self._wrong_if_missing())
+            yield Problem(place=place, wrong=self._wrong_if_missing(section, key))
         else:
             setting = _BY_KEY.get((section, key))
             must_be = setting.must_be if setting else ""
@@ -195,7 +200,12 @@ class _Sources:
             "root needs to read"
         )
 
-    def _wrong_if_missing(self) -> str:
+    def _wrong_if_missing(self, section: str, key: str) -> str:
+        if (section, key) == ("state", "url"):
+            return (
+                "is missing, and without HOME there is no folder to choose: set it to an absolute "
+                f"path, such as /var/lib/poller/ledger.db, or set {_BY_KEY[section, key].variable}"
+            )
         if self.file:
             return "is missing"
         return f"is missing, and there is no settings file: {_WHERE_TO_PUT_A_FILE}"

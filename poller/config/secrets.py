@@ -8,26 +8,31 @@ from poller.config.catalogue import SETTINGS
 from poller.config.errors import Rank
 from poller.config.sources.layers import CREDENTIALS_VARIABLE, merge_layers, read_layers
 from poller.config.sources.secret_files import SecretFile
-from poller.config.sources.toml import read_toml
+from poller.config.sources.toml import TomlFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecretPlace:
-    """A secret that is set: its setting, its place, and the file that holds it, if any."""
+    """A secret that is set: its setting, its place, and the file that holds it, if any.
+
+    `is_credential` says that systemd gave it. `is_in_folder` says that its file is in the folder
+    from which the units load credentials. `credential` is the secret's file in that folder.
+    """
 
     name: str
     place: str
     file: Path | None
+    credential: Path | None
     is_credential: bool
+    is_in_folder: bool
 
 
-def secret_places(path: Path | None, environ: Mapping[str, str]) -> tuple[SecretPlace, ...]:
-    """Return each secret that is set, at the place that counts.
-
-    Raises:
-        SettingsError: the settings file cannot be read.
-    """
-    layer = merge_layers(read_layers(read_toml(path) if path else None, environ, secrets=False))
+def secret_places(file: TomlFile | None, environ: Mapping[str, str]) -> tuple[SecretPlace, ...]:
+    """Return each secret that is set, at the place that counts. `file` is the settings file."""
+    path = file.path if file else None
+    layer = merge_layers(read_layers(file, environ, secrets=False))
+    folder = path.absolute().with_suffix(".credentials") if path else None
+    is_systemds = bool(environ.get(CREDENTIALS_VARIABLE))
     places = []
     for setting in SETTINGS:
         key = (setting.section, setting.key)
@@ -38,8 +43,9 @@ def secret_places(path: Path | None, environ: Mapping[str, str]) -> tuple[Secret
                     name=setting.name,
                     place=str(replace(place, name=None)),
                     file=_file(layer.values[key], place.rank, path),
-                    is_credential=place.rank is Rank.CREDENTIAL
-                    and bool(environ.get(CREDENTIALS_VARIABLE)),
+                    credential=folder / setting.credential if folder else None,
+                    is_credential=place.rank is Rank.CREDENTIAL and is_systemds,
+                    is_in_folder=place.rank is Rank.CREDENTIAL and not is_systemds,
                 )
             )
     return tuple(places)

@@ -1,4 +1,4 @@
-"""The findings of `check` about regions, clocks and retention."""
+"""The findings of `check` that need no service."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from poller.cli.checks import clocks, disk, outage, region
-from poller.config import load_settings
+from poller.cli import checks
+from poller.cli.checks import clocks, closed_to_service, disk, outage, region, secrets
+from poller.config import SecretPlace, load_settings
 from poller.service.lifecycle.exit_codes import Severity
 
 HOUR = timedelta(hours=1)
@@ -90,6 +91,78 @@ def test_little_room_for_the_ledger_is_told_before_there_is_none(
     found = disk(tmp_path / "not/yet/ledger.db")
     assert (found.text, found.severity) == (said, severity)
     assert (found.hint is None) == (severity is Severity.GOOD)
+
+
+@pytest.fixture
+def etc(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The folder of settings on a machine on which the units are installed."""
+    folder, units = tmp_path / "etc/auth0-segment-poller", tmp_path / "units"
+    folder.mkdir(parents=True)
+    units.mkdir()
+    (units / "auth0-segment-poller.service").touch()
+    monkeypatch.setattr(checks, "SYSTEM_FILE", folder / "config.toml")
+    monkeypatch.setattr(checks, "_UNIT_FOLDERS", (units,))
+    for each in (tmp_path, *tmp_path.parents):
+        if each.owner() == "root" and each != Path("/tmp"):  # noqa: S108 - pytest's own folders
+            each.chmod(each.stat().st_mode | 0o011)
+    return folder
+
+
+def place(file: Path, *, is_in_folder: bool = False) -> SecretPlace:
+    return SecretPlace(
+        name="segment.write_key",
+        place=str(file),
+        file=file,
+        credential=file.with_suffix(".credentials") / "segment_write_key",
+        is_credential=False,
+        is_in_folder=is_in_folder,
+    )
+
+
+def written(file: Path, mode: int) -> Path:
+    file.write_text("")
+    file.chmod(mode)
+    return file
+
+
+def test_a_secret_in_the_settings_of_a_service_is_moved_and_not_hidden_from_the_service(
+    etc: Path, tmp_path: Path
+) -> None:
+    settings, own = written(etc / "config.toml", 0o644), written(tmp_path / "own.toml", 0o644)
+    hints = {
+        file: [found.hint for found in secrets((place(file),), {}) if found.hint]
+        for file in (settings, own)
+    }
+    assert "config.credentials/segment_write_key, with mode 600" in str(hints[settings])
+    assert hints[own] == [f"chmod 600 {own}"]
+    loaded = written(etc / "segment_write_key", 0o644)
+    (_, found) = secrets((place(loaded, is_in_folder=True),), {})
+    assert found.hint == f"chmod 600 {loaded}"
+
+
+def test_settings_that_only_root_can_read_are_told_before_the_service_ends_with_78(
+    etc: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, secret = written(etc / "config.toml", 0o600), written(etc / "key", 0o600)
+    loaded = place(written(etc / "segment_write_key", 0o600), is_in_folder=True)
+    found = list(closed_to_service(settings, (place(secret), loaded)))
+    assert [each.text.split()[4].rstrip(",") for each in found] == [str(settings), str(secret)]
+    assert {each.severity for each in found} == {Severity.ATTENTION}
+    assert all(f"{etc}/config.credentials" in str(each.hint) for each in found)
+    settings.chmod(0o644)
+    assert list(closed_to_service(settings, ())) == []
+    monkeypatch.setattr("os.geteuid", lambda: 61200)
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    (found_by_owner,) = closed_to_service(settings, ())
+    assert found_by_owner.severity is Severity.UNUSABLE
+
+
+def test_without_units_nobody_but_root_need_read_the_settings(
+    etc: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = written(etc / "config.toml", 0o600)
+    monkeypatch.setattr(checks, "_UNIT_FOLDERS", ())
+    assert list(closed_to_service(settings, ())) == []
 
 
 @dataclass(frozen=True)

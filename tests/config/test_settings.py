@@ -1,6 +1,7 @@
 """The values and the sources of settings, and the errors about wrong ones."""
 
 import json
+import os
 import re
 import tomllib
 import traceback
@@ -23,6 +24,7 @@ from poller.config import (
     find_settings_file,
     load_settings,
     parse_duration,
+    read_toml,
     secret_places,
 )
 from poller.config.parsers.times import parse_start
@@ -588,25 +590,47 @@ def test_a_command_that_asks_no_service_needs_nothing_that_a_service_does(tmp_pa
 
 
 def test_without_a_home_the_ledger_must_be_named(tmp_path: Path) -> None:
-    assert problems(tmp_path, toml(GOOD), {}) == ["config.toml: state.url: is missing"]
+    (said,) = problems(tmp_path, toml(GOOD), {})
+    assert said == (
+        "config.toml: state.url: is missing, and without HOME there is no folder to choose: set it "
+        "to an absolute path, such as /var/lib/poller/ledger.db, or set POLLER_STATE__URL"
+    )
 
 
 @pytest.mark.parametrize(
-    ("text", "line"),
+    ("text", "line", "wrong"),
     [
-        ("[auth0]\ndomain = s3cr3t\n", 2),
-        ('[auth0]\nclient_secret = "s3cr3t\n', 2),
-        ('\n\n[auth0]\nclient_secret: "s3cr3t"\n', 4),
-        ('[auth0]\nclient_secret = """s3cr3t\n\n', 2),
-        ('[auth0]\nclient_secret = "s3cr3t"\nclient_secret = "s3cr3t"\n', 3),
-        ("[s3cr3t]\nx = 1\n[s3cr3t]\n", 3),
-        ("x = " + "[" * 100_000, 1),
-        ("x = " + "9" * 5000, 1),
+        ("[auth0]\ndomain = s3cr3t\n", 2, "a text needs quotes"),
+        ("[auth0]\ndomain =\n", 2, "a text needs quotes"),
+        ('[auth0]\nclient_secret = "s3cr3t\n', 2, "no quote at its end"),
+        ("[auth0]\nclient_secret = 's3cr3t\n", 2, "no quote at its end"),
+        ('[auth0]\nclient_secret = "s3cr3t', 2, "no quote at its end"),
+        ('\n\n[auth0]\nclient_secret: "s3cr3t"\n', 4, "must be followed by ="),
+        ('[auth0]\nclient_secret = """s3cr3t\n\n', 2, "no quote at its end"),
+        ("[auth0]\nclient_secret = '''s3cr3t\n\n", 2, "no quote at its end"),
+        ('[auth0]\nclient_secret = "s3cr3t"\nclient_secret = "s3cr3t"\n', 3, "already"),
+        ("[s3cr3t]\nx = 1\n[s3cr3t]\n", 3, "already"),
+        ("x = { s3cr3t = 1, s3cr3t = 2 }\n", 1, "a key stands twice"),
+        ("[s3cr3t\nx = 1\n", 1, "must end with ]"),
+        ('x = "s3cr3t" "s3cr3t"\n', 1, "something follows the value"),
+        ('x = "s3cr3t\\q"\n', 1, "a backslash"),
+        ('x = "s3cr3t\\xzz"\n', 1, "a backslash"),
+        ('x = "s3cr3t\x01"\n', 1, "a control character"),
+        ('x = ["s3cr3t"\n', 1, "no ] at its end"),
+        ('x = { s3cr3t = "s3cr3t"\n', 1, "no } at its end"),
+        ("? = 1\n", 1, "a line must be a [section]"),
+        ("x.? = 1\n", 1, "a key may hold letters"),
+        ("x = 2026-02-30\n", 1, "does not exist"),
+        ("x = " + "[" * 100_000, 1, "the parser cannot read it here"),
+        ("x = " + "9" * 5000, 1, "the parser cannot read it here"),
     ],
 )
-def test_invalid_toml_is_named_by_its_line_alone(tmp_path: Path, text: str, line: int) -> None:
+def test_invalid_toml_is_named_by_its_line_and_its_mistake_and_never_by_its_value(
+    tmp_path: Path, text: str, line: int, wrong: str
+) -> None:
     (said,) = problems(tmp_path, text)
     assert said.startswith(f"config.toml:{line}: not valid TOML")
+    assert wrong in said
     assert "s3cr3t" not in said
 
 
@@ -651,9 +675,15 @@ def test_credentials_beside_the_file_are_found_as_the_units_find_them(tmp_path: 
     found = load(tmp_path, toml(GOOD | {"segment": {"write_key": "..."}})).segment.write_key
     assert found is not None
     assert found.get_secret_value() == "beside"
-    places = {place.name: place for place in secret_places(tmp_path / "config.toml", HOME)}
+    places = {
+        place.name: place for place in secret_places(read_toml(tmp_path / "config.toml"), HOME)
+    }
     assert places["segment.write_key"].file == credentials / "segment_write_key"
-    assert not places["segment.write_key"].is_credential  # so that `check` looks at who may read it
+    place = places["segment.write_key"]
+    assert not place.is_credential  # so that `check` looks at who may read it
+    assert place.is_in_folder
+    assert places["auth0.client_secret"].credential == credentials / "auth0_client_secret"
+    assert not places["auth0.client_secret"].is_in_folder
 
 
 def test_systemds_credentials_come_in_place_of_those_beside_the_file(tmp_path: Path) -> None:
@@ -673,11 +703,40 @@ def test_a_folder_of_credentials_that_is_closed_to_this_user_is_named(
 ) -> None:
     credentials = beside(tmp_path, segment_write_key="beside")
     monkeypatch.setattr("os.access", lambda path, mode: False)  # root may look anywhere
+    for segment in ({}, {"write_key": "..."}, {"write_key_file": "..."}):
+        auth0 = {"domain": "acme.us.auth0.com", "client_id": "abc", "client_secret": "..."}
+        (said,) = problems(tmp_path, toml({"auth0": auth0, "segment": segment}))
+        assert said.startswith(f"{credentials}: is closed to you")
+        assert "run the command as root" in said
+    told = problems(tmp_path, toml({"auth0": {"domain": "..."}, "segment": {}}))
+    assert [line.partition(": ")[2].partition(":")[0] for line in told] == [
+        "auth0.client_id",
+        "auth0.domain",
+        "is closed to you, and the secrets that are not set elsewhere may be in it",
+    ]
+    assert load(tmp_path, toml(GOOD)).segment.write_key  # nothing that is needed may be in it
+
+
+def test_the_owner_of_a_closed_folder_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    os.chown(beside(tmp_path), 4242, -1)
     (said,) = problems(tmp_path, toml(GOOD | {"segment": {}}))
-    assert (
-        f"is missing; {credentials} may hold it, "
-        "and this user may not look there: run the command as root" in said
-    )
+    assert said.endswith("run the command as root, or as user 4242, who owns it")
+
+
+def test_a_settings_file_that_was_read_is_not_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(toml(GOOD))
+    file = read_toml(path)
+    path.unlink()
+    assert load_settings(file, HOME).auth0.client_id == "abc"
+    assert load_settings(file, HOME, secrets=False).path == path
+    assert {place.name for place in secret_places(file, HOME)} == {
+        "auth0.client_secret",
+        "segment.write_key",
+    }
 
 
 @pytest.mark.parametrize(

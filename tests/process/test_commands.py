@@ -152,6 +152,17 @@ def test_check_names_a_file_with_a_secret_that_others_may_read(plain: Bench) -> 
     assert f"chmod 600 {plain.settings}" in ended.out
 
 
+def test_check_takes_settings_and_a_secret_from_pipes(plain: Bench) -> None:
+    secret = plain.sandbox.facts["client_secret"]
+    plain.write_settings(auth0__client_secret="...")
+    line = f"POLLER_AUTH0__CLIENT_SECRET_FILE=<(echo {secret}) {COMMAND} check --config <(cat $0)"
+    ended = subprocess.run(
+        ["/bin/bash", "-c", line, str(plain.settings)], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "segment.write_key from /dev/fd/" in ended.stdout
+
+
 def test_check_tells_of_a_clock_that_is_off(plain: Bench) -> None:
     plain.sandbox.ask("clock", advance=300)
     ended = plain.run("check")

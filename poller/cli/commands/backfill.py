@@ -15,7 +15,7 @@ from poller.adapters.sql_ledger.sqlite.lock import LedgerLock
 from poller.cli.backfill_plan import BackfillOptions, PlannedBackfill, begin, leave_end_open, survey
 from poller.cli.commands.backfill_files import check_files, send_files
 from poller.cli.groups import examples
-from poller.cli.options import BoundType, config_option, read_settings, yes_option
+from poller.cli.options import BoundType, WholeNumber, config_option, read_settings, yes_option
 from poller.cli.views.backfill import PlanReport, SummaryReport
 from poller.cli.views.output import is_terminal, say, say_json
 from poller.cli.views.progress import show_progress
@@ -107,7 +107,7 @@ def _file_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @_file_options
 @click.option(
     "--parallel",
-    type=click.IntRange(1, 32),
+    type=WholeNumber(1, 32),
     help="How many slices or files to work on at once. The default depends on the tenant.",
 )
 @click.option(

@@ -16,6 +16,7 @@ from poller.adapters.sql_ledger.sqlite.driver import ledger_path
 from poller.cli.checks import (
     Finding,
     clocks,
+    closed_to_service,
     disk,
     ledger_file,
     listen_address,
@@ -26,12 +27,12 @@ from poller.cli.checks import (
 )
 from poller.cli.event_checks import NEWEST, types_seen
 from poller.cli.groups import examples
-from poller.cli.options import act_as_ledger_owner, config_option, json_option
+from poller.cli.options import SettingsFile, act_as_ledger_owner, config_option, json_option
 from poller.cli.segment_proof.workspace import prove_source
 from poller.cli.views.output import say, say_json
 from poller.cli.views.wording import laid_out, lasting
 from poller.cli.wiring.services import Services, connect, rules_of, stream_of
-from poller.config import Settings, find_settings_file, load_settings, secret_places
+from poller.config import Settings, load_settings, secret_places
 from poller.core.errors import ErrorCode, FatalError, PollerError, TransientError, UnknownHostError
 from poller.core.log_ids import floor_id, moment_of
 from poller.core.messages import iso
@@ -73,10 +74,14 @@ class CheckReport:
 @json_option
 def check(config: Path | None, *, as_json: bool) -> int:
     """Check the settings, the credentials, the ledger and both services. Sends nothing."""
-    settings = load_settings(find_settings_file(config, os.environ), os.environ)
+    file, is_root = SettingsFile(config).content, os.geteuid() == 0
+    settings = load_settings(file, os.environ)
     # Root may read the files of secrets now. It gives up that right in the next step.
-    about_secrets = tuple(secrets(secret_places(settings.path, os.environ), os.environ))
+    places = secret_places(file, os.environ)
+    about_secrets = list(secrets(places, os.environ))
     act_as_ledger_owner(settings)
+    if is_root:
+        about_secrets += closed_to_service(settings.path, places)
     configure_logging("warning")
     with connect(settings, threading.Event()) as services:
         results = []
@@ -171,7 +176,7 @@ def _attempt(subject: str, look: Callable[[], str], patience: _Patience, where: 
         hint = f"look for a typing error in {where}. If it is right, check the DNS of this machine"
         return Finding(subject=subject, text=str(error), hint=hint, severity=Severity.UNREACHABLE)
     except TransientError as error:
-        hint = (
+        hint = error.hint or (
             f"check {where}, then the network, the DNS and the proxy of this machine, and the "
             "status page of the service"
         )

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from poller.adapters.segment.tracking_plan import TrackingPlan
 from poller.cli.groups import examples
-from poller.cli.options import config_option, json_option, read_settings
+from poller.cli.options import WholeNumber, config_option, json_option, read_settings
 from poller.cli.segment_proof.access import read_plan
 from poller.cli.segment_proof.calls import calls_of, judge, newest_calls
 from poller.cli.views.output import say, say_json
@@ -75,7 +75,7 @@ class PreviewRow:
 @click.option(
     "--last",
     default=10,
-    type=click.IntRange(1, 1000),
+    type=WholeNumber(1, 1000),
     show_default=True,
     help="The number of events.",
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from poller.cli.groups import examples
-from poller.cli.options import config_option, read_settings
+from poller.cli.options import SettingsFile, config_option, read_settings
 from poller.cli.segment_proof.background import check_key_in_background
 from poller.cli.wiring.daemon import build_daemon, build_drain, build_maintenance, open_ledger
 from poller.cli.wiring.fatal_exit import recording_fatal_exit
@@ -42,19 +42,20 @@ def run(config: Path | None, *, once: bool, new_stream: bool) -> int:
     """
     heartbeat = Heartbeat()
     supervisor = Supervisor.of({} if once else os.environ, heartbeat)
-    with recording_fatal_exit(config, supervisor):
-        return _run(config, heartbeat, supervisor, once=once, new_stream=new_stream)
+    file = SettingsFile(config)
+    with recording_fatal_exit(file, supervisor):
+        return _run(file, heartbeat, supervisor, once=once, new_stream=new_stream)
 
 
 def _run(
-    config: Path | None,
+    file: SettingsFile,
     heartbeat: Heartbeat,
     supervisor: Supervisor,
     *,
     once: bool,
     new_stream: bool,
 ) -> ExitCode:
-    settings = read_settings(config)
+    settings = read_settings(file)
     configure_logging(settings.log.level, settings.log.format)
     if once:
         return _drain_once(settings, new_stream=new_stream)

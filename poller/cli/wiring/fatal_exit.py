@@ -3,19 +3,18 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from pathlib import Path
 
 from poller.adapters.sql_ledger.fatal_exit import FatalExit, record_fatal_exit
 from poller.adapters.sql_ledger.sqlite.driver import ledger_path
 from poller.adapters.sql_ledger.sqlite.lock import LedgerLock
-from poller.cli.options import read_settings
+from poller.cli.options import SettingsFile, read_settings
 from poller.config import SettingsError
 from poller.core.errors import FatalError, PollerError
 from poller.service.observability.systemd import Supervisor
 
 
 @contextmanager
-def recording_fatal_exit(config: Path | None, supervisor: Supervisor) -> Iterator[None]:
+def recording_fatal_exit(file: SettingsFile, supervisor: Supervisor) -> Iterator[None]:
     """Record a fatal error that ends the work inside, and raise the error again.
 
     `status` shows the recorded error until a cycle succeeds.
@@ -23,20 +22,20 @@ def recording_fatal_exit(config: Path | None, supervisor: Supervisor) -> Iterato
     try:
         yield
     except FatalError as error:
-        _record(config, supervisor, error)
+        _record(file, supervisor, error)
         raise
     except SettingsError as error:
         hint = "correct the settings, then start the service again"
         fatal = FatalError("; ".join(error.problems), code=error.code, hint=hint)
-        _record(config, supervisor, fatal)
+        _record(file, supervisor, fatal)
         raise
 
 
-def _record(config: Path | None, supervisor: Supervisor, error: FatalError) -> None:
+def _record(file: SettingsFile, supervisor: Supervisor, error: FatalError) -> None:
     supervisor.ended(error)
     # Without a ledger, or if the settings do not name it, the log and systemd's status must do.
     with suppress(PollerError, SettingsError, OSError):
-        url = read_settings(config, secrets=False).state.url
+        url = read_settings(file, secrets=False).state.url
         if not ledger_path(url).exists():
             return
         # The lock is not free while a daemon runs. Then this error is not the daemon's own.

@@ -48,7 +48,11 @@ def read_layers(file: TomlFile | None, environ: Mapping[str, str], *, secrets: b
         _environment_layer(environ, folder, secrets=secrets),
         _credentials_layer(path, environ, secrets=secrets),
     ]
-    return [*layers, _file_layer(file, folder, secrets=secrets)] if file else layers
+    if file is None:
+        return layers
+    # A placeholder stands for a secret in the folder of credentials, which is closed to this user.
+    is_closed = closed_folder(path, environ) is not None
+    return [*layers, _file_layer(file, folder, secrets=secrets, is_closed=is_closed)]
 
 
 def default_layer(path: Path | None, environ: Mapping[str, str]) -> Layer:
@@ -70,6 +74,12 @@ def credentials_folder(path: Path | None, environ: Mapping[str, str]) -> Path | 
     if environ.get(CREDENTIALS_VARIABLE):
         return Path(environ[CREDENTIALS_VARIABLE])
     return path.absolute().with_suffix(".credentials") if path else None
+
+
+def closed_folder(path: Path | None, environ: Mapping[str, str]) -> Path | None:
+    """Return the folder of credentials if it exists and this user may not look into it."""
+    folder = credentials_folder(path, environ)
+    return folder if folder and folder.is_dir() and not os.access(folder, os.X_OK) else None
 
 
 def _environment_layer(environ: Mapping[str, str], folder: Path, *, secrets: bool) -> Layer:
@@ -104,7 +114,7 @@ def _credentials_layer(path: Path | None, environ: Mapping[str, str], *, secrets
     return layer
 
 
-def _file_layer(file: TomlFile, folder: Path, *, secrets: bool) -> Layer:
+def _file_layer(file: TomlFile, folder: Path, *, secrets: bool, is_closed: bool) -> Layer:
     written: dict[Setting, object] = {}
     problems = []
     for section, table in file.tables.items():
@@ -121,6 +131,8 @@ def _file_layer(file: TomlFile, folder: Path, *, secrets: bool) -> Layer:
                 for key in table
                 if key not in known
             ]
+    if is_closed:
+        written = {each: value for each, value in written.items() if not _is_left_out(each, value)}
     return _layer(
         written,
         lambda setting: file.place(setting.section, setting.key),
@@ -128,6 +140,10 @@ def _file_layer(file: TomlFile, folder: Path, *, secrets: bool) -> Layer:
         folder,
         secrets=secrets,
     )
+
+
+def _is_left_out(setting: Setting, value: object) -> bool:
+    return value == PLACEHOLDER and (setting.is_secret or setting.secret_key is not None)
 
 
 def _layer(

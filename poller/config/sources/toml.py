@@ -10,6 +10,37 @@ from typing import Any
 from poller.config.errors import BadLineError, BadValueError, Place, Problem, Rank, settings_error
 from poller.config.sources.secret_files import is_there, read_text
 
+_NO_END_OF_TEXT = "a text has no quote at its end"
+_BAD_ESCAPE = (
+    r"a backslash in a text is followed by a character that it cannot stand before: write \\\\"
+    " for one backslash"
+)
+_TWICE = "this key or section stands in the file already"
+_MISTAKES = {
+    "Invalid value": "the value is of no known kind: a text needs quotes",
+    "Expected '=' after a key": "a key must be followed by = and its value",
+    "Invalid statement": "a line must be a [section], or a key with = and its value",
+    "Expected newline or end of document": "something follows the value on the same line",
+    "Expected ']": "the name of a section must end with ]",
+    "Invalid initial character for a key part": "a key may hold letters, digits, - and _ only",
+    "Cannot ": _TWICE,
+    "Duplicate inline table key": "a key stands twice in a table in braces",
+    "Unclosed array": "a list has no ] at its end",
+    "Unclosed inline table": "a table in braces has no } at its end",
+    "Unterminated string": _NO_END_OF_TEXT,
+    "Expected": _NO_END_OF_TEXT,
+    "Illegal character '\\n'": _NO_END_OF_TEXT,
+    "Found invalid character '\\n'": _NO_END_OF_TEXT,
+    "Illegal character": "a text holds a control character",
+    "Found invalid character": "a text or a comment holds a control character",
+    "Unescaped": _BAD_ESCAPE,
+    "Invalid hex value": _BAD_ESCAPE,
+    "Escaped character": _BAD_ESCAPE,
+    "Invalid date or datetime": "this day or time does not exist",
+}
+"""The beginnings of the messages of tomllib (Python 3.11 to 3.13), and the same in our words."""
+_OTHER = "the parser cannot read it here"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TomlFile:
@@ -88,13 +119,19 @@ def _parsed(text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        # The parser's message may quote a secret in the file. So only the place is passed on.
         where = re.search(r"\(at line (\d+), column (\d+)\)\Z", str(error))
+        wrong = _in_our_words(str(error))
     line = int(where[1]) if where else text.rstrip().count("\n") + 1
     column = f" at column {where[2]}" if where else ""
-    raise BadLineError(
-        f"not valid TOML{column}: text needs quotes, and a key may stand only once", line
-    )
+    raise BadLineError(f"not valid TOML{column}: {wrong}", line)
+
+
+def _in_our_words(message: str) -> str:
+    """Return what is wrong, without the parser's own message, which may quote a secret.
+
+    The parser has no codes, so its message is recognized by its beginning.
+    """
+    return next((ours for theirs, ours in _MISTAKES.items() if message.startswith(theirs)), _OTHER)
 
 
 def _paths(tables: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
