@@ -145,6 +145,7 @@ class FakeSink:
         self.taken: list[Message] = []
         self.batches: list[Batch] = []
         self.failures: list[Exception | None] = []
+        self.now: datetime | None = NOW
 
     def encode(self, message: Message) -> bytes:
         return json.dumps(wire(message)).encode()
@@ -163,7 +164,10 @@ class FakeSink:
         self.taken += batch.messages
         if failure is not None:
             raise failure
-        return Receipt(message_ids=tuple(message.message_id for message in batch.messages))
+        return Receipt(
+            message_ids=tuple(message.message_id for message in batch.messages),
+            acknowledged_at=self.now,
+        )
 
 
 class FakeLedger:

@@ -1,12 +1,13 @@
-"""The counters of the ledger: events and tracks, each by hour."""
+"""The counters of the ledger: events, tracks and acknowledged messages, each by hour."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from poller.core.events import LogEvent
 from poller.core.log_ids import moment_of
+from poller.core.messages import Delivery, Group, Identify, Message, Track
 from poller.core.text.dates import believed_date
 
 FILTERED = "filtered"
@@ -18,6 +19,18 @@ OUTCOMES = (FORWARDED, FILTERED, DEAD_LETTERED, DISCARDED)
 LOG = "log"
 FILE = "file"
 """The origins of an event. An event that was read from both counts once for each."""
+FIRST = "first"
+AGAIN = "again"
+UNDATED = "undated"
+UNDELIVERED = "undelivered"
+"""The sendings of a message. Only a message of the first one must be in Segment's counts.
+
+Segment drops a message whose id it has seen, and may leave such a message out of its counts. So
+messages that were sent again are counted apart. So are undated ones, at whose time no two clocks
+agreed. Undelivered ones went to a write key that was wrong, as somebody said later.
+"""
+KINDS: Mapping[type[Message], str] = {Identify: "identify", Track: "track", Group: "group"}
+"""The kinds of messages, by Segment's names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +53,36 @@ class SentKey:
     origin: str = LOG
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcknowledgedKey:
+    """Identifies one counter: messages of one kind that Segment acknowledged in one hour.
+
+    The hour is Segment's. `event` is the name of a track, and empty for other kinds. An undated
+    message counts in the hour in which it was settled.
+    """
+
+    hour: datetime
+    kind: str
+    event: str
+    sending: str = FIRST
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcknowledgedCounts:
+    """The messages of a stream that Segment acknowledged.
+
+    `since` is the time from which on the ledger has counted them. It is None if the ledger holds
+    nothing of the stream.
+    """
+
+    since: datetime | None
+    messages: Mapping[AcknowledgedKey, int]
+
+
 SentTrack = tuple[LogEvent, str]
 """An event, and the name of a track that was sent for it."""
+Acknowledged = tuple[Message, datetime | None]
+"""A message, and the time of Segment's acknowledgement if two clocks agree on one."""
 
 
 def tally(event: LogEvent, outcome: str, settled_at: datetime, *, origin: str = LOG) -> TallyKey:
@@ -57,6 +98,11 @@ def hour_of(event: LogEvent, settled_at: datetime) -> datetime:
     An event that has no time of its own is counted in the hour in which it was settled.
     """
     moment = event.date or believed_date(None, id_time=moment_of(event.log_id)) or settled_at
+    return beginning_of_hour(moment)
+
+
+def beginning_of_hour(moment: datetime) -> datetime:
+    """Return the beginning of the hour that this moment lies in."""
     return moment.replace(minute=0, second=0, microsecond=0)
 
 
@@ -68,3 +114,53 @@ def count_sent(
         SentKey(hour=hour_of(event, settled_at), type=event.type, name=name, origin=origin)
         for event, name in tracks
     )
+
+
+def acknowledged_of(messages: Iterable[Message], delivery: Delivery) -> Iterator[Acknowledged]:
+    """Yield the messages that Segment acknowledged. Each batch has a time of its own."""
+    times = {
+        message_id: receipt.acknowledged_at
+        for receipt in delivery.receipts
+        for message_id in receipt.message_ids
+    }
+    for message in messages:
+        if message.message_id in times:
+            yield message, times[message.message_id]
+
+
+def count_acknowledged(
+    acknowledged: Iterable[Acknowledged],
+    settled_at: datetime,
+    *,
+    is_again: Callable[[Message], bool],
+) -> Counter[AcknowledgedKey]:
+    """Return the number of acknowledged messages. A second message of one id was sent again."""
+    counted: Counter[tuple[datetime | None, type[Message], str, bool]] = Counter()
+    seen: set[str] = set()
+    for message, at in acknowledged:
+        repeats = message.message_id in seen or is_again(message)
+        seen.add(message.message_id)
+        event = message.event if isinstance(message, Track) else ""
+        counted[at, type(message), event, repeats] += 1
+    found: Counter[AcknowledgedKey] = Counter()
+    for (at, kind, event, repeats), number in counted.items():
+        key = AcknowledgedKey(
+            hour=beginning_of_hour(at or settled_at),
+            kind=KINDS[kind],
+            event=event,
+            sending=AGAIN if repeats else UNDATED if at is None else FIRST,
+        )
+        found[key] += number
+    return found
+
+
+def ids_of_signups(acknowledged: Iterable[Acknowledged]) -> list[str]:
+    """Return the ids of the messages whose id is made of a user, so that other events may share it.
+
+    Two logins within minutes of each other can both be the first one of a user.
+    """
+    return [
+        message.message_id
+        for message, _ in acknowledged
+        if message.fingerprint is not None and message.fingerprint.key == message.message_id
+    ]

@@ -36,7 +36,8 @@ ENVELOPE_BYTES = 1_024
 class Fingerprint:
     """A hash of whom a message is about (`key`) and of what it says (`value`).
 
-    `always_send` says that the message is sent even if it repeats what was sent before.
+    `always_send` says that the message is sent even if it repeats what was sent before. The key of
+    a signup is its message id, since several events of one user may share that id.
     """
 
     key: str
@@ -99,9 +100,13 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """Segment's acknowledgement of a whole batch. Only a sink makes one."""
+    """Segment's acknowledgement of a whole batch. Only a sink makes one.
+
+    `acknowledged_at` is the time of the answer, or None if no two clocks agree on a time.
+    """
 
     message_ids: tuple[str, ...]
+    acknowledged_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +142,11 @@ def message_id(stream: Stream, kind: str, key: str) -> str:
     names = stream.in_ids or stream
     parts = json.dumps([stream.domain, names.source_name, names.generation, kind, key])
     return f"{kind}-{hashlib.sha256(parts.encode()).hexdigest()[:40]}"
+
+
+def signup_message_id(stream: Stream, user_id: str) -> str:
+    """Return the id of the signup of a user, who is named by the id in the log."""
+    return message_id(stream, "signup", user_id)
 
 
 def pack(messages: Iterable[Message], encode: Callable[[Message], bytes]) -> Iterator[Batch]:

@@ -19,9 +19,11 @@ from poller.core.counts import (
     FILTERED,
     FORWARDED,
     LOG,
+    Acknowledged,
     SentKey,
     SentTrack,
     TallyKey,
+    acknowledged_of,
     count_sent,
     tally,
 )
@@ -53,6 +55,8 @@ class EventOutcomes:
     """The users of forwarded events who are still to be identified."""
     tracks: tuple[SentTrack, ...] = ()
     """The tracks of forwarded events. A login that is a signup too has two."""
+    acknowledged: tuple[Acknowledged, ...] = ()
+    """The messages that Segment acknowledged, those of dead letters too."""
 
     @property
     def ids_to_remember(self) -> tuple[LogId, ...]:
@@ -167,16 +171,16 @@ def _outcomes(calls: Calls, delivery: Delivery) -> dict[str, Any]:
         UnaccountedError: a message is neither acknowledged nor refused.
     """
     forwarded, dead_letters = partition(calls, delivery)
-    acknowledged = delivery.acknowledged
-    sent = tuple(message for message in calls.messages if message.message_id in acknowledged)
+    acknowledged = tuple(acknowledged_of(calls.messages, delivery))
     return {
+        "acknowledged": acknowledged,
         "forwarded": forwarded,
         "filtered": tuple(entry.event for entry in calls.filtered),
         "dead_letters": dead_letters,
         "declined": tuple(entry.event for entry in calls.filtered if entry.is_declined),
         "fingerprints": {
             message.fingerprint.key: message.fingerprint.value
-            for message in sent
+            for message, _ in acknowledged
             if message.fingerprint is not None
         },
         "pending_identifies": _pending_identifies(calls, forwarded),

@@ -76,6 +76,7 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
 
 def test_a_receipt_names_all_that_was_taken_in_order(world: World) -> None:
     receipt = world.sink.send(batch_of(world.sink, messages("a", "b")))
+    assert receipt.acknowledged_at is not None
     assert receipt.message_ids == ("i0", "t0", "i1", "t1")
     assert world.taken() == list(receipt.message_ids)
 

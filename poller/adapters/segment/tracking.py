@@ -64,8 +64,12 @@ class SegmentSink:
 
     def send(self, batch: Batch) -> Receipt:
         """Post the batch once. See the port for what it raises."""
-        _check(self._post(batch.bodies))
-        return Receipt(message_ids=tuple(message.message_id for message in batch.messages))
+        answer = self._post(batch.bodies)
+        _check(answer)
+        return Receipt(
+            message_ids=tuple(message.message_id for message in batch.messages),
+            acknowledged_at=answer.believed_at or self._clock.agreed(),
+        )
 
     def reach(self) -> None:
         """Prove that Segment answers, with an empty batch.

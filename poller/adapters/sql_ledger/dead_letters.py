@@ -10,10 +10,21 @@ from sqlalchemy import ColumnElement, Connection, delete, select, tuple_
 from poller.adapters.sql_ledger.sqlite import driver
 from poller.adapters.sql_ledger.sqlite.database import Database
 from poller.adapters.sql_ledger.tables import schema
-from poller.adapters.sql_ledger.tables.hourly_counts import add_tracks, change_outcome
+from poller.adapters.sql_ledger.tables.hourly_counts import (
+    add_acknowledged,
+    add_tracks,
+    change_outcome,
+)
 from poller.adapters.sql_ledger.tables.streams import NO_STREAM_ID, read_streams, recorded
 from poller.adapters.sql_ledger.tables.totals import dead_letters_by_reason
-from poller.core.counts import DEAD_LETTERED, DISCARDED, FORWARDED, count_sent
+from poller.core.counts import (
+    DEAD_LETTERED,
+    DISCARDED,
+    FORWARDED,
+    Acknowledged,
+    count_acknowledged,
+    count_sent,
+)
 from poller.core.events import LogEvent, Stream, parse_events
 from poller.core.log_ids import LogId
 from poller.core.text.json_text import decode
@@ -149,15 +160,22 @@ class DeadLetterStore:
             return discard_letters(connection, letters)
 
     def mark_replayed(
-        self, delivered: Iterable[tuple[StoredDeadLetter, LogEvent, Sequence[str]]]
+        self,
+        stream: Stream,
+        delivered: Iterable[tuple[StoredDeadLetter, LogEvent, Sequence[str]]],
+        acknowledged: Iterable[Acknowledged],
+        settled_at: datetime,
     ) -> int:
         """Delete dead letters that Segment has acknowledged, and count their events as forwarded.
 
         With each dead letter comes its event, and the names of the tracks that were sent for it.
-        Return how many of them were still there.
+        The acknowledged messages count as sent again. Return how many of the letters were still
+        there.
         """
+        counts = count_acknowledged(acknowledged, settled_at, is_again=lambda _: True)
         with self._database.writing() as connection:
             streams = read_streams(connection)
+            add_acknowledged(connection, streams[stream], counts)
             replayed = 0
             for letter, event, names in delivered:
                 row = delete(schema.dead_letter).where(*_same(streams, letter))

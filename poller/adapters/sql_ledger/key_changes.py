@@ -14,6 +14,7 @@ from poller.adapters.sql_ledger.sqlite import driver
 from poller.adapters.sql_ledger.sqlite.database import Database
 from poller.adapters.sql_ledger.tables import schema
 from poller.adapters.sql_ledger.tables.gaps import read_gaps
+from poller.adapters.sql_ledger.tables.hourly_counts import move_undelivered
 from poller.adapters.sql_ledger.tables.spans import read_spans
 from poller.adapters.sql_ledger.tables.streams import label, read_streams, rename
 from poller.adapters.sql_ledger.tables.stretches import begin_revisits, read_revisits
@@ -88,6 +89,7 @@ def redeliver(url: str, stream: Stream, renamed: Stream, since: LogId, *, genera
         lost = _undelivered(connection, stream, stream_id, since)
         stretches = [(each.after, each.until) for each in lost.ranges]
         begin_revisits(connection, stream, stream_id, Redelivery, stretches)
+        move_undelivered(connection, stream_id, moment_of(since))
         connection.execute(delete(schema.last_sent).where(*_told_since(stream_id, since)))
         in_ids = NamesInIds(source_name=renamed.source_name, generation=generation)
         rename(connection, stream_id, replace(renamed, in_ids=in_ids))

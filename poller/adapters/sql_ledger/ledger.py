@@ -19,6 +19,7 @@ from poller.adapters.sql_ledger.stores.second_readings import SecondReadingStore
 from poller.adapters.sql_ledger.tables import schema
 from poller.adapters.sql_ledger.tables.file_marks import move_mark, read_marks
 from poller.adapters.sql_ledger.tables.gaps import read_gaps
+from poller.adapters.sql_ledger.tables.hourly_counts import forget_acknowledged, read_acknowledged
 from poller.adapters.sql_ledger.tables.spans import (
     begin_span,
     cut_span,
@@ -27,6 +28,7 @@ from poller.adapters.sql_ledger.tables.spans import (
 )
 from poller.adapters.sql_ledger.tables.streams import enroll
 from poller.adapters.sql_ledger.tables.stretches import cut_revisit
+from poller.core.counts import AcknowledgedCounts
 from poller.core.errors import ConflictError
 from poller.core.events import Stream
 from poller.core.file_pages import FileMark
@@ -81,7 +83,7 @@ class SqlLedger(CatchUpStore, IdentifyStore, RevisitStore, SecondReadingStore, D
         database = Database.open(driver.ledger_path(url), create=create)
         try:
             with database.writing() as connection:
-                own, stream_id = enroll(connection, stream, create=create, adopt=adopt)
+                own, stream_id = enroll(connection, stream, create=create, adopt=adopt, now=now())
         except BaseException:
             database.close()
             raise
@@ -203,6 +205,16 @@ class SqlLedger(CatchUpStore, IdentifyStore, RevisitStore, SecondReadingStore, D
         with self._database.writing() as connection:
             move_mark(connection, self._stream_id, page)
             record(connection, self._stream_id, settlement, page.served_at)
+
+    def acknowledged(self, since: datetime, until: datetime) -> AcknowledgedCounts:
+        """Return the acknowledged messages of the hours from `since` to before `until`."""
+        with self._database.reading() as connection:
+            return read_acknowledged(connection, self._stream_id, since, until)
+
+    def forget_acknowledged(self, before: datetime) -> int:
+        """Forget the acknowledged messages of the hours before this time of the server's."""
+        with self._database.writing() as connection:
+            return forget_acknowledged(connection, self._stream_id, before)
 
     def discard_dead_letters(self, before: datetime) -> int:
         """Delete the dead letters from before this time of the server. Return their number."""

@@ -1,5 +1,6 @@
 """Recording what came of the events of a page, within the transaction that settles the page."""
 
+from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime
 
@@ -7,14 +8,32 @@ from sqlalchemy import Connection, delete, select
 
 from poller.adapters.sql_ledger.sqlite.driver import upsert
 from poller.adapters.sql_ledger.tables import schema
-from poller.adapters.sql_ledger.tables.hourly_counts import add_events, add_tracks, change_outcome
-from poller.adapters.sql_ledger.tables.last_sent import forget_keys, record_last_sent
+from poller.adapters.sql_ledger.tables.hourly_counts import (
+    add_acknowledged,
+    add_events,
+    add_tracks,
+    change_outcome,
+)
+from poller.adapters.sql_ledger.tables.last_sent import (
+    forget_keys,
+    read_last_sent,
+    record_last_sent,
+)
 from poller.adapters.sql_ledger.tables.pending_identifies import record_pending
-from poller.core.counts import DEAD_LETTERED, FORWARDED
+from poller.adapters.sql_ledger.tables.streams import read_resent
+from poller.core.counts import (
+    DEAD_LETTERED,
+    FORWARDED,
+    AcknowledgedKey,
+    count_acknowledged,
+    ids_of_signups,
+)
 from poller.core.events import LogEvent, canonical
 from poller.core.log_ids import LogId
+from poller.core.messages import Message
 from poller.core.outcomes import DeadLetter
 from poller.core.settlement import EventOutcomes
+from poller.core.spans import LogRange
 from poller.core.translation.change_detection import identify_key
 
 
@@ -22,6 +41,9 @@ def record_outcomes(
     connection: Connection, stream_id: int, outcomes: EventOutcomes, at: datetime
 ) -> None:
     """Record the outcomes of events that are settled for the first time, at the server's time."""
+    resent = read_resent(connection, stream_id)
+    counts = _acknowledged(connection, stream_id, outcomes, at, resent)
+    add_acknowledged(connection, stream_id, counts)
     _insert_dead_letters(connection, stream_id, outcomes.dead_letters, at)
     record_last_sent(connection, stream_id, outcomes.fingerprints, at)
     record_pending(connection, stream_id, outcomes.pending_identifies, at)
@@ -30,14 +52,25 @@ def record_outcomes(
 
 
 def record_resent_outcomes(
-    connection: Connection, stream_id: int, outcomes: EventOutcomes, at: datetime
+    connection: Connection,
+    stream_id: int,
+    outcomes: EventOutcomes,
+    at: datetime,
+    *,
+    has_arrived: bool = True,
 ) -> None:
     """Record the outcomes of events that were settled and counted before, and were sent again.
 
     Events are not counted again. Only these change: a dead letter that Segment took this time
     counts as forwarded, and a forwarded event that Segment refused this time is a dead letter.
     What was last sent about these users is forgotten, since it may have gone to a wrong source.
+    Unless `has_arrived`, the acknowledged messages count as sent for the first time.
     """
+    if has_arrived:
+        counts = count_acknowledged(outcomes.acknowledged, at, is_again=lambda _: True)
+    else:
+        counts = _acknowledged(connection, stream_id, outcomes, at, None)
+    add_acknowledged(connection, stream_id, counts)
     known = _read_dead_letters(
         connection, stream_id, [letter.event.log_id for letter in outcomes.dead_letters]
     )
@@ -55,6 +88,28 @@ def record_resent_outcomes(
     for letter in outcomes.dead_letters:
         if letter.event.log_id not in known:
             change_outcome(connection, stream_id, letter.event, FORWARDED, DEAD_LETTERED, at)
+
+
+def _acknowledged(
+    connection: Connection,
+    stream_id: int,
+    outcomes: EventOutcomes,
+    at: datetime,
+    resent: LogRange | None,
+) -> Counter[AcknowledgedKey]:
+    """Count the acknowledged messages of a page, most of which were never sent before.
+
+    Two kinds of them were sent before: the messages of events in `resent`, and the signup of a user
+    of whom another event told a signup before. Call this before the fingerprints are recorded.
+    """
+    signups = ids_of_signups(outcomes.acknowledged)
+    known = read_last_sent(connection, stream_id, signups, since=None) if signups else {}
+
+    def is_again(message: Message) -> bool:
+        is_resent = resent is not None and resent.after < message.log_id <= resent.until
+        return is_resent or message.message_id in known
+
+    return count_acknowledged(outcomes.acknowledged, at, is_again=is_again)
 
 
 def _insert_dead_letters(

@@ -19,6 +19,7 @@ from poller.adapters.sql_ledger.tables.last_sent import forget_keys, read_last_s
 from poller.adapters.sql_ledger.tables.pending_identifies import of_person
 from poller.adapters.sql_ledger.tables.streams import read_streams
 from poller.core.events import Stream
+from poller.core.messages import signup_message_id
 from poller.core.text.json_text import decode
 from poller.core.translation.change_detection import identify_key
 
@@ -30,7 +31,7 @@ class PersonRecord:
     """Everything that one stream holds of a person.
 
     `pending_identifies` counts the identifies that are still to be sent. `is_remembered` says
-    that a hash of the person's last identify is stored.
+    that a hash of the person's last identify or of the signup is stored.
     """
 
     stream: Stream
@@ -79,7 +80,8 @@ class PersonStore:
                 stream_id = streams[record.stream]
                 ids = {user_id, *_sent_as(connection, stream_id, user_id)}
                 discard_letters(connection, record.letters)
-                forget_keys(connection, stream_id, map(identify_key, ids))
+                signup = signup_message_id(record.stream, user_id)
+                forget_keys(connection, stream_id, [signup, *map(identify_key, ids)])
                 pending = of_person(stream_id, user_id)
                 connection.execute(delete(schema.pending_identify).where(pending))
             return records
@@ -89,17 +91,21 @@ def _find(connection: Connection, user_id: str) -> tuple[PersonRecord, ...]:
     letters = [
         letter for letter, event in letters_with_events(connection) if _names(event, user_id)
     ]
-    key = identify_key(user_id)
     records = (
         PersonRecord(
             stream=stream,
             letters=tuple(letter for letter in letters if letter.stream == stream),
             pending_identifies=len(_sent_as(connection, stream_id, user_id)),
-            is_remembered=bool(read_last_sent(connection, stream_id, [key], since=None)),
+            is_remembered=_is_remembered(connection, stream, stream_id, user_id),
         )
         for stream, stream_id in read_streams(connection).items()
     )
     return tuple(record for record in records if not record.is_empty)
+
+
+def _is_remembered(connection: Connection, stream: Stream, stream_id: int, user_id: str) -> bool:
+    keys = [identify_key(user_id), signup_message_id(stream, user_id)]
+    return bool(read_last_sent(connection, stream_id, keys, since=None))
 
 
 def _names(event: str, user_id: str) -> bool:

@@ -15,6 +15,7 @@ from poller.adapters.sql_ledger.sqlite.lock import Holder, Role, holder_of
 from poller.adapters.sql_ledger.sqlite.verdicts import verdicts
 from poller.adapters.sql_ledger.tables import schema
 from poller.adapters.sql_ledger.tables.gaps import read_gaps
+from poller.adapters.sql_ledger.tables.hourly_counts import read_acknowledged
 from poller.adapters.sql_ledger.tables.spans import read_spans
 from poller.adapters.sql_ledger.tables.streams import (
     NO_STREAM_ID,
@@ -24,7 +25,7 @@ from poller.adapters.sql_ledger.tables.streams import (
 )
 from poller.adapters.sql_ledger.tables.stretches import read_revisits, read_unread
 from poller.adapters.sql_ledger.tables.totals import dead_letters_by_reason, events_by_outcome
-from poller.core.counts import LOG, OUTCOMES, SentKey, TallyKey
+from poller.core.counts import LOG, OUTCOMES, AcknowledgedCounts, SentKey, TallyKey
 from poller.core.errors import PollerError
 from poller.core.events import Stream
 from poller.core.spans import Gap, Redelivery, ReopenedGap, Span, UnreadStretch
@@ -131,6 +132,11 @@ class LedgerReader:
                 sent=_sent(connection, stream_id, since, until),
                 first_hour=_first_hour(connection, stream_id),
             )
+
+    def acknowledged(self, stream: Stream, since: datetime, until: datetime) -> AcknowledgedCounts:
+        """Return the acknowledged messages of the hours from `since` to before `until`."""
+        with self._reading(stream) as (connection, stream_id):
+            return read_acknowledged(connection, stream_id, since, until)
 
     def totals(self, stream: Stream) -> dict[str, int]:
         """Return the number of events by outcome, over all time.

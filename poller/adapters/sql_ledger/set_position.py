@@ -9,12 +9,12 @@ from poller.adapters.sql_ledger.sqlite.database import Database
 from poller.adapters.sql_ledger.tables.gaps import cut_off_gaps
 from poller.adapters.sql_ledger.tables.recent_ids import cut_off_ids
 from poller.adapters.sql_ledger.tables.spans import begin_span, end_span, read_spans
-from poller.adapters.sql_ledger.tables.streams import NO_STREAM_ID, label, read_streams
+from poller.adapters.sql_ledger.tables.streams import NO_STREAM_ID, label, note_resent, read_streams
 from poller.adapters.sql_ledger.tables.stretches import cut_off_stretches
 from poller.core.errors import FatalError
 from poller.core.events import Stream
 from poller.core.log_ids import LogId
-from poller.core.spans import Span
+from poller.core.spans import LogRange, Span
 
 
 def set_position(url: str, stream: Stream, position: LogId) -> Span:
@@ -51,6 +51,7 @@ def _move(connection: Connection, stream: Stream, position: LogId) -> Span:
         )
     _refuse_settled(spans, position)
     if position < live.reached:
+        note_resent(connection, stream_id, LogRange(after=position, until=live.reached))
         # The log is read anew from the position, so nothing is known above it any more.
         cut_off_ids(connection, stream_id, position)
         cut_off_gaps(connection, stream_id, position)

@@ -72,10 +72,13 @@ def settle_page(
             _record(connection, stream_id, settlement)
             return move_stretch(connection, cursor, page.position)
         case Resend():
-            if isinstance(cursor, Redelivery):
-                # Nothing of it arrived before, so that what retention took is lost.
+            has_arrived = not isinstance(cursor, Redelivery)
+            if not has_arrived:
+                # What retention took in the meantime is lost.
                 record_gap(connection, stream_id, page)
-            record_resent_outcomes(connection, stream_id, settlement, page.served_at)
+            record_resent_outcomes(
+                connection, stream_id, settlement, page.served_at, has_arrived=has_arrived
+            )
             return move_stretch(connection, cursor, page.position)
     raise TypeError(type(cursor).__name__)
 

@@ -47,18 +47,21 @@ def _replay(
     events = {letter.log_id: event_of(letter, text) for letter, text in texts.items()}
     for attempt in retrying():
         with attempt:
-            delivered, tracks, dead = replay(
+            replayed = replay(
                 tuple(events.values()),
                 profiles_of(settings, services),
                 LiveTranslator(stream, rules_of(settings)),
                 BatchSender(services.sink, refusal_limit=settings.segment.refusal_limit),
             )
-    for letter in dead:
+    for letter in replayed.dead_letters:
         say(f"{letter.event.log_id} stays a dead letter: {letter.reason}", is_error=True)
     by_id = {letter.log_id: letter for letter in letters}
     names: dict[str, list[str]] = {}
-    for event, name in tracks:
+    for event, name in replayed.tracks:
         names.setdefault(event.log_id, []).append(name)
     return store.mark_replayed(
-        (by_id[event.log_id], event, names.get(event.log_id, [])) for event in delivered
+        stream_of(settings),
+        [(by_id[event.log_id], event, names.get(event.log_id, [])) for event in replayed.forwarded],
+        replayed.acknowledged,
+        services.clock.now(),
     )

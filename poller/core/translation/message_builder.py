@@ -8,7 +8,16 @@ from types import MappingProxyType
 from typing import Any
 
 from poller.core.events import LogEvent, Stream
-from poller.core.messages import Group, Identify, Message, Scalar, Track, message_id
+from poller.core.messages import (
+    Fingerprint,
+    Group,
+    Identify,
+    Message,
+    Scalar,
+    Track,
+    message_id,
+    signup_message_id,
+)
 from poller.core.outcomes import PendingIdentify, Profile
 from poller.core.translation.change_detection import group_fingerprint, identify_fingerprint
 from poller.core.translation.event_facts import SIGNUP, EventFacts
@@ -164,10 +173,12 @@ class MessageBuilder:
             "context": {**context, "traits": person} if person else context,
         }
         if counts_as_signup(facts, self._rules):
+            signup_id = signup_message_id(self._stream, logged_id)
             yield Track(
-                message_id=message_id(self._stream, "signup", logged_id),
+                message_id=signup_id,
                 event=preset.signed_up,
                 properties=self._properties(preset.signup_properties, facts),
+                fingerprint=Fingerprint(key=signup_id, value="signed up", always_send=True),
                 **common,
             )
         if not facts.is_logged_signup:

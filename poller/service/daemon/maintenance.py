@@ -16,6 +16,8 @@ LAST_SENT_RETENTION = timedelta(days=30)
 """An identify or group call that would say the same as the last one is left out for so long."""
 LAST_SENT_LIMIT = 1_000_000
 """Users and memberships whose last call is remembered. Each takes about 100 bytes."""
+ACKNOWLEDGED_RETENTION = timedelta(days=60)
+"""Acknowledged messages are counted by hour for so long. Segment keeps its counts for 30 days."""
 _SAFE_AGE = timedelta(hours=1)
 """A position younger than this is in no danger, since the shortest retention is a day."""
 
@@ -42,6 +44,8 @@ class MaintenanceLedger(Protocol):
     def discard_dead_letters(self, before: datetime) -> int: ...
 
     def forget_last_sent(self, before: datetime, *, keep: int) -> int: ...
+
+    def forget_acknowledged(self, before: datetime) -> int: ...
 
 
 class Maintenance:
@@ -98,6 +102,7 @@ class Maintenance:
         if now is not None:
             self._has_warned_of_clocks = False
             self._ledger.forget_last_sent(now - LAST_SENT_RETENTION, keep=LAST_SENT_LIMIT)
+            self._ledger.forget_acknowledged(now - ACKNOWLEDGED_RETENTION)
             if self._dead_letter_retention:
                 self._discard_dead_letters(now)
         elif not self._has_warned_of_clocks:

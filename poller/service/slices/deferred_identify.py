@@ -13,6 +13,7 @@ from typing import Protocol
 
 import structlog
 
+from poller.core.counts import Acknowledged, acknowledged_of
 from poller.core.delivery import BatchSender
 from poller.core.errors import FatalError, TransientError
 from poller.core.messages import Delivery, Fingerprint, Identify
@@ -46,7 +47,11 @@ class PendingIdentifies(Protocol):
         ...
 
     def record_identified(
-        self, users: Sequence[PendingIdentify], fingerprints: Mapping[str, str], at: datetime
+        self,
+        users: Sequence[PendingIdentify],
+        fingerprints: Mapping[str, str],
+        at: datetime,
+        acknowledged: Sequence[Acknowledged],
     ) -> None:
         """Record that these users are done, and what was sent about them at this time."""
         ...
@@ -177,14 +182,16 @@ class IdentifySender:
         messages = self._unknown(self._messages(batch, self._profiles(batch)))
         delivery = self._sender.deliver(messages)
         _check(messages, delivery)
-        sent = [message for message in messages if message.message_id in delivery.acknowledged]
+        acknowledged = tuple(acknowledged_of(messages, delivery))
+        sent = [message for message, _ in acknowledged]
         fingerprints = {
             message.fingerprint.key: message.fingerprint.value
             for message in sent
             if message.fingerprint
         }
         at = max((message.timestamp for message in sent), default=self._begun_at)
-        self._queue.record_identified([entry.who for entry in batch], fingerprints, at)
+        users = [entry.who for entry in batch]
+        self._queue.record_identified(users, fingerprints, at, acknowledged)
         return Identified(sent=len(sent), left_out=len(batch) - len(sent))
 
     def _profiles(self, batch: Sequence[QueuedIdentify]) -> Profiles:

@@ -67,6 +67,14 @@ def sink(scripted: Scripted) -> Iterator[SegmentSink]:
     http.close()
 
 
+@pytest.mark.parametrize("date", ["Mon, 23 Nov 2026 10:09:00 GMT", "soon"])
+def test_a_receipt_has_no_time_where_no_two_clocks_agree(
+    sink: SegmentSink, scripted: Scripted, date: str
+) -> None:
+    scripted.replies = [Reply(headers={"Date": date})]
+    assert sink.send(BATCH).acknowledged_at is None
+
+
 def test_a_batch_goes_out_in_order_gzipped_with_the_key_and_the_time_of_this_attempt(
     sink: SegmentSink, scripted: Scripted
 ) -> None:
@@ -74,6 +82,7 @@ def test_a_batch_goes_out_in_order_gzipped_with_the_key_and_the_time_of_this_att
     sink.send(BATCH)
     receipt = sink.send(BATCH)
     assert receipt.message_ids == ("identify-1", "track-1")
+    assert receipt.acknowledged_at == datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
     asked = scripted.asked[-1]
     assert (asked.method, asked.path) == ("POST", "/v1/batch")
     assert (

@@ -56,6 +56,10 @@ LATER: dict[int, tuple[str, ...]] = {
 """The tables of version 3 that a ledger of an older version did not have."""
 TABLES_OF_VERSION_4 = """
 DELETE FROM span; ALTER TABLE span DROP COLUMN is_catch_up;
+ALTER TABLE stream DROP COLUMN id_source_name; ALTER TABLE stream DROP COLUMN id_generation;
+ALTER TABLE stream DROP COLUMN acknowledged_since;
+ALTER TABLE stream DROP COLUMN resent_after; ALTER TABLE stream DROP COLUMN resent_until;
+DROP TABLE hourly_acknowledged_count;
 """
 TABLES_OF_VERSION_3 = """
 DROP TRIGGER dead_letter_added; DROP TRIGGER dead_letter_changed; DROP TRIGGER dead_letter_removed;
@@ -68,7 +72,6 @@ ALTER TABLE awaiting RENAME COLUMN queued_at TO seen_at;
 ALTER TABLE file_mark RENAME TO file; ALTER TABLE file RENAME COLUMN content_hash TO fingerprint;
 ALTER TABLE daemon_status RENAME TO journal; ALTER TABLE journal DROP COLUMN blocked_code;
 ALTER TABLE stream DROP COLUMN backfilled_until;
-ALTER TABLE stream DROP COLUMN id_source_name; ALTER TABLE stream DROP COLUMN id_generation;
 CREATE TABLE tally (
   stream_id INTEGER NOT NULL REFERENCES stream (id), hour TEXT NOT NULL, type TEXT NOT NULL,
   outcome TEXT NOT NULL, events INTEGER NOT NULL, PRIMARY KEY (stream_id, hour, type, outcome)

@@ -318,7 +318,7 @@ def test_a_dead_letter_of_a_file_that_is_revived_moves_in_the_counts_of_files(pa
     graveyard = DeadLetterStore.open(url(path), to_change=True)
     ((letter,),) = graveyard.pages()
     (event,) = parse_events([json.loads(graveyard.events([letter])[letter])], after=EARLIEST)
-    assert graveyard.mark_replayed([(letter, event, ["Logged In"])]) == 1
+    assert graveyard.mark_replayed(STREAM, [(letter, event, ["Logged In"])], (), NOW) == 1
     graveyard.close()
     with contextlib.closing(sqlite3.connect(path)) as connection:
         found = connection.execute(
@@ -547,7 +547,7 @@ def test_a_gap_that_is_seen_again_from_the_same_position_grows_and_never_shrinks
 
 
 def test_the_journal_keeps_since_when_it_is_blocked(path: Path) -> None:
-    moments = iter([NOW, NOW + timedelta(hours=1), NOW + timedelta(hours=2)])
+    moments = iter([NOW, NOW, NOW + timedelta(hours=1), NOW + timedelta(hours=2)])
     ledger = SqlLedger.open(url(path), STREAM, create=True, now=lambda: next(moments))
     try:
         ledger.note_blocked(FatalError("why", code="log-empty", hint="do"))

@@ -12,6 +12,7 @@ from poller.core.errors import TransientError
 from poller.core.log_ids import EARLIEST, LogId, floor_id
 from poller.core.spans import Span
 from poller.service.daemon.maintenance import (
+    ACKNOWLEDGED_RETENTION,
     LAST_SENT_LIMIT,
     LAST_SENT_RETENTION,
     MAINTENANCE_INTERVAL_S,
@@ -34,6 +35,7 @@ class Bench:
         self.agreed: datetime | None = None
         self.discards: list[datetime] = []
         self.forgotten: list[tuple[datetime, int]] = []
+        self.acknowledged_before: list[datetime] = []
         self.span: Span | None = Span(
             id=1, stream=STREAM, after=EARLIEST, reached=floor_id(NOW), drained_at=NOW
         )
@@ -51,6 +53,10 @@ class Bench:
 
     def forget_last_sent(self, before: datetime, *, keep: int) -> int:
         self.forgotten.append((before, keep))
+        return 0
+
+    def forget_acknowledged(self, before: datetime) -> int:
+        self.acknowledged_before.append(before)
         return 0
 
     def discard_dead_letters(self, before: datetime) -> int:
@@ -135,7 +141,7 @@ def test_nothing_is_discarded_on_the_word_of_one_clock(logs: list[dict[str, obje
     bench = Bench()
     bench.are_clocks_apart = True
     bench.wait(40 * DAY)
-    assert (bench.discards, bench.forgotten) == ([], [])
+    assert (bench.discards, bench.forgotten, bench.acknowledged_before) == ([], [], [])
     assert [line["event"] for line in logs].count("clocks.disagreed") == 1
 
 
@@ -146,6 +152,7 @@ def test_rows_are_discarded_by_the_time_that_two_clocks_agree_on() -> None:
     bench.maintenance.run_if_due()
     assert bench.discards == [NOW - 70 * DAY]
     assert bench.forgotten == [(NOW - 40 * DAY - LAST_SENT_RETENTION, LAST_SENT_LIMIT)]
+    assert bench.acknowledged_before == [NOW - 40 * DAY - ACKNOWLEDGED_RETENTION]
 
 
 def test_a_failure_of_maintenance_stops_nothing() -> None:

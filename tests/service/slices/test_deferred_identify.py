@@ -93,6 +93,9 @@ def test_each_user_is_identified_once_with_the_profile_of_that_moment(ledger: Sq
         "last_login": "2026-11-20T11:00:00.000Z",
     }
     assert ledger.count_pending_identifies() == 0
+    ever = (NOW - timedelta(days=900), NOW + timedelta(days=900))
+    counted = {key.kind: number for key, number in ledger.acknowledged(*ever).messages.items()}
+    assert counted == {"track": 3, "identify": 1}
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,19 @@ CREATE TABLE fatal_exit (
 )
 """
 
+# Messages that an older program sent were not counted. The time is this machine's.
+_ACKNOWLEDGED_COUNTS = """
+CREATE TABLE hourly_acknowledged_count (
+  stream_id INTEGER NOT NULL REFERENCES stream (id), hour TEXT NOT NULL, kind TEXT NOT NULL,
+  event TEXT NOT NULL, sending TEXT NOT NULL, messages INTEGER NOT NULL,
+  PRIMARY KEY (stream_id, hour, kind, event, sending)
+) WITHOUT ROWID;
+ALTER TABLE stream ADD COLUMN acknowledged_since TEXT;
+UPDATE stream SET acknowledged_since = strftime('%Y-%m-%dT%H:%M:%f000+00:00');
+ALTER TABLE stream ADD COLUMN resent_after TEXT;
+ALTER TABLE stream ADD COLUMN resent_until TEXT
+"""
+
 _PLAIN_NAMES = """
 ALTER TABLE said RENAME TO last_sent;
 ALTER TABLE last_sent RENAME COLUMN said_at TO sent_at;
@@ -186,8 +199,8 @@ def _to_version_4(connection: Connection) -> None:
 
 
 def _to_version_5(connection: Connection) -> None:
-    _run(connection, _CATCH_UPS)
-    _run(connection, _NAMES_IN_IDS)
+    for script in (_CATCH_UPS, _NAMES_IN_IDS, _ACKNOWLEDGED_COUNTS):
+        _run(connection, script)
 
 
 STEPS: tuple[Step, ...] = (_to_version_2, _to_version_3, _to_version_4, _to_version_5)

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Self
 
 from poller.adapters.sql_ledger.stores.base import StreamStore
+from poller.adapters.sql_ledger.tables.hourly_counts import add_acknowledged
 from poller.adapters.sql_ledger.tables.last_sent import (
     forget_before,
     read_last_sent,
@@ -16,6 +17,7 @@ from poller.adapters.sql_ledger.tables.pending_identifies import (
     read_pending,
     remove_sent,
 )
+from poller.core.counts import Acknowledged, count_acknowledged
 from poller.core.outcomes import PendingIdentify, QueuedIdentify
 from poller.core.translation.change_detection import LastSent
 
@@ -55,10 +57,20 @@ class IdentifyStore(StreamStore):
             return count_pending(connection, self._stream_id)
 
     def record_identified(
-        self, users: Sequence[PendingIdentify], fingerprints: Mapping[str, str], at: datetime
+        self,
+        users: Sequence[PendingIdentify],
+        fingerprints: Mapping[str, str],
+        at: datetime,
+        acknowledged: Sequence[Acknowledged] = (),
     ) -> None:
-        """Record that these users are done, and what was sent about them at this time."""
+        """Record that these users are done, and what was sent about them at this time.
+
+        The acknowledged messages count as sent again if what was sent before is ignored.
+        """
+        is_again = self._sent_since is not None
+        counts = count_acknowledged(acknowledged, at, is_again=lambda _: is_again)
         with self._database.writing() as connection:
+            add_acknowledged(connection, self._stream_id, counts)
             record_last_sent(connection, self._stream_id, fingerprints, at)
             remove_sent(connection, self._stream_id, users)
 

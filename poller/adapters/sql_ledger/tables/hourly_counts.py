@@ -1,70 +1,129 @@
-"""The number of events and of tracks in each hour. `verify` compares them with Auth0's log.
+"""The number of events, tracks and acknowledged messages in each hour, for `verify`.
 
-An event counts in the hour of its own date, under its type, its outcome and its origin.
+An event counts in the hour of its own date, under its type, its outcome and its origin. It is
+compared with Auth0's log. A message counts in the hour of its acknowledgement, and is compared with
+Segment's own counts.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from functools import cache
+from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Table, delete, func, select
 from sqlalchemy.dialects.sqlite import Insert
 
 from poller.adapters.sql_ledger.sqlite.driver import upsert
 from poller.adapters.sql_ledger.tables import schema
-from poller.core.counts import FILE, LOG, SentKey, TallyKey, tally
+from poller.core.counts import (
+    FILE,
+    FIRST,
+    LOG,
+    UNDELIVERED,
+    AcknowledgedCounts,
+    AcknowledgedKey,
+    SentKey,
+    TallyKey,
+    beginning_of_hour,
+    tally,
+)
 from poller.core.events import LogEvent
 
 
 def add_events(connection: Connection, stream_id: int, events: Mapping[TallyKey, int]) -> None:
     """Add these numbers of events to the counts. A number may be negative."""
-    rows = [
-        {
-            "stream_id": stream_id,
-            "hour": key.hour,
-            "type": key.type,
-            "outcome": key.outcome,
-            "origin": key.origin,
-            "events": number,
-        }
+    counts = (
+        (stream_id, key.hour, key.type, key.outcome, key.origin, number)
         for key, number in events.items()
-    ]
-    if rows:
-        connection.execute(_add_events(), rows)
-
-
-@cache
-def _add_events() -> Insert:
-    row = upsert(schema.hourly_event_count)
-    keys = ["stream_id", "hour", "type", "outcome", "origin"]
-    total = schema.hourly_event_count.c.events + row.excluded.events
-    return row.on_conflict_do_update(index_elements=keys, set_={"events": total})
+    )
+    _add(connection, schema.hourly_event_count, counts)
 
 
 def add_tracks(connection: Connection, stream_id: int, tracks: Mapping[SentKey, int]) -> None:
     """Add these numbers of tracks to the counts."""
-    rows = [
-        {
-            "stream_id": stream_id,
-            "hour": key.hour,
-            "type": key.type,
-            "track_name": key.name,
-            "origin": key.origin,
-            "tracks": number,
-        }
+    counts = (
+        (stream_id, key.hour, key.type, key.name, key.origin, number)
         for key, number in tracks.items()
-    ]
+    )
+    _add(connection, schema.hourly_track_count, counts)
+
+
+def add_acknowledged(
+    connection: Connection, stream_id: int, messages: Mapping[AcknowledgedKey, int]
+) -> None:
+    """Add these numbers of messages to the counts."""
+    counts = (
+        (stream_id, key.hour, key.kind, key.event, key.sending, number)
+        for key, number in messages.items()
+    )
+    _add(connection, schema.hourly_acknowledged_count, counts)
+
+
+def _add(connection: Connection, table: Table, counts: Iterable[tuple[Any, ...]]) -> None:
+    """Add numbers to rows. Each count holds the values of a row, in the order of its columns."""
+    names = [column.name for column in table.c]
+    rows = [dict(zip(names, values, strict=True)) for values in counts]
     if rows:
-        connection.execute(_add_tracks(), rows)
+        connection.execute(_addition(table), rows)
 
 
 @cache
-def _add_tracks() -> Insert:
-    row = upsert(schema.hourly_track_count)
-    keys = ["stream_id", "hour", "type", "track_name", "origin"]
-    total = schema.hourly_track_count.c.tracks + row.excluded.tracks
-    return row.on_conflict_do_update(index_elements=keys, set_={"tracks": total})
+def _addition(table: Table) -> Insert:
+    """Return the statement that adds to the one column of a table that is no part of its key."""
+    row = upsert(table)
+    (number,) = (column for column in table.c if not column.primary_key)
+    total = {number.name: number + row.excluded[number.name]}
+    keys = [column.name for column in table.primary_key]
+    return row.on_conflict_do_update(index_elements=keys, set_=total)
+
+
+def move_undelivered(connection: Connection, stream_id: int, since: datetime | None) -> None:
+    """Count what was sent for the first time since this hour, or ever, as undelivered."""
+    columns = schema.hourly_acknowledged_count.c
+    sent_first = [columns.stream_id == stream_id, columns.sending == FIRST]
+    if since is not None:
+        sent_first.append(columns.hour >= beginning_of_hour(since))
+    moved = delete(schema.hourly_acknowledged_count).where(*sent_first)
+    rows = connection.execute(moved.returning(schema.hourly_acknowledged_count)).all()
+    counts = {_key(row, sending=UNDELIVERED): row.messages for row in rows}
+    add_acknowledged(connection, stream_id, counts)
+
+
+def _key(row: Any, *, sending: str) -> AcknowledgedKey:
+    return AcknowledgedKey(hour=row.hour, kind=row.kind, event=row.event, sending=sending)
+
+
+def read_acknowledged(
+    connection: Connection, stream_id: int, since: datetime, until: datetime
+) -> AcknowledgedCounts:
+    """Return the acknowledged messages of the hours from `since` to before `until`.
+
+    A counted hour shows that the ledger counted then, whatever the clock of this machine said when
+    the counting began.
+    """
+    columns, stream = schema.hourly_acknowledged_count.c, schema.stream.c
+    own = columns.stream_id == stream_id
+    first_hour = connection.scalar(select(func.min(columns.hour)).where(own))
+    noted = connection.scalar(select(stream.acknowledged_since).where(stream.id == stream_id))
+    rows = connection.execute(
+        select(schema.hourly_acknowledged_count).where(
+            own, columns.hour >= since, columns.hour < until
+        )
+    )
+    return AcknowledgedCounts(
+        since=min((each for each in (first_hour, noted) if each is not None), default=None),
+        messages={_key(row, sending=row.sending): row.messages for row in rows},
+    )
+
+
+def forget_acknowledged(connection: Connection, stream_id: int, before: datetime) -> int:
+    """Delete the acknowledged messages of the hours before this moment. Return the rows."""
+    columns = schema.hourly_acknowledged_count.c
+    old = delete(schema.hourly_acknowledged_count).where(
+        columns.stream_id == stream_id, columns.hour < before
+    )
+    return connection.execute(old).rowcount
 
 
 def change_outcome(

@@ -78,6 +78,9 @@ stream = Table(
     # In message ids, where they differ from the names above, which are those of the settings.
     Column("id_source_name", Text),
     Column("id_generation", Text),
+    Column("acknowledged_since", UtcText),  # since then acknowledged messages are counted
+    Column("resent_after", _log_id()),  # the part (after, until] that `set-position` let the
+    Column("resent_until", _log_id()),  # daemon read and send again
     UniqueConstraint("domain", "source_name", "generation"),
 )
 
@@ -239,6 +242,19 @@ hourly_track_count = Table(
     Column("track_name", PlainText, primary_key=True),
     Column("origin", Text, primary_key=True),
     Column("tracks", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# The number of messages that Segment acknowledged in an hour of its clock.
+hourly_acknowledged_count = Table(
+    "hourly_acknowledged_count",
+    metadata,
+    _stream_id(is_key=True),
+    Column("hour", UtcText, primary_key=True),
+    Column("kind", Text, primary_key=True),  # "identify", "track" or "group"
+    Column("event", PlainText, primary_key=True),  # the name of a track, else empty
+    Column("sending", Text, primary_key=True),  # `FIRST` and others in core.counts
+    Column("messages", Integer, nullable=False),
     sqlite_with_rowid=False,
 )
 

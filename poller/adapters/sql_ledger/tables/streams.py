@@ -5,6 +5,7 @@ stream, by its `stream_id`.
 """
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
@@ -13,6 +14,8 @@ from poller.adapters.sql_ledger.tables import schema
 from poller.adapters.sql_ledger.tables.spans import read_spans
 from poller.core.errors import FatalError
 from poller.core.events import NamesInIds, Stream
+from poller.core.log_ids import LogId
+from poller.core.spans import LogRange
 
 NO_STREAM_ID = 0
 """An id that no stream has, since SQLite numbers rows from 1. A query by it finds nothing."""
@@ -42,9 +45,11 @@ def recorded(streams: Iterable[Stream], stream: Stream) -> Stream | None:
 
 
 def enroll(
-    connection: Connection, stream: Stream, *, create: bool, adopt: bool
+    connection: Connection, stream: Stream, *, create: bool, adopt: bool, now: datetime
 ) -> tuple[Stream, int]:
     """Return the stream as it is recorded, and its id. Add it to the ledger if it is new.
+
+    From `now` on, the ledger counts the messages of a new stream that Segment acknowledges.
 
     A first start with a mistyped write key leaves a stream that settled nothing. The next start
     with the right key takes that stream over: its names change, and its beginning stays.
@@ -68,7 +73,10 @@ def enroll(
             f"it holds nothing of {label(stream)}", code="stream-unknown", hint="`run` begins it"
         )
     new = insert(schema.stream).values(
-        domain=stream.domain, source_name=stream.source_name, generation=stream.generation
+        domain=stream.domain,
+        source_name=stream.source_name,
+        generation=stream.generation,
+        acknowledged_since=now,
     )
     return stream, int(connection.execute(new.returning(schema.stream.c.id)).scalar_one())
 
@@ -95,6 +103,31 @@ def can_be_renamed(connection: Connection, unused: Stream, stream_id: int, strea
         span.reached == span.after and span.drained_at is None
         for span in read_spans(connection, unused, stream_id)
     )
+
+
+def note_resent(connection: Connection, stream_id: int, resent: LogRange) -> None:
+    """Note that a part of the log is sent again at will. Its messages are counted apart.
+
+    One range holds this part and every part that was noted before, and what lies between them.
+    """
+    before = read_resent(connection, stream_id) or resent
+    row = update(schema.stream).where(schema.stream.c.id == stream_id)
+    connection.execute(
+        row.values(
+            resent_after=min(before.after, resent.after),
+            resent_until=max(before.until, resent.until),
+        )
+    )
+
+
+def read_resent(connection: Connection, stream_id: int) -> LogRange | None:
+    """Return the part of the log that is sent again at will, or None."""
+    columns = schema.stream.c
+    query = select(columns.resent_after, columns.resent_until).where(columns.id == stream_id)
+    row = connection.execute(query).one_or_none()
+    if row is None or row.resent_after is None:
+        return None
+    return LogRange(after=LogId(row.resent_after), until=LogId(row.resent_until))
 
 
 def stream_mismatch_error(stream: Stream, others: tuple[Stream, ...]) -> FatalError:
