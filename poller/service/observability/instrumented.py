@@ -5,7 +5,8 @@ nobody scrapes uses `NO_OBSERVER`, and never imports the metrics library.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from poller.core.errors import FatalError
@@ -19,6 +20,22 @@ from poller.service.upstream.rate_limit import RateLimiter
 
 RequestObserver = Callable[[str, int | None, float], None]
 """Told of each request: its path, the status or None without an answer, the seconds it took."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentCounts:
+    """The messages of the last 24 hours that are final, and the time of the look.
+
+    `acknowledged` holds each message once. `missing` are acknowledged messages that Segment does
+    not pass on. `failed` and `filtered` are counts by Segment's reason.
+    """
+
+    at: datetime
+    acknowledged: int
+    received: int
+    missing: int
+    failed: Mapping[str, int] = field(default_factory=dict)
+    filtered: Mapping[str, int] = field(default_factory=dict)
 
 
 class Observer:
@@ -58,6 +75,12 @@ class Observer:
 
     def set_confirmed(self, confirmed_at: datetime | None) -> None:
         """Note the time up to which the log is confirmed. None: nothing is left to read."""
+
+    def set_segment_counts(self, counts: SegmentCounts) -> None:
+        """Note what the last look at Segment's own counts found."""
+
+    def count_failed_look(self) -> None:
+        """Count a look at Segment's own counts that failed."""
 
 
 NO_OBSERVER = Observer()

@@ -29,8 +29,9 @@ from poller.core.messages import Batch
 from poller.core.pages import Page
 from poller.core.spans import Span
 from poller.service.observability.event_counts import EventCounts
-from poller.service.observability.instrumented import Observer, RequestObserver
+from poller.service.observability.instrumented import Observer, RequestObserver, SegmentCounts
 from poller.service.observability.metrics import METRICS, Metric
+from poller.service.observability.segment_counts import SegmentCountsCollector
 
 MOST_TYPES = 100
 """The number of event types with a count of their own.
@@ -101,6 +102,9 @@ class Meter(Observer):
         self._gaps = self._declared(Counter, "gaps_total")
         self._last_success = self._declared(Gauge, "last_success_timestamp_seconds")
         self._blocked = self._declared(Gauge, "blocked")
+        self._segment = SegmentCountsCollector()
+        self.registry.register(self._segment)
+        self._failed_looks = self._declared(Counter, "segment_looks_failed_total")
         self._declared(Gauge, "build_info").labels(version).set(1)
         ProcessCollector(registry=self.registry)
         for kind in MESSAGE_KINDS:
@@ -194,6 +198,12 @@ class Meter(Observer):
 
     def set_confirmed(self, confirmed_at: datetime | None) -> None:
         self._confirmed_at = confirmed_at
+
+    def set_segment_counts(self, counts: SegmentCounts) -> None:
+        self._segment.counts = counts
+
+    def count_failed_look(self) -> None:
+        self._failed_looks.inc()
 
     def server_now(self) -> datetime:
         """Return the tenant's time, so that a wrong clock of this host makes no lag.

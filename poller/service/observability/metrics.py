@@ -148,6 +148,43 @@ METRICS = (
     ),
     Metric(
         "gauge",
+        "segment_acknowledged_messages",
+        "Messages of the last 24 final hours that Segment acknowledged, each counted once.",
+    ),
+    Metric(
+        "gauge",
+        "segment_received_messages",
+        "Messages of these hours that Segment received, by its own counts.",
+    ),
+    Metric(
+        "gauge",
+        "segment_failed_on_ingest_messages",
+        "Messages of these hours that Segment acknowledged and then refused, by its reason.",
+        ("reason",),
+    ),
+    Metric(
+        "gauge",
+        "segment_filtered_messages",
+        "Messages of these hours that the source filtered, by Segment's reason.",
+        ("reason",),
+    ),
+    Metric(
+        "gauge",
+        "segment_missing_messages",
+        "Messages of these hours that Segment acknowledged and does not pass on.",
+    ),
+    Metric(
+        "gauge",
+        "segment_look_timestamp_seconds",
+        "Time of the last look at Segment's counts. It is absent until the first look.",
+    ),
+    Metric(
+        "counter",
+        "segment_looks_failed_total",
+        "Looks at Segment's counts that failed. The next look is an hour later.",
+    ),
+    Metric(
+        "gauge",
         "build_info",
         "Always 1. The label holds the version.",
         ("version",),

@@ -12,11 +12,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from poller.core.log_ids import EARLIEST, floor_id
 from poller.core.spans import Span
+from poller.service.observability.instrumented import SegmentCounts
 from poller.service.observability.meter import Meter
 from poller.service.observability.metrics import METRICS, PREFIX, Metric
 from tests.fakes import NOW, STREAM
 
-BASE_UNITS = ("_seconds", "_total", "_info", "_requests", "_in_hand", "_blocked")
+BASE_UNITS = ("_seconds", "_total", "_info", "_requests", "_messages", "_in_hand", "_blocked")
 
 needs_promtool = pytest.mark.skipif(
     shutil.which("promtool") is None, reason="promtool is not installed (Debian: prometheus)"
@@ -30,6 +31,12 @@ def full_meter() -> Meter:
     meter.set_rate_limit("logs", limit=50, remaining=10)
     meter.add_wait("logs", 1.5)
     meter.set_retention(timedelta(days=2))
+    by_reason = {"unplanned": 1}
+    meter.set_segment_counts(
+        SegmentCounts(
+            at=NOW, acknowledged=9, received=7, missing=3, failed=by_reason, filtered=by_reason
+        )
+    )
     meter.start_at(Span(id=1, stream=STREAM, after=EARLIEST, reached=floor_id(NOW), drained_at=NOW))
     return meter
 
@@ -92,6 +99,7 @@ def test_no_label_names_a_person_or_a_log_id() -> None:
         "outcome",
         "endpoint",
         "version",
+        "reason",
     }
 
 
