@@ -76,6 +76,24 @@ def test_every_user_asked_for_is_found_under_the_id_that_was_asked(world: World)
     assert all("@example.com" in profile.fields["email"] for profile in found.values())
 
 
+def test_a_linked_account_is_found_by_the_search_of_the_sandbox() -> None:
+    with Sandbox(plan="unlimited") as sandbox:
+        tenant = sandbox.tenant
+        primary, secondary = tenant.add_user(), tenant.add_user(is_social=True)
+        tenant.link(primary, secondary)
+        sandbox.clock.advance(timedelta(minutes=1))
+        http = Http(sandbox.auth0_url, ServerClock())
+        given = Credentials(
+            domain=tenant.domain, client_id=tenant.client_id, client_secret=tenant.client_secret
+        )
+        api = ManagementApi(http, TokenSource(given, http), RateLimiter(threading.Event()))
+        for search_linked, expected in ((True, {secondary.user_id: primary.user_id}), (False, {})):
+            directory = Auth0Users(api, fields=DEFAULT.profile_fields, search_linked=search_linked)
+            profiles = directory.of([secondary.user_id])
+            assert {key: profile.user_id for key, profile in profiles.items()} == expected
+        http.close()
+
+
 def test_a_deleted_user_is_missing(world: World) -> None:
     assert set(world.directory.of([world.deleted, world.user_ids[0]])) == {world.user_ids[0]}
 

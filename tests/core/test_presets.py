@@ -222,6 +222,17 @@ def test_a_linked_account_leaves_under_the_id_that_it_was_linked_to() -> None:
     assert {message.user_id for message in messages(Rules(), primary)} == {"auth0|9"}
 
 
+def test_an_event_of_a_linked_account_may_leave_under_the_id_in_the_log() -> None:
+    primary = Profile(user_id="auth0|9", read_at=ADA.read_at, fields=FIELDS)
+    rules = Rules(linked="logged")
+    assert {message.user_id for message in messages(rules, primary)} == {"auth0|1"}
+
+
+def test_an_event_waits_for_the_search_for_linked_accounts() -> None:
+    assert Rules(linked="search").needs_profiles
+    assert not Rules(linked="logged").needs_profiles
+
+
 def test_the_fields_to_ask_for_are_those_that_are_used() -> None:
     lines = {"plan": JmesPath("user.app_metadata.plan"), "audience": JmesPath("log.audience")}
     assert Rules(traits=lines).profile_fields == {

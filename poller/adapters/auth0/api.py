@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
+from urllib.parse import parse_qs, urlsplit
 
 from poller.adapters.auth0.tokens import TokenSource
 from poller.adapters.auth0.verdicts import SERVICE, in_between
@@ -22,6 +23,7 @@ _TRANSIENT = {_REQUEST_TIMEOUT, _TOO_MANY}
 _SERVER_ERROR = 500
 _MOST_DIGITS = 11  # of the time in seconds since 1970
 _SCOPE = re.compile(r"\b(?:read|create|update|delete):[a-z_]+\b")
+_NEXT_LINK = re.compile(r'<([^<>]*)>\s*;\s*rel="?next"?')
 _ERROR_CODE = re.compile(r"\w{1,40}", re.ASCII)
 
 
@@ -29,13 +31,26 @@ _ERROR_CODE = re.compile(r"\w{1,40}", re.ASCII)
 class Reply:
     """A parsed answer, with the times of the `Answer`.
 
-    `value` is None if Auth0 answered that the thing does not exist.
+    `value` is None if Auth0 answered that the thing does not exist. `next_from` is the position
+    that the answer's Link header names for the next request, or None.
     """
 
     value: Any = field(repr=False)
     at: datetime
     believed_at: datetime | None = None
     date: datetime | None = None
+    next_from: str | None = None
+
+
+def _next_from(link: str) -> str | None:
+    """Return the parameter `from` of the link to the next page, or None (RFC 8288)."""
+    match = _NEXT_LINK.search(link)
+    if match is None:
+        return None
+    try:
+        return parse_qs(urlsplit(match[1]).query).get("from", [None])[0]
+    except ValueError:  # no URL at all
+        return None
 
 
 class RequestBudget(Protocol):
@@ -111,6 +126,7 @@ class ManagementApi:
             at=answer.at,
             believed_at=answer.believed_at,
             date=answer.date,
+            next_from=_next_from(answer.headers.get("Link", "")),
         )
 
     def dated(self, reply: Reply, newest: datetime | None, *, is_end: bool) -> Reply:

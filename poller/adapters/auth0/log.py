@@ -40,14 +40,22 @@ no more than the next poll does.
 class Auth0Log:
     """The log of one tenant. Each call makes one attempt.
 
-    Each call raises TransientError or FatalError.
+    Each call raises TransientError or FatalError. `on_other_link` is called once, if the Link
+    header of a page names another position than the id of the last record.
     """
 
     def __init__(
-        self, api: ManagementApi, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        api: ManagementApi,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        *,
+        on_other_link: Callable[[LogId], None] = lambda last: None,  # noqa: ARG005 - say nothing
     ) -> None:
         self._api = api
         self._now = now
+        self._on_other_link = on_other_link
+        self.has_other_link = False
+        """True once the Link header of a page named another position than the last id."""
 
     def fetch(self, cursor: LogCursor) -> Page:
         """Return the next page above `cursor.reached`. See `LogSource.fetch`.
@@ -168,8 +176,20 @@ class Auth0Log:
 
     def _read(self, after: LogId, take: int) -> Reply:
         reply = self._api.get("logs", {"from": after, "take": str(take)}, endpoint="logs")
-        _records(reply)
+        self._compare_link(reply)
         return reply
+
+    def _compare_link(self, reply: Reply) -> None:
+        """Take note of a link that names another position than the last id.
+
+        The documentation advises to follow the link, and every recorded link names the last id.
+        A position that no record proves is never followed.
+        """
+        last = last_id(_records(reply))
+        is_other = last is not None and reply.next_from not in {None, last}
+        if last is not None and is_other and not self.has_other_link:
+            self.has_other_link = True
+            self._on_other_link(last)
 
 
 def _up_to_last_id(events: tuple[LogEvent, ...]) -> tuple[LogEvent, ...]:

@@ -19,6 +19,7 @@ LONGEST_ID = 512
 
 A longer id is not a user's, and would make the URL too long for the other ids.
 """
+_LONGER_FIELD = "identities.user_id"
 _REFUSED = frozenset({400, 414})
 _NOBODY = frozenset({400, 404, 414})
 """The answers to an id that nobody has. Auth0 refuses an id that is not of its own making."""
@@ -32,11 +33,19 @@ The search shows changed users late (Auth0 docs: User Search Best Practices).
 class Auth0Users:
     """The users of one tenant. Each call makes one attempt.
 
-    `fields` are the fields of a profile that are asked for. None stands for all.
+    `fields` are the fields of a profile that are asked for. None stands for all. With
+    `search_linked`, a user who is missing is also searched for as a linked account.
     """
 
-    def __init__(self, api: ManagementApi, *, fields: frozenset[str] | None) -> None:
+    def __init__(
+        self,
+        api: ManagementApi,
+        *,
+        fields: frozenset[str] | None,
+        search_linked: bool = False,
+    ) -> None:
         self._api = api
+        self._search_linked = search_linked
         self._fields = (
             {}
             if fields is None
@@ -47,7 +56,8 @@ class Auth0Users:
         """Return the profiles of these users. A user who was deleted is missing.
 
         The search finds most of them in few requests. A user whom the search does not show yet is
-        read by id. The id of an account that was linked to another user gives that user's profile.
+        read by id. The id of an account that was linked to another user gives that user's profile,
+        if that user is asked for too, or if linked accounts are searched for.
 
         Raises:
             TransientError, FatalError: Auth0 cannot answer.
@@ -57,6 +67,9 @@ class Auth0Users:
         for chunk in chunks(user_ids):
             profiles.update(self._search(chunk))
         linked = _linked(profiles.values())
+        if self._search_linked:
+            missing = [each for each in user_ids if each not in profiles and each not in linked]
+            linked |= _linked(self._primaries(missing))
         profiles.update(
             {
                 user_id: linked[user_id]
@@ -70,14 +83,25 @@ class Auth0Users:
                 profiles[user_id] = profile
         return profiles
 
-    def _search(self, user_ids: Sequence[str]) -> Iterator[tuple[str, Profile]]:
+    def _primaries(self, user_ids: Sequence[str]) -> Iterator[Profile]:
+        """Yield the users to whom these accounts may be linked, one request for many accounts.
+
+        The search knows the part of an identity's id that follows its provider.
+        """
+        identities = {user_id.partition("|")[2] for user_id in user_ids} - {""}
+        for chunk in chunks(sorted(identities)):
+            yield from (profile for _, profile in self._search(chunk, _LONGER_FIELD))
+
+    def _search(
+        self, user_ids: Sequence[str], field: str = "user_id"
+    ) -> Iterator[tuple[str, Profile]]:
         """Yield the users that the search shows.
 
         If Auth0 refuses the search, it refuses one of the ids. The search is halved until that
         id stands alone. The id is then left out here, and read by itself.
         """
         params = {
-            "q": query_of(user_ids),
+            "q": query_of(user_ids, field),
             "search_engine": "v3",
             "per_page": str(MAX_USERS),
             "primary_order": "false",  # faster, and the order does not matter here
@@ -86,8 +110,8 @@ class Auth0Users:
         reply = self._api.get("users", params, endpoint="users", absent=_REFUSED)
         if reply.value is None and len(user_ids) > 1:
             middle = len(user_ids) // 2
-            yield from self._search(user_ids[:middle])
-            yield from self._search(user_ids[middle:])
+            yield from self._search(user_ids[:middle], field)
+            yield from self._search(user_ids[middle:], field)
         elif reply.value is not None:
             yield from _profiles(reply)
 
@@ -115,7 +139,8 @@ def chunks(user_ids: Sequence[str]) -> Iterator[list[str]]:
     held: list[str] = []
     for user_id in user_ids:
         if held and (
-            len(held) == MAX_USERS or len(quote(query_of([*held, user_id]))) > MAX_QUERY_BYTES
+            len(held) == MAX_USERS
+            or len(quote(query_of([*held, user_id], _LONGER_FIELD))) > MAX_QUERY_BYTES
         ):
             yield held
             held = []
@@ -124,10 +149,10 @@ def chunks(user_ids: Sequence[str]) -> Iterator[list[str]]:
         yield held
 
 
-def query_of(user_ids: Sequence[str]) -> str:
+def query_of(user_ids: Sequence[str], field: str = "user_id") -> str:
     # Lucene's quoting is JSON's: backslashes before \ and ".
     terms = [json.dumps(user_id, ensure_ascii=False) for user_id in user_ids]
-    return f"user_id:({' OR '.join(terms)})"
+    return f"{field}:({' OR '.join(terms)})"
 
 
 def _linked(profiles: Iterable[Profile]) -> dict[str, Profile]:

@@ -193,6 +193,13 @@ def _events(settings: Settings, services: Services) -> Iterator[Finding]:
     except PollerError:
         return
     yield from types_seen(newest, rules_of(settings))
+    if services.log.has_other_link:
+        yield Finding(
+            subject="log",
+            text="the link to the next page names another position than the last event has",
+            hint="the program goes on from the event. Please report it as an issue of this program",
+            is_open=True,
+        )
 
 
 def _token(services: Services) -> str:

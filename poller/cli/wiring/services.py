@@ -27,7 +27,7 @@ from poller.core.log_ids import LogId, floor_id
 from poller.core.translation.privacy import Privacy
 from poller.core.translation.rules import Rules
 from poller.service.observability.instrumented import NO_OBSERVER, MeteredRateLimiter, Observer
-from poller.service.observability.page_log import warn_of_profiles
+from poller.service.observability.page_log import warn_of_link, warn_of_profiles
 from poller.service.upstream.profile_cache import CachedProfiles
 from poller.service.upstream.rate_limit import RateLimiter
 from poller.service.upstream.send_rate import SendRate, ThrottledSink
@@ -106,8 +106,12 @@ def _services(
     send_rate = SendRate(stopping, per_second=settings.segment.max_messages_per_second)
     return Services(
         tokens=tokens,
-        log=Auth0Log(api, now=clock.now),
-        users=Auth0Users(api, fields=rules_of(settings).profile_fields),
+        log=Auth0Log(api, now=clock.now, on_other_link=warn_of_link),
+        users=Auth0Users(
+            api,
+            fields=rules_of(settings).profile_fields,
+            search_linked=settings.events.linked == "search",
+        ),
         stats=Auth0Stats(api),
         segment=sink,
         sink=ThrottledSink(sink, send_rate.wait),
@@ -183,6 +187,7 @@ def rules_of(settings: Settings) -> Rules:
         signup_name=settings.events.names.get("signup"),
         preset=settings.events.preset,
         when=settings.events.when,
+        linked=settings.events.linked,
         user_id=settings.events.user_id,
         anonymous_id=settings.events.anonymous_id,
         context=settings.events.context,

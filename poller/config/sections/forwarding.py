@@ -23,7 +23,7 @@ from poller.config.types import (
 from poller.core.translation import privacy
 from poller.core.translation.event_types import GROUPS
 from poller.core.translation.presets import PresetName
-from poller.core.translation.rules import Frequency
+from poller.core.translation.rules import Frequency, Linked
 
 
 def _frequency(values: dict[str, Any]) -> Frequency:
@@ -114,6 +114,12 @@ class EventsSettings(Section):
     )
     when: Query = Field(
         None, description="A condition. Only events for which it holds are forwarded."
+    )
+    linked: Linked = Field(
+        "at_hand",
+        description="The user id in the calls for an event of a linked account: at_hand for the "
+        "primary account's id if its profile was read with the same page, search to look for the "
+        "primary account, or logged for the id in the log.",
     )
     user_id: Query = Field(
         None,

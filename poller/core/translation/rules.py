@@ -34,6 +34,7 @@ custom token exchange (Auth0 docs: Log Event Type Codes, and Auth0 community, 82
 """
 
 Frequency = Literal["always", "changes"]
+Linked = Literal["at_hand", "search", "logged"]
 
 
 class Expression(Protocol):
@@ -129,6 +130,8 @@ class Rules:
     - `find_signup_address` looks for the address of a signup that no browser asked for.
     - `include_agents` counts events in which an agent acts for a user.
     - `when` must hold for an event to be forwarded.
+    - `linked` says whose id an event of a linked account leaves under: that of the primary account
+      if its profile is at hand, or if a search finds it, or the id in the log.
     - `user_id` takes the place of the event's user id.
     - `anonymous_id` is sent beside the user id.
     - `context` holds values of the context by their path, such as `campaign.name`.
@@ -149,6 +152,7 @@ class Rules:
     login_name: str | None = None
     signup_name: str | None = None
     when: Expression | None = None
+    linked: Linked = "at_hand"
     user_id: Expression | None = None
     anonymous_id: Expression | None = None
     context: Lines = field(default_factory=dict)
@@ -187,7 +191,8 @@ class Rules:
         call never repeats an anonymous id that a call lacks.
         """
         deciding = (self.when, self.user_id, self.anonymous_id)
-        return any(each is not None and each.names_user for each in deciding)
+        names_user = any(each is not None and each.names_user for each in deciding)
+        return names_user or self.linked == "search"
 
     @cached_property
     def tracks_are_of_profiles(self) -> bool:

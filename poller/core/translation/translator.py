@@ -115,7 +115,8 @@ class Translator(ABC):
     def _user_id(self, candidate: Candidate, profile: Profile | None) -> str | None:
         if self._rules.user_id is not None:
             return text(flat(evaluate(self._rules.user_id, candidate.event, profile)))
-        return profile.user_id if profile else candidate.user_id
+        is_primary = profile is not None and self._rules.linked != "logged"
+        return profile.user_id if profile and is_primary else candidate.user_id
 
     @abstractmethod
     def _needs_profile(self, event: LogEvent) -> bool:

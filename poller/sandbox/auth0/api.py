@@ -244,10 +244,13 @@ class Auth0Api:
 
     async def _search_users(self, request: web.Request) -> web.Response:
         now = self._tenant.clock.now()
-        asked = user_ids(request.query.get("q", ""))
+        field, asked = user_ids(request.query.get("q", ""))
         if any(user_id in self._tenant.unsearchable for user_id in asked):
             return error_answer(400, "The query is not valid", "invalid_query_string")
-        found = [self._tenant.user(user_id) for user_id in asked]
+        if field == "identities.user_id":
+            found = self._tenant.users_with_identities(asked)
+        else:
+            found = [self._tenant.user(user_id) for user_id in asked]
         shown = [
             _fields(request, user)
             for user in found

@@ -61,6 +61,7 @@ class User:
     last_login: datetime | None = None
     searchable_at: datetime = _EPOCH
     deleted: bool = False
+    linked: tuple[str, ...] = ()
     dates: set[tuple[str, int]] = field(default_factory=set)
 
     def profile(self) -> dict[str, Any]:
@@ -74,12 +75,18 @@ class User:
             "created_at": iso(self.created_at),
             "updated_at": iso(self.last_login or self.created_at),
             "identities": [
-                {"provider": self.strategy, "connection": self.connection, "isSocial": False}
+                _identity(self.user_id) | {"connection": self.connection},
+                *map(_identity, self.linked),
             ],
         }
         if self.last_login is not None:  # a user who never logged in has neither key
             shown |= {"last_login": iso(self.last_login), "logins_count": self.logins_count}
         return shown
+
+
+def _identity(user_id: str) -> dict[str, Any]:
+    provider, _, identity = user_id.partition("|")
+    return {"provider": provider, "user_id": identity, "isSocial": provider != "auth0"}
 
 
 @dataclass(slots=True, kw_only=True)

@@ -47,11 +47,12 @@ def logs_query(text: str) -> Callable[[Entry], bool]:
     return lambda entry: all(_holds(_value(entry, name), wanted) for name, wanted in terms)
 
 
-def user_ids(text: str) -> list[str]:
-    """Return the ids in `user_id:("a" OR "b")`."""
-    if not text.startswith("user_id:"):
-        return []
-    return [json.loads(quoted) for quoted in _QUOTED.findall(text)]
+def user_ids(text: str) -> tuple[str, list[str]]:
+    """Return the field and the ids of `user_id:("a" OR "b")` or `identities.user_id:("a")`."""
+    field, _, rest = text.partition(":")
+    if field not in {"user_id", "identities.user_id"}:
+        return field, []
+    return field, [json.loads(quoted) for quoted in _QUOTED.findall(rest)]
 
 
 def _value(entry: Entry, name: str) -> str:

@@ -3,7 +3,7 @@
 import bisect
 import random
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -173,6 +173,22 @@ class Tenant:
         with self.lock:
             found = self.users.get(user_id)
             return None if found is None or found.deleted else found
+
+    def link(self, primary: User, secondary: User) -> None:
+        """Link an account to another one. It is no user of its own any more."""
+        with self.lock:
+            primary.linked = (*primary.linked, secondary.user_id)
+            secondary.deleted = True
+
+    def users_with_identities(self, identities: Collection[str]) -> list[User | None]:
+        """Return the users with one of these ids as the id of an identity of theirs."""
+        with self.lock:
+            return [
+                user
+                for user in self.users.values()
+                if not user.deleted
+                and any(each["user_id"] in identities for each in user.profile()["identities"])
+            ]
 
     def daily(self, first: str, last: str) -> list[dict[str, Any]]:
         """Return the logins and signups of each UTC day, from the first day to the last.

@@ -4,6 +4,7 @@ import structlog
 
 from poller.core.errors import PollerError
 from poller.core.forward import Forwarded
+from poller.core.log_ids import LogId
 
 _LOST = "retention removed this part of the log before it was read"
 _READ_ONCE = "retention removed this part of the log before late events were looked for"
@@ -30,6 +31,15 @@ def report(forwarded: Forwarded) -> None:
             status=letter.status,
         )
     log.debug("page.forwarded", reached=forwarded.cursor.reached, read=len(page.events))
+
+
+def warn_of_link(last: LogId) -> None:
+    """Log that the log's link and its last id differ. The program goes on from the id."""
+    log.warning(
+        "log.other_link",
+        last=last,
+        note="the link to the next page names another position than the last event has",
+    )
 
 
 def warn_of_profiles(error: PollerError) -> None:

@@ -56,18 +56,54 @@ def host() -> datetime:
 
 
 @pytest.fixture
-def log(scripted: Scripted, host: datetime) -> Iterator[Auth0Log]:
+def others() -> list[LogId]:
+    """Return the last ids of the pages whose links name another position."""
+    return []
+
+
+@pytest.fixture
+def log(scripted: Scripted, host: datetime, others: list[LogId]) -> Iterator[Auth0Log]:
     http = Http(scripted.origin, ServerClock(host=lambda: host))
     tokens = TokenSource(Credentials(domain=STREAM.domain, client_id="c", client_secret="s"), http)
     scripted.replies = [token()]
     tokens.current()
     scripted.asked.clear()
-    yield Auth0Log(ManagementApi(http, tokens, Budget()), now=lambda: NOW)
+    api = ManagementApi(http, tokens, Budget())
+    yield Auth0Log(api, now=lambda: NOW, on_other_link=others.append)
     http.close()
 
 
 def froms(scripted: Scripted) -> list[str]:
     return [asked.query["from"] for asked in scripted.asked]
+
+
+def test_a_link_that_names_the_last_id_is_nothing_to_tell(
+    log: Auth0Log, scripted: Scripted, others: list[LogId]
+) -> None:
+    scripted.replies = [page(record(log_id(2)), next_from=log_id(2)), page(next_from=log_id(2))]
+    log.fetch(span(log_id(1)))
+    log.fetch(span(log_id(2)))
+    assert (others, log.has_other_link) == ([], False)
+
+
+@pytest.mark.parametrize("link", ["Cg1HRUY3", log_id(9)])
+def test_a_link_that_names_another_position_is_told_once_and_not_followed(
+    log: Auth0Log, scripted: Scripted, others: list[LogId], link: str
+) -> None:
+    scripted.replies = [page(record(log_id(2)), next_from=link)]
+    assert log.fetch(span(log_id(1))).position == log_id(2)
+    log.fetch(span(log_id(1)))
+    assert (others, log.has_other_link) == ([log_id(2)], True)
+
+
+@pytest.mark.parametrize("link", ["<http://[>; rel=next", "odd", '<https://a/?page=2>; rel="next"'])
+def test_a_link_without_a_position_is_nothing_to_tell(
+    log: Auth0Log, scripted: Scripted, others: list[LogId], link: str
+) -> None:
+    odd = page(record(log_id(2)))
+    scripted.replies = [replace(odd, headers=odd.headers | {"Link": link})]
+    log.fetch(span(log_id(1)))
+    assert others == []
 
 
 def test_a_young_position_is_asked_from_itself(log: Auth0Log, scripted: Scripted) -> None:

@@ -153,6 +153,33 @@ def test_a_linked_account_is_answered_with_the_user_it_was_linked_to(
     assert len(scripted.asked) == 1
 
 
+@pytest.fixture
+def searching(users: Auth0Users) -> Auth0Users:
+    return Auth0Users(users._api, fields=DEFAULT.profile_fields, search_linked=True)
+
+
+def test_a_linked_account_is_searched_for_in_one_request(
+    searching: Auth0Users, scripted: Scripted
+) -> None:
+    linked = [{"provider": "auth0", "user_id": "a"}, {"provider": "google-oauth2", "user_id": "7"}]
+    scripted.replies = [found([]), found([user("auth0|a") | {"identities": linked}]), ABSENT]
+    profiles = searching.of(["google-oauth2|7", "facebook|7"])
+    assert {asked_for: profile.user_id for asked_for, profile in profiles.items()} == {
+        "google-oauth2|7": "auth0|a"
+    }
+    assert scripted.asked[1].query["q"] == 'identities.user_id:("7")'
+    # The same id at another provider is another account.
+    assert [asked.path for asked in scripted.asked[2:]] == ["/api/v2/users/facebook%7C7"]
+
+
+def test_no_linked_account_is_searched_for_while_nobody_is_missing(
+    searching: Auth0Users, scripted: Scripted
+) -> None:
+    scripted.replies = [found([user("auth0|a")])]
+    searching.of(["auth0|a"])
+    assert len(scripted.asked) == 1
+
+
 def test_an_id_that_the_api_refuses_costs_nobody_elses_profile(
     users: Auth0Users, scripted: Scripted
 ) -> None:
