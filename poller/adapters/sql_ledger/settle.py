@@ -69,6 +69,8 @@ def settle_page(
             return move_stretch(connection, cursor, page.position)
         case ReopenedGap():
             shrink_gaps(connection, stream_id, cursor.reached, page.position)
+            # A second reading may still pass here, and must not take these events for late ones.
+            record_ids(connection, stream_id, settlement.ids_to_remember)
             _record(connection, stream_id, settlement)
             return move_stretch(connection, cursor, page.position)
         case Resend():

@@ -13,7 +13,7 @@ from poller.core.errors import ConflictError
 from poller.core.log_ids import LogId
 from poller.core.outcomes import DeadLetter
 from poller.core.pages import Page
-from poller.core.spans import Gap, ReopenedGap, Resend, Span
+from poller.core.spans import Gap, ReopenedGap, Resend, SecondReading, Span
 from tests.builders import page, settlement
 from tests.fakes import NOW, STREAM, numbered
 
@@ -165,3 +165,40 @@ def test_a_resend_leaves_the_spans_alone(ledger: SqlLedger) -> None:
     empty = Page(events=(), position=LogId(numbered(3)), is_end=True, served_at=NOW)
     ledger.settle(settlement(again, empty))
     assert ledger.spans() == (moved,)
+
+
+# Beside the second reading
+
+
+def second_reading(ledger: SqlLedger) -> SecondReading:
+    live = ledger.live_span()
+    assert live is not None
+    return live.second_reading(live.reached)
+
+
+def test_a_second_reading_leaves_a_gap_to_a_backfill(ledger: SqlLedger) -> None:
+    """The tenant keeps its log for longer now, so that the gap can be read again."""
+    with_gap(ledger, 10, 20)
+    asked = [numbered(number) for number in (11, 15, 19, 20)]
+    assert ledger.not_settled(second_reading(ledger), asked) == frozenset()
+
+
+def test_a_second_reading_takes_late_arrivals_beside_a_gap_that_was_read_once(
+    ledger: SqlLedger,
+) -> None:
+    live = settled(ledger, 10, 20)
+    lost = Gap(after=numbered(0), before=numbered(9), is_read_once=True)
+    second = live.second_reading(live.reached)
+    ledger.settle(settlement(second, replace(page(9, position=9), lost=lost)))
+    late = [numbered(5), numbered(15)]
+    assert ledger.not_settled(replace(second, reached=numbered(0)), late) == set(late)
+
+
+def test_an_event_of_a_gap_above_confirmed_is_no_late_arrival(ledger: SqlLedger) -> None:
+    reopened = ledger.reopen_gap(with_gap(ledger, 10, 20), numbered(5))
+    ledger.settle(settlement(reopened, page(12, 15)))
+    for _ in range(2):
+        asked = [numbered(number) for number in (11, 12, 15)]
+        assert ledger.not_settled(second_reading(ledger), asked) == {numbered(11)}
+        ledger.forget_ids()
+    ledger.stop_second_readings()

@@ -6,6 +6,7 @@ from sqlalchemy import delete, update
 
 from poller.adapters.sql_ledger.stores.base import StreamStore
 from poller.adapters.sql_ledger.tables import schema
+from poller.adapters.sql_ledger.tables.gaps import in_gaps
 from poller.adapters.sql_ledger.tables.recent_ids import forget_passed_ids, read_known
 from poller.adapters.sql_ledger.tables.stretches import read_unread
 from poller.core.log_ids import LogId
@@ -21,10 +22,15 @@ class SecondReadingStore(StreamStore):
             return read_unread(connection, self._stream, self._stream_id)
 
     def not_settled(self, cursor: LogCursor, log_ids: Sequence[LogId]) -> frozenset[LogId]:
-        """Return the ids among `log_ids` that lie above the position and were not settled."""
+        """Return the ids among `log_ids` that lie above the position and were not settled.
+
+        Ids in a recorded gap are left out. If the tenant shows them again, a backfill reads the
+        gap. If the second reading sent them too, they would count twice.
+        """
         above = frozenset(log_id for log_id in log_ids if log_id > cursor.reached)
         with self._database.reading() as connection:
-            return above - read_known(connection, self._stream_id, above)
+            unknown = above - read_known(connection, self._stream_id, above)
+            return unknown - in_gaps(connection, self._stream_id, unknown)
 
     def forget_ids(self) -> int:
         """Forget the recent ids that no second reading will read again. Return their number."""

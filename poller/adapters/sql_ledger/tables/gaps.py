@@ -4,6 +4,8 @@ The adapter of Auth0's log (`poller/adapters/auth0/log.py`) recognises a gap. He
 recorded, and taken back if its part of the log is read after all.
 """
 
+from collections.abc import Iterable
+
 from sqlalchemy import Connection, delete, func, select, update
 
 from poller.adapters.sql_ledger.sqlite.driver import upsert
@@ -38,6 +40,14 @@ def record_gap(connection: Connection, stream_id: int, page: Page) -> None:
     larger = func.max(schema.gap.c.before, row.excluded.before)
     keys = ["stream_id", "after", "is_read_once"]
     connection.execute(row.on_conflict_do_update(index_elements=keys, set_={"before": larger}))
+
+
+def in_gaps(connection: Connection, stream_id: int, log_ids: Iterable[LogId]) -> frozenset[LogId]:
+    """Return the ids among `log_ids` that lie in a gap whose events were never settled."""
+    gaps = [gap for gap in read_gaps(connection, stream_id) if not gap.is_read_once]
+    return frozenset(
+        log_id for log_id in log_ids if any(gap.after < log_id < gap.before for gap in gaps)
+    )
 
 
 def shrink_gaps(connection: Connection, stream_id: int, after: LogId, until: LogId) -> None:
