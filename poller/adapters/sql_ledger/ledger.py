@@ -115,10 +115,12 @@ class SqlLedger(CatchUpStore, IdentifyStore, RevisitStore, SecondReadingStore, D
         """Return the span or revisit as it is recorded now, or None if its row is deleted.
 
         The row of a revisit is deleted at its end. The row of a finished span is deleted when
-        the span is joined to the span above it.
+        the span is joined to the span above it. SQLite may give the id of a deleted row to a new
+        one, so a row that does not lie within the cursor is not the cursor's.
         """
         cursors = self.spans() if isinstance(cursor, Span) else self.revisits()
-        return next((each for each in cursors if each.id == cursor.id), None)
+        found = next((each for each in cursors if each.id == cursor.id), None)
+        return found if found is not None and _is_within(found, cursor) else None
 
     def begin(self, *, after: LogId, until: LogId | None = None) -> Span:
         """Begin a span that has settled nothing. Without `until` it is the live span.
@@ -219,3 +221,10 @@ class SqlLedger(CatchUpStore, IdentifyStore, RevisitStore, SecondReadingStore, D
     def discard_dead_letters(self, before: datetime) -> int:
         """Delete the dead letters from before this time of the server. Return their number."""
         return discard_before(self._database, self._stream_id, before)
+
+
+def _is_within(found: LogCursor, cursor: LogCursor) -> bool:
+    """Return whether the row can be this cursor, which only moves up and is only cut shorter."""
+    if found.until is None or cursor.until is None:
+        return found.until == cursor.until
+    return cursor.reached <= found.reached and found.until <= cursor.until

@@ -202,3 +202,12 @@ def test_an_event_of_a_gap_above_confirmed_is_no_late_arrival(ledger: SqlLedger)
         assert ledger.not_settled(second_reading(ledger), asked) == {numbered(11)}
         ledger.forget_ids()
     ledger.stop_second_readings()
+
+
+def test_a_new_row_with_the_id_of_a_deleted_one_is_another_slice(ledger: SqlLedger) -> None:
+    ledger.begin(after=numbered(20))
+    finished = ledger.begin(after=numbered(10), until=numbered(20))
+    ledger.settle(settlement(finished, page(15, position=20)))
+    other = ledger.begin(after=numbered(0), until=numbered(5))
+    assert (other.id, ledger.current(other)) == (finished.id, other)
+    assert ledger.current(finished) is None
