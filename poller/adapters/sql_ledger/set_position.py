@@ -8,7 +8,12 @@ from poller.adapters.sql_ledger.sqlite import driver
 from poller.adapters.sql_ledger.sqlite.database import Database
 from poller.adapters.sql_ledger.tables.gaps import cut_off_gaps
 from poller.adapters.sql_ledger.tables.recent_ids import cut_off_ids
-from poller.adapters.sql_ledger.tables.spans import begin_span, end_span, read_spans
+from poller.adapters.sql_ledger.tables.spans import (
+    begin_span,
+    cut_off_catch_up,
+    end_span,
+    read_spans,
+)
 from poller.adapters.sql_ledger.tables.streams import NO_STREAM_ID, label, note_resent, read_streams
 from poller.adapters.sql_ledger.tables.stretches import cut_off_stretches
 from poller.core.errors import FatalError
@@ -22,7 +27,8 @@ def set_position(url: str, stream: Stream, position: LogId) -> Span:
 
     What was settled below stays settled, as a span with an end. Moving the position forward skips
     a part of the log. The skipped part belongs to no span, so that a backfill finds it. Moving the
-    position back sends everything above it again, under the same message ids.
+    position back sends everything above it again, under the same message ids. What a catch-up has
+    still to send below the position stays in its slices.
 
     The caller holds the lock of `run`, so that no daemon works on the span.
 
@@ -56,13 +62,14 @@ def _move(connection: Connection, stream: Stream, position: LogId) -> Span:
         cut_off_ids(connection, stream_id, position)
         cut_off_gaps(connection, stream_id, position)
         cut_off_stretches(connection, stream_id, position)
+        cut_off_catch_up(connection, stream_id, spans, position)
     end_span(connection, stream_id, live, min(live.reached, position))
     return begin_span(connection, stream, stream_id, position, None)
 
 
 def _refuse_settled(spans: Sequence[Span], position: LogId) -> None:
     for span in spans:
-        if span.until is not None and span.until > position:
+        if span.until is not None and span.until > position and not span.is_catch_up:
             raise FatalError(
                 f"{position} lies below the end of the span above {span.after}",
                 code="position-settled",

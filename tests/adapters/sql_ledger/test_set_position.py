@@ -9,7 +9,7 @@ import pytest
 
 from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.adapters.sql_ledger.set_position import set_position
-from poller.core.errors import FatalError
+from poller.core.errors import ConflictError, FatalError
 from poller.core.log_ids import EARLIEST, LogId, successor
 from poller.core.spans import Gap, Span
 from tests.builders import page, settlement
@@ -123,3 +123,53 @@ def test_a_position_within_another_span_is_refused_and_nothing_changes(
         with pytest.raises(FatalError, match="lies below the end"):
             moved(position)
     assert moved(70)[1] == (30, 50, 50)
+
+
+# Beside a catch-up
+
+
+@pytest.fixture
+def catching_up(tmp_path: Path) -> str:
+    """A ledger with the slices (0, 5 of 20] and (20, 24 of 30], and a live span from 30 to 35."""
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    with closing(SqlLedger.open(url, STREAM, create=True)) as ledger:
+        live = ledger.settle(settlement(ledger.begin(after=numbered(0)), page(1, 5)))
+        assert isinstance(live, Span)
+        live = ledger.begin_catch_up(live, present=numbered(30), ends=[numbered(20)])
+        ledger.settle(settlement(live, page(35)))
+        ledger.settle(settlement(ledger.catch_up_spans()[1], page(24)))
+    return url
+
+
+@pytest.mark.parametrize(
+    ("position", "spans", "unread"),
+    [
+        (40, [(0, 5, 20), (20, 24, 30), (30, 35, 35), (40, 40, None)], [(0, 5), (30, 35)]),
+        (32, [(0, 5, 20), (20, 24, 30), (30, 32, None)], [(0, 5), (30, 32)]),
+        (25, [(0, 5, 20), (20, 24, 25), (25, 25, None)], [(0, 5)]),
+        (22, [(0, 5, 20), (20, 22, None)], [(0, 5), (20, 22)]),
+        (20, [(0, 5, 20), (20, 20, None)], [(0, 5)]),
+        (10, [(0, 5, 10), (10, 10, None)], [(0, 5)]),
+        (5, [(0, 5, None)], [(0, 5)]),
+        (3, [(0, 3, None)], [(0, 3)]),
+        (0, [(0, 0, None)], []),
+    ],
+)
+def test_slices_of_a_catch_up_keep_what_lies_below_the_position(
+    catching_up: str, position: int, spans: Shape, unread: list[tuple[int, int]]
+) -> None:
+    set_position(catching_up, STREAM, numbered(position))
+    with closing(SqlLedger.open(catching_up, STREAM, create=False)) as ledger:
+        found, stretches = ledger.spans(), ledger.unread_stretches()
+    assert [shape(span) for span in found] == spans
+    assert all(span.is_catch_up for span in found if span.until and span.until != numbered(35))
+    assert [(number(each.reached), number(each.until or EARLIEST)) for each in stretches] == unread
+
+
+def test_the_worker_of_a_slice_that_was_cut_off_conflicts(catching_up: str) -> None:
+    with closing(SqlLedger.open(catching_up, STREAM, create=False)) as ledger:
+        _, upper = ledger.catch_up_spans()
+        set_position(catching_up, STREAM, numbered(22))
+        assert ledger.current(upper) is None
+        with pytest.raises(ConflictError):
+            ledger.settle(settlement(upper, page(26)))

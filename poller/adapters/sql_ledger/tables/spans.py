@@ -162,6 +162,23 @@ def cut_span(connection: Connection, stream_id: int, span: Span, at: LogId) -> t
     return replace(span, until=at), insert_span(connection, stream_id, rest)
 
 
+def cut_off_catch_up(
+    connection: Connection, stream_id: int, spans: Iterable[Span], at: LogId
+) -> None:
+    """Take what lies above `at` out of the slices of a catch-up, since the daemon reads it anew.
+
+    What lies below stays a part of the slice, settled or not.
+    """
+    for span in spans:
+        if not span.is_catch_up or span.until is None or span.until <= at:
+            continue
+        if span.after < at and span.reached < at:
+            own = schema.span.c.id == span.id
+            connection.execute(update(schema.span).where(own).values(until=at))
+        else:
+            end_span(connection, stream_id, span, at)
+
+
 def _span(row: Row[Any], stream: Stream) -> Span:
     return Span(
         id=row.id,
