@@ -45,6 +45,7 @@ class LedgerSpanReport:
     reached: LogId
     until: LogId | None
     confirmed: LogId
+    is_catch_up: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +96,11 @@ def _stream_report(stream: Stream, spans: tuple[Span, ...]) -> LedgerStreamRepor
         generation=stream.generation,
         spans=tuple(
             LedgerSpanReport(
-                after=span.after, reached=span.reached, until=span.until, confirmed=span.confirmed
+                after=span.after,
+                reached=span.reached,
+                until=span.until,
+                confirmed=span.confirmed,
+                is_catch_up=span.is_catch_up,
             )
             for span in spans
         ),
@@ -110,7 +115,8 @@ def _show(url: str, streams: list[LedgerStreamReport]) -> None:
             say(f"  {'live' if span.until is None else 'span'}  after    {_with_time(span.after)}")
             say(f"        reached  {_with_time(span.reached)}")
             if span.until is not None:
-                say(f"        until    {_with_time(span.until)}")
+                note = "  (catch-up)" if span.is_catch_up else ""
+                say(f"        until    {_with_time(span.until)}{note}")
 
 
 @ledger.command(
