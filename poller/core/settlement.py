@@ -33,7 +33,7 @@ from poller.core.log_ids import LogId
 from poller.core.messages import Delivery
 from poller.core.outcomes import Calls, DeadLetter, PendingIdentify
 from poller.core.pages import Page
-from poller.core.spans import LogCursor
+from poller.core.spans import LogCursor, is_of_catch_up
 
 
 class UnaccountedError(AssertionError):
@@ -67,6 +67,11 @@ class EventOutcomes:
     def redated_count(self) -> int:
         """The number of events that were sent with the time in their log id as their date."""
         return sum(event.is_redated for event in self.forwarded)
+
+    @property
+    def is_catch_up(self) -> bool:
+        """True where the events are a part of the daemon's catch-up."""
+        return False
 
     @property
     def settled_at(self) -> datetime:
@@ -108,6 +113,10 @@ class Settlement(EventOutcomes):
 
     cursor: LogCursor
     page: Page
+
+    @property
+    def is_catch_up(self) -> bool:
+        return is_of_catch_up(self.cursor)
 
     @property
     def origin(self) -> str:

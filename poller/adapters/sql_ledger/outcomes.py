@@ -46,7 +46,7 @@ def record_outcomes(
     add_acknowledged(connection, stream_id, counts)
     _insert_dead_letters(connection, stream_id, outcomes.dead_letters, at)
     record_last_sent(connection, stream_id, outcomes.fingerprints, at)
-    record_pending(connection, stream_id, outcomes.pending_identifies, at)
+    record_pending(connection, stream_id, outcomes, at)
     add_events(connection, stream_id, outcomes.tallies)
     add_tracks(connection, stream_id, outcomes.sent())
 
@@ -79,7 +79,7 @@ def record_resent_outcomes(
     if keys:
         forget_keys(connection, stream_id, keys)
     record_last_sent(connection, stream_id, outcomes.fingerprints, at)
-    record_pending(connection, stream_id, outcomes.pending_identifies, at)
+    record_pending(connection, stream_id, outcomes, at)
     replayed = _delete_dead_letters(connection, stream_id, outcomes.forwarded)
     add_tracks(connection, stream_id, outcomes.sent(replayed))
     for event in outcomes.forwarded:

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Literal, Protocol
 
 import structlog
 
@@ -32,14 +32,21 @@ The query of a search has a limit on its length. So many ids of the form `google
 have 38 characters, just fit into one.
 """
 
+Role = Literal["run", "backfill"]
+
 log = structlog.get_logger()
 
 
 class PendingIdentifies(Protocol):
     """The part of a ledger that knows who still needs an identify. Thread-safe."""
 
-    def pending_identifies(self, after: tuple[str, str], limit: int) -> Sequence[QueuedIdentify]:
-        """Return up to `limit` users above `after`, by user id and the id sent to Segment."""
+    def claim_identifies(
+        self, role: Role, after: tuple[str, str], limit: int
+    ) -> Sequence[QueuedIdentify]:
+        """Return up to `limit` users above `after`, by user id and the id sent to Segment.
+
+        A process of the other role gets none of them while this one runs.
+        """
         ...
 
     def last_sent(self, keys: Sequence[str]) -> Mapping[str, LastSent]:
@@ -79,7 +86,8 @@ class IdentifyRunner:
     """Sends every pending identify, batch by batch. Any number of threads may work at it.
 
     The threads share a cursor through the queue, so that each batch goes to one of them.
-    `make_sender` is None if no identifies are to be sent.
+    `make_sender` is None if no identifies are to be sent. `role` is the role of this process: the
+    daemon and a backfill may both run, and each user belongs to one of them.
     """
 
     def __init__(
@@ -88,11 +96,13 @@ class IdentifyRunner:
         process: Process,
         make_sender: "Callable[[], IdentifySender] | None",
         *,
+        role: Role = "backfill",
         patience: timedelta = LONG_PATIENCE,
     ) -> None:
         self._queue = queue
         self._process = process
         self._make_sender = make_sender
+        self._role: Role = role
         self._patience = patience
         self._lock = threading.Lock()
         self._cursor = ("", "")
@@ -133,7 +143,7 @@ class IdentifyRunner:
             self.is_begun = True
             if self._process.stopping.is_set():
                 return ()
-            batch = self._queue.pending_identifies(self._cursor, USERS_PER_BATCH)
+            batch = self._queue.claim_identifies(self._role, self._cursor, USERS_PER_BATCH)
             if batch:
                 self._cursor = (batch[-1].who.user_id, batch[-1].who.sent_as)
             return batch

@@ -60,6 +60,8 @@ ALTER TABLE stream DROP COLUMN id_source_name; ALTER TABLE stream DROP COLUMN id
 ALTER TABLE stream DROP COLUMN acknowledged_since;
 ALTER TABLE stream DROP COLUMN resent_after; ALTER TABLE stream DROP COLUMN resent_until;
 DROP TABLE hourly_acknowledged_count;
+ALTER TABLE pending_identify DROP COLUMN is_catch_up;
+ALTER TABLE pending_identify DROP COLUMN owner;
 """
 TABLES_OF_VERSION_3 = """
 DROP TRIGGER dead_letter_added; DROP TRIGGER dead_letter_changed; DROP TRIGGER dead_letter_removed;

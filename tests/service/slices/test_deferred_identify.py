@@ -79,7 +79,7 @@ def identifier(
 
 def test_each_user_is_identified_once_with_the_profile_of_that_moment(ledger: SqlLedger) -> None:
     backfilled(ledger, "auth0|1", "auth0|1", "auth0|1")
-    (waiting,) = ledger.pending_identifies(("", ""), 10)
+    (waiting,) = ledger.claim_identifies("backfill", ("", ""), 10)
     assert (waiting.who.log_id, waiting.queued_at) == (numbered(3), NOW)
     sink = FakeSink()
     assert identifier(ledger, sink).send([waiting]) == Identified(sent=1)
@@ -112,7 +112,10 @@ def test_a_user_who_was_identified_meanwhile_is_left_out(
     backfilled(ledger, "auth0|1")
     key = identify_fingerprint("auth0|1", {}, is_partial=False, always_send=False).key
     record_sent(ledger, {key: fingerprint}, NOW + timedelta(seconds=after_s))
-    assert identifier(ledger, FakeSink()).send(ledger.pending_identifies(("", ""), 10)).sent == sent
+    assert (
+        identifier(ledger, FakeSink()).send(ledger.claim_identifies("backfill", ("", ""), 10)).sent
+        == sent
+    )
     assert ledger.count_pending_identifies() == 0
 
 
@@ -123,12 +126,12 @@ def test_a_user_who_was_identified_between_two_runs_is_left_out_of_the_second(
     key = identify_fingerprint("auth0|1", {}, is_partial=False, always_send=False).key
     record_sent(ledger, {key: "other"}, NOW + timedelta(seconds=1))
     second = identifier(ledger, FakeSink(), begun_at=NOW + timedelta(hours=1))
-    assert second.send(ledger.pending_identifies(("", ""), 10)) == Identified(left_out=1)
+    assert second.send(ledger.claim_identifies("backfill", ("", ""), 10)) == Identified(left_out=1)
 
 
 def test_an_identify_is_dated_by_the_time_at_which_its_profile_was_read(ledger: SqlLedger) -> None:
     backfilled(ledger, "auth0|1")
-    identifier(ledger, FakeSink()).send(ledger.pending_identifies(("", ""), 10))
+    identifier(ledger, FakeSink()).send(ledger.claim_identifies("backfill", ("", ""), 10))
     key = identify_fingerprint("auth0|1", {}, is_partial=False, always_send=False).key
     assert ledger.last_sent([key])[key].at == LATER
 
@@ -164,7 +167,9 @@ def test_the_daemons_identifies_are_remembered_whatever_the_mode(ledger: SqlLedg
     next(forward(log, directory, LiveTranslator(STREAM), BatchSender(FakeSink()), ledger, live))
     backfilled(ledger, "auth0|1", served_at=NOW + timedelta(minutes=2))
     sink = FakeSink()
-    done = identifier(ledger, sink, begun_at=NOW).send(ledger.pending_identifies(("", ""), 10))
+    done = identifier(ledger, sink, begun_at=NOW).send(
+        ledger.claim_identifies("backfill", ("", ""), 10)
+    )
     assert (done, sink.taken) == (Identified(left_out=1), [])
     assert ledger.count_pending_identifies() == 0
 
@@ -176,7 +181,7 @@ def test_an_unchanged_identify_is_not_sent_again_if_only_changes_are_sent(
     backfilled(ledger, "auth0|1")
     assert (
         identifier(ledger, FakeSink(), rules=rules)
-        .send(ledger.pending_identifies(("", ""), 10))
+        .send(ledger.claim_identifies("backfill", ("", ""), 10))
         .sent
         == 1
     )
@@ -184,13 +189,15 @@ def test_an_unchanged_identify_is_not_sent_again_if_only_changes_are_sent(
     later = NOW + timedelta(days=2)
     assert (
         identifier(ledger, FakeSink(), rules=rules, begun_at=later)
-        .send(ledger.pending_identifies(("", ""), 10))
+        .send(ledger.claim_identifies("backfill", ("", ""), 10))
         .sent
         == 0
     )
     backfilled_more(ledger, 3)
     changed = FakeDirectory({"auth0|1": PROFILE | {"email": "b@x.org"}}, read_at=later)
-    waiting = [replace(each, queued_at=later) for each in ledger.pending_identifies(("", ""), 10)]
+    waiting = [
+        replace(each, queued_at=later) for each in ledger.claim_identifies("backfill", ("", ""), 10)
+    ]
     assert (
         identifier(ledger, FakeSink(), changed, rules=rules, begun_at=later).send(waiting).sent == 1
     )
@@ -198,10 +205,15 @@ def test_an_unchanged_identify_is_not_sent_again_if_only_changes_are_sent(
 
 def test_an_unchanged_identify_is_sent_again_if_every_identify_is_sent(ledger: SqlLedger) -> None:
     backfilled(ledger, "auth0|1")
-    assert identifier(ledger, FakeSink()).send(ledger.pending_identifies(("", ""), 10)).sent == 1
+    assert (
+        identifier(ledger, FakeSink()).send(ledger.claim_identifies("backfill", ("", ""), 10)).sent
+        == 1
+    )
     backfilled_more(ledger, 2)
     later = NOW + timedelta(days=2)
-    waiting = [replace(each, queued_at=later) for each in ledger.pending_identifies(("", ""), 10)]
+    waiting = [
+        replace(each, queued_at=later) for each in ledger.claim_identifies("backfill", ("", ""), 10)
+    ]
     assert identifier(ledger, FakeSink(), begun_at=later).send(waiting).sent == 1
 
 
@@ -211,14 +223,14 @@ def test_a_resend_identifies_its_users_again(ledger: SqlLedger) -> None:
     backfilled(ledger, "auth0|1")
     assert (
         identifier(ledger, FakeSink(), rules=rules)
-        .send(ledger.pending_identifies(("", ""), 10))
+        .send(ledger.claim_identifies("backfill", ("", ""), 10))
         .sent
         == 1
     )
     backfilled_again(ledger)
     assert (
         identifier(ledger, FakeSink(), rules=rules)
-        .send(ledger.pending_identifies(("", ""), 10))
+        .send(ledger.claim_identifies("backfill", ("", ""), 10))
         .sent
         == 1
     )
@@ -237,7 +249,7 @@ def test_a_run_that_ignores_earlier_identifies_sends_those_that_were_pending_bef
     backfilled(ledger, "auth0|1")
     key = identify_fingerprint("auth0|1", {}, is_partial=False, always_send=False).key
     record_sent(ledger, {key: "other"}, NOW + timedelta(seconds=1))
-    waiting = ledger.pending_identifies(("", ""), 10)
+    waiting = ledger.claim_identifies("backfill", ("", ""), 10)
     begun_at = NOW + timedelta(minutes=1)
     assert (
         identifier(ledger.ignoring_sent_before(begun_at), FakeSink(), begun_at=begun_at)
@@ -254,36 +266,38 @@ def test_a_deleted_or_refused_user_is_no_longer_pending_and_the_others_are_sent(
     directory = FakeDirectory({"auth0|1": PROFILE, "auth0|3": PROFILE}, read_at=LATER)
     sink = FakeSink(lambda message: message.user_id == "auth0|3")
     assert identifier(ledger, sink, directory).send(
-        ledger.pending_identifies(("", ""), 10)
+        ledger.claim_identifies("backfill", ("", ""), 10)
     ) == Identified(sent=1, left_out=2)
     assert ledger.count_pending_identifies() == 0
 
 
 def test_every_identify_stays_pending_after_a_failure(ledger: SqlLedger) -> None:
     backfilled(ledger, "auth0|1")
-    waiting = ledger.pending_identifies(("", ""), 10)
+    waiting = ledger.claim_identifies("backfill", ("", ""), 10)
     sink = FakeSink()
     sink.failures = [TransientError("later")]
     with pytest.raises(TransientError):
         identifier(ledger, sink).send(waiting)
-    assert ledger.pending_identifies(("", ""), 10) == waiting
+    assert ledger.claim_identifies("backfill", ("", ""), 10) == waiting
     failing = FakeDirectory({})
     failing.failure = TransientError("later")
     with pytest.raises(TransientError):
         identifier(ledger, FakeSink(), failing).send(waiting)
-    assert ledger.pending_identifies(("", ""), 10) == waiting
+    assert ledger.claim_identifies("backfill", ("", ""), 10) == waiting
 
 
 def test_a_newer_event_of_a_user_keeps_them_waiting(ledger: SqlLedger) -> None:
     backfilled(ledger, "auth0|1")
-    (old,) = ledger.pending_identifies(("", ""), 10)
+    (old,) = ledger.claim_identifies("backfill", ("", ""), 10)
     newer = ledger.begin(after=numbered(1), until=numbered(2))
     translator = HistoryTranslator(STREAM)
     log = FakeLog([record(2) | {"user_id": "auth0|1"}])
     for _ in forward(log, FakeDirectory({}), translator, BatchSender(FakeSink()), ledger, newer):
         pass
     identifier(ledger, FakeSink()).send([old])
-    assert [each.who.log_id for each in ledger.pending_identifies(("", ""), 10)] == [numbered(2)]
+    assert [each.who.log_id for each in ledger.claim_identifies("backfill", ("", ""), 10)] == [
+        numbered(2)
+    ]
 
 
 def test_a_user_whose_events_segment_refused_is_not_pending(ledger: SqlLedger) -> None:
@@ -299,14 +313,16 @@ def test_a_user_whose_events_segment_refused_is_not_pending(ledger: SqlLedger) -
         span,
     ):
         pass
-    assert [each.who.user_id for each in ledger.pending_identifies(("", ""), 10)] == ["auth0|1"]
+    assert [each.who.user_id for each in ledger.claim_identifies("backfill", ("", ""), 10)] == [
+        "auth0|1"
+    ]
 
 
 def test_pending_identifies_are_read_in_order_piece_by_piece(ledger: SqlLedger) -> None:
     users = [f"auth0|{number}" for number in range(9)]
     backfilled(ledger, *users)
-    first = ledger.pending_identifies(("", ""), 4)
-    rest = ledger.pending_identifies((first[-1].who.user_id, first[-1].who.sent_as), 100)
+    first = ledger.claim_identifies("backfill", ("", ""), 4)
+    rest = ledger.claim_identifies("backfill", (first[-1].who.user_id, first[-1].who.sent_as), 100)
     assert [each.who.user_id for each in (*first, *rest)] == users
     assert ledger.count_pending_identifies() == 9
 
@@ -353,7 +369,7 @@ def test_a_later_identify_has_another_message_id_if_its_content_differs(ledger: 
         backfilled_again(ledger) if ids else backfilled(ledger, "auth0|1")
         sink = FakeSink()
         directory = FakeDirectory({"auth0|1": PROFILE | {"email": email}}, read_at=LATER)
-        waiting = ledger.pending_identifies(("", ""), 9)
+        waiting = ledger.claim_identifies("backfill", ("", ""), 9)
         after = LATER + timedelta(hours=len(ids))
         later = [replace(each, queued_at=after) for each in waiting]
         identifier(ledger, sink, directory, begun_at=after).send(later)
@@ -370,7 +386,7 @@ def test_each_id_under_which_a_user_was_sent_is_identified(ledger: SqlLedger) ->
         FakeLog(records), directory, translator, BatchSender(FakeSink()), ledger, span
     ):
         pass
-    waiting = ledger.pending_identifies(("", ""), 9)
+    waiting = ledger.claim_identifies("backfill", ("", ""), 9)
     assert len(waiting) == 2
     sink = FakeSink()
     assert identifier(ledger, sink, directory).send(waiting).sent == 2
@@ -406,7 +422,7 @@ def test_a_trait_of_the_event_is_left_as_it_is(ledger: SqlLedger) -> None:
     backfilled(ledger, "auth0|1")
     sink = FakeSink()
     identifier(ledger, sink, rules=Rules(traits={"app": Word(), "email": Word()})).send(
-        ledger.pending_identifies(("", ""), 9)
+        ledger.claim_identifies("backfill", ("", ""), 9)
     )
     (message,) = sink.taken
     assert isinstance(message, Identify)
@@ -431,7 +447,7 @@ def test_the_sender_waits_for_its_turn_before_it_reads_the_profile(ledger: SqlLe
         begun_at=NOW,
         only_news=False,
         wait_turn=turn,
-    ).send(ledger.pending_identifies(("", ""), 9))
+    ).send(ledger.claim_identifies("backfill", ("", ""), 9))
     assert (asked, len(directory.asked)) == ([1], 1)
 
 
@@ -450,7 +466,25 @@ class Forgetful(FakeSink):
 
 def test_a_user_without_receipt_or_refusal_stays_pending(ledger: SqlLedger) -> None:
     backfilled(ledger, "auth0|1")
-    waiting = ledger.pending_identifies(("", ""), 9)
+    waiting = ledger.claim_identifies("backfill", ("", ""), 9)
     with pytest.raises(UnaccountedError):
         identifier(ledger, Forgetful()).send(waiting)
-    assert ledger.pending_identifies(("", ""), 9) == waiting
+    assert ledger.claim_identifies("backfill", ("", ""), 9) == waiting
+
+
+def test_a_user_of_a_catch_up_is_left_out_if_identified_after_the_newest_event(
+    ledger: SqlLedger,
+) -> None:
+    """The daemon may have been started again since, so that `begun_at` is later still."""
+    live = ledger.begin(after=numbered(0))
+    ledger.begin_catch_up(live, present=numbered(1), ends=())
+    key = identify_fingerprint("auth0|1", {}, is_partial=False, always_send=False).key
+    record_sent(ledger, {key: "other"}, NOW + timedelta(minutes=1))
+    log = FakeLog([record(1)])
+    log.now = LATER
+    ports = (log, FakeDirectory({}), HistoryTranslator(STREAM), BatchSender(FakeSink()), ledger)
+    for _ in forward(*ports, ledger.catch_up_spans()[0]):
+        pass
+    sender = identifier(ledger, FakeSink(), begun_at=LATER)
+    waiting = ledger.claim_identifies("run", ("", ""), 9)
+    assert sender.send(waiting) == Identified(left_out=1)

@@ -18,6 +18,7 @@ from poller.adapters.sql_ledger.sqlite.verdicts import verdicts
 from poller.core.errors import TransientError
 
 Role = Literal["run", "backfill"]
+ROLES: tuple[Role, ...] = ("run", "backfill")
 
 _PATIENCE_S = 0.2
 """`status` takes the lock for a moment to see whether it is free. A start waits for that long."""

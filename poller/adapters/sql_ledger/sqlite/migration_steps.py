@@ -167,7 +167,11 @@ DROP TABLE revisit;
 ALTER TABLE new_revisit RENAME TO revisit
 """
 
-_CATCH_UPS = "ALTER TABLE span ADD COLUMN is_catch_up BOOLEAN NOT NULL DEFAULT 0"
+_CATCH_UPS = """
+ALTER TABLE span ADD COLUMN is_catch_up BOOLEAN NOT NULL DEFAULT 0;
+ALTER TABLE pending_identify ADD COLUMN is_catch_up BOOLEAN NOT NULL DEFAULT 0;
+ALTER TABLE pending_identify ADD COLUMN owner TEXT NOT NULL DEFAULT 'backfill'
+"""
 _NAMES_IN_IDS = """
 ALTER TABLE stream ADD COLUMN id_source_name TEXT;
 ALTER TABLE stream ADD COLUMN id_generation TEXT

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Self
 
+from poller.adapters.sql_ledger.sqlite.lock import ROLES, Role, holder_of
+from poller.adapters.sql_ledger.sqlite.verdicts import verdicts
 from poller.adapters.sql_ledger.stores.base import StreamStore
 from poller.adapters.sql_ledger.tables.hourly_counts import add_acknowledged
 from poller.adapters.sql_ledger.tables.last_sent import (
@@ -16,6 +18,7 @@ from poller.adapters.sql_ledger.tables.pending_identifies import (
     count_pending,
     read_pending,
     remove_sent,
+    take_over,
 )
 from poller.core.counts import Acknowledged, count_acknowledged
 from poller.core.outcomes import PendingIdentify, QueuedIdentify
@@ -23,7 +26,7 @@ from poller.core.translation.change_detection import LastSent
 
 
 class IdentifyStore(StreamStore):
-    """Fingerprints of what was last sent, and the queue of identifies at the end of a backfill."""
+    """Fingerprints of what was last sent, and the queue of identifies that are sent at the end."""
 
     _sent_since: datetime | None = None
 
@@ -47,14 +50,35 @@ class IdentifyStore(StreamStore):
         other._sent_since = moment  # noqa: SLF001 - a copy of this object
         return other
 
-    def pending_identifies(self, after: tuple[str, str], limit: int) -> tuple[QueuedIdentify, ...]:
-        """Return up to `limit` users above `after`, by user id and the id sent to Segment."""
-        with self._database.reading() as connection:
-            return read_pending(connection, self._stream_id, after, limit)
+    def claim_identifies(
+        self, role: Role, after: tuple[str, str], limit: int
+    ) -> tuple[QueuedIdentify, ...]:
+        """Return up to `limit` users above `after`, by user id and the id sent to Segment.
 
-    def count_pending_identifies(self) -> int:
+        A process of this role is to identify them. It holds the lock of its role. Users are left
+        out whose identify belongs to a process of the other role that runs now.
+        """
+        with self._database.writing() as connection:
+            # The locks are looked at within the transaction. So a process that starts now claims
+            # its rows after this one has taken them over.
+            owners = self._owners(role)
+            queued = read_pending(connection, self._stream_id, after, limit, owners=owners)
+            take_over(connection, self._stream_id, role, [each.who for each in queued])
+            return queued
+
+    def count_pending_identifies(self, role: Role | None = None) -> int:
+        """Count the users who still need an identify, or those that this role would claim now."""
+        owners = ROLES if role is None else self._owners(role)
         with self._database.reading() as connection:
-            return count_pending(connection, self._stream_id)
+            return count_pending(connection, self._stream_id, owners=owners)
+
+    def _owners(self, role: Role) -> list[Role]:
+        with verdicts(self._database.path):
+            return [
+                each
+                for each in ROLES
+                if each == role or holder_of(self._database.path, each) is None
+            ]
 
     def record_identified(
         self,

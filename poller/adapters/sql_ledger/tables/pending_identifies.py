@@ -1,25 +1,34 @@
-"""Users whose tracks a backfill sent, and who still need an identify at its end."""
+"""Users whose tracks a backfill or a catch-up sent, and who still need an identify at its end.
 
-from collections.abc import Iterable
+The daemon sends the identifies of its catch-up, and a backfill sends those of its slices. Each
+row names its owner. If the owner does not run, the other one may take over the row. So two
+processes that run at once never identify one user for the same row.
+"""
+
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from functools import cache
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, or_, select, update
 from sqlalchemy.dialects.sqlite import Insert
 
 from poller.adapters.sql_ledger.sqlite.driver import upsert
 from poller.adapters.sql_ledger.tables import schema
+from poller.core.log_ids import moment_of
 from poller.core.outcomes import PendingIdentify, QueuedIdentify
+from poller.core.settlement import EventOutcomes
 
 
 def record_pending(
-    connection: Connection, stream_id: int, pending: Iterable[PendingIdentify], at: datetime
+    connection: Connection, stream_id: int, outcomes: EventOutcomes, at: datetime
 ) -> None:
-    """Record that these users need an identify.
+    """Record the users of these events who need an identify.
 
     A user who is recorded already keeps the time since which the identify is pending, and takes
-    the newer of the two events.
+    the newer of the two events. The owner stays too.
     """
+    is_catch_up = outcomes.is_catch_up
     rows = [
         {
             "stream_id": stream_id,
@@ -27,8 +36,10 @@ def record_pending(
             "sent_as": user.sent_as,
             "log_id": user.log_id,
             "queued_at": at,
+            "is_catch_up": is_catch_up,
+            "owner": "run" if is_catch_up else "backfill",
         }
-        for user in pending
+        for user in outcomes.pending_identifies
     ]
     if rows:
         connection.execute(_record(), rows)
@@ -45,29 +56,60 @@ def _record() -> Insert:
 
 
 def read_pending(
-    connection: Connection, stream_id: int, after: tuple[str, str], limit: int
+    connection: Connection,
+    stream_id: int,
+    after: tuple[str, str],
+    limit: int,
+    *,
+    owners: Collection[str],
 ) -> tuple[QueuedIdentify, ...]:
-    """Return up to `limit` users above `after`, in the order of (user id, id sent to Segment)."""
+    """Return up to `limit` users of these owners above `after`, by user id and id in Segment."""
     columns = schema.pending_identify.c
     user_id, sent_as = after
     is_above = or_(
         columns.user_id > user_id, and_(columns.user_id == user_id, columns.sent_as > sent_as)
     )
-    query = select(schema.pending_identify).where(columns.stream_id == stream_id, is_above)
+    own = (columns.stream_id == stream_id, columns.owner.in_(owners))
+    query = select(schema.pending_identify).where(*own, is_above)
     rows = connection.execute(query.order_by(columns.user_id, columns.sent_as).limit(limit))
     return tuple(
         QueuedIdentify(
             who=PendingIdentify(user_id=row.user_id, sent_as=row.sent_as, log_id=row.log_id),
-            queued_at=row.queued_at,
+            queued_at=_pending_since(row),
         )
         for row in rows
     )
 
 
-def count_pending(connection: Connection, stream_id: int) -> int:
-    """Return the number of pending identifies."""
-    query = select(func.count()).where(schema.pending_identify.c.stream_id == stream_id)
+def _pending_since(row: Row[Any]) -> datetime:
+    """Return the time after which an identify of the user makes this one needless.
+
+    A catch-up needs none if the daemon told Segment of the user after the newest event of the
+    backlog. This holds however often the daemon is started again meanwhile.
+    """
+    queued_at: datetime = row.queued_at
+    happened_at = moment_of(row.log_id) if row.is_catch_up else None
+    return min(queued_at, happened_at or queued_at)
+
+
+def count_pending(connection: Connection, stream_id: int, *, owners: Collection[str]) -> int:
+    """Return the number of pending identifies of these owners."""
+    columns = schema.pending_identify.c
+    query = select(func.count()).where(columns.stream_id == stream_id, columns.owner.in_(owners))
     return int(connection.scalar(query) or 0)
+
+
+def take_over(
+    connection: Connection, stream_id: int, owner: str, users: Iterable[PendingIdentify]
+) -> None:
+    """Make `owner` the owner of these pending identifies."""
+    columns = schema.pending_identify.c
+    same = [
+        and_(columns.user_id == user.user_id, columns.sent_as == user.sent_as) for user in users
+    ]
+    if same:
+        row = update(schema.pending_identify).where(columns.stream_id == stream_id, or_(*same))
+        connection.execute(row.where(columns.owner != owner).values(owner=owner))
 
 
 def remove_sent(connection: Connection, stream_id: int, sent: Iterable[PendingIdentify]) -> None:

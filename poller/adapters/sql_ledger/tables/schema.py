@@ -190,6 +190,9 @@ pending_identify = Table(
     Column("sent_as", PlainText, primary_key=True),  # the id under which Segment knows the user
     Column("log_id", _log_id(), nullable=False),
     Column("queued_at", UtcText, nullable=False),
+    # Set by a slice of a catch-up, whose identifies the daemon sends.
+    Column("is_catch_up", Boolean(create_constraint=False), nullable=False, server_default="0"),
+    Column("owner", Text, nullable=False, server_default="backfill"),  # "run" or "backfill"
     sqlite_with_rowid=False,
 )
 
