@@ -17,7 +17,7 @@ from poller.cli.wiring.services import Services, rules_of
 from poller.config import Settings
 from poller.core.errors import TransientError
 from poller.core.log_ids import LogId, floor_id
-from poller.core.spans import LogCursor, settled_end
+from poller.core.spans import LogCursor, LogRange, Span, difference, settled_end
 from poller.core.translation.translator import TrackTranslator
 from poller.service.backfill.estimate import Estimate, estimate, parallelism
 from poller.service.backfill.plan import Plan, cut_into_slices, plan
@@ -50,7 +50,7 @@ class PlannedBackfill:
     - `awaiting` is the number of users that an earlier run did not yet identify.
     - `is_oldest_settled` is true if the oldest event that Auth0 keeps lies in a span.
     - `is_too_young` is true if events of the whole range may still come in late.
-    - `is_left_to_daemon` is true if the live span owns a part of the range that it has not settled.
+    - `is_left_to_daemon` is true if the daemon has still to settle a part of the range.
     """
 
     plan: Plan
@@ -129,6 +129,8 @@ def survey(
         gaps=ledger.gaps(),
         is_again=options.again,
     )
+    if ledger.is_daemon_running():
+        work = work.without_catch_up()
     parallel = options.parallel or parallelism(
         services.rate_limiter.status("logs"), bounds.latency_s
     )
@@ -137,14 +139,13 @@ def survey(
         plan=work,
         estimate=_estimate(settings, ledger, services, work, parallel, bounds.latency_s),
         parallel=parallel,
-        awaiting=0 if options.no_identify else ledger.count_pending_identifies(),
+        awaiting=0 if options.no_identify else ledger.count_pending_identifies("backfill"),
         begun_at=bounds.now,
         is_oldest_settled=oldest is not None
         and any(span.after < oldest <= span.reached for span in spans),
         is_too_young=since >= until,
-        is_left_to_daemon=any(
-            span.is_live and (since >= until or settled_end(span) < until) for span in spans
-        ),
+        is_left_to_daemon=bool(work.catching_up)
+        or any(span.is_live and (since >= until or settled_end(span) < until) for span in spans),
     )
 
 
@@ -240,7 +241,14 @@ def begin(ledger: SqlLedger, work: Plan, pieces: int, *, is_open: bool) -> list[
     again = ledger.begin_resends(
         [(each.after, each.until) for each in cut_into_slices(work.again, pieces)]
     )
-    live = ledger.live_span() if is_open else None
-    if live is not None and work.until < live.after:
-        begun.append(ledger.begin(after=work.until, until=live.after))
+    if is_open:
+        begun += _begin_up_to_daemon(ledger, work.until)
     return [*work.unfinished, *reopened, *begun, *again]
+
+
+def _begin_up_to_daemon(ledger: SqlLedger, after: LogId) -> list[Span]:
+    """Begin a slice for each part between `after` and the live span that belongs to no span."""
+    spans = ledger.spans()
+    lives = [LogRange(after=after, until=span.after) for span in spans if span.is_live]
+    owned = [LogRange(after=span.after, until=span.until) for span in spans if span.until]
+    return [ledger.begin(after=each.after, until=each.until) for each in difference(lives, owned)]

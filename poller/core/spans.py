@@ -236,6 +236,11 @@ def unfinished_catch_up(spans: Iterable[Span]) -> tuple[Span, ...]:
     return tuple(span for span in spans if span.is_catch_up and not span.is_done)
 
 
+def is_of_catch_up(cursor: LogCursor) -> bool:
+    """Return whether the cursor is a slice of the daemon's catch-up."""
+    return isinstance(cursor, Span) and cursor.is_catch_up
+
+
 def range_covering(ranges: Iterable[LogRange], begin: datetime, end: datetime) -> LogRange | None:
     """Return the first range that holds all that was ingested from `begin` to before `end`.
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from poller.adapters.sql_ledger.ledger import SqlLedger
+from poller.adapters.sql_ledger.sqlite.lock import LedgerLock
 from poller.cli.backfill_plan import (
     BackfillOptions,
     PlannedBackfill,
@@ -16,12 +17,17 @@ from poller.cli.backfill_plan import (
     leave_end_open,
     survey,
 )
+from poller.cli.views.backfill import PlanReport
+from poller.cli.wiring.backfill import BackfillParts
+from poller.core.delivery import BatchSender
+from poller.core.forward import Forwarded, forward
 from poller.core.log_ids import LogId, floor_id
 from poller.core.pages import Page
-from poller.core.spans import LogRange, holes_between
+from poller.core.spans import LogCursor, LogRange, holes_between
+from poller.core.translation.translator import HistoryTranslator
 from poller.service.backfill.plan import Plan
-from tests.builders import settlement
-from tests.fakes import NOW, STREAM
+from tests.builders import record, settlement
+from tests.fakes import NOW, STREAM, FakeDirectory, FakeLog, FakeSink, numbered
 
 SINCE, UNTIL = floor_id(NOW - timedelta(days=1)), floor_id(NOW)
 SETTLED = (LogRange(after=SINCE, until=UNTIL),)
@@ -66,12 +72,16 @@ DAEMON = "the range belongs to the daemon, which sends it"
 
 def reason(ledger: SqlLedger, options: BackfillOptions) -> str:
     """Return the reason why a backfill at `NOW` has nothing to do."""
+    return report(ledger, options).nothing_to_do
+
+
+def report(ledger: SqlLedger, options: BackfillOptions) -> PlanReport:
     settings: Any = SimpleNamespace(poll=SimpleNamespace(late_window=timedelta(minutes=10)))
     services: Any = SimpleNamespace(
         tokens=SimpleNamespace(current=lambda: "token"),
         log=SimpleNamespace(oldest_kept=lambda: (SINCE, NOW)),
     )
-    return survey(settings, ledger, services, options).report().nothing_to_do
+    return survey(settings, ledger, services, options).report()
 
 
 @pytest.mark.parametrize("until", [None, floor_id(NOW - timedelta(hours=1))])
@@ -112,6 +122,76 @@ def test_a_range_within_the_late_window_is_left_to_the_daemon_if_there_is_one(
     assert "younger than poll.late_window" in reason(ledger, options)
     ledger.begin(after=floor_id(NOW - timedelta(hours=8)))
     assert reason(ledger, options) == DAEMON
+
+
+# Beside a catch-up
+
+
+@pytest.fixture
+def catching_up(ledger: SqlLedger) -> SqlLedger:
+    """A ledger with a catch-up of four hours, in two slices, that ended a minute before `NOW`."""
+    begin, middle, end = (
+        floor_id(NOW - timedelta(minutes=minutes)) for minutes in (4 * 60, 2 * 60, 1)
+    )
+    ledger.begin_catch_up(ledger.begin(after=begin), present=end, ends=[middle])
+    return ledger
+
+
+def test_beside_a_daemon_the_plan_names_the_catch_up_and_leaves_it(
+    catching_up: SqlLedger, tmp_path: Path
+) -> None:
+    with LedgerLock.acquire(f"sqlite:///{tmp_path / 'ledger.db'}", "run"):
+        found = report(catching_up, BackfillOptions(since=timedelta(hours=4), parallel=1))
+    line = (
+        "daemon      2026-11-20T08:00:00.000Z to 2026-11-20T11:59:00.000Z: "
+        "the daemon is catching up this part"
+    )
+    assert line in found.lines()
+    assert found.nothing_to_do == DAEMON
+
+
+def parts_of(ledger: SqlLedger) -> BackfillParts:
+    none: Any = None
+    return BackfillParts(settings=none, services=none, ledger=ledger)
+
+
+def pages_of(ledger: SqlLedger, span: LogCursor) -> Iterator[Forwarded]:
+    records = [
+        record(number) | {"log_id": numbered(number, NOW - timedelta(hours=3))}
+        for number in range(1, 10)
+    ]
+    translator, sender = HistoryTranslator(STREAM), BatchSender(FakeSink())
+    log = FakeLog(records, page_size=3)
+    return forward(log, FakeDirectory({}), translator, sender, ledger, span)
+
+
+def test_a_backfill_walks_a_catch_up_until_a_daemon_starts(
+    catching_up: SqlLedger, tmp_path: Path
+) -> None:
+    span = catching_up.catch_up_spans()[0]
+    parts = parts_of(catching_up)
+    pages = parts.until_daemon_takes_over(span, pages_of(catching_up, span))
+    assert next(pages).cursor.reached == numbered(3, NOW - timedelta(hours=3))
+    with LedgerLock.acquire(f"sqlite:///{tmp_path / 'ledger.db'}", "run"):
+        assert next(pages, None) is None
+        reached = catching_up.catch_up_spans()[0].reached
+        assert reached == numbered(3, NOW - timedelta(hours=3))
+
+
+def test_a_backfill_walks_its_own_slices_beside_a_daemon(ledger: SqlLedger, tmp_path: Path) -> None:
+    span = ledger.begin(after=SINCE, until=UNTIL)
+    with LedgerLock.acquire(f"sqlite:///{tmp_path / 'ledger.db'}", "run"):
+        pages = list(parts_of(ledger).until_daemon_takes_over(span, pages_of(ledger, span)))
+    assert pages[-1].cursor.is_done
+
+
+def test_a_catch_up_that_began_since_the_plan_was_made_leaves_no_hole(ledger: SqlLedger) -> None:
+    live = ledger.begin(after=UNTIL)
+    plan = Plan(since=SINCE, until=UNTIL, missing=SETTLED)
+    ledger.begin_catch_up(live, present=floor_id(NOW + timedelta(minutes=9)), ends=())
+    begun = begin(ledger, plan, 2, is_open=True)
+    assert [each.until for each in begun][-1] == UNTIL
+    assert not holes_between(ledger.spans())
 
 
 # The end of a backfill without --until

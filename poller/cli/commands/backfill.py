@@ -22,7 +22,8 @@ from poller.cli.views.progress import show_progress
 from poller.cli.wiring.backfill import BackfillParts
 from poller.cli.wiring.services import background_share, connect, stream_of
 from poller.config import Settings, integrations
-from poller.core.errors import FatalError
+from poller.core.errors import ConflictError, FatalError
+from poller.core.spans import LogCursor, is_of_catch_up
 from poller.service.lifecycle.ending import finish
 from poller.service.lifecycle.exit_codes import ExitCode
 from poller.service.lifecycle.process import Process
@@ -211,8 +212,7 @@ class _LogRun:
         began, history, planned = time.monotonic(), self.history, self.planned
         # All slices are in the ledger before the first is walked. So a later run finds the slices
         # of this one, even if this one is killed.
-        is_open = self.options.until is None
-        spans = begin(history.ledger, planned.plan, planned.parallel, is_open=is_open)
+        spans = self._begin()
         work = SliceWorkers(
             history.walker,
             history.ledger,
@@ -232,6 +232,23 @@ class _LogRun:
             return ExitCode.ATTENTION
         return code
 
+    def _begin(self) -> list[LogCursor]:
+        """Record every slice. If the ledger has changed since the plan was made, plan anew.
+
+        Slices that were recorded before the conflict are unfinished ones of the new plan.
+        """
+        history, planned, is_open = self.history, self.planned, self.options.until is None
+        for attempt in retrying(PATIENCE, self.process.stopping):
+            with attempt:
+                try:
+                    spans = begin(history.ledger, planned.plan, planned.parallel, is_open=is_open)
+                except ConflictError:
+                    planned = survey(
+                        history.settings, history.ledger, history.services, self.options
+                    )
+                    raise
+        return spans
+
     def _summary(self, work: SliceWorkers, seconds: float) -> SummaryReport:
         counts, progress = work.count.facts(), work.progress
         return SummaryReport(
@@ -247,9 +264,14 @@ class _LogRun:
         )
 
     def _slices_left(self) -> int:
-        """Count the unfinished slices that lie in the range, also those of earlier runs."""
+        """Count the unfinished slices that lie in the range, also those of earlier runs.
+
+        The slices of a catch-up are left out while a daemon runs, since the daemon walks them.
+        """
         ledger, plan = self.history.ledger, self.planned.plan
         slices = [span for span in ledger.spans() if not span.is_live] + [*ledger.revisits()]
+        if ledger.is_daemon_running():
+            slices = [each for each in slices if not is_of_catch_up(each)]
         return sum(
             not each.is_done
             and each.until is not None

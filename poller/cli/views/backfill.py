@@ -57,6 +57,7 @@ class PlanReport:
     unfinished: tuple[UnfinishedReport, ...]
     gaps: tuple[GapReport, ...]
     again: tuple[LogRange, ...]
+    catching_up: tuple[LogRange, ...]
     pending_identifies: int
     parallel: int
     estimate: EstimateReport | None
@@ -74,6 +75,10 @@ class PlanReport:
         lines += _bounds_lines("unfinished", unfinished)
         lines += _bounds_lines("lost, found", [(gap.after, gap.before) for gap in self.gaps])
         lines += _range_lines("again", self.again)
+        lines += [
+            f"{line}: the daemon is catching up this part"
+            for line in _range_lines("daemon", self.catching_up)
+        ]
         if self.pending_identifies:
             users = counted(self.pending_identifies, "user")
             lines.append(f"identify    still due for {users} of an earlier run")
@@ -153,6 +158,7 @@ def plan_report(
         ),
         gaps=tuple(GapReport(after=gap.after, before=gap.before) for gap in plan.gaps),
         again=plan.again,
+        catching_up=plan.catching_up,
         pending_identifies=awaiting,
         parallel=parallel,
         estimate=_estimate_report(guess),

@@ -8,15 +8,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+import structlog
+
 from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.cli.wiring.services import Services, profiles_of, rules_of
 from poller.config import Settings
 from poller.core.delivery import BatchSender
 from poller.core.forward import Forwarded, forward
-from poller.core.spans import LogCursor, Resend
+from poller.core.spans import LogCursor, Resend, is_of_catch_up
 from poller.core.translation.translator import HistoryTranslator, TrackTranslator
 from poller.service.lifecycle.process import Process
 from poller.service.slices.deferred_identify import IdentifyRunner, IdentifySender
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,9 +57,25 @@ class BackfillParts:
 
         def walk(span: LogCursor) -> Iterator[Forwarded]:
             ledger = afresh if self.again or isinstance(span, Resend) else self.ledger
-            return forward(self.services.log, profiles, translator, sender, ledger, span)
+            pages = forward(self.services.log, profiles, translator, sender, ledger, span)
+            return self.until_daemon_takes_over(span, pages)
 
         return walk
+
+    def until_daemon_takes_over(
+        self, span: LogCursor, pages: Iterator[Forwarded]
+    ) -> Iterator[Forwarded]:
+        """Yield the pages of a slice. Stop as soon as the slice belongs to a daemon that runs.
+
+        A daemon may start at any time and walk the slices of its catch-up. By then at most the
+        page at work is sent by both.
+        """
+        while not (is_of_catch_up(span) and self.ledger.is_daemon_running()):
+            forwarded = next(pages, None)
+            if forwarded is None:
+                return
+            yield forwarded
+        log.info("slice.left_to_daemon", after=span.after, until=span.until)
 
     def identify_runner(self, process: Process, *, begun_at: datetime) -> IdentifyRunner:
         """Build the runner that identifies users at the end."""
@@ -64,7 +84,7 @@ class BackfillParts:
 
     def pending_identifies(self) -> int:
         """Return how many users still wait for their identify."""
-        return 0 if self.no_identify else self.ledger.count_pending_identifies()
+        return 0 if self.no_identify else self.ledger.count_pending_identifies("backfill")
 
     def _identify_sender(self, begun_at: datetime) -> IdentifySender:
         return IdentifySender(

@@ -6,6 +6,7 @@ The planner only compares ranges. It reads neither the log nor the ledger.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Self
 
 from poller.core.log_ids import (
     EARLIEST,
@@ -24,6 +25,7 @@ from poller.core.spans import (
     Span,
     clip,
     difference,
+    is_of_catch_up,
     union,
 )
 
@@ -39,6 +41,7 @@ class Plan:
     - `gaps` are recorded gaps that can be read again from `oldest`, the oldest event kept.
     - `settled` are the ranges that spans have settled.
     - `again` are the settled ranges that are to be sent once more.
+    - `catching_up` are the ranges that the daemon is catching up. They are left to the daemon.
 
     `is_cut_off` says that the range begins below `oldest`, so that a part of it cannot be sent.
     """
@@ -50,6 +53,7 @@ class Plan:
     gaps: tuple[Gap, ...] = ()
     settled: tuple[LogRange, ...] = ()
     again: tuple[LogRange, ...] = ()
+    catching_up: tuple[LogRange, ...] = ()
     oldest: LogId | None = None
     is_cut_off: bool = False
 
@@ -77,6 +81,12 @@ class Plan:
         gaps = (_readable_part(gap, self.oldest) for gap in self.gaps)
         ranges = (*self.kept, *_unread_parts(self.unfinished), *gaps, *self.again)
         return tuple(sorted(ranges, key=lambda each: each.after))
+
+    def without_catch_up(self) -> Self:
+        """Return the same plan for a backfill beside a daemon, which walks its own slices."""
+        left = [each for each in self.unfinished if is_of_catch_up(each)]
+        rest = tuple(each for each in self.unfinished if not is_of_catch_up(each))
+        return replace(self, unfinished=rest, catching_up=union(_unread_parts(left)))
 
 
 def plan(

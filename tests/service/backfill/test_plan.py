@@ -1,5 +1,6 @@
 """The plan of a backfill holds exactly the ranges outside all spans, and its slices fill it."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -231,3 +232,31 @@ def test_a_stretch_below_the_range_that_retention_took_is_not_walked() -> None:
 def test_a_stretch_that_retention_took_ends_at_the_beginning_of_the_live_span() -> None:
     found = plan((span(-9, -8, -8), span(-6, None, -3)), EARLIEST, at(0), oldest=at(-4))
     assert found.missing == (LogRange(after=at(-8), until=at(-6)),)
+
+
+def test_beside_a_daemon_the_slices_of_its_catch_up_are_left_to_it() -> None:
+    slices = [replace(span(begin, begin + 2, begin + 1), is_catch_up=True) for begin in (2, 4)]
+    begun, done = span(0, 1, 0.5), replace(span(6, 7, 7), is_catch_up=True)
+    found = plan([begun, *slices, done, span(8, None, 9)], at(0), at(20), oldest=at(-500))
+    assert found.unfinished == (begun, *slices)
+    assert found.catching_up == ()
+    beside = found.without_catch_up()
+    assert beside.unfinished == (begun,)
+    assert beside.catching_up == (
+        LogRange(after=at(3), until=at(4)),
+        LogRange(after=at(5), until=at(6)),
+    )
+    assert (
+        beside.missing
+        == found.missing
+        == (
+            LogRange(after=at(1), until=at(2)),
+            LogRange(after=at(7), until=at(8)),
+        )
+    )
+
+
+def test_a_plan_with_nothing_but_a_catch_up_is_empty_beside_a_daemon() -> None:
+    slice_ = replace(span(2, 4, 3), is_catch_up=True)
+    found = plan([slice_, span(4, None, 9)], at(2), at(20), oldest=at(-500))
+    assert (found.is_empty, found.without_catch_up().is_empty) == (False, True)

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from poller.adapters.sql_ledger.sqlite.lock import holder_of
+from poller.adapters.sql_ledger.sqlite.verdicts import verdicts
 from poller.adapters.sql_ledger.stores.base import StreamStore
 from poller.adapters.sql_ledger.tables.spans import (
     end_span,
@@ -44,6 +46,11 @@ class CatchUpStore(StreamStore):
             begun = insert_span(connection, self._stream_id, new)
             join_spans(connection, self._stream, self._stream_id)
             return begun
+
+    def is_daemon_running(self) -> bool:
+        """Return whether a daemon holds the ledger, so that it walks the slices of catch-ups."""
+        with verdicts(self._database.path):
+            return holder_of(self._database.path, "run") is not None
 
     def catch_up_spans(self) -> tuple[Span, ...]:
         """Return the slices of catch-ups that are not finished, oldest first."""
