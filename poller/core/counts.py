@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from poller.core.events import LogEvent
@@ -77,6 +77,34 @@ class AcknowledgedCounts:
 
     since: datetime | None
     messages: Mapping[AcknowledgedKey, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceKey:
+    """Identifies one count of Segment's source: messages of one kind in one hour of arrival.
+
+    `event` is the name of a track, and empty for other kinds. `reason` says why the messages were
+    dropped. It is empty for those that were received. Segment may leave out the kind or the name.
+    """
+
+    hour: datetime
+    kind: str
+    event: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceCounts:
+    """The messages that a Segment source received, and those that it dropped, since an hour.
+
+    Without `has_reasons` Segment told only what was received.
+    """
+
+    since: datetime
+    received: Mapping[SourceKey, int] = field(default_factory=dict)
+    failed: Mapping[SourceKey, int] = field(default_factory=dict)
+    filtered: Mapping[SourceKey, int] = field(default_factory=dict)
+    has_reasons: bool = True
 
 
 SentTrack = tuple[LogEvent, str]

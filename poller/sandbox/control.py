@@ -35,6 +35,7 @@ class Control:
             self.collector,
             self.source,
             self.workspace,
+            self.counter,
             self.plan,
             self.oauth,
             self.messages,
@@ -144,6 +145,12 @@ class Control:
     def workspace(self, **changes: Any) -> None:
         """Set fields of the Segment workspace, in the same way."""
         _set_fields(self._world.workspace, changes)
+
+    def counter(self, **changes: Any) -> None:
+        """Set fields of the source's counts. A lag is in seconds."""
+        if "lag" in changes:
+            changes["lag"] = timedelta(seconds=changes["lag"])
+        _set_fields(self._world.counter, changes)
 
     def plan(self, rules: list[dict[str, Any]], **controls: dict[str, Any]) -> None:
         """Give the source a tracking plan, and change its controls for `track` and the others."""

@@ -79,7 +79,7 @@ class Sandbox(World):
             self.auth0.application(),
             SegmentApi(self.collector, self.oauth, self.faults).application(),
             CdnApi(self.source, self.clock, self.faults).application(),
-            PublicApiRoutes(self.workspace, self.clock, self.faults).application(),
+            PublicApiRoutes(self.workspace, self.counter, self.clock, self.faults).application(),
             OAuthApi(self.oauth, self.faults).application(),
             Control(self).application(),
         )

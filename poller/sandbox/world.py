@@ -10,6 +10,7 @@ from poller.sandbox.clock import Clock
 from poller.sandbox.faults import Faults
 from poller.sandbox.reconciliation import Reconciliation, reconcile
 from poller.sandbox.segment.collector import Collector
+from poller.sandbox.segment.counting import SourceCounter
 from poller.sandbox.segment.oauth import OAuthServer
 from poller.sandbox.segment.workspace import SimulatedWorkspace
 
@@ -28,6 +29,7 @@ class World:
         self.auth0 = Auth0Api(self.tenant, self.limits, self.faults)
         self.source = self.collector.source
         self.workspace = SimulatedWorkspace(self.source)
+        self.counter = SourceCounter(self.collector)
         self.oauth = OAuthServer(self.clock)
 
     def begin_with(self, events: int) -> None:

@@ -6,7 +6,7 @@ paths, fields and limits are from Segment's Public API documentation and its gen
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
@@ -35,6 +35,7 @@ MOST_PAGES = 50
 """A bound for lists without an end. A workspace has at most some thousands of sources or rules."""
 _TOO_MANY, _REQUEST_TIMEOUT, _SERVER_ERROR = 429, 408, 500
 _DENIED = {401, 403}
+_NOT_FOUND = 404
 _SUCCESS = range(200, 300)
 _TYPE = re.compile(r"[\w -]{1,40}", re.ASCII)
 
@@ -49,6 +50,10 @@ class RequestRefusedError(PollerError):
 
 class AccessDeniedError(RequestRefusedError):
     """The token is unknown in this region, or lacks a role. Segment answers 401 to both."""
+
+
+class UnknownPathError(RequestRefusedError):
+    """The path, or what it names, does not exist in this workspace."""
 
 
 class PublicApi:
@@ -101,11 +106,44 @@ class PublicApi:
         path = f"/tracking-plans/{_quoted(plan_id)}/rules"
         return tuple(map(parse_rule, self._pages(path, "rules")))
 
-    def _pages(self, path: str, name: str) -> Iterator[Mapping[str, Any]]:
+    def delivery(
+        self, source_id: str, path: str, begin: str, end: str, *, with_reasons: bool
+    ) -> Iterator[Mapping[str, Any]]:
+        """Yield the rows of a part of Delivery Overview, by hour, name, type, and reason if asked.
+
+        Raises also UnknownPathError: the workspace does not have the beta.
+        """
+        names = ["eventName", "eventType", *(["discardReason"] if with_reasons else [])]
+        params = {"sourceId": source_id, **_window(begin, end, names)}
+        return self._pages(f"/delivery-overview/{path}", "dataset", params, version="v1beta")
+
+    def volume(self, source_id: str, begin: str, end: str) -> Iterator[Mapping[str, Any]]:
+        """Yield the rows of Events Volume, by hour, name and type."""
+        params = {"sourceId.0": source_id, **_window(begin, end, ["eventName", "eventType"])}
+        return self._pages("/events/volume", "result", params)
+
+    def suppressed_users(self) -> frozenset[str]:
+        """Return the ids of the users whose calls Segment drops. They are personal data."""
+        return frozenset(
+            user_id
+            for entry in self._pages("/suppressions", "suppressed")
+            if entry.get("subjectType") == "USER_ID" and isinstance(entry.get("subjectIds"), list)
+            for user_id in entry["subjectIds"]
+            if isinstance(user_id, str)
+        )
+
+    def _pages(
+        self,
+        path: str,
+        name: str,
+        asked: Mapping[str, str] | None = None,
+        *,
+        version: str = "v1",
+    ) -> Iterator[Mapping[str, Any]]:
         """Yield the objects of a list, page after page, until a page has no `next` cursor."""
-        params, seen = {"pagination.count": str(PAGE_SIZE)}, set()
+        params, seen = {"pagination.count": str(PAGE_SIZE), **(asked or {})}, set()
         for _ in range(MOST_PAGES):
-            data = self._get(path, params)
+            data = self._get(path, params, version=version)
             found = data.get(name)
             if not isinstance(found, list):
                 raise UnusableAnswerError(f"Segment's API answered no {name}", service=SERVICE)
@@ -140,6 +178,12 @@ class PublicApi:
         return data
 
 
+def _window(begin: str, end: str, group_by: Sequence[str]) -> dict[str, str]:
+    """Return the parameters of counts by the hour. The end is exclusive."""
+    names = {f"groupBy.{number}": name for number, name in enumerate(group_by)}
+    return {"startTime": begin, "endTime": end, "granularity": "HOUR", **names}
+
+
 def _refusal(answer: Answer) -> PollerError:
     """Return the verdict on an answer that is no success. It is only final if it is Segment's."""
     status, error = answer.status, _first_error(answer)
@@ -157,7 +201,8 @@ def _refusal(answer: Answer) -> PollerError:
             hint="check segment.api_token and its roles, and that segment.api_endpoint is of the "
             "workspace's region",
         )
-    return RequestRefusedError(
+    kind_of_error = UnknownPathError if status == _NOT_FOUND else RequestRefusedError
+    return kind_of_error(
         message, hint="check segment.source_id, and look at the access of the token in Segment"
     )
 

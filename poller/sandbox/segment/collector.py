@@ -66,6 +66,8 @@ class Collector:
         self.refuses_large_messages = True
         self.refused_users: set[str] = set()
         self.suppressed_users: set[str] = set()
+        self.failures: dict[str, str] = {}
+        """The codes by which messages of a user fail after the 200, such as multi_user_error."""
         self.users: dict[str, dict[str, Any]] = {}
         self.arrivals: list[Arrival] = []
         self._published_at: dict[str, datetime] = {}
@@ -153,6 +155,8 @@ class Collector:
             return code
         if message.get("userId") in self.suppressed_users:
             return "suppressed"
+        if message.get("userId") in self.failures:
+            return self.failures[message["userId"]]
         reason = self.source.discard_reason(message)
         if reason is not None:
             return reason

@@ -1,26 +1,26 @@
 """The Public API of the workspace, over HTTP: tokens with roles, pages by cursors, a rate limit."""
 
-import base64
-import json
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from email.utils import format_datetime
-from typing import Any
 
 from aiohttp import web
 
 from poller.sandbox.auth0.api import dated
 from poller.sandbox.clock import Clock
 from poller.sandbox.faults import Faults
+from poller.sandbox.segment.api_answers import data, error, page
+from poller.sandbox.segment.counting import SourceCounter
 from poller.sandbox.segment.workspace import (
     ADMIN,
     PLAN_ID,
     READ_PLANS,
     READ_SOURCES,
+    READ_USERS,
+    SOURCE_ID,
     SimulatedWorkspace,
 )
 
-_LARGEST_PAGE = 200
 _WINDOW = timedelta(minutes=1)
 _VERSIONS = {
     "application/json",
@@ -28,14 +28,20 @@ _VERSIONS = {
     *(f"application/vnd.segment.{version}+json" for version in ("v1", "v1beta", "v1alpha")),
 }
 
+PATHS = {"successfully-received", "failed-on-ingest", "filtered-at-source"}
+_LONGEST_WINDOW, _KEPT = timedelta(days=14), timedelta(days=30)
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class PublicApiRoutes:
     """Serves one workspace to one token."""
 
-    def __init__(self, workspace: SimulatedWorkspace, clock: Clock, faults: Faults) -> None:
+    def __init__(
+        self, workspace: SimulatedWorkspace, counter: SourceCounter, clock: Clock, faults: Faults
+    ) -> None:
         self._workspace = workspace
+        self._counter = counter
         self._clock = clock
         self._faults = faults
         self._window_began = clock.now()
@@ -56,6 +62,9 @@ class PublicApiRoutes:
                 web.get(f"{source}/connected-destinations", self._read_destinations),
                 web.get(f"{source}/connected-warehouses", self._read_warehouses),
                 web.get("/tracking-plans/{id}/rules", self._read_rules),
+                web.get("/delivery-overview/{path}", self._read_delivery),
+                web.get("/events/volume", self._read_volume),
+                web.get("/suppressions", self._read_suppressions),
             ]
         )
         return application
@@ -67,13 +76,13 @@ class PublicApiRoutes:
         token = request.headers.get("Authorization", "")
         is_here = not self._workspace.source.is_elsewhere
         if token != f"Bearer {self._workspace.api_token}" or not is_here:
-            return _error(401, "unauthenticated", "The token is invalid")
+            return error(401, "unauthenticated", "The token is invalid")
         if request.headers.get("Accept", "*/*") not in _VERSIONS:
-            return _error(406, "not-acceptable", "No such version")
+            return error(406, "not-acceptable", "No such version")
         try:
             answer = await handler(request)
         except web.HTTPNotFound:
-            return _error(404, "not-found", "No such resource")
+            return error(404, "not-found", "No such resource")
         answer.headers.update(self._rate_headers())
         return answer
 
@@ -98,17 +107,17 @@ class PublicApiRoutes:
             "msBeforeNext": left // timedelta(milliseconds=1),
             "consumedPoints": self._consumed,
         }
-        answer = _error(429, "RequestError", "Too many requests", data=facts)
+        answer = error(429, "RequestError", "Too many requests", data=facts)
         answer.headers.update(self._rate_headers())
         return answer
 
     async def _read_workspace(self, request: web.Request) -> web.Response:
         del request
         name = self._workspace.name
-        return _data(workspace={"id": "ws_sandbox", "slug": name.lower(), "name": name})
+        return data(workspace={"id": "ws_sandbox", "slug": name.lower(), "name": name})
 
     async def _read_sources(self, request: web.Request) -> web.Response:
-        return self._denied(READ_SOURCES) or _page(
+        return self._denied(READ_SOURCES) or page(
             request, "sources", self._workspace.source_objects()
         )
 
@@ -117,61 +126,71 @@ class PublicApiRoutes:
         if denied := self._denied(READ_SOURCES):
             return denied
         if found is None:
-            return _error(404, "not-found", "No such source")
-        return _data(source=found, trackingPlanId=PLAN_ID if self._workspace.has_plan else None)
+            return error(404, "not-found", "No such source")
+        return data(source=found, trackingPlanId=PLAN_ID if self._workspace.has_plan else None)
 
     async def _read_settings(self, request: web.Request) -> web.Response:
         del request
-        return self._denied(READ_SOURCES) or _data(settings=self._workspace.source.plan.controls)
+        return self._denied(READ_SOURCES) or data(settings=self._workspace.source.plan.controls)
 
     async def _read_destinations(self, request: web.Request) -> web.Response:
         names = self._workspace.connections(self._workspace.source.destinations)
-        return self._denied(READ_SOURCES) or _page(request, "destinations", names)
+        return self._denied(READ_SOURCES) or page(request, "destinations", names)
 
     async def _read_warehouses(self, request: web.Request) -> web.Response:
         names = self._workspace.connections(self._workspace.warehouses)
-        return self._denied(READ_SOURCES) or _page(request, "warehouses", names)
+        return self._denied(READ_SOURCES) or page(request, "warehouses", names)
 
     async def _read_rules(self, request: web.Request) -> web.Response:
         if denied := self._denied(READ_PLANS):
             return denied
         if request.match_info["id"] != PLAN_ID or not self._workspace.has_plan:
-            return _error(404, "not-found", "No such tracking plan")
-        return _page(request, "rules", self._workspace.source.plan.rules)
+            return error(404, "not-found", "No such tracking plan")
+        return page(request, "rules", self._workspace.source.plan.rules)
+
+    async def _read_delivery(self, request: web.Request) -> web.Response:
+        if not self._counter.has_delivery_overview or request.match_info["path"] not in PATHS:
+            raise web.HTTPNotFound
+        return self._counts(request, request.match_info["path"], "sourceId", "dataset")
+
+    async def _read_volume(self, request: web.Request) -> web.Response:
+        return self._counts(request, "successfully-received", "sourceId.0", "result")
+
+    def _counts(self, request: web.Request, path: str, source: str, name: str) -> web.Response:
+        if denied := self._denied(READ_SOURCES):
+            return denied
+        if request.query.get(source) != SOURCE_ID:
+            return error(404, "not-found", "No such source")
+        window = window_of(request, self._clock.now())
+        if window is None:
+            return error(422, "input-validation", '"startTime" is invalid', field="startTime")
+        return page(request, name, self._counter.dataset(path, groups_of(request), *window))
+
+    async def _read_suppressions(self, request: web.Request) -> web.Response:
+        suppressed = sorted(self._counter.suppressed_users)
+        entries = [{"subjectType": "USER_ID", "subjectIds": [user]} for user in suppressed]
+        return self._denied(READ_USERS) or page(request, "suppressed", entries)
 
     def _denied(self, role: str) -> web.Response | None:
         allowed = {role, ADMIN} if role == READ_SOURCES else {role}
         if allowed & self._workspace.roles:
             return None
-        return _error(401, "forbidden", "does not have permission to access the resource")
+        return error(401, "forbidden", "does not have permission to access the resource")
 
 
-def _page(request: web.Request, name: str, items: list[dict[str, Any]]) -> web.Response:
-    count = request.query.get("pagination.count", "10")
-    if not (count.isascii() and count.isdigit() and 1 <= int(count) <= _LARGEST_PAGE):
-        return _error(
-            422, "input-validation", '"pagination.count" is invalid', field="pagination.count"
-        )
-    cursor = request.query.get("pagination.cursor", "")
+def window_of(request: web.Request, now: datetime) -> tuple[datetime, datetime] | None:
+    """Return the window of a request by the hour, or None if Segment would refuse it."""
     try:
-        first = int(base64.b64decode(cursor)) if cursor else 0
-    except ValueError:
-        return _error(422, "input-validation", '"pagination.cursor" is invalid')
-    last = first + int(count)
-    pagination: dict[str, Any] = {"current": cursor or _cursor(0), "totalEntries": len(items)}
-    if last < len(items):
-        pagination["next"] = _cursor(last)
-    return _data(**{name: items[first:last], "pagination": pagination})
+        begin, end = (
+            datetime.fromisoformat(request.query[name]) for name in ("startTime", "endTime")
+        )
+        is_valid = timedelta() < end - begin <= _LONGEST_WINDOW and begin >= now - _KEPT
+    except (KeyError, ValueError, TypeError):
+        return None
+    return (begin, end) if is_valid and request.query.get("granularity") == "HOUR" else None
 
 
-def _cursor(offset: int) -> str:
-    return base64.b64encode(str(offset).encode()).decode()
-
-
-def _data(**data: Any) -> web.Response:
-    return web.Response(text=json.dumps({"data": data}), content_type="application/json")
-
-
-def _error(status: int, kind: str, message: str, **facts: Any) -> web.Response:
-    body = {"errors": [{"type": kind, "message": message, **facts}]}
-    return web.Response(status=status, text=json.dumps(body), content_type="application/json")
+def groups_of(request: web.Request) -> list[str]:
+    """Return the fields by which the counts are asked for."""
+    names = sorted(name for name in request.query if name.startswith("groupBy."))
+    return [request.query[name] for name in names]

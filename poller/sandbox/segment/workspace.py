@@ -5,6 +5,7 @@ from typing import Any
 from poller.sandbox.segment.source import Source
 
 READ_SOURCES, READ_PLANS, ADMIN = "Source Read-only", "Tracking Plan Read-only", "Source Admin"
+READ_USERS = "End User Privacy Admin"
 SOURCE_ID, PLAN_ID = "src_sandbox", "tp_sandbox"
 
 

@@ -15,6 +15,7 @@ from poller.adapters.segment.public_api import (
     AccessDeniedError,
     PublicApi,
     RequestRefusedError,
+    UnknownPathError,
 )
 from poller.adapters.segment.workspace import CallControls, parse_controls
 from poller.core.errors import PollerError, TransientError, UnusableAnswerError
@@ -96,7 +97,7 @@ def test_a_list_without_an_end_is_given_up(api: PublicApi, scripted: Scripted) -
     [
         (refused(401), AccessDeniedError),
         (refused(403), AccessDeniedError),
-        (refused(404), RequestRefusedError),
+        (refused(404), UnknownPathError),
         (refused(422), RequestRefusedError),
         (refused(500), TransientError),
         (Reply(status=401, body=b"<html>"), TransientError),
