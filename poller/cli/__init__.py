@@ -84,6 +84,9 @@ def program() -> None:
 def run_command() -> int:
     """Run the command line, and return the exit code. Errors are explained on stderr."""
     prepare_streams()
+    # Otherwise pydantic reads the metadata of every installed package to look for plugins, which
+    # would also see the secrets in the settings.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
         code = int(program.main(prog_name=NAME, standalone_mode=False) or 0)
         sys.stdout.flush()  # An error of the flush is explained below, like any other.

@@ -33,7 +33,7 @@ def of_status(folder: Path) -> Iterator[Figure]:
     yield Figure(
         name="CPU time of `status`, over that of `python -c pass`",
         value=status_s / empty_s,
-        bound=20.0,
+        bound=16.0,
         note=f"{status_s * 1000:.0f} and {empty_s * 1000:.0f} ms",
     )
 

@@ -66,13 +66,14 @@ class Record:
 
 
 class LedgerReader:
-    """Reads what `status`, `verify` and `check` show.
+    """Reads what `status`, `verify` and `check` show. Not thread-safe.
 
     Each call sees the ledger as of one moment. A stream that the ledger does not hold is empty.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._connection: Connection | None = None
 
     @classmethod
     def open(cls, url: str) -> Self:
@@ -88,9 +89,19 @@ class LedgerReader:
     def close(self) -> None:
         self._database.close()
 
+    @contextmanager
+    def at_one_moment(self) -> Iterator[None]:
+        """Let all calls under `with` see the ledger as of the moment of the first one."""
+        with self._database.reading() as connection:
+            self._connection = connection
+            try:
+                yield
+            finally:
+                self._connection = None
+
     def streams(self) -> tuple[Stream, ...]:
         """Return the streams in the order in which they were begun."""
-        with self._database.reading() as connection:
+        with self._transaction() as connection:
             return tuple(read_streams(connection))
 
     def recorded(self, stream: Stream) -> Stream | None:
@@ -100,7 +111,7 @@ class LedgerReader:
 
     def can_become(self, stream: Stream) -> bool:
         """Return whether `run` would rename a stream that settled nothing to this one."""
-        with self._database.reading() as connection:
+        with self._transaction() as connection:
             streams = read_streams(connection).items()
             return any(can_be_renamed(connection, *each, stream) for each in streams)
 
@@ -161,7 +172,7 @@ class LedgerReader:
 
     def fatal_exit(self) -> FatalExit | None:
         """Return the fatal error that ended the program, or None if a cycle has succeeded since."""
-        with self._database.reading() as connection:
+        with self._transaction() as connection:
             return read_fatal_exit(connection)
 
     def holder(self, role: Role = "run") -> Holder | None:
@@ -170,8 +181,16 @@ class LedgerReader:
             return holder_of(self._database.path, role)
 
     @contextmanager
-    def _reading(self, stream: Stream) -> Iterator[tuple[Connection, int]]:
+    def _transaction(self) -> Iterator[Connection]:
+        if self._connection is not None:
+            yield self._connection
+            return
         with self._database.reading() as connection:
+            yield connection
+
+    @contextmanager
+    def _reading(self, stream: Stream) -> Iterator[tuple[Connection, int]]:
+        with self._transaction() as connection:
             yield connection, read_streams(connection).get(stream, NO_STREAM_ID)
 
 

@@ -61,7 +61,7 @@ def status(config: Path | None, *, as_json: bool, strict: bool) -> int:
 
 
 def collect(settings: Settings, now: datetime) -> StatusReport:
-    """Read the ledger.
+    """Read the ledger as of one moment.
 
     Raises:
         FatalError, TransientError: the ledger cannot be read.
@@ -69,13 +69,14 @@ def collect(settings: Settings, now: datetime) -> StatusReport:
     reader = LedgerReader.open(settings.state.url)
     try:
         holder = reader.holder()
-        return StatusReport(
-            ledger=settings.state.url,
-            version=__version__,
-            daemon=DaemonReport(pid=holder.pid, since=holder.since) if holder else None,
-            last_fatal_error=_fatal_error(reader.fatal_exit()),
-            streams=tuple(_stream(reader, stream, now) for stream in reader.streams()),
-        )
+        with reader.at_one_moment():
+            return StatusReport(
+                ledger=settings.state.url,
+                version=__version__,
+                daemon=DaemonReport(pid=holder.pid, since=holder.since) if holder else None,
+                last_fatal_error=_fatal_error(reader.fatal_exit()),
+                streams=tuple(_stream(reader, stream, now) for stream in reader.streams()),
+            )
     finally:
         reader.close()
 

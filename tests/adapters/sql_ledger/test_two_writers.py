@@ -13,6 +13,7 @@ from poller.core.forward import forward
 from poller.core.log_ids import EARLIEST
 from poller.core.messages import Batch, Receipt
 from poller.core.translation.translator import LiveTranslator
+from tests.adapters.sql_ledger import ledgers
 from tests.builders import record
 from tests.fakes import STREAM, FakeDirectory, FakeLog, FakeSink
 
@@ -87,3 +88,16 @@ def test_each_side_sees_where_the_other_is(tmp_path: Path) -> None:
     assert second.live_span() == live
     first.close()
     second.close()
+
+
+def test_a_report_of_one_moment_does_not_see_what_is_settled_meanwhile(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    ledgers.forwarded(path, 1)
+    with ledgers.reading(path) as reader:
+        with reader.at_one_moment():
+            spans = reader.spans(STREAM)
+            ledgers.forwarded(path, 2)
+            assert reader.spans(STREAM) == spans
+            assert sum(reader.totals(STREAM).values()) == 1
+        assert reader.spans(STREAM) != spans
+        assert sum(reader.totals(STREAM).values()) == 2
