@@ -16,6 +16,7 @@ SHORTEST_RETENTION = timedelta(hours=23)
 The free plan keeps a day (Auth0 docs: Log Data Retention). An hour is taken off as a margin.
 """
 
+BELOW_ALL = LogId("")
 _EXCERPT_VALUES = 50
 _EXCERPT_CHARACTERS = 512
 """Bounds of the part that is kept of a record that is nested too deep."""
@@ -27,22 +28,31 @@ class Stream:
 
     Another tenant, source or generation never continues the spans of this one.
 
-    `in_ids` is what message ids hold in place of the source name and the generation. It is None
-    until the ledger was told that the write key was rotated or wrong.
+    `in_ids` is what message ids hold in place of the source name and the generation, from below to
+    above. It is empty until the ledger was told that the write key was rotated or wrong.
     """
 
     domain: str
     source_name: str
     generation: str = ""
-    in_ids: "NamesInIds | None" = field(default=None, compare=False)
+    in_ids: "tuple[NamesInIds, ...]" = field(default=(), compare=False)
+
+    def names_at(self, log_id: LogId) -> "NamesInIds":
+        """Return the names that the message ids of this event are made of."""
+        names = NamesInIds(source_name=self.source_name, generation=self.generation)
+        for each in self.in_ids:
+            if each.after < log_id:
+                names = each
+        return names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamesInIds:
-    """The source name and the generation that the message ids of a stream are made of."""
+    """The source name and the generation in the message ids of the events above `after`."""
 
     source_name: str
     generation: str
+    after: LogId = BELOW_ALL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -131,22 +131,29 @@ class Delivery:
         )
 
 
-def message_id(stream: Stream, kind: str, key: str) -> str:
+def message_id(stream: Stream, kind: str, key: str, log_id: LogId) -> str:
     """Return an id of 41 to 49 characters that is the same at every attempt.
 
     Segment drops a message whose id it has seen. So every retry, replay and second run must send
     the same id, and no two different messages may share one. The id is a hash, since nothing of the
     user may stand in it. The stream is part of the hash, since Segment drops repeats over all
-    sources of all its customers (Segment docs: Handling Duplicate Data).
+    sources of all its customers (Segment docs: Handling Duplicate Data). `log_id` is the event that
+    the message is about.
     """
-    names = stream.in_ids or stream
+    names = stream.names_at(log_id) if stream.in_ids else stream
     parts = json.dumps([stream.domain, names.source_name, names.generation, kind, key])
     return f"{kind}-{hashlib.sha256(parts.encode()).hexdigest()[:40]}"
 
 
-def signup_message_id(stream: Stream, user_id: str) -> str:
+def signup_message_id(stream: Stream, user_id: str, log_id: LogId) -> str:
     """Return the id of the signup of a user, who is named by the id in the log."""
-    return message_id(stream, "signup", user_id)
+    return message_id(stream, "signup", user_id, log_id)
+
+
+def signup_message_ids(stream: Stream, user_id: str) -> tuple[str, ...]:
+    """Return every id that the signup of a user may have, whichever event it came from."""
+    just_above = [LogId(f"{each.after}0") for each in stream.in_ids] or [LogId("")]
+    return tuple(signup_message_id(stream, user_id, log_id) for log_id in just_above)
 
 
 def pack(messages: Iterable[Message], encode: Callable[[Message], bytes]) -> Iterator[Batch]:

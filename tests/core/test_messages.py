@@ -150,7 +150,12 @@ def test_message_ids_differ_wherever_anything_differs_and_stay_short(
     parts: list[tuple[str, ...]],
 ) -> None:
     ids = [
-        message_id(Stream(domain=domain, source_name=source, generation=generation), kind, key)
+        message_id(
+            Stream(domain=domain, source_name=source, generation=generation),
+            kind,
+            key,
+            LogId("9001"),
+        )
         for domain, source, generation, kind, key in parts
     ]
     assert max(Counter(ids).values(), default=1) == 1
@@ -160,7 +165,10 @@ def test_message_ids_differ_wherever_anything_differs_and_stay_short(
 def test_message_ids_never_change() -> None:
     # What an upgrade sends again must meet what was sent before it.
     stream = Stream(domain="acme.us.auth0.com", source_name="web")
-    assert message_id(stream, "track", "9001") == "track-a1aa68960dd46b4c68bcc051473b2371d0832bd3"
+    assert (
+        message_id(stream, "track", "9001", LogId("9001"))
+        == "track-a1aa68960dd46b4c68bcc051473b2371d0832bd3"
+    )
 
 
 def test_times_are_utc_to_the_millisecond() -> None:

@@ -88,6 +88,9 @@ def test_events_that_went_to_a_wrong_key_are_sent_again_and_no_others(plain: Ben
     events = plain.status()["streams"][0]["events"]
     assert events["forwarded"] == plain.sandbox.truth()["events"]
     assert "nothing to do" in plain.run("backfill", "--since", told[1], "--yes").out
+    before = len(arrived(plain, "track"))
+    plain.run("backfill", "--since", "earliest", "--again", "--yes")  # the ids of all are known
+    assert len(arrived(plain, "track")) == before
 
 
 def test_a_wrong_key_at_the_first_start_loses_nothing(plain: Bench) -> None:

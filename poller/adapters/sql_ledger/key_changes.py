@@ -52,12 +52,11 @@ def rotate_key(url: str, stream: Stream, renamed: Stream) -> None:
     """
     with _writing(url) as connection:
         stream_id = _find(connection, stream, renamed)
-        known = next(each for each in read_streams(connection) if each == stream)
-        kept = known.in_ids or NamesInIds(
-            source_name=known.source_name, generation=known.generation
-        )
-        is_same = (kept.source_name, kept.generation) == (renamed.source_name, renamed.generation)
-        rename(connection, stream_id, replace(renamed, in_ids=None if is_same else kept))
+        names = _names_in_ids(connection, stream)
+        is_same = [(each.source_name, each.generation) for each in names] == [
+            (renamed.source_name, renamed.generation)
+        ]
+        rename(connection, stream_id, replace(renamed, in_ids=() if is_same else names))
 
 
 def find_undelivered(url: str, stream: Stream, since: LogId) -> Undelivered:
@@ -77,8 +76,9 @@ def find_undelivered(url: str, stream: Stream, since: LogId) -> Undelivered:
 def redeliver(url: str, stream: Stream, renamed: Stream, since: LogId, *, generation: str) -> None:
     """Record that nothing arrived since this position, so that a backfill sends it again.
 
-    From now on, every message id of the stream is made of the source name in `renamed` and of
-    `generation`. What was last sent since then is forgotten. What lies below stays settled.
+    The message ids of all events above it are made of the source name in `renamed` and of
+    `generation`. What was last sent since then is forgotten. What lies below stays settled, and
+    keeps its ids.
 
     Raises:
         FatalError: there is no such stream, or another one has these names.
@@ -91,8 +91,9 @@ def redeliver(url: str, stream: Stream, renamed: Stream, since: LogId, *, genera
         begin_revisits(connection, stream, stream_id, Redelivery, stretches)
         move_undelivered(connection, stream_id, moment_of(since))
         connection.execute(delete(schema.last_sent).where(*_told_since(stream_id, since)))
-        in_ids = NamesInIds(source_name=renamed.source_name, generation=generation)
-        rename(connection, stream_id, replace(renamed, in_ids=in_ids))
+        kept = (each for each in _names_in_ids(connection, stream) if each.after < since)
+        new = NamesInIds(after=since, source_name=renamed.source_name, generation=generation)
+        rename(connection, stream_id, replace(renamed, in_ids=(*kept, new)))
 
 
 @contextmanager
@@ -121,6 +122,13 @@ def _find(connection: Connection, stream: Stream, renamed: Stream) -> int:
             f"{renamed.source_name}`",
         )
     return streams[stream]
+
+
+def _names_in_ids(connection: Connection, stream: Stream) -> tuple[NamesInIds, ...]:
+    """Return the names that the message ids of the stream were made of so far."""
+    known = next(each for each in read_streams(connection) if each == stream)
+    own = NamesInIds(source_name=known.source_name, generation=known.generation)
+    return known.in_ids or (own,)
 
 
 def _undelivered(

@@ -19,7 +19,7 @@ from poller.adapters.sql_ledger.tables.last_sent import forget_keys, read_last_s
 from poller.adapters.sql_ledger.tables.pending_identifies import of_person
 from poller.adapters.sql_ledger.tables.streams import read_streams
 from poller.core.events import Stream
-from poller.core.messages import signup_message_id
+from poller.core.messages import signup_message_ids
 from poller.core.text.json_text import decode
 from poller.core.translation.change_detection import identify_key
 
@@ -80,8 +80,8 @@ class PersonStore:
                 stream_id = streams[record.stream]
                 ids = {user_id, *_sent_as(connection, stream_id, user_id)}
                 discard_letters(connection, record.letters)
-                signup = signup_message_id(record.stream, user_id)
-                forget_keys(connection, stream_id, [signup, *map(identify_key, ids)])
+                signups = signup_message_ids(record.stream, user_id)
+                forget_keys(connection, stream_id, [*signups, *map(identify_key, ids)])
                 pending = of_person(stream_id, user_id)
                 connection.execute(delete(schema.pending_identify).where(pending))
             return records
@@ -104,7 +104,7 @@ def _find(connection: Connection, user_id: str) -> tuple[PersonRecord, ...]:
 
 
 def _is_remembered(connection: Connection, stream: Stream, stream_id: int, user_id: str) -> bool:
-    keys = [identify_key(user_id), signup_message_id(stream, user_id)]
+    keys = [identify_key(user_id), *signup_message_ids(stream, user_id)]
     return bool(read_last_sent(connection, stream_id, keys, since=None))
 
 

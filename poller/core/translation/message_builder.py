@@ -97,7 +97,7 @@ class MessageBuilder:
     def identify(self, facts: EventFacts, user_id: str, traits: Mapping[str, Scalar]) -> Identify:
         always_send = facts.is_logged_signup or self._rules.identify == "always"
         return Identify(
-            message_id=message_id(self._stream, "identify", facts.event.log_id),
+            message_id=message_id(self._stream, "identify", facts.event.log_id, facts.event.log_id),
             log_id=facts.event.log_id,
             user_id=user_id,
             anonymous_id=self.anonymous_id(facts),
@@ -134,7 +134,9 @@ class MessageBuilder:
         # Segment would drop it as a repeat.
         value = message.fingerprint.value if message.fingerprint else ""
         key = f"{pending.log_id} {pending.sent_as} {value}"
-        fitting = fit(replace(message, message_id=message_id(self._stream, "identify", key)))
+        fitting = fit(
+            replace(message, message_id=message_id(self._stream, "identify", key, pending.log_id))
+        )
         return fitting if isinstance(fitting, Identify) else None
 
     def groups(self, facts: EventFacts, user_id: str) -> Iterable[Group]:
@@ -144,7 +146,7 @@ class MessageBuilder:
             return
         name = text(facts.record.get("organization_name"))
         yield Group(
-            message_id=message_id(self._stream, "group", facts.event.log_id),
+            message_id=message_id(self._stream, "group", facts.event.log_id, facts.event.log_id),
             log_id=facts.event.log_id,
             user_id=user_id,
             anonymous_id=self.anonymous_id(facts),
@@ -173,7 +175,7 @@ class MessageBuilder:
             "context": {**context, "traits": person} if person else context,
         }
         if counts_as_signup(facts, self._rules):
-            signup_id = signup_message_id(self._stream, logged_id)
+            signup_id = signup_message_id(self._stream, logged_id, log_id)
             yield Track(
                 message_id=signup_id,
                 event=preset.signed_up,
@@ -183,7 +185,7 @@ class MessageBuilder:
             )
         if not facts.is_logged_signup:
             yield Track(
-                message_id=message_id(self._stream, "track", log_id),
+                message_id=message_id(self._stream, "track", log_id, log_id),
                 event=preset.logged_in,
                 properties=self._properties(preset.login_properties, facts),
                 **common,
@@ -202,7 +204,7 @@ class MessageBuilder:
         if not (user_id or anonymous_id):
             return None
         return Track(
-            message_id=message_id(self._stream, "track", facts.event.log_id),
+            message_id=message_id(self._stream, "track", facts.event.log_id, facts.event.log_id),
             log_id=facts.event.log_id,
             user_id=user_id or None,
             anonymous_id=anonymous_id,

@@ -12,9 +12,9 @@ from poller.adapters.sql_ledger.key_changes import find_undelivered, redeliver, 
 from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.adapters.sql_ledger.reader import LedgerReader, Record
 from poller.core.errors import FatalError
-from poller.core.events import NamesInIds, Stream
+from poller.core.events import Stream
 from poller.core.log_ids import EARLIEST, floor_id
-from poller.core.messages import message_id
+from poller.core.messages import message_id, signup_message_ids
 from poller.core.outcomes import PendingIdentify
 from poller.core.spans import Gap, LogRange, Redelivery, settled_ranges
 from tests.builders import page, settlement
@@ -56,8 +56,8 @@ def ranges(*bounds: tuple[int, int]) -> tuple[LogRange, ...]:
     return tuple(LogRange(after=numbered(after), until=numbered(until)) for after, until in bounds)
 
 
-def id_of(stream: Stream) -> str:
-    return message_id(stream, "track", "1")
+def id_of(stream: Stream, number: int = 3) -> str:
+    return message_id(stream, "track", numbered(number), numbered(number))
 
 
 def test_a_rotated_key_changes_the_name_of_a_stream_and_no_message_id(url: str) -> None:
@@ -80,16 +80,15 @@ def test_ids_stay_those_of_the_first_name_after_any_number_of_rotations(url: str
         assert id_of(ledger.stream) == id_of(STREAM)
     rotate_key(url, third, STREAM)
     with opened(url) as ledger:
-        assert ledger.stream.in_ids is None
+        assert ledger.stream.in_ids == ()
 
 
 def test_a_wrong_key_gives_new_ids_and_keeps_the_position_and_what_lies_below(url: str) -> None:
     settled(url, 1, 2, 3, 4)
     redeliver(url, STREAM, RENAMED, numbered(2), generation=GENERATION)
     with opened(url, RENAMED) as ledger:
-        names = NamesInIds(source_name="app", generation=GENERATION)
-        assert ledger.stream.in_ids == names
         assert len({id_of(ledger.stream), id_of(STREAM), id_of(RENAMED)}) == 3
+        assert id_of(ledger.stream, 2) == id_of(STREAM, 2)
         (live,) = ledger.spans()
         assert (live.after, live.reached, live.is_live) == (numbered(0), numbered(4), True)
         (again,) = ledger.revisits()
@@ -101,6 +100,31 @@ def test_a_wrong_key_gives_new_ids_and_keeps_the_position_and_what_lies_below(ur
         )
     found = record(url, RENAMED)
     assert settled_ranges(found.spans, found.gaps, revisits=found.revisits) == ranges((0, 2))
+
+
+def test_each_wrong_key_gives_new_ids_from_its_time_on_and_a_rotation_none(url: str) -> None:
+    settled(url, 1, 2, 3, 4, 5, 6)
+    redeliver(url, STREAM, STREAM, numbered(4), generation="a")
+    with opened(url) as ledger:
+        first = ledger.stream
+    rotate_key(url, STREAM, RENAMED)
+    redeliver(url, RENAMED, RENAMED, numbered(2), generation="b")
+    with opened(url, RENAMED) as ledger:
+        second = ledger.stream
+    assert [id_of(first, number) == id_of(STREAM, number) for number in range(1, 7)] == (
+        [True] * 4 + [False] * 2
+    )
+    assert [id_of(second, number) == id_of(STREAM, number) for number in range(1, 7)] == (
+        [True] * 2 + [False] * 4
+    )
+    assert not {id_of(first, 5), id_of(first, 6)} & {id_of(second, 5), id_of(second, 6)}
+    redeliver(url, RENAMED, RENAMED, numbered(5), generation="c")
+    with opened(url, RENAMED) as ledger:
+        third = ledger.stream
+    assert [id_of(third, number) == id_of(second, number) for number in range(1, 7)] == (
+        [True] * 5 + [False]
+    )
+    assert len(set(signup_message_ids(third, "auth0|1"))) == 3
 
 
 def test_a_redelivery_settles_its_part_again_and_counts_no_event_twice(url: str) -> None:

@@ -173,8 +173,10 @@ ALTER TABLE pending_identify ADD COLUMN is_catch_up BOOLEAN NOT NULL DEFAULT 0;
 ALTER TABLE pending_identify ADD COLUMN owner TEXT NOT NULL DEFAULT 'backfill'
 """
 _NAMES_IN_IDS = """
-ALTER TABLE stream ADD COLUMN id_source_name TEXT;
-ALTER TABLE stream ADD COLUMN id_generation TEXT
+CREATE TABLE names_in_ids (
+  stream_id INTEGER NOT NULL REFERENCES stream (id), after TEXT NOT NULL,
+  source_name TEXT NOT NULL, generation TEXT NOT NULL, PRIMARY KEY (stream_id, after)
+) WITHOUT ROWID
 """
 
 

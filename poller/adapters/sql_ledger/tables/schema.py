@@ -75,13 +75,21 @@ stream = Table(
     Column("source_name", Text, nullable=False),
     Column("generation", Text, nullable=False),
     Column("backfilled_until", _log_id()),  # by a backfill before the first start
-    # In message ids, where they differ from the names above, which are those of the settings.
-    Column("id_source_name", Text),
-    Column("id_generation", Text),
     Column("acknowledged_since", UtcText),  # since then acknowledged messages are counted
     Column("resent_after", _log_id()),  # the part (after, until] that `set-position` let the
     Column("resent_until", _log_id()),  # daemon read and send again
     UniqueConstraint("domain", "source_name", "generation"),
+)
+
+# The names in the message ids of the events above a position, where they are not the stream's own.
+names_in_ids = Table(
+    "names_in_ids",
+    metadata,
+    _stream_id(is_key=True),
+    Column("after", _log_id(), primary_key=True),
+    Column("source_name", Text, nullable=False),
+    Column("generation", Text, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 # A part of the log in which every event of interest is settled.

@@ -6,9 +6,8 @@ stream, by its `stream_id`.
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from poller.adapters.sql_ledger.tables import schema
 from poller.adapters.sql_ledger.tables.spans import read_spans
@@ -23,20 +22,21 @@ NO_STREAM_ID = 0
 
 def read_streams(connection: Connection) -> dict[Stream, int]:
     """Return the id of each stream, in the order in which the streams were begun."""
+    columns = schema.names_in_ids.c
+    names: dict[int, list[NamesInIds]] = {}
+    for row in connection.execute(select(schema.names_in_ids).order_by(columns.after)):
+        each = NamesInIds(after=row.after, source_name=row.source_name, generation=row.generation)
+        names.setdefault(row.stream_id, []).append(each)
     query = select(schema.stream).order_by(schema.stream.c.id)
-    return {_stream(row): row.id for row in connection.execute(query)}
-
-
-def _stream(row: Row[Any]) -> Stream:
-    in_ids = None
-    if row.id_source_name is not None:
-        in_ids = NamesInIds(source_name=row.id_source_name, generation=row.id_generation)
-    return Stream(
-        domain=row.domain,
-        source_name=row.source_name,
-        generation=row.generation,
-        in_ids=in_ids,
-    )
+    return {
+        Stream(
+            domain=row.domain,
+            source_name=row.source_name,
+            generation=row.generation,
+            in_ids=tuple(names.get(row.id, ())),
+        ): row.id
+        for row in connection.execute(query)
+    }
 
 
 def recorded(streams: Iterable[Stream], stream: Stream) -> Stream | None:
@@ -83,14 +83,17 @@ def enroll(
 
 def rename(connection: Connection, stream_id: int, stream: Stream) -> None:
     """Give the row the names of this stream, and its names in message ids."""
-    in_ids = stream.in_ids
-    names = {
-        "source_name": stream.source_name,
-        "generation": stream.generation,
-        "id_source_name": in_ids.source_name if in_ids else None,
-        "id_generation": in_ids.generation if in_ids else None,
-    }
+    names = {"source_name": stream.source_name, "generation": stream.generation}
     connection.execute(update(schema.stream).where(schema.stream.c.id == stream_id).values(names))
+    own = schema.names_in_ids.c.stream_id == stream_id
+    connection.execute(delete(schema.names_in_ids).where(own))
+    for each in stream.in_ids:
+        values = {
+            "after": each.after,
+            "source_name": each.source_name,
+            "generation": each.generation,
+        }
+        connection.execute(insert(schema.names_in_ids).values(stream_id=stream_id, **values))
 
 
 def can_be_renamed(connection: Connection, unused: Stream, stream_id: int, stream: Stream) -> bool:
