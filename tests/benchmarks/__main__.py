@@ -1,4 +1,4 @@
-"""The speed of a backfill, as ratios within one run against a bound or a bare loop.
+"""The speed of the program, as ratios within one run against a bound or a bare loop.
 
 `.venv/bin/python -m tests.benchmarks [NAME…]` runs them in about five minutes. It exits with 1 if
 a figure misses its bound.
@@ -9,13 +9,14 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.benchmarks import cpu, field, memory, speed, start
+from tests.benchmarks import cpu, field, live, memory, speed, start
 from tests.benchmarks.figure import Figure, table
 
 CASES: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "enterprise": speed.enterprise,
     "self-service": speed.self_service,
     "parallel": speed.parallel,
+    "drain": live.drain,
     "cpu": cpu.against_a_bare_loop,
     "start": start.of_status,
     "memory": memory.over_many_pages,

@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,13 @@ _DAY_S = 86_400
 
 
 @contextmanager
-def reference(folder: Path, plan: str, *, pages: int, latency: bool = True) -> Iterator[Bench]:
-    """Open a bench on a log of full pages, with settings that use the whole rate limit."""
+def reference(
+    folder: Path, plan: str, *, pages: int, latency: bool = True, **settings: Any
+) -> Iterator[Bench]:
+    """Open a bench on a log of full pages, with settings that use the whole rate limit.
+
+    Further settings are named section__key.
+    """
     with bench(folder, SandboxProcess(seed=1, plan=plan)) as made:
         sandbox = made.sandbox
         sandbox.ask("tenant", keeps_drawn=True)
@@ -36,30 +41,57 @@ def reference(folder: Path, plan: str, *, pages: int, latency: bool = True) -> I
         if latency:
             sandbox.ask("latency", auth0=FETCH_S, segment=SEND_S)
         made.write_settings(
-            auth0__rate_share=1.0,
-            segment__max_messages_per_second=0,
-            poll__start="now",
-            poll__late_window="0s",
-            log__level="warning",
+            **{
+                "auth0__rate_share": 1.0,
+                "segment__max_messages_per_second": 0,
+                "poll__start": "now",
+                "poll__late_window": "0s",
+                "log__level": "warning",
+                **settings,
+            }
         )
         yield made
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """A backfill from the first log request to the last request of all."""
+class Requests:
+    """The requests of a run, and the time from the first log request to the last request of all."""
 
     seconds: float
     logs: int
     users: int
     batches: int
+
+    @property
+    def to_auth0(self) -> int:
+        """The number of requests to Auth0, without requests for tokens."""
+        return self.logs + self.users
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run(Requests):
+    """A backfill: its requests, its summary, and its memory at the peak."""
+
     summary: dict[str, Any]
     peak_mb: float
 
-    @property
-    def requests(self) -> int:
-        """The number of requests to Auth0, without requests for tokens."""
-        return self.logs + self.users
+
+def requests_of(made: Bench) -> Requests:
+    """Return the requests so far, and check that every event arrived once."""
+    truth = made.sandbox.truth()
+    assert truth["delivered"] == truth["expected"]
+    assert not truth["duplicated"]
+    asked = [
+        request for request in made.sandbox.ask("requests") if request["path"] != "/oauth/token"
+    ]
+    ends = [datetime.fromisoformat(request["at"]) for request in asked]
+    paths = [request["path"] for request in asked]
+    return Requests(
+        seconds=(max(ends) - min(ends)).total_seconds() + FETCH_S,
+        logs=sum(path == "/api/v2/logs" for path in paths),
+        users=sum(path.startswith("/api/v2/users") for path in paths),
+        batches=sum(path == "/v1/batch" for path in paths),
+    )
 
 
 def backfill(made: Bench, *arguments: str) -> Run:
@@ -85,19 +117,8 @@ def backfill(made: Bench, *arguments: str) -> Run:
     )
     _, status, used = os.wait4(process, 0)
     assert os.waitstatus_to_exitcode(status) == 0
-    truth = made.sandbox.truth()
-    assert truth["delivered"] == truth["expected"]
-    assert not truth["duplicated"]
-    asked = [
-        request for request in made.sandbox.ask("requests") if request["path"] != "/oauth/token"
-    ]
-    ends = [datetime.fromisoformat(request["at"]) for request in asked]
-    paths = [request["path"] for request in asked]
     return Run(
-        seconds=(max(ends) - min(ends)).total_seconds() + FETCH_S,
-        logs=sum(path == "/api/v2/logs" for path in paths),
-        users=sum(path.startswith("/api/v2/users") for path in paths),
-        batches=sum(path == "/v1/batch" for path in paths),
+        **asdict(requests_of(made)),
         summary=json.loads(out.read_text().splitlines()[-1]),
         peak_mb=used.ru_maxrss / 1024,
     )

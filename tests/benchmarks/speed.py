@@ -34,7 +34,7 @@ def parallel(folder: Path) -> Iterator[Figure]:
         with reference(part, "unlimited", pages=pages) as made:
             runs.append(backfill(made, "--parallel", str(slices)))
     one, eight = runs
-    wire_s = FETCH_S * one.requests + SEND_S * one.batches
+    wire_s = FETCH_S * one.to_auth0 + SEND_S * one.batches
     yield Figure(
         name="one slice, time over that of its requests",
         value=one.seconds / wire_s,
@@ -53,7 +53,7 @@ def parallel(folder: Path) -> Iterator[Figure]:
 def _at_the_limit(
     name: str, run: Run, pages: int, burst: int, per_second: float
 ) -> Iterator[Figure]:
-    floor_s = (run.requests - burst) / per_second
+    floor_s = (run.to_auth0 - burst) / per_second
     yield Figure(
         name=f"{name}: time over the least that the limit allows",
         value=run.seconds / floor_s,
@@ -62,7 +62,7 @@ def _at_the_limit(
     )
     yield Figure(
         name=f"{name}: requests over pages and users",
-        value=run.requests / (1.10 * pages + USERS / 50),
+        value=run.to_auth0 / (1.10 * pages + USERS / 50),
         bound=1.00,
         note=f"{run.logs} for {pages} pages, {run.users} for {run.summary['identified']} users",
     )
