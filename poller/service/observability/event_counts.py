@@ -55,18 +55,27 @@ class EventCounts:
             },
         )
 
-    def after_settle(self, *, forwarded: Counts, filtered: Counts, dead_lettered: Counts) -> Self:
+    def after_settle(
+        self,
+        *,
+        forwarded: Counts,
+        filtered: Counts,
+        dead_lettered: Counts,
+        was_in_hand: bool = True,
+    ) -> Self:
         """Return the counts with these events settled.
 
-        Events of a second reading are settled without a fetch that was counted. They raise `read`.
+        Events of a second reading or of a backlog were never in hand. They raise `read`.
         """
+        events = _sum(_sum(forwarded, filtered), dead_lettered)
         settled = replace(
             self,
+            read=self.read if was_in_hand else _sum(self.read, events),
             forwarded=_sum(self.forwarded, forwarded),
             filtered=_sum(self.filtered, filtered),
             dead_lettered=_sum(self.dead_lettered, dead_lettered),
         )
-        return settled.after_fetch(dict.fromkeys({*forwarded, *filtered, *dead_lettered}, 0))
+        return settled.after_fetch(dict.fromkeys(events, 0)) if was_in_hand else settled
 
 
 def _sum(counts: Counts, more: Counts) -> Counts:

@@ -25,12 +25,12 @@ class Health:
         return "the loop hangs: it gave no sign of life in time"
 
     def readiness_problem(self) -> str | None:
-        """Return why the daemon is not up to date."""
+        """Return why new events do not arrive. A backlog beside them is no problem."""
         if self._meter.is_blocked:
             return "blocked: `status` says why"
-        lag_s = self._meter.lag_s()
+        lag_s = self._meter.ages.freshness_s()
         if lag_s is None:
             return "nothing was read yet"
         if lag_s > self._ready_lag_s:
-            return f"the lag is {lag_s:.0f} s, above {self._ready_lag_s:.0f} s"
+            return f"new events are {lag_s:.0f} s late, above {self._ready_lag_s:.0f} s"
         return None

@@ -15,6 +15,7 @@ from poller.core.messages import Batch, Message, Receipt
 from poller.core.pages import Page
 from poller.core.ports import LogSource, MessageSink
 from poller.core.spans import LogCursor, Span
+from poller.service.lifecycle.backlog import Backlog
 from poller.service.lifecycle.cycles import CycleJournal
 from poller.service.upstream.rate_limit import RateLimiter
 
@@ -51,7 +52,7 @@ class Observer:
         """Count a page of the live span, which is in hand from now on."""
 
     def count_settled(self, forwarded: Forwarded) -> None:
-        """Count a page that is durable."""
+        """Count a page that is durable. Any thread may do so."""
 
     def count_acknowledged(self, batch: Batch) -> None:
         """Count a batch that Segment acknowledged. After a failure it may be the same one again."""
@@ -66,6 +67,9 @@ class Observer:
 
     def add_wait(self, endpoint: str, seconds: float) -> None:
         """Add the time that a request waited for the rate limit. Zero seconds count too."""
+
+    def watch_backlog(self, look: Callable[[], Backlog]) -> None:
+        """Ask this function for the backlog, from any thread and as often as somebody looks."""
 
     def set_blocked(self, *, is_blocked: bool) -> None:
         """Note whether the daemon waits for somebody to act."""

@@ -4,8 +4,8 @@ All metrics belong to one registry of prometheus-client. Most of them are the li
 counters, gauges and histograms. A collector of our own provides two groups that these cannot:
 
 - The counts of events, which must fit together at every scrape (see `event_counts`).
-- The ages, such as the lag. They grow while nothing happens, so they are computed at the scrape,
-  and they are absent until something is known.
+- The ages, such as the freshness (see `ages`). They grow while nothing happens, so they are
+  computed at the scrape, and they are absent until something is known.
 """
 
 import collections
@@ -27,7 +27,9 @@ from poller.core.forward import Forwarded
 from poller.core.log_ids import moment_of
 from poller.core.messages import Batch
 from poller.core.pages import Page
-from poller.core.spans import Span
+from poller.core.spans import LogCursor, Span
+from poller.service.lifecycle.backlog import Backlog
+from poller.service.observability.ages import LogAges
 from poller.service.observability.event_counts import EventCounts
 from poller.service.observability.instrumented import Observer, RequestObserver, SegmentCounts
 from poller.service.observability.metrics import METRICS, Metric
@@ -79,14 +81,9 @@ class Meter(Observer):
         self.is_blocked = False
         self.events = EventCounts.zero({*types, OTHER})
         self._types = {*types, OTHER}
-        self._monotonic = monotonic
+        self.ages = LogAges(monotonic, now)
         self._now = now
         self._lock = threading.Lock()
-        self._server_time: tuple[datetime, float] | None = None
-        self._caught_up_at: datetime | None = None
-        self._position_at: datetime | None = None
-        self._confirmed_at: datetime | None = None
-        self._retention: timedelta | None = None
         self._make_metrics(version)
 
     def _make_metrics(self, version: str) -> None:
@@ -117,10 +114,10 @@ class Meter(Observer):
 
     def start_at(self, live: Span | None) -> None:
         if live is not None:
-            self._caught_up_at = self._position_at = _position_at(live)
+            self.ages.start_at(live)
 
     def note_time(self, served_at: datetime) -> None:
-        self._server_time = (served_at, self._monotonic())
+        self.ages.note_time(served_at)
 
     def count_fetched(self, page: Page) -> None:
         with self._lock:
@@ -140,29 +137,17 @@ class Meter(Observer):
                 forwarded=outcomes[FORWARDED],
                 filtered=outcomes[FILTERED],
                 dead_lettered=outcomes[DEAD_LETTERED],
+                was_in_hand=_is_live(forwarded.cursor),
             )
-        self._move(forwarded)
+        self.ages.move(forwarded)
         if page.lost is not None:
             self._gaps.inc()
         self._last_success.set(self._now().timestamp())
-        now = self.server_now()
-        _observe(self._event_ages, ((now, event.date) for event in settlement.forwarded))
+        now = self.ages.server_now()
+        if not _is_of_backlog(forwarded.cursor):
+            _observe(self._event_ages, ((now, event.date) for event in settlement.forwarded))
         arrivals = ((moment_of(event.log_id), event.date) for event in page.events)
         _observe(self._indexing_delays, arrivals)
-
-    def _move(self, forwarded: Forwarded) -> None:
-        """Note how far the live span is settled. A second reading moves no position."""
-        span, page = forwarded.cursor, forwarded.settlement.page
-        if not isinstance(span, Span) or not span.is_live:
-            return
-        if page.drained_to is not None:
-            self._caught_up_at = self._position_at = page.drained_to
-            return
-        self._position_at = _position_at(span)
-        newest = max((event.date for event in page.events if event.date is not None), default=None)
-        # An event that is dated after its own arrival shows a wrong clock. It is no lead.
-        settled_to = min(_known(newest, moment_of(span.reached)), default=None)
-        self._caught_up_at = max(_known(settled_to, span.drained_at), default=None)
 
     def count_acknowledged(self, batch: Batch) -> None:
         for message in batch.messages:
@@ -189,50 +174,24 @@ class Meter(Observer):
     def add_wait(self, endpoint: str, seconds: float) -> None:
         self._waits.labels(endpoint).inc(seconds)
 
+    def watch_backlog(self, look: Callable[[], Backlog]) -> None:
+        self.ages.look_at_backlog = look
+
     def set_blocked(self, *, is_blocked: bool) -> None:
         self.is_blocked = is_blocked
         self._blocked.set(is_blocked)
 
     def set_retention(self, retention: timedelta) -> None:
-        self._retention = retention
+        self.ages.retention = retention
 
     def set_confirmed(self, confirmed_at: datetime | None) -> None:
-        self._confirmed_at = confirmed_at
+        self.ages.confirmed_at = confirmed_at
 
     def set_segment_counts(self, counts: SegmentCounts) -> None:
         self._segment.counts = counts
 
     def count_failed_look(self) -> None:
         self._failed_looks.inc()
-
-    def server_now(self) -> datetime:
-        """Return the tenant's time, so that a wrong clock of this host makes no lag.
-
-        Before the first page it is the time of this host.
-        """
-        if self._server_time is None:
-            return self._now()
-        served_at, seen_at = self._server_time
-        return served_at + timedelta(seconds=self._monotonic() - seen_at)
-
-    def lag_s(self) -> float | None:
-        """Return how long ago the whole log was settled, by event time, in seconds.
-
-        A quiet tenant is not late: the end of the log counts as settled when it was last seen.
-        """
-        return self._seconds_since(self._caught_up_at)
-
-    def ages(self) -> dict[str, float | None]:
-        """Return the metrics that are computed at a scrape. None means that nothing is known."""
-        return {
-            "lag_seconds": self.lag_s(),
-            "position_age_seconds": self._seconds_since(self._position_at),
-            "second_reading_lag_seconds": self._seconds_since(self._confirmed_at) or 0.0,
-            "retention_seconds": self._retention.total_seconds() if self._retention else None,
-        }
-
-    def _seconds_since(self, moment: datetime | None) -> float | None:
-        return None if moment is None else max((self.server_now() - moment).total_seconds(), 0.0)
 
     def _type_label(self, event: LogEvent) -> str:
         """Return the label of an event's type. The caller holds the lock."""
@@ -256,7 +215,7 @@ class _EventsAndAges(Collector):
         yield _counts(_DECLARED["events_filtered_total"], events.filtered)
         yield _counts(_DECLARED["events_dead_lettered_total"], events.dead_lettered)
         yield _value(_DECLARED["events_in_hand"], float(events.in_hand))
-        for name, value in self._meter.ages().items():
+        for name, value in self._meter.ages.values().items():
             yield _value(_DECLARED[name], value)
 
 
@@ -283,12 +242,12 @@ def _observe(
             histogram.observe(max((end - begin).total_seconds(), 0.0))
 
 
-def _known(*moments: datetime | None) -> list[datetime]:
-    return [moment for moment in moments if moment is not None]
+def _is_live(cursor: LogCursor) -> bool:
+    return isinstance(cursor, Span) and cursor.is_live
 
 
-def _position_at(span: Span) -> datetime | None:
-    return max(_known(span.drained_at, moment_of(span.reached)), default=None)
+def _is_of_backlog(cursor: LogCursor) -> bool:
+    return isinstance(cursor, Span) and cursor.is_catch_up
 
 
 def _outcome(status: int | None) -> str:

@@ -102,13 +102,36 @@ METRICS = (
     Metric(
         "gauge",
         "lag_seconds",
-        "Time since the whole log was settled, by event time. It is small on a quiet tenant.",
+        "Time since the whole log was settled, by event time. It is small on a quiet tenant, and "
+        "large while a backlog is left.",
+    ),
+    Metric(
+        "gauge",
+        "freshness_seconds",
+        "Time since all new events were settled, by event time. A backlog does not count.",
     ),
     Metric(
         "histogram",
         "event_age_seconds",
-        "Time from the date of a forwarded event to its settlement.",
+        "Time from the date of a forwarded event to its settlement. The events of a backlog are "
+        "left out.",
         buckets=_AGES_S,
+    ),
+    Metric(
+        "gauge",
+        "backlog_seconds",
+        "Time of the log that a catch-up still has to read. It is 0 without a backlog.",
+    ),
+    Metric(
+        "gauge",
+        "backlog_pages",
+        "Pages of the log that a catch-up still has to read, estimated from the pages so far. It "
+        "is 0 without a backlog, and until the first page.",
+    ),
+    Metric(
+        "gauge",
+        "catch_up_slices",
+        "Slices of a catch-up that are not finished. It is 0 without a backlog.",
     ),
     Metric(
         "histogram",
@@ -119,7 +142,8 @@ METRICS = (
     Metric(
         "gauge",
         "position_age_seconds",
-        "Age of the position. The log before the position is settled.",
+        "Age of the position, or of the lowest position of a catch-up. The log before it is "
+        "settled.",
     ),
     Metric(
         "gauge",

@@ -17,6 +17,7 @@ from poller.core.messages import Batch, Receipt
 from poller.core.spans import SecondReading, Span
 from poller.core.translation.rules import Rules
 from poller.core.translation.translator import LiveTranslator
+from poller.service.lifecycle.backlog import Backlog
 from poller.service.observability.event_counts import EventCounts
 from poller.service.observability.instrumented import (
     MeteredJournal,
@@ -29,6 +30,7 @@ from poller.service.observability.instrumented import (
 from poller.service.observability.meter import MOST_TYPES, OTHER, REQUEST_OUTCOMES, Meter
 from poller.service.observability.metrics import PREFIX
 from poller.service.upstream.rate_limit import RateLimiter
+from tests.builders import page, settlement
 from tests.fakes import (
     LATER,
     NEVER,
@@ -191,7 +193,7 @@ def test_events_of_a_second_reading_are_read_and_settled_at_once_and_move_no_pos
     assert sum(meter.events.read.values()) == 3
     assert_identity(meter.events)
     assert meter.events.in_hand == 0
-    assert meter.lag_s() == 3600
+    assert meter.ages.freshness_s() == 3600
 
 
 def test_the_number_of_types_is_bounded_and_odd_types_are_other() -> None:
@@ -270,16 +272,16 @@ def test_an_event_that_is_dated_ahead_of_its_settlement_has_no_age() -> None:
 def test_a_quiet_tenant_has_no_lag_and_an_outage_has_a_growing_one() -> None:
     bench = Bench(FakeLog([]))
     bench.drain()
-    assert bench.meter.lag_s() == 0
+    assert bench.meter.ages.freshness_s() == 0
     bench.seconds += 90
-    assert bench.meter.lag_s() == bench.meter.ages()["position_age_seconds"] == 90
+    assert bench.meter.ages.freshness_s() == bench.meter.ages.values()["position_age_seconds"] == 90
     bench.drain()
-    assert bench.meter.lag_s() == 0
+    assert bench.meter.ages.freshness_s() == 0
 
 
 def test_the_lag_of_a_catch_up_is_the_age_of_the_newest_settled_event() -> None:
     bench = Bench(FakeLog(records(30), page_size=10))
-    lags = [bench.meter.lag_s() for _ in bench.pages()]
+    lags = [bench.meter.ages.freshness_s() for _ in bench.pages()]
     assert lags == [3590, 3580, 3570, 0]
 
 
@@ -287,19 +289,19 @@ def test_an_event_dated_ahead_of_its_arrival_shortens_no_lag() -> None:
     ahead = [record(1, "s", date=(NOW + timedelta(days=9)).isoformat()), *records(10)[1:]]
     bench = Bench(FakeLog(ahead, page_size=10))
     next(bench.pages())
-    assert bench.meter.lag_s() == 3590
+    assert bench.meter.ages.freshness_s() == 3590
 
 
 def test_lag_goes_by_the_servers_clock() -> None:
     bench = Bench(FakeLog([]))
     bench.meter._now = lambda: NOW + timedelta(days=400)  # a wrong host clock
     bench.drain()
-    assert bench.meter.lag_s() == 0
+    assert bench.meter.ages.freshness_s() == 0
 
 
 def test_the_lag_before_the_first_page_comes_from_the_ledger() -> None:
     meter = Meter(now=lambda: NOW)
-    assert meter.lag_s() is None
+    assert meter.ages.freshness_s() is None
     hour = timedelta(hours=1)
     meter.start_at(
         Span(
@@ -310,7 +312,7 @@ def test_the_lag_before_the_first_page_comes_from_the_ledger() -> None:
             drained_at=NOW - hour,
         )
     )
-    assert meter.lag_s() == 3600
+    assert meter.ages.freshness_s() == 3600
 
 
 def test_indexing_delay_is_between_an_events_date_and_its_log_id() -> None:
@@ -339,10 +341,10 @@ def test_the_tenants_time_goes_on_while_a_page_waits_for_its_turn() -> None:
     bench = Bench(FakeLog([record(1, "s")]))
     span = bench.ledger.live_span()
     assert span is not None
-    page = TimedLog(bench.log, bench.meter).fetch(span)
+    waiting = TimedLog(bench.log, bench.meter).fetch(span)
     bench.seconds += 20
-    bench.meter.count_fetched(page)
-    assert bench.meter.server_now() == NOW + timedelta(seconds=20)
+    bench.meter.count_fetched(waiting)
+    assert bench.meter.ages.server_now() == NOW + timedelta(seconds=20)
 
 
 def test_every_settled_page_is_a_success_even_an_empty_one() -> None:
@@ -450,3 +452,65 @@ def test_the_meter_knows_of_a_block_even_if_the_note_fails() -> None:
         with pytest.raises(TransientError):
             journal.note_blocked(error)
         assert meter.is_blocked == (error is not None)
+
+
+# A backlog beside the live span
+
+
+def slice_page(*numbers: int) -> Forwarded:
+    """Return a settled page of a slice of a catch-up."""
+    span = Span(
+        id=2,
+        stream=STREAM,
+        after=EARLIEST,
+        reached=EARLIEST,
+        until=numbered(99),
+        is_catch_up=True,
+    )
+    read = page(*numbers)
+    return Forwarded(cursor=replace(span, reached=read.position), settlement=settlement(span, read))
+
+
+def test_a_backlog_makes_the_lag_and_leaves_the_freshness_alone() -> None:
+    bench = Bench(FakeLog([]))
+    bench.drain()
+    oldest = NOW - timedelta(hours=3)
+    backlog = Backlog(
+        since=NOW, slices_left=4, time_left=timedelta(hours=2), pages_left=120.5, oldest=oldest
+    )
+    bench.meter.watch_backlog(lambda: backlog)
+    assert value(bench.meter, "freshness_seconds") == 0
+    assert value(bench.meter, "lag_seconds") == 3 * 3600
+    assert value(bench.meter, "position_age_seconds") == 3 * 3600
+    assert value(bench.meter, "backlog_seconds") == 2 * 3600
+    assert value(bench.meter, "backlog_pages") == 120.5
+    assert value(bench.meter, "catch_up_slices") == 4
+
+
+def test_a_daemon_without_a_backlog_tells_of_none() -> None:
+    bench = Bench(FakeLog([]))
+    bench.drain()
+    assert value(bench.meter, "lag_seconds") == value(bench.meter, "freshness_seconds") == 0
+    for name in ("backlog_seconds", "backlog_pages", "catch_up_slices"):
+        assert value(bench.meter, name) == 0
+
+
+def test_the_events_of_a_backlog_count_and_have_no_age() -> None:
+    bench = Bench(FakeLog([]))
+    bench.drain()
+    bench.meter.count_settled(slice_page(1, 2, 3))
+    assert value(bench.meter, "events_forwarded_total", type="s") == 3
+    assert value(bench.meter, "event_age_seconds_count") == 0
+    assert value(bench.meter, "freshness_seconds") == 0
+
+
+def test_a_page_of_a_backlog_takes_nothing_out_of_the_hand_of_the_live_span() -> None:
+    bench = Bench(FakeLog([record(number, "s") for number in range(1, 6)]))
+    span = bench.ledger.live_span()
+    assert span is not None
+    bench.meter.count_fetched(bench.log.fetch(span))
+    bench.meter.count_settled(slice_page(1, 2, 3))
+    assert bench.meter.events.in_hand == 5
+    bench.drain()
+    assert bench.meter.events.in_hand == 0
+    assert sum(bench.meter.events.read.values()) == 8

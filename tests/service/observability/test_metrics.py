@@ -17,7 +17,10 @@ from poller.service.observability.meter import Meter
 from poller.service.observability.metrics import METRICS, PREFIX, Metric
 from tests.fakes import NOW, STREAM
 
-BASE_UNITS = ("_seconds", "_total", "_info", "_requests", "_messages", "_in_hand", "_blocked")
+BASE_UNITS = (
+    *("_seconds", "_total", "_info", "_requests", "_messages", "_in_hand", "_blocked"),
+    *("_pages", "_slices"),
+)
 
 needs_promtool = pytest.mark.skipif(
     shutil.which("promtool") is None, reason="promtool is not installed (Debian: prometheus)"
@@ -105,7 +108,8 @@ def test_no_label_names_a_person_or_a_log_id() -> None:
 
 def test_a_metric_is_absent_until_its_value_is_known() -> None:
     told = families(Meter())
-    for name in ("lag_seconds", "position_age_seconds", "retention_seconds", "rate_limit_requests"):
+    ages = ("lag_seconds", "freshness_seconds", "position_age_seconds", "retention_seconds")
+    for name in (*ages, "rate_limit_requests"):
         assert told[PREFIX + name] == []
     assert told[PREFIX + "last_success_timestamp_seconds"][0][2] == 0
     assert told[PREFIX + "blocked"][0][2] == 0
