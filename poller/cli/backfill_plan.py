@@ -41,6 +41,7 @@ class BackfillOptions:
     settle_empty: bool = False
     any_tenant: bool = False
     read_again: bool = False
+    record: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

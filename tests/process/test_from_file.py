@@ -252,13 +252,31 @@ def test_a_range_narrows_what_is_taken_and_the_rest_can_still_be_sent(
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--from-file",), ("some.json",), ("--from-file", "missing.json"), ()]
+    "arguments",
+    [
+        ("--from-file",),
+        ("some.json",),
+        ("--from-file", "missing.json"),
+        ("--from-file", "some.json", "--record", "a."),
+        (),
+    ],
 )
 def test_options_that_contradict_each_other_are_a_usage_error(
     make: MakeBench, tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
     (tmp_path / "some.json").write_text("[]")
     assert make().run("backfill", *arguments).code == 2
+
+
+def test_an_expression_finds_the_events_in_an_envelope_of_any_form(
+    make: MakeBench, tmp_path: Path
+) -> None:
+    bench = tenant(make, 60)
+    file = tmp_path / "log.ndjson"
+    file.write_text(lines([{"payload": {"auth0": record}} for record in exported(bench)]))
+    ended, _ = sent(bench, "--new", file, "--record", "payload.auth0")
+    assert ended.code == 0, ended.err
+    assert_conserved(bench, "")
 
 
 def test_each_user_of_a_file_is_identified_once_at_the_end_and_history_goes_where_it_is_told(

@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from poller.adapters.log_files.content import Content, ContentHash
+from poller.adapters.log_files.envelopes import Unwrap, unwrapped
 from poller.adapters.log_files.marks import resume
 from poller.adapters.log_files.reading import Clocks, FileReading, Refusals, event_of
 from poller.adapters.log_files.records import Records
@@ -52,11 +53,12 @@ class LogFile:
         scope: names the part of the events that is read, "" for all of them. How far a part was
             sent says nothing of the rest, so each scope has marks of its own.
         refusals: the records at which a reading ends.
+        unwrap: takes a log event out of its envelopes.
         is_again: start at the beginning of the file, whatever is marked.
         name: the name that is shown to people, the path by default.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the file, the clocks, and what is read of the file
         self,
         path: Path,
         *,
@@ -65,12 +67,14 @@ class LogFile:
         scope: str = "",
         refusals: Refusals | None = None,
         is_again: bool = False,
+        unwrap: Unwrap = unwrapped,
         name: str | None = None,
     ) -> None:
         self.path = path
         self.name = name or str(path)
         self._refusals = refusals or Refusals()
         self._is_again = is_again
+        self._unwrap = unwrap
         self._clocks = Clocks(now=now, believed=believed)
         self._scope = scope
 
@@ -110,7 +114,13 @@ class LogFile:
             ContentHash(self._scope) if self._is_again else resume(self.path, marks, self._scope)
         )
         return FileReading(
-            self.path, content_hash, kind, self._clocks, self._refusals, is_again=self._is_again
+            self.path,
+            content_hash,
+            kind,
+            self._clocks,
+            self._refusals,
+            is_again=self._is_again,
+            unwrap=self._unwrap,
         )
 
     def summarize(self, marks: Iterable[FileMark]) -> FileSummary:
@@ -127,8 +137,8 @@ class LogFile:
             kind=kind,
             is_compressed=is_compressed,
             settled=resume(self.path, marks, self._scope).mark,
-            first=_moment(start, kind, is_first=True),
-            last=None if is_compressed else _moment(self._end(), kind, is_first=False),
+            first=self._moment(start, kind, is_first=True),
+            last=None if is_compressed else self._moment(self._end(), kind, is_first=False),
         )
 
     def _start(self) -> tuple[Kind, bytes]:
@@ -146,20 +156,19 @@ class LogFile:
             content.seek(max(self.size - _GLANCE, 0))
             return content.read(_GLANCE)
 
+    def _moment(self, data: bytes, kind: Kind, *, is_first: bool) -> datetime | None:
+        """Return the time of the first or the last event in this part of a file, or None.
 
-def _moment(data: bytes, kind: Kind, *, is_first: bool) -> datetime | None:
-    """Return the time of the first or the last event in this part of a file, or None.
-
-    The part may begin and end within a record.
-    """
-    parts = iter([data])
-    latest = None
-    for record in Records(lambda: next(parts, b""), ContentHash(), kind):
-        if record.is_text:
-            continue
-        event = event_of(record)
-        moment = None if record.why or event.defect else event.date or moment_of(event.log_id)
-        latest = moment or latest
-        if latest and is_first:
-            break
-    return latest
+        The part may begin and end within a record.
+        """
+        parts = iter([data])
+        latest = None
+        for record in Records(lambda: next(parts, b""), ContentHash(), kind, self._unwrap):
+            if record.is_text:
+                continue
+            event = event_of(record)
+            moment = None if record.why or event.defect else event.date or moment_of(event.log_id)
+            latest = moment or latest
+            if latest and is_first:
+                break
+        return latest

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from poller.adapters.log_files.content import Content, ContentHash
+from poller.adapters.log_files.envelopes import Unwrap, unwrapped
 from poller.adapters.log_files.records import RawRecord, Records
 from poller.adapters.log_files.shapes import Kind
 from poller.adapters.log_files.tenant import foreign_tenant
@@ -90,7 +91,9 @@ class FileReading:
         refusals: Refusals,
         *,
         is_again: bool = False,
+        unwrap: Unwrap = unwrapped,
     ) -> None:
+        self._unwrap = unwrap
         self._content_hash = content_hash
         self._kind = kind
         self._clocks = clocks
@@ -130,7 +133,7 @@ class FileReading:
         self._content.seek(self._content_hash.offset)
         moves: FileMark | None = None
         held = _Held()
-        for record in Records(self._content.read, self._content_hash, self._kind):
+        for record in Records(self._content.read, self._content_hash, self._kind, self._unwrap):
             event = event_of(record)
             why = record.why if record.is_truncated else self._refusals.reason(event, record.source)
             if record.is_truncated or why:

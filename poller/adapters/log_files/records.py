@@ -20,7 +20,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from poller.adapters.log_files.content import ContentHash
-from poller.adapters.log_files.shapes import Kind, end_of_member, list_in, unwrapped
+from poller.adapters.log_files.envelopes import Unwrap, unwrapped
+from poller.adapters.log_files.shapes import Kind, end_of_member, list_in
 from poller.core.events import last_id
 from poller.core.file_pages import FileMark, UnreadableFileError
 from poller.core.text.json_text import DECODER, is_too_deep
@@ -72,11 +73,19 @@ class Records:
     """The records of a content. Iterate once.
 
     `content_hash` has advanced past every record that was yielded. If `read` raises
-    UnreadableFileError, the content ends there with a truncated record.
+    UnreadableFileError, the content ends there with a truncated record. `unwrap` takes the event
+    out of its envelopes.
     """
 
-    def __init__(self, read: Callable[[], bytes], content_hash: ContentHash, kind: Kind) -> None:
+    def __init__(
+        self,
+        read: Callable[[], bytes],
+        content_hash: ContentHash,
+        kind: Kind,
+        unwrap: Unwrap = unwrapped,
+    ) -> None:
         self._read = read
+        self._unwrap = unwrap
         self._content_hash = content_hash
         self._kind = kind
         self._decode = codecs.getincrementaldecoder("utf-8")("surrogateescape")
@@ -151,7 +160,7 @@ class Records:
             )
         except RecursionError:
             return self._bad("nested too deep")
-        if last_id([unwrapped(value)]) is None and self._pass_to_list():
+        if last_id([self._unwrap(value)]) is None and self._pass_to_list():
             return None
         return self._record(value, end)
 
@@ -161,9 +170,8 @@ class Records:
             return self._bad(why)
         self._learn()
         source = value.get("source")
-        record = replace(
-            self._raw_record(unwrapped(value)), source=source if isinstance(source, str) else None
-        )
+        source = source if isinstance(source, str) else None
+        record = replace(self._raw_record(self._unwrap(value)), source=source)
         self._pass_line(end)
         return record
 
@@ -252,7 +260,7 @@ class Records:
                 value, _ = DECODER.raw_decode(self._text, start.start())
             except (ValueError, RecursionError):
                 continue
-            if last_id([unwrapped(value)]) is not None:
+            if last_id([self._unwrap(value)]) is not None:
                 return start.start()
         return None if newline < 0 else newline
 

@@ -65,6 +65,12 @@ def _file_options(function: Callable[..., Any]) -> Callable[..., Any]:
                 help="With --from-file: a file that lists the files, one per line, or - for stdin.",
             ),
             click.option(
+                "--record",
+                metavar="EXPRESSION",
+                help="With --from-file: a JMESPath expression that finds the log event in each "
+                "object of the files.",
+            ),
+            click.option(
                 "--any-tenant",
                 is_flag=True,
                 help="With --from-file: also send events that name another tenant.",
@@ -136,7 +142,7 @@ def backfill(
     A backfill may run beside the daemon. It may be interrupted, and the same command continues it.
     """
     options = BackfillOptions(**arguments)
-    check_files(paths, options.files_from, from_file=from_file)
+    check_files(paths, options.files_from, options.record, from_file=from_file)
     if options.since is None and not from_file:
         raise click.UsageError("Missing option '--since'.")
     if from_file and options.again:

@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 import structlog
 
-from poller.adapters.log_files import LogFile, MarkIndex, Refusals
+from poller.adapters.log_files import LogFile, MarkIndex, Refusals, by_expression, unwrapped
 from poller.cli.backfill_plan import BackfillOptions
 from poller.cli.options import position_of
 from poller.cli.views.backfill_files import (
@@ -47,12 +47,20 @@ _LOG_INTERVAL_S = 5.0
 log = structlog.get_logger()
 
 
-def check_files(paths: Sequence[Path], listed: Path | None, *, from_file: bool) -> None:
-    """Check that files and the option --from-file go together.
+def check_files(
+    paths: Sequence[Path], listed: Path | None, record: str | None, *, from_file: bool
+) -> None:
+    """Check that files and the options about them go together.
 
     Raises:
-        UsageError: one is given without the other, or a path does not exist.
+        UsageError: one is given without the other, a path does not exist, or the expression for
+            the record is not JMESPath.
     """
+    if record is not None:
+        try:
+            by_expression(record)
+        except ValueError as error:
+            raise click.UsageError(f"--record is not a JMESPath expression: {error}") from None
     if from_file != bool(paths or listed):
         raise click.UsageError("--from-file needs files to read, and files need --from-file")
     missing = next((path for path in paths if path != STANDARD_INPUT and not path.exists()), None)
@@ -105,7 +113,8 @@ class _FileRun:
             name=source.name,
             now=services.clock.now,
             believed=services.clock.agreed,
-            scope=_scope(self._wanted),
+            scope=_scope(self._wanted, options.record),
+            unwrap=by_expression(options.record) if options.record else unwrapped,
             refusals=Refusals(domain=domain, only_codes=not options.settle_empty),
             is_again=options.read_again,
         )
@@ -183,11 +192,16 @@ def _range(now: datetime, options: BackfillOptions) -> RangeFilter:
     return RangeFilter(since=since, until=until)
 
 
-def _scope(wanted: RangeFilter) -> str:
-    """Return a name of the range, so that a file sent in part does not count as sent whole."""
-    if wanted == RangeFilter():
+def _scope(wanted: RangeFilter, record: str | None) -> str:
+    """Return a name of the part that is read, so that a part does not count as the whole file.
+
+    Another expression for the record reads other events in the same file.
+    """
+    if wanted == RangeFilter() and record is None:
         return ""
-    return hashlib.sha256(f"{wanted.since} {wanted.until}".encode()).hexdigest()[:8]
+    expression = f" {record}" if record else ""
+    scope = f"{wanted.since} {wanted.until}{expression}"
+    return hashlib.sha256(scope.encode()).hexdigest()[:8]
 
 
 def _show_counts(counts: Sequence[FileCount], awaiting: int, *, as_json: bool) -> None:
