@@ -1,5 +1,6 @@
 """Options of the command line that several commands share."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from poller import cli
 from poller.cli.options import SettingsFile
 from poller.config import SettingsError
+from tests.paths import ROOT
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -45,6 +47,33 @@ def test_a_number_out_of_range_is_told_with_both_ends(
 ) -> None:
     assert run(monkeypatch, *arguments) == 2
     assert "must be a whole number from 1 to " in capsys.readouterr().err
+
+
+def test_every_command_that_sends_or_deletes_has_the_option_yes() -> None:
+    """A command is known by its question, so that no new one can ask in another way."""
+    asking = {
+        file.stem
+        for file in (ROOT / "poller/cli/commands").glob("*.py")
+        if re.search(r"\b(?:confirm|refuse_without_terminal)\(", file.read_text())
+    }
+    assert asking == {"backfill", "backfill_files", "dead_letters", "key", "ledger", "person"}
+    own = [
+        file.name
+        for file in (ROOT / "poller/cli").rglob("*.py")
+        if "click.confirm" in file.read_text() or "click.prompt" in file.read_text()
+    ]
+    assert own == ["confirmation.py"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("backfill", "--since", "1d"), ("backfill", "--from-file", __file__)],
+)
+def test_a_backfill_without_a_terminal_needs_its_yes_before_it_begins(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> None:
+    assert run(monkeypatch, *arguments) == 2
+    assert "add --yes" in capsys.readouterr().err
 
 
 def test_a_demo_of_less_than_a_second_is_refused(

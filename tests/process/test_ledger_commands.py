@@ -54,21 +54,35 @@ def test_dead_letters_are_listed_without_people_and_shown_with_them(plain: Bench
 def test_a_replay_sends_under_the_same_ids_and_removes_what_was_acknowledged(plain: Bench) -> None:
     ids = poison(plain)
     before = plain.status()["streams"][0]["events"]
-    ended = plain.run("dead-letters", "replay", "--all")
+    ended = plain.run("dead-letters", "replay", "--all", "--yes")
     assert ended.code == 3, ended.err
     assert "0 replayed, 3 still dead" in ended.out
     plain.sandbox.ask("collector", refused_users=[])
-    ended = plain.run("dead-letters", "replay", "--reason", "refused_by_segment")
+    ended = plain.run("dead-letters", "replay", "--reason", "refused_by_segment", "--yes")
     assert (ended.code, ended.out.strip()) == (0, "2 replayed, 0 still dead"), ended.err
     assert set(listed(plain)) == {ids[2]}
     plain.assert_conserved()
     after = plain.status()["streams"][0]["events"]
     assert after["forwarded"] == before["forwarded"] + 2
     assert after["dead_lettered"] == before["dead_lettered"] - 2
-    assert (
-        "0 replayed, 0 still dead"
-        in plain.run("dead-letters", "replay", "--reason", "refused_by_segment").out
-    )
+    again = plain.run("dead-letters", "replay", "--reason", "refused_by_segment")
+    assert again.code == 78
+    assert "no dead letter has the reason refused_by_segment" in again.err
+    assert "the reasons are no_user_id (1)" in again.err
+
+
+def test_a_reason_that_no_letter_has_is_an_error_of_every_command(plain: Bench) -> None:
+    poison(plain)
+    for command in ("list", "replay", "discard"):
+        typo = plain.run("dead-letters", command, "--reason", "no_user")
+        assert (typo.code, typo.out) == (78, "")
+        assert "the reasons are no_user_id (1), refused_by_segment (2)" in typo.err
+    some = plain.run("dead-letters", "list", "--reason", "no_user_id")
+    assert (some.code, "1 dead letter" in some.out) == (0, True)
+    plain.run("dead-letters", "discard", "--all", "--yes")
+    none = plain.run("dead-letters", "list", "--reason", "no_user_id")
+    assert (none.code, "there are no dead letters" in none.err) == (78, True)
+    assert plain.run("dead-letters", "replay", "--all").out == "0 replayed, 0 still dead\n"
 
 
 def test_a_letter_is_kept_with_the_digits_that_came_and_can_be_replayed(plain: Bench) -> None:
@@ -90,7 +104,7 @@ def test_a_letter_is_kept_with_the_digits_that_came_and_can_be_replayed(plain: B
         r'": ([^,}{]+)', odd
     )
     plain.sandbox.ask("collector", refused_users=[])
-    ended = plain.run("dead-letters", "replay", "--all")
+    ended = plain.run("dead-letters", "replay", "--all", "--yes")
     assert (ended.code, ended.out.strip()) == (0, "1 replayed, 0 still dead"), ended.err
     assert listed(plain) == {}
 
@@ -110,7 +124,7 @@ def test_a_replay_that_cannot_reach_segment_keeps_the_letters(plain: Bench) -> N
             }
         ],
     )
-    assert plain.run("dead-letters", "replay", "--all").code == 78
+    assert plain.run("dead-letters", "replay", "--all", "--yes").code == 78
     assert len(listed(plain)) == 3
 
 

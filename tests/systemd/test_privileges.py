@@ -25,7 +25,7 @@ COMMANDS = (
     "ledger show",
     "ledger set-position earliest --yes",
     "dead-letters list",
-    "dead-letters replay --all",
+    "dead-letters replay --all --yes",
 )
 SECRET = "only root may read this\n"
 

@@ -1,5 +1,6 @@
 """The dead letters of every stream: listing, discarding and replaying them. Needs no secret."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -125,16 +126,19 @@ class DeadLetterStore:
                 .limit(size)
             )
 
+    def reasons(self, *, stream: Stream | None = None) -> dict[str, int]:
+        """Return the number of dead letters by reason, of this stream or of all streams."""
+        numbers: Counter[str] = Counter()
+        with self._database.reading() as connection:
+            for each, stream_id in read_streams(connection).items():
+                if stream in {None, each}:
+                    numbers.update(dead_letters_by_reason(connection, stream_id))
+        return dict(numbers)
+
     def count(self, *, stream: Stream | None = None, reason: str | None = None) -> int:
         """Return the number of dead letters of this stream and reason, or of all of them."""
-        with self._database.reading() as connection:
-            numbers = [
-                (why, number)
-                for each, stream_id in read_streams(connection).items()
-                if stream in {None, each}
-                for why, number in dead_letters_by_reason(connection, stream_id).items()
-            ]
-        return sum(number for why, number in numbers if reason in {None, why})
+        numbers = self.reasons(stream=stream)
+        return sum(number for why, number in numbers.items() if reason in {None, why})
 
     def events(self, letters: Iterable[StoredDeadLetter]) -> dict[StoredDeadLetter, str]:
         """Return the events of these dead letters as JSON text. They are personal data.

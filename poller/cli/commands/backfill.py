@@ -13,10 +13,11 @@ import click
 from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.adapters.sql_ledger.sqlite.lock import LedgerLock
 from poller.cli.backfill_plan import BackfillOptions, PlannedBackfill, begin, leave_end_open, survey
-from poller.cli.commands.backfill_files import check_files, send_files
+from poller.cli.commands.backfill_files import QUESTION, check_files, send_files
 from poller.cli.groups import examples
 from poller.cli.options import BoundType, WholeNumber, config_option, read_settings, yes_option
 from poller.cli.views.backfill import PlanReport, SummaryReport
+from poller.cli.views.confirmation import confirm, refuse_without_terminal
 from poller.cli.views.output import is_terminal, say, say_json
 from poller.cli.views.progress import show_progress
 from poller.cli.wiring.backfill import BackfillParts
@@ -140,6 +141,7 @@ def backfill(
     """Send the events of a range that were not sent yet.
 
     A backfill may run beside the daemon. It may be interrupted, and the same command continues it.
+    It asks before it sends. Without a terminal, as in cron, it needs --yes.
     """
     options = BackfillOptions(**arguments)
     check_files(paths, options.files_from, options.record, from_file=from_file)
@@ -149,6 +151,7 @@ def backfill(
         raise click.UsageError(
             "--again is for the tenant's log. To send files again, set a new segment.generation"
         )
+    refuse_without_terminal(QUESTION, is_answered=options.yes or options.dry_run)
     settings = read_settings(config)
     configure_logging(settings.log.level, settings.log.format)
     process = Process()
@@ -188,8 +191,7 @@ def _send_log(history: BackfillParts, process: Process, options: BackfillOptions
         if options.until is None:
             leave_end_open(history.ledger, planned.plan)
         return _exit_code(planned)
-    if not options.yes and is_terminal(sys.stdin):
-        click.confirm("Send it?", abort=True, err=True)
+    confirm(QUESTION, is_answered=options.yes)
     return _LogRun(history, options, process, planned).run()
 
 

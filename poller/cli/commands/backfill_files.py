@@ -5,7 +5,6 @@ Files may be older than the log that the tenant keeps.
 
 import contextlib
 import hashlib
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -25,7 +24,8 @@ from poller.cli.views.backfill_files import (
     total_lines,
     total_of,
 )
-from poller.cli.views.output import is_terminal, say, say_json
+from poller.cli.views.confirmation import confirm
+from poller.cli.views.output import say, say_json
 from poller.cli.wiring.backfill import BackfillParts
 from poller.cli.wiring.file_sources import STANDARD_INPUT, FileSource, file_sources
 from poller.cli.wiring.services import profiles_of
@@ -40,6 +40,7 @@ from poller.service.lifecycle.ending import finish
 from poller.service.lifecycle.exit_codes import ExitCode
 from poller.service.lifecycle.process import Process
 
+QUESTION = "Send what is not settled yet?"
 PARALLEL_FILES = 4
 """The files that are read at once by default."""
 _LOG_INTERVAL_S = 5.0
@@ -74,9 +75,8 @@ def send_files(
     history: BackfillParts, process: Process, options: BackfillOptions, paths: Sequence[Path]
 ) -> ExitCode:
     """Show the plan, ask, send the events that are not settled, and show the counts."""
-    reads_input = STANDARD_INPUT in {*paths, options.files_from}
     with file_sources(paths, options.files_from) as sources:
-        return _FileRun(history, process, options).run(sources, may_ask=not reads_input)
+        return _FileRun(history, process, options).run(sources)
 
 
 class _FileRun:
@@ -89,8 +89,8 @@ class _FileRun:
         self._begun_at = history.services.clock.now()
         self._wanted = _range(self._begun_at, options)
 
-    def run(self, sources: Sequence[FileSource], *, may_ask: bool) -> ExitCode:
-        """Run the backfill. With `may_ask`, a question may be asked on the terminal."""
+    def run(self, sources: Sequence[FileSource]) -> ExitCode:
+        """Run the backfill."""
         options = self._options
         index = MarkIndex(self._history.ledger.file_marks())
         files = [self._file(source) for source in sources]
@@ -101,8 +101,7 @@ class _FileRun:
             say(*plan.lines())
         if options.dry_run:
             return ExitCode.DONE
-        if not options.yes and may_ask and is_terminal(sys.stdin):
-            click.confirm("Send what is not settled yet?", abort=True, err=True)
+        confirm(QUESTION, is_answered=options.yes)
         return self._send(files, index)
 
     def _file(self, source: FileSource) -> LogFile:

@@ -57,29 +57,34 @@ def dead_letters() -> None:
     """
 
 
+_reason_option = click.option("--reason", help="All dead letters with this reason.")
+
+
 def _picking(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the arguments that pick dead letters: ids, a reason, or all."""
     function = click.option("--all", "everything", is_flag=True, help="Every dead letter.")(
         function
     )
-    function = click.option("--reason", help="All dead letters with this reason.")(function)
+    function = _reason_option(function)
     return click.argument("log_ids", metavar="[ID]...", nargs=-1)(function)
 
 
 @dead_letters.command(
     "list",
-    epilog=examples("dead-letters list --json"),
+    epilog=examples("dead-letters list --json", "dead-letters list --reason no_user_id"),
 )
 @config_option
+@_reason_option
 @json_option
-def list_letters(config: Path | None, *, as_json: bool) -> int:
+def list_letters(config: Path | None, reason: str | None, *, as_json: bool) -> int:
     """List the dead letters, the oldest first: the time, the reason and the log id."""
     with _opened(read_settings(config, secrets=False)) as store:
+        _check_reason(store, reason)
         if as_json:
-            say_json_list(map(_report, page) for page in store.pages())
+            say_json_list(map(_report, page) for page in store.pages(reason=reason))
             return ExitCode.DONE
         shown = 0
-        for page in store.pages():
+        for page in store.pages(reason=reason):
             say_page(map(_line, page))
             shown += len(page)
     say(counted(shown, "dead letter"))
@@ -123,10 +128,7 @@ def discard(
     """Remove dead letters for good. Their events are never sent then."""
     _check_picked(log_ids, reason, everything=everything)
     with _opened(read_settings(config, secrets=False), to_change=True) as store:
-        _check_known(store, log_ids)
-        wanted = (
-            sum(map(len, store.pages(log_ids=log_ids))) if log_ids else store.count(reason=reason)
-        )
+        wanted = _count_picked(store, log_ids, reason)
         if wanted:
             confirm(f"Discard {counted(wanted, 'dead letter')} for good?", is_answered=yes)
         say(f"{sum(map(store.discard, store.pages(log_ids=log_ids, reason=reason)))} discarded")
@@ -135,12 +137,20 @@ def discard(
 
 @dead_letters.command(
     "replay",
-    epilog=examples("dead-letters replay --all", "dead-letters replay --reason expression_failed"),
+    epilog=examples(
+        "dead-letters replay --reason expression_failed", "dead-letters replay --all --yes"
+    ),
 )
 @config_option
 @_picking
+@yes_option
 def replay_letters(
-    config: Path | None, log_ids: tuple[str, ...], reason: str | None, *, everything: bool
+    config: Path | None,
+    log_ids: tuple[str, ...],
+    reason: str | None,
+    *,
+    everything: bool,
+    yes: bool,
 ) -> int:
     """Translate dead letters again, and send them under the same message ids.
 
@@ -148,15 +158,16 @@ def replay_letters(
     """
     _check_picked(log_ids, reason, everything=everything)
     from poller.cli.wiring.replay import replay_all  # noqa: PLC0415 - slow
+    from poller.cli.wiring.services import stream_of  # noqa: PLC0415 - slow
 
     settings = read_settings(config)
     with _opened(settings, to_change=True) as store:
-
-        def pick(stream: Stream) -> Iterator[tuple[StoredDeadLetter, ...]]:
-            _check_known(store, log_ids, stream)
-            return store.pages(stream=stream, log_ids=log_ids, reason=reason)
-
-        replayed, left = replay_all(settings, store, pick)
+        stream = store.recorded(stream_of(settings))
+        wanted = _count_picked(store, log_ids, reason, stream)
+        if wanted:
+            confirm(f"Send {counted(wanted, 'dead letter')} again?", is_answered=yes)
+        pages = store.pages(stream=stream, log_ids=log_ids, reason=reason)
+        replayed, left = replay_all(settings, store, stream, pages)
     say(f"{replayed} replayed, {left} still dead")
     return ExitCode.ATTENTION if left else ExitCode.DONE
 
@@ -173,6 +184,40 @@ def _opened(settings: Settings, *, to_change: bool = False) -> Iterator[DeadLett
 def _check_picked(log_ids: tuple[str, ...], reason: str | None, *, everything: bool) -> None:
     if sum((bool(log_ids), reason is not None, everything)) != 1:
         raise click.UsageError("give ids, --reason, or --all, but only one of them")
+
+
+def _count_picked(
+    store: DeadLetterStore,
+    log_ids: tuple[str, ...],
+    reason: str | None,
+    stream: Stream | None = None,
+) -> int:
+    """Return how many dead letters are picked.
+
+    Raises:
+        FatalError: no dead letter has one of the ids, or the reason.
+    """
+    _check_known(store, log_ids, stream)
+    _check_reason(store, reason, stream)
+    if log_ids:
+        return sum(map(len, store.pages(stream=stream, log_ids=log_ids)))
+    return store.count(stream=stream, reason=reason)
+
+
+def _check_reason(store: DeadLetterStore, reason: str | None, stream: Stream | None = None) -> None:
+    """Check that a dead letter has this reason, so that a typing error is no success.
+
+    Raises:
+        FatalError: none has it.
+    """
+    reasons = store.reasons(stream=stream)
+    if reason is not None and reason not in reasons:
+        listed = ", ".join(f"{each} ({number:,})" for each, number in sorted(reasons.items()))
+        raise FatalError(
+            f"no dead letter has the reason {reason}",
+            code="dead-letter-unknown",
+            hint=f"the reasons are {listed}" if listed else "there are no dead letters",
+        )
 
 
 def _check_known(

@@ -1,4 +1,8 @@
-"""The question before a step that cannot be undone."""
+"""The question before a command sends or deletes something.
+
+There is one rule for all commands: on a terminal they ask, and without a terminal they need --yes.
+Only `run` never asks, because sending is all that it does.
+"""
 
 import sys
 
@@ -10,7 +14,7 @@ from poller.cli.views.output import is_terminal
 def confirm(question: str, *, is_answered: bool) -> None:
     """Ask on the terminal, and end the command if the answer is no.
 
-    `is_answered` is the option --yes.
+    `is_answered` is the option --yes. The question goes to stderr, and stdout holds the report.
 
     Raises:
         click.UsageError: stdin is not a terminal, so that nobody can answer.
@@ -20,4 +24,14 @@ def confirm(question: str, *, is_answered: bool) -> None:
         return
     if not is_terminal(sys.stdin):
         raise click.UsageError(f'no terminal to ask "{question}": add --yes')
-    click.confirm(question, abort=True)
+    click.confirm(question, abort=True, err=True)
+
+
+def refuse_without_terminal(question: str, *, is_answered: bool) -> None:
+    """End a command that will ask, before it begins with work that takes long.
+
+    Raises:
+        click.UsageError: stdin is not a terminal, so that nobody can answer.
+    """
+    if not is_answered and not is_terminal(sys.stdin):
+        confirm(question, is_answered=False)

@@ -1,11 +1,11 @@
 """The replay of dead letters. It needs both services, which the other commands do not."""
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from poller.adapters.sql_ledger.dead_letters import DeadLetterStore, StoredDeadLetter, event_of
 from poller.cli.views.output import say
-from poller.cli.wiring.services import Services, connect, profiles_of, rules_of, stream_of
+from poller.cli.wiring.services import Services, connect, profiles_of, rules_of
 from poller.config import Settings
 from poller.core.delivery import BatchSender
 from poller.core.events import Stream
@@ -18,16 +18,16 @@ Letters = tuple[StoredDeadLetter, ...]
 
 
 def replay_all(
-    settings: Settings, store: DeadLetterStore, pick: Callable[[Stream], Iterable[Letters]]
+    settings: Settings, store: DeadLetterStore, stream: Stream, pages: Iterable[Letters]
 ) -> tuple[int, int]:
     """Send dead letters again. Return how many were acknowledged, and how many were not.
 
-    `pick` yields the dead letters of a stream in pages.
+    `pages` are the dead letters, all of this stream, which is the stream of the settings.
     """
     configure_logging(settings.log.level, settings.log.format)
     with connect(settings, threading.Event()) as services:
-        stream, tried, replayed = store.recorded(stream_of(settings)), 0, 0
-        for page in pick(stream):
+        tried = replayed = 0
+        for page in pages:
             tried += len(page)
             for start in range(0, len(page), DEAD_LETTERS_PER_DELIVERY):
                 letters = page[start : start + DEAD_LETTERS_PER_DELIVERY]
@@ -60,7 +60,7 @@ def _replay(
     for event, name in replayed.tracks:
         names.setdefault(event.log_id, []).append(name)
     return store.mark_replayed(
-        stream_of(settings),
+        stream,
         [(by_id[event.log_id], event, names.get(event.log_id, [])) for event in replayed.forwarded],
         replayed.acknowledged,
         services.clock.now(),
