@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -26,8 +27,8 @@ def test_check_finds_a_good_set_up_good(plain: Bench) -> None:
     ended = plain.run("check")
     assert ended.code == 0, ended.out + ended.err
     assert set(marks(ended.out).values()) == {"✓"}
-    subjects = "version settings secrets ledger disk token log users stats outage segment clock"
-    assert set(marks(ended.out)) == set(subjects.split())
+    subjects = "version settings secrets ledger disk token log users stats events outage segment"
+    assert set(marks(ended.out)) == {*subjects.split(), "clock"}
     assert "Segment answers 200 even to a wrong write key" in ended.out
     assert not plain.ledger.exists()
 
@@ -261,11 +262,29 @@ def test_the_demo_loses_nothing_and_leaves_nothing(tmp_path: Path) -> None:
     )
     assert (rows["dead-lettered"], rows["duplicates"], rows["lost"]) == ("1", "0", "0")
     said = " ".join(ended.stdout.split())
-    assert re.search(r"records a gap: \d+ logins and signups were gone", said), said
-    assert re.search(
-        r"`backfill --since earliest` sends \d+ events? of the gap: 0 are lost now", said
-    ), said
+    gone = re.search(r"a gap: (\d+) events of the log .* which stand for (\d+) logins", said)
+    sent = re.search(r"sends (\d+) events of the gap, with their (\d+) logins and", said)
+    assert gone, said
+    assert sent, said
+    assert gone.groups() == sent.groups()
+    assert ": 0 are lost now" in said
+    assert {line.split()[2] for line in ended.stderr.splitlines()} == {"gap.recorded"}
     assert "Done: nothing was lost, and nothing counts twice. Next, with your own tenant" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("signals", [(signal.SIGHUP,), (signal.SIGTERM, signal.SIGHUP)])
+def test_a_demo_that_a_signal_ends_leaves_nothing(
+    tmp_path: Path, signals: tuple[signal.Signals, ...]
+) -> None:
+    environ = {**os.environ, "TMPDIR": str(tmp_path)}
+    command = [str(COMMAND), "demo", "--for", "1h"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environ) as process:
+        assert process.stdout is not None
+        assert b"The real daemon runs" in process.stdout.readline()
+        for number in signals:
+            process.send_signal(number)
+        assert process.wait(PATIENCE_S) == 130
     assert list(tmp_path.iterdir()) == []
 
 

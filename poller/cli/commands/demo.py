@@ -1,5 +1,6 @@
 """The command `demo`: the real daemon between a simulated tenant and a simulated Segment."""
 
+import signal
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -30,7 +31,7 @@ from poller.sandbox import Fault, Reconciliation, Sandbox
 from poller.service.daemon.daemon import Daemon
 from poller.service.lifecycle.exit_codes import ExitCode
 from poller.service.lifecycle.one_shot import drain
-from poller.service.lifecycle.process import Failed, Finished, Process, Reason
+from poller.service.lifecycle.process import Failed, Finished, Process, Reason, Signalled
 from poller.service.observability.logging_setup import configure_logging
 from poller.service.slices.workers import SliceWorkers
 from poller.service.upstream.retry import PATIENCE, Backoff
@@ -75,12 +76,18 @@ def demo(run_for: timedelta | None, fault: str | None) -> int:
     """
     if run_for is not None and run_for < SHORTEST_RUN:
         raise click.BadParameter("must be at least 1s", param_hint="--for")
-    configure_logging("error")
+    configure_logging("error", "text")
     console = Terminal()
-    if fault is not None:
-        for line in play_wrong_key():
-            console.print(line)
-        return ExitCode.DONE
+    with _ended_like_ctrl_c():
+        if fault is not None:
+            for line in play_wrong_key():
+                console.print(line)
+            return ExitCode.DONE
+        return _play(console, run_for)
+
+
+def _play(console: Terminal, run_for: timedelta | None) -> ExitCode:
+    """Play both acts: live traffic with faults, and an outage that is too long."""
     with _open_demo() as parts:
         if run_for is None and not console.is_terminal:
             run_for = DEFAULT_RUN
@@ -130,19 +137,24 @@ class _Demo:
         """Play an outage that is longer than the log is kept. Yield a line after each step."""
         self._be_down_for_too_long()
         yield "Now the host is down for two days, and the tenant keeps its log for one day only."
-        self.drain()
-        lost = len(self.sandbox.reconcile().lost)
         yield (
-            f"  The daemon is back and records a gap: {lost} logins and signups were gone."
-            " `status` shows the gap and exits with 3."
+            "  The daemon is back. Its log tells of each gap by `gap.recorded`, as an error: of "
+            "events that it never read, and of events that it read and wanted to read again."
+        )
+        self.drain()
+        lost = self.sandbox.reconcile().lost
+        yield (
+            f"  It records a gap: {counted(len(set(lost)), 'event')} of the log were gone before "
+            f"it read them, which stand for {len(lost)} logins and signups. (The first login by a "
+            "social account is also a signup.) `status` shows the gap and exits with 3."
         )
         self.sandbox.tenant.retention = _LONG_RETENTION
         sent = self._backfill()
-        lost = len(self.sandbox.reconcile().lost)
+        sent_calls = len(lost) - len(self.sandbox.reconcile().lost)
         yield (
             "  The tenant's plan is upgraded, so its log goes back further. "
-            f"`backfill --since earliest` sends {counted(sent, 'event')} of the gap: {lost} are "
-            "lost now."
+            f"`backfill --since earliest` sends {counted(sent, 'event')} of the gap, with their "
+            f"{sent_calls} logins and signups: {len(lost) - sent_calls} are lost now."
         )
 
     def _be_down_for_too_long(self) -> None:
@@ -173,13 +185,34 @@ class _Demo:
 
 
 @contextmanager
+def _ended_like_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the demo like Ctrl-C, so that its folder is removed."""
+    handled = [
+        number
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is not signal.SIG_IGN
+    ]
+    before = {number: signal.signal(number, lambda *_: _interrupt()) for number in handled}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+@contextmanager
 def _open_demo() -> Iterator[_Demo]:
     with (
         tempfile.TemporaryDirectory(prefix="poller-demo-") as folder,
         Sandbox(seed=None) as sandbox,
     ):
         sandbox.faults.set(*_FAULTS)
-        settings, process = demo_settings(sandbox, Path(folder)), Process()
+        # A second signal also ends the demo by way of the folder's removal.
+        settings, process = demo_settings(sandbox, Path(folder)), Process(abandon=_interrupt)
         with open_ledger(settings) as ledger, connect(settings, process.stopping) as services:
             yield _Demo(
                 sandbox=sandbox,
@@ -219,6 +252,8 @@ def _show_live_traffic(parts: _Demo, console: Terminal, run_for: timedelta | Non
     parts.process.settle_down()
     if isinstance(reason, Failed):
         raise reason.error
+    if isinstance(reason, Signalled) and reason.number != signal.SIGINT:
+        _interrupt()
     parts.drain()
 
 

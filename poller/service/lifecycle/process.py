@@ -50,11 +50,18 @@ Reason = Signalled | Finished | Failed
 class Process:
     """The reasons to stop, and the work that is under way. Thread-safe.
 
-    Long loops look at `stopping`, which is set once there is a reason.
+    Long loops look at `stopping`, which is set once there is a reason. A second signal calls
+    `abandon`, which ends the process at once, in the middle of whatever it does.
     """
 
-    def __init__(self, stopping: threading.Event | None = None) -> None:
+    def __init__(
+        self,
+        stopping: threading.Event | None = None,
+        *,
+        abandon: Callable[[], None] = lambda: os._exit(ExitCode.INTERRUPTED),
+    ) -> None:
         self.stopping = stopping or threading.Event()
+        self._abandon = abandon
         # A SimpleQueue, because its `put` is safe inside a signal handler.
         self._reasons: queue.SimpleQueue[Reason] = queue.SimpleQueue()
         self._working = 0
@@ -114,5 +121,5 @@ class Process:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         del frame
         if self.stopping.is_set() or not self._reasons.empty():
-            os._exit(ExitCode.INTERRUPTED)  # a second signal ends the process at once
+            self._abandon()
         self.end(Signalled(number))
