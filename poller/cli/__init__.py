@@ -15,7 +15,7 @@ import click
 
 from poller import __version__
 from poller.cli.groups import NAME, SuggestingGroup, examples
-from poller.cli.views.output import prepare_streams, say
+from poller.cli.views.output import ClosedOutputError, mute, prepare_streams, say
 from poller.core.errors import FatalError, TransientError
 from poller.service.lifecycle.exit_codes import ExitCode
 
@@ -89,7 +89,7 @@ def run_command() -> int:
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
         code = int(program.main(prog_name=NAME, standalone_mode=False) or 0)
-        sys.stdout.flush()  # An error of the flush is explained below, like any other.
+        _flush()
     except SystemExit:  # click ends so after a completion, and when the reader of a pipe is gone.
         return ExitCode.DONE
     except click.exceptions.Exit as ended:
@@ -101,6 +101,18 @@ def run_command() -> int:
     except Exception as error:  # noqa: BLE001 - the type decides about the explanation
         return _explain(error)
     return code
+
+
+def _flush() -> None:
+    """Write what is left of the output.
+
+    Raises:
+        OSError: it cannot be written. The error is explained like any other.
+    """
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:  # The reader is gone. Python would flush once more at the end.
+        mute(sys.stdout)
 
 
 def _explain(error: Exception) -> ExitCode:
@@ -129,11 +141,9 @@ def _explain(error: Exception) -> ExitCode:
 
 
 def _explain_output(error: OSError) -> ExitCode:
-    if isinstance(error, BrokenPipeError):
-        # The reader is gone. Without this, Python would try to flush stdout and fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.DONE
-    if error.errno in {errno.ENOSPC, errno.EIO}:
+    if isinstance(error, ClosedOutputError) or error.errno in {errno.ENOSPC, errno.EIO}:
+        if not isinstance(error, ClosedOutputError):
+            mute(sys.stdout)
         text = f"error: the output cannot be written: {error.strerror}"
         return _fail(ExitCode.UNREACHABLE, text)
     return _explain_bug(error)

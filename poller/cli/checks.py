@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from poller.adapters.sql_ledger.reader import running_daemon
+from poller.cli.views.output import sign
 from poller.cli.views.wording import lasting
 from poller.config import SecretPlace, Settings
 from poller.config.sources.paths import SYSTEM_FILE
@@ -50,10 +51,10 @@ class Finding:
 def mark_of(finding: Finding) -> tuple[str, str]:
     """Return the mark before a finding, and its colour."""
     if finding.severity is not Severity.GOOD:
-        return "✗", "red"
+        return sign("✗"), "red"
     if finding.is_open:
-        return "?", "yellow"
-    return "✓", "green"
+        return sign("?"), "yellow"
+    return sign("✓"), "green"
 
 
 def secrets(places: tuple[SecretPlace, ...], environ: Mapping[str, str]) -> Iterator[Finding]:
@@ -65,7 +66,7 @@ def secrets(places: tuple[SecretPlace, ...], environ: Mapping[str, str]) -> Iter
         yield Finding(
             subject="secrets",
             text=f"systemd has credentials in ${_CREDENTIALS}, and none of them is used",
-            hint="name them after their settings, such as LoadCredential=auth0_client_secret:/…",
+            hint="name them after their settings, such as LoadCredential=auth0_client_secret:/PATH",
             severity=Severity.ATTENTION,
         )
     files = {place.file: place for place in places if place.file and not place.is_credential}

@@ -196,7 +196,7 @@ def choose(
         wanted = (source_name or own[0], own[1])
         named = [each for each in named if (each.source_name, each.generation) == wanted]
     if len(named) != 1:
-        known = "; ".join(f"{each.domain} → {each.source_name}" for each in streams)
+        known = "; ".join(f"{each.domain} -> {each.source_name}" for each in streams)
         raise FatalError(
             f"the ledger holds no stream, or several, of {domain} with that source name",
             code="stream-ambiguous",

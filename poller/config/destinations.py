@@ -66,7 +66,7 @@ def _problems(key: str, entry: object) -> Iterator[str]:
 
 def _warehouse_problems(entry: object) -> Iterator[str]:
     if not isinstance(entry, Mapping):
-        yield 'must be {"all": true}, {"all": false} or {"warehouseIds": […]}, not true or false'
+        yield 'must be {"all": true}, {"all": false} or {"warehouseIds": [...]}, not true or false'
         return
     for name, value in entry.items():
         if name == "all" and not isinstance(value, bool):

@@ -148,5 +148,5 @@ def test_every_cell_has_a_style_of_its_own_and_the_legend_names_only_what_is_the
     assert "".join(style.plain for style in STYLES.values()).isascii()
     assert (
         plain(legend(draw([LIVE], [gap(3, 5)], SINCE, NOW, 20), blocks=False))
-        == "# settled by the daemon   X lost"
+        == "# settled up to the position   X lost"
     )

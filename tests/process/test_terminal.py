@@ -60,7 +60,7 @@ COMMANDS = [
     ("preview", "--last", "2"),
     ("dead-letters", "list"),
     ("dead-letters", "show", LOG_ID),
-    ("dead-letters", "replay", "--all"),
+    ("dead-letters", "replay", "--all", "--yes"),
     ("dead-letters", "discard", "\x1b[2Jnone"),
     ("status",),
     ("backfill", "--from-file", "\x1b[2Jno-file"),
@@ -104,6 +104,7 @@ def test_a_terminal_of_any_encoding_shows_what_it_can(plain: Bench, encoding: st
         )
         assert ended.returncode in {0, 3}, ended.stderr
         text = ended.stdout.decode(encoding)
+        assert command != ["check"] or re.match(r"OK version ", text)
         if "--json" in command:
             assert any(
                 row["event"].get("user_name") == "Zoë 山田 \ud800" for row in json.loads(text)
@@ -111,12 +112,22 @@ def test_a_terminal_of_any_encoding_shows_what_it_can(plain: Bench, encoding: st
 
 
 @pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
-def test_a_closed_stream_ends_no_command(plain: Bench, closed: str) -> None:
-    for command, code in (("run --once", 0), ("status", 0)):
+def test_a_closed_output_ends_each_command_that_has_an_answer_and_no_other(
+    plain: Bench, closed: str
+) -> None:
+    for command, code in (("run --once", 0), ("status", 75)):
         program = f"exec {COMMAND} {command} --config {plain.settings} {closed}"
         with Running(["/bin/sh", "-c", program], plain.folder, dict(os.environ)) as running:
             assert running.wait(60).code == code, running.err
+            assert (code == 0) or "2>&-" in closed or "output is closed" in running.err
     plain.assert_conserved()
+
+
+def test_a_reader_that_leaves_does_not_hide_the_exit_code(plain: Bench) -> None:
+    plain.run("run", "--once")
+    line = f"set -o pipefail; {COMMAND} status --strict --config {plain.settings} | true"
+    ended = subprocess.run(["/bin/bash", "-c", line], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (69, "")
 
 
 def test_a_secret_in_a_pipe_that_nobody_writes_to_is_an_error(plain: Bench, tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def findings(
 
     A check that cannot succeed after an earlier failure is left out.
     """
-    source = str(settings.path) if settings.path else "the environment"
+    source = str(settings.path.absolute()) if settings.path else "the environment"
     yield Finding(subject="version", text=__version__)
     yield Finding(subject="settings", text=f"valid, from {source}")
     yield from about_secrets

@@ -29,8 +29,8 @@ from poller.cli.options import (
     yes_option,
 )
 from poller.cli.views.confirmation import confirm
-from poller.cli.views.output import can_show, say
-from poller.cli.views.wording import counted, laid_out, moment_text
+from poller.cli.views.output import say
+from poller.cli.views.wording import counted, laid_out, moment_text, stream_title
 from poller.config import Settings
 from poller.core.counts import DEAD_LETTERED, FORWARDED
 from poller.core.events import Stream
@@ -159,8 +159,7 @@ def _stream_of(settings: Settings) -> Stream:
 
 
 def _show_names(change: _KeyChange) -> None:
-    arrow = "→" if can_show("→") else "->"
-    say(f"{change.stream.domain} {arrow} {change.stream.source_name}")
+    say(stream_title(change.stream.domain, change.stream.source_name))
     if change.renamed.source_name != change.stream.source_name:
         say(f"  new name    {change.renamed.source_name}")
 

@@ -9,6 +9,7 @@ import click
 
 from poller.adapters.sql_ledger.reader import LedgerReader
 from poller.adapters.sql_ledger.set_position import set_position
+from poller.adapters.sql_ledger.sqlite.driver import ledger_path
 from poller.adapters.sql_ledger.sqlite.lock import LedgerLock
 from poller.adapters.sql_ledger.stream_removal import remove_stream
 from poller.cli.commands.key import key
@@ -24,6 +25,7 @@ from poller.cli.options import (
 )
 from poller.cli.views.confirmation import confirm
 from poller.cli.views.output import say, say_json
+from poller.cli.views.wording import stream_title
 from poller.config import Settings, parse_moment
 from poller.core.errors import FatalError
 from poller.core.events import Stream
@@ -85,7 +87,7 @@ def show(config: Path | None, *, as_json: bool) -> int:
     if as_json:
         say_json(streams)
     else:
-        _show(settings.state.url, streams)
+        _show(ledger_path(settings.state.url), streams)
     return ExitCode.DONE
 
 
@@ -107,10 +109,10 @@ def _stream_report(stream: Stream, spans: tuple[Span, ...]) -> LedgerStreamRepor
     )
 
 
-def _show(url: str, streams: list[LedgerStreamReport]) -> None:
-    say(url)
+def _show(path: Path, streams: list[LedgerStreamReport]) -> None:
+    say(str(path))
     for stream in streams:
-        say("", f"{stream.domain} → {stream.source_name}")
+        say("", stream_title(stream.domain, stream.source_name))
         for span in stream.spans:
             say(f"  {'live' if span.until is None else 'span'}  after    {_with_time(span.after)}")
             say(f"        reached  {_with_time(span.reached)}")
@@ -150,7 +152,7 @@ def move(config: Path | None, position: str, source_name: str | None, *, yes: bo
             live = next((span for span in reader.spans(stream) if span.is_live), None)
         finally:
             reader.close()
-        say(f"{stream.domain} → {stream.source_name}")
+        say(stream_title(stream.domain, stream.source_name))
         say(
             f"  now  {_with_time(live.reached) if live else 'nothing begun'}",
             f"  then {_with_time(target)}",
@@ -189,7 +191,7 @@ def remove(
             )
         finally:
             reader.close()
-        say(f"{stream.domain} → {stream.source_name}")
+        say(stream_title(stream.domain, stream.source_name))
         confirm("Remove the stream with everything that the ledger holds of it?", is_answered=yes)
         remove_stream(url, stream, with_spans=with_spans)
     return ExitCode.DONE

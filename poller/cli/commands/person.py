@@ -12,7 +12,7 @@ from poller.cli.groups import SuggestingGroup, examples
 from poller.cli.options import config_option, json_option, read_settings, yes_option
 from poller.cli.views.confirmation import confirm
 from poller.cli.views.output import say, say_json
-from poller.cli.views.wording import counted
+from poller.cli.views.wording import counted, stream_title
 from poller.config import Settings
 from poller.core.log_ids import LogId
 from poller.core.messages import iso
@@ -100,7 +100,7 @@ def _opened(settings: Settings, *, to_change: bool = False) -> Iterator[PersonSt
 
 def _show(records: Sequence[PersonRecord]) -> None:
     for each in records:
-        say(f"{each.stream.domain} to {each.stream.source_name}")
+        say(stream_title(each.stream.domain, each.stream.source_name))
         say(f"  dead letters   {len(each.letters) or 'none'}")
         say(
             *(

@@ -16,7 +16,7 @@ from poller.cli.groups import examples
 from poller.cli.options import WholeNumber, config_option, json_option, read_settings
 from poller.cli.segment_proof.access import read_plan
 from poller.cli.segment_proof.calls import calls_of, judge, newest_calls
-from poller.cli.views.output import say, say_json
+from poller.cli.views.output import say, say_json, sign
 from poller.cli.views.terminal import Terminal
 from poller.cli.views.wording import counted
 from poller.cli.wiring.services import connect
@@ -161,7 +161,9 @@ def _call(call: dict[str, Any], verdicts: tuple[PlanVerdictReport, ...]) -> Text
     text = Text().append(name, style=_COLOURS[call["type"]]).append(f"\n{call['messageId']}")
     for verdict in verdicts:
         if verdict.message_id == call["messageId"]:
-            text.append(f"\n✗ {visible(verdict.text)}\n  {visible(verdict.hint)}", style="red")
+            text.append(
+                f"\n{sign('✗')} {visible(verdict.text)}\n  {visible(verdict.hint)}", style="red"
+            )
     return text.append("\n").append_text(_lines(values, "  "))
 
 

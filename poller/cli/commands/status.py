@@ -13,6 +13,7 @@ import click
 from poller import __version__
 from poller.adapters.sql_ledger.fatal_exit import FatalExit
 from poller.adapters.sql_ledger.reader import DaemonStatus, LedgerReader
+from poller.adapters.sql_ledger.sqlite.driver import ledger_path
 from poller.cli.groups import examples
 from poller.cli.options import config_option, json_option, read_settings
 from poller.cli.views.output import say_json
@@ -71,7 +72,7 @@ def collect(settings: Settings, now: datetime) -> StatusReport:
         holder = reader.holder()
         with reader.at_one_moment():
             return StatusReport(
-                ledger=settings.state.url,
+                ledger=str(ledger_path(settings.state.url)),
                 version=__version__,
                 daemon=DaemonReport(pid=holder.pid, since=holder.since) if holder else None,
                 last_fatal_error=_fatal_error(reader.fatal_exit()),

@@ -12,6 +12,7 @@ import click
 from rich.progress import Progress
 
 from poller.adapters.sql_ledger.reader import LedgerReader, Record
+from poller.adapters.sql_ledger.sqlite.driver import ledger_path
 from poller.cli.groups import examples
 from poller.cli.options import Bound, BoundType, config_option, position_of, read_settings
 from poller.cli.views import verify_report
@@ -91,7 +92,7 @@ def verify(
         asked = _asked_range(since, until, now, settled, settings.poll.late_window)
         days, recount = _compare(reader, services, stream, asked, now, exact=exact)
     report = VerifyReport(
-        ledger=settings.state.url,
+        ledger=str(ledger_path(settings.state.url)),
         stream=stream,
         now=now,
         settled=settled,

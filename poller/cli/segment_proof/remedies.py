@@ -35,8 +35,8 @@ def remedy(
 def _line(table: str, name: str, *, is_missing: bool) -> str:
     key = name if _BARE_KEY.fullmatch(name) else json.dumps(name)
     if is_missing:
-        return f'add it by an expression: [{table}] {key} = "…"'
-    return f'leave it out by [{table}] {key} = false, or send another value by {key} = "…"'
+        return f'add it by an expression: [{table}] {key} = "..."'
+    return f'leave it out by [{table}] {key} = false, or send another value by {key} = "..."'
 
 
 def _rename(event: str, settings: Settings, planned: Collection[str]) -> str:

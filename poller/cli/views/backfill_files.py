@@ -41,9 +41,14 @@ class FilePlan:
         """Return the line of the text."""
         kind = f"{self.kind}, gzip" if self.gzip else self.kind
         settled = f"settled up to line {self.line}" if self.offset else "nothing settled yet"
-        first, last = (iso(at) if at else "an unknown time" for at in (self.first, self.last))
         size = f"{self.size / 1e6:,.1f} MB"
-        return f"{self.file}: {size} ({kind}), {settled}, events from {first} to {last}"
+        return f"{self.file}: {size} ({kind}), {settled}{self._times()}"
+
+    def _times(self) -> str:
+        if self.first is None and self.last is None:
+            return ", and no event at its ends has a time"
+        first, last = (iso(at) if at else "an unknown time" for at in (self.first, self.last))
+        return f", events from {first} to {last}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from poller.cli.views.output import sign
 from poller.core.counts import DEAD_LETTERED, FILTERED, FORWARDED
 from poller.core.events import LogEvent
 from poller.core.forward import Forwarded
@@ -77,7 +78,7 @@ class DemoView:
         return Group(table, Text(f"{self._faults()}."))
 
     def _title(self) -> str:
-        title = "Auth0 → Segment: both services are simulated, the daemon is real."
+        title = f"Auth0 {sign('→')} Segment: both services are simulated, the daemon is real."
         if time.monotonic() - self._began > _ALL_FAULTS_SHOWN_AFTER_S:
             return f"{title} Press Ctrl-C to see the result."
         return f"{title} Press Ctrl-C to end."

@@ -5,6 +5,7 @@ may hold control characters. Only this module and `terminal` write to the termin
 """
 
 import codecs
+import errno
 import io
 import os
 import sys
@@ -19,7 +20,12 @@ from poller.core.messages import iso
 from poller.core.text.json_text import encode
 from poller.core.text.plain_text import escaped, visible, visible_lines
 
+_OPEN: list[object] = []
+"""The files that hold the numbers of closed streams until the process ends."""
 _UNENCODABLE = "poller.escaped"
+
+PLAIN_SIGNS = {"✓": "OK", "✗": "NO", "?": "? ", "→": "->"}
+"""The signs of the program, and the same in plain characters."""
 
 NOT_IN_JSON = {"is_in_json": False}
 """The metadata of a field of a report that only the text shows."""
@@ -55,17 +61,17 @@ def say_parts(parts: Iterable[Part], *, is_error: bool = False) -> None:
         else visible(part.text)
         for part in parts
     )
-    click.echo("".join(styled), file=sys.stderr if is_error else sys.stdout)
+    _write("".join(styled), is_error=is_error)
 
 
 def say_page(lines: Iterable[str]) -> None:
     """Write many lines to stdout at once, which is faster than `say` for each."""
-    click.echo("\n".join(map(visible, lines)), file=sys.stdout)
+    _write("\n".join(map(visible, lines)))
 
 
 def say_json(report: object, *, indent: int = 2) -> None:
     """Write a report to stdout as JSON. With `indent` 0 it is one line."""
-    click.echo(visible_lines(encode(to_json(report), indent=indent)), file=sys.stdout)
+    _write(visible_lines(encode(to_json(report), indent=indent)))
 
 
 def say_json_list(pages: Iterable[Iterable[object]]) -> None:
@@ -78,9 +84,9 @@ def say_json_list(pages: Iterable[Iterable[object]]) -> None:
         items = (
             visible_lines(encode(to_json(item), indent=2)).replace("\n", "\n  ") for item in page
         )
-        click.echo(f"{begin}  " + ",\n  ".join(items), file=sys.stdout, nl=False)
+        _write(f"{begin}  " + ",\n  ".join(items), nl=False)
         begin = ",\n"
-    click.echo("[]" if begin == "[\n" else "\n]", file=sys.stdout)
+    _write("[]" if begin == "[\n" else "\n]")
 
 
 def to_json(value: object) -> object:
@@ -100,11 +106,47 @@ def to_json(value: object) -> object:
     return value
 
 
-def prepare_streams() -> None:
-    """Make sure that no stream can end a command.
+def _write(text: str, *, nl: bool = True, is_error: bool = False) -> None:
+    """Write text. Once the reader of a pipe is gone, the command goes on without a reader.
 
-    A stream that is closed gets /dev/null in its place. Characters that a stream cannot encode are
-    escaped.
+    So its exit code still says how it ended: `status --strict | head -1` tells a blocked daemon.
+    """
+    stream = sys.stderr if is_error else sys.stdout
+    try:
+        click.echo(text, file=stream, nl=nl)
+    except BrokenPipeError:
+        mute(stream)
+
+
+def mute(stream: TextIO) -> None:
+    """Lead a stream to /dev/null, with whatever it has not written yet."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)
+
+
+class ClosedOutputError(OSError):
+    """The command has something to print, and stdout is closed."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.EBADF, "standard output is closed")
+
+
+class _ClosedOutput(io.TextIOBase):
+    """The stdout of a process that was started without one."""
+
+    def write(self, text: str) -> int:
+        """Raise the error, so that no command succeeds that could not print its answer."""
+        del text
+        raise ClosedOutputError
+
+
+def prepare_streams() -> None:
+    """Make sure that no stream can end a command that need not use it.
+
+    A stream that is closed gets /dev/null in its place. Only a write to a closed stdout is an
+    error: a command that cannot print its answer must not exit with 0. Characters that a stream
+    cannot encode are escaped.
     """
     codecs.register_error(_UNENCODABLE, _escape)
     # A file that is opened takes the lowest free descriptor. In this order each stream gets its
@@ -113,7 +155,8 @@ def prepare_streams() -> None:
         stream = getattr(sys, name)
         if stream is None:
             null = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115, PTH123 - until the end
-            setattr(sys, name, null)
+            setattr(sys, name, _ClosedOutput() if name == "stdout" else null)
+            _OPEN.append(null)
         elif mode == "w" and isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=_UNENCODABLE)
 
@@ -122,6 +165,11 @@ def _escape(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     return escaped(error.object[error.start : error.end]), error.end
+
+
+def sign(character: str) -> str:
+    """Return one of the program's own signs, in plain characters where stdout needs them."""
+    return character if can_show("✓✗→") else PLAIN_SIGNS[character]
 
 
 def can_show(text: str) -> bool:

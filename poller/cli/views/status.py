@@ -7,7 +7,7 @@ from datetime import datetime
 
 from poller.cli.views import timeline
 from poller.cli.views.output import NOT_IN_JSON, Part, can_show, say, say_parts
-from poller.cli.views.wording import laid_out, lasting, moment_text
+from poller.cli.views.wording import laid_out, lasting, moment_text, stream_title
 from poller.core.log_ids import LogId
 from poller.core.messages import iso
 from poller.core.spans import Gap, LogCursor, LogRange
@@ -149,8 +149,7 @@ def _show_fatal_error(error: FatalErrorReport | None) -> None:
 
 
 def _show_stream(stream: StreamReport) -> None:
-    arrow = "→" if can_show("→") else "->"
-    say("", f"{stream.domain} {arrow} {stream.source_name}")
+    say("", stream_title(stream.domain, stream.source_name))
     _line("position", moment_text(stream.position) if stream.position else "not begun")
     _line("drained", iso(stream.drained_at) if stream.drained_at else "never")
     _line("lag", "unknown" if stream.lag_s is None else lasting(stream.lag_s))

@@ -1,16 +1,18 @@
 """A console of rich that shows text from outside safely."""
 
+import sys
 from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console
 from rich.segment import Segment
 
+from poller.cli.views.output import mute
 from poller.core.text.plain_text import visible_lines
 
 
 class Terminal(Console):
-    """A console on which text is never markup. A closed pipe ends it like any other command."""
+    """A console on which text is never markup."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, emoji=False, **options)
@@ -23,5 +25,5 @@ class Terminal(Console):
         )
 
     def on_broken_pipe(self) -> None:
-        """Raise the error, instead of ending the process as rich does."""
-        raise BrokenPipeError
+        """Go on without a reader, instead of ending the process as rich does."""
+        mute(sys.stdout)

@@ -46,7 +46,7 @@ class CellStyle:
 STYLES = {
     Cell.EMPTY: CellStyle(block=" ", plain=" ", meaning=""),
     Cell.SETTLED: CellStyle(block="▓", plain="=", fg="cyan", meaning="settled"),
-    Cell.LIVE: CellStyle(block="█", plain="#", fg="green", meaning="settled by the daemon"),
+    Cell.LIVE: CellStyle(block="█", plain="#", fg="green", meaning="settled up to the position"),
     Cell.AHEAD: CellStyle(block="▁", plain="_", meaning="ahead"),
     Cell.UNFINISHED: CellStyle(block="░", plain="-", fg="yellow", meaning="unfinished"),
     Cell.MISSING: CellStyle(block="·", plain=".", fg="yellow", meaning="not sent"),

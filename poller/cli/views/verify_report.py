@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from poller.cli.views.terminal import Terminal
+from poller.cli.views.wording import stream_title
 from poller.core.messages import iso
 from poller.service.verify.daily import (
     BAND_EVENTS,
@@ -142,7 +143,7 @@ def _noun(number: int, noun: str) -> str:
 def show(report: VerifyReport) -> None:
     """Print the report for people."""
     console = Terminal(highlight=False)
-    console.print(f"{report.stream.domain} → {report.stream.source_name}", soft_wrap=True)
+    console.print(stream_title(report.stream.domain, report.stream.source_name), soft_wrap=True)
     if not report.days:
         console.print("nothing of this range is settled yet: there is nothing to compare")
         return

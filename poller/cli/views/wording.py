@@ -5,7 +5,7 @@ import sys
 import textwrap
 from datetime import timedelta
 
-from poller.cli.views.output import is_terminal
+from poller.cli.views.output import is_terminal, sign
 from poller.core.log_ids import LogId, moment_of
 from poller.core.messages import iso
 
@@ -16,6 +16,11 @@ _UNITS = (
     (timedelta(seconds=1), "s"),
 )
 _NARROWEST_TEXT = 40
+
+
+def stream_title(domain: str, source_name: str) -> str:
+    """Return the tenant and the source of a stream, as people read them."""
+    return f"{domain} {sign('→')} {source_name}"
 
 
 def counted(number: int, noun: str) -> str:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import structlog
 
 from poller.adapters.sql_ledger.ledger import SqlLedger
+from poller.adapters.sql_ledger.sqlite.driver import ledger_path
 from poller.adapters.sql_ledger.sqlite.lock import LedgerLock
 from poller.cli.wiring.services import Services, profiles_of, rules_of, start_of, stream_of
 from poller.config import Settings
@@ -54,7 +55,7 @@ def open_ledger(settings: Settings, *, adopt: bool = False) -> Iterator[SqlLedge
         try:
             log.info(
                 "ledger.opened",
-                ledger=settings.state.url,
+                ledger=str(ledger_path(settings.state.url)),
                 domain=stream.domain,
                 source_name=stream.source_name,
             )

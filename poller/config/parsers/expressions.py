@@ -44,7 +44,7 @@ class JmesPath:
             problem = "it names neither" if others == ["@"] else f"`{others[0]}` is neither"
             raise BadValueError(
                 f"looks at `user` (the profile) and `log` (the event) only: {problem}. "
-                "A text goes in '…'"
+                "A text goes in '...'"
             )
         self.names_user = any(root == "user" for root, _ in fields)
         self.names_log = any(root == "log" for root, _ in fields)

@@ -14,7 +14,7 @@ from tests.cli.segment_proof.world import World
     [
         ("track", ("properties", "clientID"), False, "[events.properties] clientID = false"),
         ("track", ("properties", "my plan"), False, '[events.properties] "my plan" = false'),
-        ("track", ("properties", "plan"), True, '[events.properties] plan = "…"'),
+        ("track", ("properties", "plan"), True, '[events.properties] plan = "..."'),
         ("identify", ("traits", "email"), False, "[events.traits] email = false"),
         ("identify", ("traits", "email", "x"), False, "[events.traits] email = false"),
         ("group", ("traits", "name"), False, "events.groups = false"),
