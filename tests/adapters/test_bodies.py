@@ -20,10 +20,9 @@ def test_a_body_of_countless_small_values_is_refused_before_it_takes_memory() ->
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize("value", [b"0", b"[]", b'{"":0}'])
-def test_the_largest_allowed_number_of_values_fits_into_bounded_memory(value: bytes) -> None:
+def test_the_largest_allowed_number_of_values_fits_into_bounded_memory() -> None:
     pieces = MAX_VALUES // 2 - 1
-    body = b"[" + b",".join([value] * pieces) + b"]"
+    body = b"[" + b",".join([b'{"":0}'] * pieces) + b"]"  # no value takes more memory
     tracemalloc.start()
     try:
         assert len(parse_json(body)) == pieces

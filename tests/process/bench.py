@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from poller import sandbox
-from tests.process.template import Template
+from tests.process.template import Forked, Template
 
 NEVER_LOGGED = re.compile(
     r"@example\.com|203\.0\.113\.|auth0\|0|google-oauth2\|0|sandbox-secret|sandboxWriteKey|"
@@ -150,28 +150,20 @@ class Bench:
         self.settings.write_text(text + "\n")
 
     def start(self, *arguments: str, environ: dict[str, str] | None = None) -> "Running":
-        """Start the installed command."""
-        return Running(self._command(arguments), self.folder, self._environ(environ))
+        """Start a command, forked from the template where the interpreter is the same."""
+        is_other = any(name.startswith("PYTHON") for name in environ or ())
+        return Running(
+            self._command(arguments),
+            self.folder,
+            dict(os.environ) | (environ or {}),
+            None if is_other else self.template,
+        )
 
     def run(
         self, *arguments: str, timeout_s: float = PATIENCE_S, environ: dict[str, str] | None = None
     ) -> Ended:
-        """Run a command to its end, forked from the template where the interpreter is the same."""
-        if self.template is None or any(name.startswith("PYTHON") for name in environ or ()):
-            return self.start(*arguments, environ=environ).wait(timeout_s)
-        out, err = new_outputs(self.folder)
-        code = self.template.run(
-            self._command(arguments),
-            environ=self._environ(environ),
-            folder=self.folder,
-            out=out,
-            err=err,
-            timeout_s=timeout_s,
-        )
-        return ended(code, out, err)
-
-    def _environ(self, environ: dict[str, str] | None) -> dict[str, str]:
-        return dict(os.environ) | (environ or {})
+        """Run a command to its end."""
+        return self.start(*arguments, environ=environ).wait(timeout_s)
 
     def _command(self, arguments: tuple[str, ...]) -> list[str]:
         command = [str(COMMAND), *arguments]
@@ -225,8 +217,21 @@ def ended(code: int, out: Path, err: Path) -> Ended:
 class Running:
     """A command that is running. It writes its output and its log to files."""
 
-    def __init__(self, command: list[str], folder: Path, environ: dict[str, str]) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        folder: Path,
+        environ: dict[str, str],
+        template: Template | None = None,
+    ) -> None:
         self._out, self._err = new_outputs(folder)
+        self.process: subprocess.Popen[bytes] | Forked
+        if template is not None:
+            self._err.touch()
+            self.process = template.start(
+                command, environ=environ, folder=folder, out=self._out, err=self._err
+            )
+            return
         with self._out.open("w") as out, self._err.open("w") as err:
             self.process = subprocess.Popen(
                 command, stdout=out, stderr=err, cwd=folder, env=environ

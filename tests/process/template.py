@@ -6,13 +6,16 @@ environment, folder and output.
 """
 
 import json
+import os
 import signal
 import subprocess
 import sys
-from typing import Any
+import threading
+import time
+from pathlib import Path
 
 PROGRAM = """
-import gc, importlib, json, os, pkgutil, signal, sys, time
+import gc, importlib, json, os, pkgutil, sys, time
 import poller
 for module in pkgutil.walk_packages(poller.__path__, "poller."):
     if not module.name.endswith("__main__"):
@@ -22,11 +25,19 @@ from poller.__main__ import main
 def next_command():
     "Return a command in the process that is forked for it, and None when there are no more."
     for line in sys.stdin:
+        request = json.loads(line)
+        if "ended" in request:
+            print(json.dumps(code_of(request["ended"])), flush=True)
+            continue
         command = os.fork()
         if command == 0:
-            return json.loads(line)
-        _, status = os.waitpid(command, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
+            return request
+        print(command, flush=True)
+
+def code_of(command):
+    "Return the exit code of a command that has ended, and None before."
+    ended, status = os.waitpid(command, os.WNOHANG)
+    return os.waitstatus_to_exitcode(status) if ended else None
 
 def become(command):
     "Take the surroundings of the command."
@@ -40,7 +51,6 @@ def become(command):
         os.dup2(opened, number)
         os.close(opened)
     sys.argv = command["arguments"]
-    signal.alarm(int(command["timeout_s"]))
 
 gc.freeze()
 if (command := next_command()) is not None:
@@ -50,7 +60,7 @@ if (command := next_command()) is not None:
 
 
 class Template:
-    """The template process of an interpreter. It runs one command at a time."""
+    """The template process of an interpreter. Thread-safe."""
 
     def __init__(self, *interpreter: str) -> None:
         self._process = subprocess.Popen(
@@ -58,22 +68,59 @@ class Template:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
+        self._lock = threading.Lock()
 
-    def run(self, arguments: list[str], *, timeout_s: float, **surroundings: Any) -> int:
-        """Run a command to its end and return its exit code, negative for a signal.
+    def start(
+        self, arguments: list[str], *, environ: dict[str, str], folder: Path, out: Path, err: Path
+    ) -> "Forked":
+        """Start a command that writes its output and its log to these files."""
+        pid = self._ask(arguments=arguments, environ=environ, folder=folder, out=out, err=err)
+        assert pid is not None
+        return Forked(self, pid)
 
-        The surroundings are `environ`, `folder`, and the files `out` and `err`.
-        """
-        assert self._process.stdin is not None
-        given = {"arguments": arguments, "timeout_s": timeout_s, **surroundings}
-        command = json.dumps(given, default=str)
-        self._process.stdin.write(command.encode() + b"\n")
-        self._process.stdin.flush()
-        assert self._process.stdout is not None
-        code = int(self._process.stdout.readline())
-        assert code != -signal.SIGALRM, f"{arguments} still ran after {timeout_s} s"
-        return code
+    def code_of(self, pid: int) -> int | None:
+        """Return the exit code of a command, negative for a signal, or None while it runs."""
+        return self._ask(ended=pid)
 
     def close(self) -> None:
         """End the template process."""
         self._process.communicate(timeout=30)
+
+    def _ask(self, **request: object) -> int | None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with self._lock:
+            self._process.stdin.write(json.dumps(request, default=str).encode() + b"\n")
+            self._process.stdin.flush()
+            answer: int | None = json.loads(self._process.stdout.readline())
+        return answer
+
+
+class Forked:
+    """A command that the template has forked. It has the methods of `Popen` that tests use."""
+
+    def __init__(self, template: Template, pid: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self._template = template
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            self.returncode = self._template.code_of(self.pid)
+        return self.returncode
+
+    def wait(self, timeout: float = 60.0) -> int:
+        deadline = time.monotonic() + timeout
+        while (code := self.poll()) is None:
+            if time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired(f"process {self.pid}", timeout)
+            time.sleep(0.005)
+        return code
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal to the command, unless it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)

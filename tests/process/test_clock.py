@@ -24,7 +24,6 @@ def delivered(bench: Bench) -> bool:
 def test_a_clock_set_by_years_delays_nothing_and_costs_no_memory(
     plain: Bench, tmp_path: Path, ahead: tuple[int, ...]
 ) -> None:
-    plain.write_settings(poll__interval="3s")
     clock = tmp_path / "clock"
     clock.write_text(str(ahead[0] * YEAR_S))
     environ = {"PYTHONPATH": str(FAULT), "WALL_CLOCK": str(clock)}

@@ -33,11 +33,12 @@ SECRET = "only root may read this\n"
 def run_as_root(machine: Machine, template: Template, *arguments: str) -> tuple[int, str]:
     """Run a command in the machine as root, and return its exit code and its stderr."""
     environ = {"PATH": PATH, "LC_ALL": "C.UTF-8"}
-    out, err = "/run/out", "/run/err"
-    code = template.run(
-        [PROGRAM, *arguments], environ=environ, folder="/", out=out, err=err, timeout_s=PATIENCE_S
+    out, err = Path("/run/out"), Path("/run/err")
+    forked = template.start(
+        [PROGRAM, *arguments], environ=environ, folder=Path("/"), out=out, err=err
     )
-    return code, (machine.root / err.lstrip("/")).read_text()
+    code = forked.wait(PATIENCE_S)
+    return code, (machine.root / err.relative_to("/")).read_text()
 
 
 @dataclass(frozen=True)

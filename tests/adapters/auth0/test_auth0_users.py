@@ -110,7 +110,7 @@ def test_odd_profiles_are_left_out_one_by_one(users: Auth0Users, scripted: Scrip
     assert set(users.of(["auth0|a"])) == {"auth0|a"}
 
 
-@given(st.lists(st.text(min_size=1, max_size=300), max_size=250, unique=True))
+@given(st.lists(st.text(min_size=1, max_size=60), max_size=220, unique=True))
 def test_queries_name_every_id_once_within_the_length_that_the_api_takes(
     user_ids: list[str],
 ) -> None:
