@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -44,6 +45,8 @@ def pytest_configure() -> None:
         del os.environ[name]
     os.environ |= {"LC_ALL": "C.UTF-8", "TERM": "dumb"}
     os.umask(0o022)
+    # A shell lets what it starts in the background ignore SIGINT, and processes inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     socket.socket.connect = _connect_on_this_machine  # type: ignore[method-assign]
 
 
