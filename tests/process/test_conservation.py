@@ -23,7 +23,7 @@ from tests.process.bench import Bench, MakeBench, Running, eventually
 KILLS = 5
 PAGE_MESSAGES = 200  # a page of 100 events, each an identify and a track
 STEPS = {"/oauth/token": 1, "/api/v2/logs": 3, "/api/v2/users": 2, "/v1/batch": 2}
-"""How many requests to each path a process makes at least, as a rule."""
+"""The paths at which a process is killed, and up to which of its requests to each path."""
 Fault = dict[str, Any]
 
 
