@@ -34,3 +34,11 @@ class Settings(BaseModel):
     metrics: MetricsSettings
     path: Path | None = None
     """The file that was read."""
+
+    @property
+    def makes_hashes(self) -> bool:
+        """True if some value leaves as a hash, so that `privacy.hmac_key` is needed."""
+        is_anonymous = any(each.is_anonymous for each in self.events.types.values())
+        return (
+            is_anonymous or self.privacy.email == "hmac" or "hmac" in self.privacy.fields.values()
+        )

@@ -242,6 +242,34 @@ def test_preview_shows_the_newest_and_sends_and_stores_nothing(plain: Bench) -> 
     assert not plain.ledger.exists()
 
 
+def test_preview_of_files_asks_no_service_and_needs_no_secret(plain: Bench, tmp_path: Path) -> None:
+    records, expected = tmp_path / "records.json", tmp_path / "calls.json"
+    records.write_text(json.dumps([{"type": "s", "log_id": "9001", "user_id": "auth0|1"}]))
+    outside = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+
+    def run(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
+        command = [COMMAND, "preview", *arguments]
+        return subprocess.run(
+            command,
+            input=text,
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env=outside,
+            check=False,
+        )
+
+    ended = run("-", "--json", text=records.read_text())
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout)[0]["dead_letter"] == "unparseable_date"
+    assert run("records.json", "--write-expect", "calls.json").returncode == 0
+    assert run("records.json", "--expect", "calls.json").returncode == 0
+    expected.write_text("[]")
+    assert run("records.json", "--expect", "calls.json").returncode == 3
+    assert "needs files to read" in run("--expect", "calls.json").stderr
+    assert plain.sandbox.ask("collector") == {}
+
+
 # demo
 
 

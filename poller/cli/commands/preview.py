@@ -1,7 +1,7 @@
-"""The command `preview`: the newest events of interest, beside the calls that they become."""
+"""The command `preview`: events of interest, beside the calls that they become."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 from poller.adapters.segment.tracking_plan import TrackingPlan
+from poller.cli.commands.preview_files import (
+    compare,
+    expectation_of,
+    outcomes_of_files,
+    write_expectation,
+)
 from poller.cli.groups import examples
 from poller.cli.options import WholeNumber, config_option, json_option, read_settings
 from poller.cli.segment_proof.access import read_plan
@@ -24,7 +30,7 @@ from poller.config import Settings
 from poller.core.errors import PollerError
 from poller.core.events import LogEvent
 from poller.core.log_ids import LogId
-from poller.core.outcomes import DeadLetter, Filtered, Outcome
+from poller.core.outcomes import DeadLetter, Filtered, FilterReason, Outcome
 from poller.core.text.plain_text import visible
 from poller.service.lifecycle.exit_codes import ExitCode
 from poller.service.observability.logging_setup import configure_logging
@@ -67,10 +73,19 @@ class PreviewRow:
     calls: list[dict[str, Any]] = field(repr=False)
     plan: tuple[PlanVerdictReport, ...]
     dead_letter: str | None
-    filtered: bool
+    filtered: FilterReason | None
 
 
-@click.command(epilog=examples("preview --last 5", "preview --json"))
+_FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command(
+    epilog=examples(
+        "preview --last 5",
+        "preview records.ndjson --users users.json",
+        "preview records.ndjson --expect calls.json",
+    )
+)
 @config_option
 @click.option(
     "--last",
@@ -79,23 +94,76 @@ class PreviewRow:
     show_default=True,
     help="The number of events.",
 )
+@click.option("--users", type=_FILE, help="With files: a file of user profiles, as Auth0 has them.")
+@click.option(
+    "--record",
+    metavar="EXPRESSION",
+    help="With files: a JMESPath expression that finds the log event in each object.",
+)
+@click.option(
+    "--expect", type=_FILE, help="With files: compare with this file, and exit 3 on a difference."
+)
+@click.option("--write-expect", type=_FILE, help="With files: write the file for --expect.")
 @json_option
-def preview(config: Path | None, *, last: int, as_json: bool) -> int:
-    """Show the newest logins and signups beside the calls that they become.
+@click.argument("paths", metavar="[PATH]...", nargs=-1, type=click.Path(path_type=Path))
+def preview(  # noqa: PLR0913 - each option is an argument
+    config: Path | None,
+    paths: tuple[Path, ...],
+    *,
+    last: int,
+    users: Path | None,
+    record: str | None,
+    expect: Path | None,
+    write_expect: Path | None,
+    as_json: bool,
+) -> int:
+    """Show logins and signups beside the calls that they become.
 
-    The preview sends nothing to Segment and stores nothing.
+    Without files, they are the newest of the tenant. With files, or - for standard input, they are
+    the records in the files, and no service is asked. The preview sends nothing to Segment and
+    stores nothing.
     """
-    settings = read_settings(config)
-    configure_logging(settings.log.level, settings.log.format)
-    with connect(settings, threading.Event()) as services:
-        newest = newest_calls(settings, services, last)
-    plan = _plan_of(settings)
-    rows = [_row(event, outcome, plan, settings) for event, outcome in newest]
+    if not paths:
+        _refuse_without_files(
+            {
+                "--users": users,
+                "--record": record,
+                "--expect": expect,
+                "--write-expect": write_expect,
+            }
+        )
+        rows = _newest_rows(read_settings(config), last)
+    else:
+        settings = read_settings(config, secrets=False)
+        configure_logging(settings.log.level, settings.log.format)
+        if settings.makes_hashes and settings.privacy.hmac_key is None:
+            say("There is no privacy.hmac_key here, so each hash has an empty key.", is_error=True)
+        found = outcomes_of_files(settings, paths, record=record, users=users)
+        if write_expect is not None:
+            write_expectation(write_expect, expectation_of(found))
+            return ExitCode.DONE
+        if expect is not None:
+            return compare(expect, expectation_of(found))
+        rows = [_row(event, outcome, None, settings) for event, outcome in found]
     if as_json:
         say_json(rows)
     else:
         _show(rows)
     return ExitCode.DONE
+
+
+def _refuse_without_files(options: Mapping[str, object]) -> None:
+    given = next((name for name, value in options.items() if value is not None), None)
+    if given is not None:
+        raise click.UsageError(f"{given} needs files to read: preview PATH {given} …")
+
+
+def _newest_rows(settings: Settings, last: int) -> list[PreviewRow]:
+    configure_logging(settings.log.level, settings.log.format)
+    with connect(settings, threading.Event()) as services:
+        newest = newest_calls(settings, services, last)
+    plan = _plan_of(settings)
+    return [_row(event, outcome, plan, settings) for event, outcome in newest]
 
 
 def _plan_of(settings: Settings) -> TrackingPlan | None:
@@ -118,7 +186,7 @@ def _row(
         calls=calls,
         plan=tuple(PlanVerdictReport(**asdict(each), text=str(each)) for each in judged),
         dead_letter=outcome.reason if isinstance(outcome, DeadLetter) else None,
-        filtered=isinstance(outcome, Filtered),
+        filtered=outcome.reason if isinstance(outcome, Filtered) else None,
     )
 
 
@@ -147,14 +215,14 @@ def _calls(row: PreviewRow) -> Group | Text:
     if row.dead_letter:
         return Text(f"dead letter: {row.dead_letter}", style="red")
     if row.filtered:
-        return Text("filtered: not sent", style="yellow")
+        return Text(f"filtered: {row.filtered}", style="yellow")
     return Group(*(_call(call, row.plan) for call in row.calls))
 
 
 def _call(call: dict[str, Any], verdicts: tuple[PlanVerdictReport, ...]) -> Text:
     name = f"track {call['event']}" if call["type"] == "track" else call["type"]
     values: dict[str, Any] = {
-        key: call[key] for key in ("userId", "groupId", "timestamp") if key in call
+        key: call[key] for key in ("userId", "anonymousId", "groupId", "timestamp") if key in call
     }
     values |= {f"context.{key}": value for key, value in _flattened(call["context"])}
     values |= call.get("traits") or call.get("properties") or {}
