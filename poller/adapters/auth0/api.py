@@ -132,9 +132,9 @@ class ManagementApi:
     def dated(self, reply: Reply, newest: datetime | None, *, is_end: bool) -> Reply:
         """Return the reply dated by `newest` too, the time of its newest log event.
 
-        That event was in the log before the answer was given, so that the answer is no older. With
-        `is_end` the event is the newest of the whole log. Then the answer's `Date` is believed
-        if the event is about as young.
+        That event was in the log before Auth0 answered, so the answer is not older than the event.
+        With `is_end` the event is the newest of the whole log. Then the answer's `Date` is believed
+        if the event is about as young as the answer.
         """
         if newest is None or reply.believed_at is not None:
             return reply
@@ -194,15 +194,15 @@ def _is_token_refused(answer: Answer) -> bool:
 def _is_absent(answer: Answer, absent: frozenset[int]) -> bool:
     if answer.status not in absent:
         return False
-    # A server gives a 414 before it reads the request, so that the body is not Auth0's JSON.
+    # A server gives a 414 before it reads the request, so the body is not Auth0's JSON.
     is_own = answer.status == _URI_TOO_LONG or bool(_own_error(answer))
     return is_own and not _is_token_refused(answer)
 
 
 def _value(answer: Answer, *, path: str) -> Any:
     try:
-        # Whoever logs in can nest values deep inside a log event. That must be the end of this one
-        # event and not of its page, so that core judges each event by itself.
+        # Any user who logs in can nest values deep inside a log event. Such an event must not spoil
+        # its whole page, so the page is read at any depth, and core judges each event by itself.
         value = answer.json_of_any_depth() if path == "logs" else answer.json()
     except ValueError:
         raise UnusableAnswerError(in_between(answer), service=SERVICE) from None
@@ -231,7 +231,7 @@ def _check(answer: Answer, *, path: str) -> None:
         raise FatalError(
             message,
             code="auth0-token-refused",
-            hint="check that auth0.domain is the tenant's own, as acme.us.auth0.com",
+            hint="check that auth0.domain is the tenant's own, such as acme.us.auth0.com",
         )
     raise FatalError(
         message,
@@ -270,7 +270,7 @@ def _wait(answer: Answer) -> timedelta | None:
 def _until(reset: int, answer: Answer) -> timedelta:
     """Return the time until a reset.
 
-    Both times are the server's own, so that the difference is right even if its clock is wrong.
+    Both times are the server's own, so the difference is right even if its clock is wrong.
     """
     left = timedelta(seconds=reset - (answer.date or answer.at).timestamp())
     return min(max(left, timedelta()), LONGEST_RETRY_AFTER)

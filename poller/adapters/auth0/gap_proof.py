@@ -17,7 +17,7 @@ _BOUND = re.compile(r"900\d{14}0{39}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventsAbove:
-    """The log events above a position, as one answer gave them.
+    """The log events above a position, from one answer.
 
     `is_short` says that the answer held fewer records than were asked for, and `is_empty` that it
     held none. `begins_at_position` says that the answer began with the position's own event.
@@ -74,12 +74,12 @@ def _is_whole(
     Each of these is a proof:
 
     1. The position is young. Retention removes nothing that is younger than
-       `SHORTEST_RETENTION`, so that all above the position was there at the answer's time.
+       `SHORTEST_RETENTION`, so everything above the position was there at the answer's time.
     2. The answer begins with the position's own event. Retention removes the oldest events
-       first, so that nothing above an event that is still there was removed.
-    3. The first event is the very next id, so that there is no room for another in between.
-    4. The oldest event kept is not above the position. It is read after the page, so that
-       nothing can be removed between the two requests without being noticed.
+       first, so it removed nothing above an event that is still there.
+    3. The first event is the very next id, so no other event fits in between.
+    4. The oldest event kept is not above the position. It is read after the page, so a removal
+       between the two requests is noticed.
 
     An empty log proves nothing: everything may have been removed.
     """

@@ -95,7 +95,7 @@ class Auth0Log:
         return self._search_one({})
 
     def oldest_in_search(self) -> LogId | None:
-        """Return the id of the oldest event that the search shows, whatever form its id has."""
+        """Return the id of the oldest event that the search shows. The id may have any form."""
         return self._search_one({"sort": "date:1"})
 
     def sample(self, after: LogId) -> tuple[LogEvent, ...]:

@@ -25,11 +25,11 @@ class Auth0Stats:
     def daily(self, first: date, last: date) -> dict[date, DailyCount]:
         """Return the counts of each UTC day from `first` to `last`, both included.
 
-        Auth0 leaves out a day with nothing.
+        Auth0 leaves out a day without logins and signups.
 
         Raises:
             TransientError, UnusableAnswerError: no answer came that can be read.
-            FatalError: Auth0 refuses the request, for example since the token lacks read:stats.
+            FatalError: Auth0 refuses the request, for example if the token lacks read:stats.
         """
         params = {"from": f"{first:%Y%m%d}", "to": f"{last:%Y%m%d}"}
         reply = self._api.get("stats/daily", params, endpoint="stats")
@@ -45,7 +45,7 @@ def _day(record: Any) -> tuple[date, DailyCount]:
     """Return one day's counts.
 
     Raises:
-        UnusableAnswerError: the record cannot be read. It must not pass for a day with nothing.
+        UnusableAnswerError: the record cannot be read. It is not taken for a day without events.
     """
     try:
         day = date.fromisoformat(record["date"][:_DAY_LENGTH])

@@ -21,7 +21,10 @@ from poller.core.errors import FatalError, TransientError, UnusableAnswerError
 _EARLY_S = 60.0
 """A token is renewed this long before it ends."""
 _UNSTATED_LIFETIME = timedelta(hours=1)
-"""The lifetime of a token whose answer states none. One that ends sooner is renewed on refusal."""
+"""The lifetime that is assumed if the answer states none.
+
+A token that ends sooner is renewed when Auth0 refuses it.
+"""
 _OK, _FORBIDDEN = 200, 403
 _REFUSED = {400, 401, 403}
 _ERROR_CODE = re.compile(r"[a-z_]{1,40}")
@@ -88,7 +91,7 @@ class TokenSource:
     def renew(self, stale: Token) -> Token:
         """Return a token other than `stale`.
 
-        Scopes are fixed when a token is issued, so that a new grant needs a new token.
+        Scopes are fixed when a token is issued, so a new grant needs a new token.
 
         Raises:
             TransientError, FatalError: for the same reasons as in `current`.
@@ -132,7 +135,7 @@ class TokenSource:
         try:
             return add_client_authentication(
                 request,
-                credentials.domain,  # the audience of the assertion, whatever origin is asked
+                credentials.domain,  # the audience of the assertion, with auth0.base_url too
                 credentials.client_id,
                 credentials.client_secret,
                 credentials.private_key,
@@ -193,8 +196,8 @@ def _hint(status: int, code: str, credentials: Credentials) -> str:
         return "check auth0.domain, auth0.client_id and auth0.client_secret (or the private key)"
     if not credentials.domain.endswith(_CANONICAL):
         return (
-            "auth0.domain must be the tenant's own name, as acme.us.auth0.com, also where it has a "
-            "custom domain: tokens are issued for that name. Requests go to the custom domain by "
+            "auth0.domain must be the tenant's own name, such as acme.us.auth0.com, also if it "
+            "has a custom domain: tokens are issued for that name. Requests go to the custom domain by "
             "auth0.base_url"
         )
     return (

@@ -22,7 +22,7 @@ A longer id is not a user's, and would make the URL too long for the other ids.
 _LONGER_FIELD = "identities.user_id"
 _REFUSED = frozenset({400, 414})
 _NOBODY = frozenset({400, 404, 414})
-"""The answers to an id that nobody has. Auth0 refuses an id that is not of its own making."""
+"""The answers to an id without a user. Auth0 refuses an id of a form that it never makes."""
 SEARCH_LAG = timedelta(seconds=10)
 """A profile from the search counts as read this much earlier.
 
@@ -135,7 +135,7 @@ def _profiles(reply: Reply) -> Iterator[tuple[str, Profile]]:
 
 
 def chunks(user_ids: Sequence[str]) -> Iterator[list[str]]:
-    """Divide the ids so that no search for them makes the URL too long."""
+    """Divide the ids into searches whose URL is not too long."""
     held: list[str] = []
     for user_id in user_ids:
         if held and (
@@ -156,7 +156,7 @@ def query_of(user_ids: Sequence[str], field: str = "user_id") -> str:
 
 
 def _linked(profiles: Iterable[Profile]) -> dict[str, Profile]:
-    """Return the profiles by the ids that their identities would have as users of their own."""
+    """Return each profile under the user ids that its linked accounts had before the linking."""
     linked: dict[str, Profile] = {}
     for profile in profiles:
         identities = profile.fields.get("identities")

@@ -1,8 +1,8 @@
-"""OAuth tokens for Segment's tracking API: fetched by a signed assertion, and renewed in time.
+"""OAuth tokens for Segment's tracking API. A signed assertion fetches and renews them.
 
-A source can enforce OAuth, and then takes messages only with such a token (Segment docs: OAuth
-2.0). The requests are those of Segment's own Python library 2.4.0. Its manager is not used, because
-it starts timers, follows redirects with the assertion, and has no total deadline.
+A source that enforces OAuth takes messages only with such a token (Segment docs: OAuth 2.0). This
+module makes the same requests as Segment's own Python library 2.4.0. The library's token manager is
+not used, because it starts timers, follows redirects with the assertion, and has no total deadline.
 """
 
 import re
@@ -24,7 +24,10 @@ from poller.core.errors import FatalError, TransientError, UnusableAnswerError
 PATH = "/token"
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _EARLIER, _VALID_FOR = timedelta(seconds=5), timedelta(seconds=55)
-"""Segment takes an assertion that is valid for less than a minute."""
+"""The beginning of an assertion before now, and its length.
+
+Segment refuses an assertion that is valid for a minute or longer.
+"""
 _RETRY_S = 60.0
 """The pause after a renewal that failed, while the old token still works."""
 _UNSTATED_LIFETIME = timedelta(hours=1)
@@ -36,9 +39,9 @@ _ERROR_CODE = re.compile(r"[a-z_]{1,40}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OAuthApp:
-    """An OAuth application of Segment, and where it asks for tokens.
+    """An OAuth application in Segment.
 
-    `audience` is the origin of the authorization server of the workspace's region.
+    `audience` is the URL of the authorization server in the workspace's region.
     """
 
     client_id: str
@@ -50,7 +53,7 @@ class OAuthApp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OAuthToken:
-    """A token. The times are those of the monotonic clock."""
+    """A token. Both times are readings of the monotonic clock, in seconds."""
 
     value: str = field(repr=False)
     renew_at: float
@@ -60,9 +63,9 @@ class OAuthToken:
 class OAuthTokens:
     """Hands out the current token. Thread-safe.
 
-    A token is renewed at half of its lifetime, as Segment's library does. Where the renewal fails,
-    the old token serves until it ends, so that an outage of the authorization server shorter than
-    half a lifetime (12 hours at least) is not noticed.
+    A token is renewed at half of its lifetime, as in Segment's library. If the renewal fails, the
+    old token serves until its end. An outage of the authorization server is therefore harmless if
+    it is shorter than half of the lifetime.
     """
 
     def __init__(
@@ -76,11 +79,12 @@ class OAuthTokens:
         self._tried_at = float("-inf")
 
     def current(self) -> OAuthToken:
-        """Return the token in force, fetched if there is none.
+        """Return the token in force. Fetch a token if there is none.
 
         Raises:
             TransientError: there is no token, and the authorization server cannot answer now.
-            FatalError: it refuses the application, or the private key cannot sign.
+            FatalError: there is no token, and the server refuses the application or the private
+                key cannot sign.
         """
         with self._lock:
             now = self._monotonic()
@@ -94,7 +98,7 @@ class OAuthTokens:
         """Return a token other than the one that Segment has refused.
 
         Raises:
-            TransientError, FatalError: as `current`.
+            TransientError, FatalError: for the same reasons as `current`.
         """
         with self._lock:
             if self._token is None or self._token.value == refused.value:
@@ -136,7 +140,10 @@ class OAuthTokens:
         return self._http.call("POST", PATH, data=form)
 
     def _assertion(self) -> str:
-        """Sign who asks, by the server's own clock as far as its last answer has shown it."""
+        """Return a signed assertion with times by the server's clock.
+
+        Before the first answer the server's clock is not known, and the host's clock is used.
+        """
         now = datetime.now(UTC) + (self._http.skew or timedelta())
         claims: dict[str, Any] = {
             "iss": self._app.client_id,
@@ -149,7 +156,7 @@ class OAuthTokens:
         headers = {"kid": self._app.key_id}
         try:
             return jwt.encode(claims, self._app.private_key, algorithm="RS256", headers=headers)
-        except (jwt.PyJWTError, ValueError, TypeError) as error:  # the key is none
+        except (jwt.PyJWTError, ValueError, TypeError) as error:  # the text is not a key
             raise FatalError(
                 f"the private key for Segment cannot sign ({type(error).__name__})",
                 code="segment-private-key-unusable",
@@ -159,15 +166,16 @@ class OAuthTokens:
 
 
 def _error_code(answer: Answer) -> str:
-    """Return the code of the server's own error (RFC 6749, 5.2), or nothing."""
+    """Return the error code in the server's own answer (RFC 6749, 5.2), or an empty text."""
     code = answer.json_object.get("error")
     return code if isinstance(code, str) and _ERROR_CODE.fullmatch(code) else ""
 
 
 def _is_about_clocks(answer: Answer) -> bool:
-    """Return whether the assertion is refused for its times.
+    """Return whether the server refuses the assertion because of its times.
 
-    The server gives this refusal no code of its own (Segment's Python library 2.4.0).
+    The error code is the same as for other faults, so the description decides (Segment's Python
+    library 2.4.0).
     """
     description = answer.json_object.get("error_description")
     is_refused = answer.status in _REFUSED and _error_code(answer) == "invalid_request"
@@ -175,7 +183,10 @@ def _is_about_clocks(answer: Answer) -> bool:
 
 
 def _refusal(answer: Answer) -> TransientError | FatalError:
-    """Return the verdict on an answer without a token. It is only final if it is Segment's own."""
+    """Return the error for an answer without a token.
+
+    Only an answer of Segment itself can be final. Any other answer is transient.
+    """
     code = _error_code(answer)
     if answer.status not in _REFUSED:
         said = f"Segment's authorization server answered {answer.status}"
@@ -191,6 +202,9 @@ def _refusal(answer: Answer) -> TransientError | FatalError:
 
 
 def _wait(answer: Answer) -> timedelta | None:
-    """Return the wait that a 429 asks for. Its reset is in seconds (Segment's Python library)."""
+    """Return the time to wait that the answer asks for, or None.
+
+    `X-RateLimit-Reset` is a number of seconds here (Segment's Python library 2.4.0).
+    """
     reset = answer.headers.get("X-RateLimit-Reset")
     return answer.retry_after or parse_retry_after(reset, now=answer.at)

@@ -1,4 +1,4 @@
-"""Segment's Public API: workspace, sources, destinations, tracking plans. Only ever read.
+"""Segment's Public API: workspace, sources, destinations, tracking plans. It is only read.
 
 The client is our own, because Segment's Python library is in public beta and not on PyPI. All
 paths, fields and limits are from Segment's Public API documentation and its generated models
@@ -49,7 +49,7 @@ class RequestRefusedError(PollerError):
 
 
 class AccessDeniedError(RequestRefusedError):
-    """The token is unknown in this region, or lacks a role. Segment answers 401 to both."""
+    """The token is unknown in this region, was revoked, or lacks a role."""
 
 
 class UnknownPathError(RequestRefusedError):
@@ -66,10 +66,12 @@ class PublicApi:
     def workspace(self) -> Workspace:
         """Return the workspace of the token.
 
+        Every other method raises the same errors.
+
         Raises:
-            AccessDeniedError: the token is unknown here, revoked, or lacks a role.
-            RequestRefusedError: Segment refuses the request in another way.
-            TransientError: no usable answer came. Also raised by every other method, as those two.
+            AccessDeniedError: the token is unknown in this region, was revoked, or lacks a role.
+            RequestRefusedError: Segment refuses the request for another reason.
+            TransientError: no usable answer came.
             FatalError: the proxy variables or the CA certificates of this machine are unusable.
         """
         return parse_workspace(_table(self._get("/"), "workspace"))
@@ -185,7 +187,10 @@ def _window(begin: str, end: str, group_by: Sequence[str]) -> dict[str, str]:
 
 
 def _refusal(answer: Answer) -> PollerError:
-    """Return the verdict on an answer that is no success. It is only final if it is Segment's."""
+    """Return the error for an answer that is not a success.
+
+    Only an answer of Segment itself can be final. Any other answer is transient.
+    """
     status, error = answer.status, _first_error(answer)
     if status in {_TOO_MANY, _REQUEST_TIMEOUT} or status >= _SERVER_ERROR:
         said = f"Segment's API answered {status}"
@@ -215,9 +220,10 @@ def _first_error(answer: Answer) -> Mapping[str, Any]:
 
 
 def _wait(answer: Answer, error: Mapping[str, Any]) -> timedelta | None:
-    """Return how long to wait: `Retry-After`, `msBeforeNext`, or until `X-RateLimit-Reset`.
+    """Return how long to wait, or None if the answer does not say.
 
-    The reset is a date as in RFC 5322, and is compared with the server's own clock.
+    `Retry-After` comes first, then `msBeforeNext`, then `X-RateLimit-Reset`. The reset is a date
+    in the form of RFC 5322. It is compared with the server's own clock.
     """
     if answer.retry_after is not None:
         return answer.retry_after

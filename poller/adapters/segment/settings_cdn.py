@@ -1,8 +1,8 @@
-"""The settings of a source that Segment publishes on its CDN, which prove a write key.
+"""The settings of a source that Segment publishes on its CDN. They prove a write key.
 
-Segment's libraries for browsers and mobile devices read them without any credentials (Segment docs:
-Custom Proxy). The write key is part of the URL. Therefore nothing here, and nothing in the HTTP
-client below, puts the path of this request into a log line, an error or a metric.
+Segment's libraries for browsers and mobile devices read these settings without any credentials
+(Segment docs: Custom Proxy). The write key is part of the URL. Therefore neither this module nor
+the HTTP client puts the path of the request into a log line, an error or a metric.
 """
 
 import hmac
@@ -23,12 +23,12 @@ _OWN = "Segment.io"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedSettings:
-    """The settings of a source, as they were published at most about a day ago.
+    """The published settings of a source. A change of the source takes up to a day to appear.
 
-    `host` is the host of the tracking API of the source's region, as `api.segment.io`. It is empty
-    where the settings name none. The other fields say what the plan of the source switches off:
-    tracks by name, every track that the plan does not name, identify calls and group calls.
-    `destinations` are the names of the connected destinations.
+    `host` is the host of the tracking API in the source's region, such as `api.segment.io`. It is
+    empty if the settings do not name a host. `blocks_unplanned_events` is true if the source drops
+    every track that its tracking plan does not name. `destinations` are the names of the connected
+    destinations.
     """
 
     host: str
@@ -56,12 +56,14 @@ class SettingsCdn:
     def read(self) -> PublishedSettings | None:
         """Return the published settings, or None if none are published under this write key.
 
-        Settings prove the write key. None proves nothing: a new source is published after up to a
-        day (analytics-kotlin#97), and a source of the HTTP API perhaps never (analytics-node#371).
+        Published settings prove the write key. Missing settings prove nothing: a new source is
+        published within a day (analytics-kotlin#97), and a source of the HTTP API perhaps never
+        (analytics-node#371).
 
         Raises:
-            TransientError: no whole answer came, or something in between answered.
-            FatalError: the proxy variables or the CA certificates of this machine cannot be used.
+            TransientError: no whole answer came, or a proxy or firewall answered in Segment's
+                place.
+            FatalError: the proxy variables or the CA certificates of this machine are unusable.
         """
         path = f"/v1/projects/{quote(self._write_key, safe='')}/settings"
         answer = self._http.call("GET", path)
@@ -114,12 +116,12 @@ def _host(api_host: object) -> str:
 
 
 def _is_enabled(rule: object) -> bool:
-    """Return whether a rule lets its calls pass. Only an explicit false switches them off."""
+    """Return whether a rule lets its calls pass. Only `"enabled": false` switches them off."""
     return not isinstance(rule, Mapping) or rule.get("enabled") is not False
 
 
 def _table(value: Any, *path: str) -> Mapping[str, Any]:
-    """Return the object at a path of keys, or an empty one."""
+    """Return the object at a path of keys, or an empty object."""
     for key in path:
         value = value.get(key) if isinstance(value, Mapping) else None
     return value if isinstance(value, Mapping) else {}

@@ -1,4 +1,4 @@
-"""Segment's HTTP API: a batch is acknowledged as a whole, or an error says what may be done.
+"""Segment's HTTP API. A batch is acknowledged as a whole, or an error says what can be done.
 
 Segment's own library builds the messages, and our client posts them. The transport of the library
 queues messages and may drop them, follows redirects with the key, and has no total deadline (read
@@ -27,7 +27,7 @@ _TOO_MUCH = {_BAD_REQUEST, 413}
 _REDIRECTS = range(300, 400)
 _SERVER_ERROR = 500
 _TOKEN_REFUSED = {401, 403, 511}
-"""Segment's Python library 2.4.0 takes these as the end of a token."""
+"""The answers after which Segment's Python library 2.4.0 takes a new token."""
 _GZIP_LEVEL = 1  # on such bodies nearly as small as level 6, and three times as fast
 
 
@@ -77,12 +77,12 @@ class SegmentSink:
         Nothing can prove that the write key is right: Segment acknowledges any key.
 
         Raises:
-            TransientError, FatalError, RejectedError: as `send`.
+            TransientError, FatalError, RejectedError: for the same reasons as `send`.
         """
         _check(self._post(()))
 
     def _post(self, messages: Sequence[bytes]) -> Answer:
-        """Post a body once, or twice where Segment refuses the OAuth token of the first attempt."""
+        """Post the messages. If Segment refuses the OAuth token, post them again with a new one."""
         content = gzip.compress(self._body(messages), _GZIP_LEVEL)
         if self._tokens is None:
             return self._http.call("POST", PATH, content=content, headers=self._headers)
@@ -137,9 +137,9 @@ def _check(answer: Answer) -> None:
 
 
 def _without_receipt(answer: Answer) -> str:
-    """Return a message that no receipt came, and who may have answered.
+    """Return the message for a 2xx without a receipt.
 
-    An answer in JSON may be Segment's. Any other is not.
+    An answer in JSON may be Segment's own. Any other answer comes from something in between.
     """
     if answer.json_object:
         return f"Segment answered {answer.status} without acknowledging"
@@ -147,14 +147,14 @@ def _without_receipt(answer: Answer) -> str:
 
 
 def _is_page(answer: Answer) -> bool:
-    """Tell if a 400 is a page for people. Such a page comes from something in between."""
+    """Return whether the answer is a 400 with a web page, which does not come from Segment."""
     return answer.status == _BAD_REQUEST and "html" in answer.form
 
 
 def _is_acknowledgement(answer: Answer) -> bool:
-    """Tell if the answer is `{"success": true}`, as in every recording.
+    """Return whether the answer is `{"success": true}`, as in every recording.
 
-    A proxy that refuses may answer 200 too.
+    The status alone does not prove it: a proxy that refuses a request may answer 200 too.
     """
     return answer.json_object.get("success") is True
 

@@ -1,7 +1,7 @@
-"""The effect of a source's tracking plan on a call, known before the call is sent.
+"""A prediction of what a source's tracking plan does to a call.
 
-Segment applies the plan after it has answered 200, so that a blocked call looks like any other
-(Segment docs: Protocols, Schema configuration). The rules are JSON schemas of the whole call.
+Segment applies the plan after it has answered 200, so its answer does not show that a call was
+blocked (Segment docs: Protocols, Schema configuration). Each rule is a JSON schema of a whole call.
 """
 
 import re
@@ -13,16 +13,16 @@ from poller.adapters.segment.workspace import CallControls, Controls, OnViolatio
 
 Effect = Literal["blocked", "omitted"]
 _FIELDS = {"track": "properties", "identify": "traits", "group": "traits"}
-_FIELD_DEPTH = 2  # the object and the field, as ("properties", "plan")
+_FIELD_DEPTH = 2  # the object and the field, such as ("properties", "plan")
 _LONGEST_TYPE = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanVerdict:
-    """One thing that the plan does to a call.
+    """One effect of the plan on a call.
 
-    `path` leads to the field at fault, as ("properties", "plan"). It is empty where the plan has
-    no rule for the call. `reason` says what the plan wants, and never holds a value of the call.
+    `path` leads to the field at fault, such as ("properties", "plan"). It is empty if the whole
+    call is at fault. `reason` says what the plan wants, and never holds a value of the call.
     """
 
     effect: Effect
@@ -39,7 +39,7 @@ class _Violation:
 
 
 class UnreadableRuleError(Exception):
-    """A rule of the plan is no JSON schema that can be applied here."""
+    """A rule of the plan is not a JSON schema, or cannot be applied here."""
 
 
 class TrackingPlan:
@@ -58,7 +58,9 @@ class TrackingPlan:
         return frozenset(key for kind, key in self._rules if kind == "TRACK")
 
     def judge(self, call: Mapping[str, Any]) -> tuple[PlanVerdict, ...]:
-        """Return everything that the plan does to a call, as it is posted. Nothing is good news.
+        """Return every effect of the plan on a call, which is given in the form that is posted.
+
+        The result is empty if the plan lets the call pass unchanged.
 
         Raises:
             UnreadableRuleError: the rule for this call cannot be applied.
@@ -92,7 +94,7 @@ class TrackingPlan:
                 )
 
     def _violations(self, rule: Rule, call: Mapping[str, Any]) -> list[_Violation]:
-        # Here, so that a command without a plan does not wait for the library.
+        # Imported here, so a command without a plan does not wait for the library.
         from referencing.exceptions import Unresolvable  # noqa: PLC0415 - same
 
         try:
@@ -108,7 +110,7 @@ class TrackingPlan:
 
 
 def _key(rule: Rule) -> tuple[str, str]:
-    """Return the type of a rule, and for tracks the name of the event."""
+    """Return the type of a rule, with the name of the event for a track."""
     return (rule.type, rule.key if rule.type == "TRACK" else "")
 
 
@@ -121,13 +123,13 @@ def _validator_of(schema: Mapping[str, Any]) -> Any:
     try:
         kind.check_schema(dict(schema))
     except SchemaError:
-        raise UnreadableRuleError("no JSON schema") from None
-    # An empty registry, since the default one fetches a schema that a rule refers to by its URL.
+        raise UnreadableRuleError("not a JSON schema") from None
+    # The registry is empty. The default registry would fetch a schema that a rule names by a URL.
     return kind(dict(schema), registry=Registry(), format_checker=kind.FORMAT_CHECKER)
 
 
 def _read(error: Any) -> Iterator[_Violation]:
-    """Yield the violations of one error. Its message is left out, since it quotes the value."""
+    """Yield the violations in one error, without its message, which quotes the value."""
     path = tuple(map(str, error.absolute_path))
     if error.validator == "required":
         wanted = [name for name in error.validator_value if name not in error.instance]
@@ -141,7 +143,7 @@ def _read(error: Any) -> Iterator[_Violation]:
 
 
 def _wanted(validator: str, value: Any) -> str:
-    """Say what a rule wants of a field, by the rule alone."""
+    """Say what a rule wants of a field, without the value of the field."""
     match validator:
         case "type":
             names = value if isinstance(value, list) else [value]

@@ -1,4 +1,4 @@
-"""The words for answers that are not Segment's own."""
+"""The message for an answer that is not Segment's own."""
 
 from poller.adapters.http import Answer
 

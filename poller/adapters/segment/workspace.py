@@ -5,7 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 OnViolation = Literal["ALLOW", "BLOCK", "OMIT"]
-"""The effect on a call that breaks a rule: none, the call is dropped, or the field is."""
+"""The effect on a call that breaks a rule.
+
+ALLOW keeps the call, BLOCK drops the call, and OMIT drops only the field at fault.
+"""
 _LONGEST_NAME = 200
 
 
@@ -20,9 +23,11 @@ class Workspace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceDetails:
-    """A source. `write_keys` are empty where the token lacks the role Source Admin.
+    """A source.
 
-    `plan_id` is empty where the source has no tracking plan, or where it was not asked for.
+    `write_keys` are empty if the token lacks the role Source Admin. `plan_id` is the id of the
+    tracking plan. It is empty if the source has no plan, and in a list of sources, which does not
+    state it.
     """
 
     id: str
@@ -44,11 +49,12 @@ class ConnectedItem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallControls:
-    """The effect of a source on one type of call that its tracking plan does not allow.
+    """The controls of a source over one type of call.
 
-    `blocks_unplanned` concerns calls without a rule, `omits_unplanned_fields` the properties or
-    traits that the rule of a call does not name. `on_violation` concerns fields that break the
-    rule of the call, `on_common_violation` those that break the rule for all calls.
+    `blocks_unplanned` drops the calls that have no rule. `omits_unplanned_fields` drops the
+    properties or traits that the rule of a call does not name. `on_violation` applies to fields
+    that break the rule of the call, and `on_common_violation` to fields that break the rule for all
+    calls.
     """
 
     blocks_unplanned: bool = False
@@ -68,10 +74,11 @@ class Controls:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """A rule of a tracking plan: for tracks of the name `key`, for identifies, groups, or all.
+    """A rule of a tracking plan.
 
-    `type` is TRACK, IDENTIFY, GROUP, PAGE, SCREEN or COMMON. An event can have rules of several
-    versions, which count from 1.
+    `type` is TRACK, IDENTIFY, GROUP, PAGE, SCREEN or COMMON. A COMMON rule applies to all calls.
+    `key` is the name of the event of a TRACK rule. An event can have several versions of its rule,
+    and `version` counts from 1.
     """
 
     type: str
@@ -130,7 +137,7 @@ def parse_rule(table: Mapping[str, Any]) -> Rule:
 
 
 def _call_controls(table: object, *, fields: str, unplanned: str = "") -> CallControls:
-    """Return the controls of one type of call. A control that is not stated allows."""
+    """Return the controls of one type of call. A missing control allows everything."""
     if not isinstance(table, Mapping):
         return CallControls()
     on_violation: OnViolation = "ALLOW"
