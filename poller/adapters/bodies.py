@@ -28,7 +28,7 @@ def read_body(chunks: Iterable[bytes], encoding: str) -> bytes:
     """Return the inflated body.
 
     `chunks` are the bytes as they came, and `encoding` is the Content-Encoding. At most one byte
-    more than `MAX_BODY_BYTES` is inflated. The request asks for gzip only, so that another
+    more than `MAX_BODY_BYTES` is inflated. The request asks for gzip only, so another
     encoding, or gzip within gzip, is refused.
 
     Raises:
@@ -78,17 +78,17 @@ def parse_json(body: bytes) -> Any:
     """Parse JSON of at most `MAX_VALUES` values, and of no more levels than `decode` takes.
 
     Raises:
-        ValueError: the body is no JSON, or is beyond one of the bounds.
+        ValueError: the body is not JSON, or is beyond one of the bounds.
     """
     _check_count(body)
     return decode(body)
 
 
 def parse_json_of_any_depth(body: bytes) -> Any:
-    """Parse JSON of at most `MAX_VALUES` values. See `decode_of_any_depth` for deep ones.
+    """Parse JSON of at most `MAX_VALUES` values. See `decode_of_any_depth` for deep values.
 
     Raises:
-        ValueError: the body is no JSON, or has too many values.
+        ValueError: the body is not JSON, or has too many values.
     """
     _check_count(body)
     return decode_of_any_depth(body.decode())

@@ -1,4 +1,4 @@
-"""The clocks of the two services. A clock is believed where another clock agrees with it."""
+"""The clocks of the two services. A clock is believed if another clock agrees with it."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -21,10 +21,10 @@ class _ClockReading:
 
 
 class ServerClock:
-    """The clock of one service, as the `Date` of its answers tells it.
+    """The clock of one service, read from the `Date` of its answers.
 
     A single clock proves nothing. A host may be set wrong, and a proxy may answer from its cache. A
-    `Date` is believed where the host's clock, the other service's clock or the newest log ids agree
+    `Date` is believed if the host's clock, the other service's clock or the newest log ids agree
     with it. Thread-safe.
     """
 
@@ -53,15 +53,15 @@ class ServerClock:
     def observe_log(self, date: datetime, newest: datetime) -> datetime | None:
         """Return the `Date` of an answer that showed the end of the log, if it can be believed.
 
-        It can be believed where the newest event is about as young as the answer. The log decides
-        only where no two clocks agree yet, since an answer from a cache agrees with its own events.
+        It can be believed if the newest event is about as young as the answer. The log decides
+        only while no two clocks agree, since an answer from a cache agrees with its own events.
         """
         if self.agreed() is None and _agree(date, newest):
             self._log = _ClockReading(moment=date, seen_s=self._monotonic())
         return self.observe(date)
 
     def agreed(self) -> datetime | None:
-        """Return this service's time, or else the other's, where another clock agrees."""
+        """Return a time on which two clocks agree, or None. This service's time comes first."""
         known = (clock.believed() for clock in (self, *self._others))
         return next((moment for moment in known if moment is not None), None)
 
@@ -70,7 +70,7 @@ class ServerClock:
         return self.agreed() or self._host()
 
     def believed(self) -> datetime | None:
-        """Return this service's time where another clock agrees with it now."""
+        """Return this service's time if another clock agrees with it now, else None."""
         now_s = self._monotonic()
         times = [
             reading.at(now_s) for reading in (self._believed, self._latest) if reading is not None
@@ -97,7 +97,7 @@ def introduce(one: ServerClock, other: ServerClock) -> None:
 
 
 def earliest_now(at: datetime, date: datetime | None, *, not_before: datetime | None) -> datetime:
-    """Return the lower of the host's time and the server's `Date` where the two disagree.
+    """Return the lower of the host's time and the server's `Date`.
 
     A position that is too low costs time. A position that is too high costs events. The time never
     lies below `not_before`, the time inside a log id that was read: a clock that shows less is

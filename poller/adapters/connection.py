@@ -22,7 +22,7 @@ from poller.core.errors import FatalError
 
 CONNECT_S, READ_S = 5.0, 15.0
 USER_AGENT = f"auth0-segment-poller/{__version__}"
-"""The services see it in their logs, so that a request can be traced to a version."""
+"""The User-Agent. The services see it in their logs, so a request leads to a version."""
 _SHORTAGES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN}
 
 
@@ -58,7 +58,7 @@ class Connection:
                 follow_redirects=False,  # a 307 would carry the key and the people to another host
             )
         except (httpx.InvalidURL, ValueError, ImportError) as error:
-            # The origin was checked with the settings, so that the variable is at fault.
+            # The origin was checked with the settings, so the variable is at fault.
             raise FatalError(
                 f"the proxy variables of the environment cannot be used ({type(error).__name__})",
                 code="proxy-unusable",
@@ -142,9 +142,9 @@ def trouble(origin: str, connection: Connection | None, error: BaseException) ->
 
 
 def is_unknown_host(error: BaseException) -> bool:
-    """Tell if the resolver says that there is no host of this name.
+    """Return whether the resolver says that no host has this name.
 
-    A resolver that cannot tell does not count.
+    A resolver that cannot answer does not count.
     """
     return any(
         isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME
@@ -169,7 +169,7 @@ def _errno(error: BaseException) -> int | None:
 
 
 def _reason(error: BaseException) -> str:
-    """Return the reason why no answer came, in the system's own words where it has some."""
+    """Return the reason why no answer came, in the system's own words if it has any."""
     if isinstance(error, MemoryError):
         return "out of memory"
     if isinstance(error, httpx.ProxyError):

@@ -1,6 +1,6 @@
 """Total deadlines of calls.
 
-The timeouts of httpx are per read, so that a server which sends one byte at a time outlives them.
+The timeouts of httpx are for one read each, so a server that sends single bytes outlives them.
 One thread watches over all calls of a client. A timer for each call would cost a thread each.
 """
 

@@ -18,7 +18,7 @@ _PORT_DIGITS = 5
 
 
 def proxy_for(origin: str) -> str | None:
-    """Return the URL of the proxy for this origin, or None where no proxy is to be used.
+    """Return the URL of the proxy for this origin, or None for a direct connection.
 
     HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY are read, in capital or small letters.
     """
@@ -32,7 +32,7 @@ def proxy_for(origin: str) -> str | None:
 
 
 def _bypasses(no_proxy: str, host: str, port: int | None) -> bool:
-    """Tell if an entry of NO_PROXY names the host, as curl and Go read the entries.
+    """Return whether an entry of NO_PROXY names the host, by the rules of curl and Go.
 
     An entry that cannot be read names no host.
     """
@@ -87,7 +87,7 @@ def shown(proxy: str) -> str:
 def trust(environ: Mapping[str, str] = os.environ) -> ssl.SSLContext:
     """Load the CA certificates.
 
-    They are those that OpenSSL's variables name, or those of requests and curl, or certifi's.
+    They come from the variables of OpenSSL, or else of requests and curl, or else from certifi.
 
     Raises:
         TransientError: the file is missing or not whole, as in the middle of a package update, or

@@ -33,8 +33,8 @@ CONNECTION_LIFETIME_S = 3600.0
 class Answer:
     """A whole response.
 
-    - `at` is the best known time: the server's where another clock agrees, else the host's.
-    - `believed_at` is the server's own time of this answer where another clock agrees with it.
+    - `at` is the best known time: the server's if another clock agrees, else the host's.
+    - `believed_at` is the server's own time of this answer, or None if no other clock agrees.
     - `date` is the server's own time, whether or not another clock agrees. Other times in the
       answer are compared with it.
     """
@@ -50,7 +50,7 @@ class Answer:
         """Return the body as JSON.
 
         Raises:
-            ValueError: the body is no JSON, has too many values, or is nested too deep.
+            ValueError: the body is not JSON, has too many values, or is nested too deep.
         """
         return parse_json(self.body)
 
@@ -58,20 +58,20 @@ class Answer:
         """Return the body as JSON, however deep it is nested. See `decode_of_any_depth`.
 
         Raises:
-            ValueError: the body is no JSON, or has more values than any answer needs.
+            ValueError: the body is not JSON, or has more values than any answer needs.
         """
         return parse_json_of_any_depth(self.body)
 
     @property
     def form(self) -> str:
-        """The status and the media type, as `403 text/html`, for errors. Nothing of the body."""
+        """The status and the media type for an error message, such as `403 text/html`."""
         media_type = self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         is_one = re.fullmatch(r"[a-z0-9.+-]{1,40}/[a-z0-9.+-]{1,60}", media_type)
         return f"{self.status} {media_type if is_one else 'without a media type'}"
 
     @property
     def json_object(self) -> dict[str, Any]:
-        """The body where it is a JSON object, otherwise an empty one."""
+        """The body if it is a JSON object, otherwise an empty object."""
         try:
             value = self.json()
         except ValueError:
@@ -93,8 +93,9 @@ It gets the path, the status if a whole answer came, and the seconds.
 class Http:
     """A client of one service at one origin. Each thread has its own connection.
 
-    A call ends by `deadline_s` whatever the server does, apart from the resolution of its name. The
-    proxy and CA variables of the environment are honoured. Certificates are always verified.
+    A call ends within `deadline_s`, whatever the server does. Only the resolution of its name has
+    no deadline. The proxy and CA variables of the environment are honoured. Certificates are always
+    verified.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""Guarded readers of the times and durations that a server sends.
+"""Readers of the times and durations that a server sends.
 
-None of them raises, whatever the server sends. None of them returns a value that overflows in later
-arithmetic.
+They accept any text, and return None instead of raising an error. Their values never overflow in
+later arithmetic.
 """
 
 import math
@@ -22,7 +22,7 @@ _MOST_DIGITS = 15
 
 
 def parse_http_date(text: str | None) -> datetime | None:
-    """Return the time in UTC, or None where the text is no date of a year in `YEARS`."""
+    """Return the time in UTC, or None if the text is not a date of a year in `YEARS`."""
     if not text or len(text) > LONGEST_DATE:
         return None
     try:

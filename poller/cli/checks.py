@@ -233,7 +233,7 @@ def outage(age: timedelta, interval: timedelta) -> Finding:
     text = f"up to {hours - interval / _HOUR:.0f} h lose no event"
     if age < _SHORTEST_RETENTION:
         text += (
-            f". The log is only {lasting(age.total_seconds())} old, so that its retention does not "
+            f". The log is only {lasting(age.total_seconds())} old, so its retention does not "
             "show yet"
         )
     return Finding(subject="outage", text=text)

@@ -31,7 +31,7 @@ class Setting:
     default: str
     help: str
     must_be: str = ""
-    """The rule for a value, to complete "must be …". Parsers have messages of their own."""
+    """The rule for a value, to complete "must be …". Parsers have their own messages."""
     is_default_fixed: bool = False
     secret_key: str | None = None
     """For a `*_file` key: the key whose value the file holds."""

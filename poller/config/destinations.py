@@ -22,7 +22,7 @@ def integrations(value: object) -> dict[str, Any]:
     The value may also be JSON text, since the environment and the command line have no tables.
 
     Raises:
-        BadValueError: the value is not such a table, or would have an effect that nobody wants
+        BadValueError: the value is not such a table, or would have an effect that no user wants
             (Segment docs: Filtering data, Warehouses FAQ).
     """
     refuse_placeholder(value)
@@ -59,7 +59,7 @@ def _problems(key: str, entry: object) -> Iterator[str]:
     elif key == _WAREHOUSES:
         yield from _warehouse_problems(entry)
     elif key != key.strip() or not key:
-        yield "must be the name of a destination, as Segment spells it"
+        yield "must be the name of a destination in Segment's spelling"
     elif not isinstance(entry, bool | Mapping):
         yield "must be true, false, or a table of the destination's options"
 

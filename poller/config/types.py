@@ -26,8 +26,8 @@ LogFormat = Literal["auto", "text", "json"]
 class Type(NamedTuple):
     """The description of a type in the reference, and the rule that a wrong value breaks.
 
-    `must_be` completes the sentence "must be …". It is needed where pydantic itself refuses the
-    value. The parsers have messages of their own.
+    `must_be` completes the sentence "must be …". It is needed if pydantic itself refuses the value.
+    The parsers have their own messages.
     """
 
     text: str

@@ -71,8 +71,8 @@ class TransientError(PollerError):
     """A later attempt may succeed.
 
     `retry_after` is the wait that the server asked for, if it asked. `service` names the service
-    that failed, so that each service has its own count of failures. It is empty if no service
-    failed. `hint` says what to look at, where that is known.
+    that failed, so each service has its own count of failures. It is empty if no service failed.
+    `hint` says what to look at, if that is known.
     """
 
     hint = ""
@@ -93,7 +93,7 @@ class TransientError(PollerError):
 
 
 class UnknownHostError(TransientError):
-    """The name of a service is known to no DNS server, as when it was mistyped.
+    """No DNS server knows the name of a service. The name may be mistyped.
 
     A daemon tries again anyway. A one-shot command says so at once.
     """
@@ -102,7 +102,7 @@ class UnknownHostError(TransientError):
 class UnusableAnswerError(TransientError):
     """A service answered in full, and the answer cannot be used.
 
-    A later answer may be good. After three in a row somebody must look, so that the program never
+    A later answer may be good. The third unusable answer in a row is fatal, so the program never
     stalls in silence.
     """
 
@@ -125,9 +125,10 @@ class RejectedError(PollerError):
 
 
 class FatalError(PollerError):
-    """Nothing goes on until someone acts.
+    """The program cannot go on until someone acts.
 
-    `code` names the kind of the error for good, so that scripts and the runbook can refer to it.
+    `code` names the kind of the error and never changes, so scripts and the runbook can refer to
+    it.
     `hint` says what to do.
     """
 

@@ -75,7 +75,7 @@ class LogEvent:
 
     @property
     def is_redated(self) -> bool:
-        """True where `date` is the time in the log id, since the record's date is not believed."""
+        """True if `date` is the time in the log id, because the record's date is not believed."""
         return self.date is not None and self.has_implausible_date
 
 
@@ -88,7 +88,7 @@ class DailyCount:
 
 
 def parse_events(records: Sequence[object], *, after: LogId) -> tuple[LogEvent, ...]:
-    """Return each record as a log event, whatever it is.
+    """Return each record as a log event, even a record of an unknown form.
 
     `after` is the position from which the records were read.
     """

@@ -45,13 +45,15 @@ class Truncation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilePage:
-    """Log events as they stand in a file up to `end`, in any order. An event may stand there twice.
+    """Log events of a file up to `end`, in the order of the file.
+
+    Their ids may be in any order, and an event may stand in the file twice.
 
     - `moves` is the mark of this reading that `end` replaces. The first page of a reading replaces
       no mark. A mark of an earlier reading stays, since a copy of the file may end there.
     - `served_at` is the time by the server's clock. `believed_at` is a time that two clocks agree
       on, or None.
-    - `is_again` says that the file is read from its beginning, whatever is marked.
+    - `is_again` says that the file is read from its beginning, without regard to its marks.
     - `bad_not_kept` counts bad records that are not among the events, since they are too many.
     - `texts` counts lines of text that hold no JSON object. `text_lines` are the first of the file.
     """

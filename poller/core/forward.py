@@ -31,11 +31,11 @@ def forward(
     """Forward what lies above the cursor, page by page. A yield means that the page is durable.
 
     The order decides the guarantee. A page is settled only after Segment has acknowledged or
-    refused each of its messages. A crash before the settlement leaves the cursor where it was, so
-    that the page is read and sent again, under the same message ids.
+    refused each of its messages. A crash before the settlement leaves the cursor unmoved. The page
+    is then read and sent again, under the same message ids.
 
-    To stop, do not ask for the next page. The live span is never done, so that its caller stops at
-    a page that was the end.
+    To stop, do not ask for the next page. The live span is never done. Its caller stops at the page
+    that ends the log.
 
     Raises:
         TransientError: a later attempt may succeed. The cursor stands where the last yield left it,

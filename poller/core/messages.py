@@ -24,7 +24,7 @@ MAX_BATCH_BYTES = 475_000
 This is the limit of its Python library.
 """
 MAX_BATCH_MESSAGES = 500
-"""Larger batches are no faster (measured on loopback).
+"""The most messages of one batch. Larger batches are not faster (measured on loopback).
 
 Segment's own limit is 2,500 (Segment docs: HTTP API).
 """
@@ -182,5 +182,5 @@ def _batch(encoded: list[tuple[Message, bytes]]) -> Batch:
 
 
 def iso(moment: datetime) -> str:
-    """Return the moment as ISO 8601 in UTC to the millisecond, as Auth0 and Segment write it."""
+    """Return the moment in the form of Auth0 and Segment: ISO 8601, UTC, to the millisecond."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

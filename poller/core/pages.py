@@ -55,7 +55,7 @@ def _confirmed(span: Span, page: Page, late_window: timedelta) -> LogId:
     stays until a second reading has read that part.
 
     An answer without a believed time confirms nothing. A `late_window` of zero means that there is
-    no second reading, so that everything is confirmed at once.
+    no second reading, so everything is confirmed at once.
     """
     if not late_window:
         return page.position

@@ -88,7 +88,7 @@ class Ledger(Protocol):
     def begin(self, *, after: LogId, until: LogId | None = None) -> Span:
         """Begin a span that has settled nothing. Without `until` it is the live span.
 
-        A finished span that ends at `after` is joined to it, so that its `after` may be lower.
+        A finished span that ends at `after` is joined to it, so its `after` may be lower.
 
         Raises:
             ConflictError: a live span exists, or the stretch overlaps another span.
@@ -106,7 +106,7 @@ class Ledger(Protocol):
         """Record, in one transaction, that a page is done. Return the cursor as it is then.
 
         Dead letters, gaps, recent ids, counts and fingerprints land with the move or not at all.
-        To settle a page twice is a conflict, so that nothing counts twice. A bounded span
+        To settle a page twice is a conflict, so nothing counts twice. A bounded span
         that reaches its end above its `confirmed` leaves an unread stretch, and a finished span is
         joined to the span that begins where it ends.
 

@@ -3,7 +3,7 @@
 The ledger settles a page only by a settlement, and only this module makes settlements. It checks
 that each message of the page is acknowledged or refused, and that the outcomes hold each event of
 the page once. So a bug that loses an event, or counts it twice, stops the page before it is
-recorded. Nothing is lost then, since the span stays where it was.
+recorded. Nothing is lost then, since the span does not move.
 """
 
 from collections import Counter

@@ -1,7 +1,7 @@
 """A simulated Auth0 tenant and a Segment-compatible collector, over real HTTP on loopback.
 
-The demo, the tests and the benchmarks run against it. It knows every event that it served, so that
-any run can be checked. It imports nothing of the rest of the program, so that it cannot share its
+The demo, the tests and the benchmarks run against it. It knows every event that it served, so
+any run can be checked. It imports no other part of the program, so it cannot share its
 mistakes.
 """
 

@@ -130,7 +130,7 @@ class Control:
     def collector(self, **changes: Any) -> dict[str, int]:
         """Set fields of the collector, and return the number of arrivals by fate.
 
-        Lists become sets where the field is a set.
+        A list becomes a set if the field is a set.
         """
         for name, value in changes.items():
             known = getattr(self._world.collector, name)
@@ -139,7 +139,7 @@ class Control:
         return self._world.collector.counts()
 
     def source(self, **changes: Any) -> None:
-        """Set fields of the Segment source. Lists become sets where the field is a set."""
+        """Set fields of the Segment source. A list becomes a set if the field is a set."""
         _set_fields(self._world.source, changes)
 
     def workspace(self, **changes: Any) -> None:

@@ -29,7 +29,7 @@ ACTIONS = (
     "body",  # does the request, and answers `body` with the usual status
     "drop_answer",  # does the request, and breaks the connection instead of an answer
     "same_page",  # answers logs with the page of the request before
-    "garbage_records",  # answers logs with records that nobody can read
+    "garbage_records",  # answers logs with unreadable records
     "kill_before",  # kills `pid` and does nothing
     "kill_after",  # does the request, kills `pid`, then answers
 )

@@ -1,4 +1,4 @@
-"""Servers for the simulated services, each on a port of its own, in one background thread."""
+"""Servers for the simulated services, each on its own port, in one background thread."""
 
 import asyncio
 import threading

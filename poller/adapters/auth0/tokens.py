@@ -197,8 +197,8 @@ def _hint(status: int, code: str, credentials: Credentials) -> str:
     if not credentials.domain.endswith(_CANONICAL):
         return (
             "auth0.domain must be the tenant's own name, such as acme.us.auth0.com, also if it "
-            "has a custom domain: tokens are issued for that name. Requests go to the custom domain by "
-            "auth0.base_url"
+            "has a custom domain: tokens are issued for that name. Requests go to the custom "
+            "domain by auth0.base_url"
         )
     return (
         "authorize the application for the Auth0 Management API, with read:logs and read:users "

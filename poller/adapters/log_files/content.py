@@ -9,7 +9,8 @@ and a file that was written anew are all read from the last mark that their cont
 with, or from the start.
 
 The price is to hash the bytes that are skipped, at about a gigabyte per second. The part of the
-fingerprint before the dash is a hash of the first 64 KiB. It tells at once that a file has no mark.
+fingerprint before the first dash is a hash of the first 64 KiB. It shows at once that a file has no
+mark.
 """
 
 import gzip
@@ -83,8 +84,8 @@ class Content:
 class ContentHash:
     """The running hash of all bytes read so far, and the mark that stands for them.
 
-    Marks of one `scope` are never found by a reading with another. A reading of a part of the
-    events has a scope of its own.
+    A reading of only a part of the events has its own `scope`. It never finds the marks of another
+    scope.
     """
 
     def __init__(self, scope: str = "") -> None:

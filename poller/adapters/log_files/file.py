@@ -31,8 +31,8 @@ _OTHER_FORMATS = {
 class FileSummary:
     """The kind of a file, and how far it is settled.
 
-    `first` and `last` are the times of the first and the last event. They are None where they
-    are not found near the ends of the file. `last` is always None for a compressed file.
+    `first` and `last` are the times of the first and the last event. A time is None if no event
+    with a time is found near that end of the file. `last` is always None for a compressed file.
     """
 
     size: int
@@ -50,11 +50,11 @@ class LogFile:
         path: the file.
         now: the server's clock.
         believed: a time on which two clocks agree, or None.
-        scope: names the part of the events that is read, "" for all of them. How far a part was
-            sent says nothing of the rest, so each scope has marks of its own.
+        scope: the name of the part of the events that is read, or "" for all events. Each scope
+            has its own marks, because the marks of a part say nothing about the rest.
         refusals: the records at which a reading ends.
         unwrap: takes a log event out of its envelopes.
-        is_again: start at the beginning of the file, whatever is marked.
+        is_again: ignore the marks, and start at the beginning of the file.
         name: the name that is shown to people, the path by default.
     """
 
@@ -83,7 +83,7 @@ class LogFile:
         """The number of bytes on the disk.
 
         Raises:
-            UnreadableFileError: there is no such file.
+            UnreadableFileError: the file does not exist.
         """
         try:
             return self.path.stat().st_size
@@ -107,7 +107,7 @@ class LogFile:
         """Return a reading that starts at the last of these marks that belongs to this file.
 
         Raises:
-            UnreadableFileError: the file cannot be read, or is no text.
+            UnreadableFileError: the file cannot be read, or is not text.
         """
         kind, _ = self._start()
         content_hash = (
@@ -127,7 +127,7 @@ class LogFile:
         """Return the kind of the file, its size, and how far these marks settle it.
 
         Raises:
-            UnreadableFileError: the file cannot be read, or is no text.
+            UnreadableFileError: the file cannot be read, or is not text.
         """
         kind, start = self._start()
         with Content(self.path) as content:
@@ -148,7 +148,7 @@ class LogFile:
             if start.startswith(magic):
                 raise UnreadableFileError(f"it is {name}")
         if b"\0" in start:
-            raise UnreadableFileError("it is no text")
+            raise UnreadableFileError("it is not text")
         return kind_of(start.decode("utf-8", "replace")), start
 
     def _end(self) -> bytes:

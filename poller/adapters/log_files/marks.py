@@ -1,4 +1,4 @@
-"""An index of the ledger's file marks, and the search for the mark where a file goes on.
+"""An index of the ledger's file marks, and the search for the last mark of a file.
 
 A folder may hold thousands of files, and the ledger thousands of marks. The index finds the marks
 of one file by a hash of the file's head, without comparing all of them.
@@ -17,7 +17,7 @@ from poller.core.file_pages import FileMark
 class MarkIndex:
     """File marks by the length and the hash of their head. Thread-safe.
 
-    The head is the first 64 KiB of the settled bytes, or all of them where there are fewer.
+    The head is the first 64 KiB of the settled bytes, or all of them if there are fewer.
     """
 
     def __init__(self, marks: Iterable[FileMark]) -> None:
@@ -49,7 +49,8 @@ class MarkIndex:
     def candidates(self, start: bytes, scope: str) -> list[FileMark]:
         """Return the marks of the scope that may belong to a file with these first bytes.
 
-        A `start` shorter than a head is the whole content. A mark at its very end is enough then.
+        If `start` is shorter than a head, it is the whole content. A mark at its very end then
+        covers the file, and no other mark is needed.
         """
         with self._lock:
             if len(start) < HEAD and (

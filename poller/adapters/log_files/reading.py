@@ -1,7 +1,8 @@
 """One reading of a file: its pages, from the settled mark to the end of the file.
 
-A reading ends early where the file breaks off, and at a record that it must not settle: an event
-of another tenant, or one with a type that Auth0 does not know. `truncation` then names the line.
+A reading ends early if the file breaks off. It also ends at a record that must not be settled: an
+event of another tenant, or an event with a type that is not a code of Auth0. `truncation` then
+names the line.
 """
 
 import re
@@ -43,8 +44,8 @@ class Clocks:
 class Refusals:
     """The records at which a reading ends.
 
-    They are the events of another tenant than `domain`, if there is one, and with `only_codes` the
-    events with a type that is no code of Auth0's.
+    With a `domain`, these are the events of another tenant. With `only_codes`, these are also the
+    events whose type does not look like a code of Auth0.
     """
 
     domain: str | None = None
@@ -56,7 +57,7 @@ class Refusals:
             return None
         if self.only_codes and not is_code(event.type):
             shown = ascii(event.type[:_SHOWN_TYPE])
-            return f"the type {shown} is no code of Auth0's (--settle-empty reads on)"
+            return f"the type {shown} is not a code of Auth0's (--settle-empty reads on)"
         tenant = foreign_tenant(event.record, source, self.domain) if self.domain else None
         return f"an event of another tenant, {tenant!a} (--any-tenant reads on)" if tenant else None
 
@@ -184,7 +185,7 @@ class FileReading:
 
 
 def event_of(record: RawRecord) -> LogEvent:
-    """Return the log event of a record. Without an id of its own it gets one made of its place."""
+    """Return the log event of a record. A record without an id gets one made of its place."""
     (event,) = parse_events([record.value], after=LogId(record.seed))
     return event
 

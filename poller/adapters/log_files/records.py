@@ -2,7 +2,7 @@
 
 The text may be of any length, cut off, or damaged in places. The parser reads JSON objects one
 after another. Between two objects it skips white space, commas, `[` and closing brackets, the other
-members of an object that holds the list of records, and text that is no JSON object. So one
+members of an object that holds the list of records, and text that is not a JSON object. So one
 parser reads NDJSON, arrays, arrays with a record per line, and lines with a time before each
 object. It can begin at any record.
 
@@ -29,7 +29,7 @@ from poller.core.text.json_text import DECODER, is_too_deep
 LONGEST = 1 << 20
 """The most characters of one record. Auth0's have a few thousand. Segment takes 32 KB a message."""
 EXCERPT = 4096
-"""The number of characters that are kept of a text that is no record."""
+"""The number of characters that are kept of a text that is not a record."""
 _MOST_KEYS = 16
 _LONGEST_TOKEN = 10
 """The most characters of a literal or an escape. A cut one is reported at its beginning."""
@@ -45,18 +45,18 @@ _LONGEST_KEY = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawRecord:
-    """One record of a file, or an excerpt of a text that is no record.
+    """One record of a file, or an excerpt of a text that is not a record.
 
     Attributes:
         value: the log event without its envelopes, or the excerpt.
         source: the `source` that an event bus adds to the event, or None.
-        is_text: the text is no JSON object at all, as in a comment. It is only counted.
+        is_text: the text is not a JSON object at all, such as a comment. It is only counted.
         line: the line of the file, from 1.
         seed: a name of the place in the file. An event without an id gets its id from it.
         before: the mark of the place before the record.
-        why: the reason for which the value is no record, or None for a record.
-        is_truncated: the record is cut off and may be whole some day. It is the last one, and the
-            file can be settled up to `before` only.
+        why: the reason why the value is not a record, or None for a record.
+        is_truncated: the record is cut off, and may be whole at a later reading. It is the last
+            record, and the file can be settled up to `before` only.
     """
 
     value: Any = field(repr=False)
@@ -176,16 +176,16 @@ class Records:
         return record
 
     def _pass_to_list(self) -> bool:
-        """Pass the beginning of an object that holds a list of records. Tell whether it was one."""
+        """Pass the beginning of an object that holds a list of records. Return whether it did."""
         place = list_in(self._text, self._at)
         if place is not None:
             self._pass(place)
         return place is not None
 
     def _no_object(self) -> RawRecord | None:
-        """Pass text that is no object, up to an object on the same line.
+        """Pass text that is not an object, up to an object on the same line.
 
-        Return None if there is one. Else return the text up to the end of the line.
+        Return None if the line holds an object. Else return the text up to the end of the line.
         """
         record = replace(self._raw_record("", "no JSON object"), is_text=True)
         while True:

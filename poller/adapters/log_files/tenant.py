@@ -7,9 +7,9 @@ _PARTNER = "aws.partner/auth0.com/"
 
 
 def foreign_tenant(record: Any, source: str | None, domain: str) -> str | None:
-    """Return the name of the event's tenant if it is another than that of `domain`, else None.
+    """Return the name of the event's tenant if `domain` is another tenant, else None.
 
-    The name stands in `tenant_name`, in `hostname`, and in EventBridge's `source`, as in
+    The name stands in `tenant_name`, in `hostname`, and in EventBridge's `source`, for example
     `aws.partner/auth0.com/acme-0000/auth0.logs`. A custom domain does not tell the tenant.
     """
     if not domain.endswith(_AUTH0):

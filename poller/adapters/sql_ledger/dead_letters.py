@@ -221,7 +221,7 @@ def letters_with_events(connection: Connection) -> Iterator[tuple[StoredDeadLett
 def event_of(letter: StoredDeadLetter, text: str) -> LogEvent:
     """Return the event of a dead letter from its JSON text.
 
-    A record that could not be read has no id of its own, so the event takes the id of the letter.
+    A record that could not be read has no id, so the event takes the id of the letter.
     """
     (event,) = parse_events([decode(text)], after=letter.log_id)
     return replace(event, log_id=letter.log_id)
@@ -230,7 +230,7 @@ def event_of(letter: StoredDeadLetter, text: str) -> LogEvent:
 def discard_before(database: Database, stream_id: int, moment: datetime) -> int:
     """Delete the dead letters of one stream that are older than `moment`. Return the number.
 
-    Their events stay counted as dead letters, since nobody decided to discard them.
+    Their events stay counted as dead letters, since no person decided to discard them.
     """
     columns = schema.dead_letter.c
     old = delete(schema.dead_letter).where(

@@ -1,6 +1,6 @@
-"""The answers of Segment's CDN about write keys, so that the daemon tells each of them once.
+"""The answers of Segment's CDN about write keys. They let the daemon report each answer once.
 
-A write key stands here as a hash. The hash of 32 random characters does not lead back to them.
+A write key is stored as a hash. The hash of 32 random characters does not lead back to them.
 """
 
 from datetime import datetime

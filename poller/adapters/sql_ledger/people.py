@@ -55,7 +55,7 @@ class PersonStore:
         """Open the ledger, for reading only unless `to_change` is set.
 
         Raises:
-            TransientError, FatalError: as `DeadLetterStore.open`.
+            TransientError, FatalError: for the same reasons as `DeadLetterStore.open`.
         """
         return cls(Database.open_to(driver.ledger_path(url), change=to_change))
 

@@ -14,7 +14,7 @@ from poller.core.events import Stream
 def remove_stream(url: str, stream: Stream, *, with_spans: bool) -> None:
     """Delete everything that the ledger holds of the stream.
 
-    The caller holds the locks of `run` and `backfill`, so that no process works on the stream.
+    The caller holds the locks of `run` and `backfill`, so no process works on the stream.
 
     Raises:
         FatalError: there is no such stream, or it has spans and `with_spans` is false.

@@ -26,7 +26,7 @@ from poller.service.lifecycle.exit_codes import ExitCode
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetterReport:
-    """A dead letter without its event, so that it holds no personal data."""
+    """A dead letter without its event, so it holds no personal data."""
 
     log_id: LogId
     type: str

@@ -225,7 +225,7 @@ def _open_demo() -> Iterator[_Demo]:
 
 
 def _show_live_traffic(parts: _Demo, console: Terminal, run_for: timedelta | None) -> None:
-    """Run the daemon under live traffic, then forward the rest, so that the sums can be compared.
+    """Run the daemon under live traffic, and then forward the rest. The sums can be compared then.
 
     Raises:
         BaseException: the error that made the daemon fail.

@@ -167,7 +167,7 @@ def _newest_rows(settings: Settings, last: int) -> list[PreviewRow]:
 
 
 def _plan_of(settings: Settings) -> TrackingPlan | None:
-    """Return the tracking plan, or None if there is none to be had. The preview goes on then."""
+    """Return the tracking plan, or None if it cannot be read. The preview then goes on."""
     try:
         return read_plan(settings)
     except PollerError as error:
@@ -194,7 +194,7 @@ def _show(rows: list[PreviewRow]) -> None:
     console = Terminal()
     table = Table(show_lines=True, expand=True)
     table.add_column("Auth0 log event (the parts in use)", ratio=1, overflow="fold")
-    # The column is at least as wide as a message id, so that people can copy the id.
+    # The column is at least as wide as a message id, so people can copy the id.
     width = max(_MESSAGE_ID, console.width * 3 // 5)
     table.add_column("Segment calls, each with its messageId", width=width, overflow="fold")
     for row in rows:

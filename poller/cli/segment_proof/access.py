@@ -1,4 +1,4 @@
-"""The way to the workspace of the settings: the API by its token, the source by its id or key."""
+"""Access to the workspace: the Public API by its token, the source by its id or its write key."""
 
 import hmac
 from collections.abc import Iterator
@@ -34,14 +34,17 @@ def write_key_of(settings: Settings) -> str:
 
 
 def has_write_key(source: SourceDetails, settings: Settings) -> bool:
-    """Return whether the write key is one of the source. No key leaves this machine for it."""
+    """Return whether the write key belongs to the source.
+
+    The comparison is made on this machine, so the key is not sent to the API.
+    """
     own = write_key_of(settings).encode()
     shown = (key.encode(errors="backslashreplace") for key in source.write_keys)
     return any(hmac.compare_digest(key, own) for key in shown)
 
 
 def read_plan(settings: Settings) -> TrackingPlan | None:
-    """Return the tracking plan of the source, or None if it has none or is not known.
+    """Return the tracking plan of the source, or None if the source has none or is not known.
 
     Raises:
         PollerError: the Public API cannot be asked, or refuses.

@@ -1,4 +1,4 @@
-"""The look at the write key that the daemon takes once it is ready, in a thread of its own."""
+"""The check of the write key in a separate thread, after the daemon is ready."""
 
 import threading
 from datetime import UTC, datetime

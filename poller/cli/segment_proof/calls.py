@@ -1,4 +1,4 @@
-"""The newest log events beside the calls that they become, and what the tracking plan says."""
+"""The newest log events, the calls made of them, and the verdicts of the tracking plan."""
 
 import json
 from collections.abc import Iterable
@@ -38,7 +38,7 @@ class JudgedCall:
 def newest_calls(
     settings: Settings, services: Services, last: int
 ) -> list[tuple[LogEvent, Outcome]]:
-    """Return the newest events of interest with what becomes of them, oldest first.
+    """Return the newest events of interest with their outcomes, newest first.
 
     Raises:
         TransientError, FatalError: Auth0 cannot be read.
@@ -66,7 +66,7 @@ def calls_of(outcome: Outcome) -> list[dict[str, Any]]:
 def judge(
     calls: Iterable[dict[str, Any]], plan: TrackingPlan, settings: Settings
 ) -> list[JudgedCall]:
-    """Return what the plan does to these calls."""
+    """Return every effect of the plan on these calls."""
     judged: list[JudgedCall] = []
     for call in calls:
         try:
@@ -103,5 +103,5 @@ def _unreadable(call: dict[str, Any], error: UnreadableRuleError) -> JudgedCall:
 
 
 def name_of(call: dict[str, Any]) -> str:
-    """Return the call as people name it, as `track Logged In`."""
+    """Return the name of the call for people, such as `track Logged In`."""
     return f"track {call['event']}" if call["type"] == "track" else str(call["type"])

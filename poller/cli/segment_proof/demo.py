@@ -1,4 +1,4 @@
-"""The part of the demo about a wrong write key: what it costs, and how `check` finds it."""
+"""The demo of a wrong write key. It shows the loss, and how `check` finds the cause."""
 
 import tempfile
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ _EVENTS = 40
 
 
 def play_wrong_key() -> Iterator[str]:
-    """Play it with a simulated tenant and a simulated Segment. Yield a line after each step."""
+    """Forward events under a wrong key to a simulated Segment. Yield a line after each step."""
     with (
         tempfile.TemporaryDirectory(prefix="poller-demo-") as folder,
         Sandbox(seed=None) as sandbox,
@@ -37,7 +37,7 @@ def play_wrong_key() -> Iterator[str]:
         counts = sandbox.collector.counts()
         yield (
             f"  Segment answered 200 to all {sum(counts.values())} calls, and kept "
-            f"{counts.get('published', 0)} of them. No error tells of it."
+            f"{counts.get('published', 0)} of them. No error says so."
         )
         yield "`check`, without a token, asks Segment's CDN for the settings of the key:"
         yield from _shown(list(prove_by_cdn(wrong)))

@@ -1,4 +1,4 @@
-"""The verdicts of `check` and `run` on the settings that Segment publishes of a source."""
+"""The findings of `check` and `run` from the published settings of a source."""
 
 from collections.abc import Iterator
 
@@ -39,10 +39,10 @@ def read_published(settings: Settings) -> PublishedSettings | None:
 
 
 def prove_by_cdn(settings: Settings, *, is_key_decided: bool = False) -> Iterator[Finding]:
-    """Look at the key, the region and the names of events. No outage of the CDN is a fault.
+    """Check the key, the region and the names of events. An outage of the CDN is not a fault.
 
-    `is_key_decided` is true if another check has judged the key. Then it is not reported if the
-    CDN has no settings.
+    `is_key_decided` is true if the Public API has judged the key already. Then missing settings on
+    the CDN are not reported.
     """
     try:
         published = read_published(settings)

@@ -1,4 +1,4 @@
-"""The setting of ours that mends a call which the tracking plan would block or trim."""
+"""The setting that mends a call which the tracking plan would block or trim."""
 
 import json
 import re
@@ -18,7 +18,10 @@ _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 def remedy(
     verdict: PlanVerdict, call: dict[str, Any], settings: Settings, planned: Collection[str]
 ) -> str:
-    """Return what to set, or what to change in the plan. `planned` are the events of the plan."""
+    """Return the setting to change, or the change of the plan.
+
+    `planned` are the names of the events that the plan has a rule for.
+    """
     if not verdict.path:
         return _rename(str(call.get("event")), settings, planned)
     place, *rest = verdict.path

@@ -1,4 +1,4 @@
-"""The verdicts of `check` by Segment's Public API: the source, its key, its plan."""
+"""The findings of `check` from Segment's Public API: the source, its key and its plan."""
 
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
@@ -24,13 +24,13 @@ from poller.core.errors import PollerError
 from poller.service.lifecycle.exit_codes import Severity
 
 CALLS_JUDGED = 10
-"""The number of newest events whose calls are judged, as many as `preview` shows."""
+"""The number of newest events whose calls are judged. `preview` shows the same number."""
 
 
 def prove_source(
     settings: Settings, services: Services, *, is_log_readable: bool
 ) -> Iterator[Finding]:
-    """Look at the source by the Public API, if there is a token, and then by the CDN."""
+    """Check the source with the Public API, if there is a token, and then with the CDN."""
     proof = WorkspaceProof(settings=settings, services=services, is_log_readable=is_log_readable)
     yield from proof.findings()
     yield from prove_by_cdn(settings, is_key_decided=proof.is_key_decided)
@@ -38,7 +38,7 @@ def prove_source(
 
 @dataclass(slots=True, kw_only=True)
 class WorkspaceProof:
-    """One look at the workspace. `is_key_decided` tells whether it proved or refuted the key."""
+    """A check of the workspace. `is_key_decided` says whether it proved or refuted the key."""
 
     settings: Settings
     services: Services
@@ -46,7 +46,7 @@ class WorkspaceProof:
     is_key_decided: bool = False
 
     def findings(self) -> Iterator[Finding]:
-        """Look at everything that the token may see. No outage of the API is a fault."""
+        """Check everything that the token may see. An outage of the API is not a fault."""
         try:
             with public_api(self.settings) as api:
                 if api is not None:
@@ -80,7 +80,7 @@ class WorkspaceProof:
             return None
 
     def _source_of_key(self, api: PublicApi) -> Generator[Finding, None, SourceDetails | None]:
-        """Find the source by its write key. The comparison is made here, so that the key stays."""
+        """Find the source that has the write key. The key itself is not sent to the API."""
         sources = api.sources()
         own = next((source for source in sources if has_write_key(source, self.settings)), None)
         if own is not None:
@@ -206,7 +206,7 @@ def _lacks(role: str, text: str) -> Finding:
 
 
 def _strictness(controls: Controls) -> str:
-    """Say in few words what the source does with calls that the plan does not allow."""
+    """Return in few words what the source does with calls that the plan does not allow."""
     track = controls.track
     words = [
         "unplanned events are blocked" if track.blocks_unplanned else "",

@@ -43,7 +43,7 @@ class GapReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanReport:
-    """The plan of a backfill, as JSON and as text.
+    """The plan of a backfill, for JSON and text.
 
     `kept_from` is the oldest event of the log if the range begins below it. `nothing_to_do` is the
     reason why there is nothing to do, or empty.
@@ -92,7 +92,7 @@ class PlanReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SummaryReport:
-    """The result of a backfill of the tenant's log, as JSON and as text."""
+    """The result of a backfill of the tenant's log, for JSON and text."""
 
     pages: int
     read: int

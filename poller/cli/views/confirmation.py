@@ -17,7 +17,7 @@ def confirm(question: str, *, is_answered: bool) -> None:
     `is_answered` is the option --yes. The question goes to stderr, and stdout holds the report.
 
     Raises:
-        click.UsageError: stdin is not a terminal, so that nobody can answer.
+        click.UsageError: stdin is not a terminal, so no person can answer.
         click.Abort: the answer is no.
     """
     if is_answered:

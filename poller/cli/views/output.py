@@ -150,7 +150,7 @@ def prepare_streams() -> None:
     """
     codecs.register_error(_UNENCODABLE, _escape)
     # A file that is opened takes the lowest free descriptor. In this order each stream gets its
-    # own number, so that no other file of the process ever takes the number of a stream.
+    # own number, so no other file of the process ever takes the number of a stream.
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         stream = getattr(sys, name)
         if stream is None:

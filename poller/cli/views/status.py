@@ -1,4 +1,4 @@
-"""The report of `status`, as JSON and as text."""
+"""The report of `status`, for JSON and text."""
 
 import shutil
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
 """The ledger as a picture: settled, missing, lost and unfinished ranges on one line of time.
 
-The line is divided into cells of equal time. A cell shows the worst thing that lies in it, so that
+The line is divided into cells of equal time. A cell shows the worst thing that lies in it, so
 no gap is too short to be seen.
 """
 

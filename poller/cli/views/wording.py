@@ -1,4 +1,4 @@
-"""Counts, lengths of time, positions and long lines, as people read them."""
+"""The form of counts, lengths of time, positions and long lines for people."""
 
 import shutil
 import sys

@@ -67,7 +67,7 @@ def connect(
 
     `share` is the part of the rate limit to use, by default the setting `auth0.rate_share`.
     `integrations` are the destinations of messages, by default all. `on_step` is called before and
-    after each request, so that a watchdog sees that the process is alive.
+    after each request, so a watchdog sees that the process is alive.
     """
     auth0_clock, segment_clock = ServerClock(), ServerClock()
     introduce(auth0_clock, segment_clock)
@@ -144,7 +144,7 @@ def _oauth_tokens(
 def background_share(settings: Settings) -> float:
     """Return the share of the rate limit for work beside the daemon.
 
-    It leaves twice as much to others as the daemon leaves, so that the daemon goes first.
+    It leaves twice as much to others as the daemon leaves, so the daemon goes first.
     """
     return max(2 * settings.auth0.rate_share - 1, 0.01)
 

@@ -1,7 +1,7 @@
 """JMESPath expressions over two roots: `user`, the profile, and `log`, the event.
 
-An expression is compiled and checked when the settings are read, so that a mistake stops the start
-and not the first event.
+An expression is compiled and checked when the settings are read. So a mistake stops the start,
+and not the translation of the first event.
 """
 
 import json
@@ -14,7 +14,7 @@ from poller.config.parsers.texts import refuse_placeholder, text
 _ROOTS = ("user", "log")
 _LONGEST_KEY = 200
 # The first child of these nodes is evaluated where the node stands. The other children are
-# evaluated inside the result of the first, so that a field in them is not a root.
+# evaluated inside the result of the first, so a field in them is not a root.
 _STEPS = {
     "subexpression",
     "index_expression",

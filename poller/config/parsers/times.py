@@ -1,4 +1,4 @@
-"""Durations and moments, as people write them in settings and on the command line."""
+"""Durations and moments in the forms that people write in settings and options."""
 
 import re
 from datetime import UTC, date, datetime, time, timedelta
@@ -60,8 +60,8 @@ def parse_start(value: object) -> Start:
 def parse_moment(value: object) -> datetime:
     """Return an aware datetime in UTC from a date or an RFC 3339 time.
 
-    A date stands for its first moment in UTC. TOML has dates and times of its own, so that the
-    value may be text, a date or a datetime.
+    A date stands for its first moment in UTC. TOML has its own dates and times, so the value may be
+    text, a date or a datetime.
 
     Raises:
         BadValueError: the value is none of these, the day or time does not exist, the time has no

@@ -146,7 +146,7 @@ class SegmentSettings(Section):
     generation: NameOrEmpty = Field(
         "",
         description="A part of every message id. A new value begins a new stream with new message "
-        "ids, so that history can be sent as new events.",
+        "ids, so history can be sent as new events.",
     )
     refusal_limit: Count = Field(
         20,

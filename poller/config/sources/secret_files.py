@@ -87,7 +87,7 @@ def _read(path: Path) -> bytes:
 class SecretFile:
     """A secret in a file. The file is read only if no stronger source has the secret."""
 
-    path: object  # unchecked, so that it may be something other than text
+    path: object  # unchecked, so it may be something other than text
     folder: Path
     is_required: bool
 

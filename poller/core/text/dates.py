@@ -18,7 +18,7 @@ _WRAPPINGS = ("$date", "$numberLong")
 
 
 def parse_date(value: object) -> datetime | None:
-    """Return an aware UTC datetime from whatever stands for a date, or None.
+    """Return an aware UTC datetime from a date in any known form, or None.
 
     ISO 8601 text stands in every recording. A number is seconds, milliseconds or microseconds since
     1970, by its magnitude.

@@ -11,7 +11,7 @@ MAX_DEPTH = 100
 _CUT_DEPTH = MAX_DEPTH + 10
 """The depth at which parsing cuts values off, in levels.
 
-The margin leaves room for the list around log events, so that each is still too deep.
+The margin leaves room for the list around log events, so a deep event is still recognised.
 """
 _TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
 """A string, or a bracket outside of strings. A string without an end reaches to the end."""
@@ -55,7 +55,7 @@ def decode(text: str | bytes) -> Any:
     """Parse JSON. Numbers keep their digits. Of two equal keys the last key counts.
 
     Raises:
-        ValueError: the text is no JSON, or has more than `MAX_DEPTH` levels.
+        ValueError: the text is not JSON, or has more than `MAX_DEPTH` levels.
     """
     try:
         value = json.loads(text, parse_float=_number, parse_int=_whole_number)
@@ -73,7 +73,7 @@ def decode_of_any_depth(text: str) -> Any:
     becomes an empty one. So the caller can still see that the value is too deep.
 
     Raises:
-        ValueError: the text is no JSON.
+        ValueError: the text is not JSON.
     """
     try:
         return json.loads(text, parse_float=_number, parse_int=_whole_number)
@@ -153,5 +153,5 @@ def _scalar(value: object) -> str:
     try:
         return json.dumps(value)
     except (TypeError, ValueError):
-        # The value is none of JSON's, or a number of over 4,300 digits, which no JSON holds.
+        # JSON has no such value, or Python refuses to write a number of more than 4,300 digits.
         return json.dumps(f"<{type(value).__name__}>" if isinstance(value, int) else str(value))

@@ -1,7 +1,7 @@
 """Change detection: an identify or a group call is sent only if it says something new.
 
 The ledger keeps a fingerprint of what Segment was told last about each user. The fingerprints are
-hashes, so that the ledger holds no personal data for this purpose.
+hashes, so the ledger holds no personal data for this purpose.
 """
 
 import hashlib
@@ -32,8 +32,8 @@ def identify_fingerprint(
 ) -> Fingerprint:
     """Return the fingerprint of an identify.
 
-    A partial identify was made without a profile, so that it lacks traits. It is sent only for a
-    user of whom Segment was never told anything.
+    A partial identify was made without a profile, so it lacks traits. It is sent only for a user
+    about whom Segment was told nothing yet.
     """
     value = PARTIAL
     if not is_partial:

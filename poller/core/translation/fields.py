@@ -55,8 +55,8 @@ def _is_email(value: str) -> bool:
 def is_masked_email(value: object) -> bool:
     """Return whether the value is an e-mail with replaced characters, as in `a***@e***.com`.
 
-    Log streams can mask personal data. A masked address is nobody's address, and many people may
-    share it.
+    Log streams can mask personal data. A masked address does not identify a person, and many people
+    may share it.
     """
     return isinstance(value, str) and "@" in value and any(sign in value for sign in _MASKS)
 

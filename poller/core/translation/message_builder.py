@@ -37,7 +37,7 @@ class MessageBuilder:
     The same event and profile always give the same messages, under the same ids. A retry, a replay
     and a second run after a crash thus send what was sent before, and Segment drops the repeats.
     The ids of identify, group and login tracks are made of the log id. The id of a signup track is
-    made of the user id, so that one user's signup counts once, whether Auth0 logged it or it was
+    made of the user id. So one user's signup counts once, whether Auth0 logged it or it was
     derived from a first login.
     """
 

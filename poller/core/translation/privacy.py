@@ -86,9 +86,9 @@ class Privacy:
     def of_name(self, name: str | None, *, email: str | None) -> str | None:
         """Return the name, or None.
 
-        If e-mails do not leave plain, a name that is an e-mail or the first part of one does not
-        leave either. Auth0 fills `name` with the e-mail, and `nickname` with its first part, where
-        it knows no better.
+        If e-mails are not sent in plain text, a name that is an e-mail, or the part of an e-mail
+        before the @, is not sent either. Auth0 fills `name` with the e-mail and `nickname` with
+        that part if it knows no other name.
         """
         if name is None or self.user_name == "omit":
             return None

@@ -59,7 +59,7 @@ class Expression(Protocol):
         """Return the value of the expression. `user` is None if there is no profile.
 
         Raises:
-            ValueError: the expression cannot be evaluated on these, as a text function on a number.
+            ValueError: the expression cannot be evaluated, for example a text function on a number.
         """
         ...
 
@@ -101,7 +101,7 @@ def holds(condition: Expression, event: LogEvent, profile: Profile | None) -> bo
 
 
 Lines = Mapping[str, Expression | None]
-"""The user's own traits or properties, over those of the preset. None takes a trait away."""
+"""Traits or properties from the settings, which replace the preset's. None removes one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -74,7 +74,7 @@ class Selector:
     def is_of_interest(self, event: LogEvent) -> bool:
         """Return whether the event becomes calls or a dead letter if the condition holds."""
         if event.defect and not event.type:
-            return True  # nobody knows what the event is
+            return True  # it becomes a dead letter
         return self._objection(event) is None
 
     def select(self, events: Sequence[LogEvent], now: datetime | None) -> Selection:

@@ -1,7 +1,7 @@
 """Translation of selected log events into the calls of Segment's API.
 
 A translator is pure: the same events and profiles always give the same calls. The calls of an
-event do not depend on the events around it, but for the address of a signup (`signup_address`).
+event do not depend on the events around it, except for the address of a signup (`signup_address`).
 There is one translator for live events and one for history.
 """
 
@@ -160,11 +160,10 @@ class LiveTranslator(Translator):
 
 
 class TrackTranslator(Translator):
-    """Translates events of the past into groups and tracks, and identifies nobody.
+    """Translates events of the past into groups and tracks, without identify calls.
 
-    An identify with an old event's traits would take newer traits back to older ones. So the
-    context of each track names the user, as far as the event knows, or the profile if
-    a profile is needed anyway.
+    An identify with the traits of an old event would replace newer traits. So the context of each
+    track describes the user, from the event, or from the profile if a profile is read anyway.
     """
 
     def _needs_profile(self, event: LogEvent) -> bool:

@@ -1,4 +1,4 @@
-"""The rate limits that Auth0 publishes for each plan, as token buckets and headers."""
+"""The rate limits that Auth0 publishes for each plan, with token buckets and headers."""
 
 import math
 import threading
@@ -61,7 +61,7 @@ PLANS: dict[str, dict[str, tuple[int, float]]] = {
 }
 """The burst and the tokens per second of each bucket, from Auth0's rate limit configurations.
 
-An endpoint without a bucket of its own shares `all`. The tenfold plan has the shape of
+An endpoint without its own bucket shares `all`. The tenfold plan has the shape of
 `essentials`, for measurements that should end soon.
 """
 

@@ -78,7 +78,7 @@ def _holds(value: str, wanted: str) -> bool:
 
 
 def _comparable(text: str) -> str:
-    """Return a date in one spelling, so that dates compare as text."""
+    """Return a date in a spelling that compares as text."""
     try:
         return iso(datetime.fromisoformat(text)) if "-" in text else text
     except ValueError:

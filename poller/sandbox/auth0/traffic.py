@@ -103,7 +103,7 @@ class Traffic:
         return first, last
 
     def run(self, events_per_second: float) -> None:
-        """Let things happen from now on, in a thread of its own."""
+        """Let things happen from now on, in a separate thread."""
         self.stop()
         self._stopping.clear()
         self._thread = threading.Thread(
@@ -133,7 +133,7 @@ class Traffic:
     def _somebody(self, at: datetime | None) -> User:
         """Return a user, most often a known one.
 
-        A new one signed up long ago, so that the log misses no signup.
+        A new user signed up long ago, so no signup is missing in the log.
         """
         users = self._tenant.users
         if len(users) < _FEWEST_USERS or self._dice.random() < self.newcomers:

@@ -10,7 +10,7 @@ from poller.sandbox.faults import Faults
 from poller.sandbox.segment.source import Source
 
 UNKNOWN = "Cannot GET - Invalid path or write key provided."
-"""The body of every 404, as Segment's own tests have it."""
+"""The body of every 404, from Segment's own tests."""
 
 
 class CdnApi:

@@ -165,7 +165,7 @@ class Collector:
 
 
 def _parsed(body: bytes) -> dict[str, Any]:
-    """Return the JSON object in a body, empty if there is none."""
+    """Return the JSON object in a body, or an empty object."""
     try:
         envelope = json.loads(body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
@@ -225,4 +225,4 @@ def _enriched(
 
 
 def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")

@@ -12,9 +12,9 @@ SOURCE_ID, PLAN_ID = "src_sandbox", "tp_sandbox"
 class SimulatedWorkspace:
     """The workspace of one source. Tests and the control API change the fields.
 
-    `roles` are those of the one token. A token without roles is a Workspace Member that may see
-    nothing but the workspace. `other_sources` is the number of sources beside it, which fill pages
-    of lists. `points` is what the token may ask for within a minute.
+    `roles` are the roles of the only token. A token without roles is a Workspace Member, which may
+    see only the workspace. `other_sources` is the number of further sources, which fill the pages
+    of a list. `points` is the number of requests that the token may make in a minute.
     """
 
     def __init__(self, source: Source) -> None:
@@ -29,7 +29,7 @@ class SimulatedWorkspace:
         self.points = 200
 
     def source_object(self, source_id: str) -> dict[str, Any] | None:
-        """Return a source as the Public API shows it, or None if there is none of this id."""
+        """Return a source in the form of the Public API, or None if no source has this id."""
         return next((each for each in self.source_objects() if each["id"] == source_id), None)
 
     def source_objects(self) -> list[dict[str, Any]]:

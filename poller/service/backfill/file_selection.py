@@ -24,9 +24,9 @@ A log stream delivers at least once, and repeats an event soon after its first d
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RangeFilter:
-    """The wanted range `(since, until]` of the log. None means that there is no bound.
+    """The wanted range `(since, until]` of the log. None stands for an open end.
 
-    An event whose log id holds no time is judged by its date. It is wanted if it has none.
+    An event whose log id holds no time is judged by its date. An event without a date is wanted.
     """
 
     since: LogId | None = None

@@ -83,7 +83,8 @@ class FileWalk:
         Raises:
             UnreadableFileError: the file begins with a page of bad records, or no type in it is
                 known. Nothing of it was settled.
-            TransientError, FatalError: as `forward`. The file is settled up to the last yield.
+            TransientError, FatalError: for the same reasons as `forward`. The file is settled up to
+                the last yield.
         """
         pages: Iterator[FilePage] = map(_judged, reading.pages())
         if reading.begun_at.offset == 0 and not self._settles_empty:
@@ -124,7 +125,7 @@ def _with_known_type(pages: Iterator[FilePage]) -> Iterator[FilePage]:
         if not opening and len(page.bad) == len(page.events) >= _BAD_PAGE_EVENTS:
             first = page.bad[0]
             raise UnreadableFileError(
-                f"no log of Auth0: line {first.line} is {first.why}, and none of the "
+                f"not a log of Auth0: line {first.line} is {first.why}, and none of the "
                 f"{len(page.bad) - 1:,} records after it can be read either"
             )
         opening.append(page)
@@ -148,11 +149,11 @@ def _refuse_unknown_types(pages: Iterable[FilePage]) -> None:
             f"{name} {count} times" for name, count in types.most_common(_NAMED_TYPES)
         )
         raise UnreadableFileError(
-            f"no log of Auth0: it has only types that Auth0 has not published: {named} "
+            f"not a log of Auth0: it has only types that Auth0 has not published: {named} "
             "(--settle-empty settles the file all the same)"
         )
     lines = [line for page in pages for line in page.text_lines]
     if lines and not events:
         raise UnreadableFileError(
-            f"no log of Auth0: it is text from line {lines[0]} on, without any JSON object"
+            f"not a log of Auth0: it is text from line {lines[0]} on, without any JSON object"
         )

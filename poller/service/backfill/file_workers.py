@@ -61,9 +61,9 @@ class FileBackfill:
 
     `walker` makes the walk of one thread. `settled` is called with each page after it is durable.
 
-    Copies of one file are walked one after the other. The second copy then goes on where the first
-    one was settled, by the marks, so that nothing is sent twice. So a file whose beginning was seen
-    before waits until all other files are done.
+    Copies of one file are walked one after the other. By the marks, the second copy goes on where
+    the first one was settled, so nothing is sent twice. A file whose beginning was seen before
+    therefore waits until all other files are done.
     """
 
     def __init__(

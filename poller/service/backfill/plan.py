@@ -43,7 +43,7 @@ class Plan:
     - `again` are the settled ranges that are to be sent once more.
     - `catching_up` are the ranges that the daemon is catching up. They are left to the daemon.
 
-    `is_cut_off` says that the range begins below `oldest`, so that a part of it cannot be sent.
+    `is_cut_off` says that the range begins below `oldest`, so a part of it cannot be sent.
     """
 
     since: LogId
@@ -102,9 +102,9 @@ def plan(
     """Return the plan for `(since, until]`.
 
     A backfill never reads above the beginning of the live span, since the daemon owns that part.
-    Only what is sent again may lie there, as far as the daemon has come.
+    Only ranges that are sent again may lie there, up to the position of the daemon.
 
-    `oldest` is the oldest event kept, or None where the log is empty.
+    `oldest` is the oldest event kept, or None if the log is empty.
     """
     readable_since = _readable_since(since, until, oldest)
     end = min([until, *(span.after for span in spans if span.is_live)])
@@ -146,7 +146,7 @@ def _slices(whole: LogRange, length: timedelta) -> Iterator[LogRange]:
     begin = moment_of(whole.after)
     rest = whole
     if begin:
-        # The number is rounded, so that a range of a little less than three lengths becomes three
+        # The number is rounded, so a range of a little less than three lengths becomes three
         # slices and not two.
         pieces = round(whole.length / length)
         for number in range(1, pieces):
@@ -158,7 +158,7 @@ def _slices(whole: LogRange, length: timedelta) -> Iterator[LogRange]:
 
 
 def _readable_since(since: LogId, until: LogId, oldest: LogId | None) -> LogId:
-    """Return where reading can begin: no lower than just below the oldest event kept."""
+    """Return the lowest id at which reading can begin, just below the oldest event kept."""
     if oldest is None or since >= min(just_below(oldest), until):
         return since
     return just_below(oldest)
@@ -178,7 +178,7 @@ def _missing(spans: Iterable[Span], since: LogId, until: LogId) -> tuple[LogRang
 def _removed(spans: Sequence[Span], since: LogId, until: LogId) -> tuple[LogRange, ...]:
     """Return the missing parts of `(since, until]`, which retention removed, above a span.
 
-    Parts below all spans are left out. Nobody began them, so they are not a loss of this ledger.
+    Parts below all spans are left out. No run began them, so they are not a loss of this ledger.
     """
     begun = [span.after for span in spans if (span.until or span.reached) >= since]
     return _missing(spans, max(since, min(begun, default=until)), until)

@@ -61,5 +61,5 @@ class CycleJournal(Protocol):
         ...
 
     def note_blocked(self, error: FatalError | None) -> None:
-        """Note the error that somebody must act on, or None if there is none any more."""
+        """Note the error that somebody must act on, or None once it is over."""
         ...

@@ -1,4 +1,4 @@
-"""The end of a process: let the page at hand settle, then turn the reason into an exit code."""
+"""The end of a process: let the page in hand settle, then turn the reason into an exit code."""
 
 import os
 import sys
@@ -13,14 +13,14 @@ log = structlog.get_logger()
 
 
 def finish(reason: Reason, process: Process, *, interrupted: ExitCode) -> ExitCode:
-    """Let the page at hand settle, and return the exit code.
+    """Let the page in hand settle, and return the exit code.
 
     `interrupted` is the exit code after a signal. A page that is not settled within `GRACE_S` is
-    abandoned, and the process ends at once: the call under way may hold its thread for longer than
-    anyone wants to wait.
+    abandoned. The process then ends at once with the exit code, even if the work has failed,
+    because the call under way may hold its thread for much longer.
 
     Raises:
-        BaseException: the error that made the work fail.
+        BaseException: the work failed with this error, and the page is settled.
     """
     code = interrupted if isinstance(reason, Signalled) else ExitCode.DONE
     if isinstance(reason, Signalled):
@@ -36,7 +36,7 @@ def finish(reason: Reason, process: Process, *, interrupted: ExitCode) -> ExitCo
 
 
 def _end_without_fail(code: ExitCode) -> None:
-    """End the process a second after its grace, even if every thread waits to write a log line."""
+    """End the process a second after `GRACE_S`, even if every thread waits to write a log line."""
     timer = threading.Timer(GRACE_S + 1.0, os._exit, (code,))
     timer.daemon = True
     timer.start()

@@ -1,11 +1,11 @@
 """The heartbeat of the working threads, by which systemd and health checks see a loop that hangs.
 
-A process can be alive while its loop hangs, as on a lock or in a system call without an end. A
+A process can be alive while its loop hangs, for example on a lock or in an endless system call. A
 separate thread that reports "alive" every second would hide this. So the working threads themselves
-promise to be heard of again: each step promises the next one within SILENCE_S. Anybody may look
-whether the promise is kept.
+give signs of life: after each step of a thread, its next one must come within SILENCE_S. Any thread
+may check whether it came in time.
 
-An outage does not break the promise. Each attempt is a short step, and each wait between attempts
+An outage does not look like a hang. Each attempt is a short step, and each wait between attempts
 is announced with its length.
 """
 
@@ -66,7 +66,7 @@ class StopEvent(threading.Event):
         self._heartbeat = heartbeat
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait for the stop, as one rest of the heartbeat."""
+        """Wait for the stop, and announce the wait to the heartbeat."""
         self._heartbeat.rest(timeout or 0.0)
         try:
             return super().wait(timeout)

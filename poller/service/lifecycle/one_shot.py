@@ -1,4 +1,4 @@
-"""One drain to the end of the log, as `run --once` and each slice of a backfill make it."""
+"""One drain to the end of the log, for `run --once` and each slice of a backfill."""
 
 import contextlib
 import threading

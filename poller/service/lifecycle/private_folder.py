@@ -2,7 +2,7 @@
 
 A service with DynamicUser= keeps its state below /var/lib/private. systemd gives the service a
 view in which its own folder can be reached. A command that root starts by hand has no such view.
-This module makes the same view for the process, so that the process can give up root and still
+This module makes the same view for the process, so the process can give up root and still
 reach the ledger.
 """
 
@@ -25,11 +25,11 @@ _RESTRICTED = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
 def show_only(folder: Path) -> None:
     """Let every user of this process reach one folder below the private one, at its own path.
 
-    The process gets a mount namespace of its own, which ends with the process. In it, the rest of
-    the private folder is hidden. Only root may call this, and only in the main thread.
+    The process gets its own mount namespace, which ends with the process. In it, the rest of the
+    private folder is hidden. Only root may call this, and only in the main thread.
 
     Raises:
-        FatalError: the process may not do it, as in a container.
+        FatalError: the system forbids it, for example in a container.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     try:

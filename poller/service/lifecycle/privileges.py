@@ -2,11 +2,11 @@
 
 The owner of a folder can put a link in the place of any file there. Root would follow the link and
 write to its target, so the owner could write to any file of the system. A flag such as O_NOFOLLOW
-cannot prevent this: SQLite opens files of its own beside the ledger, without such a flag.
+cannot prevent this: SQLite itself opens files beside the ledger, without such a flag.
 
 So root becomes the owner of the folder, for good. Before that, three things are proved: only one
 user owns the way to the ledger, this user reaches the folder, and this user can read the program.
-Afterwards the process proves that there is no way back to root.
+Afterwards the process proves that it cannot become root again.
 """
 
 import errno
@@ -94,7 +94,7 @@ def give_up_root(file: Path) -> None:
 def way_to(file: Path) -> tuple[PathComponent, ...]:
     """Return every folder and link that leads to the file, from the root folder down.
 
-    The way ends where nothing exists yet.
+    The list ends at the first folder that does not exist yet.
     """
     return tuple(
         component
@@ -156,13 +156,13 @@ def _walk(file: Path) -> Iterator[PathComponent]:
 def _refuse_open_folder(components: tuple[PathComponent, ...]) -> None:
     """Refuse a folder of root's in which other users could put links.
 
-    A sticky folder on the way is safe, because nobody else may replace root's files there.
+    A sticky folder on the way is safe, because no other user may replace root's files there.
     """
     last = next(component for component in reversed(components) if not component.is_link)
     for component in components:
         if component.is_open_to_others and (component is last or not component.is_sticky):
             raise FatalError(
-                f"other users can write to {component.path}, so that root opens no ledger there",
+                f"other users can write to {component.path}, so root opens no ledger there",
                 code="ledger-folder-open-to-others",
                 hint="keep the ledger in a folder that only its user can write to: mkdir -m 700"
                 f" FOLDER, or chmod go-w {component.path}",
@@ -172,8 +172,8 @@ def _refuse_open_folder(components: tuple[PathComponent, ...]) -> None:
 def _user(uid: int) -> UnixUser:
     """Return the user with its own group. The group of a dynamic user has the user's number.
 
-    The group of the folder cannot be used: a folder that is made in a setgid folder has a group of
-    which its owner may be no member.
+    The group of the folder cannot be used: a folder inside a setgid folder inherits its group, and
+    the owner need not be a member of that group.
     """
     try:
         return UnixUser(uid=uid, gid=pwd.getpwuid(uid).pw_gid)
@@ -229,14 +229,14 @@ def _acting_as(user: UnixUser) -> Iterator[None]:
 
 
 def _become(user: UnixUser) -> None:
-    """Become the user, and prove that there is no way back.
+    """Become the user, and prove that the process cannot become root again.
 
     The real, the effective and the saved id change. With an old saved id, a process could take it
     back later.
 
     Raises:
-        FatalError: there is a way back.
-        OSError: the process may not.
+        FatalError: the process can become root again.
+        OSError: the process may not change its user.
     """
     os.setgroups([])
     os.setresgid(user.gid, user.gid, user.gid)

@@ -1,7 +1,7 @@
 """The end of a process: the main thread waits for a reason to stop, and lets work finish.
 
-The main thread does no work of its own, because Python runs signal handlers only there. A signal
-handler may do very little. Ours puts a reason into a queue, on which the main thread waits.
+The main thread only waits, because Python runs signal handlers in it. A signal handler may do very
+little. Ours puts a reason into a queue, and the main thread waits on the queue.
 """
 
 import os

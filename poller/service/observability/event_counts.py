@@ -25,7 +25,7 @@ class EventCounts:
 
     @classmethod
     def zero(cls, types: set[str]) -> Self:
-        """Return a count of zero for each type, so that its first event is an increase."""
+        """Return a count of zero for each type. With it, the first event is an increase."""
         zeros = dict.fromkeys(types, 0)
         return cls(read=zeros, forwarded=zeros, filtered=zeros, dead_lettered=zeros)
 

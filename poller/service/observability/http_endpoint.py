@@ -212,4 +212,4 @@ def _hint(error: OSError) -> str:
         )
     if error.errno == errno.EACCES:
         return "ports below 1024 are for root: give metrics.listen a port above"
-    return 'metrics.listen must be an address of this machine, as "127.0.0.1:9464"'
+    return 'metrics.listen must be an address of this machine, such as "127.0.0.1:9464"'

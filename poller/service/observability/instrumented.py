@@ -1,7 +1,7 @@
 """The parts of the daemon that tell an observer what they do.
 
 Each metered part does the work of the part that it wraps. The meter is an observer. A process that
-nobody scrapes uses `NO_OBSERVER`, and never imports the metrics library.
+is not scraped uses `NO_OBSERVER`, and never imports the metrics library.
 """
 
 import time
@@ -43,7 +43,7 @@ class Observer:
     """Told what the daemon does. This one does nothing with it. No method raises."""
 
     def start_at(self, live: Span | None) -> None:
-        """Note where the ledger stands when the daemon starts."""
+        """Note the position of the ledger when the daemon starts."""
 
     def note_time(self, served_at: datetime) -> None:
         """Note the tenant's time of an answer that has just come."""
@@ -170,7 +170,7 @@ class MeteredRateLimiter:
 class MeteredJournal:
     """A CycleJournal that also tells the observer whether the daemon is blocked.
 
-    The observer is told first, because the note may fail, as on a full disk.
+    The observer is told first, because the note may fail, for example on a full disk.
     """
 
     def __init__(self, journal: CycleJournal, observer: Observer) -> None:

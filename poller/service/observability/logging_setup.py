@@ -1,7 +1,7 @@
 """The log: lines on stderr, each an event with facts as keys.
 
 A line never holds a body, a token, a key or a person. Everything that comes from outside is
-escaped, so that a log line cannot move the cursor of a terminal or fake another line.
+escaped, so a log line cannot move the cursor of a terminal or fake another line.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ import structlog
 from poller.core.text.plain_text import visible
 
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
-"""The priorities of syslog, as sd-daemon(3) writes them."""
+"""The priorities of syslog, in the form of sd-daemon(3)."""
 
 
 def configure_logging(level: str, form: str = "auto") -> None:
@@ -75,7 +75,7 @@ def _rendering(*, is_terminal: bool, is_journal: bool, form: str) -> list[Any]:
     if form == "json" or (form == "auto" and not is_journal):
         return [stamp, _in_reading_order, structlog.processors.JSONRenderer(), _as_visible]
     if is_journal:
-        return [_as_text, _as_visible]  # the journal has a time and a priority of its own
+        return [_as_text, _as_visible]  # the journal adds its own time and priority
     return [stamp, _with_time_and_level, _as_visible]
 
 
@@ -121,7 +121,7 @@ def _in_reading_order(_logger: Any, _method: str, line: MutableMapping[str, Any]
 
 
 class _NeverFailing:
-    """A stream that may be closed or full. A log that nobody reads must not stop the work.
+    """A stream that may be closed or full. An unread log must not stop the work.
 
     structlog uses no other method of a stream.
     """

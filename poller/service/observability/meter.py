@@ -1,4 +1,4 @@
-"""The meter: what the daemon did, as Prometheus scrapes it.
+"""The meter, which counts the work of the daemon for Prometheus.
 
 All metrics belong to one registry of prometheus-client. Most of them are the library's own
 counters, gauges and histograms. A collector of our own provides two groups that these cannot:
@@ -36,7 +36,7 @@ from poller.service.observability.metrics import METRICS, Metric
 from poller.service.observability.segment_counts import SegmentCountsCollector
 
 MOST_TYPES = 100
-"""The number of event types with a count of their own.
+"""The number of event types that are counted one by one.
 
 Types come from the wire, and Prometheus keeps a series for each of them.
 """
@@ -66,7 +66,7 @@ prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call] # i
 class Meter(Observer):
     """The counters of one daemon. Thread-safe. No method raises.
 
-    `types` are the event types of interest. They always have a count of their own.
+    `types` are the event types of interest. Each of them always has its own count.
     """
 
     def __init__(

@@ -48,7 +48,7 @@ METRICS = (
     Metric(
         "counter",
         "events_filtered_total",
-        "Log events that are no login or signup, or that the settings leave out.",
+        "Log events that are not logins or signups, or that the settings leave out.",
         ("type",),
     ),
     Metric(

@@ -8,7 +8,7 @@ systemd names a socket in $NOTIFY_SOCKET. The daemon sends it datagrams of lines
 - EXTEND_TIMEOUT_USEC asks for more time than the unit gives, to start or to stop.
 - WATCHDOG=1 is the sign of life that WatchdogSec= asks for. systemd kills a daemon that sends none
   in time, and starts it again. The daemon sends it only while its heartbeat is alive (see
-  `liveness`), so that a loop that hangs is killed although the process is well.
+  `liveness`), so a loop that hangs is killed although the process is well.
 
 The manual page promises that the protocol does not change. So no library is needed. Of the
 libraries, sdnotify had its last release in 2017, and cysystemd and systemd-python need a compiler
@@ -38,7 +38,7 @@ _BEATS_PER_WATCHDOG = 3  # sd_watchdog_enabled(3) advises two
 class Notifier:
     """The sender of messages to systemd. Without an address, nothing is sent.
 
-    A socket on which nobody listens is no reason to stop either.
+    A socket without a listener does not stop the program either.
     """
 
     def __init__(self, address: str | None) -> None:
@@ -159,7 +159,7 @@ def _microseconds(duration: timedelta) -> int:
 
 
 def _lag(count: CycleCount) -> str:
-    # A cycle that read nothing was at the end of the log, so that nothing is late.
+    # A cycle that read nothing was at the end of the log, so nothing is late.
     return f"{count.facts().get('lag_s', 0.0):.0f} s"
 
 

@@ -148,7 +148,7 @@ class Belief:
         """Move the belief between the least and the most that an answer allows.
 
         A belief that was far too high shows that others take tokens. `has_room` says that the
-        bucket holds more than the part that is reserved for others, so that they have stopped.
+        bucket holds more than the part that is reserved for others, which shows that they stopped.
         """
         if self.tokens - most > _TAKEN_BY_OTHERS:
             self.trust /= 2

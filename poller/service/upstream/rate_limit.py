@@ -1,4 +1,4 @@
-"""A rate limiter that holds requests back so that the tenant's rate limit is never hit.
+"""A rate limiter that delays requests, and so never exceeds the tenant's rate limit.
 
 It keeps one belief for each limit that the server reports (see `bucket_belief`). A request goes out
 when the belief holds a token for it above the part that is reserved for the tenant's own

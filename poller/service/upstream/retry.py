@@ -32,7 +32,7 @@ PATIENCE = timedelta(seconds=20)
 LONG_PATIENCE = timedelta(minutes=10)
 """The time after which a step of a backfill gives up.
 
-A backfill is long work. An outage of some minutes is no reason to begin it again by hand.
+A backfill is long work. A person should not have to start it again after a short outage.
 """
 _SHORTEST_LIMIT, _LONGEST_LIMIT = timedelta(seconds=1), timedelta(seconds=15)
 """The bounds of the longest delay between the attempts at one step."""
@@ -50,7 +50,7 @@ class Backoff:
     """The delays after failures. Used by one thread.
 
     A delay that a service asks for comes first. Without one the delays double, with jitter, from
-    `first` to `most`. Each service has its own count of failures, so that an outage of one service
+    `first` to `most`. Each service has its own count of failures, so an outage of one service
     does not lengthen the delays after a failure of the other.
     """
 
@@ -117,7 +117,7 @@ def retrying(
 
     Give `stopping` for a step of long work. Then the loop ends at once when the event is set, a
     delay that a service asks for does not use up the patience, and an unknown host is tried again.
-    Without it, somebody waits for the step, so that a mistyped host is raised at once.
+    Without it, a person waits for the step, so the error of a mistyped host is raised at once.
 
     Raises:
         TransientError: the patience is over, or `stopping` was set.

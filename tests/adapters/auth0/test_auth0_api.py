@@ -319,7 +319,7 @@ def test_a_scope_that_is_not_stated_is_unknown_and_not_empty(
                 "Service not enabled within domain: https://login.acme.com/api/v2/",
             ),
             "Service not enabled within domain",
-            "also where it has a custom domain",
+            "also if it has a custom domain",
         ),
         ("login.acme.com", refused(401, "access_denied"), "401", "client_secret"),
     ],

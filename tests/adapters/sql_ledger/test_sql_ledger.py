@@ -116,7 +116,7 @@ def test_another_programs_database_is_left_alone(path: Path) -> None:
     path.parent.mkdir()
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE theirs (x)")
-    with pytest.raises(FatalError, match="no ledger") as error, opened(path):
+    with pytest.raises(FatalError, match="not a ledger") as error, opened(path):
         pass
     assert str(path) in str(error.value)
     with contextlib.closing(sqlite3.connect(path)) as connection:

@@ -21,8 +21,8 @@ def backup_path(path: Path, version: int) -> Path:
 def back_up(path: Path, version: int) -> None:
     """Copy the ledger's last committed state. A backup of the same version is replaced.
 
-    The copy is written under another name and renamed when it is on the disk, so that a backup
-    is never half a backup.
+    The copy is written under another name, and renamed once it is on the disk. So a crash never
+    leaves half a backup.
 
     Raises:
         sqlite3.Error, OSError: the copy cannot be written.

@@ -71,7 +71,7 @@ class Database:
         """Open a ledger of the newest version for reading. Change nothing and take no lock.
 
         Raises:
-            TransientError, FatalError: as `open`.
+            TransientError, FatalError: for the same reasons as `open`.
         """
         with verdicts(path):
             ledger_files.refuse_unfit(path)
@@ -144,7 +144,7 @@ class Database:
             driver.switch_to_wal(connection)
         with self.writing() as connection:
             # This transaction holds the write lock. So the backup is exactly the state that the
-            # migration begins with, and nobody can change the ledger between the two.
+            # migration begins with, and no process can change the ledger between the two.
             version = read_version(connection)
             if version is not None and version < newest_version():
                 back_up(self.path, version)
@@ -158,7 +158,7 @@ class Database:
             raise LedgerFatalError(
                 f"the ledger {self.path} was moved, removed or replaced while in use",
                 code="ledger-replaced",
-                hint="put the same file back; where it was replaced on purpose, restart",
+                hint="put the same file back; if it was replaced on purpose, restart",
             )
 
 

@@ -25,7 +25,7 @@ _URL_HINT = "set it to /absolute/path/ledger.db"
 def ledger_path(url: str) -> Path:
     """Return the file that the URL names, with every link on the way resolved.
 
-    Locks and companion files go by this path, so that two links to one file find the same locks.
+    Locks and companion files go by this path, so two links to one file find the same locks.
 
     Raises:
         FatalError: a link on the way leads nowhere, or as `configured_path`.
@@ -74,11 +74,13 @@ def configured_path(url: str) -> Path:
     try:
         parsed = make_url(url)
     except ArgumentError:
-        raise FatalError("state.url is no URL", code="ledger-url-invalid", hint=_URL_HINT) from None
+        raise FatalError(
+            "state.url is not a URL", code="ledger-url-invalid", hint=_URL_HINT
+        ) from None
     is_sqlite = parsed.get_backend_name() == "sqlite"
     if not is_sqlite or not parsed.database or parsed.database == ":memory:":
         raise FatalError(
-            "state.url names no SQLite file", code="ledger-url-invalid", hint=_URL_HINT
+            "state.url does not name a SQLite file", code="ledger-url-invalid", hint=_URL_HINT
         )
     return Path(parsed.database).absolute()
 
@@ -123,7 +125,7 @@ def engine(path: Path, *, is_read_only: bool = False) -> Engine:
 
 
 def switch_to_wal(connection: Connection) -> None:
-    """Switch the file to write-ahead logging, so that readers and a writer do not wait.
+    """Switch the file to write-ahead logging, so readers and a writer do not wait.
 
     The switch is for good, and happens outside of a transaction. SQLite does not wait for a lock
     here, so one process at a time may do it.

@@ -170,7 +170,7 @@ class LedgerMarker:
             _restrict(self._path)
 
     def remember(self) -> None:
-        """Record that there is a ledger, so that its loss will be noticed.
+        """Record that there is a ledger, so its loss will be noticed.
 
         Only now is it known that the file is a ledger. The mode of any other file is left alone.
         """
@@ -184,7 +184,7 @@ class LedgerMarker:
 
 @contextmanager
 def setting_up(path: Path) -> Iterator[LedgerMarker]:
-    """Hold the marker's lock, so that one process at a time sets a ledger up.
+    """Hold the marker's lock, which lets one process at a time set a ledger up.
 
     Raises:
         TransientError: another process holds the lock.

@@ -1,7 +1,7 @@
 """The lock beside a ledger that keeps a second process of the same role from starting.
 
-`run` and `backfill` hold one lock each, so that both can work on one ledger at a time. The lock
-is a flock on a file beside the ledger. The kernel frees it when its process ends, however it ends.
+`run` and `backfill` hold one lock each, so both can work on one ledger at a time. The lock is a
+flock on a file beside the ledger. The kernel frees it when its process ends, even after a kill.
 The file names the process that holds the lock.
 """
 

@@ -1,8 +1,8 @@
-"""The steps that bring the schema of an older ledger to the next version, each by SQL of its own.
+"""The steps that bring the schema of an older ledger to the next version.
 
-A step never uses the tables in `schema`: they describe the newest version, and a later change of
-them would change the step. SQLite cannot change a constraint of a table, so a step that needs
-that makes a new table, copies the rows, and gives the new table the old name.
+Each step has its own SQL. It never uses the tables in `schema`, which describe the newest version:
+a later change of a table would change the step. SQLite cannot change a constraint of a table. To
+change one, a step makes a new table, copies the rows, and gives the new table the old name.
 """
 
 from collections.abc import Callable
@@ -70,7 +70,7 @@ CREATE TABLE hourly_track_count (
 """
 
 # Up to version 3 a span could begin below all ids. A live span that settled nothing is removed,
-# so that the next start chooses its beginning anew. Any other one begins with the oldest hour
+# so the next start chooses its beginning anew. Any other one begins with the oldest hour
 # that was counted.
 _BEGINNINGS_OF_SPANS = """
 DELETE FROM span

@@ -28,7 +28,7 @@ def read_version(connection: Connection) -> int | None:
     found = connection.scalar(select(version.c.version)) if version.name in names else None
     if found is None:
         raise FatalError(
-            "it is a database, but no ledger",
+            "it is a database, but not a ledger",
             code="not-a-ledger",
             hint="point [state] url at a file of the ledger's own",
         )

@@ -65,7 +65,7 @@ _FATAL_ERRNOS = {
 
 @contextmanager
 def verdicts(path: Path) -> Iterator[None]:
-    """Turn what SQLAlchemy, SQLite and the file system raise into verdicts that name the file."""
+    """Turn errors of SQLAlchemy, SQLite and the file system into errors that name the file."""
     try:
         yield
     except LedgerFatalError:
@@ -82,7 +82,7 @@ def verdicts(path: Path) -> Iterator[None]:
         raise _of_sqlite(path, error) from error
     except SQLAlchemyError as error:
         raise TransientError(f"ledger {path} failed ({type(error).__name__})") from error
-    except MemoryError as error:  # sqlite3 raises this one instead of an error of its own
+    except MemoryError as error:  # sqlite3 raises this instead of a sqlite3.Error
         raise TransientError(f"ledger {path} {_OUT_OF_MEMORY}") from error
     except OSError as error:
         raise _of_system(path, error) from error
@@ -97,7 +97,7 @@ def _of_sqlite(path: Path, error: BaseException | None) -> PollerError:
     if code in _OPEN_CODES:
         text, hint = _OPEN_CODES[code]
         if ledger_files.can_be_used(path):
-            why = "its rights are in order, so that descriptors, inodes or memory ran out"
+            why = "its rights are in order, so descriptors, inodes or memory ran out"
             return TransientError(f"ledger {path} {text}: {why}")
         return LedgerFatalError(f"ledger {path} {text}", code="ledger-inaccessible", hint=hint)
     if code == sqlite3.SQLITE_NOTADB and not ledger_files.was_known(path):
