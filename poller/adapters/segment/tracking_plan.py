@@ -23,12 +23,14 @@ class PlanVerdict:
 
     `path` leads to the field at fault, such as ("properties", "plan"). It is empty if the whole
     call is at fault. `reason` says what the plan wants, and never holds a value of the call.
+    `is_unplanned` is true if the plan has no rule for the call.
     """
 
     effect: Effect
     path: tuple[str, ...]
     reason: str
     is_missing: bool = False
+    is_unplanned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ class TrackingPlan:
         rule = self._rules.get((kind.upper(), str(call.get("event", ""))))
         if rule is None and controls.blocks_unplanned and kind == "track":
             reason = "the tracking plan has no rule for this event"
-            return (PlanVerdict(effect="blocked", path=(), reason=reason),)
+            return (PlanVerdict(effect="blocked", path=(), reason=reason, is_unplanned=True),)
         verdicts = list(self._verdicts(rule, call, controls.on_violation))
         if rule is not None and controls.omits_unplanned_fields:
             verdicts += _unplanned_fields(rule, call, _FIELDS[kind])

@@ -26,6 +26,7 @@ class JudgedCall:
     field: str
     reason: str
     hint: str
+    is_unplanned: bool = False
 
     def __str__(self) -> str:
         if self.effect == "omitted":
@@ -88,6 +89,7 @@ def _judged(
         field=".".join(verdict.path),
         reason=verdict.reason,
         hint=remedy(verdict, call, settings, plan.events),
+        is_unplanned=verdict.is_unplanned,
     )
 
 

@@ -22,9 +22,9 @@ def remedy(
 
     `planned` are the names of the events that the plan has a rule for.
     """
-    if not verdict.path:
+    if verdict.is_unplanned:
         return _rename(str(call.get("event")), settings, planned)
-    place, *rest = verdict.path
+    place, *rest = verdict.path or ("",)
     table = _TABLES.get((call["type"], place))
     if table is not None and rest:
         return _line(table, rest[0], is_missing=verdict.is_missing)

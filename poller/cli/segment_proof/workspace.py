@@ -139,7 +139,12 @@ class WorkspaceProof:
     def _judged_calls(self, plan: TrackingPlan) -> Iterator[Finding]:
         names = rules_of(self.settings).track_names
         bare = [{"type": "track", "event": name, "messageId": ""} for name in names]
-        unplanned = [each for each in judge(bare, plan, self.settings) if not each.field]
+        # A bare call has no fields, so only a missing or unusable rule is a finding about it.
+        unplanned = [
+            each
+            for each in judge(bare, plan, self.settings)
+            if each.is_unplanned or each.effect == "unknown"
+        ]
         calls = self._newest_calls()
         judged = judge(calls, plan, self.settings)
         hints = {str(each): each.hint for each in [*unplanned, *judged]}

@@ -55,7 +55,7 @@ def test_a_plan_without_controls_does_nothing() -> None:
 
 def test_an_event_without_a_rule_is_blocked_where_unplanned_ones_are() -> None:
     (verdict,) = judge(track_rule({}, "Signed In"), blocks_unplanned=True)
-    assert (verdict.effect, verdict.path) == ("blocked", ())
+    assert (verdict.effect, verdict.path, verdict.is_unplanned) == ("blocked", (), True)
     assert judge(track_rule({}), blocks_unplanned=True) == []
     identify = {"type": "identify", "traits": {}, "context": {}}
     assert judge(call=identify, blocks_unplanned=True) == []

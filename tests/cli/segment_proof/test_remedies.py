@@ -23,6 +23,8 @@ from tests.cli.segment_proof.world import World
         ("track", ("context", "ip"), True, "no setting changes this field"),
         ("track", ("context", "locale"), True, "no setting changes this field"),
         ("track", ("properties",), True, "no setting changes this field"),
+        ("track", (), False, "change the plan"),
+        ("identify", (), False, "change the plan"),
     ],
 )
 def test_the_remedy_names_the_setting_of_the_field(
@@ -44,6 +46,6 @@ def test_the_remedy_names_the_setting_of_the_field(
 def test_an_event_of_another_name_in_the_plan_is_a_matter_of_the_preset(
     world: World, event: str, planned: set[str], changes: dict[str, Any], expected: str
 ) -> None:
-    verdict = PlanVerdict(effect="blocked", path=(), reason="")
+    verdict = PlanVerdict(effect="blocked", path=(), reason="", is_unplanned=True)
     call = {"type": "track", "event": event}
     assert expected in remedy(verdict, call, world.settings(**changes), planned)

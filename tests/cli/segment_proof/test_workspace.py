@@ -177,6 +177,18 @@ def test_an_event_of_which_there_is_none_yet_is_named_too(world: World) -> None:
     assert [text.partition(":")[0] for text in wrong] == ["track Signed Up would be blocked"]
 
 
+def test_a_rule_of_the_whole_call_is_judged_by_real_calls_only(world: World) -> None:
+    """A call without fields would break the rule, and no such call is ever sent."""
+    schema = {"type": "object", "minProperties": 5}
+    rules = [
+        {"type": "TRACK", "key": name, "jsonSchema": schema, "version": 1}
+        for name in ("Logged In", "Signed Up")
+    ]
+    give_plan(world, *rules, allowUnplannedEvents=False, allowEventOnViolations=False)
+    (finding,) = of(prove(world, **ID), "calls")
+    assert finding.text.startswith("the plan lets")
+
+
 def test_a_property_that_the_plan_refuses_is_named_and_the_setting_mends_it(
     world: World,
 ) -> None:
