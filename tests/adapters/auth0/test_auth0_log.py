@@ -1,80 +1,15 @@
 """Positions, proofs against retention and odd pages of the log by checkpoint."""
 
-import json
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 from typing import Any
 
 import pytest
 
-from poller.adapters.auth0 import Auth0Log, Credentials, ManagementApi, TokenSource
-from poller.adapters.clocks import ServerClock
-from poller.adapters.http import Http
-from poller.core.delivery import BatchSender
-from poller.core.errors import UnusableAnswerError
-from poller.core.events import SHORTEST_RETENTION, Stream, canonical
-from poller.core.forward import forward
+from poller.adapters.auth0 import Auth0Log
 from poller.core.log_ids import EARLIEST, LogId, floor_id, predecessor
-from poller.core.spans import Gap, Span
-from poller.core.text.json_text import MAX_DEPTH
-from poller.core.translation.translator import LiveTranslator
-from tests.adapters.auth0.answers import Budget, token
-from tests.fakes import FakeDirectory, FakeLedger, FakeSink
-from tests.samples import login
-from tests.scripted import Reply, Scripted
-
-NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
-OLD = NOW - timedelta(days=3)
-STREAM = Stream(domain="acme.us.auth0.com", source_name="s")
-
-
-def log_id(number: int, moment: datetime = NOW) -> LogId:
-    return LogId(f"900{moment:%Y%m%d%H%M%S}{number:039d}")
-
-
-def span(reached: LogId, **changes: Any) -> Span:
-    return replace(Span(id=1, stream=STREAM, after=EARLIEST, reached=reached), **changes)
-
-
-def page(*records: object, next_from: str | None = None, at: datetime = NOW) -> Reply:
-    headers = {"Date": format_datetime(at, usegmt=True)}
-    if next_from:
-        headers["Link"] = f'<https://acme/api/v2/logs?from={next_from}&take=100>; rel="next"'
-    return Reply(body=json.dumps(records).encode(), headers=headers)
-
-
-def record(found: LogId, kind: str = "w") -> dict[str, str]:
-    return {"log_id": found, "type": kind, "date": "2026-11-23T09:59:00.000Z"}
-
-
-@pytest.fixture
-def host() -> datetime:
-    """Return the time of this machine's clock."""
-    return NOW
-
-
-@pytest.fixture
-def others() -> list[LogId]:
-    """Return the last ids of the pages whose links name another position."""
-    return []
-
-
-@pytest.fixture
-def log(scripted: Scripted, host: datetime, others: list[LogId]) -> Iterator[Auth0Log]:
-    http = Http(scripted.origin, ServerClock(host=lambda: host))
-    tokens = TokenSource(Credentials(domain=STREAM.domain, client_id="c", client_secret="s"), http)
-    scripted.replies = [token()]
-    tokens.current()
-    scripted.asked.clear()
-    api = ManagementApi(http, tokens, Budget())
-    yield Auth0Log(api, now=lambda: NOW, on_other_link=others.append)
-    http.close()
-
-
-def froms(scripted: Scripted) -> list[str]:
-    return [asked.query["from"] for asked in scripted.asked]
+from tests.adapters.auth0.log_pages import NOW, OLD, froms, log_id, page, record, span
+from tests.scripted import Scripted
 
 
 def test_a_link_that_names_the_last_id_is_nothing_to_tell(
@@ -230,18 +165,6 @@ class TestAHostClockThatIsWrong:
         ]
 
 
-@pytest.mark.parametrize("host", [OLD + timedelta(hours=1)])
-def test_a_time_that_is_not_believed_proves_nothing_against_retention(
-    log: Auth0Log, scripted: Scripted
-) -> None:
-    later = OLD + timedelta(minutes=30)
-    kept = [record(log_id(number, later)) for number in range(100)]
-    scripted.replies = [page(*kept), page(kept[0]), page(kept[-1])]
-    found = log.fetch(span(log_id(1, OLD)))
-    assert found.believed_at is None
-    assert found.lost == Gap(after=log_id(1, OLD), before=log_id(0, later))
-
-
 @pytest.mark.parametrize("host", [OLD - timedelta(days=40)])
 def test_the_time_of_a_page_never_lies_below_its_events(log: Auth0Log, scripted: Scripted) -> None:
     scripted.replies = [page(*(record(log_id(number, OLD)) for number in range(1, 101)))]
@@ -292,170 +215,6 @@ def test_an_empty_page_is_the_end_and_does_not_move(log: Auth0Log, scripted: Scr
         True,
     )
     assert found.lost is None
-
-
-def test_the_event_at_the_position_proves_that_nothing_after_it_was_cut(
-    log: Auth0Log, scripted: Scripted
-) -> None:
-    scripted.replies = [page(record(log_id(1, OLD)), record(log_id(2)))]
-    assert log.fetch(span(log_id(1, OLD))).lost is None
-    assert len(scripted.asked) == 1
-
-
-def test_a_page_that_is_full_with_the_record_asked_from_is_not_the_end(
-    log: Auth0Log, scripted: Scripted
-) -> None:
-    scripted.replies = [
-        page(record(log_id(1, OLD)), *(record(log_id(number)) for number in range(2, 101)))
-    ]
-    found = log.fetch(span(log_id(1, OLD)))
-    assert (len(found.events), found.is_end, found.drained_to) == (99, False, None)
-
-
-def test_an_oldest_event_at_or_below_the_position_is_proof_too(
-    log: Auth0Log, scripted: Scripted
-) -> None:
-    scripted.replies = [page(record(log_id(2)), record(log_id(3))), page(record(log_id(0, OLD)))]
-    assert log.fetch(span(log_id(1, OLD))).lost is None
-    assert froms(scripted)[1] == EARLIEST
-
-
-@pytest.mark.parametrize("reached", [log_id(1, OLD), floor_id(OLD)], ids=["an event", "a bound"])
-def test_without_proof_the_stretch_up_to_the_page_is_lost(
-    log: Auth0Log, scripted: Scripted, reached: LogId
-) -> None:
-    scripted.replies = [page(record(log_id(5)), record(log_id(6))), page(record(log_id(5)))]
-    found = log.fetch(span(reached))
-    assert found.lost == Gap(after=reached, before=floor_id(NOW - SHORTEST_RETENTION))
-    assert [event.log_id for event in found.events] == [log_id(5), log_id(6)]
-
-
-def test_a_gap_ends_at_the_first_event_of_the_page(log: Auth0Log, scripted: Scripted) -> None:
-    first = log_id(5, NOW - timedelta(days=2))
-    scripted.replies = [page(record(first), record(log_id(6))), page(record(first))]
-    assert log.fetch(span(log_id(1, OLD))).lost == Gap(after=log_id(1, OLD), before=first)
-
-
-def test_an_empty_log_without_a_believed_time_says_nothing(
-    log: Auth0Log, scripted: Scripted
-) -> None:
-    yesterday = NOW - timedelta(days=1)
-    scripted.replies = [page(at=yesterday), page(at=yesterday)]
-    found = log.fetch(span(log_id(1, OLD)))
-    assert (found.lost, found.drained_to, found.is_end) == (None, None, True)
-
-
-def test_an_emptied_log_is_lost_up_to_what_retention_can_have_taken(
-    log: Auth0Log, scripted: Scripted
-) -> None:
-    scripted.replies = [page(), page()]
-    gap = Gap(after=log_id(1, OLD), before=floor_id(NOW - SHORTEST_RETENTION))
-    assert log.fetch(span(log_id(1, OLD))).lost == gap
-
-
-def test_a_quiet_tenant_that_was_drained_lately_lost_nothing(
-    log: Auth0Log, scripted: Scripted
-) -> None:
-    scripted.replies = [page(record(log_id(5)))]
-    assert log.fetch(span(log_id(1, OLD), drained_at=NOW - timedelta(minutes=1))).lost is None
-    assert len(scripted.asked) == 1
-
-
-def test_nothing_is_lost_where_the_page_begins_right_above_the_position(
-    log: Auth0Log, scripted: Scripted
-) -> None:
-    scripted.replies = [page(record(log_id(5, OLD)), record(log_id(6, OLD)))]
-    assert log.fetch(span(log_id(4, OLD))).lost is None
-    assert len(scripted.asked) == 1
-
-
-@pytest.mark.parametrize(
-    "reply",
-    [
-        page(record(log_id(1))),
-        page(record(log_id(0)), record(log_id(1)), record(log_id(2))),
-        page(record(log_id(4)), record(log_id(3))),
-        Reply(body=b'{"logs": []}'),
-        Reply(body=b'"text"'),
-    ],
-    ids=["same again", "from below", "descending", "object", "text"],
-)
-def test_a_page_that_does_not_lie_above_the_position_is_noticed_and_not_settled(
-    log: Auth0Log, scripted: Scripted, reply: Reply
-) -> None:
-    scripted.replies = [reply]
-    with pytest.raises(UnusableAnswerError) as raised:
-        log.fetch(span(log_id(2)))
-    assert raised.value.service == "Auth0"  # the back-off counts the failures of each service
-
-
-@pytest.mark.parametrize("named", [log_id(9), "~", "soon", None])
-def test_records_at_the_end_that_have_no_id_are_left_whatever_the_link_names(
-    log: Auth0Log, scripted: Scripted, named: str | None
-) -> None:
-    scripted.replies = [page(record(log_id(3)), None, {"type": "s"}, next_from=named)]
-    found = log.fetch(span(log_id(2)))
-    assert [event.log_id for event in found.events] == [log_id(3)]
-    assert found.position == log_id(3)
-
-
-def test_a_page_of_records_without_ids_moves_nothing_and_ends_the_poll(
-    log: Auth0Log, scripted: Scripted
-) -> None:
-    scripted.replies = [page(None, None, next_from="~")]
-    found = log.fetch(span(log_id(2)))
-    assert (found.events, found.position, found.is_end, found.drained_to) == (
-        (),
-        log_id(2),
-        True,
-        None,
-    )
-
-
-def test_a_whole_page_of_records_without_ids_cannot_be_passed(
-    log: Auth0Log, scripted: Scripted
-) -> None:
-    scripted.replies = [page(*[None] * 100)]
-    with pytest.raises(UnusableAnswerError, match="without any log id") as raised:
-        log.fetch(span(log_id(2)))
-    assert raised.value.service == "Auth0"
-
-
-def test_an_unreadable_record_right_after_the_position_is_no_reason_to_stop(
-    log: Auth0Log, scripted: Scripted
-) -> None:
-    scripted.replies = [page(None, record(log_id(3)))]
-    found = log.fetch(span(log_id(2)))
-    assert [event.defect for event in found.events] == ["unreadable_record", None]
-    assert found.position == log_id(3)
-
-
-@pytest.mark.parametrize("levels", [MAX_DEPTH, 900, 100_000])
-@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"]\\"}":', "}")])
-def test_a_record_that_is_nested_too_deep_is_one_dead_letter_and_holds_up_nothing(
-    log: Auth0Log, scripted: Scripted, levels: int, opening: str, closing: str
-) -> None:
-    deep = opening * levels + "0" + closing * levels
-    hostile = login(log_id=log_id(2), auth0_client="DEEP", user_agent="x" * 5_000, connection='["{')
-    harmless = record(log_id(3)) | {"auth0_client": "DEEP"}
-    reply = page(hostile, harmless, login(log_id=log_id(4)), [["DEEP"]], login(log_id=log_id(5)))
-    scripted.replies = [replace(reply, body=reply.body.replace(b'"DEEP"', deep.encode()))]
-    ledger = FakeLedger(STREAM)
-    after = ledger.begin(after=log_id(1), until=log_id(5))
-    sink = FakeSink()
-    (done,) = forward(
-        log, FakeDirectory({}), LiveTranslator(STREAM), BatchSender(sink), ledger, after
-    )
-    assert {message.log_id for message in sink.taken} == {log_id(4), log_id(5)}
-    assert ledger.dead_letters == {
-        log_id(2): "nested_too_deep",
-        f"{log_id(4)}+001": "unreadable_record",
-    }
-    assert [event.log_id for event in done.settlement.filtered] == [log_id(3)]
-    for letter in done.settlement.dead_letters:
-        assert len(canonical(letter.event.record)) < 10_000
-    kept = done.settlement.dead_letters[0].event.record
-    assert (kept["user_id"], kept["connection"]) == ("auth0|1", '["{')
 
 
 class TestBounded:
@@ -516,29 +275,3 @@ def test_the_newest_events_are_searched_by_type_over_as_many_pages_as_it_takes(
     assert [asked.query["q"] for asked in scripted.asked] == ['type:("s" OR "ss")'] * 2
     assert [asked.query["page"] for asked in scripted.asked] == ["0", "1"]
     assert not any("from" in asked.query for asked in scripted.asked)
-
-
-def test_a_drain_dated_by_a_clock_that_was_wrong_proves_nothing(
-    log: Auth0Log, scripted: Scripted
-) -> None:
-    oldest = log_id(9, NOW - timedelta(days=1))
-    scripted.replies = [page(record(log_id(10)), record(log_id(11))), page(record(oldest))]
-    found = log.fetch(span(log_id(1, OLD), drained_at=NOW + timedelta(days=3650)))
-    assert found.lost is not None
-    assert found.lost.after == log_id(1, OLD)
-
-
-def test_a_number_without_end_in_one_record_spoils_no_page(
-    log: Auth0Log, scripted: Scripted
-) -> None:
-    reply = page(record(log_id(1)), record(log_id(2)) | {"details": "@"})
-    scripted.replies = [replace(reply, body=reply.body.replace(b'"@"', b"9" * 5000))]
-    assert [event.log_id for event in log.fetch(span(EARLIEST)).events] == [log_id(1), log_id(2)]
-
-
-def test_numbers_keep_the_digits_that_came(log: Auth0Log, scripted: Scripted) -> None:
-    numbers = '"big": 12345678901234567890123, "huge": 1e400'
-    raw = f'{{{numbers}, "log_id": "{log_id(2)}", "type": "w", "z": -0.0}}'
-    scripted.replies = [replace(page(), body=f"[{raw}]".encode())]
-    (event,) = log.fetch(span(log_id(1))).events
-    assert canonical(event.record) == raw
