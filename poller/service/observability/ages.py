@@ -53,12 +53,12 @@ class LogAges:
             return
         self._position_at = _position_at(span)
         newest = max((event.date for event in page.events if event.date is not None), default=None)
-        # An event that is dated after its own arrival shows a wrong clock. It is no lead.
+        # An event that is dated after its own arrival shows a wrong clock. Its age is not negative.
         settled_to = min(_known(newest, moment_of(span.reached)), default=None)
         self._caught_up_at = max(_known(settled_to, span.drained_at), default=None)
 
     def server_now(self) -> datetime:
-        """Return the tenant's time, so that a wrong clock of this host makes no lag.
+        """Return the tenant's time. A wrong clock of this host does not distort the lag.
 
         Before the first page it is the time of this host.
         """
