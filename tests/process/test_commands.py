@@ -190,6 +190,7 @@ def test_check_of_what_cannot_be_reached_ends_with_75(plain: Bench) -> None:
     ended = plain.run("check")
     assert ended.code == 75
     assert marks(ended.out)["segment"] == "✗"
+    assert (ended.lines, "attempt.failed" in ended.err) == ([], True)  # as text, for people
 
 
 # status

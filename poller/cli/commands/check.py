@@ -82,7 +82,7 @@ def check(config: Path | None, *, as_json: bool) -> int:
     act_as_ledger_owner(settings)
     if is_root:
         about_secrets += closed_to_service(settings.path, places)
-    configure_logging("warning")
+    configure_logging("warning", "text")
     with connect(settings, threading.Event()) as services:
         results = []
         for finding in findings(settings, about_secrets, services):
