@@ -4,7 +4,7 @@
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -26,8 +26,7 @@ class HourFigures:
 
     `near` is what Segment received above what was acknowledged, as far as it may serve a
     neighbouring hour. `far` may serve any hour of the day after. `spare_drops` are drops of
-    messages that were not acknowledged in this hour. `doubtful` is what of `lost` is lost by the
-    first reading only.
+    messages that were not acknowledged in this hour.
     """
 
     is_known: bool
@@ -38,7 +37,6 @@ class HourFigures:
     filtered: Counter[str] = field(default_factory=Counter)
     lost: Counter[str] = field(default_factory=Counter)
     spare_drops: Counter[str] = field(default_factory=Counter)
-    doubtful: Counter[str] = field(default_factory=Counter)
     missing: int = 0
     elsewhere: int = 0
     near: int = 0
@@ -58,10 +56,7 @@ class HourFigures:
         left = max(self.first - self.received, 0)
         self.lost = _part(self.failed, left)
         left = max(self.first - passed, 0) - self.lost.total()
-        of_filtered = _part(self.filtered, left)
-        least = max(self.first - self.received, 0) - self.lost.total()
-        self.doubtful = of_filtered - _part(of_filtered, least)
-        self.lost += of_filtered
+        self.lost += _part(self.filtered, left)
         self.spare_drops = self.failed + self.filtered - self.lost
         self.missing = max(self.first - self.received - failed - filtered, 0)
         spare = max(passed - self.first, 0)
@@ -92,16 +87,23 @@ def make_up(
     """
     short = [hour for hour in judged if hours[hour].missing]
     for hour in short:
-        for other in _hours(hour - REPEAT_HOURS * HOUR, hour + HOUR):
-            if other in hours:
-                _move(hours[hour], hours[other], hours[other].far)
+        for other in _others(hours, hour, REPEAT_HOURS):
+            _move(hours[hour], hours[other], hours[other].far)
     for hour in short:
-        for other in (hour - HOUR, hour + HOUR):
-            if other in hours:
-                _move(hours[hour], hours[other], hours[other].near)
+        for other in _others(hours, hour, 1):
+            _move(hours[hour], hours[other], hours[other].near)
     for hour in short:
-        for other in _hours(hour - REPEAT_HOURS * HOUR, hour + HOUR):
-            _take_drops(hours[hour], hours.get(other), nameless.get(other))
+        for other in _others(hours, hour, 1):
+            _take_drops(hours[hour], hours[other].spare_drops)
+        for other in (hour, hour - HOUR, hour + HOUR):
+            if other in nameless:
+                _take_drops(hours[hour], nameless[other])
+
+
+def _others(hours: Mapping[datetime, HourFigures], hour: datetime, reach: int) -> list[datetime]:
+    """Return the hours from `reach` before an hour to one after it, without the hour itself."""
+    steps = (*range(-reach, 0), 1)
+    return [hour + step * HOUR for step in steps if hour + step * HOUR in hours]
 
 
 def _move(short: HourFigures, other: HourFigures, most: int) -> None:
@@ -113,27 +115,9 @@ def _move(short: HourFigures, other: HourFigures, most: int) -> None:
     other.far = max(other.far - taken, 0)
 
 
-def _take_drops(
-    short: HourFigures, other: HourFigures | None, nameless: Counter[str] | None
-) -> None:
-    """Name what is missing in an hour by the drops that another hour, or no name, has to spare."""
-    if other is not None and other is not short:
-        for drops in (other.spare_drops, other.doubtful):
-            taken = _part(drops, short.missing)
-            short.missing -= taken.total()
-            short.lost += taken
-            drops.subtract(taken)
-            if drops is other.doubtful:
-                other.lost -= taken
-    if nameless is not None:
-        taken = _part(nameless, short.missing)
-        short.missing -= taken.total()
-        short.lost += taken
-        nameless.subtract(taken)
-
-
-def _hours(first: datetime, last: datetime) -> Iterator[datetime]:
-    hour = first
-    while hour <= last:
-        yield hour
-        hour += HOUR
+def _take_drops(short: HourFigures, drops: Counter[str]) -> None:
+    """Name what is missing in an hour by drops that nobody has a claim to."""
+    taken = _part(drops, short.missing)
+    short.missing -= taken.total()
+    short.lost += taken
+    drops.subtract(taken)

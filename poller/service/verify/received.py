@@ -42,8 +42,9 @@ received, F failed, and X filtered.
   F, and by the second R + X + F. The second one is taken, so that no reading makes a false
   difference. If the first one is true, as many as X may be missing besides. The hour is a
   difference then anyway, because of X.
-- A filtered message of this hour by the first reading only may be one that the next hour misses.
-  Then it is named there, and not twice.
+
+**A drop is named all the same** if an earlier attempt of the message had arrived. That is too much
+by a message or two, where a process was killed just before the source began to drop.
 
 **Not judged.** Hours that ended less than ten minutes ago, since Segment counts late. Hours before
 the ledger began to count, and hours that Segment no longer tells. Undated messages.
