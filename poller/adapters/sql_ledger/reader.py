@@ -1,6 +1,6 @@
 """Reading a ledger of any number of streams, without a secret and without disturbing a writer."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +16,7 @@ from poller.adapters.sql_ledger.sqlite.verdicts import verdicts
 from poller.adapters.sql_ledger.tables import schema
 from poller.adapters.sql_ledger.tables.gaps import read_gaps
 from poller.adapters.sql_ledger.tables.hourly_counts import read_acknowledged
+from poller.adapters.sql_ledger.tables.last_sent import read_last_sent
 from poller.adapters.sql_ledger.tables.spans import read_spans
 from poller.adapters.sql_ledger.tables.streams import (
     NO_STREAM_ID,
@@ -29,6 +30,7 @@ from poller.core.counts import LOG, OUTCOMES, AcknowledgedCounts, SentKey, Tally
 from poller.core.errors import PollerError
 from poller.core.events import Stream
 from poller.core.spans import Gap, Redelivery, ReopenedGap, Span, UnreadStretch
+from poller.core.translation.change_detection import identify_key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +150,15 @@ class LedgerReader:
         """Return the acknowledged messages of the hours from `since` to before `until`."""
         with self._reading(stream) as (connection, stream_id):
             return read_acknowledged(connection, stream_id, since, until)
+
+    def count_told(self, stream: Stream, user_ids: Iterable[str]) -> int:
+        """Return how many of these users an identify call was sent about, as far as is known."""
+        keys = sorted({identify_key(user_id) for user_id in user_ids})
+        with self._reading(stream) as (connection, stream_id):
+            return sum(
+                len(read_last_sent(connection, stream_id, keys[start : start + 1000], since=None))
+                for start in range(0, len(keys), 1000)
+            )
 
     def totals(self, stream: Stream) -> dict[str, int]:
         """Return the number of events by outcome, over all time.

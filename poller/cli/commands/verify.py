@@ -15,11 +15,13 @@ from poller.adapters.sql_ledger.reader import LedgerReader, Record
 from poller.adapters.sql_ledger.sqlite.driver import ledger_path
 from poller.cli.groups import examples
 from poller.cli.options import Bound, BoundType, config_option, position_of, read_settings
+from poller.cli.segment_proof.source_counts import read_source
 from poller.cli.views import verify_report
 from poller.cli.views.output import say_json
 from poller.cli.views.terminal import Terminal
 from poller.cli.wiring.services import Services, background_share, connect, stream_of
 from poller.config import Settings
+from poller.core.counts import beginning_of_hour
 from poller.core.errors import FatalError
 from poller.core.events import Stream
 from poller.core.log_ids import moment_of
@@ -29,6 +31,7 @@ from poller.service.lifecycle.exit_codes import ExitCode
 from poller.service.observability.logging_setup import configure_logging
 from poller.service.upstream.retry import retrying
 from poller.service.verify.daily import Day, beginning_of, days_between, judge_days
+from poller.service.verify.hour_figures import HOUR, REPEAT_HOURS
 from poller.service.verify.hourly import (
     Recount,
     compare,
@@ -37,7 +40,8 @@ from poller.service.verify.hourly import (
     overruled,
     ranges_to_read,
 )
-from poller.service.verify.report import VerifyReport
+from poller.service.verify.received import compare_with_source
+from poller.service.verify.report import SourceReport, VerifyReport
 
 T = TypeVar("T")
 
@@ -56,7 +60,7 @@ class TimeRange:
 
 
 @click.command(
-    epilog=examples("verify", "verify --since 30d --exact"),
+    epilog=examples("verify", "verify --since 30d --exact", "verify --segment --since 1d"),
 )
 @config_option
 @click.option(
@@ -70,9 +74,20 @@ class TimeRange:
 @click.option(
     "--exact", is_flag=True, help="Read the settled log again, and compare by hour and type."
 )
+@click.option(
+    "--segment",
+    is_flag=True,
+    help="Compare with what Segment received, by hour and event. Needs segment.api_token.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
 def verify(
-    config: Path | None, *, since: Bound, until: Bound | None, exact: bool, as_json: bool
+    config: Path | None,
+    *,
+    since: Bound,
+    until: Bound | None,
+    exact: bool,
+    segment: bool,
+    as_json: bool,
 ) -> int:
     """Compare what the ledger settled with what Auth0 counted, day by day.
 
@@ -91,6 +106,7 @@ def verify(
         settled = _settled(reader.record(stream, now, now))
         asked = _asked_range(since, until, now, settled, settings.poll.late_window)
         days, recount = _compare(reader, services, stream, asked, now, exact=exact)
+        source = _compare_with_source(reader, settings, stream, asked, now) if segment else None
     report = VerifyReport(
         ledger=str(ledger_path(settings.state.url)),
         stream=stream,
@@ -98,6 +114,7 @@ def verify(
         settled=settled,
         days=days,
         recount=recount,
+        source=source,
     )
     if as_json:
         say_json(verify_report.as_json(report))
@@ -171,6 +188,24 @@ def _compare(
         return days, None
     recount = _recount(services, stream, record, asked)
     return tuple(overruled(day, recount) for day in days), recount
+
+
+def _compare_with_source(
+    reader: LedgerReader, settings: Settings, stream: Stream, asked: TimeRange, now: datetime
+) -> SourceReport:
+    """Compare with Segment's counts. The ledger is read first, so that it is never ahead."""
+    since = beginning_of_hour(asked.since)
+    first = since - REPEAT_HOURS * HOUR
+    acknowledged = reader.acknowledged(stream, first, asked.until + HOUR)
+    reading = _retried(lambda: read_source(settings, first, now))
+    suppressed = reading.suppressed_users
+    return SourceReport(
+        comparison=compare_with_source(
+            acknowledged, reading.counts, since=since, until=asked.until, now=now
+        ),
+        has_reasons=reading.counts.has_reasons,
+        suppressed_users=None if suppressed is None else reader.count_told(stream, suppressed),
+    )
 
 
 def _recount(services: Services, stream: Stream, record: Record, asked: TimeRange) -> Recount:

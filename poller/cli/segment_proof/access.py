@@ -43,6 +43,18 @@ def has_write_key(source: SourceDetails, settings: Settings) -> bool:
     return any(hmac.compare_digest(key, own) for key in shown)
 
 
+def source_id_of(api: PublicApi, settings: Settings) -> str | None:
+    """Return the id of the source: that of the settings, or else by the write key.
+
+    Raises:
+        PollerError: the Public API cannot be asked, or refuses.
+    """
+    if settings.segment.source_id is not None:
+        return settings.segment.source_id
+    own = (each for each in api.sources() if has_write_key(each, settings))
+    return next((each.id for each in own), None)
+
+
 def read_plan(settings: Settings) -> TrackingPlan | None:
     """Return the tracking plan of the source, or None if the source has none or is not known.
 
@@ -52,10 +64,7 @@ def read_plan(settings: Settings) -> TrackingPlan | None:
     with public_api(settings) as api:
         if api is None:
             return None
-        source_id = settings.segment.source_id
-        if source_id is None:
-            own = (each for each in api.sources() if has_write_key(each, settings))
-            source_id = next((each.id for each in own), None)
+        source_id = source_id_of(api, settings)
         plan_id = "" if source_id is None else api.source(source_id).plan_id
         if source_id is None or not plan_id:
             return None

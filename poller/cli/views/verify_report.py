@@ -9,6 +9,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from poller.cli.views.segment import report as segment
 from poller.cli.views.terminal import Terminal
 from poller.cli.views.wording import stream_title
 from poller.core.messages import iso
@@ -50,6 +51,7 @@ def as_json(report: VerifyReport) -> dict[str, Any]:
         "differs": report.differs,
         "days": [_day_as_json(day, report) for day in report.days],
         "exact": _recount_as_json(report.recount) if report.recount else None,
+        "segment": segment.as_json(report.source) if report.source else None,
     }
 
 
@@ -62,6 +64,7 @@ def _day_as_json(day: Day, report: VerifyReport) -> dict[str, Any]:
         "signups": _count_as_json(day.signups),
         "dead_letters": day.dead_letters,
         "sent": dict(sorted(day.sent.items())),
+        "segment": segment.day_as_json(report.source, day.day),
         "final_at": iso(beginning_of(day.day) + FINAL_AFTER),
     }
 
@@ -153,6 +156,8 @@ def show(report: VerifyReport) -> None:
         console.print(line)
     if report.recount:
         _show_recount(console, report.recount)
+    if report.source:
+        segment.show(console, report.source)
 
 
 def _table(report: VerifyReport) -> Table:
@@ -161,17 +166,26 @@ def _table(report: VerifyReport) -> Table:
     for heading in ("logins\nsettled", "logins\nAuth0", "signups\nsettled", "signups\nAuth0"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("dead\nletters", justify="right", no_wrap=True)
+    if report.source:
+        for heading in ("Segment\nacknowledged", "Segment\nreceived", "Segment\nlost"):
+            table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("verdict", vertical="bottom")
-    for day in report.days:
-        *counts, dead_letters = _numbers(day)
+    rows = [_numbers(day) + _numbers_of_segment(day, report) for day in report.days]
+    for day, (*counts, dead_letters) in zip(report.days, map(_numbers, report.days), strict=True):
         letters = Text(str(dead_letters), style="yellow" if dead_letters else "")
+        of_segment = (f"{count:,}" for count in _numbers_of_segment(day, report))
         verdict = Text(_explanation(day, report), style=_STYLES[day.verdict])
-        table.add_row(str(day.day), *(f"{count:,}" for count in counts), letters, verdict)
+        numbers = (f"{count:,}" for count in counts)
+        table.add_row(str(day.day), *numbers, letters, *of_segment, verdict)
     if len(report.days) > 1:
-        totals = map(sum, zip(*map(_numbers, report.days), strict=True))
+        totals = map(sum, zip(*rows, strict=True))
         table.add_section()
         table.add_row("total", *(f"{total:,}" for total in totals), style="bold")
     return table
+
+
+def _numbers_of_segment(day: Day, report: VerifyReport) -> tuple[int, ...]:
+    return report.source.sums(day.day) if report.source else ()
 
 
 def _plain_table() -> Table:

@@ -1,13 +1,40 @@
 """The report of `verify`, from which JSON and text are rendered."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 
 from poller.core.events import Stream
 from poller.core.log_ids import moment_of
 from poller.core.spans import LogRange
 from poller.service.verify.daily import Day, Verdict
 from poller.service.verify.hourly import Recount
+from poller.service.verify.received import SourceComparison
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceReport:
+    """The result of `--segment`.
+
+    Without `has_reasons` Segment told only what was received. `suppressed_users` counts the
+    suppressed users whom the ledger knows. It is None if the token may not list them.
+    """
+
+    comparison: SourceComparison
+    has_reasons: bool
+    suppressed_users: int | None
+
+    @property
+    def differs(self) -> bool:
+        return bool(self.comparison.differences)
+
+    def sums(self, day: date) -> tuple[int, int, int]:
+        """Return how many messages were acknowledged, received and lost on a day."""
+        rows = [row for row in self.comparison.rows if row.hour.date() == day]
+        return (
+            sum(row.acknowledged for row in rows),
+            sum(row.received for row in rows),
+            sum(row.shortfall for row in rows),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +52,7 @@ class VerifyReport:
     """The verdicts, oldest first. None, if nothing of the range is settled."""
     recount: Recount | None
     """The result of `--exact`."""
+    source: SourceReport | None = None
 
     @property
     def settled_from(self) -> datetime | None:
@@ -33,7 +61,8 @@ class VerifyReport:
 
     @property
     def differs(self) -> bool:
-        return any(day.verdict is Verdict.DIFFERS for day in self.days)
+        is_source_short = self.source is not None and self.source.differs
+        return is_source_short or any(day.verdict is Verdict.DIFFERS for day in self.days)
 
     def hours_that_differ(self, day: Day) -> int:
         """Return the number of hours of a day that differ from the log."""

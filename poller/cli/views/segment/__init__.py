@@ -1,0 +1,1 @@
+"""The words about what Segment received and dropped."""
