@@ -42,8 +42,8 @@ def compared(bench: Bench, *, code: int) -> dict[str, Any]:
     assert ended.code == code, ended.err + ended.out
     said = json.loads(ended.out)
     jsonschema.validate(said, SCHEMA)
-    found: dict[str, Any] = said["segment"]
-    days = [day["segment"] for day in said["days"]]
+    found: dict[str, Any] = said["source"]
+    days = [day["source"] for day in said["days"]]
     rows = found["hours"]
     assert sum(day["acknowledged"] for day in days) == sum(row["acknowledged"] for row in rows)
     return found

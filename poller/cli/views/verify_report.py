@@ -51,7 +51,7 @@ def as_json(report: VerifyReport) -> dict[str, Any]:
         "differs": report.differs,
         "days": [_day_as_json(day, report) for day in report.days],
         "exact": _recount_as_json(report.recount) if report.recount else None,
-        "segment": segment.as_json(report.source) if report.source else None,
+        "source": segment.as_json(report.source) if report.source else None,
     }
 
 
@@ -64,7 +64,7 @@ def _day_as_json(day: Day, report: VerifyReport) -> dict[str, Any]:
         "signups": _count_as_json(day.signups),
         "dead_letters": day.dead_letters,
         "sent": dict(sorted(day.sent.items())),
-        "segment": segment.day_as_json(report.source, day.day),
+        "source": segment.day_as_json(report.source, day.day),
         "final_at": iso(beginning_of(day.day) + FINAL_AFTER),
     }
 

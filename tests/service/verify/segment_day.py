@@ -177,7 +177,8 @@ class Day:
         now = self.clock.now()
         begin = MIDNIGHT - REPEAT_HOURS * HOUR
         acknowledged = self.ledger.acknowledged(begin, now + HOUR)
-        counts = read_source_counts(Api(self.counter), "src_sandbox", begin, now)  # type: ignore[arg-type]
+        api: Any = Api(self.counter)
+        counts = read_source_counts(api, "src_sandbox", begin, now)
         return compare_with_source(acknowledged, counts, since=MIDNIGHT, until=now, now=now)
 
     def lost(self) -> Counter[tuple[int, str, str]]:

@@ -1,4 +1,4 @@
-"""What Segment received, as JSON for scripts, and as text for people."""
+"""The comparison with what Segment received, as JSON for scripts and as text for people."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
