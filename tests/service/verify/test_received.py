@@ -20,7 +20,6 @@ from poller.core.counts import (
 )
 from poller.service.verify.hour_figures import HOUR, MOST_UNRECORDED, REPEAT_HOURS
 from poller.service.verify.received import (
-    FINAL_AFTER,
     SourceComparison,
     SourceRow,
     SourceVerdict,
@@ -183,10 +182,12 @@ def test_the_filtered_messages_of_another_program_are_no_difference_beside_recei
 
 
 def test_an_hour_is_final_ten_minutes_after_its_end() -> None:
-    counts = Counts(first={30: 5}, now=BEGIN + 31 * HOUR + FINAL_AFTER - timedelta(seconds=1))
+    counts = Counts(
+        first={30: 5}, now=BEGIN + 31 * HOUR + timedelta(minutes=10) - timedelta(seconds=1)
+    )
     assert counts.row().verdict is SourceVerdict.NOT_FINAL
     assert counts.row().missing == 0
-    counts.now = BEGIN + 31 * HOUR + FINAL_AFTER
+    counts.now = BEGIN + 31 * HOUR + timedelta(minutes=10)
     assert counts.row().verdict is SourceVerdict.DIFFERS
 
 
