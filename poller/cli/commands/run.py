@@ -9,6 +9,7 @@ import click
 from poller.cli.groups import examples
 from poller.cli.options import SettingsFile, config_option, read_settings
 from poller.cli.segment_proof.background import check_key_in_background
+from poller.cli.segment_proof.hourly_look import look_hourly
 from poller.cli.wiring.daemon import build_daemon, build_drain, build_maintenance, open_ledger
 from poller.cli.wiring.fatal_exit import recording_fatal_exit
 from poller.cli.wiring.metrics import serve_metrics
@@ -102,4 +103,5 @@ def _run_daemon(
             supervisor=supervisor,
         )
         check_key_in_background(settings)
+        look_hourly(settings, services, observer)
         return finish(daemon.run(), process, interrupted=ExitCode.DONE)

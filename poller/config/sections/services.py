@@ -98,8 +98,8 @@ class SegmentSettings(Section):
     )
     api_token: SecretText = Field(
         None,
-        description="The token of Segment's Public API, for check, preview and verify. Use a "
-        "read-only token.",
+        description="The token of Segment's Public API, for check, preview, verify and the hourly "
+        "look of the daemon. Use a read-only token.",
     )
     api_endpoint: BaseUrl = Field(
         default_factory=_api_endpoint,

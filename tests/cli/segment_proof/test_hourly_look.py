@@ -93,7 +93,7 @@ def test_a_failed_look_is_one_line_and_one_count_and_keeps_the_last_counts(
         raise error
 
     (line,) = looked(fail, meter)
-    assert (line["event"], line["log_level"]) == ("segment.not_compared", "warning")
+    assert (line["event"], line["log_level"]) == ("source.not_compared", "warning")
     assert "secret" not in line["reason"]
     assert value(meter, "segment_looks_failed_total") == 1
     assert value(meter, "segment_received_messages") == 1000
@@ -103,8 +103,8 @@ def test_a_failed_look_is_one_line_and_one_count_and_keeps_the_last_counts(
 def test_a_shortfall_is_told_in_the_log_too() -> None:
     few = SegmentCounts(at=NOW, acknowledged=1000, received=799, missing=201)
     (line,) = looked(lambda: few, Meter())
-    assert (line["event"], line["missing"]) == ("segment.messages_missing", 201)
-    assert "delivery overview" in line["hint"]
+    assert (line["event"], line["missing"]) == ("source.messages_missing", 201)
+    assert "verify --segment" in line["hint"]
 
 
 @pytest.mark.parametrize(
