@@ -128,6 +128,7 @@ def survey(
         oldest=bounds.oldest,
         revisits=ledger.revisits(),
         gaps=ledger.gaps(),
+        begun_after=ledger.begun_after(),
         is_again=options.again,
     )
     if ledger.is_daemon_running():

@@ -26,7 +26,7 @@ from poller.adapters.sql_ledger.tables.spans import (
     read_spans,
     refuse_overlap,
 )
-from poller.adapters.sql_ledger.tables.streams import enroll
+from poller.adapters.sql_ledger.tables.streams import enroll, note_beginning, read_beginning
 from poller.adapters.sql_ledger.tables.stretches import cut_revisit
 from poller.core.counts import AcknowledgedCounts
 from poller.core.errors import ConflictError
@@ -136,6 +136,7 @@ class SqlLedger(CatchUpStore, IdentifyStore, RevisitStore, SecondReadingStore, D
             refuse_overlap(spans, after, until)
             if until is None:
                 self._write_backfilled_until(connection, None)
+                note_beginning(connection, self._stream_id, after)
             return begin_span(connection, self._stream, self._stream_id, after, until)
 
     def cut(self, cursor: LogCursor, at: LogId) -> tuple[LogCursor, LogCursor]:
@@ -170,6 +171,16 @@ class SqlLedger(CatchUpStore, IdentifyStore, RevisitStore, SecondReadingStore, D
         """Let the first start of the daemon begin where a backfill without `until` ends."""
         with self._database.writing() as connection:
             self._write_backfilled_until(connection, position)
+
+    def begun_after(self) -> LogId | None:
+        """Return the lowest place at which the daemon was to begin, or None if it never began."""
+        with self._database.reading() as connection:
+            return read_beginning(connection, self._stream_id)
+
+    def note_beginning(self, position: LogId) -> None:
+        """Record where the daemon was to begin, even if a backfill makes it begin above."""
+        with self._database.writing() as connection:
+            note_beginning(connection, self._stream_id, position)
 
     def _write_backfilled_until(self, connection: Connection, position: LogId | None) -> None:
         row = update(schema.stream).where(schema.stream.c.id == self._stream_id)

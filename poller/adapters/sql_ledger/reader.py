@@ -21,6 +21,7 @@ from poller.adapters.sql_ledger.tables.spans import read_spans
 from poller.adapters.sql_ledger.tables.streams import (
     NO_STREAM_ID,
     can_be_renamed,
+    read_beginning,
     read_streams,
     recorded,
 )
@@ -29,6 +30,7 @@ from poller.adapters.sql_ledger.tables.totals import dead_letters_by_reason, eve
 from poller.core.counts import LOG, OUTCOMES, AcknowledgedCounts, SentKey, TallyKey
 from poller.core.errors import PollerError
 from poller.core.events import Stream
+from poller.core.log_ids import LogId
 from poller.core.spans import Gap, Redelivery, ReopenedGap, Span, UnreadStretch
 from poller.core.translation.change_detection import identify_key
 
@@ -55,7 +57,8 @@ class Record:
 
     `revisits` are gaps that are read after all, and redeliveries. Above their positions nothing is
     settled.
-    `first_hour` is the oldest hour in which an event of the log was counted.
+    `first_hour` is the oldest hour in which an event of the log was counted. `begun_after` is the
+    lowest place at which the daemon was to begin.
     """
 
     spans: tuple[Span, ...]
@@ -65,6 +68,7 @@ class Record:
     tallies: Mapping[TallyKey, int]
     sent: Mapping[SentKey, int]
     first_hour: datetime | None
+    begun_after: LogId | None
 
 
 class LedgerReader:
@@ -144,6 +148,7 @@ class LedgerReader:
                 tallies=_tallies(connection, stream_id, since, until),
                 sent=_sent(connection, stream_id, since, until),
                 first_hour=_first_hour(connection, stream_id),
+                begun_after=read_beginning(connection, stream_id),
             )
 
     def acknowledged(self, stream: Stream, since: datetime, until: datetime) -> AcknowledgedCounts:

@@ -14,7 +14,13 @@ from poller.adapters.sql_ledger.tables.spans import (
     end_span,
     read_spans,
 )
-from poller.adapters.sql_ledger.tables.streams import NO_STREAM_ID, label, note_resent, read_streams
+from poller.adapters.sql_ledger.tables.streams import (
+    NO_STREAM_ID,
+    label,
+    note_beginning,
+    note_resent,
+    read_streams,
+)
 from poller.adapters.sql_ledger.tables.stretches import cut_off_stretches
 from poller.core.errors import FatalError
 from poller.core.events import Stream
@@ -63,6 +69,7 @@ def _move(connection: Connection, stream: Stream, position: LogId) -> Span:
         cut_off_gaps(connection, stream_id, position)
         cut_off_stretches(connection, stream_id, position)
         cut_off_catch_up(connection, stream_id, spans, position)
+    note_beginning(connection, stream_id, position)
     end_span(connection, stream_id, live, min(live.reached, position))
     return begin_span(connection, stream, stream_id, position, None)
 

@@ -105,7 +105,7 @@ def _stream(reader: LedgerReader, stream: Stream, now: datetime) -> StreamReport
         dead_letters=sum(reasons.values()),
         dead_letters_by_reason=reasons,
         gaps=record.gaps,
-        holes=holes_between(record.spans),
+        holes=holes_between(record.spans, since=record.begun_after),
         pending_second_readings=tuple(
             SecondReadingReport(reached=each.reached, until=each.until) for each in record.unread
         ),

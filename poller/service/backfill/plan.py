@@ -89,7 +89,7 @@ class Plan:
         return replace(self, unfinished=rest, catching_up=union(_unread_parts(left)))
 
 
-def plan(
+def plan(  # noqa: PLR0913 - what the ledger holds, and what is asked for
     spans: Sequence[Span],
     since: LogId,
     until: LogId,
@@ -97,6 +97,7 @@ def plan(
     oldest: LogId | None,
     revisits: Sequence[LogCursor] = (),
     gaps: Sequence[Gap] = (),
+    begun_after: LogId | None = None,
     is_again: bool = False,
 ) -> Plan:
     """Return the plan for `(since, until]`.
@@ -104,14 +105,15 @@ def plan(
     A backfill never reads above the beginning of the live span, since the daemon owns that part.
     Only ranges that are sent again may lie there, up to the position of the daemon.
 
-    `oldest` is the oldest event kept, or None if the log is empty.
+    `oldest` is the oldest event kept, or None if the log is empty. `begun_after` is the lowest
+    place at which the daemon was to begin.
     """
     readable_since = _readable_since(since, until, oldest)
     end = min([until, *(span.after for span in spans if span.is_live)])
     basis = Plan(
         since=readable_since,
         until=max(readable_since, until),
-        missing=_removed(spans, since, min(readable_since, end)),
+        missing=_removed(spans, since, min(readable_since, end), begun_after),
         unfinished=_unfinished(spans, revisits, since, until),
         oldest=oldest,
         is_cut_off=since != EARLIEST and since < readable_since,
@@ -175,12 +177,17 @@ def _missing(spans: Iterable[Span], since: LogId, until: LogId) -> tuple[LogRang
     return difference([LogRange(after=since, until=until)], owned)
 
 
-def _removed(spans: Sequence[Span], since: LogId, until: LogId) -> tuple[LogRange, ...]:
-    """Return the missing parts of `(since, until]`, which retention removed, above a span.
+def _removed(
+    spans: Sequence[Span], since: LogId, until: LogId, begun_after: LogId | None
+) -> tuple[LogRange, ...]:
+    """Return the missing parts of `(since, until]`, which retention removed, above a beginning.
 
-    Parts below all spans are left out. No run began them, so they are not a loss of this ledger.
+    Parts below all spans and below the daemon's beginning are left out. No run began them, so they
+    are not a loss of this ledger.
     """
     begun = [span.after for span in spans if (span.until or span.reached) >= since]
+    if begun_after is not None:
+        begun.append(begun_after)
     return _missing(spans, max(since, min(begun, default=until)), until)
 
 

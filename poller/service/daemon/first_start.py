@@ -36,6 +36,10 @@ class LiveLedger(Ledger, Protocol):
         """Return where a backfill without `until` ended, or None."""
         ...
 
+    def note_beginning(self, position: LogId) -> None:
+        """Record where the daemon was to begin, even if a backfill makes it begin above."""
+        ...
+
 
 class LogBounds(Protocol):
     """Reads the server's time and both ends of the log."""
@@ -79,6 +83,7 @@ class FirstStart:
         # A backfill that has begun owns everything below its end, so the live span begins there.
         ends = [span.until for span in self._ledger.spans() if span.until is not None]
         span = self._ledger.begin(after=max([wanted, *ends]))
+        self._ledger.note_beginning(wanted)
         holes = holes_between(self._ledger.spans(), since=wanted)
         is_everything = self._start == "earliest" and not holes
         note = _BEGUN_AT_EARLIEST if is_everything else _BEGUN_NOW

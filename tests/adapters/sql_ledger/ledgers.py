@@ -57,6 +57,7 @@ LATER: dict[int, tuple[str, ...]] = {
 TABLES_OF_VERSION_4 = """
 DELETE FROM span; ALTER TABLE span DROP COLUMN is_catch_up;
 DROP TABLE names_in_ids;
+ALTER TABLE stream DROP COLUMN begun_after;
 ALTER TABLE stream DROP COLUMN acknowledged_since;
 ALTER TABLE stream DROP COLUMN resent_after; ALTER TABLE stream DROP COLUMN resent_until;
 DROP TABLE hourly_acknowledged_count;

@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from poller.adapters.sql_ledger.ledger import SqlLedger
+from poller.adapters.sql_ledger.reader import LedgerReader
 from poller.adapters.sql_ledger.set_position import set_position
 from poller.core.errors import ConflictError, FatalError
 from poller.core.log_ids import EARLIEST, LogId, successor
-from poller.core.spans import Gap, Span
+from poller.core.spans import Gap, LogRange, Span, holes_between
+from poller.service.backfill.plan import plan
 from tests.builders import page, settlement
-from tests.fakes import STREAM, numbered
+from tests.fakes import NOW, STREAM, numbered
 
 Shape = list[tuple[int, int, int | None]]
 Pair = tuple[LogId, LogId | None]
@@ -173,3 +175,39 @@ def test_the_worker_of_a_slice_that_was_cut_off_conflicts(catching_up: str) -> N
         assert ledger.current(upper) is None
         with pytest.raises(ConflictError):
             ledger.settle(settlement(upper, page(26)))
+
+
+# Below the lowest span
+
+
+def test_a_part_that_was_skipped_below_all_spans_is_a_hole(tmp_path: Path) -> None:
+    """The live span settled nothing, so that nothing of it is left when the position moves."""
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    with closing(SqlLedger.open(url, STREAM, create=True)) as ledger:
+        ledger.begin(after=numbered(10))
+    set_position(url, STREAM, numbered(40))
+    with closing(LedgerReader.open(url)) as reader:
+        record = reader.record(STREAM, NOW, NOW)
+    hole = LogRange(after=numbered(10), until=numbered(40))
+    assert holes_between(record.spans, since=record.begun_after) == (hole,)
+    found = plan(
+        record.spans,
+        EARLIEST,
+        numbered(50),
+        oldest=numbered(20),
+        begun_after=record.begun_after,
+    )
+    assert [each.until for each in found.missing] == [numbered(19), numbered(40)]
+    assert found.gone == (LogRange(after=numbered(10), until=numbered(19)),)
+
+
+def test_a_position_moved_down_is_the_beginning_of_the_stream(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    with closing(SqlLedger.open(url, STREAM, create=True)) as ledger:
+        assert ledger.begun_after() is None
+        ledger.begin(after=numbered(10))
+        assert ledger.begun_after() == numbered(10)
+        set_position(url, STREAM, numbered(5))
+        assert ledger.begun_after() == numbered(5)
+        ledger.note_beginning(numbered(7))
+        assert ledger.begun_after() == numbered(5)

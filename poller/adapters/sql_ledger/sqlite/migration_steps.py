@@ -172,6 +172,7 @@ ALTER TABLE span ADD COLUMN is_catch_up BOOLEAN NOT NULL DEFAULT 0;
 ALTER TABLE pending_identify ADD COLUMN is_catch_up BOOLEAN NOT NULL DEFAULT 0;
 ALTER TABLE pending_identify ADD COLUMN owner TEXT NOT NULL DEFAULT 'backfill'
 """
+_BEGINNING_OF_STREAM = "ALTER TABLE stream ADD COLUMN begun_after TEXT"
 _NAMES_IN_IDS = """
 CREATE TABLE names_in_ids (
   stream_id INTEGER NOT NULL REFERENCES stream (id), after TEXT NOT NULL,
@@ -205,7 +206,7 @@ def _to_version_4(connection: Connection) -> None:
 
 
 def _to_version_5(connection: Connection) -> None:
-    for script in (_CATCH_UPS, _NAMES_IN_IDS, _ACKNOWLEDGED_COUNTS):
+    for script in (_CATCH_UPS, _BEGINNING_OF_STREAM, _NAMES_IN_IDS, _ACKNOWLEDGED_COUNTS):
         _run(connection, script)
 
 

@@ -75,6 +75,7 @@ stream = Table(
     Column("source_name", Text, nullable=False),
     Column("generation", Text, nullable=False),
     Column("backfilled_until", _log_id()),  # by a backfill before the first start
+    Column("begun_after", _log_id()),  # the lowest place at which the daemon was to begin
     Column("acknowledged_since", UtcText),  # since then acknowledged messages are counted
     Column("resent_after", _log_id()),  # the part (after, until] that `set-position` let the
     Column("resent_until", _log_id()),  # daemon read and send again

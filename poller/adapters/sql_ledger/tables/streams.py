@@ -7,7 +7,7 @@ stream, by its `stream_id`.
 from collections.abc import Iterable
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, or_, select, update
 
 from poller.adapters.sql_ledger.tables import schema
 from poller.adapters.sql_ledger.tables.spans import read_spans
@@ -106,6 +106,24 @@ def can_be_renamed(connection: Connection, unused: Stream, stream_id: int, strea
         span.reached == span.after and span.drained_at is None
         for span in read_spans(connection, unused, stream_id)
     )
+
+
+def note_beginning(connection: Connection, stream_id: int, position: LogId) -> None:
+    """Record that the daemon begins at this position or is to begin there.
+
+    The lowest one stays. What lies between it and the lowest span was left out by hand.
+    """
+    columns = schema.stream.c
+    is_lowest = or_(columns.begun_after.is_(None), columns.begun_after > position)
+    row = update(schema.stream).where(columns.id == stream_id, is_lowest)
+    connection.execute(row.values(begun_after=position))
+
+
+def read_beginning(connection: Connection, stream_id: int) -> LogId | None:
+    """Return the lowest place at which the daemon was to begin, or None if it never began."""
+    query = select(schema.stream.c.begun_after).where(schema.stream.c.id == stream_id)
+    position: str | None = connection.scalar(query)
+    return LogId(position) if position else None
 
 
 def note_resent(connection: Connection, stream_id: int, resent: LogRange) -> None:
