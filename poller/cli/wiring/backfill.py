@@ -80,7 +80,7 @@ class BackfillParts:
     def identify_runner(self, process: Process, *, begun_at: datetime) -> IdentifyRunner:
         """Build the runner that identifies users at the end."""
         make = None if self.no_identify else lambda: self._identify_sender(begun_at)
-        return IdentifyRunner(self.ledger, process, make)
+        return IdentifyRunner(self.ledger, process, make, role="backfill")
 
     def pending_identifies(self) -> int:
         """Return how many users still wait for their identify."""

@@ -96,13 +96,13 @@ class IdentifyRunner:
         process: Process,
         make_sender: "Callable[[], IdentifySender] | None",
         *,
-        role: Role = "backfill",
+        role: Role,
         patience: timedelta = LONG_PATIENCE,
     ) -> None:
         self._queue = queue
         self._process = process
         self._make_sender = make_sender
-        self._role: Role = role
+        self._role = role
         self._patience = patience
         self._lock = threading.Lock()
         self._cursor = ("", "")

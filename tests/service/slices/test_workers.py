@@ -93,7 +93,11 @@ class Bench:
             self.process,
             parallel=self.parallel,
             identifies=IdentifyRunner(
-                self.ledger, self.process, self.identifier, patience=timedelta(seconds=1)
+                self.ledger,
+                self.process,
+                self.identifier,
+                role="backfill",
+                patience=timedelta(seconds=1),
             ),
             patience=timedelta(seconds=1),
         )
