@@ -1,5 +1,6 @@
 """The picture of the ledger: exactly as wide as asked for, and nothing too short to be seen."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -23,6 +24,10 @@ def at(hours: float) -> LogId:
 def span(after: float, reached: float, until: float | None) -> Span:
     end = None if until is None else at(until)
     return Span(id=1, stream=STREAM, after=at(after), reached=at(reached), until=end)
+
+
+def catch_up(after: float, reached: float, until: float) -> Span:
+    return replace(span(after, reached, until), is_catch_up=True)
 
 
 def gap(after: float, before: float) -> Gap:
@@ -50,6 +55,8 @@ LIVE = span(0, 10, None)
         ([span(0, 2, 2), span(2, 4, 4), span(4, 10, None)], [], "========############"),
         ([span(0, 2, 2), span(3, 4, 4)], [], "====..==............"),
         ([span(0, 0, 4), span(4, 4, None)], [], "--------____________"),
+        ([catch_up(0, 1, 4), catch_up(4, 6, 6), span(6, 10, None)], [], "##~~~~~~############"),
+        ([span(0, 1, 3), catch_up(3, 4, 6), span(6, 10, None)], [], "==----##~~~~########"),
         ([LIVE], [gap(3, 5)], "######XXXX##########"),
         ([LIVE], [gap(3.1, 3.100001)], "######X#############"),
         ([span(0, 3, 3), span(3.01, 10, None)], [], "======.#############"),

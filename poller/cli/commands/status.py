@@ -4,6 +4,7 @@ It needs no secret, asks no service, and may run beside the daemon. It must star
 imports nothing that talks to a service.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from poller.cli.views.output import say_json
 from poller.cli.views.status import (
     REDELIVERY,
     REOPENED_GAP,
+    BacklogReport,
     BlockedReport,
     DaemonReport,
     FatalErrorReport,
@@ -34,7 +36,14 @@ from poller.cli.views.timeline import oldest_known
 from poller.config import Settings
 from poller.core.events import Stream
 from poller.core.log_ids import moment_of
-from poller.core.spans import Redelivery, ReopenedGap, Span, holes_between
+from poller.core.spans import (
+    LogRange,
+    Redelivery,
+    ReopenedGap,
+    Span,
+    holes_between,
+    unfinished_catch_up,
+)
 
 
 @click.command(epilog=examples("status", "status --strict --json"))
@@ -101,6 +110,7 @@ def _stream(reader: LedgerReader, stream: Stream, now: datetime) -> StreamReport
         last_cycle_at=daemon.cycle_at,
         last_error=daemon.cycle_error,
         blocked=_blocked(daemon),
+        backlog=_backlog(record.spans),
         events=reader.totals(stream),
         dead_letters=sum(reasons.values()),
         dead_letters_by_reason=reasons,
@@ -112,7 +122,12 @@ def _stream(reader: LedgerReader, stream: Stream, now: datetime) -> StreamReport
         revisits=tuple(_revisit(each) for each in record.revisits),
         known_since=oldest_known(record.spans, record.gaps, record.first_hour),
         spans=tuple(
-            SpanReport(after=span.after, reached=span.reached, until=span.until)
+            SpanReport(
+                after=span.after,
+                reached=span.reached,
+                until=span.until,
+                is_catch_up=span.is_catch_up,
+            )
             for span in record.spans
         ),
         # A revisit is drawn over the span that holds it, from its position on.
@@ -120,12 +135,15 @@ def _stream(reader: LedgerReader, stream: Stream, now: datetime) -> StreamReport
     )
     if live is None:
         return report
+    settled_at = max(_known(live.drained_at, moment_of(live.reached)), default=None)
+    oldest_at = report.backlog.oldest_at if report.backlog else None
     return replace(
         report,
         position=live.reached,
         position_at=moment_of(live.reached),
         drained_at=live.drained_at,
-        lag_s=_lag_s(live, now),
+        lag_s=_seconds_since(_earlier(settled_at, oldest_at), now),
+        freshness_s=_seconds_since(settled_at, now),
     )
 
 
@@ -145,6 +163,29 @@ def _blocked(daemon: DaemonStatus) -> BlockedReport | None:
     )
 
 
-def _lag_s(live: Span, now: datetime) -> float | None:
-    known = [moment for moment in (live.drained_at, moment_of(live.reached)) if moment is not None]
-    return round(max((now - max(known)).total_seconds(), 0.0), 1) if known else None
+def _backlog(spans: Sequence[Span]) -> BacklogReport | None:
+    slices = unfinished_catch_up(spans)
+    if not slices:
+        return None
+    return BacklogReport(
+        slices_left=len(slices),
+        time_left_s=sum(_time_left_s(each) for each in slices),
+        oldest_at=moment_of(min(each.reached for each in slices)),
+    )
+
+
+def _time_left_s(span: Span) -> float:
+    left = LogRange(after=span.reached, until=span.until or span.reached)
+    return left.length.total_seconds()
+
+
+def _seconds_since(moment: datetime | None, now: datetime) -> float | None:
+    return None if moment is None else round(max((now - moment).total_seconds(), 0.0), 1)
+
+
+def _earlier(moment: datetime | None, other: datetime | None) -> datetime | None:
+    return min(_known(moment, other), default=None)
+
+
+def _known(*moments: datetime | None) -> list[datetime]:
+    return [moment for moment in moments if moment is not None]

@@ -67,19 +67,33 @@ class RevisitReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BacklogReport:
+    """The slices of a catch-up that are not finished.
+
+    `oldest_at` is the time of the lowest position, which retention reaches first.
+    """
+
+    slices_left: int
+    time_left_s: float
+    oldest_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SpanReport:
     """A span, with its positions."""
 
     after: LogId
     reached: LogId
     until: LogId | None
+    is_catch_up: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamReport:
     """The state of one stream. The first four values are None if it has no live span.
 
-    `lag_s` is the time since the span was known to hold everything: a quiet tenant is not late.
+    `freshness_s` is the time since the live span was known to hold everything: a quiet tenant is
+    not late. `lag_s` counts a backlog too.
     `cursors` are the spans and the revisits, for the picture.
     """
 
@@ -90,6 +104,8 @@ class StreamReport:
     position_at: datetime | None = None
     drained_at: datetime | None = None
     lag_s: float | None = None
+    freshness_s: float | None = None
+    backlog: BacklogReport | None
     last_cycle_at: datetime | None
     last_error: str | None
     blocked: BlockedReport | None
@@ -153,6 +169,7 @@ def _show_stream(stream: StreamReport) -> None:
     _line("position", moment_text(stream.position) if stream.position else "not begun")
     _line("drained", iso(stream.drained_at) if stream.drained_at else "never")
     _line("lag", "unknown" if stream.lag_s is None else lasting(stream.lag_s))
+    _show_backlog(stream)
     _line("last cycle", iso(stream.last_cycle_at) if stream.last_cycle_at else "never")
     events = [f"{count:,} {name.replace('_', '-')}" for name, count in stream.events.items()]
     _line("events", ", ".join(events))
@@ -161,6 +178,17 @@ def _show_stream(stream: StreamReport) -> None:
     if stream.last_error:
         _line("last error", stream.last_error, fg="yellow")
     _show_blocked(stream.blocked)
+
+
+def _show_backlog(stream: StreamReport) -> None:
+    backlog = stream.backlog
+    if backlog is None:
+        return
+    fresh = "unknown" if stream.freshness_s is None else lasting(stream.freshness_s)
+    _line("freshness", f"{fresh}   (of new events, which go first)")
+    oldest = f", the oldest of {iso(backlog.oldest_at)}" if backlog.oldest_at else ""
+    left = f"{lasting(backlog.time_left_s)} of the log in {backlog.slices_left} slices{oldest}"
+    _line("backlog", left, fg="yellow")
 
 
 def _show_dead_letters(stream: StreamReport) -> None:

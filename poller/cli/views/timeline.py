@@ -12,7 +12,7 @@ from itertools import groupby, pairwise
 
 from poller.cli.views.output import Part
 from poller.core.log_ids import LogId, floor_id, moment_of
-from poller.core.spans import Gap, LogCursor, LogRange, union
+from poller.core.spans import Gap, LogCursor, LogRange, is_of_catch_up, union
 
 
 class Cell(enum.IntEnum):
@@ -22,9 +22,10 @@ class Cell(enum.IntEnum):
     AHEAD = 1
     SETTLED = 2
     LIVE = 3
-    UNFINISHED = 4
-    MISSING = 5
-    LOST = 6
+    BACKLOG = 4
+    UNFINISHED = 5
+    MISSING = 6
+    LOST = 7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,7 @@ STYLES = {
     Cell.SETTLED: CellStyle(block="▓", plain="=", fg="cyan", meaning="settled"),
     Cell.LIVE: CellStyle(block="█", plain="#", fg="green", meaning="settled up to the position"),
     Cell.AHEAD: CellStyle(block="▁", plain="_", meaning="ahead"),
+    Cell.BACKLOG: CellStyle(block="▒", plain="~", fg="magenta", meaning="backlog"),
     Cell.UNFINISHED: CellStyle(block="░", plain="-", fg="yellow", meaning="unfinished"),
     Cell.MISSING: CellStyle(block="·", plain=".", fg="yellow", meaning="not sent"),
     Cell.LOST: CellStyle(block="×", plain="X", fg="red", bold=True, meaning="lost"),  # noqa: RUF001
@@ -139,8 +141,9 @@ def _pieces(
 
 def _pieces_of(span: LogCursor, top: LogId) -> Iterator[tuple[Cell, LogId, LogId]]:
     if span.until is not None:
-        yield Cell.SETTLED, span.after, span.reached
-        yield Cell.UNFINISHED, span.reached, span.until
+        is_catch_up = is_of_catch_up(span)
+        yield Cell.LIVE if is_catch_up else Cell.SETTLED, span.after, span.reached
+        yield Cell.BACKLOG if is_catch_up else Cell.UNFINISHED, span.reached, span.until
         return
     seen = max(span.reached, floor_id(span.drained_at)) if span.drained_at else span.reached
     yield Cell.LIVE, span.after, seen

@@ -1,0 +1,73 @@
+"""The report of `status` tells a backlog and the freshness of new events apart."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from poller.adapters.sql_ledger.ledger import SqlLedger
+from poller.cli.commands.status import collect
+from poller.cli.views.status import BacklogReport, StreamReport, show_status
+from poller.config import load_settings
+from poller.core.log_ids import floor_id
+from tests.fakes import NOW, STREAM
+
+HOUR = timedelta(hours=1)
+
+
+class Bench:
+    """A ledger with a live span that began five hours ago, and its settings file."""
+
+    def __init__(self, folder: Path) -> None:
+        self.url = f"sqlite:///{folder / 'ledger.db'}"
+        self.config = folder / "config.toml"
+        self.config.write_text(
+            '[auth0]\ndomain = "acme.us.auth0.com"\nclient_id = "c"\n'
+            f'[segment]\nsource_name = "web"\n[state]\nurl = "{self.url}"\n'
+        )
+        self.ledger = SqlLedger.open(self.url, STREAM, create=True)
+        self.live = self.ledger.begin(after=floor_id(NOW - 5 * HOUR))
+
+    def status(self) -> StreamReport:
+        settings = load_settings(self.config, {"HOME": "/home/ada"}, secrets=False)
+        report = collect(settings, NOW)
+        show_status(report, NOW)
+        (stream,) = report.streams
+        return stream
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path)
+    yield made
+    made.ledger.close()
+
+
+def test_the_status_without_a_backlog_has_one_number(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stream = bench.status()
+    assert stream.backlog is None
+    assert stream.lag_s == stream.freshness_s == 5 * 3600
+    assert "freshness" not in capsys.readouterr().out
+
+
+def test_the_status_with_a_backlog_tells_it_from_the_freshness(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.ledger.begin_catch_up(
+        bench.live,
+        present=floor_id(NOW - timedelta(seconds=10)),
+        ends=[floor_id(NOW - 3 * HOUR)],
+    )
+    stream = bench.status()
+    assert stream.backlog == BacklogReport(
+        slices_left=2, time_left_s=5 * 3600 - 10, oldest_at=NOW - 5 * HOUR
+    )
+    assert (stream.lag_s, stream.freshness_s) == (5 * 3600, 10)
+    assert [span.is_catch_up for span in stream.spans] == [True, True, False]
+    said = capsys.readouterr().out
+    assert "  freshness    10 s" in said
+    assert "  backlog      4 h 59 min of the log in 2 slices, the oldest of 2026-11-20" in said
+    assert "▒ backlog" in said
