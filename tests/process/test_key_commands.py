@@ -10,7 +10,17 @@ ROTATED = "rotatedWriteKey0123456789abcdef"
 
 
 def use_key(bench: Bench, key: str, **changes: Any) -> None:
-    bench.write_settings(segment__write_key=key, **changes)
+    facts = bench.sandbox.facts
+    segment = {"api_token": facts["api_token"], "api_endpoint": facts["api_url"]}
+    named = {f"segment__{name}": value for name, value in segment.items()}
+    named["segment__source_id"] = "src_sandbox"
+    bench.write_settings(segment__write_key=key, **named, **changes)
+
+
+def verified(bench: Bench) -> int:
+    """Return the exit code of a comparison with Segment's own counts, when they are final."""
+    bench.sandbox.ask("clock", advance=7200)
+    return bench.run("verify", "--segment", "--since", "2d").code
 
 
 def arrived(bench: Bench, *kinds: str) -> list[dict[str, Any]]:
@@ -72,6 +82,9 @@ def test_events_that_went_to_a_wrong_key_are_sent_again_and_no_others(plain: Ben
 
     use_key(plain, plain.sandbox.facts["write_key"])
     assert "ledger key was-wrong" in plain.run("run", "--once").err
+    use_key(plain, WRONG)
+    assert verified(plain) == 3
+    use_key(plain, plain.sandbox.facts["write_key"])
     ended = plain.run("ledger", "key", "was-wrong", "--since", since, "--yes")
     assert ended.code == 0, ended.err
     assert plain.position() == position
@@ -88,6 +101,7 @@ def test_events_that_went_to_a_wrong_key_are_sent_again_and_no_others(plain: Ben
     events = plain.status()["streams"][0]["events"]
     assert events["forwarded"] == plain.sandbox.truth()["events"]
     assert "nothing to do" in plain.run("backfill", "--since", told[1], "--yes").out
+    assert verified(plain) == 0
     before = len(arrived(plain, "track"))
     plain.run("backfill", "--since", "earliest", "--again", "--yes")  # the ids of all are known
     assert len(arrived(plain, "track")) == before
