@@ -20,7 +20,8 @@ from poller.core.log_ids import LogId, floor_id
 from poller.core.spans import LogCursor, LogRange, Span, difference, settled_end
 from poller.core.translation.translator import TrackTranslator
 from poller.service.backfill.estimate import Estimate, estimate, parallelism
-from poller.service.backfill.plan import Plan, cut_into_slices, plan
+from poller.service.backfill.plan import Plan, plan
+from poller.service.slices.slice import cut_into_slices
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,8 @@ from poller.cli.views.terminal import Terminal
 from poller.core.log_ids import moment_of
 from poller.core.spans import LogCursor
 from poller.service.observability.logging_setup import configure_logging
-from poller.service.slices.workers import SliceProgress, SliceWorkers
+from poller.service.slices.queue import SliceProgress
+from poller.service.slices.workers import SliceWorkers
 from poller.service.upstream.rate_limit import RateLimiter
 
 _BAR = 28

@@ -5,15 +5,12 @@ The planner only compares ranges. It reads neither the log nor the ledger.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import Self
 
 from poller.core.log_ids import (
     EARLIEST,
     LogId,
-    floor_id,
     just_below,
-    moment_of,
     predecessor,
 )
 from poller.core.spans import (
@@ -28,8 +25,6 @@ from poller.core.spans import (
     is_of_catch_up,
     union,
 )
-
-SHORTEST_SLICE = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,31 +127,6 @@ def plan(  # noqa: PLR0913 - what the ledger holds, and what is asked for
     if is_again:
         return replace(basis, until=until, again=difference(settled, _unread_parts(revisits)))
     return basis
-
-
-def cut_into_slices(ranges: Sequence[LogRange], pieces: int) -> tuple[LogRange, ...]:
-    """Cut the ranges into about `pieces` slices of equal time, oldest first.
-
-    No slice is much shorter than `SHORTEST_SLICE`, since each slice costs some requests of its own.
-    """
-    total = sum((each.length for each in ranges), timedelta())
-    length = max(total / max(pieces, 1), SHORTEST_SLICE)
-    return tuple(piece for each in ranges for piece in _slices(each, length))
-
-
-def _slices(whole: LogRange, length: timedelta) -> Iterator[LogRange]:
-    begin = moment_of(whole.after)
-    rest = whole
-    if begin:
-        # The number is rounded, so a range of a little less than three lengths becomes three
-        # slices and not two.
-        pieces = round(whole.length / length)
-        for number in range(1, pieces):
-            at = floor_id(begin + number * whole.length / pieces)
-            if rest.after < at < rest.until:
-                yield LogRange(after=rest.after, until=at)
-                rest = replace(rest, after=at)
-    yield rest
 
 
 def _readable_since(since: LogId, until: LogId, oldest: LogId | None) -> LogId:

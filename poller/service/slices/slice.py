@@ -1,12 +1,15 @@
-"""A slice at work: a bounded span or revisit, how far its worker is, and how much is left of it."""
+"""A slice: the cut of ranges into slices, and how far the worker of a slice is."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from poller.core.forward import Forwarded
 from poller.core.log_ids import LogId, floor_id, moment_of
 from poller.core.pages import PAGE_SIZE
 from poller.core.spans import LogCursor, LogRange
+
+SHORTEST_SLICE = timedelta(minutes=10)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -23,6 +26,8 @@ class Slice:
     pages: int = 0
     events: int = 0
     page_time: timedelta | None = None
+    is_finished: bool = False
+    """Whether the walk came to the end of the slice."""
 
     @property
     def pages_left(self) -> float:
@@ -64,6 +69,31 @@ class Slice:
 def time_left(cursor: LogCursor) -> timedelta:
     """Return the time between the position of a cursor and its end."""
     return _length(cursor.reached, cursor.until)
+
+
+def cut_into_slices(ranges: Sequence[LogRange], pieces: int) -> tuple[LogRange, ...]:
+    """Cut the ranges into about `pieces` slices of equal time, oldest first.
+
+    No slice is much shorter than `SHORTEST_SLICE`, since each slice costs some requests of its own.
+    """
+    total = sum((each.length for each in ranges), timedelta())
+    length = max(total / max(pieces, 1), SHORTEST_SLICE)
+    return tuple(piece for each in ranges for piece in _slices(each, length))
+
+
+def _slices(whole: LogRange, length: timedelta) -> Iterator[LogRange]:
+    begin = moment_of(whole.after)
+    rest = whole
+    if begin:
+        # The number is rounded, so a range of a little less than three lengths becomes three
+        # slices and not two.
+        pieces = round(whole.length / length)
+        for number in range(1, pieces):
+            at = floor_id(begin + number * whole.length / pieces)
+            if rest.after < at < rest.until:
+                yield LogRange(after=rest.after, until=at)
+                rest = replace(rest, after=at)
+    yield rest
 
 
 def _length(after: LogId, until: LogId | None) -> timedelta:

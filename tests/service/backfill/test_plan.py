@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from poller.core.log_ids import EARLIEST, LogId, floor_id, predecessor
 from poller.core.spans import Gap, LogCursor, LogRange, ReopenedGap, Resend, Span
-from poller.service.backfill.plan import SHORTEST_SLICE, cut_into_slices, plan
+from poller.service.backfill.plan import plan
+from poller.service.slices.slice import SHORTEST_SLICE, cut_into_slices
 from tests.fakes import NOW, STREAM, numbered
 
 HOUR = timedelta(hours=1)

@@ -22,8 +22,9 @@ from poller.core.spans import LogCursor, Span
 from poller.core.translation.translator import HistoryTranslator, LiveTranslator
 from poller.service.lifecycle.process import Failed, Finished, Process, Reason
 from poller.service.slices.deferred_identify import IdentifyRunner, IdentifySender
+from poller.service.slices.queue import Walk
 from poller.service.slices.slice import Slice
-from poller.service.slices.workers import SliceWorkers, Walk
+from poller.service.slices.workers import SliceWorkers
 from tests.builders import record
 from tests.fakes import NOW, STREAM, FakeDirectory, FakeLog, FakeSink, numbered
 
