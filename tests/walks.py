@@ -10,6 +10,7 @@ from poller.core.delivery import BatchSender
 from poller.core.log_ids import LogId
 from poller.core.translation.rules import DEFAULT, Rules
 from poller.core.translation.translator import LiveTranslator
+from poller.service.daemon.catch_up import CatchUpRule
 from poller.service.daemon.drain import Drain
 from poller.service.daemon.first_start import FirstStart
 from poller.service.daemon.late_arrivals import SecondReader
@@ -61,6 +62,9 @@ def live_walks(  # noqa: PLR0913 - all that a process binds together
     has_room: Callable[[], bool] = lambda: True,
     rules: Rules = DEFAULT,
     report_confirmed: Callable[[datetime | None], None] = lambda confirmed_at: None,
+    behind: timedelta | None = None,
+    pieces: int = 3,
+    begun: Callable[[datetime], None] = lambda now: None,
     observer: Observer = NO_OBSERVER,
 ) -> Drain:
     """Return the drain of a process that has just started."""
@@ -88,6 +92,9 @@ def live_walks(  # noqa: PLR0913 - all that a process binds together
         ledger=ledger,
         first_start=FirstStart(ledger, Bounds(log), start),
         second_reader=second_reader,
+        catch_up=CatchUpRule(
+            ledger, behind=behind, pieces=lambda: pieces, begun=begun, monotonic=monotonic
+        ),
         stopping=threading.Event(),
         observer=observer,
         runner=AtOnce,

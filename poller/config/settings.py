@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 from poller.config.sections.forwarding import (
     BackfillSettings,
+    CatchUpSettings,
     EventsSettings,
     LoginsSettings,
     PollSettings,
@@ -24,6 +25,7 @@ class Settings(BaseModel):
     auth0: Auth0Settings
     segment: SegmentSettings
     poll: PollSettings
+    catch_up: CatchUpSettings
     backfill: BackfillSettings
     logins: LoginsSettings
     signups: SignupsSettings

@@ -15,7 +15,7 @@ from poller.config.parsers.event_tables import (
     privacy_fields,
 )
 from poller.config.parsers.expressions import JmesPath, expression, expressions
-from poller.config.parsers.times import Start, parse_duration, parse_start
+from poller.config.parsers.times import Start, parse_duration, parse_duration_or_off, parse_start
 from poller.config.sources.secret_files import secret
 from poller.core.translation.privacy import Form
 
@@ -90,4 +90,10 @@ LateWindow = Annotated[
     BeforeValidator(parse_duration),
     Field(le=timedelta(minutes=50)),
     Type("duration", "at most 50m"),
+]
+# A short time would begin a catch-up for a backlog that a drain sends in a moment.
+IntervalOrOff = Annotated[
+    Annotated[timedelta, Field(ge=timedelta(minutes=1), le=timedelta(days=30))] | None,
+    BeforeValidator(parse_duration_or_off),
+    Type("duration | off", "off, or at least 1m and at most 30d"),
 ]

@@ -40,7 +40,8 @@ class DaemonStatus:
     """The state of the daemon as it was recorded last, by the clock of its machine.
 
     `cycle_error` is the error of the last cycle. The `blocked_…` fields are set while the daemon
-    is blocked.
+    is blocked. `catch_up_since` is set while the daemon catches up, by the clock of Auth0, and
+    `catch_up_error` while the catch-up cannot go on.
     """
 
     cycle_at: datetime | None = None
@@ -49,6 +50,8 @@ class DaemonStatus:
     blocked_code: str | None = None
     blocked_reason: str | None = None
     blocked_hint: str | None = None
+    catch_up_since: datetime | None = None
+    catch_up_error: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from poller.cli.groups import examples
 from poller.cli.options import SettingsFile, config_option, read_settings
 from poller.cli.segment_proof.background import check_key_in_background
 from poller.cli.segment_proof.hourly_look import look_hourly
+from poller.cli.wiring.catch_up import begin_backlog_job, connect_background
 from poller.cli.wiring.daemon import build_daemon, build_drain, build_maintenance, open_ledger
 from poller.cli.wiring.fatal_exit import recording_fatal_exit
 from poller.cli.wiring.metrics import serve_metrics
@@ -20,6 +21,7 @@ from poller.service.lifecycle.exit_codes import ExitCode
 from poller.service.lifecycle.liveness import Heartbeat, StopEvent
 from poller.service.lifecycle.one_shot import run_once
 from poller.service.lifecycle.process import Process
+from poller.service.observability.instrumented import NO_OBSERVER
 from poller.service.observability.logging_setup import configure_logging
 from poller.service.observability.systemd import Supervisor
 
@@ -68,27 +70,42 @@ def _drain_once(settings: Settings, *, new_stream: bool) -> ExitCode:
     with (
         open_ledger(settings, adopt=new_stream) as ledger,
         connect(settings, process.stopping) as services,
+        connect_background(settings, services, process.stopping, NO_OBSERVER) as background,
     ):
-        drain = build_drain(settings, services, ledger, process)
+        drain = build_drain(
+            settings,
+            services,
+            ledger,
+            process,
+            begun=lambda now: ledger.note_catch_up(since=now, error=None),
+        )
         maintenance = build_maintenance(settings, services, ledger)
-        reason = run_once(drain.pages, ledger, process, maintain=maintenance.run_if_due)
+        reason = run_once(
+            drain.pages,
+            ledger,
+            process,
+            beside=lambda end: begin_backlog_job(settings, background, ledger, process, end),
+            interval=settings.poll.interval,
+            maintain=maintenance.run_if_due,
+        )
         return finish(reason, process, interrupted=ExitCode.INTERRUPTED)
 
 
 def _run_daemon(
     settings: Settings, heartbeat: Heartbeat, supervisor: Supervisor, *, new_stream: bool
 ) -> ExitCode:
-    process = Process(StopEvent(heartbeat))
+    process = Process()
     supervisor.opening()
     with (
         open_ledger(settings, adopt=new_stream) as ledger,
         serve_metrics(settings, heartbeat) as observer,
         connect(
             settings,
-            process.stopping,
+            StopEvent(process.stopping, heartbeat),
             observer=observer,
             on_step=heartbeat.beat,
         ) as services,
+        connect_background(settings, services, process.stopping, observer) as background,
     ):
         if supervisor.watchdog:
             # systemd's watchdog sends SIGABRT to a process that hangs. The traceback of every
@@ -97,6 +114,7 @@ def _run_daemon(
         daemon = build_daemon(
             settings,
             services,
+            background,
             ledger,
             process,
             observer=observer,

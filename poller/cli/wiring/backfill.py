@@ -6,7 +6,7 @@ same for all events of the user.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -15,10 +15,12 @@ from poller.cli.wiring.services import Services, profiles_of, rules_of
 from poller.config import Settings
 from poller.core.delivery import BatchSender
 from poller.core.forward import Forwarded, forward
+from poller.core.ports import MessageSink
 from poller.core.spans import LogCursor, Resend, is_of_catch_up
 from poller.core.translation.translator import HistoryTranslator, TrackTranslator
 from poller.service.lifecycle.process import Process
-from poller.service.slices.deferred_identify import IdentifyRunner, IdentifySender
+from poller.service.slices.deferred_identify import IdentifyRunner, IdentifySender, Role
+from poller.service.upstream.retry import LONG_PATIENCE
 
 log = structlog.get_logger()
 
@@ -77,10 +79,21 @@ class BackfillParts:
             yield forwarded
         log.info("slice.left_to_daemon", after=span.after, until=span.until)
 
-    def identify_runner(self, process: Process, *, begun_at: datetime) -> IdentifyRunner:
+    def identify_runner(
+        self,
+        process: Process,
+        *,
+        begun_at: datetime,
+        role: Role = "backfill",
+        patience: timedelta = LONG_PATIENCE,
+    ) -> IdentifyRunner:
         """Build the runner that identifies users at the end."""
         make = None if self.no_identify else lambda: self._identify_sender(begun_at)
-        return IdentifyRunner(self.ledger, process, make, role="backfill")
+        return IdentifyRunner(self.ledger, process, make, role=role, patience=patience)
+
+    def identify_sink(self) -> MessageSink:
+        """Return the sink of the identifies, which wait for their turn before their profiles."""
+        return self.services.segment
 
     def pending_identifies(self) -> int:
         """Return how many users still wait for their identify."""
@@ -91,7 +104,7 @@ class BackfillParts:
             self.ledger.ignoring_sent_before(begun_at) if self.again else self.ledger,
             self.services.users,
             HistoryTranslator(self.ledger.stream, rules_of(self.settings)),
-            BatchSender(self.services.segment, refusal_limit=self.settings.segment.refusal_limit),
+            BatchSender(self.identify_sink(), refusal_limit=self.settings.segment.refusal_limit),
             wait_turn=self.services.sink.wait,
             begun_at=begun_at,
             only_news=self.settings.events.identify == "changes",

@@ -1,13 +1,15 @@
 """The parts of the daemon, built from the settings."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 
 import structlog
 
 from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.adapters.sql_ledger.sqlite.driver import ledger_path
 from poller.adapters.sql_ledger.sqlite.lock import LedgerLock
+from poller.cli.wiring.catch_up import build_backlog_workers, build_rule
 from poller.cli.wiring.services import Services, profiles_of, rules_of, start_of, stream_of
 from poller.config import Settings
 from poller.core.delivery import BatchSender
@@ -70,9 +72,13 @@ def build_drain(
     ledger: SqlLedger,
     process: Process,
     *,
+    begun: Callable[[datetime], None] = lambda now: None,  # noqa: ARG005 - nobody works on it
     observer: Observer = NO_OBSERVER,
 ) -> Drain:
-    """Build the drain of the live span, with the second reading that belongs to it."""
+    """Build the drain of the live span, with the second reading that belongs to it.
+
+    `begun` is called with the server's time when a catch-up has begun.
+    """
     profiles = profiles_of(settings, services)
     translator = LiveTranslator(ledger.stream, rules_of(settings))
     sender = BatchSender(
@@ -95,6 +101,7 @@ def build_drain(
             has_room=lambda: services.rate_limiter.has_room("logs"),
             report_confirmed=observer.set_confirmed,
         ),
+        catch_up=build_rule(settings, ledger, services.rate_limiter, begun),
         stopping=process.stopping,
         observer=observer,
     )
@@ -120,14 +127,21 @@ def build_maintenance(
 def build_daemon(
     settings: Settings,
     services: Services,
+    background: Services,
     ledger: SqlLedger,
     process: Process,
     *,
     observer: Observer,
     supervisor: Supervisor,
 ) -> Daemon:
-    """Build the daemon, which drains the live span at every interval."""
-    drain = build_drain(settings, services, ledger, process, observer=observer)
+    """Build the daemon, which drains the live span at every interval.
+
+    It works on a backlog with the services of the `background`.
+    """
+    backlog = build_backlog_workers(settings, background, ledger, process, observer=observer)
+    drain = build_drain(
+        settings, services, ledger, process, begun=backlog.look_for_work, observer=observer
+    )
     maintenance = build_maintenance(settings, services, ledger, observer=observer)
     observer.start_at(ledger.live_span())
     return Daemon(
@@ -137,5 +151,6 @@ def build_daemon(
         interval=settings.poll.interval,
         backoff=Backoff(),
         maintain=maintenance.run_if_due,
+        backlog=backlog,
         supervisor=supervisor,
     )

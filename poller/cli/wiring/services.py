@@ -81,13 +81,7 @@ def connect(
 
         auth0 = client("Auth0", settings.auth0.base_url, auth0_clock)
         segment = client("Segment", settings.segment.endpoint, segment_clock)
-        sink = SegmentSink(
-            _reveal(settings.segment.write_key) or "",
-            segment,
-            segment_clock,
-            integrations=integrations,
-            tokens=_oauth_tokens(settings, on_step, stack),
-        )
+        sink = segment_sink(settings, segment, stack, integrations, on_step=on_step)
         clients = {"Auth0": auth0, "Segment": segment}
         yield _services(settings, clients, auth0_clock, sink, rate_limiter, stopping, observer)
 
@@ -119,6 +113,24 @@ def _services(
         rate_limiter=rate_limiter,
         clock=clock,
         clients=clients,
+    )
+
+
+def segment_sink(
+    settings: Settings,
+    http: Http,
+    stack: ExitStack,
+    integrations: Mapping[str, Any] | None,
+    *,
+    on_step: Callable[[], None] = lambda: None,
+) -> SegmentSink:
+    """Build the sink of the Segment source, for these destinations or for all."""
+    return SegmentSink(
+        _reveal(settings.segment.write_key) or "",
+        http,
+        http.clock,
+        integrations=integrations,
+        tokens=_oauth_tokens(settings, on_step, stack),
     )
 
 

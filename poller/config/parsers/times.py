@@ -42,6 +42,15 @@ def parse_duration(value: object) -> timedelta:
         raise BadValueError("is too long a duration") from None
 
 
+def parse_duration_or_off(value: object) -> timedelta | None:
+    """Return a length of time, or None for `off`.
+
+    Raises:
+        BadValueError: the value is neither.
+    """
+    return None if value is None or value == "off" else parse_duration(value)
+
+
 def parse_start(value: object) -> Start:
     """Return `now`, `earliest`, or a moment.
 

@@ -13,6 +13,7 @@ from poller.config.types import (
     Fields,
     Flag,
     Interval,
+    IntervalOrOff,
     LateWindow,
     LoginTypes,
     Queries,
@@ -55,6 +56,22 @@ class PollSettings(Section):
         unparsed("10m"),
         description="How late an event may reach the log. The log is read again after this time. "
         "0s turns this off.",
+    )
+    catch_up: IntervalOrOff = Field(
+        unparsed("10m"),
+        description="How far behind the daemon may be. Beyond this, new events are sent first, and "
+        "the backlog of the outage beside them. off sends everything in order.",
+    )
+
+
+class CatchUpSettings(Section):
+    """The backlog that the daemon sends after an outage."""
+
+    integrations: Destinations = Field(
+        default_factory=dict,
+        description="The destinations that the tracks of a backlog go to, as a table in Segment's "
+        "own form.",
+        json_schema_extra=in_words("all"),
     )
 
 

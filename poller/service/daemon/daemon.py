@@ -11,6 +11,7 @@ The timer is APScheduler's. Two of its habits shape this module:
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
 import structlog
 from apscheduler.executors.pool import ThreadPoolExecutor
@@ -19,6 +20,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from poller import __version__
 from poller.core.errors import FatalError, PollerError, TransientError
 from poller.core.forward import Forwarded
+from poller.service.lifecycle.backlog import NO_BACKLOG, Backlog
 from poller.service.lifecycle.cycles import CycleCount, CycleJournal
 from poller.service.lifecycle.liveness import Heartbeat
 from poller.service.lifecycle.process import Failed, Process, Reason
@@ -33,10 +35,51 @@ _JOB = "cycle"
 log = structlog.get_logger()
 
 
+class BacklogWork(Protocol):
+    """The work on a backlog, which goes on beside the cycles."""
+
+    @property
+    def state(self) -> Backlog:
+        """Return the facts about the backlog at this moment."""
+        ...
+
+    @property
+    def blocked(self) -> FatalError | None:
+        """Return the error that somebody must act on, until the work goes on."""
+        ...
+
+    def look_for_work(self) -> None:
+        """Go on with the slices that the ledger holds and no thread has."""
+        ...
+
+    def pause(self) -> None:
+        """Let no slice go on, because live polling is blocked."""
+        ...
+
+    def resume(self) -> None:
+        """Let the slices go on, or try again if they were blocked."""
+        ...
+
+
+class NoBacklogWork:
+    """No work on a backlog."""
+
+    state = NO_BACKLOG
+    blocked = None
+
+    def look_for_work(self) -> None: ...
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
+
+
 class Daemon:
     """Drains the log every `interval`, and sooner after a failure, until there is a reason to stop.
 
-    `maintain` is called after each cycle. The `pages` of a cycle are one drain.
+    `maintain` is called after each cycle. The `pages` of a cycle are one drain. The `backlog` is
+    worked on in threads of its own. If the daemon is blocked, so is the backlog, and the other way
+    round.
     """
 
     def __init__(  # noqa: PLR0913 - what to do, when, and who is told
@@ -48,6 +91,7 @@ class Daemon:
         interval: timedelta,
         backoff: Backoff,
         maintain: Callable[[], None] = lambda: None,
+        backlog: BacklogWork | None = None,
         supervisor: Supervisor | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -57,6 +101,7 @@ class Daemon:
         self._interval = interval
         self._backoff = backoff
         self._maintain = maintain
+        self._backlog = backlog or NoBacklogWork()
         self._supervisor = supervisor or Supervisor(Notifier(None), Heartbeat())
         self._monotonic = monotonic
         self._scheduler = BackgroundScheduler(
@@ -64,6 +109,7 @@ class Daemon:
         )
         self._due_at = monotonic()
         self._has_progressed = False
+        self._is_idle = True
         self._blocked: str | None = None
 
     def run(self) -> Reason:
@@ -95,6 +141,7 @@ class Daemon:
         """
         count = CycleCount()
         try:
+            self._backlog.look_for_work()
             self._drain(count)
         except FatalError as error:
             if not self._has_progressed:
@@ -104,9 +151,13 @@ class Daemon:
             # An unusable answer never ends the process. The proxy that sends it may be gone soon.
             unusable = self._backoff.fatal_if_repeated(error)
             return self._postpone(error) if unusable is None else self._block(unusable)
-        self._unblock()
         self._note_cycle(None)
-        self._supervisor.finished(count)
+        blocked = self._backlog.blocked
+        self._backlog.resume()
+        if blocked is not None:
+            return self._tell_blocked(blocked)
+        self._unblock()
+        self._supervisor.finished(count, self._backlog.state)
         return self._interval
 
     def _drain(self, count: CycleCount) -> None:
@@ -121,7 +172,7 @@ class Daemon:
                 if self._monotonic() - reported_at >= PROGRESS_INTERVAL_S:
                     reported_at = self._monotonic()
                     log.info("cycle.progressed", **count.facts())
-                    self._supervisor.progressed(count)
+                    self._supervisor.progressed(count, self._backlog.state)
             outcome = "cycle.finished"
         finally:
             (log.info if count.read else log.debug)(outcome, **count.facts())
@@ -136,6 +187,7 @@ class Daemon:
             self._plan(timedelta(seconds=early_s))
             return
         self._supervisor.heartbeat.beat()
+        self._is_idle = False
         with self._process.working():
             try:
                 delay = self.cycle()
@@ -144,6 +196,7 @@ class Daemon:
                 self._process.end(Failed(error))
                 return
         self._schedule(delay)
+        self._is_idle = True
 
     def _schedule(self, delay: timedelta) -> None:
         self._due_at = self._monotonic() + delay.total_seconds()
@@ -173,7 +226,7 @@ class Daemon:
 
     def _nudge(self) -> None:
         """Start a cycle that is overdue, since the wall clock may have been set back."""
-        if self._process.is_idle and self._monotonic() > self._due_at + _TIMER_TOLERANCE_S:
+        if self._is_idle and self._monotonic() > self._due_at + _TIMER_TOLERANCE_S:
             self._plan(timedelta())
 
     def _postpone(self, error: TransientError) -> timedelta:
@@ -187,6 +240,10 @@ class Daemon:
         return delay
 
     def _block(self, error: FatalError) -> timedelta:
+        self._backlog.pause()
+        return self._tell_blocked(error)
+
+    def _tell_blocked(self, error: FatalError) -> timedelta:
         if self._blocked != str(error):
             self._blocked = str(error)
             log.error("daemon.blocked", code=error.code, reason=str(error), hint=error.hint)

@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -14,6 +14,7 @@ from poller.core.pages import Page
 from poller.core.ports import Ledger, LogSource, ProfileDirectory
 from poller.core.spans import Span
 from poller.core.translation.translator import Translator
+from poller.service.daemon.catch_up import CatchUpRule
 from poller.service.daemon.first_start import FirstStart
 from poller.service.daemon.late_arrivals import SecondReader
 from poller.service.observability.instrumented import NO_OBSERVER, MeteredLog, Observer
@@ -46,6 +47,7 @@ class Drain:
         ledger: Ledger,
         first_start: FirstStart,
         second_reader: SecondReader,
+        catch_up: CatchUpRule,
         stopping: threading.Event,
         observer: Observer = NO_OBSERVER,
         runner: Callable[[str], Runner] = Worker,
@@ -58,13 +60,14 @@ class Drain:
         self._ledger = ledger
         self._first_start = first_start
         self._second_reader = second_reader
+        self._catch_up = catch_up
         self._stopping = stopping
 
     def pages(self) -> Iterator[Forwarded]:
         """Forward up to the end of the log, or until told to stop.
 
         Each page is durable when it is yielded. A round of the second reading may follow each page
-        of the first.
+        of the first. If a catch-up begins on the way, the drain goes on with the new live span.
 
         Raises:
             TransientError, FatalError: as `forward`.
@@ -72,21 +75,31 @@ class Drain:
         if self._stopping.is_set():
             return
         self._second_reader.clear_if_switched_off()
-        span = self._ledger.live_span() or self._first_start.begin()
-        with self._read_ahead.walk(_DrainEnd().is_reached) as walk:
-            yield from self._forward(walk, span)
+        span: Span | None = self._ledger.live_span() or self._first_start.begin()
+        self._catch_up.begin_drain()
+        while span is not None:
+            with self._read_ahead.walk(_DrainEnd().is_reached) as walk:
+                span = yield from self._forward(walk, span)
 
-    def _forward(self, source: LogSource, span: Span) -> Iterator[Forwarded]:
+    def _forward(self, source: LogSource, span: Span) -> Generator[Forwarded, None, Span | None]:
+        """Forward the live span. Return the new live span if a catch-up has begun."""
         end = _DrainEnd()
         for forwarded in forward(MeteredLog(source, self._observer), *self._ports, span):
             report(forwarded)
             yield forwarded
             if self._stopping.is_set():
-                return
+                return None
             page = forwarded.settlement.page
             yield from self._late_arrivals(page.believed_at)
-            if end.is_reached(page) or self._stopping.is_set():
-                return
+            if end.is_reached(page):
+                self._catch_up.end_drain()
+                return None
+            if self._stopping.is_set():
+                return None
+            begun = self._catch_up.begin_if_behind(forwarded.cursor, page)
+            if begun is not None:
+                return begun
+        return None
 
     def _read_profiles(self, page: Page) -> None:
         """Read the profiles of a page that was read ahead. `forward` meets a failure again."""

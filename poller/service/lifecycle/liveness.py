@@ -56,19 +56,27 @@ class Heartbeat:
 
 
 class StopEvent(threading.Event):
-    """A stop event whose `wait` also tells the heartbeat that the loop is alive.
+    """A view of a stop event whose `wait` also tells the heartbeat that the loop is alive.
 
-    Only threads that work for the loop may wait for it.
+    Only threads that work for the loop may wait for it. Other threads wait for the event itself, so
+    that they never hide a loop that hangs.
     """
 
-    def __init__(self, heartbeat: Heartbeat) -> None:
+    def __init__(self, stopping: threading.Event, heartbeat: Heartbeat) -> None:
         super().__init__()
+        self._stopping = stopping
         self._heartbeat = heartbeat
+
+    def is_set(self) -> bool:
+        return self._stopping.is_set()
+
+    def set(self) -> None:
+        self._stopping.set()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait for the stop, and announce the wait to the heartbeat."""
         self._heartbeat.rest(timeout or 0.0)
         try:
-            return super().wait(timeout)
+            return self._stopping.wait(timeout)
         finally:
             self._heartbeat.beat()

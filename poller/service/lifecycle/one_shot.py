@@ -1,6 +1,7 @@
 """One drain to the end of the log, for `run --once` and each slice of a backfill."""
 
 import contextlib
+import queue
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -21,23 +22,27 @@ def run_once(
     journal: CycleJournal,
     process: Process,
     *,
+    beside: Callable[[Callable[[Reason], None]], None] = lambda end: end(Finished()),
+    interval: timedelta = timedelta(seconds=30),
     maintain: Callable[[], None] = lambda: None,
     patience: timedelta = PATIENCE,
 ) -> Reason:
     """Drain to the end of the log in a thread, and return the reason to stop.
 
     The drain gives up after `patience` without a settled page. The main thread waits for signals
-    meanwhile.
+    meanwhile. `beside` begins the work on a backlog, and calls its argument at the end of that
+    work. Until then the log is drained again every `interval`, and once more at the end.
     """
     begun = threading.Event()
 
     def work() -> None:
+        reason: Reason
         with process.working():
             begun.set()
             try:
                 _drain_and_log(pages, patience)
+                reason = _drain_beside(beside, lambda: _drain_and_log(pages, patience), interval)
                 maintain()
-                reason: Reason = Finished()
             except BaseException as error:  # noqa: BLE001 - the main thread raises it again
                 reason = Failed(error)
             _note(journal, reason)
@@ -46,6 +51,29 @@ def run_once(
     threading.Thread(target=work, name="drain", daemon=True).start()
     begun.wait()  # a stop that comes now finds work under way, and waits for it
     return process.wait()
+
+
+def _drain_beside(
+    beside: Callable[[Callable[[Reason], None]], None],
+    drain_again: Callable[[], None],
+    interval: timedelta,
+) -> Reason:
+    """Drain again and again until the work beside has ended, and return how that work ended."""
+    ended: queue.SimpleQueue[Reason] = queue.SimpleQueue()
+    beside(ended.put)
+    if not ended.empty():
+        return ended.get()
+    while (reason := _wait_for(ended, interval)) is None:
+        drain_again()
+    if reason == Finished():
+        drain_again()
+    return reason
+
+
+def _wait_for(ended: "queue.SimpleQueue[Reason]", interval: timedelta) -> Reason | None:
+    with contextlib.suppress(queue.Empty):
+        return ended.get(timeout=interval.total_seconds())
+    return None
 
 
 def _drain_and_log(pages: Callable[[], Iterator[Forwarded]], patience: timedelta) -> None:

@@ -83,10 +83,6 @@ class Process:
                 self._working -= 1
                 self._changed.notify_all()
 
-    @property
-    def is_idle(self) -> bool:
-        return self._working == 0
-
     def wait(self, on_tick: Callable[[], None] = lambda: None) -> Reason:
         """Wait for the first reason to stop, set `stopping`, and return the reason.
 

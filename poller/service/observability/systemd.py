@@ -24,6 +24,7 @@ from datetime import UTC, datetime, timedelta
 
 from poller.core.errors import FatalError, TransientError
 from poller.core.text.plain_text import visible
+from poller.service.lifecycle.backlog import NO_BACKLOG, Backlog
 from poller.service.lifecycle.cycles import CycleCount
 from poller.service.lifecycle.liveness import Heartbeat
 from poller.service.lifecycle.process import GRACE_S
@@ -123,15 +124,18 @@ class Supervisor:
         self._due_at = self._monotonic() + self.watchdog.total_seconds() / _BEATS_PER_WATCHDOG
         self._notifier.send(WATCHDOG=1)
 
-    def progressed(self, count: CycleCount) -> None:
+    def progressed(self, count: CycleCount, backlog: Backlog = NO_BACKLOG) -> None:
         """Tell how far a long cycle is."""
-        self._notifier.send(STATUS=f"lag {_lag(count)}; catching up: {_counts(count)} so far")
+        self._notifier.send(
+            STATUS=f"lag {_lag(count)}; draining: {_counts(count)} so far{_backlog(backlog)}"
+        )
 
-    def finished(self, count: CycleCount) -> None:
+    def finished(self, count: CycleCount, backlog: Backlog = NO_BACKLOG) -> None:
         """Tell that a cycle reached the end of the log."""
         self._last_cycle = f"{self._now():%Y-%m-%d %H:%M:%S} UTC"
+        counts = _counts(count)
         self._notifier.send(
-            STATUS=f"lag {_lag(count)}; last cycle {self._last_cycle}: {_counts(count)}"
+            STATUS=f"lag {_lag(count)}; last cycle {self._last_cycle}: {counts}{_backlog(backlog)}"
         )
 
     def postponed(self, error: TransientError, delay: timedelta) -> None:
@@ -165,3 +169,12 @@ def _lag(count: CycleCount) -> str:
 
 def _counts(count: CycleCount) -> str:
     return f"{count.read} read, {count.forwarded} forwarded, {count.dead_lettered} dead-lettered"
+
+
+def _backlog(backlog: Backlog) -> str:
+    """Return what is left of a backlog, which the lag does not show."""
+    if backlog.since is None:
+        return ""
+    hours = backlog.time_left / timedelta(hours=1)
+    text = f"; catching up since {backlog.since:%Y-%m-%d %H:%M} UTC: {hours:.1f} h of the log left"
+    return f"{text}, postponed: {backlog.postponed}" if backlog.postponed else text

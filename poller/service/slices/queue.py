@@ -23,7 +23,7 @@ from typing import Protocol
 
 from poller.core.forward import Forwarded
 from poller.core.log_ids import LogId
-from poller.core.spans import LogCursor
+from poller.core.spans import LogCursor, Span
 from poller.service.lifecycle.cycles import CycleCount
 from poller.service.observability.page_log import report
 from poller.service.slices.deferred_identify import Identified
@@ -124,6 +124,19 @@ class SliceQueue:
             now = self._monotonic()
             self._waiting += [(now, Slice(cursor=each, after=each.after)) for each in cursors]
             self._changed.notify_all()
+
+    def add_missing(self, spans: Iterable[Span]) -> int:
+        """Add the spans that are neither waiting nor at work. Return how many were added.
+
+        The caller has read them from the ledger before. A span that was finished meanwhile is found
+        to be finished by the worker that takes it.
+        """
+        with self._changed:
+            held = [*self._at_work, *(each for _, each in self._waiting)]
+            known = {each.cursor.id for each in held}
+            missing = [span for span in spans if span.id not in known]
+            self.add(missing)
+            return len(missing)
 
     def pause(self) -> None:
         """Let each worker put its slice back after the page at hand."""

@@ -31,6 +31,8 @@ LONGEST_WAIT_S = 60.0
 _RECHECK_S = 0.1
 """The wait while requests are under way. Their answers may show that there is room."""
 _SHORTEST_WAIT_S = 0.001
+_BACKGROUND_REST_S = 10.0
+"""The time after its last request for which work in the background counts as going on."""
 LIVE_RESERVE = 3
 """The tokens that work in the background leaves: for a page, its profiles and a proof.
 
@@ -79,6 +81,8 @@ class RateLimiter:
         """Answered requests that a pending answer may not yet count."""
         self._live_waiting: dict[int, str] = {}
         """The endpoint that each waiting thread of live polling asks for."""
+        self._background_at = float("-inf")
+        """The time at which work in the background took a token last."""
         self.refused = 0
         """The number of answers with status 429."""
 
@@ -178,12 +182,14 @@ class RateLimiter:
             )
 
     def has_room(self, endpoint: str) -> bool:
-        """Return whether half of the tokens or more remain. Work that can wait asks this first."""
+        """Return whether half of the tokens or more remain. Work that can wait asks this first.
+
+        Work in the background empties the bucket by design, and leaves its room to all other work.
+        """
         with self._lock:
-            belief = self._belief_of(endpoint)
-            if belief is None:
+            belief, now = self._belief_of(endpoint), self._monotonic()
+            if belief is None or now - self._background_at < _BACKGROUND_REST_S:
                 return True
-            now = self._monotonic()
             belief.grow(now, under_way=len(self._under_way))
             # Without a known refill rate, nothing is known of the bucket after its reset time.
             is_unknown = not belief.growth and now >= belief.reset_at
@@ -212,6 +218,8 @@ class RateLimiter:
             if wait_s > 0:
                 return wait_s
             self._live_waiting.pop(self._caller(), None)
+            if in_background:
+                self._background_at = now
             for each in beliefs:
                 each.tokens -= 1
             self._under_way[self._caller()] = Request(

@@ -63,6 +63,8 @@ ALTER TABLE stream DROP COLUMN resent_after; ALTER TABLE stream DROP COLUMN rese
 DROP TABLE hourly_acknowledged_count;
 ALTER TABLE pending_identify DROP COLUMN is_catch_up;
 ALTER TABLE pending_identify DROP COLUMN owner;
+ALTER TABLE daemon_status DROP COLUMN catch_up_since;
+ALTER TABLE daemon_status DROP COLUMN catch_up_error;
 """
 TABLES_OF_VERSION_3 = """
 DROP TRIGGER dead_letter_added; DROP TRIGGER dead_letter_changed; DROP TRIGGER dead_letter_removed;

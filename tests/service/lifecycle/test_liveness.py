@@ -85,10 +85,7 @@ def test_each_wait_for_the_rate_limit_is_a_rest_and_its_end_a_beat() -> None:
             alive.append(heartbeat.is_alive)
             return self.is_set()
 
-    class ClockedStopEvent(StopEvent, ClockedEvent):
-        """A stop event whose wait moves the clock."""
-
-    stop_event = ClockedStopEvent(heartbeat)
+    stop_event = StopEvent(ClockedEvent(), heartbeat)
     rate_limiter = RateLimiter(stop_event, monotonic=clock)
     for _ in range(3):
         rate_limiter.observe("logs", limit=10, remaining=0, reset_in=timedelta(seconds=50))
@@ -102,7 +99,21 @@ def test_each_wait_for_the_rate_limit_is_a_rest_and_its_end_a_beat() -> None:
 
 
 def test_a_wait_for_the_stop_event_ends_at_the_stop() -> None:
-    stop_event = StopEvent(Heartbeat())
+    stopping = threading.Event()
+    stop_event = StopEvent(stopping, Heartbeat())
     assert not stop_event.wait(0.0)
     stop_event.set()
     assert stop_event.wait()
+    assert stopping.is_set()
+    assert stop_event.is_set()
+
+
+def test_a_wait_for_the_event_itself_says_nothing_of_the_loop() -> None:
+    clock = Clock()
+    heartbeat = Heartbeat(clock)
+    stopping = threading.Event()
+    StopEvent(stopping, heartbeat)
+    heartbeat.beat()
+    clock.at += SILENCE_S + 1.0
+    assert not stopping.wait(0.0)
+    assert not heartbeat.is_alive

@@ -189,7 +189,7 @@ def test_the_status_describes_the_cycles_and_the_failures(address: str, listener
         {"STATUS": "opening the ledger", "EXTEND_TIMEOUT_USEC": "600000000"},
         {"READY": "1", "STATUS": "started; the first cycle is under way"},
         {"STATUS": "trying again in 8 s: https://x: no answer in time; last whole cycle: none yet"},
-        {"STATUS": "lag 4 s; catching up: 12 read, 3 forwarded, 0 dead-lettered so far"},
+        {"STATUS": "lag 4 s; draining: 12 read, 3 forwarded, 0 dead-lettered so far"},
         {"STATUS": f"lag 4 s; last cycle {last}: 12 read, 3 forwarded, 0 dead-lettered"},
         {"STATUS": f"lag 0 s; last cycle {last}: 0 read, 0 forwarded, 0 dead-lettered"},
         {"STATUS": f"blocked: Segment answered 401: check the key; last whole cycle: {last}"},

@@ -210,3 +210,16 @@ def test_a_stopped_live_request_no_longer_holds_the_background_back(
     stopping.waits.clear()
     rate_limiter.acquire_in_background("logs", threading.Event())
     assert stopping.waits == []
+
+
+def test_work_in_the_background_leaves_its_room_to_work_that_can_wait(
+    rate_limiter: RateLimiter, stopping: Stopping
+) -> None:
+    with_a_proved_refill(stopping, rate_limiter)
+    rate_limiter.acquire_in_background("logs", stopping)
+    rate_limiter.observe("logs", limit=10, remaining=1, reset_in=timedelta(seconds=1))
+    assert rate_limiter.has_room("logs")
+    stopping.now += 11
+    rate_limiter.acquire("logs")
+    rate_limiter.observe("logs", limit=10, remaining=1, reset_in=timedelta(seconds=1))
+    assert not rate_limiter.has_room("logs")

@@ -170,7 +170,9 @@ ALTER TABLE new_revisit RENAME TO revisit
 _CATCH_UPS = """
 ALTER TABLE span ADD COLUMN is_catch_up BOOLEAN NOT NULL DEFAULT 0;
 ALTER TABLE pending_identify ADD COLUMN is_catch_up BOOLEAN NOT NULL DEFAULT 0;
-ALTER TABLE pending_identify ADD COLUMN owner TEXT NOT NULL DEFAULT 'backfill'
+ALTER TABLE pending_identify ADD COLUMN owner TEXT NOT NULL DEFAULT 'backfill';
+ALTER TABLE daemon_status ADD COLUMN catch_up_since TEXT;
+ALTER TABLE daemon_status ADD COLUMN catch_up_error TEXT
 """
 _BEGINNING_OF_STREAM = "ALTER TABLE stream ADD COLUMN begun_after TEXT"
 _NAMES_IN_IDS = """

@@ -14,7 +14,7 @@ from poller.core.errors import FatalError
 
 
 class DaemonStatusStore(StreamStore):
-    """The last cycle of the daemon, and why the daemon is blocked if it is."""
+    """The last cycle of the daemon, why it is blocked if it is, and whether it catches up."""
 
     _now: Callable[[], datetime] = staticmethod(lambda: datetime.now(UTC))
 
@@ -51,6 +51,22 @@ class DaemonStatusStore(StreamStore):
                 blocked_reason=reason,
                 blocked_hint=hint,
             )
+
+    def catch_up_since(self) -> datetime | None:
+        """Return the time since when the daemon catches up, or None if nothing is left to do."""
+        columns = schema.daemon_status.c
+        query = select(columns.catch_up_since).where(columns.stream_id == self._stream_id)
+        with self._database.reading() as connection:
+            since: datetime | None = connection.scalar(query)
+            return since
+
+    def note_catch_up(self, *, since: datetime | None, error: str | None) -> None:
+        """Record since when the daemon catches up, and why it cannot go on now.
+
+        The note outlives the last slice until every user of the backlog is identified.
+        """
+        with self._database.writing() as connection:
+            self._write(connection, catch_up_since=since, catch_up_error=error)
 
     def _write(self, connection: Connection, **values: Any) -> None:
         row = upsert(schema.daemon_status).values(stream_id=self._stream_id, **values)

@@ -300,6 +300,8 @@ daemon_status = Table(
     Column("blocked_reason", PlainText),
     Column("blocked_hint", PlainText),
     Column("blocked_code", PlainText),
+    Column("catch_up_since", UtcText),  # by the clock of Auth0
+    Column("catch_up_error", PlainText),
 )
 
 # The fatal error that ended the last process, until a cycle succeeds.

@@ -1,0 +1,168 @@
+"""The parts of the catch-up, which works on a backlog beside live polling.
+
+Tracks of a backlog go where `catch_up.integrations` says. The identifies at the end hold the
+profiles as they are then, so they go to all destinations, as those of live polling do.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import structlog
+
+from poller.adapters.auth0 import Auth0Log, Auth0Users, ManagementApi
+from poller.adapters.http import Http
+from poller.adapters.sql_ledger.ledger import SqlLedger
+from poller.cli.wiring.backfill import BackfillParts
+from poller.cli.wiring.services import Services, rules_of, segment_sink
+from poller.config import Settings
+from poller.core.forward import Forwarded
+from poller.core.ports import MessageSink
+from poller.core.spans import LogCursor
+from poller.service.backfill.estimate import parallelism
+from poller.service.daemon.backlog_workers import BacklogWorkers
+from poller.service.daemon.catch_up import CatchUpRule
+from poller.service.lifecycle.process import Finished, Process, Reason
+from poller.service.observability.instrumented import (
+    NO_OBSERVER,
+    MeteredSink,
+    Observer,
+    metered_pages,
+)
+from poller.service.slices.deferred_identify import IdentifyRunner
+from poller.service.slices.workers import SliceWorkers
+from poller.service.upstream.background import BackgroundLimits
+from poller.service.upstream.rate_limit import RateLimiter
+from poller.service.upstream.send_rate import ThrottledSink
+
+_USUAL_LATENCY_S = 0.1
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatchUpParts(BackfillParts):
+    """The parts of a catch-up, whose slices belong to the process that runs it.
+
+    The `observer` is told of each settled page and of each batch.
+    """
+
+    observer: Observer = NO_OBSERVER
+
+    def until_daemon_takes_over(
+        self, span: LogCursor, pages: Iterator[Forwarded]
+    ) -> Iterator[Forwarded]:
+        """Yield all pages, because this is the daemon."""
+        del span
+        return metered_pages(pages, self.observer)
+
+    def identify_sink(self) -> MessageSink:
+        return MeteredSink(self.services.segment, self.observer)
+
+
+@contextmanager
+def connect_background(
+    settings: Settings, live: Services, stopping: threading.Event, observer: Observer
+) -> Iterator[Services]:
+    """Build clients that let those of live polling go first, under the same limits.
+
+    Their requests do not tell the watchdog that the live loop is alive.
+    """
+    limits = BackgroundLimits(live.rate_limiter, live.send_rate, stopping)
+    with ExitStack() as stack:
+
+        def client(service: str, url: str) -> Http:
+            observe = observer.requests_to(service.lower())
+            http = Http(url, live.clients[service].clock, service=service, observe=observe)
+            return stack.enter_context(closing(http))
+
+        auth0 = client("Auth0", settings.auth0.base_url)
+        segment = client("Segment", settings.segment.endpoint)
+        api = ManagementApi(auth0, live.tokens, limits)
+        tracks = segment_sink(settings, segment, stack, settings.catch_up.integrations)
+        yield replace(
+            live,
+            log=Auth0Log(api, now=live.clock.now),
+            users=Auth0Users(api, fields=rules_of(settings).profile_fields),
+            segment=segment_sink(settings, segment, stack, None),
+            sink=ThrottledSink(MeteredSink(tracks, observer), limits.wait),
+        )
+
+
+def build_rule(
+    settings: Settings,
+    ledger: SqlLedger,
+    rate_limiter: RateLimiter,
+    begun: Callable[[datetime], None],
+) -> CatchUpRule:
+    """Build the decision when to catch up. `begun` is called after each beginning."""
+    return CatchUpRule(
+        ledger,
+        behind=settings.poll.catch_up,
+        pieces=lambda: _parallel(rate_limiter),
+        begun=begun,
+    )
+
+
+def build_backlog_workers(
+    settings: Settings,
+    background: Services,
+    ledger: SqlLedger,
+    process: Process,
+    *,
+    observer: Observer,
+) -> BacklogWorkers:
+    """Build the threads that work on the backlog while the daemon runs."""
+    parts = CatchUpParts(settings=settings, services=background, ledger=ledger, observer=observer)
+
+    def identifies(since: datetime) -> IdentifyRunner:
+        # A failure postpones the identifies at once, so that no attempt waits inside the runner.
+        return parts.identify_runner(process, begun_at=since, role="run", patience=timedelta(0))
+
+    return BacklogWorkers(
+        parts.walker,
+        ledger,
+        process,
+        identifies,
+        parallel=lambda: _parallel(background.rate_limiter),
+    )
+
+
+def begin_backlog_job(
+    settings: Settings,
+    background: Services,
+    ledger: SqlLedger,
+    process: Process,
+    end: Callable[[Reason], None],
+) -> None:
+    """Begin to work on the backlog as a job with an end, as `run --once` does.
+
+    `end` is called when the job is done, at its first failure, and at once if there is no backlog.
+    """
+    spans, since = ledger.catch_up_spans(), ledger.catch_up_since()
+    if not spans and since is None:
+        end(Finished())
+        return
+    parts = CatchUpParts(settings=settings, services=background, ledger=ledger)
+    begun_at = since or background.clock.now()
+
+    def finish(reason: Reason) -> None:
+        if isinstance(reason, Finished) and not process.stopping.is_set():
+            ledger.note_catch_up(since=None, error=None)
+            log.info("catch_up.finished", lost=workers.lost, **workers.count.facts())
+        end(reason)
+
+    workers = SliceWorkers(
+        parts.walker,
+        ledger,
+        process,
+        parallel=_parallel(background.rate_limiter),
+        identifies=parts.identify_runner(process, begun_at=begun_at, role="run"),
+    )
+    workers.begin(spans, finish)
+
+
+def _parallel(rate_limiter: RateLimiter) -> int:
+    return parallelism(rate_limiter.status("logs"), _USUAL_LATENCY_S)
