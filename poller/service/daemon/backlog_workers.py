@@ -18,7 +18,7 @@ from poller.core.log_ids import moment_of
 from poller.core.spans import Span
 from poller.service.lifecycle.backlog import NO_BACKLOG, Backlog
 from poller.service.lifecycle.process import Failed, Process
-from poller.service.slices.deferred_identify import IdentifyRunner
+from poller.service.slices.deferred_identify import Identified, IdentifyRunner
 from poller.service.slices.queue import SliceLedger, SliceQueue, Walk
 from poller.service.slices.slice import Slice
 from poller.service.upstream.retry import Backoff
@@ -189,7 +189,8 @@ class BacklogWorkers:
             except TransientError as error:
                 self._process.stopping.wait(self._postpone(_IDENTIFIES, error))
             else:
-                self._note_success(_IDENTIFIES)
+                if runner.done != Identified():  # a thread that found nothing to do proves nothing
+                    self._note_success(_IDENTIFIES)
                 return
             with self._lock:
                 # The batch that failed was taken from the runner. A new one begins with it.

@@ -1,0 +1,443 @@
+"""Threads that work on a backlog, over fakes and a real ledger."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from poller.adapters.sql_ledger.ledger import SqlLedger
+from poller.core.delivery import BatchSender
+from poller.core.errors import FatalError, TransientError, UnusableAnswerError
+from poller.core.forward import forward
+from poller.core.log_ids import LogId, floor_id
+from poller.core.messages import Batch, Identify, Receipt, Track
+from poller.core.translation.translator import HistoryTranslator, LiveTranslator
+from poller.service.daemon.backlog_workers import BacklogWorkers
+from poller.service.lifecycle.backlog import NO_BACKLOG
+from poller.service.lifecycle.process import Failed, Process
+from poller.service.slices.deferred_identify import IdentifyRunner, IdentifySender
+from poller.service.slices.queue import Walk
+from poller.service.upstream.retry import Backoff
+from tests.builders import record
+from tests.fakes import NOW, STREAM, FakeDirectory, FakeLog, FakeSink, numbered
+
+HOUR = timedelta(hours=1)
+USERS = 7
+PATIENCE_S = 60.0
+"""The longest wait for an event that must come. It suits a machine that is very slow."""
+SHORT = timedelta(milliseconds=1)
+NEVER = FatalError("Segment answered 401", code="segment-request-refused", hint="check the key")
+
+
+class Gate(FakeSink):
+    """A sink that is called before each batch, so that a test can stop or fail it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before: Callable[[Batch], None] = lambda batch: None
+        self._lock = threading.Lock()
+
+    def send(self, batch: Batch) -> Receipt:
+        self.before(batch)
+        with self._lock:
+            return super().send(batch)
+
+
+@dataclass
+class Bench:
+    """A backlog of five hours, in three slices below a live span."""
+
+    ledger: SqlLedger
+    process: Process = field(default_factory=Process)
+    sink: Gate = field(default_factory=Gate)
+    parallel: int = 3
+
+    def __post_init__(self) -> None:
+        self.records = [
+            record(number)
+            | {
+                "user_id": f"auth0|{number % USERS}",
+                "log_id": numbered(number, NOW - 6 * HOUR + (number - 0.5) * timedelta(minutes=1)),
+            }
+            for number in range(1, 301)
+        ]
+        self.log = FakeLog(self.records, page_size=10)
+        self.directory = FakeDirectory(
+            {f"auth0|{number}": {"email": f"{number}@x.org"} for number in range(USERS)}
+        )
+        self.workers = self.start()
+
+    def start(self) -> BacklogWorkers:
+        return BacklogWorkers(
+            self.walker,
+            self.ledger,
+            self.process,
+            self.identifies,
+            parallel=lambda: self.parallel,
+            backoff=lambda: Backoff(first=SHORT, most=SHORT),
+        )
+
+    def walker(self) -> Walk:
+        translator = HistoryTranslator(STREAM)
+        return lambda span: forward(
+            self.log, FakeDirectory({}), translator, BatchSender(self.sink), self.ledger, span
+        )
+
+    def identifies(self, since: datetime) -> IdentifyRunner:
+        return IdentifyRunner(
+            self.ledger,
+            self.process,
+            lambda: IdentifySender(
+                self.ledger,
+                self.directory,
+                HistoryTranslator(STREAM),
+                BatchSender(self.sink),
+                begun_at=since,
+                only_news=False,
+            ),
+            role="run",
+            patience=timedelta(0),
+        )
+
+    def fall_behind(self, *, since: timedelta = 6 * HOUR, present: timedelta = HOUR) -> None:
+        """Begin a catch-up up to the present."""
+        live = self.ledger.live_span() or self.ledger.begin(after=floor_id(NOW - since))
+        begin, end = NOW - since, NOW - present
+        ends = [floor_id(begin + (end - begin) * part / 3) for part in (1, 2)]
+        self.ledger.begin_catch_up(live, present=floor_id(end), ends=ends)
+
+    def catch_up(self) -> None:
+        self.fall_behind()
+        self.workers.look_for_work(NOW)
+        self.finish()
+
+    def finish(self) -> None:
+        wait_until(lambda: self.workers.state.is_empty and self.ledger.catch_up_since() is None)
+
+    def tracks(self) -> Counter[str]:
+        return Counter(each.log_id for each in self.sink.taken if isinstance(each, Track))
+
+    def identified(self) -> Counter[str]:
+        return Counter(each.user_id for each in self.sink.taken if isinstance(each, Identify))
+
+    def assert_all_is_sent_once(self) -> None:
+        assert self.tracks() == Counter(str(item["log_id"]) for item in self.records)
+        assert self.identified() == Counter(f"auth0|{number}" for number in range(USERS))
+        assert self.ledger.catch_up_spans() == ()
+        assert self.ledger.count_pending_identifies() == 0
+
+    def await_stop(self) -> None:
+        """Wait until the process was told to stop, and its threads have ended."""
+        assert self.process.stopping.wait(PATIENCE_S)
+        self.stop()
+
+    def stop(self) -> None:
+        self.process.stopping.set()
+        assert self.process.settle_down(PATIENCE_S)
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    for _ in range(int(PATIENCE_S / 0.01)):
+        if holds():
+            return
+        threading.Event().wait(0.01)
+    raise AssertionError("never came")
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    ledger = SqlLedger.open(f"sqlite:///{tmp_path / 'ledger.db'}", STREAM, create=True)
+    made = Bench(ledger)
+    yield made
+    made.stop()
+    ledger.close()
+
+
+def test_without_a_backlog_no_thread_is_started(bench: Bench) -> None:
+    bench.workers.look_for_work()
+    assert bench.workers.state == NO_BACKLOG
+    assert not [each for each in threading.enumerate() if each.name == "backlog"]
+
+
+def test_a_backlog_is_sent_once_and_each_user_is_identified_once_at_the_end(bench: Bench) -> None:
+    with capture_logs() as logs:
+        bench.catch_up()
+    bench.assert_all_is_sent_once()
+    kinds = [isinstance(each, Identify) for each in bench.sink.taken]
+    assert kinds == sorted(kinds)
+    (line,) = [line for line in logs if line["event"] == "catch_up.finished"]
+    assert (line["read"], line["lost"]) == (300, 0)
+    assert bench.workers.state == NO_BACKLOG
+    assert len(bench.ledger.spans()) == 1
+
+
+def test_two_looks_for_work_walk_each_slice_once(bench: Bench) -> None:
+    bench.fall_behind()
+    for _ in range(5):
+        bench.workers.look_for_work(NOW)
+    bench.finish()
+    bench.assert_all_is_sent_once()
+
+
+def test_the_state_tells_how_much_is_left(bench: Bench) -> None:
+    go = threading.Event()
+    bench.sink.before = lambda batch: bool(go.wait(PATIENCE_S)) and None
+    bench.fall_behind()
+    bench.workers.look_for_work(NOW)
+    state = bench.workers.state
+    assert (state.since, state.slices_left, state.postponed) == (NOW, 3, None)
+    assert state.time_left == 5 * HOUR
+    assert state.oldest == NOW - 6 * HOUR
+    assert bench.ledger.catch_up_since() == NOW
+    go.set()
+    bench.finish()
+
+
+def test_a_second_outage_adds_to_the_work_and_users_of_both_are_identified(bench: Bench) -> None:
+    bench.fall_behind(present=3 * HOUR)
+    reached: list[int] = []
+
+    def add(batch: Batch) -> None:
+        if not reached and any(isinstance(each, Identify) for each in batch.messages):
+            reached.append(1)
+            # The live span has settled nothing since, so the second outage begins where it stands.
+            bench.fall_behind(since=3 * HOUR)
+            bench.workers.look_for_work(NOW)
+
+    bench.sink.before = add
+    bench.workers.look_for_work(NOW)
+    bench.finish()
+    assert reached
+    assert bench.tracks() == Counter(str(item["log_id"]) for item in bench.records)
+    assert set(bench.identified()) == {f"auth0|{number}" for number in range(USERS)}
+    assert bench.ledger.count_pending_identifies() == 0
+
+
+def test_a_stop_ends_the_work_between_pages_and_a_restart_goes_on(bench: Bench) -> None:
+    def stop(batch: Batch) -> None:
+        del batch
+        if len(bench.sink.batches) == 5:
+            bench.process.stopping.set()
+
+    bench.sink.before = stop
+    bench.fall_behind()
+    bench.workers.look_for_work(NOW)
+    bench.await_stop()
+    sent = bench.tracks()
+    assert 0 < len(sent) < 300
+    assert bench.ledger.catch_up_since() == NOW
+    assert bench.ledger.catch_up_spans()
+    again = restarted(bench)
+    again.workers.look_for_work()
+    again.finish()
+    assert sent + again.tracks() == Counter(str(item["log_id"]) for item in bench.records)
+    assert again.identified() == Counter(f"auth0|{number}" for number in range(USERS))
+    again.stop()
+
+
+def restarted(bench: Bench) -> Bench:
+    again = Bench(bench.ledger)
+    again.directory = bench.directory
+    return again
+
+
+def test_a_crash_before_the_identifies_leaves_them_to_the_next_start(bench: Bench) -> None:
+    def die(batch: Batch) -> None:
+        if any(isinstance(each, Identify) for each in batch.messages):
+            bench.process.stopping.set()
+            raise TransientError("gone")
+
+    bench.sink.before = die
+    bench.fall_behind()
+    bench.workers.look_for_work(NOW)
+    bench.await_stop()
+    assert bench.ledger.catch_up_spans() == ()
+    assert bench.ledger.count_pending_identifies() == USERS
+    again = restarted(bench)
+    again.workers.look_for_work()
+    again.finish()
+    assert again.identified() == Counter(f"auth0|{number}" for number in range(USERS))
+    again.stop()
+
+
+def test_a_slice_that_fails_postpones_itself_and_the_others_go_on(bench: Bench) -> None:
+    bad = {str(item["log_id"]) for item in bench.records[:10]}
+    failures: list[int] = []
+
+    def fail(batch: Batch) -> None:
+        is_bad = any(each.log_id in bad for each in batch.messages if isinstance(each, Track))
+        if is_bad and len(bench.tracks()) < 200:
+            failures.append(1)
+            raise TransientError("Segment answered 503")
+
+    bench.sink.before = fail
+    with capture_logs() as logs:
+        bench.catch_up()
+    bench.assert_all_is_sent_once()
+    assert failures
+    assert bench.process.stopping.is_set() is False
+    assert {line["event"] for line in logs} >= {"catch_up.postponed", "catch_up.finished"}
+
+
+def test_the_reason_of_a_postponement_is_told_until_a_page_is_settled(bench: Bench) -> None:
+    bench.parallel = 1
+    is_down = True
+
+    def fail(batch: Batch) -> None:
+        del batch
+        if is_down:
+            raise TransientError("Segment answered 503")
+
+    bench.sink.before = fail
+    bench.fall_behind()
+    bench.workers.look_for_work(NOW)
+    wait_until(lambda: bench.workers.state.postponed == "Segment answered 503")
+    is_down = False
+    bench.finish()
+    bench.assert_all_is_sent_once()
+
+
+def test_a_fatal_error_pauses_all_slices_until_the_live_loop_lets_them_try_again(
+    bench: Bench,
+) -> None:
+    attempts: list[int] = []
+    is_refused = True
+
+    def refuse(batch: Batch) -> None:
+        del batch
+        attempts.append(1)
+        if is_refused:
+            raise NEVER
+
+    bench.sink.before = refuse
+    bench.fall_behind()
+    bench.workers.look_for_work(NOW)
+    wait_until(lambda: bench.workers.blocked is not None)
+    wait_until(lambda: bench.workers._queue.progress.slices == ())
+    assert str(bench.workers.blocked) == bench.workers.state.postponed == str(NEVER)
+    before = len(attempts)
+    bench.workers.resume()
+    wait_until(lambda: len(attempts) > before and bench.workers._queue._is_paused)
+    assert bench.workers.blocked is not None
+    is_refused = False
+    bench.workers.resume()
+    bench.finish()
+    assert bench.workers.blocked is None
+    bench.assert_all_is_sent_once()
+
+
+def test_identifies_that_are_refused_block_until_they_are_taken(bench: Bench) -> None:
+    is_refused = True
+
+    def refuse(batch: Batch) -> None:
+        if is_refused and any(isinstance(each, Identify) for each in batch.messages):
+            raise NEVER
+
+    bench.sink.before = refuse
+    bench.fall_behind()
+    bench.workers.look_for_work(NOW)
+    wait_until(lambda: bench.workers.blocked is not None)
+    assert bench.ledger.count_pending_identifies() == USERS
+    is_refused = False
+    bench.workers.resume()
+    bench.finish()
+    bench.assert_all_is_sent_once()
+
+
+def test_a_live_loop_that_is_blocked_holds_the_slices(bench: Bench) -> None:
+    bench.workers.pause()
+    bench.fall_behind()
+    bench.workers.look_for_work(NOW)
+    assert bench.log.asked == []
+    bench.workers.resume()
+    bench.finish()
+    bench.assert_all_is_sent_once()
+
+
+def test_the_third_unusable_answer_blocks(bench: Bench) -> None:
+    bench.parallel = 1
+    bench.log.failures = [UnusableAnswerError("Auth0 answered nonsense") for _ in range(30)]
+    bench.fall_behind()
+    bench.workers.look_for_work(NOW)
+    wait_until(lambda: bench.workers.blocked is not None)
+    assert str(bench.workers.blocked) == "Auth0 answered nonsense, three times in a row"
+    bench.log.failures = []
+    bench.workers.resume()
+    bench.finish()
+    bench.assert_all_is_sent_once()
+
+
+def test_a_bug_in_a_thread_ends_the_process(bench: Bench) -> None:
+    def fail(batch: Batch) -> None:
+        raise AssertionError(f"a bug in {len(batch.messages)} messages")
+
+    bench.sink.before = fail
+    bench.fall_behind()
+    bench.workers.look_for_work(NOW)
+    reason = bench.process.wait()
+    assert isinstance(reason, Failed)
+    assert isinstance(reason.error, AssertionError)
+
+
+def test_a_part_below_retention_is_a_gap_and_the_rest_is_sent(bench: Bench) -> None:
+    bench.log.floor = LogId(str(bench.records[150]["log_id"]))
+    bench.catch_up()
+    assert sum(bench.tracks().values()) == 150
+    assert bench.ledger.gaps()
+    lost = {str(item["log_id"]) for item in bench.records[:150]}
+    for log_id in lost:
+        assert any(gap.after < log_id < gap.before for gap in bench.ledger.gaps())
+
+
+def settle_live(bench: Bench, user: str, *, at: datetime) -> None:
+    """Let live polling settle a login of this user, with traits as they are then."""
+    bench.log.now = at
+    bench.records.append(record(900) | {"user_id": user, "log_id": numbered(900, at)})
+    bench.log.records = bench.records
+    live = bench.ledger.live_span()
+    assert live is not None
+    pages = forward(
+        bench.log,
+        bench.directory,
+        LiveTranslator(STREAM),
+        BatchSender(bench.sink),
+        bench.ledger,
+        live,
+    )
+    next(pages)
+
+
+def traits_of(bench: Bench, user: str) -> list[object]:
+    found = [each for each in bench.sink.taken if isinstance(each, Identify)]
+    return [each.traits.get("email") for each in found if each.user_id == user]
+
+
+def test_a_user_whom_live_polling_identified_meanwhile_is_left_out_at_the_end(
+    bench: Bench,
+) -> None:
+    begun = threading.Event()
+
+    def identify_live(batch: Batch) -> None:
+        del batch
+        if not begun.is_set() and threading.current_thread().name == "backlog":
+            begun.set()
+            bench.directory.fields["auth0|1"] = {"email": "new@x.org"}
+            settle_live(bench, "auth0|1", at=NOW + timedelta(minutes=1))
+
+    bench.parallel = 1
+    bench.sink.before = identify_live
+    bench.catch_up()
+    assert traits_of(bench, "auth0|1") == ["new@x.org"]
+    assert set(bench.identified()) == {f"auth0|{number}" for number in range(USERS)}
+
+
+def test_live_polling_has_the_last_word_after_the_identifies_at_the_end(bench: Bench) -> None:
+    bench.catch_up()
+    bench.directory.fields["auth0|1"] = {"email": "new@x.org"}
+    settle_live(bench, "auth0|1", at=NOW + timedelta(minutes=1))
+    assert traits_of(bench, "auth0|1") == ["1@x.org", "new@x.org"]
