@@ -27,7 +27,7 @@ class Slice:
     events: int = 0
     page_time: timedelta | None = None
     is_finished: bool = False
-    """Whether the walk came to the end of the slice."""
+    """True once the walk has come to the end of the slice."""
 
     @property
     def pages_left(self) -> float:
