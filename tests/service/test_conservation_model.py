@@ -3,6 +3,8 @@
 import contextlib
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -24,15 +26,27 @@ from poller.adapters.sql_ledger.dead_letters import DeadLetterStore
 from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.adapters.sql_ledger.reader import LedgerReader
 from poller.adapters.sql_ledger.set_position import set_position
+from poller.cli.backfill_plan import begin
 from poller.core.delivery import BatchSender
 from poller.core.errors import ConflictError, FatalError, PollerError
 from poller.core.forward import Forwarded, forward
-from poller.core.log_ids import LogId, floor_id, moment_of
-from poller.core.spans import Span
+from poller.core.log_ids import EARLIEST, LogId, floor_id, moment_of
+from poller.core.spans import (
+    LogCursor,
+    LogRange,
+    SecondReading,
+    Span,
+    UnreadStretch,
+    clip,
+    difference,
+    is_of_catch_up,
+    union,
+)
 from poller.core.translation.translator import LiveTranslator
+from poller.service.backfill.plan import plan
 from tests.builders import record
 from tests.fakes import LATER, NOW, STORED, STREAM, FakeDirectory, FakeLog, FakeSink, numbered
-from tests.walks import live_walks
+from tests.walks import Bounds, live_walks
 
 WINDOW = timedelta(minutes=10)
 HOUR = timedelta(hours=1)
@@ -46,10 +60,12 @@ FAILURES = st.lists(st.sampled_from([None, None, LATER, STORED]), max_size=4)
 
 
 class Conservation(RuleBasedStateMachine):
-    """The live span, second readings, and slices below it, over one log and one ledger.
+    """The live span, second readings, catch-ups and backfills, over one log and one ledger.
 
     Pages may be short anywhere, the time may not be believed, positions are moved by hand, and
-    retention may take events at any moment, also before the first page is settled.
+    retention may take events at any moment, also before the first page is settled. The tenant may
+    also begin to keep its log for longer. A catch-up may begin while another one is under way, and
+    a daemon and a backfill may walk one slice at once.
     """
 
     @initialize(
@@ -69,12 +85,16 @@ class Conservation(RuleBasedStateMachine):
         self.ticks = 0.0
         self.settled: Counter[str] = Counter()
         self.counted = 0
+        self.remembered: set[LogId] = set()
+        self.skipped: list[LogRange] = []
+        self.early: tuple[LogRange, ...] = ()
         self.happen(before)
         self.log.now = NOW
         self.start = start
         self.ledger = SqlLedger.open(self.url, STREAM, create=True)
         self.restart()
         self.cycle([], [LATER])
+        self.begun = self.live().after
         if loses:
             self.log.floor = floor_id(self.log.now)
         self.cycle([], [])
@@ -106,6 +126,11 @@ class Conservation(RuleBasedStateMachine):
     @rule(age=st.sampled_from([HOUR, 2 * HOUR]))
     def forget_what_is_old(self, age: timedelta) -> None:
         self.log.floor = max(self.log.floor, floor_id(self.log.now - age))
+
+    @rule(age=st.sampled_from([3 * HOUR, 9 * HOUR]))
+    def keep_the_log_for_longer(self, age: timedelta) -> None:
+        """Show events again that retention had removed."""
+        self.log.floor = min(self.log.floor, floor_id(self.log.now - age))
 
     @rule(shown=st.sampled_from([None, 1, 2, 3]))
     def cut_pages(self, shown: int | None) -> None:
@@ -162,28 +187,88 @@ class Conservation(RuleBasedStateMachine):
 
     @rule(ago=st.sampled_from([None, 0, 5, 90, 400, 1500]))
     def set_the_position(self, ago: int | None) -> None:
-        position = (
-            self.live().reached if ago is None else floor_id(self.log.now - timedelta(seconds=ago))
-        )
+        reached = self.live().reached
+        position = reached if ago is None else floor_id(self.log.now - timedelta(seconds=ago))
         with contextlib.suppress(FatalError):
             set_position(self.url, STREAM, position)
+            self.skipped.append(LogRange(after=reached, until=position))
             # What lies above is read and counted once more.
             self.settled = Counter(
                 {made: n for made, n in self.settled.items() if made <= position}
             )
+            self.remembered = {log_id for log_id in self.remembered if log_id <= position}
+            self.early = clip(self.early, LogId(""), position)
 
-    @precondition(
-        lambda self: any(not span.is_live and not span.is_done for span in self.ledger.spans())
-    )
+    @rule(parts=st.integers(1, 4))
+    def catch_up(self, parts: int) -> None:
+        """Begin a catch-up, as after an outage, whatever slices an earlier one has left."""
+        live, present = self.live(), self.log.now - timedelta(seconds=10)
+        begin = moment_of(live.reached)
+        assert begin is not None
+        ends = [floor_id(begin + (present - begin) * part / parts) for part in range(1, parts)]
+        with contextlib.suppress(ConflictError, ValueError):
+            self.ledger.begin_catch_up(live, present=floor_id(present), ends=ends)
+
+    @rule(pages=st.integers(0, 6), beside_a_daemon=st.booleans(), sink=FAILURES)
+    def backfill(self, pages: int, beside_a_daemon: bool, sink: list[Exception | None]) -> None:
+        """Plan a backfill of everything, begin it, and walk some pages until it is killed."""
+        oldest, now = Bounds(self.log).oldest_kept()
+        work = plan(
+            self.ledger.spans(),
+            EARLIEST,
+            floor_id(now - WINDOW),
+            oldest=oldest,
+            revisits=self.ledger.revisits(),
+            gaps=self.ledger.gaps(),
+        )
+        self.sink.failures = list(sink)
+        with contextlib.suppress(PollerError):
+            cursors = begin(
+                self.ledger, work.without_catch_up() if beside_a_daemon else work, 2, is_open=False
+            )
+            for cursor in cursors[:pages]:
+                self.walk(cursor, 1 + pages // 3)
+        self.sink.failures = []
+
+    @precondition(lambda self: self.slices())
     @rule(pages=st.integers(1, 4), sink=FAILURES, data=st.data())
     def walk_a_slice(self, pages: int, sink: list[Exception | None], data: st.DataObject) -> None:
-        span = data.draw(
-            st.sampled_from([s for s in self.ledger.spans() if not s.is_live and not s.is_done])
-        )
+        span = data.draw(st.sampled_from(self.slices()))
         self.sink.failures = list(sink)
         with contextlib.suppress(PollerError):
             self.walk(span, pages)
         self.sink.failures = []
+
+    @precondition(lambda self: self.slices())
+    @rule(data=st.data())
+    def walk_a_slice_twice_at_once(self, data: st.DataObject) -> None:
+        """Let two workers read and send the same page. One of them settles it."""
+        span = data.draw(st.sampled_from(self.slices()))
+        first, second = (self.pages_of(span) for _ in range(2))
+        with contextlib.suppress(PollerError):
+            self.note(next(first))
+            moved = self.ledger.current(span)
+            if moved is None or moved.reached > span.reached:
+                with pytest.raises(ConflictError):
+                    self.note(next(second))
+
+    @precondition(lambda self: self.slices())
+    @rule(part=st.floats(0.1, 0.9), data=st.data())
+    def cut_what_is_left(self, part: float, data: st.DataObject) -> None:
+        span = data.draw(st.sampled_from(self.slices()))
+        begin, end = moment_of(span.reached), moment_of(span.until or span.reached)
+        assert begin is not None
+        assert end is not None
+        with contextlib.suppress(ValueError):
+            halves = self.ledger.cut(span, floor_id(begin + (end - begin) * part))
+            assert all(is_of_catch_up(half) == span.is_catch_up for half in halves)
+
+    @precondition(lambda self: self.ledger.revisits())
+    @rule(pages=st.integers(1, 4), data=st.data())
+    def walk_a_revisit(self, pages: int, data: st.DataObject) -> None:
+        revisit = data.draw(st.sampled_from(self.ledger.revisits()))
+        with contextlib.suppress(PollerError):
+            self.walk(revisit, pages)
 
     # What must hold
 
@@ -194,12 +279,13 @@ class Conservation(RuleBasedStateMachine):
     def finish(self) -> None:
         """Read everything to its end without failures, and check every event's outcome."""
         self.log.is_time_believed, self.log.shown = True, None
-        for span in self.ledger.spans():
-            if not span.is_live and not span.is_done:
-                self.walk(span, 1000)
+        for span in (*self.slices(), *self.ledger.revisits()):
+            self.walk(span, 1000)
         for _ in range(4):
             self.cycle([], [])
             self.pass_time(700)
+        assert self.slices() == []
+        assert self.ledger.catch_up_spans() == ()
         assert self.ledger.unread_stretches() == ()
         with self.ledger._database.reading() as connection:
             ids = connection.exec_driver_sql("SELECT log_id FROM recent_id").scalars().all()
@@ -233,6 +319,10 @@ class Conservation(RuleBasedStateMachine):
                 assert bool(taken[log_id]) == bool(is_forwardable)  # type: ignore[index]
             elif is_covered and made["type"] not in {"w", "ssa"}:
                 assert is_lost, f"{log_id} is covered, and has no outcome"
+            elif not is_covered:
+                is_skipped = any(each.after < log_id <= each.until for each in self.skipped)
+                is_owed = log_id > self.begun and not (is_skipped or is_lost)
+                assert not is_owed, f"{log_id} belongs to no span"
         assert sum(totals.values()) == self.counted
 
     @invariant()
@@ -242,7 +332,51 @@ class Conservation(RuleBasedStateMachine):
             below.is_done and below.until == above.after for below, above in pairwise(spans)
         )
 
+    @invariant()
+    def one_span_is_live_and_no_two_overlap(self) -> None:
+        spans = self.ledger.spans() if hasattr(self, "begun") else ()
+        assert all(
+            below.until is not None and below.until <= above.after
+            for below, above in pairwise(spans)
+        )
+        assert not spans or spans[-1].is_live
+
+    @invariant()
+    def no_two_unread_stretches_overlap(self) -> None:
+        stretches = self.ledger.unread_stretches() if hasattr(self, "begun") else ()
+        assert all(
+            below.until is not None and below.until <= above.reached
+            for below, above in pairwise(stretches)
+        )
+
+    @invariant()
+    def every_settled_id_is_known_where_the_log_is_read_again(self) -> None:
+        if not hasattr(self, "begun"):
+            return
+        ahead = self.still_to_be_read_again()
+        expected = [
+            log_id
+            for log_id in self.remembered
+            if any(each.after < log_id <= each.until for each in ahead)
+        ]
+        cursor = replace(self.live(), reached=EARLIEST)
+        assert self.ledger.not_settled(cursor, expected) == frozenset()
+
+    @invariant()
+    def all_that_was_read_too_early_is_read_again(self) -> None:
+        if hasattr(self, "begun"):
+            assert difference(self.early, self.still_to_be_read_again()) == ()
+
     # How
+
+    def still_to_be_read_again(self) -> list[LogRange]:
+        """Return what second readings will pass, by what the ledger says."""
+        unread = self.ledger.unread_stretches()
+        open_spans = [span for span in self.ledger.spans() if not span.is_done]
+        return [
+            *(LogRange(after=each.reached, until=each.until or each.reached) for each in unread),
+            *(LogRange(after=span.confirmed, until=span.reached) for span in open_spans),
+        ]
 
     def insert(self, kind: str, at: object) -> str:
         self.numbers += 1
@@ -251,7 +385,12 @@ class Conservation(RuleBasedStateMachine):
         self.log.records.sort(key=lambda made: str(made["log_id"]))
         return str(log_id)
 
-    def walk(self, span: Span, pages: int) -> None:
+    def slices(self) -> list[Span]:
+        """Return the bounded spans that are not finished, of backfills and of catch-ups."""
+        spans = self.ledger.spans() if hasattr(self, "ledger") else ()
+        return [span for span in spans if not span.is_live and not span.is_done]
+
+    def pages_of(self, cursor: LogCursor) -> Iterator[Forwarded]:
         ports = (
             self.log,
             FakeDirectory({}),
@@ -259,7 +398,10 @@ class Conservation(RuleBasedStateMachine):
             BatchSender(self.sink),
             self.ledger,
         )
-        for number, forwarded in enumerate(forward(*ports, span), 1):
+        return forward(*ports, cursor)
+
+    def walk(self, cursor: LogCursor, pages: int) -> None:
+        for number, forwarded in enumerate(self.pages_of(cursor), 1):
             self.note(forwarded)
             if forwarded.settlement.page.is_end or number == pages:
                 return
@@ -272,6 +414,15 @@ class Conservation(RuleBasedStateMachine):
     def note(self, forwarded: Forwarded) -> None:
         self.counted += len([*forwarded.settlement.by_event()])
         self.settled.update(event.log_id for event, _ in forwarded.settlement.by_event())
+        self.remembered.update(forwarded.settlement.ids_to_remember)
+        cursor, page = forwarded.settlement.cursor, forwarded.settlement.page
+        read = LogRange(after=cursor.reached, until=page.position)
+        if isinstance(cursor, Span):
+            believed = page.believed_at
+            early = clip([read], floor_id(believed - WINDOW), read.until) if believed else (read,)
+            self.early = union([*self.early, *early])
+        elif isinstance(cursor, SecondReading | UnreadStretch):
+            self.early = difference(self.early, [read])
 
 
 REPEATABLE = settings(
