@@ -144,6 +144,7 @@ def build_daemon(
     )
     maintenance = build_maintenance(settings, services, ledger, observer=observer)
     observer.start_at(ledger.live_span())
+    observer.watch_backlog(lambda: backlog.state)
     return Daemon(
         lambda: metered_pages(drain.pages(), observer),
         MeteredJournal(ledger, observer),

@@ -15,7 +15,7 @@ from poller.core.outcomes import Calls, Filtered
 from poller.core.pages import Page
 from poller.core.settlement import build_settlement
 from poller.core.spans import Span
-from poller.service.daemon.daemon import Daemon
+from poller.service.daemon.daemon import Daemon, NoBacklogWork
 from poller.service.lifecycle.liveness import SILENCE_S, Heartbeat
 from poller.service.lifecycle.process import Process
 from poller.service.observability.systemd import Notifier, Supervisor
@@ -319,5 +319,53 @@ def test_a_cycle_that_is_overdue_by_the_monotonic_clock_is_planned_for_now() -> 
     bench.run_job()
     bench.now += INTERVAL.total_seconds() + 3.0  # the wall clock was set back
     bench.daemon._tick()
+    (job,) = bench.planned()
+    assert len(runs_missed(job, datetime.now(UTC))) == 1
+
+
+class Backlog(NoBacklogWork):
+    """Work on a backlog that notes what it is told."""
+
+    def __init__(self) -> None:
+        self.blocked: FatalError | None = None  # type: ignore[assignment] # a fixed value there
+        self.told: list[str] = []
+
+    def look_for_work(self) -> None:
+        self.told.append("look")
+
+    def pause(self) -> None:
+        self.told.append("pause")
+
+    def resume(self) -> None:
+        self.told.append("resume")
+
+
+def test_a_backlog_that_is_blocked_blocks_the_daemon_until_the_backlog_goes_on() -> None:
+    bench = Bench([forwarded()], [forwarded()], [forwarded()])
+    backlog = bench.daemon._backlog = Backlog()
+    backlog.blocked = FatalError("Segment answered 401", code="segment-request-refused", hint="act")
+    bench.daemon.cycle()
+    assert bench.journal.blocked == "Segment answered 401"
+    assert backlog.told == ["look", "resume"]
+    backlog.blocked = None
+    bench.daemon.cycle()
+    assert bench.journal.blocked is None
+
+
+def test_a_live_loop_that_is_blocked_pauses_the_backlog_until_a_cycle_succeeds() -> None:
+    error = FatalError("never", code="log-empty", hint="act")
+    bench = Bench([forwarded()], [error], [TransientError("later")], [forwarded()])
+    backlog = bench.daemon._backlog = Backlog()
+    for _ in range(4):
+        bench.daemon.cycle()
+    assert backlog.told == ["look", "resume", "look", "pause", "look", "look", "resume"]
+
+
+def test_slices_at_work_do_not_keep_an_overdue_cycle_from_starting() -> None:
+    bench = Bench([forwarded()])
+    bench.run_job()
+    bench.now += INTERVAL.total_seconds() + 3.0
+    with bench.daemon._process.working():
+        bench.daemon._tick()
     (job,) = bench.planned()
     assert len(runs_missed(job, datetime.now(UTC))) == 1
