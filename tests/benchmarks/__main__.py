@@ -17,6 +17,7 @@ CASES: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "self-service": speed.self_service,
     "parallel": speed.parallel,
     "drain": live.drain,
+    "catch-up": live.catch_up,
     "cpu": cpu.against_a_bare_loop,
     "start": start.of_status,
     "memory": memory.over_many_pages,
