@@ -61,13 +61,28 @@ def test_the_status_with_a_backlog_tells_it_from_the_freshness(
         present=floor_id(NOW - timedelta(seconds=10)),
         ends=[floor_id(NOW - 3 * HOUR)],
     )
+    bench.ledger.note_catch_up(since=NOW, error="Auth0 answered logs with 503")
     stream = bench.status()
     assert stream.backlog == BacklogReport(
-        slices_left=2, time_left_s=5 * 3600 - 10, oldest_at=NOW - 5 * HOUR
+        since=NOW,
+        error="Auth0 answered logs with 503",
+        slices_left=2,
+        time_left_s=5 * 3600 - 10,
+        oldest_at=NOW - 5 * HOUR,
     )
     assert (stream.lag_s, stream.freshness_s) == (5 * 3600, 10)
     assert [span.is_catch_up for span in stream.spans] == [True, True, False]
     said = capsys.readouterr().out
     assert "  freshness    10 s" in said
     assert "  backlog      4 h 59 min of the log in 2 slices, the oldest of 2026-11-20" in said
+    assert "postponed: Auth0 answered logs with 503" in said
     assert "▒ backlog" in said
+
+
+def test_the_status_shows_a_backlog_until_its_users_are_identified(bench: Bench) -> None:
+    bench.ledger.note_catch_up(since=NOW, error=None)
+    stream = bench.status()
+    assert stream.backlog == BacklogReport(
+        since=NOW, error=None, slices_left=0, time_left_s=0.0, oldest_at=None
+    )
+    assert stream.lag_s == stream.freshness_s

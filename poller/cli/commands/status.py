@@ -110,7 +110,7 @@ def _stream(reader: LedgerReader, stream: Stream, now: datetime) -> StreamReport
         last_cycle_at=daemon.cycle_at,
         last_error=daemon.cycle_error,
         blocked=_blocked(daemon),
-        backlog=_backlog(record.spans),
+        backlog=_backlog(record.spans, daemon),
         events=reader.totals(stream),
         dead_letters=sum(reasons.values()),
         dead_letters_by_reason=reasons,
@@ -163,14 +163,17 @@ def _blocked(daemon: DaemonStatus) -> BlockedReport | None:
     )
 
 
-def _backlog(spans: Sequence[Span]) -> BacklogReport | None:
+def _backlog(spans: Sequence[Span], daemon: DaemonStatus) -> BacklogReport | None:
+    """Return the backlog, or None. Identifies may be left after the last slice."""
     slices = unfinished_catch_up(spans)
-    if not slices:
+    if not slices and daemon.catch_up_since is None:
         return None
     return BacklogReport(
+        since=daemon.catch_up_since,
+        error=daemon.catch_up_error,
         slices_left=len(slices),
         time_left_s=sum(_time_left_s(each) for each in slices),
-        oldest_at=moment_of(min(each.reached for each in slices)),
+        oldest_at=min(filter(None, (moment_of(each.reached) for each in slices)), default=None),
     )
 
 

@@ -70,9 +70,12 @@ class RevisitReport:
 class BacklogReport:
     """The slices of a catch-up that are not finished.
 
-    `oldest_at` is the time of the lowest position, which retention reaches first.
+    `since` is None until the daemon has noted the catch-up. `error` says why the catch-up cannot
+    go on now. `oldest_at` is the time of the lowest position, which retention reaches first.
     """
 
+    since: datetime | None
+    error: str | None
     slices_left: int
     time_left_s: float
     oldest_at: datetime | None
@@ -189,6 +192,8 @@ def _show_backlog(stream: StreamReport) -> None:
     oldest = f", the oldest of {iso(backlog.oldest_at)}" if backlog.oldest_at else ""
     left = f"{lasting(backlog.time_left_s)} of the log in {backlog.slices_left} slices{oldest}"
     _line("backlog", left, fg="yellow")
+    if backlog.error:
+        _line("", f"postponed: {backlog.error}", fg="yellow")
 
 
 def _show_dead_letters(stream: StreamReport) -> None:
