@@ -155,7 +155,7 @@ def preview(  # noqa: PLR0913 - each option is an argument
 def _refuse_without_files(options: Mapping[str, object]) -> None:
     given = next((name for name, value in options.items() if value is not None), None)
     if given is not None:
-        raise click.UsageError(f"{given} needs files to read: preview PATH {given} …")
+        raise click.UsageError(f"{given} needs files to read: preview PATH {given} FILE")
 
 
 def _newest_rows(settings: Settings, last: int) -> list[PreviewRow]:

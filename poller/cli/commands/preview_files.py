@@ -41,7 +41,9 @@ def outcomes_of_files(
     Raises:
         UsageError: a file cannot be read to its end, or `record` is not an expression.
     """
-    translator = LiveTranslator(stream_of(settings), rules_of(settings))
+    # The message ids are those of the settings, since no ledger takes part.
+    stream = stream_of(settings)
+    translator = LiveTranslator(stream, rules_of(settings))
     profiles = _profiles(users) if users is not None else {}
     try:
         unwrap = by_expression(record) if record else unwrapped
@@ -149,7 +151,7 @@ def compare(path: Path, expectation: Sequence[Mapping[str, Any]]) -> ExitCode:
     for line in shown[:_MOST_DIFFERENT_LINES]:
         say(line, fg={"+": "green", "-": "red"}.get(line[:1]))
     if len(shown) > _MOST_DIFFERENT_LINES:
-        say(f"… and {len(shown) - _MOST_DIFFERENT_LINES} more lines")
+        say(f"... and {len(shown) - _MOST_DIFFERENT_LINES} more lines")
     say("The records become something else than expected.", is_error=True)
     return ExitCode.ATTENTION
 

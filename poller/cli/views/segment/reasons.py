@@ -21,7 +21,7 @@ MISSING = Reason(
 )
 _BUG = "this is a mistake of this program: please report it with the code"
 _RULE = "change the tracking plan, or the event: `preview` marks what the plan refuses"
-_SEND_AGAIN = "then send that time again: `backfill --since … --until … --again`"
+_SEND_AGAIN = "then send that time again: `backfill --since TIME --until TIME --again`"
 _REASONS = {
     "source_disabled": Reason(
         meaning="the source was disabled",
