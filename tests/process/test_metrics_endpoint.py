@@ -172,7 +172,7 @@ def test_the_lag_of_a_start_in_an_outage_comes_from_the_ledger(plain: Bench) -> 
     with plain.start("run") as daemon:
         scraper = Scraper(daemon)
         eventually("trouble", lambda: daemon.says("cycle.postponed"))
-        eventually("not ready", lambda: "the lag is" in scraper.ask("/readyz")[1])
+        eventually("not ready", lambda: "new events are" in scraper.ask("/readyz")[1])
         assert scraper.ask("/healthz")[0] == 200
         values = scraper.values()
         assert values["lag_seconds"] > 1

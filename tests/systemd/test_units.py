@@ -317,7 +317,7 @@ def test_the_guide_brings_a_service_up(installed: Machine, plain_site: Site) -> 
     assert plain_site.show("UnitFileState") == "enabled"
     assert said.splitlines()[0].split() == [
         "ledger",
-        "sqlite:////var/lib/auth0-segment-poller/config/ledger.db",
+        "/var/lib/private/auth0-segment-poller/config/ledger.db",
     ]
     eventually("all events", lambda: plain_site.is_delivered)
 

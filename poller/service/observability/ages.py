@@ -73,30 +73,30 @@ class LogAges:
         A backlog does not count. A quiet tenant is not late: the end of the log counts as settled
         when it was last seen.
         """
-        return self._seconds_since(self._caught_up_at)
+        return _seconds(self.server_now(), self._caught_up_at)
 
     def values(self) -> dict[str, float | None]:
-        """Return the values of the metrics by name. None means that nothing is known."""
-        backlog = self.look_at_backlog()
+        """Return the values of the metrics by name, all of one moment. None means not known."""
+        backlog, now = self.look_at_backlog(), self.server_now()
         return {
-            "lag_seconds": self._seconds_since(_earlier(self._caught_up_at, backlog.oldest)),
-            "freshness_seconds": self.freshness_s(),
-            "position_age_seconds": self._seconds_since(
-                _earlier(self._position_at, backlog.oldest)
-            ),
-            "second_reading_lag_seconds": self._seconds_since(self.confirmed_at) or 0.0,
+            "lag_seconds": _seconds(now, _earlier(self._caught_up_at, backlog.oldest)),
+            "freshness_seconds": _seconds(now, self._caught_up_at),
+            "position_age_seconds": _seconds(now, _earlier(self._position_at, backlog.oldest)),
+            "second_reading_lag_seconds": _seconds(now, self.confirmed_at) or 0.0,
             "retention_seconds": self.retention.total_seconds() if self.retention else None,
             "backlog_seconds": backlog.time_left.total_seconds(),
             "backlog_pages": backlog.pages_left,
             "catch_up_slices": float(backlog.slices_left),
         }
 
-    def _seconds_since(self, moment: datetime | None) -> float | None:
-        return None if moment is None else max((self.server_now() - moment).total_seconds(), 0.0)
-
 
 def _position_at(span: Span) -> datetime | None:
     return max(_known(span.drained_at, moment_of(span.reached)), default=None)
+
+
+def _seconds(now: datetime, moment: datetime | None) -> float | None:
+    """Return the seconds since a moment, or None if the moment is not known."""
+    return None if moment is None else max((now - moment).total_seconds(), 0.0)
 
 
 def _earlier(moment: datetime | None, other: datetime | None) -> datetime | None:
