@@ -25,6 +25,7 @@ COMMANDS = {
     "check": "Check the settings, the credentials, the ledger and both services.",
     "preview": "Show the calls that the newest events become. Sends nothing.",
     "status": "Show the state of the ledger, and what needs attention.",
+    "page": "Print the link of the live page.",
     "verify": "Compare what was sent with Auth0's own counts.",
     "dead-letters": "Show, replay or discard the events that could not be sent.",
     "ledger": "Show the ledger, move the position, explain a changed key, or remove data.",

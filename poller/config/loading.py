@@ -127,6 +127,7 @@ class _Sources:
         if settings is not None:
             yield from self._missing_hmac_key(settings)
             yield from self._missing_oauth_parts(settings)
+            yield from self._missing_page_token(settings)
 
     def _missing_credentials(self) -> Iterator[Problem]:
         if not (self._place_of("auth0.client_secret") or self._place_of("auth0.private_key")):
@@ -148,6 +149,13 @@ class _Sources:
             if is_needed:
                 wrong = f"makes hashes, which need a key: set {_ways('privacy.hmac_key')}"
                 yield Problem(place=self._place(section, key), wrong=wrong)
+
+    def _missing_page_token(self, settings: Settings) -> Iterator[Problem]:
+        page = settings.page
+        if page.listen is not None and not page.listen.is_loopback and page.token is None:
+            ways = _ways("page.token")
+            wrong = f"lets other machines ask for the page, which needs your own token: set {ways}"
+            yield Problem(place=self._place("page", "listen"), wrong=wrong)
 
     def contradictions(self, settings: Settings) -> Iterator[Problem]:
         """Yield a problem for each value that another setting makes wrong."""

@@ -13,7 +13,12 @@ from poller.config.sections.forwarding import (
     PrivacySettings,
     SignupsSettings,
 )
-from poller.config.sections.program import LogSettings, MetricsSettings, StateSettings
+from poller.config.sections.program import (
+    LogSettings,
+    MetricsSettings,
+    PageSettings,
+    StateSettings,
+)
 from poller.config.sections.services import Auth0Settings, SegmentSettings
 
 
@@ -34,6 +39,7 @@ class Settings(BaseModel):
     state: StateSettings
     log: LogSettings
     metrics: MetricsSettings
+    page: PageSettings
     path: Path | None = None
     """The file that was read."""
 

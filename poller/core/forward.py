@@ -1,10 +1,11 @@
 """The heart: one page at a time goes from the log to Segment and then into the ledger."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from poller.core.delivery import BatchSender
 from poller.core.events import judge_dates
+from poller.core.outcomes import Calls
 from poller.core.ports import Ledger, LogSource, ProfileDirectory
 from poller.core.settlement import Settlement, build_settlement
 from poller.core.spans import LogCursor
@@ -14,10 +15,11 @@ from poller.core.translation.translator import Translator
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forwarded:
-    """A page that is durable, and the cursor as it is now."""
+    """A page that is durable, the cursor as it is now, and the calls of the page."""
 
     cursor: LogCursor
     settlement: Settlement
+    calls: Calls = field(default_factory=Calls)
 
 
 def forward(
@@ -51,4 +53,4 @@ def forward(
         delivery = sender.deliver(calls.messages)
         settlement = build_settlement(cursor, page, calls, delivery)
         cursor = ledger.settle(settlement)
-        yield Forwarded(cursor=cursor, settlement=settlement)
+        yield Forwarded(cursor=cursor, settlement=settlement, calls=calls)

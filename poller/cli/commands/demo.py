@@ -15,6 +15,7 @@ from rich.text import Text
 
 from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.cli.backfill_plan import BackfillOptions, begin, survey
+from poller.cli.commands.status import collect
 from poller.cli.groups import examples
 from poller.cli.options import DurationType
 from poller.cli.segment_proof.demo import play_wrong_key
@@ -24,6 +25,7 @@ from poller.cli.views.wording import counted
 from poller.cli.wiring.backfill import BackfillParts
 from poller.cli.wiring.daemon import build_drain, open_ledger
 from poller.cli.wiring.demo import demo_settings
+from poller.cli.wiring.page import serve_page
 from poller.cli.wiring.services import Services, connect
 from poller.config import Settings
 from poller.core.log_ids import EARLIEST
@@ -32,7 +34,9 @@ from poller.service.daemon.daemon import Daemon
 from poller.service.lifecycle.exit_codes import ExitCode
 from poller.service.lifecycle.one_shot import drain
 from poller.service.lifecycle.process import Failed, Finished, Process, Reason, Signalled
+from poller.service.observability.instrumented import metered_pages
 from poller.service.observability.logging_setup import configure_logging
+from poller.service.page.feed import Feed
 from poller.service.slices.workers import SliceWorkers
 from poller.service.upstream.retry import PATIENCE, Backoff
 
@@ -96,6 +100,7 @@ def _play(console: Terminal, run_for: timedelta | None) -> ExitCode:
                 f"The real daemon runs between a simulated tenant and a simulated Segment "
                 f"for {run_for.total_seconds():g} s."
             )
+        console.print(f"Watch it in a browser: {parts.page}", soft_wrap=True)
         _show_live_traffic(parts, console, run_for)
         console.print(parts.view.summary(parts.sandbox.reconcile()))
         for line in parts.play_outage():
@@ -115,12 +120,15 @@ class _Demo:
     ledger: SqlLedger
     process: Process
     view: DemoView
+    feed: Feed
+    page: str | None
+    """The link of the live page, which holds its secret."""
 
     def run_daemon(self) -> Reason:
         """Run the daemon until the time is over or somebody presses Ctrl-C."""
         work = build_drain(self.settings, self.services, self.ledger, self.process)
         daemon = Daemon(
-            lambda: self.view.watch(work.pages()),
+            lambda: metered_pages(self.view.watch(work.pages()), self.feed),
             self.ledger,
             self.process,
             interval=self.settings.poll.interval,
@@ -131,7 +139,7 @@ class _Demo:
     def drain(self) -> None:
         """Forward everything that is still ahead."""
         work = build_drain(self.settings, self.services, self.ledger, Process())
-        drain(lambda: self.view.watch(work.pages()), PATIENCE)
+        drain(lambda: metered_pages(self.view.watch(work.pages()), self.feed), PATIENCE)
 
     def play_outage(self) -> Iterator[str]:
         """Play an outage that is longer than the log is kept. Yield a line after each step."""
@@ -213,14 +221,21 @@ def _open_demo() -> Iterator[_Demo]:
         sandbox.faults.set(*_FAULTS)
         # A second signal also ends the demo by way of the folder's removal.
         settings, process = demo_settings(sandbox, Path(folder)), Process(abandon=_interrupt)
-        with open_ledger(settings) as ledger, connect(settings, process.stopping) as services:
+        feed = Feed()
+        with (
+            open_ledger(settings) as ledger,
+            connect(settings, process.stopping) as services,
+            serve_page(settings, feed, lambda now: collect(settings, now)) as page,
+        ):
             yield _Demo(
                 sandbox=sandbox,
                 settings=settings,
                 services=services,
                 ledger=ledger,
                 process=process,
-                view=DemoView(sandbox),
+                view=DemoView(sandbox, page),
+                feed=feed,
+                page=page,
             )
 
 

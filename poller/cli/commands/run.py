@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from poller.cli.commands.status import collect
 from poller.cli.groups import examples
 from poller.cli.options import SettingsFile, config_option, read_settings
 from poller.cli.segment_proof.background import check_key_in_background
@@ -14,6 +15,7 @@ from poller.cli.wiring.catch_up import begin_backlog_job, connect_background
 from poller.cli.wiring.daemon import build_daemon, build_drain, build_maintenance, open_ledger
 from poller.cli.wiring.fatal_exit import recording_fatal_exit
 from poller.cli.wiring.metrics import serve_metrics
+from poller.cli.wiring.page import serve_page
 from poller.cli.wiring.services import connect
 from poller.config import Settings
 from poller.service.lifecycle.ending import finish
@@ -24,6 +26,7 @@ from poller.service.lifecycle.process import Process
 from poller.service.observability.instrumented import NO_OBSERVER
 from poller.service.observability.logging_setup import configure_logging
 from poller.service.observability.systemd import Supervisor
+from poller.service.page.feed import Feed
 
 _STDERR = 2
 
@@ -95,10 +98,11 @@ def _run_daemon(
     settings: Settings, heartbeat: Heartbeat, supervisor: Supervisor, *, new_stream: bool
 ) -> ExitCode:
     process = Process()
+    feed = Feed()
     supervisor.opening()
     with (
         open_ledger(settings, adopt=new_stream) as ledger,
-        serve_metrics(settings, heartbeat) as observer,
+        serve_metrics(settings, heartbeat, feed) as observer,
         connect(
             settings,
             StopEvent(process.stopping, heartbeat),
@@ -106,6 +110,7 @@ def _run_daemon(
             on_step=heartbeat.beat,
         ) as services,
         connect_background(settings, services, process.stopping, observer) as background,
+        serve_page(settings, feed, lambda now: collect(settings, now)),
     ):
         if supervisor.watchdog:
             # systemd's watchdog sends SIGABRT to a process that hangs. The traceback of every

@@ -33,8 +33,9 @@ class DemoView:
     The thread of the daemon calls `watch`. The thread of the display calls `render`.
     """
 
-    def __init__(self, sandbox: Sandbox) -> None:
+    def __init__(self, sandbox: Sandbox, page: str | None = None) -> None:
         self.sandbox = sandbox
+        self._page = page
         self.count = CycleCount()
         self._rows: deque[tuple[LogEvent, str]] = deque(maxlen=_ROWS)
         self._lock = threading.Lock()
@@ -59,7 +60,8 @@ class DemoView:
         for event, outcome in rows:
             table.add_row(*_cells(event, outcome))
         lines = (Text(), Text(totals, style="cyan"), Text(self._faults(), style="yellow"))
-        return Group(Text(self._title(), style="bold"), Text(), table, *lines)
+        link = Text(f"Watch it in a browser: {self._page}") if self._page else Text()
+        return Group(Text(self._title(), style="bold"), link, Text(), table, *lines)
 
     def summary(self, truth: Reconciliation) -> Group:
         """Draw the sums at the end. `truth` is what the simulated services know."""

@@ -16,6 +16,7 @@ def demo_settings(sandbox: Sandbox, folder: Path, **segment: str) -> Settings:
         "POLLER_AUTH0__BASE_URL": sandbox.auth0_url,
         "POLLER_SEGMENT__WRITE_KEY": sandbox.write_key,
         "POLLER_SEGMENT__ENDPOINT": sandbox.segment_url,
+        "POLLER_PAGE__LISTEN": "127.0.0.1:0",
         "POLLER_POLL__INTERVAL": "1s",
         "POLLER_POLL__START": "earliest",
         "POLLER_STATE__URL": f"sqlite:///{folder / 'ledger.db'}",

@@ -11,21 +11,31 @@ from poller.service.observability.instrumented import NO_OBSERVER, Observer
 
 
 @contextmanager
-def serve_metrics(settings: Settings, heartbeat: Heartbeat) -> Iterator[Observer]:
+def serve_metrics(
+    settings: Settings, heartbeat: Heartbeat, feed: Observer = NO_OBSERVER
+) -> Iterator[Observer]:
     """Answer `/metrics`, `/healthz` and `/readyz` within this context, if the settings say so.
+
+    The observer tells the `feed` of each settled page. The live page shows the numbers of the
+    metrics, so they are counted for it too.
 
     Raises:
         FatalError: the address cannot be listened on.
     """
-    if settings.metrics.listen is None:
-        yield NO_OBSERVER
-        return
+    if settings.page.listen is None:
+        feed = NO_OBSERVER  # nobody can look
+        if settings.metrics.listen is None:
+            yield feed
+            return
     # These import the metrics library, and a process that does not listen need not wait for it.
     from poller.service.observability.health import Health  # noqa: PLC0415
     from poller.service.observability.http_endpoint import Listener, routes_of  # noqa: PLC0415
     from poller.service.observability.meter import Meter  # noqa: PLC0415
 
-    meter = Meter({*settings.logins.types, SIGNUP}, version=__version__)
+    meter = Meter({*settings.logins.types, SIGNUP}, version=__version__, feed=feed)
+    if settings.metrics.listen is None:
+        yield meter
+        return
     health = Health(meter, heartbeat, ready_lag=settings.metrics.ready_lag + settings.poll.interval)
     listener = Listener.open(*settings.metrics.listen, routes_of(meter, health))
     try:

@@ -29,6 +29,8 @@ _SQLITE_URL = re.compile(r"sqlite(?:\+pysqlite)?:///(?P<path>/[^?]+)")
 _LEDGER = "/absolute/path/ledger.db, or sqlite:////absolute/path/ledger.db (four slashes)"
 _LONGEST_NAME = 200
 _PORTS = range(1, 65_536)
+_SHORTEST_TOKEN = 32
+_PAGE_TOKEN = re.compile(rf"[A-Za-z0-9_-]{{{_SHORTEST_TOKEN},}}")
 
 
 def refuse_placeholder(value: object) -> None:
@@ -147,11 +149,27 @@ def endpoint(value: object) -> str:
     return base_url(value)
 
 
+def page_token(value: object) -> str:
+    """Return a token that is safe in a URL and long enough not to be guessed."""
+    parsed = word(value)
+    if not _PAGE_TOKEN.fullmatch(parsed):
+        raise BadValueError(
+            f"must have at least {_SHORTEST_TOKEN} characters, all of them letters, digits, - or _:"
+            " `openssl rand -hex 32` makes one"
+        )
+    return parsed
+
+
 class Socket(NamedTuple):
     """An address to listen on. Port 0 stands for any free port."""
 
     host: str
     port: int
+
+    @property
+    def is_loopback(self) -> bool:
+        """Return whether only this machine reaches the address."""
+        return ip_address(self.host).is_loopback
 
 
 def socket(value: object) -> Socket:

@@ -1,9 +1,19 @@
-"""The sections on the program itself: its ledger, its log and its HTTP endpoint."""
+"""The sections on the program itself: its ledger, its log, its HTTP endpoint and its page."""
+
+from typing import Literal
 
 from pydantic import Field
 
 from poller.config.sections.section import Section, in_words, unparsed
-from poller.config.types import Interval, LedgerUrl, Length, LogFormat, LogLevel, SocketAddress
+from poller.config.types import (
+    Interval,
+    LedgerUrl,
+    Length,
+    LogFormat,
+    LogLevel,
+    SecretToken,
+    SocketAddress,
+)
 
 
 class StateSettings(Section):
@@ -48,4 +58,27 @@ class MetricsSettings(Section):
     ready_lag: Interval = Field(
         unparsed("10m"),
         description="/readyz answers 503 when the lag exceeds poll.interval plus this time.",
+    )
+
+
+class PageSettings(Section):
+    """The live page of the daemon."""
+
+    listen: SocketAddress = Field(
+        None,
+        validate_default=False,
+        description="The address of the live page, such as 127.0.0.1:9465. `page url` prints the "
+        "link.",
+        json_schema_extra=in_words("none"),
+    )
+    show: Literal["sent", "all"] = Field(
+        "sent",
+        description="The content of the page: sent for what leaves, after [privacy], or all for "
+        "Auth0's records beside it.",
+    )
+    token: SecretToken = Field(
+        None,
+        description="The secret in the link of the page. It is required if page.listen is not an "
+        "address of this machine alone.",
+        json_schema_extra=in_words("a new one at each start"),
     )

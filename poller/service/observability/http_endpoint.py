@@ -144,7 +144,7 @@ class _Exchange(BaseHTTPRequestHandler):
         hosts = self.headers.get_all("Host", [])
         if not self._is_loopback or (not hosts and self.request_version == "HTTP/1.0"):
             return None
-        if len(hosts) == 1 and _is_loopback_name(hosts[0]):
+        if len(hosts) == 1 and is_loopback_name(hosts[0]):
             return None
         reason = b"ask by 127.0.0.1, [::1] or localhost: this address answers to no other Host\n"
         return Response(body=reason, status=HTTPStatus.MISDIRECTED_REQUEST)
@@ -166,8 +166,10 @@ class _Exchange(BaseHTTPRequestHandler):
         """Write nothing. The base class would write a line for each request."""
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, *, setting: str = "metrics.listen") -> socket.socket:
     """Return a socket that listens on an address. Port 0 means any free port.
+
+    An error names the setting that holds the address.
 
     Raises:
         FatalError: the address cannot be listened on.
@@ -177,13 +179,14 @@ def listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=MOST_CONNECTIONS)
     except OSError as error:
         raise FatalError(
-            f"metrics.listen: cannot listen on {shown_address(host, port)}: {error.strerror}",
+            f"{setting}: cannot listen on {shown_address(host, port)}: {error.strerror}",
             code="listen-address-unusable",
-            hint=_hint(error),
+            hint=_hint(error, setting),
         ) from None
 
 
-def _is_loopback_name(host: str) -> bool:
+def is_loopback_name(host: str) -> bool:
+    """Return whether a Host header names this machine by a name that cannot be rebound."""
     try:
         name = urlsplit(f"//{host}").hostname or ""
         return name == "localhost" or ip_address(name).is_loopback
@@ -204,12 +207,12 @@ def shown_address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _hint(error: OSError) -> str:
+def _hint(error: OSError, setting: str) -> str:
     if error.errno == errno.EADDRINUSE:
         return (
-            "another process listens there (`ss -ltnp` names it): end it, or give metrics.listen"
+            f"another process listens there (`ss -ltnp` names it): end it, or give {setting}"
             " another port"
         )
     if error.errno == errno.EACCES:
-        return "ports below 1024 are for root: give metrics.listen a port above"
-    return 'metrics.listen must be an address of this machine, such as "127.0.0.1:9464"'
+        return f"ports below 1024 are for root: give {setting} a port above"
+    return f'{setting} must be an address of this machine, such as "127.0.0.1:9464"'

@@ -31,7 +31,12 @@ from poller.core.spans import LogCursor, Span
 from poller.service.lifecycle.backlog import Backlog
 from poller.service.observability.ages import LogAges
 from poller.service.observability.event_counts import EventCounts
-from poller.service.observability.instrumented import Observer, RequestObserver, SegmentCounts
+from poller.service.observability.instrumented import (
+    NO_OBSERVER,
+    Observer,
+    RequestObserver,
+    SegmentCounts,
+)
 from poller.service.observability.metrics import METRICS, Metric
 from poller.service.observability.segment_counts import SegmentCountsCollector
 
@@ -66,7 +71,8 @@ prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call] # i
 class Meter(Observer):
     """The counters of one daemon. Thread-safe. No method raises.
 
-    `types` are the event types of interest. Each of them always has its own count.
+    `types` are the event types of interest. Each of them always has its own count. The `feed` is
+    told of each settled page too.
     """
 
     def __init__(
@@ -74,6 +80,7 @@ class Meter(Observer):
         types: Iterable[str] = (),
         *,
         version: str = "",
+        feed: Observer = NO_OBSERVER,
         monotonic: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -83,6 +90,7 @@ class Meter(Observer):
         self._types = {*types, OTHER}
         self.ages = LogAges(monotonic, now)
         self._now = now
+        self._feed = feed
         self._lock = threading.Lock()
         self._make_metrics(version)
 
@@ -140,6 +148,7 @@ class Meter(Observer):
                 was_in_hand=_is_live(forwarded.cursor),
             )
         self.ages.move(forwarded)
+        self._feed.count_settled(forwarded)
         if page.lost is not None:
             self._gaps.inc()
         self._last_success.set(self._now().timestamp())

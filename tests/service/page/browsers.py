@@ -1,0 +1,168 @@
+"""A page that is served on loopback, and a browser that asks for it."""
+
+import http.client
+import json
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+from poller.adapters.segment.encoding import MessageEncoder
+from poller.core.events import parse_events
+from poller.core.forward import Forwarded
+from poller.core.log_ids import EARLIEST
+from poller.core.messages import Delivery, Receipt, Refusal
+from poller.core.pages import Page
+from poller.core.settlement import build_settlement
+from poller.core.spans import LogCursor, Span
+from poller.core.translation.rules import Rules
+from poller.core.translation.translator import LiveTranslator
+from poller.service.observability.http_endpoint import listen
+from poller.service.page.access import Access
+from poller.service.page.feed import Feed
+from poller.service.page.parts import PageParts
+from poller.service.page.server import PageServer
+from tests.builders import calls_of_page
+from tests.fakes import NOW, STREAM, numbered
+
+TOKEN = "t" * 32
+PATIENCE_S = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass(slots=True, kw_only=True)
+class Browser:
+    """A browser with one cookie. It follows no redirect."""
+
+    port: int
+    cookie: str = ""
+
+    def ask(self, path: str, method: str = "GET", body: str = "", **headers: str) -> Answer:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        if self.cookie:
+            named.setdefault("Cookie", self.cookie)
+        with closing(self._connection()) as connection:
+            connection.request(method, path, body or None, named)
+            answer = connection.getresponse()
+            return Answer(status=answer.status, headers=answer.headers, body=answer.read())
+
+    def sign_in(self, token: str = TOKEN) -> "Browser":
+        cookie = self.ask(f"/?token={token}").headers["Set-Cookie"]
+        self.cookie = cookie.split(";")[0]
+        return self
+
+    @contextmanager
+    def stream(self, **headers: str) -> Iterator[Iterator[tuple[str, Any]]]:
+        """Yield the names and the data of server-sent events as they come."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        with closing(self._connection()) as connection:
+            connection.request("GET", "/stream", headers={"Cookie": self.cookie, **named})
+            with connection.getresponse() as answer:
+                assert answer.status == 200
+                yield _events(answer)
+
+    def stream_status(self) -> int:
+        """Return the status of a stream that is left at once."""
+        with closing(self._connection()) as connection:
+            connection.request("GET", "/stream", headers={"Cookie": self.cookie})
+            with connection.getresponse() as answer:
+                return answer.status
+
+    def send(self, text: str, *, buffer_bytes: int = 0) -> socket.socket:
+        """Send text over a connection of its own, which the caller closes."""
+        connection = socket.socket()
+        if buffer_bytes:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
+        connection.settimeout(PATIENCE_S)
+        connection.connect(("127.0.0.1", self.port))
+        connection.sendall(text.encode())
+        return connection
+
+    def _connection(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
+
+
+def is_cut(connection: socket.socket) -> bool:
+    """Read to the end of a connection. Return True when the other side has ended it."""
+    with suppress(ConnectionError):
+        while connection.recv(1_000_000):
+            pass
+    return True
+
+
+def _events(answer: http.client.HTTPResponse) -> Iterator[tuple[str, Any]]:
+    name = ""
+    for line in iter(answer.readline, b""):
+        key, _, value = line.decode().rstrip("\n").partition(": ")
+        if key == "event":
+            name = value
+        elif key == "data":
+            yield name, json.loads(value)
+
+
+@contextmanager
+def served(feed: Feed, *, show: str = "sent", **parts: Any) -> Iterator[Browser]:
+    """Serve the page on a free port, and yield a browser that is not signed in."""
+    listening = listen("127.0.0.1", 0)
+    port = listening.getsockname()[1]
+    access = Access(token=TOKEN, port=port, is_loopback=True)
+    made = PageParts(
+        feed=feed,
+        show=show,
+        encode=MessageEncoder().encode,
+        **{"state": lambda: {"problem": None}, **parts},
+    )
+    server = PageServer.open(listening, made, access)
+    try:
+        yield Browser(port=port)
+    finally:
+        server.close()
+
+
+def settled(
+    *records: Mapping[str, Any],
+    rules: Rules | None = None,
+    cursor: LogCursor | None = None,
+    is_refused: bool = False,
+) -> Forwarded:
+    """Return a settled page of these records."""
+    events = parse_events(
+        [{"log_id": numbered(number), **record} for number, record in enumerate(records, 1)],
+        after=EARLIEST,
+    )
+    page = Page(events=events, position=numbered(len(events)), is_end=True, served_at=NOW)
+    span = cursor or replace(Span.unsettled(STREAM, after=EARLIEST, until=None), id=1)
+    calls = calls_of_page(LiveTranslator(STREAM, rules or Rules()), page, {})
+    if is_refused:
+        refusals = tuple(Refusal(message=message, status=400) for message in calls.messages)
+        delivery = Delivery(refusals=refusals)
+    else:
+        ids = tuple(message.message_id for message in calls.messages)
+        delivery = Delivery(receipts=(Receipt(message_ids=ids),))
+    settlement = build_settlement(span, page, calls, delivery)
+    return Forwarded(cursor=span, settlement=settlement, calls=calls)
+
+
+def login(user: str = "auth0|ada", **values: Any) -> dict[str, Any]:
+    """Return the record of a login, with personal data in it."""
+    return {
+        "type": "s",
+        "date": "2026-11-20T11:59:58.000Z",
+        "user_id": user,
+        "user_name": "ada@example.com",
+        "client_name": "Shop",
+        "connection": "Users",
+        "ip": "203.0.113.9",
+        **values,
+    }
