@@ -8,17 +8,16 @@ than one number, and a day agrees if Auth0's number is within the range or close
 
 import enum
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 
-from poller.core.counts import DEAD_LETTERED, SentKey, TallyKey
+from poller.core.counts import DEAD_LETTERED, FORWARDED, SentKey, TallyKey
 from poller.core.events import DailyCount
 from poller.core.log_ids import floor_id
 from poller.core.spans import LogRange, clip, range_covering
 from poller.core.translation.event_facts import SIGNUP
-from poller.core.translation.presets import SIGNED_UP
 from poller.core.translation.rules import LOGIN_TYPES
 
 BAND_PERCENT = 5
@@ -118,18 +117,27 @@ def judge_days(
     judged = (
         _day(day, by_day.get(day, {}), counted.get(day, DailyCount()), settled, now) for day in days
     )
-    return tuple(_with_sent(day, sent or {}) for day in judged)
+    return tuple(_with_sent(day, sent or {}, by_day.get(day.day, {})) for day in judged)
 
 
-def _with_sent(day: Day, sent: Mapping[SentKey, int]) -> Day:
-    """Add the tracks that were sent. A signup that was sent for another type was derived."""
-    names: dict[str, int] = defaultdict(int)
-    derived = 0
-    for key, tracks in sent.items():
-        if key.hour.date() == day.day:
-            names[key.name] += tracks
-            if key.name == SIGNED_UP and key.type != SIGNUP:
-                derived += tracks
+def _with_sent(day: Day, sent: Mapping[SentKey, int], tallies: Mapping[TallyKey, int]) -> Day:
+    """Add the tracks that were sent.
+
+    A login has one track, and a second one if a signup was derived from it. Names of tracks do not
+    tell the signups, since the settings may change a name.
+    """
+    names: Counter[str] = Counter()
+    tracks: Counter[tuple[datetime, str]] = Counter()
+    for sent_key, number in sent.items():
+        if sent_key.hour.date() == day.day:
+            names[sent_key.name] += number
+            tracks[sent_key.hour, sent_key.type] += number
+    logins: Counter[tuple[datetime, str]] = Counter()
+    for key, events in tallies.items():
+        if key.outcome == FORWARDED:
+            logins[key.hour, key.type] += events
+    # The difference leaves out hours without counts of tracks, which an older version settled.
+    derived = (tracks - logins).total()
     return replace(day, sent=dict(names), signups=replace(day.signups, derived=derived))
 
 

@@ -1,5 +1,6 @@
 """The verdict on a day, by the settled events and by Auth0's count."""
 
+from collections import Counter
 from datetime import date, datetime, timedelta
 
 import pytest
@@ -156,7 +157,25 @@ def test_the_days_of_a_range_are_whole_and_end_before_its_end() -> None:
     assert days_between(BEGIN, BEGIN) == ()
 
 
-def test_a_signup_that_was_sent_for_a_login_is_shown_as_one_and_each_name_is_counted() -> None:
+@pytest.mark.parametrize("name", ["Signed Up", "Account Created", "Logged In"])
+def test_a_signup_that_was_sent_for_a_login_is_shown_as_one_whatever_its_name(name: str) -> None:
+    hour = BEGIN + timedelta(hours=8)
+    tallies = {
+        TallyKey(hour=hour, type="s", outcome=FORWARDED): 20,
+        TallyKey(hour=hour, type="ss", outcome=FORWARDED): 8,
+        TallyKey(hour=hour, type="fp", outcome=FORWARDED): 7,
+        TallyKey(hour=hour + timedelta(hours=1), type="s", outcome=FORWARDED): 9,
+    }
+    sent = Counter({SentKey(hour=hour, type="s", name="Logged In"): 20})
+    sent[SentKey(hour=hour, type="s", name=name)] += 5
+    sent[SentKey(hour=hour, type="ss", name=name)] += 8
+    sent[SentKey(hour=hour, type="fp", name="Login Failed")] += 7
+    counted = {DAY: DailyCount(logins=29, signups=13)}
+    (day,) = judge_days(tallies, counted, WHOLE, [DAY], now=LATER, sent=sent)
+    assert (day.signups.settled, day.logins.settled) == (13, 29)
+
+
+def test_each_name_is_counted_on_its_own_day() -> None:
     hour = BEGIN + timedelta(hours=8)
     tallies = {
         TallyKey(hour=hour, type="s", outcome=FORWARDED): 20,
