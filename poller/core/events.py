@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import Any
+from typing import Any, Literal
 
 from poller.core.log_ids import LogId, moment_of
 from poller.core.text.dates import TOLERANCE, believed_date, parse_date
@@ -55,6 +55,10 @@ class NamesInIds:
     after: LogId = BELOW_ALL
 
 
+Defect = Literal["nested_too_deep", "unreadable_record"]
+"""The reason for which an entry of the log cannot be read."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogEvent:
     """One entry of the tenant log.
@@ -70,7 +74,7 @@ class LogEvent:
     type: str
     date: datetime | None
     record: Any = field(repr=False)
-    defect: str | None = None
+    defect: Defect | None = None
     has_implausible_date: bool = False
 
     @property

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from poller.core.events import LogEvent
+from poller.core.events import Defect, LogEvent
 from poller.core.log_ids import LogId
 from poller.core.messages import Message
 
@@ -30,12 +30,26 @@ A missing user was deleted, or the directory failed.
 """
 
 
+DeadLetterReason = Literal[
+    Defect,
+    "unparseable_date",
+    "implausible_date",
+    "no_user_id",
+    "too_large",
+    "expression_failed",
+    "untranslatable",
+    "refused_by_segment",
+]
+"""The reason code of a dead letter. docs/guides/dead-letters.md explains each of them."""
+DEAD_LETTER_REASONS: frozenset[str] = frozenset(get_args(DeadLetterReason))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
     """An event that can never be sent, with a reason code, and Segment's status if any."""
 
     event: LogEvent = field(repr=False)
-    reason: str
+    reason: DeadLetterReason
     status: int | None = None
 
 

@@ -20,6 +20,7 @@ from poller.core.errors import FatalError
 from poller.core.events import Stream
 from poller.core.log_ids import LogId
 from poller.core.messages import iso
+from poller.core.outcomes import DEAD_LETTER_REASONS
 from poller.core.text.json_text import decode
 from poller.service.lifecycle.exit_codes import ExitCode
 
@@ -129,8 +130,9 @@ def discard(
     _check_picked(log_ids, reason, everything=everything)
     with _opened(read_settings(config, secrets=False), to_change=True) as store:
         wanted = _count_picked(store, log_ids, reason)
-        if wanted:
-            confirm(f"Discard {counted(wanted, 'dead letter')} for good?", is_answered=yes)
+        if not wanted:
+            return _say_nothing_picked(reason)
+        confirm(f"Discard {counted(wanted, 'dead letter')} for good?", is_answered=yes)
         say(f"{sum(map(store.discard, store.pages(log_ids=log_ids, reason=reason)))} discarded")
     return ExitCode.DONE
 
@@ -164,8 +166,9 @@ def replay_letters(
     with _opened(settings, to_change=True) as store:
         stream = store.recorded(stream_of(settings))
         wanted = _count_picked(store, log_ids, reason, stream)
-        if wanted:
-            confirm(f"Send {counted(wanted, 'dead letter')} again?", is_answered=yes)
+        if not wanted:
+            return _say_nothing_picked(reason)
+        confirm(f"Send {counted(wanted, 'dead letter')} again?", is_answered=yes)
         pages = store.pages(stream=stream, log_ids=log_ids, reason=reason)
         replayed, left = replay_all(settings, store, stream, pages)
     say(f"{replayed} replayed, {left} still dead")
@@ -195,7 +198,7 @@ def _count_picked(
     """Return how many dead letters are picked.
 
     Raises:
-        FatalError: no dead letter has one of the ids, or the reason.
+        FatalError: no dead letter has one of the ids, or there is no such reason.
     """
     _check_known(store, log_ids, stream)
     _check_reason(store, reason, stream)
@@ -204,20 +207,33 @@ def _count_picked(
     return store.count(stream=stream, reason=reason)
 
 
+def _say_nothing_picked(reason: str | None) -> int:
+    found = f"no dead letter has the reason {reason}" if reason else "there are no dead letters"
+    say(f"{found}: there is nothing to do")
+    return ExitCode.DONE
+
+
 def _check_reason(store: DeadLetterStore, reason: str | None, stream: Stream | None = None) -> None:
-    """Check that a dead letter has this reason, so that a typing error is no success.
+    """Check that the reason exists, so that a typing error is no success.
+
+    A reason that the program knows is right even if no dead letter has it now. A job in cron must
+    not fail when there is nothing to do. An older version may have left letters with other reasons.
 
     Raises:
-        FatalError: none has it.
+        FatalError: the program does not know the reason, and no dead letter has it.
     """
-    reasons = store.reasons(stream=stream)
-    if reason is not None and reason not in reasons:
-        listed = ", ".join(f"{each} ({number:,})" for each, number in sorted(reasons.items()))
-        raise FatalError(
-            f"no dead letter has the reason {reason}",
-            code="dead-letter-unknown",
-            hint=f"the reasons are {listed}" if listed else "there are no dead letters",
-        )
+    if reason is None or reason in DEAD_LETTER_REASONS:
+        return
+    numbers = store.reasons(stream=stream)
+    if reason in numbers:
+        return
+    known = sorted(DEAD_LETTER_REASONS | numbers.keys())
+    listed = ", ".join(f"{each} ({numbers[each]:,})" if each in numbers else each for each in known)
+    raise FatalError(
+        f"{reason} is not a reason of a dead letter",
+        code="dead-letter-unknown",
+        hint=f"the reasons are {listed}",
+    )
 
 
 def _check_known(

@@ -96,8 +96,9 @@ class Translator(ABC):
             return Filtered(event=event, reason="condition", is_declined=True)
         if event.date is None:
             is_read = event.has_implausible_date
-            reason = "implausible_date" if is_read else "unparseable_date"
-            return DeadLetter(event=event, reason=reason)
+            return DeadLetter(
+                event=event, reason="implausible_date" if is_read else "unparseable_date"
+            )
         user_id = self._user_id(candidate, profile)
         facts = self._builder.facts(
             event, event.date, profile, address_of=candidate.address_of, now=now
