@@ -29,6 +29,7 @@ COMMANDS = {
     "verify": "Compare what was sent with Auth0's own counts.",
     "dead-letters": "Show, replay or discard the events that could not be sent.",
     "ledger": "Show the ledger, move the position, explain a changed key, or remove data.",
+    "alerts": "Test the alerts that reach people.",
     "demo": "Show the program at work between two simulated services.",
 }
 """The help of each command in one line. The module of a command has the command's name."""

@@ -16,6 +16,7 @@ from poller.config.types import Type
 
 PREFIX = "POLLER_"
 SECRET = "secret"  # noqa: S105 - the name of a type
+SECRETS = "list of secrets"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +55,7 @@ class Setting:
     @property
     def is_secret(self) -> bool:
         """Return whether the value must not be shown."""
-        return self.type == SECRET
+        return self.type in {SECRET, SECRETS}
 
 
 def _settings() -> Iterator[Setting]:

@@ -14,6 +14,7 @@ from poller.config.sections.forwarding import (
     SignupsSettings,
 )
 from poller.config.sections.program import (
+    AlertsSettings,
     LogSettings,
     MetricsSettings,
     PageSettings,
@@ -40,6 +41,7 @@ class Settings(BaseModel):
     log: LogSettings
     metrics: MetricsSettings
     page: PageSettings
+    alerts: AlertsSettings
     path: Path | None = None
     """The file that was read."""
 

@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, SecretStr
 
 from poller.config.destinations import integrations
 from poller.config.parsers import texts
-from poller.config.parsers.endpoints import endpoint_or_off
+from poller.config.parsers.endpoints import alert_url, endpoint_or_off, web_url
 from poller.config.parsers.event_tables import (
     context_lines,
     event_names,
@@ -16,7 +16,7 @@ from poller.config.parsers.event_tables import (
 )
 from poller.config.parsers.expressions import JmesPath, expression, expressions
 from poller.config.parsers.times import Start, parse_duration, parse_duration_or_off, parse_start
-from poller.config.sources.secret_files import secret
+from poller.config.sources.secret_files import secret, secrets
 from poller.core.translation.privacy import Form
 
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -47,6 +47,10 @@ LedgerUrl = Annotated[str, BeforeValidator(texts.ledger_url), Type("path | URL")
 SecretText = Annotated[SecretStr | None, BeforeValidator(secret(texts.word)), Type("secret")]
 SecretToken = Annotated[SecretStr | None, BeforeValidator(secret(texts.page_token)), Type("secret")]
 SecretKey = Annotated[SecretStr | None, BeforeValidator(secret(texts.private_key)), Type("secret")]
+SecretUrl = Annotated[SecretStr | None, BeforeValidator(secret(web_url)), Type("secret")]
+SecretUrls = Annotated[
+    tuple[SecretStr, ...], BeforeValidator(secrets(alert_url)), Type("list of secrets")
+]
 LoginTypes = Annotated[frozenset[str], BeforeValidator(texts.login_types), Type("list of types")]
 Query = Annotated[JmesPath | None, BeforeValidator(expression), Type("JMESPath")]
 Queries = Annotated[dict[str, JmesPath | None], BeforeValidator(expressions), Type("table")]

@@ -1047,3 +1047,37 @@ def test_a_listener_has_an_address_and_a_port(
 
 def test_metrics_are_off_unless_an_address_is_set(tmp_path: Path) -> None:
     assert load(tmp_path, toml(GOOD)).metrics.listen is None
+
+
+# --- alerts ---
+
+
+@pytest.mark.parametrize("place", ["file", "environment", "credential", "urls_file"])
+def test_the_urls_of_alerts_come_from_every_place_of_a_secret(tmp_path: Path, place: str) -> None:
+    urls = ["slack://a/b/c", "https://example.com/hook?key=1"]
+    environ, alerts = dict(HOME), {}
+    match place:
+        case "file":
+            alerts = {"urls": urls}
+        case "environment":
+            environ["POLLER_ALERTS__URLS"] = " ".join(urls)
+        case "credential":
+            environ["CREDENTIALS_DIRECTORY"] = str(tmp_path)
+            (tmp_path / "alerts_urls").write_text("\n".join([*urls, urls[0], ""]))
+        case _:
+            alerts = {"urls_file": "list"}
+            (tmp_path / "list").write_text("\n".join(urls) + "\n")
+    found = load(tmp_path, toml(but(alerts=alerts)), environ)
+    assert [url.get_secret_value() for url in found.alerts.urls] == urls
+    assert "slack" not in repr(found)
+    assert "hook" not in repr(found)
+
+
+@pytest.mark.parametrize("key", ["urls", "heartbeat_url"])
+@pytest.mark.parametrize("value", ["s3cr3t", "http://example.com/s3cr3t", "https://u:s3cr3t@x.com"])
+def test_a_url_of_alerts_that_cannot_be_right_is_refused_without_showing_it(
+    tmp_path: Path, key: str, value: str
+) -> None:
+    found = problem(tmp_path, alerts={key: [value] if key == "urls" else value})
+    assert f"alerts.{key}" in found
+    assert "s3cr3t" not in found

@@ -36,7 +36,8 @@ EXIT_CODES = {
         """`status`: a gap, a blocked daemon, or a daemon that a fatal error ended; with
         `--strict` dead letters too. `backfill`: slices, identify calls, bad records or
         lost stretches are left. `verify`: something differs. `check`: a warning.
-        `dead-letters replay`: a letter is still dead. `demo`: something was lost.""",
+        `dead-letters replay`: a letter is still dead. `alerts test`: an alert did not
+        arrive. `demo`: something was lost.""",
     ),
     ExitCode.UNAVAILABLE: ("No daemon runs.", "Only `status --strict`."),
     ExitCode.UNREACHABLE: (

@@ -1,4 +1,4 @@
-"""The sections on the program itself: its ledger, its log, its HTTP endpoint and its page."""
+"""The sections on the program itself: ledger, log, HTTP endpoint, page and alerts."""
 
 from typing import Literal
 
@@ -12,6 +12,8 @@ from poller.config.types import (
     LogFormat,
     LogLevel,
     SecretToken,
+    SecretUrl,
+    SecretUrls,
     SocketAddress,
 )
 
@@ -81,4 +83,21 @@ class PageSettings(Section):
         description="The secret in the link of the page. It is required if page.listen is not an "
         "address of this machine alone.",
         json_schema_extra=in_words("a new one at each start"),
+    )
+
+
+class AlertsSettings(Section):
+    """The messages of the daemon to people, and to a dead man's switch."""
+
+    urls: SecretUrls = Field(
+        (),
+        description="Where alerts go: a list of Apprise URLs, and of https:// URLs of webhooks. "
+        "They need the extra [alerts] of the package.",
+        json_schema_extra=in_words("none"),
+    )
+    heartbeat_url: SecretUrl = Field(
+        None,
+        validate_default=False,
+        description="The ping URL of a dead man's switch, such as healthchecks.io. It is called "
+        "about once a minute while the daemon is well.",
     )

@@ -121,3 +121,19 @@ def secret(parse: Parser) -> Callable[[object], str | None]:
         return None if content is None else parse(content)
 
     return parse_secret
+
+
+def secrets(parse: Parser) -> Callable[[object], tuple[str, ...]]:
+    """Return a parser for a list of secrets, for text with white space between, and for a file.
+
+    `parse` checks each secret. A secret that is named twice counts once.
+    """
+
+    def parse_secrets(value: object) -> tuple[str, ...]:
+        content = value.read() if isinstance(value, SecretFile) else value
+        entries = content.split() if isinstance(content, str) else content or ()
+        if not isinstance(entries, list | tuple):
+            raise BadValueError("must be a list of texts in quotes")
+        return tuple(dict.fromkeys(parse(entry) for entry in entries))
+
+    return parse_secrets

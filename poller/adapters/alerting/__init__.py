@@ -1,0 +1,1 @@
+"""The services that bring alerts to people, and the dead man's switch."""
