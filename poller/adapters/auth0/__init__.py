@@ -2,8 +2,17 @@
 
 from poller.adapters.auth0.api import ManagementApi
 from poller.adapters.auth0.log import Auth0Log
+from poller.adapters.auth0.log_search import Auth0LogSearch
 from poller.adapters.auth0.stats import Auth0Stats
 from poller.adapters.auth0.tokens import Credentials, TokenSource
 from poller.adapters.auth0.users import Auth0Users
 
-__all__ = ["Auth0Log", "Auth0Stats", "Auth0Users", "Credentials", "ManagementApi", "TokenSource"]
+__all__ = [
+    "Auth0Log",
+    "Auth0LogSearch",
+    "Auth0Stats",
+    "Auth0Users",
+    "Credentials",
+    "ManagementApi",
+    "TokenSource",
+]

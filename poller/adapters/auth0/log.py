@@ -27,8 +27,6 @@ from poller.core.log_ids import EARLIEST, LogId, floor_id, moment_of
 from poller.core.pages import PAGE_SIZE, Page
 from poller.core.spans import Gap, LogCursor
 
-SEARCH_LIMIT = 1000
-"""The most log events that a search returns, over all its pages."""
 END_MARGIN = timedelta(seconds=10)
 """A short page ends a poll if its newest event is at most this much older than the answer.
 
@@ -101,23 +99,6 @@ class Auth0Log:
     def sample(self, after: LogId) -> tuple[LogEvent, ...]:
         """Return the next events above `after`, up to a page, without checking for a gap."""
         return parse_events(_records(self._read(after, PAGE_SIZE)), after=after)
-
-    def newest_in_search(self, types: Sequence[str], count: int) -> tuple[LogEvent, ...]:
-        """Return the newest `count` events of these types, at most 1,000, newest first.
-
-        Without types, they are of any type. They come from the search, which shows new events late.
-        """
-        quoted = " OR ".join(f'"{kind}"' for kind in types)
-        events: list[LogEvent] = []
-        for page in range(SEARCH_LIMIT // PAGE_SIZE):
-            params = {"page": str(page), "per_page": str(min(count, PAGE_SIZE))}
-            if types:
-                params["q"] = f"type:({quoted})"
-            records = _records(self._api.get("logs", params, endpoint="logs"))
-            events += parse_events(records, after=EARLIEST)
-            if len(events) >= count or len(records) < PAGE_SIZE:
-                break
-        return tuple(events[:count])
 
     def _above(self, cursor: LogCursor) -> EventsAbove:
         """Ask for the events above the position.

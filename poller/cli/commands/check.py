@@ -189,7 +189,7 @@ def _attempt(subject: str, look: Callable[[], str], patience: _Patience, where: 
 def _events(settings: Settings, services: Services) -> Iterator[Finding]:
     """Report on the newest events. An earlier finding tells if the log cannot be read."""
     try:
-        newest = services.log.newest_in_search([], NEWEST)
+        newest = services.search.find(most=NEWEST)
     except PollerError:
         return
     yield from types_seen(newest, rules_of(settings))

@@ -1,15 +1,12 @@
 """The command `preview`: events of interest, beside the calls that they become."""
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Group
-from rich.table import Table
-from rich.text import Text
 
 from poller.adapters.segment.tracking_plan import TrackingPlan
 from poller.cli.commands.preview_files import (
@@ -22,7 +19,13 @@ from poller.cli.groups import examples
 from poller.cli.options import WholeNumber, config_option, json_option, read_settings
 from poller.cli.segment_proof.access import read_plan
 from poller.cli.segment_proof.calls import calls_of, judge, newest_calls
-from poller.cli.views.output import say, say_json, sign
+from poller.cli.views.events.calls import (
+    PlanVerdictReport,
+    calls_text,
+    table_of_calls,
+    used_parts,
+)
+from poller.cli.views.output import say, say_json
 from poller.cli.views.terminal import Terminal
 from poller.cli.views.wording import counted
 from poller.cli.wiring.services import connect
@@ -31,37 +34,8 @@ from poller.core.errors import PollerError
 from poller.core.events import LogEvent
 from poller.core.log_ids import LogId
 from poller.core.outcomes import DeadLetter, Filtered, FilterReason, Outcome
-from poller.core.text.plain_text import visible
 from poller.service.lifecycle.exit_codes import ExitCode
 from poller.service.observability.logging_setup import configure_logging
-
-_USED = (
-    "date",
-    "type",
-    "user_id",
-    "user_name",
-    "client_name",
-    "client_id",
-    "connection",
-    "ip",
-    "user_agent",
-    "organization_id",
-)
-_MESSAGE_ID = len("identify-") + 40
-_COLOURS = {"identify": "bold cyan", "track": "bold green", "group": "bold magenta"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanVerdictReport:
-    """A verdict of the source's tracking plan on one call. `text` is the whole verdict."""
-
-    message_id: str
-    call: str
-    effect: str
-    field: str
-    reason: str
-    hint: str
-    text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,60 +166,16 @@ def _row(
 
 def _show(rows: list[PreviewRow]) -> None:
     console = Terminal()
-    table = Table(show_lines=True, expand=True)
-    table.add_column("Auth0 log event (the parts in use)", ratio=1, overflow="fold")
-    # The column is at least as wide as a message id, so people can copy the id.
-    width = max(_MESSAGE_ID, console.width * 3 // 5)
-    table.add_column("Segment calls, each with its messageId", width=width, overflow="fold")
+    table = table_of_calls(
+        console, "Auth0 log event (the parts in use)", "Segment calls, each with its messageId"
+    )
     for row in rows:
-        table.add_row(_lines(_used(row.event)), _calls(row))
+        made = calls_text(
+            row.calls, dead_letter=row.dead_letter, filtered=row.filtered, verdicts=row.plan
+        )
+        table.add_row(used_parts(row.event), made)
     if rows:
         console.print(table)
     console.print(
         f"{counted(len(rows), 'event')}. Nothing was sent or stored. --json shows everything."
     )
-
-
-def _used(event: Any) -> dict[str, Any]:
-    record = event if isinstance(event, dict) else {}
-    return {key: record[key] for key in _USED if record.get(key) not in {None, ""}}
-
-
-def _calls(row: PreviewRow) -> Group | Text:
-    if row.dead_letter:
-        return Text(f"dead letter: {row.dead_letter}", style="red")
-    if row.filtered:
-        return Text(f"filtered: {row.filtered}", style="yellow")
-    return Group(*(_call(call, row.plan) for call in row.calls))
-
-
-def _call(call: dict[str, Any], verdicts: tuple[PlanVerdictReport, ...]) -> Text:
-    name = f"track {call['event']}" if call["type"] == "track" else call["type"]
-    values: dict[str, Any] = {
-        key: call[key] for key in ("userId", "anonymousId", "groupId", "timestamp") if key in call
-    }
-    values |= {f"context.{key}": value for key, value in _flattened(call["context"])}
-    values |= call.get("traits") or call.get("properties") or {}
-    text = Text().append(name, style=_COLOURS[call["type"]]).append(f"\n{call['messageId']}")
-    for verdict in verdicts:
-        if verdict.message_id == call["messageId"]:
-            text.append(
-                f"\n{sign('✗')} {visible(verdict.text)}\n  {visible(verdict.hint)}", style="red"
-            )
-    return text.append("\n").append_text(_lines(values, "  "))
-
-
-def _flattened(values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from ((f"{key}.{inner}", leaf) for inner, leaf in _flattened(value))
-        else:
-            yield key, value
-
-
-def _lines(values: dict[str, Any], indent: str = "") -> Text:
-    lines = [
-        Text.assemble((f"{indent}{visible(key)} ", "dim"), visible(str(value)))
-        for key, value in values.items()
-    ]
-    return Text("\n").join(lines)

@@ -1,7 +1,7 @@
 """The newest log events, the calls made of them, and the verdicts of the tracking plan."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,10 +44,22 @@ def newest_calls(
     Raises:
         TransientError, FatalError: Auth0 cannot be read.
     """
-    translator = LiveTranslator(recorded_stream(settings), rules_of(settings))
+    types = sorted(rules_of(settings).types)
     for attempt in retrying():
         with attempt:
-            events = services.log.newest_in_search(sorted(translator.types), last)
+            events = services.search.find(types=types, most=last)
+    return outcomes_of(settings, services, events)
+
+
+def outcomes_of(
+    settings: Settings, services: Services, events: Sequence[LogEvent]
+) -> list[tuple[LogEvent, Outcome]]:
+    """Return the events with their outcomes, from these settings and the profiles of now.
+
+    Raises:
+        TransientError, FatalError: the profiles cannot be read.
+    """
+    translator = LiveTranslator(recorded_stream(settings), rules_of(settings))
     directory = profiles_of(settings, services)
     selection = translator.select(events)
     for attempt in retrying():

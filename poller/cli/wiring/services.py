@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from poller.adapters.auth0 import (
     Auth0Log,
+    Auth0LogSearch,
     Auth0Stats,
     Auth0Users,
     Credentials,
@@ -43,6 +44,7 @@ class Services:
 
     tokens: TokenSource
     log: Auth0Log
+    search: Auth0LogSearch
     users: Auth0Users
     stats: Auth0Stats
     segment: SegmentSink
@@ -101,6 +103,7 @@ def _services(
     return Services(
         tokens=tokens,
         log=Auth0Log(api, now=clock.now, on_other_link=warn_of_link),
+        search=Auth0LogSearch(api),
         users=Auth0Users(
             api,
             fields=rules_of(settings).profile_fields,

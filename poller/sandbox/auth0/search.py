@@ -23,8 +23,10 @@ SEARCHABLE = {
 }
 """The fields that the log search knows. Any other field is an error."""
 
-_TERM = re.compile(r"(\w+):(\((?:[^()\"]|\"[^\"]*\")*\)|[\[{][^\]}]*[\]}]|\"[^\"]*\"|\S+)")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+_TERM = re.compile(
+    rf'(\w+):(\((?:[^()"]|{_QUOTED.pattern})*\)|[\[{{][^\]}}]*[\]}}]|{_QUOTED.pattern}|\S+)'
+)
 
 
 class UnknownFieldError(ValueError):
@@ -74,7 +76,8 @@ def _holds(value: str, wanted: str) -> bool:
         above = low == "*" or (value >= low if wanted[0] == "[" else value > low)
         below = high == "*" or (value <= high if wanted[-1] == "]" else value < high)
         return above and below
-    return value in {part.strip().strip('"') for part in wanted.strip("()").split(" OR ")}
+    quoted = _QUOTED.findall(wanted)
+    return value in map(json.loads, quoted) if quoted else value in wanted.strip("()").split(" OR ")
 
 
 def _comparable(text: str) -> str:

@@ -263,15 +263,3 @@ class TestBounded:
         scripted.replies = [page(at=yesterday), page(record(log_id(0, OLD)), at=yesterday)]
         found = log.fetch(span(log_id(1, OLD), until=log_id(2, OLD), drained_at=NOW))
         assert (found.position, found.is_end) == (log_id(1, OLD), True)
-
-
-def test_the_newest_events_are_searched_by_type_over_as_many_pages_as_it_takes(
-    log: Auth0Log, scripted: Scripted
-) -> None:
-    newest = [record(log_id(number), "s") for number in range(150, 0, -1)]
-    scripted.replies = [page(*newest[:100]), page(*newest[100:])]
-    found = log.newest_in_search(("s", "ss"), 120)
-    assert [event.log_id for event in found] == [log_id(number) for number in range(150, 30, -1)]
-    assert [asked.query["q"] for asked in scripted.asked] == ['type:("s" OR "ss")'] * 2
-    assert [asked.query["page"] for asked in scripted.asked] == ["0", "1"]
-    assert not any("from" in asked.query for asked in scripted.asked)

@@ -1,0 +1,1 @@
+"""Log events and the calls that they become, as people see them."""
