@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from poller.config import (
 from poller.core.errors import FatalError
 from poller.core.events import Stream
 from poller.core.log_ids import EARLIEST, LogId, floor_id
+
+_HALF_AN_HOUR = timedelta(minutes=30)
 
 Bound = timedelta | LogId
 """One end of a range of the log: a time before the server's now, or a position."""
@@ -49,6 +52,36 @@ class BoundType(click.ParamType[Bound]):
                 param,
                 ctx,
             )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeRange:
+    """A range of time that holds `since` and ends before `until`."""
+
+    since: datetime
+    until: datetime
+
+
+class TimeRangeType(click.ParamType[TimeRange]):
+    """A whole day, or the time around a moment."""
+
+    name = "DATE|TIME|AGE"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> TimeRange:
+        """Return the range that the text stands for. An age counts from this machine's now."""
+        try:
+            if value[-1:] in "dhms" and value[:1].isdigit():
+                moment = datetime.now(UTC) - parse_duration(value)
+            else:
+                moment = parse_moment(value)
+            if len(value) == len("2026-01-31"):
+                return TimeRange(since=moment, until=moment + timedelta(days=1))
+            return TimeRange(since=moment - _HALF_AN_HOUR, until=moment + _HALF_AN_HOUR)
+        except (ValueError, OverflowError) as error:
+            text = str(error) if isinstance(error, ValueError) else "is out of range"
+            self.fail(f"{value} {text}", param, ctx)
 
 
 class DurationType(click.ParamType[timedelta]):

@@ -37,7 +37,7 @@ EXIT_CODES = {
         `--strict` dead letters too. `backfill`: slices, identify calls, bad records or
         lost stretches are left. `verify`: something differs. `check`: a warning.
         `dead-letters replay`: a letter is still dead. `alerts test`: an alert did not
-        arrive. `demo`: something was lost.""",
+        arrive. `demo`: something was lost. `trace`: nothing was found.""",
     ),
     ExitCode.UNAVAILABLE: ("No daemon runs.", "Only `status --strict`."),
     ExitCode.UNREACHABLE: (
@@ -310,6 +310,7 @@ def json_output() -> Iterator[str]:
         "status": schemas["status"],
         "check": schemas["check"],
         "preview": schemas["preview"],
+        "trace": schemas["trace"],
         "dead-letters list": schemas["dead_letters"],
         "dead-letters show": schemas["dead_letter"],
         "ledger show": schemas["ledger"],

@@ -1,6 +1,6 @@
 """Reading a ledger of any number of streams, without a secret and without disturbing a writer."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,6 +17,7 @@ from poller.adapters.sql_ledger.tables import schema
 from poller.adapters.sql_ledger.tables.gaps import read_gaps
 from poller.adapters.sql_ledger.tables.hourly_counts import read_acknowledged
 from poller.adapters.sql_ledger.tables.last_sent import read_last_sent
+from poller.adapters.sql_ledger.tables.recent_ids import read_known
 from poller.adapters.sql_ledger.tables.spans import read_spans
 from poller.adapters.sql_ledger.tables.streams import (
     NO_STREAM_ID,
@@ -167,6 +168,11 @@ class LedgerReader:
                 len(read_last_sent(connection, stream_id, keys[start : start + 1000], since=None))
                 for start in range(0, len(keys), 1000)
             )
+
+    def recent_ids(self, stream: Stream, log_ids: Collection[LogId]) -> frozenset[LogId]:
+        """Return the ids among these that are recent ids, so that their events are settled."""
+        with self._reading(stream) as (connection, stream_id):
+            return read_known(connection, stream_id, log_ids)
 
     def totals(self, stream: Stream) -> dict[str, int]:
         """Return the number of events by outcome, over all time.
