@@ -1,5 +1,6 @@
 """The feed: the last events that were settled, in memory only."""
 
+import secrets
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -54,11 +55,13 @@ class Feed(Observer):
     A settled page costs the daemon one entry of a queue. Everything else is done when somebody
     looks, by the thread of whoever looks. Nothing of the feed is ever written to disk.
 
-    `now` is the tenant's time.
+    `now` is the tenant's time. `run` tells this process from the one before, whose numbers began at
+    1 too.
     """
 
     def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.now = now
+        self.run = secrets.token_hex(4)
         self._lock = threading.Lock()
         self._pages: deque[_SettledPage] = deque()
         self._kept = 0

@@ -27,7 +27,7 @@ class Routes:
     def __init__(self, parts: PageParts, access: Access) -> None:
         self._parts = parts
         self._access = access
-        self.viewers = Viewers(self._rows, lambda: parts.feed.last, parts.state)
+        self.viewers = Viewers(self._rows, lambda: parts.feed.last, parts.state, parts.feed.run)
         self._templates = Environment(
             loader=FileSystemLoader(_FOLDER / "templates"),
             autoescape=True,
@@ -71,9 +71,7 @@ class Routes:
         if self.viewers.is_full:
             text = "8 viewers look already: close a page first\n"
             return web.Response(status=HTTPStatus.SERVICE_UNAVAILABLE, text=text)
-        seen = request.headers.get("Last-Event-ID", "")
-        is_number = seen.isascii() and seen.isdigit()
-        return await self.viewers.serve(request, int(seen[:15]) if is_number else 0)
+        return await self.viewers.serve(request)
 
     async def event(self, request: web.Request) -> web.StreamResponse:
         """Return the calls of one event, and with `show = "all"` its record."""

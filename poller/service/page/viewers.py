@@ -36,8 +36,9 @@ State = Callable[[], dict[str, Any]]
 class Viewers:
     """The open streams. Used within one event loop."""
 
-    def __init__(self, rows: Rows, last: Callable[[], int], state: State) -> None:
+    def __init__(self, rows: Rows, last: Callable[[], int], state: State, run: str) -> None:
         self._rows = rows
+        self._run = run
         self._last = last
         self._state = state
         self._queues: dict[asyncio.Queue[bytes], web.Request] = {}
@@ -53,8 +54,8 @@ class Viewers:
         """Return the connections of the viewers."""
         return {request.protocol for request in self._queues.values()}
 
-    async def serve(self, request: web.Request, seen: int) -> web.StreamResponse:
-        """Send one viewer what comes after the number `seen`, until it goes or is dropped."""
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        """Send one viewer what comes after its last event, until it goes or is dropped."""
         queue: asyncio.Queue[bytes] = asyncio.Queue(_QUEUED_CHUNKS)
         if not self._queues:
             self._sent = self._last()
@@ -65,7 +66,7 @@ class Viewers:
         )
         try:
             await response.prepare(request)
-            await _within(response.write(self._unseen(seen)))
+            await _within(response.write(self._unseen(request)))
             while queue in self._queues:
                 await _within(response.write(await _next(queue)))
         except (ConnectionError, TimeoutError):
@@ -97,13 +98,19 @@ class Viewers:
             return b""
         skipped = rows[0]["number"] - 1 - self._sent
         self._sent = rows[-1]["number"]
-        return _events(rows, skipped=skipped)
+        return self._events(rows, skipped=skipped)
 
-    def _unseen(self, seen: int) -> bytes:
+    def _unseen(self, request: web.Request) -> bytes:
         """Return what a new viewer has not seen: the events so far, and the state."""
-        begun = seen if seen <= self._sent else 0  # the process was started again
+        run, _, number = request.headers.get("Last-Event-ID", "").partition(".")
+        is_known = run == self._run and number.isascii() and number.isdigit()
+        begun = int(number[:15]) if is_known else 0
         rows = [row for row in self._rows(begun, MOST_EVENTS) if row["number"] <= self._sent]
-        return (_events(rows, skipped=0) if rows else PULSE) + self._state_chunk
+        return (self._events(rows, skipped=0) if rows else PULSE) + self._state_chunk
+
+    def _events(self, rows: list[dict[str, Any]], *, skipped: int) -> bytes:
+        data = {"rows": rows, "skipped": skipped, "run": self._run}
+        return _chunk("events", data, f"{self._run}.{rows[-1]['number']}")
 
     def _publish(self, chunk: bytes) -> None:
         if not chunk:
@@ -132,11 +139,7 @@ def _abort(request: web.Request) -> None:
         request.transport.abort()
 
 
-def _events(rows: list[dict[str, Any]], *, skipped: int) -> bytes:
-    return _chunk("events", {"rows": rows, "skipped": skipped}, rows[-1]["number"])
-
-
-def _chunk(name: str, data: Any, number: int | None = None) -> bytes:
+def _chunk(name: str, data: Any, event_id: str | None = None) -> bytes:
     """Return one server-sent event. Its JSON has no line breaks, so one line holds it."""
-    head = f"event: {name}\n" + (f"id: {number}\n" if number is not None else "")
+    head = f"event: {name}\n" + (f"id: {event_id}\n" if event_id is not None else "")
     return f"{head}data: {json.dumps(data)}\n\n".encode()

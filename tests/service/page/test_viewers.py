@@ -31,9 +31,14 @@ def test_a_viewer_gets_the_events_so_far_and_then_the_new_ones(feed: Feed) -> No
 
 def test_a_viewer_that_comes_again_gets_only_the_events_that_it_missed(feed: Feed) -> None:
     feed.count_settled(settled(login(), login(), login()))
-    with served(feed) as browser, browser.sign_in().stream(Last_Event_ID="2") as stream:
+    with served(feed) as browser, browser.sign_in().stream(Last_Event_ID=f"{feed.run}.2") as stream:
         assert [row["number"] for row in next(stream)[1]["rows"]] == [3]
-    with served(feed) as browser, browser.sign_in().stream(Last_Event_ID="99") as stream:
+
+
+@pytest.mark.parametrize("last", ["another.2", "2", "", ".", "another.²"])
+def test_a_viewer_of_an_earlier_run_gets_every_event(feed: Feed, last: str) -> None:
+    feed.count_settled(settled(login(), login(), login()))
+    with served(feed) as browser, browser.sign_in().stream(Last_Event_ID=last) as stream:
         assert [row["number"] for row in next(stream)[1]["rows"]] == [1, 2, 3]
 
 
