@@ -1,21 +1,70 @@
-"use strict";
+// The start of the page: the views, the zone of times, and the stream between them.
 
-const MOST_ROWS = 1000;
-const table = document.getElementById("events");
-const stream = new EventSource("/stream");
+import { Detail } from "./detail.js";
+import { EventTable } from "./events.js";
+import { LetterView } from "./letters.js";
+import { NowView } from "./now.js";
+import { openStream } from "./stream.js";
+import { byId, setText, setUtc, showsUtc } from "./text.js";
+import { TimeView } from "./time.js";
 
-stream.addEventListener("events", (message) => {
-  for (const row of JSON.parse(message.data).rows) {
-    const line = table.insertRow(0);
-    const outcome = [row.outcome, row.reason].filter(Boolean).join(": ");
-    const age = row.age_s === null ? "" : `${row.age_s} s`;
-    const cells = [row.settled_at, row.type, row.user, row.application, row.connection,
-      row.calls.join(", "), outcome, age];
-    for (const text of cells) {
-      line.insertCell().textContent = text ?? "";
-    }
+const VIEWS = { live: "Live events", time: "Over time", now: "Now", letters: "Dead letters" };
+const RESIZED_MS = 150;
+
+const table = new EventTable((number) => detail.open(number));
+const detail = new Detail({
+  beside: (number, step) => table.beside(number, step),
+  moved: (number) => table.openRow(number),
+  closed: (number) => { table.mark(null); table.focus(number); },
+});
+const views = [new TimeView(), new NowView(), new LetterView({ ...document.body.dataset })];
+let state = null;
+let run = null;
+
+function showState() {
+  if (state) for (const view of views) view.show(state);
+}
+
+function showView() {
+  const asked = location.hash.slice(1);
+  const name = asked in VIEWS ? asked : "live";
+  for (const each of Object.keys(VIEWS)) byId(`view-${each}`).hidden = each !== name;
+  for (const link of document.querySelectorAll(".views a")) {
+    if (link.hash === `#${name}`) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
   }
-  while (table.rows.length > MOST_ROWS) {
-    table.deleteRow(-1);
-  }
+  document.title = `${VIEWS[name]} · auth0-segment-poller`;
+  showState();
+}
+
+function showZone() {
+  setText(byId("zone"), showsUtc() ? "UTC" : "Local time");
+}
+
+byId("zone").addEventListener("click", () => {
+  setUtc(!showsUtc());
+  showZone();
+  table.draw();
+  showState();
+});
+
+let resizing;
+addEventListener("resize", () => {
+  clearTimeout(resizing);
+  resizing = setTimeout(showState, RESIZED_MS);
+});
+addEventListener("hashchange", showView);
+showZone();
+showView();
+openStream({
+  events(found) {
+    // Another run of the daemon numbers its events anew, and knows nothing of the earlier ones.
+    if (run !== null && found.run !== run) table.forget();
+    run = found.run;
+    table.add(found);
+  },
+  state(found) {
+    state = found;
+    showState();
+  },
 });
