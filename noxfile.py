@@ -52,6 +52,12 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def browser(session: nox.Session) -> None:
+    """Run the tests of the live page in a real browser."""
+    run(session, "pytest", "-n", "0", "-m", "browser", *session.posargs)
+
+
+@nox.session
 def soak(session: nox.Session) -> None:
     """Run the long tests: kills, bursts, and thousands of histories of the ledger."""
     run(session, "pytest", "-m", "soak", *session.posargs)

@@ -66,6 +66,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if _room(item) in _OF_PROCESSES:
             item.add_marker("process")
+        elif _room(item) == "browser":
+            item.add_marker("browser")
         elif not any(item.iter_markers("process")) and not any(item.iter_markers("soak")):
             item.add_marker("fast")
     items.sort(key=_turn)
