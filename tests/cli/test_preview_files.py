@@ -6,7 +6,9 @@ from typing import Any
 
 import click
 import pytest
+from click.testing import CliRunner
 
+from poller.cli.commands.preview import preview
 from poller.cli.commands.preview_files import (
     compare,
     expectation_of,
@@ -55,6 +57,13 @@ def test_each_record_becomes_what_the_settings_say_without_any_secret(
     assert "library" not in sent["calls"][0]["context"]
     assert filtered == {"log_id": "9002", "filtered": "type"}
     assert dead == {"log_id": "9003", "dead_letter": "no_user_id"}
+
+
+def test_a_preview_shows_a_record_with_lists_and_tables_in_place_of_texts(tmp_path: Path) -> None:
+    odd = login(user_name=["ada"], client_name={"a": 1}, ip=[])
+    file = written(tmp_path / "log", odd)
+    ended = CliRunner().invoke(preview, [str(file)], catch_exceptions=False)
+    assert (ended.exit_code, "1 event" in ended.output) == (0, True)
 
 
 @pytest.mark.parametrize("form", ["lines", "array"])

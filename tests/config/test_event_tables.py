@@ -91,6 +91,14 @@ def test_a_type_that_auth0_adds_later_may_be_named(tmp_path: Path) -> None:
         ("[events.context]\nip = false\n", "events.context.ip: must be an expression"),
         ('[events.context.campaign]\nname = "a"\n', "looks at `user`"),
         ('[privacy.fields]\nemail = "omit"\n', "must begin with traits., properties. or context."),
+        (
+            '[privacy.fields]\n"context.traits.email" = "omit"\n',
+            "goes by the paths of the traits: write traits.email",
+        ),
+        (
+            '[privacy.fields.context.library]\nname = "omit"\n',
+            "always leaves: Segment's library fills it",
+        ),
         ('[privacy.fields]\n"traits.x" = "hash"\n', "must be one of plain, hmac, omit"),
     ],
 )

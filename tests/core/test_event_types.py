@@ -110,10 +110,21 @@ def test_an_event_without_a_user_may_go_out_under_a_hash_of_its_user_name() -> N
     assert len(str(track["anonymousId"])) == 64
 
 
-def test_an_event_without_a_user_and_a_name_is_filtered_all_the_same() -> None:
-    found = outcome(ANONYMOUS, user_id="", user_name="")
+@pytest.mark.parametrize("name", ["", "a***@e***.com", None])
+def test_an_event_without_a_user_and_a_name_is_filtered_all_the_same(name: object) -> None:
+    found = outcome(ANONYMOUS, user_id="", user_name=name)
     assert isinstance(found, Filtered)
     assert found.reason == "no_user"
+
+
+@pytest.mark.parametrize("user_id", ["", "auth0|1"])
+def test_an_expression_that_needs_a_user_makes_dead_letters_of_users_only(user_id: str) -> None:
+    rules = Rules(
+        event_types={"f": FAILED}, user_id=JmesPath("starts_with(log.details, 'x') && log.user_id")
+    )
+    found = outcome(rules=rules, user_id=user_id, details=None)
+    assert isinstance(found, DeadLetter if user_id else Filtered)
+    assert found.reason == ("expression_failed" if user_id else "no_user")
 
 
 def test_the_condition_holds_for_further_types_too() -> None:

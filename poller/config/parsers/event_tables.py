@@ -16,8 +16,11 @@ from poller.core.translation.rules import EventType
 
 _TRACKS = ("login", "signup")
 _ROOTS = ("traits", "properties", "context")
-_OWN_CONTEXT = ("library", "traits")
-"""Parts of the context that the program fills itself."""
+_OWN_CONTEXT = {
+    "library": "always leaves: Segment's library fills it, and it holds nothing of a person",
+    "traits": "goes by the paths of the traits: write traits.email for context.traits.email",
+}
+"""Parts of the context that the program fills itself, and why no form can be given for them."""
 
 T = TypeVar("T")
 
@@ -95,6 +98,8 @@ def privacy_fields(value: object) -> dict[str, Form]:
             raise BadValueError(
                 "must begin with traits., properties. or context., as in traits.plan"
             )
+        if root == "context" and field.partition(".")[0] in _OWN_CONTEXT:
+            raise BadValueError(_OWN_CONTEXT[field.partition(".")[0]])
         form = next((form for form in FORMS if form == written), None)
         if form is None:
             raise BadValueError(f"must be one of {', '.join(FORMS)}")

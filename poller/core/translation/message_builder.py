@@ -198,7 +198,7 @@ class MessageBuilder:
         """
         rules, event_type = self._rules, self._rules.event_types[facts.event.type]
         anonymous_id = self.anonymous_id(facts)
-        user_name = text(facts.record.get("user_name"))
+        user_name = _own_name(facts)
         if not (user_id or anonymous_id) and event_type.is_anonymous and user_name:
             anonymous_id = rules.privacy.hmac_of(user_name)
         if not (user_id or anonymous_id):
@@ -238,6 +238,12 @@ class MessageBuilder:
             for key, value in values.items()
             if value is not None and not is_masked_email(value)
         }
+
+
+def _own_name(facts: EventFacts) -> str | None:
+    """Return the name that was typed. Many people may share a masked e-mail, so it is no name."""
+    name = text(facts.record.get("user_name"))
+    return None if is_masked_email(name) else name
 
 
 def _put(table: dict[str, Any], path: Sequence[str], value: Scalar) -> None:

@@ -25,7 +25,7 @@ from poller.core.translation.event_facts import EventFacts, may_be_first_login
 from poller.core.translation.fields import flat, text
 from poller.core.translation.guard import guarded
 from poller.core.translation.message_builder import PERSON, MessageBuilder, all_fitting
-from poller.core.translation.rules import DEFAULT, Rules, evaluate, holds
+from poller.core.translation.rules import DEFAULT, Rules, evaluate, evaluate_or_none, holds
 from poller.core.translation.selection import Candidate, Selection, Selector
 
 
@@ -114,8 +114,13 @@ class Translator(ABC):
         return _forwardable(event, messages, self._pending(candidate, user_id))
 
     def _user_id(self, candidate: Candidate, profile: Profile | None) -> str | None:
-        if self._rules.user_id is not None:
-            return text(flat(evaluate(self._rules.user_id, candidate.event, profile)))
+        expression = self._rules.user_id
+        if expression is not None:
+            # Many failed logins name no user, and an expression on the user cannot be evaluated.
+            may_lack_user = candidate.event.type in self._rules.event_types
+            if may_lack_user and candidate.user_id is None:
+                return text(flat(evaluate_or_none(expression, candidate.event, profile)))
+            return text(flat(evaluate(expression, candidate.event, profile)))
         is_primary = profile is not None and self._rules.linked != "logged"
         return profile.user_id if profile and is_primary else candidate.user_id
 

@@ -53,7 +53,7 @@ def table_of_calls(console: Terminal, left: str, right: str) -> Table:
 def used_parts(record: Any) -> Text:
     """Return the parts of a record that the calls are made of."""
     record = record if isinstance(record, dict) else {}
-    return lines_of({key: record[key] for key in _USED if record.get(key) not in {None, ""}})
+    return lines_of({key: record[key] for key in _USED if record.get(key) not in (None, "")})
 
 
 def calls_text(
