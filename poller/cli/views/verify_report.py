@@ -23,7 +23,7 @@ from poller.service.verify.daily import (
     beginning_of,
 )
 from poller.service.verify.hourly import HOUR, HOURS_A_DAY, Mismatch, Recount
-from poller.service.verify.report import VerifyReport
+from poller.service.verify.report import SourceReport, VerifyReport
 
 _STYLES = {
     Verdict.AGREES: "green",
@@ -34,6 +34,12 @@ _STYLES = {
 }
 _LISTED_MISMATCHES = 40
 """The differing hours that the text lists. JSON has all of them."""
+
+_OF_SEGMENT = ("Segment\nacknowledged", "Segment\nreceived", "Segment\nlost")
+_WIDTH_OF_BOTH = 110
+"""The columns of a terminal from which on one table holds the numbers of Auth0 and of Segment."""
+_DEAD_LETTERS = 4
+"""The place of the dead letters among the numbers of a day."""
 
 HourRange = tuple[datetime, datetime]
 """The beginning of the first hour and the end of the last one."""
@@ -150,7 +156,10 @@ def show(report: VerifyReport) -> None:
     if not report.days:
         console.print("nothing of this range is settled yet: there is nothing to compare")
         return
-    console.print(_table(report))
+    is_wide = report.source is None or console.width >= _WIDTH_OF_BOTH
+    console.print(_table(report, with_segment=is_wide and report.source is not None))
+    if report.source and not is_wide:
+        console.print(_segment_table(report, report.source))
     console.print(f"Sent in these days: {_sent(report.days)}.")
     for line in _notes(report):
         console.print(line)
@@ -160,32 +169,44 @@ def show(report: VerifyReport) -> None:
         segment.show(console, report.source)
 
 
-def _table(report: VerifyReport) -> Table:
+def _table(report: VerifyReport, *, with_segment: bool) -> Table:
     table = _plain_table()
     table.add_column("day\nUTC", no_wrap=True)
-    for heading in ("logins\nsettled", "logins\nAuth0", "signups\nsettled", "signups\nAuth0"):
+    headings = ["logins\nsettled", "logins\nAuth0", "signups\nsettled", "signups\nAuth0"]
+    headings += ["dead\nletters", *(_OF_SEGMENT if with_segment else ())]
+    for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("dead\nletters", justify="right", no_wrap=True)
-    if report.source:
-        for heading in ("Segment\nacknowledged", "Segment\nreceived", "Segment\nlost"):
-            table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("verdict", vertical="bottom")
-    rows = [_numbers(day) + _numbers_of_segment(day, report) for day in report.days]
-    for day, (*counts, dead_letters) in zip(report.days, map(_numbers, report.days), strict=True):
-        letters = Text(str(dead_letters), style="yellow" if dead_letters else "")
-        of_segment = (f"{count:,}" for count in _numbers_of_segment(day, report))
+    rows = []
+    for day in report.days:
+        of_segment = report.source.sums(day.day) if report.source and with_segment else ()
+        rows.append((*_numbers(day), *of_segment))
+        cells = [Text(f"{number:,}") for number in rows[-1]]
+        cells[_DEAD_LETTERS].stylize("yellow" if day.dead_letters else "")
         verdict = Text(_explanation(day, report), style=_STYLES[day.verdict])
-        numbers = (f"{count:,}" for count in counts)
-        table.add_row(str(day.day), *numbers, letters, *of_segment, verdict)
-    if len(report.days) > 1:
-        totals = map(sum, zip(*rows, strict=True))
-        table.add_section()
-        table.add_row("total", *(f"{total:,}" for total in totals), style="bold")
+        table.add_row(str(day.day), *cells, verdict)
+    _add_totals(table, rows)
     return table
 
 
-def _numbers_of_segment(day: Day, report: VerifyReport) -> tuple[int, ...]:
-    return report.source.sums(day.day) if report.source else ()
+def _segment_table(report: VerifyReport, source: SourceReport) -> Table:
+    """Return the columns of Segment as a table of their own, for a narrow terminal."""
+    table = _plain_table()
+    table.add_column("day\nUTC", no_wrap=True)
+    for heading in _OF_SEGMENT:
+        table.add_column(heading, justify="right", no_wrap=True)
+    rows = [source.sums(day.day) for day in report.days]
+    for day, numbers in zip(report.days, rows, strict=True):
+        table.add_row(str(day.day), *(f"{number:,}" for number in numbers))
+    _add_totals(table, rows)
+    return table
+
+
+def _add_totals(table: Table, rows: Sequence[tuple[int, ...]]) -> None:
+    if len(rows) > 1:
+        totals = map(sum, zip(*rows, strict=True))
+        table.add_section()
+        table.add_row("total", *(f"{total:,}" for total in totals), style="bold")
 
 
 def _plain_table() -> Table:

@@ -107,6 +107,8 @@ def _summary(source: SourceReport) -> Text:
         text = f"Segment lost {lost:,} of {counted(acknowledged, 'acknowledged message')}."
         return Text(text, style="bold red")
     judged = [row for row in rows if row.verdict not in _NOT_JUDGED]
+    if not judged:
+        return Text("No hour can be compared with Segment yet.")
     number = sum(row.acknowledged for row in judged)
     return Text(f"Segment received all of {counted(number, 'acknowledged message')}.")
 
