@@ -86,14 +86,18 @@ class DeadLetterStore:
         stream: Stream | None = None,
         log_ids: Collection[str] = (),
         reason: str | None = None,
+        after: str = "",
         size: int = DEAD_LETTERS_PER_PAGE,
     ) -> Iterator[tuple[StoredDeadLetter, ...]]:
         """Yield the dead letters that match every argument, by log id, in pages of at most `size`.
 
-        Each page is read when it is asked for, so dead letters may come and go between two pages.
+        They begin above the log id `after`. Each page is read when it is asked for, so dead letters
+        may come and go between two pages.
         """
         columns = schema.dead_letter.c
         conditions = [] if reason is None else [columns.reason == reason]
+        if after:
+            conditions.append(columns.log_id > after)
         if not log_ids:
             yield from self._read_pages(stream, conditions, size)
             return

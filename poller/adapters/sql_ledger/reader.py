@@ -224,11 +224,19 @@ def running_daemon(url: str) -> int | None:
 
     Return None without a daemon, and where the ledger cannot be looked at.
     """
+    holder = running_process(url, "run")
+    return holder.pid if holder else None
+
+
+def running_process(url: str, role: Role) -> Holder | None:
+    """Return the process that holds the ledger's lock for this role.
+
+    Return None without one, and where the ledger cannot be looked at.
+    """
     with suppress(PollerError):
         path = driver.ledger_path(url)
         with verdicts(path):
-            holder = holder_of(path, "run")
-            return holder.pid if holder else None
+            return holder_of(path, role)
     return None
 
 

@@ -25,17 +25,20 @@ from poller.cli.views.wording import counted
 from poller.cli.wiring.backfill import BackfillParts
 from poller.cli.wiring.daemon import build_drain, open_ledger
 from poller.cli.wiring.demo import demo_settings
-from poller.cli.wiring.page import serve_page
+from poller.cli.wiring.metrics import serve_metrics
+from poller.cli.wiring.page.serving import serve_page
 from poller.cli.wiring.services import Services, connect
 from poller.config import Settings
 from poller.core.log_ids import EARLIEST
 from poller.sandbox import Fault, Reconciliation, Sandbox
 from poller.service.daemon.daemon import Daemon
 from poller.service.lifecycle.exit_codes import ExitCode
+from poller.service.lifecycle.liveness import Heartbeat
 from poller.service.lifecycle.one_shot import drain
 from poller.service.lifecycle.process import Failed, Finished, Process, Reason, Signalled
-from poller.service.observability.instrumented import metered_pages
+from poller.service.observability.instrumented import MeteredJournal, Observer, metered_pages
 from poller.service.observability.logging_setup import configure_logging
+from poller.service.observability.systemd import Notifier, Supervisor
 from poller.service.page.feed import Feed
 from poller.service.slices.workers import SliceWorkers
 from poller.service.upstream.retry import PATIENCE, Backoff
@@ -120,26 +123,31 @@ class _Demo:
     ledger: SqlLedger
     process: Process
     view: DemoView
-    feed: Feed
+    observer: Observer
+    supervisor: Supervisor
     page: str | None
     """The link of the live page, which holds its secret."""
 
     def run_daemon(self) -> Reason:
         """Run the daemon until the time is over or somebody presses Ctrl-C."""
-        work = build_drain(self.settings, self.services, self.ledger, self.process)
+        observer = self.observer
+        work = build_drain(
+            self.settings, self.services, self.ledger, self.process, observer=observer
+        )
         daemon = Daemon(
-            lambda: metered_pages(self.view.watch(work.pages()), self.feed),
-            self.ledger,
+            lambda: metered_pages(self.view.watch(work.pages()), observer),
+            MeteredJournal(self.ledger, observer),
             self.process,
             interval=self.settings.poll.interval,
             backoff=Backoff(),
+            supervisor=self.supervisor,
         )
         return daemon.run()
 
     def drain(self) -> None:
         """Forward everything that is still ahead."""
         work = build_drain(self.settings, self.services, self.ledger, Process())
-        drain(lambda: metered_pages(self.view.watch(work.pages()), self.feed), PATIENCE)
+        drain(lambda: metered_pages(self.view.watch(work.pages()), self.observer), PATIENCE)
 
     def play_outage(self) -> Iterator[str]:
         """Play an outage that is longer than the log is kept. Yield a line after each step."""
@@ -221,11 +229,15 @@ def _open_demo() -> Iterator[_Demo]:
         sandbox.faults.set(*_FAULTS)
         # A second signal also ends the demo by way of the folder's removal.
         settings, process = demo_settings(sandbox, Path(folder)), Process(abandon=_interrupt)
-        feed = Feed()
+        feed, heartbeat = Feed(), Heartbeat()
+        supervisor = Supervisor(Notifier(None), heartbeat)
         with (
             open_ledger(settings) as ledger,
-            connect(settings, process.stopping) as services,
-            serve_page(settings, feed, lambda now: collect(settings, now)) as page,
+            serve_metrics(settings, heartbeat, feed) as observer,
+            connect(settings, process.stopping, observer=observer) as services,
+            serve_page(
+                settings, feed, observer, supervisor, process, lambda now: collect(settings, now)
+            ) as page,
         ):
             yield _Demo(
                 sandbox=sandbox,
@@ -234,7 +246,8 @@ def _open_demo() -> Iterator[_Demo]:
                 ledger=ledger,
                 process=process,
                 view=DemoView(sandbox, page),
-                feed=feed,
+                observer=observer,
+                supervisor=supervisor,
                 page=page,
             )
 

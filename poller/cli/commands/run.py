@@ -15,7 +15,7 @@ from poller.cli.wiring.catch_up import begin_backlog_job, connect_background
 from poller.cli.wiring.daemon import build_daemon, build_drain, build_maintenance, open_ledger
 from poller.cli.wiring.fatal_exit import recording_fatal_exit
 from poller.cli.wiring.metrics import serve_metrics
-from poller.cli.wiring.page import serve_page
+from poller.cli.wiring.page.serving import serve_page
 from poller.cli.wiring.services import connect
 from poller.config import Settings
 from poller.service.lifecycle.ending import finish
@@ -110,7 +110,9 @@ def _run_daemon(
             on_step=heartbeat.beat,
         ) as services,
         connect_background(settings, services, process.stopping, observer) as background,
-        serve_page(settings, feed, lambda now: collect(settings, now)),
+        serve_page(
+            settings, feed, observer, supervisor, process, lambda now: collect(settings, now)
+        ),
     ):
         if supervisor.watchdog:
             # systemd's watchdog sends SIGABRT to a process that hangs. The traceback of every

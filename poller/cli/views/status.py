@@ -1,7 +1,7 @@
 """The report of `status`, for JSON and text."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -142,6 +142,10 @@ class StatusReport:
         if needs_action or (is_down and self.last_fatal_error) or (strict and has_letters):
             return ExitCode.ATTENTION
         return ExitCode.UNAVAILABLE if strict and is_down else ExitCode.DONE
+
+
+Report = Callable[[datetime], StatusReport]
+"""Reads the report as of this moment."""
 
 
 def show_status(report: StatusReport, now: datetime) -> None:

@@ -8,12 +8,11 @@ from poller.config import Settings
 from poller.core.translation.event_facts import SIGNUP
 from poller.service.lifecycle.liveness import Heartbeat
 from poller.service.observability.instrumented import NO_OBSERVER, Observer
+from poller.service.page.feed import Feed
 
 
 @contextmanager
-def serve_metrics(
-    settings: Settings, heartbeat: Heartbeat, feed: Observer = NO_OBSERVER
-) -> Iterator[Observer]:
+def serve_metrics(settings: Settings, heartbeat: Heartbeat, feed: Feed) -> Iterator[Observer]:
     """Answer `/metrics`, `/healthz` and `/readyz` within this context, if the settings say so.
 
     The observer tells the `feed` of each settled page. The live page shows the numbers of the
@@ -22,17 +21,19 @@ def serve_metrics(
     Raises:
         FatalError: the address cannot be listened on.
     """
-    if settings.page.listen is None:
-        feed = NO_OBSERVER  # nobody can look
-        if settings.metrics.listen is None:
-            yield feed
-            return
+    is_watched = settings.page.listen is not None
+    if settings.metrics.listen is None and not is_watched:
+        yield NO_OBSERVER
+        return
     # These import the metrics library, and a process that does not listen need not wait for it.
     from poller.service.observability.health import Health  # noqa: PLC0415
     from poller.service.observability.http_endpoint import Listener, routes_of  # noqa: PLC0415
     from poller.service.observability.meter import Meter  # noqa: PLC0415
 
-    meter = Meter({*settings.logins.types, SIGNUP}, version=__version__, feed=feed)
+    meter = Meter({*settings.logins.types, SIGNUP}, version=__version__)
+    if is_watched:
+        meter.feed = feed
+        feed.now = meter.ages.server_now
     if settings.metrics.listen is None:
         yield meter
         return

@@ -1,7 +1,7 @@
 """The replay of dead letters. It needs both services, which the other commands do not."""
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from poller.adapters.sql_ledger.dead_letters import DeadLetterStore, StoredDeadLetter, event_of
 from poller.cli.views.output import say
@@ -9,6 +9,7 @@ from poller.cli.wiring.services import Services, connect, profiles_of, rules_of
 from poller.config import Settings
 from poller.core.delivery import BatchSender
 from poller.core.events import Stream
+from poller.core.outcomes import DeadLetter
 from poller.core.translation.translator import LiveTranslator
 from poller.service.observability.logging_setup import configure_logging
 from poller.service.replay import DEAD_LETTERS_PER_DELIVERY, replay
@@ -26,13 +27,30 @@ def replay_all(
     """
     configure_logging(settings.log.level, settings.log.format)
     with connect(settings, threading.Event()) as services:
-        tried = replayed = 0
-        for page in pages:
-            tried += len(page)
-            for start in range(0, len(page), DEAD_LETTERS_PER_DELIVERY):
-                letters = page[start : start + DEAD_LETTERS_PER_DELIVERY]
-                replayed += _replay(settings, services, store, stream, letters)
+        return replay_pages(settings, services, store, stream, pages, told=_say)
+
+
+def replay_pages(
+    settings: Settings,
+    services: Services,
+    store: DeadLetterStore,
+    stream: Stream,
+    pages: Iterable[Letters],
+    *,
+    told: Callable[[DeadLetter], None] = lambda _: None,
+) -> tuple[int, int]:
+    """Do the same with these services. `told` is called for each event that stays dead."""
+    tried = replayed = 0
+    for page in pages:
+        tried += len(page)
+        for start in range(0, len(page), DEAD_LETTERS_PER_DELIVERY):
+            letters = page[start : start + DEAD_LETTERS_PER_DELIVERY]
+            replayed += _replay(settings, services, store, stream, letters, told)
     return replayed, tried - replayed
+
+
+def _say(letter: DeadLetter) -> None:
+    say(f"{letter.event.log_id} stays a dead letter: {letter.reason}", is_error=True)
 
 
 def _replay(
@@ -41,6 +59,7 @@ def _replay(
     store: DeadLetterStore,
     stream: Stream,
     letters: Sequence[StoredDeadLetter],
+    told: Callable[[DeadLetter], None],
 ) -> int:
     """Send these dead letters, and return how many Segment acknowledged."""
     texts = store.events(letters)
@@ -54,7 +73,7 @@ def _replay(
                 BatchSender(services.sink, refusal_limit=settings.segment.refusal_limit),
             )
     for letter in replayed.dead_letters:
-        say(f"{letter.event.log_id} stays a dead letter: {letter.reason}", is_error=True)
+        told(letter)
     by_id = {letter.log_id: letter for letter in letters}
     names: dict[str, list[str]] = {}
     for event, name in replayed.tracks:

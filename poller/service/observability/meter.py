@@ -75,12 +75,13 @@ class Meter(Observer):
     told of each settled page too.
     """
 
+    feed: Observer = NO_OBSERVER
+
     def __init__(
         self,
         types: Iterable[str] = (),
         *,
         version: str = "",
-        feed: Observer = NO_OBSERVER,
         monotonic: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -90,7 +91,6 @@ class Meter(Observer):
         self._types = {*types, OTHER}
         self.ages = LogAges(monotonic, now)
         self._now = now
-        self._feed = feed
         self._lock = threading.Lock()
         self._make_metrics(version)
 
@@ -148,7 +148,7 @@ class Meter(Observer):
                 was_in_hand=_is_live(forwarded.cursor),
             )
         self.ages.move(forwarded)
-        self._feed.count_settled(forwarded)
+        self.feed.count_settled(forwarded)
         if page.lost is not None:
             self._gaps.inc()
         self._last_success.set(self._now().timestamp())
@@ -198,6 +198,11 @@ class Meter(Observer):
 
     def set_segment_counts(self, counts: SegmentCounts) -> None:
         self._segment.counts = counts
+
+    @property
+    def segment_counts(self) -> SegmentCounts | None:
+        """The last look at Segment's own counts, or None before the first one."""
+        return self._segment.counts
 
     def count_failed_look(self) -> None:
         self._failed_looks.inc()

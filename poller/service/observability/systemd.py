@@ -20,7 +20,9 @@ import os
 import socket
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from poller.core.errors import FatalError, TransientError
 from poller.core.text.plain_text import visible
@@ -34,6 +36,23 @@ OPENING = timedelta(minutes=10)
 _ENDING = timedelta(seconds=GRACE_S + 2)
 _SEND_TIMEOUT_S = 2.0
 _BEATS_PER_WATCHDOG = 3  # sd_watchdog_enabled(3) advises two
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """The condition of the daemon since `since`, by the clock of this machine.
+
+    `kind` is `starting`, `running`, `postponed`, `blocked` or `stopping`. A postponed or blocked
+    daemon has a reason. A postponed one says when it tries again, and a blocked one has the code
+    of the error and a hint on what to do.
+    """
+
+    kind: str
+    since: datetime
+    reason: str | None = None
+    code: str | None = None
+    hint: str | None = None
+    next_try_at: datetime | None = None
 
 
 class Notifier:
@@ -86,6 +105,7 @@ class Supervisor:
         self._now = now
         self._due_at = float("-inf")
         self._last_cycle = "none yet"
+        self.condition = Condition(kind="starting", since=now())
 
     @classmethod
     def of(cls, environ: Mapping[str, str], heartbeat: Heartbeat) -> "Supervisor":
@@ -102,6 +122,7 @@ class Supervisor:
 
     def stopping(self) -> None:
         """Tell that the daemon ends, after the page at hand."""
+        self._become("stopping")
         self._notifier.send(
             STOPPING=1,
             STATUS="settling the page at hand",
@@ -132,6 +153,7 @@ class Supervisor:
 
     def finished(self, count: CycleCount, backlog: Backlog = NO_BACKLOG) -> None:
         """Tell that a cycle reached the end of the log."""
+        self._become("running")
         self._last_cycle = f"{self._now():%Y-%m-%d %H:%M:%S} UTC"
         counts = _counts(count)
         self._notifier.send(
@@ -140,14 +162,22 @@ class Supervisor:
 
     def postponed(self, error: TransientError, delay: timedelta) -> None:
         """Tell that a cycle failed and when the next one begins."""
+        self._become("postponed", reason=str(error), next_try_at=self._now() + delay)
         wait = f"trying again in {delay.total_seconds():.0f} s"
         self._notifier.send(STATUS=f"{wait}: {error}; last whole cycle: {self._last_cycle}")
 
     def blocked(self, error: FatalError) -> None:
         """Tell that nothing goes on until somebody acts."""
+        self._become("blocked", reason=str(error), code=error.code, hint=error.hint)
         self._notifier.send(
             STATUS=f"blocked: {error}: {error.hint}; last whole cycle: {self._last_cycle}"
         )
+
+    def _become(self, kind: str, **facts: Any) -> None:
+        """Note the condition. It keeps the time at which it began, while its kind stays."""
+        before = self.condition
+        since = before.since if before.kind == kind else self._now()
+        self.condition = Condition(kind=kind, since=since, **facts)
 
 
 def _watchdog(environ: Mapping[str, str]) -> timedelta | None:

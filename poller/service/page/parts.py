@@ -2,10 +2,47 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, Protocol
 
 from poller.service.page.feed import Feed
+from poller.service.page.numbers import Numbers
 from poller.service.page.rows import Encode
+
+Action = Literal["replay", "discard"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """The dead letters of an action: one by its log id, or all that have a reason."""
+
+    log_id: str = ""
+    reason: str = ""
+
+
+class DeadLetters(Protocol):
+    """The dead letters of the daemon's stream, as JSON values.
+
+    Every method may wait for the ledger, and may raise a `PollerError`, such as for a locked one.
+    """
+
+    def reasons(self) -> dict[str, int]:
+        """Return the number of dead letters by reason."""
+        ...
+
+    def page(self, *, after: str, reason: str) -> list[dict[str, Any]]:
+        """Return the next dead letters above a log id, without their events.
+
+        An empty reason stands for all reasons.
+        """
+        ...
+
+    def detail(self, log_id: str) -> dict[str, Any] | None:
+        """Return one dead letter with what the settings allow of its event, or None."""
+        ...
+
+    def act(self, action: Action, target: Target) -> dict[str, Any]:
+        """Replay or discard dead letters, and return their numbers."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,3 +57,5 @@ class PageParts:
     show: str
     encode: Encode
     state: Callable[[], dict[str, Any]]
+    dead_letters: DeadLetters
+    numbers: Numbers

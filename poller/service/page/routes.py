@@ -1,4 +1,16 @@
-"""The routes of the page."""
+"""The routes of the page.
+
+| path | answer |
+| --- | --- |
+| `/` | the page |
+| `/stream` | server-sent events: `events` (`rows`, `skipped`) and `state` |
+| `/events/NUMBER` | the calls of one event, and its record if the settings show it |
+| `/state` | the same as the event `state` |
+| `/history` | the samples of the last hour |
+| `/dead-letters?after=ID&reason=R` | the dead letters, and the tokens of their actions |
+| `/dead-letters/ID` | one dead letter |
+| `POST /dead-letters/replay`, `POST /dead-letters/discard` | an action |
+"""
 
 import asyncio
 from http import HTTPStatus
@@ -10,7 +22,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from poller import __version__
 from poller.service.page.access import Access
+from poller.service.page.actions import Actions
 from poller.service.page.guard import explain_failure, guard_of, set_headers
+from poller.service.page.numbers import SAMPLE_S
 from poller.service.page.parts import PageParts
 from poller.service.page.rows import detail_of, row_of
 from poller.service.page.viewers import Viewers
@@ -27,6 +41,7 @@ class Routes:
     def __init__(self, parts: PageParts, access: Access) -> None:
         self._parts = parts
         self._access = access
+        self._actions = Actions(parts.dead_letters, access)
         self.viewers = Viewers(self._rows, lambda: parts.feed.last, parts.state, parts.feed.run)
         self._templates = Environment(
             loader=FileSystemLoader(_FOLDER / "templates"),
@@ -48,6 +63,8 @@ class Routes:
                 web.get("/stream", self.stream, allow_head=False),
                 web.get("/events/{number:[0-9]{1,15}}", self.event),
                 web.get("/state", self.state),
+                web.get("/history", self.history),
+                *self._actions.routes(),
             ]
         )
         return application
@@ -73,6 +90,12 @@ class Routes:
             return web.Response(status=HTTPStatus.SERVICE_UNAVAILABLE, text=text)
         return await self.viewers.serve(request)
 
+    async def sample(self) -> None:
+        """Take a sample of the numbers from time to time, until cancelled."""
+        while True:
+            self._parts.numbers.take_sample()
+            await asyncio.sleep(SAMPLE_S)
+
     async def event(self, request: web.Request) -> web.StreamResponse:
         """Return the calls of one event, and with `show = "all"` its record."""
         parts = self._parts
@@ -84,6 +107,11 @@ class Routes:
     async def state(self, request: web.Request) -> web.StreamResponse:
         del request
         return web.json_response(await asyncio.to_thread(self._parts.state))
+
+    async def history(self, request: web.Request) -> web.StreamResponse:
+        """Return the samples of the last hour."""
+        del request
+        return web.json_response({"samples": self._parts.numbers.samples})
 
     def _rows(self, after: int, most: int) -> list[dict[str, Any]]:
         parts = self._parts

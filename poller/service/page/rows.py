@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from poller.core.counts import FORWARDED, KINDS
+from poller.core.events import LogEvent
 from poller.core.messages import Message, Track, iso
 from poller.core.text.plain_text import visible, visible_lines
 from poller.service.page.feed import SettledEvent
@@ -48,6 +49,16 @@ def detail_of(settled: SettledEvent, show: str, encode: Encode) -> dict[str, Any
         **row_of(settled, show),
         "bodies": [_body(message, encode) for message in settled.messages if is_shown],
         "record": _texts(settled.event.record) if show == ALL else None,
+    }
+
+
+def letter_values(event: LogEvent, show: str) -> dict[str, Any]:
+    """Return what the page shows of the event of a dead letter."""
+    record = event.record if isinstance(event.record, dict) else {}
+    return {
+        "date": iso(event.date) if event.date else None,
+        "application": _text(record, _APPLICATION),
+        "record": _texts(event.record) if show == ALL else None,
     }
 
 

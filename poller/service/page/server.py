@@ -82,6 +82,7 @@ class PageServer:
         )
         tasks = [
             self._loop.create_task(self._routes.viewers.run()),
+            self._loop.create_task(self._routes.sample()),
             self._loop.create_task(self._close_overdue()),
         ]
         self._started.set()

@@ -18,7 +18,7 @@ from poller.service.page.feed import MOST_EVENTS
 MOST_VIEWERS = 8
 TICK_S = 0.25
 """The time between two looks at the feed, in seconds."""
-STATE_TICKS = 8
+STATE_TICKS = 12
 """The number of ticks between two looks at the state."""
 MOST_ROWS_PER_TICK = 250
 """Events of a tick above this number are counted, and not sent. No person can read so many."""

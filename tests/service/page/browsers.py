@@ -19,9 +19,11 @@ from poller.core.spans import LogCursor, Span
 from poller.core.translation.rules import Rules
 from poller.core.translation.translator import LiveTranslator
 from poller.service.observability.http_endpoint import listen
+from poller.service.observability.meter import Meter
 from poller.service.page.access import Access
 from poller.service.page.feed import Feed
-from poller.service.page.parts import PageParts
+from poller.service.page.numbers import Numbers
+from poller.service.page.parts import Action, PageParts, Target
 from poller.service.page.server import PageServer
 from tests.builders import calls_of_page
 from tests.fakes import NOW, STREAM, numbered
@@ -111,6 +113,31 @@ def _events(answer: http.client.HTTPResponse) -> Iterator[tuple[str, Any]]:
             yield name, json.loads(value)
 
 
+class FakeLetters:
+    """Dead letters of one reason. It keeps the actions that it was told."""
+
+    def __init__(self, *log_ids: str) -> None:
+        self.left = [*log_ids]
+        self.acted: list[tuple[str, str, str]] = []
+        self.fails: Exception | None = None
+
+    def reasons(self) -> dict[str, int]:
+        return {"no_user_id": len(self.left)} if self.left else {}
+
+    def page(self, *, after: str, reason: str) -> list[dict[str, Any]]:
+        assert reason in {"", "no_user_id"}
+        return [{"log_id": each} for each in self.left if each > after]
+
+    def detail(self, log_id: str) -> dict[str, Any] | None:
+        return {"log_id": log_id} if log_id in self.left else None
+
+    def act(self, action: Action, target: Target) -> dict[str, Any]:
+        if self.fails is not None:
+            raise self.fails
+        self.acted.append((action, target.log_id, target.reason))
+        return {f"{action}ed": 1}
+
+
 @contextmanager
 def served(feed: Feed, *, show: str = "sent", **parts: Any) -> Iterator[Browser]:
     """Serve the page on a free port, and yield a browser that is not signed in."""
@@ -121,7 +148,12 @@ def served(feed: Feed, *, show: str = "sent", **parts: Any) -> Iterator[Browser]
         feed=feed,
         show=show,
         encode=MessageEncoder().encode,
-        **{"state": lambda: {"problem": None}, **parts},
+        **{
+            "state": lambda: {"problem": None},
+            "dead_letters": FakeLetters(),
+            "numbers": Numbers(Meter()),
+            **parts,
+        },
     )
     server = PageServer.open(listening, made, access)
     try:
