@@ -11,6 +11,7 @@ from poller.adapters.sql_ledger.outcomes import record_outcomes, record_resent_o
 from poller.adapters.sql_ledger.settle import settle_page
 from poller.adapters.sql_ledger.sqlite import driver
 from poller.adapters.sql_ledger.sqlite.database import Database
+from poller.adapters.sql_ledger.stores.alerts import AlertStore
 from poller.adapters.sql_ledger.stores.catch_ups import CatchUpStore
 from poller.adapters.sql_ledger.stores.daemon_status import DaemonStatusStore
 from poller.adapters.sql_ledger.stores.identifies import IdentifyStore
@@ -39,7 +40,9 @@ from poller.core.spans import Gap, LogCursor, ReopenedGap, Resend, Span
 LATE_WINDOW = timedelta(minutes=10)
 
 
-class SqlLedger(CatchUpStore, IdentifyStore, RevisitStore, SecondReadingStore, DaemonStatusStore):
+class SqlLedger(
+    AlertStore, CatchUpStore, IdentifyStore, RevisitStore, SecondReadingStore, DaemonStatusStore
+):
     """Implements core's `Ledger` and `FileLedger` on SQLite.
 
     Thread-safe. Other processes may have the same file open: every write takes SQLite's write

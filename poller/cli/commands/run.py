@@ -11,6 +11,7 @@ from poller.cli.groups import examples
 from poller.cli.options import SettingsFile, config_option, read_settings
 from poller.cli.segment_proof.background import check_key_in_background
 from poller.cli.segment_proof.hourly_look import look_hourly
+from poller.cli.wiring.alerts import alerting
 from poller.cli.wiring.catch_up import begin_backlog_job, connect_background
 from poller.cli.wiring.daemon import build_daemon, build_drain, build_maintenance, open_ledger
 from poller.cli.wiring.fatal_exit import recording_fatal_exit
@@ -102,16 +103,17 @@ def _run_daemon(
     supervisor.opening()
     with (
         open_ledger(settings, adopt=new_stream) as ledger,
-        serve_metrics(settings, heartbeat, feed) as observer,
+        serve_metrics(settings, heartbeat, feed) as metered,
+        alerting(settings, ledger, metered) as alerts,
         connect(
             settings,
             StopEvent(process.stopping, heartbeat),
-            observer=observer,
+            observer=alerts.observer,
             on_step=heartbeat.beat,
         ) as services,
-        connect_background(settings, services, process.stopping, observer) as background,
+        connect_background(settings, services, process.stopping, alerts.observer) as background,
         serve_page(
-            settings, feed, observer, supervisor, process, lambda now: collect(settings, now)
+            settings, feed, metered, supervisor, process, lambda now: collect(settings, now)
         ),
     ):
         if supervisor.watchdog:
@@ -124,9 +126,11 @@ def _run_daemon(
             background,
             ledger,
             process,
-            observer=observer,
+            observer=alerts.observer,
             supervisor=supervisor,
         )
         check_key_in_background(settings)
-        look_hourly(settings, services, observer)
-        return finish(daemon.run(), process, interrupted=ExitCode.DONE)
+        look_hourly(settings, services, alerts.observer)
+        reason = daemon.run()
+        alerts.end(reason)
+        return finish(reason, process, interrupted=ExitCode.DONE)

@@ -20,7 +20,7 @@ from poller.cli.wiring.services import Services, stream_of
 from poller.config import Settings
 from poller.core.counts import AcknowledgedCounts, SourceCounts, beginning_of_hour
 from poller.core.errors import PollerError
-from poller.service.observability.instrumented import Observer, SegmentCounts
+from poller.service.observability.instrumented import Observer, SegmentCounts, is_alarming
 from poller.service.verify.hour_figures import HOUR, REPEAT_HOURS
 from poller.service.verify.received import FINAL_AFTER, SourceVerdict, compare_with_source
 
@@ -31,9 +31,6 @@ MINUTE_OF_LOOK = 12
 
 The counts of an hour are final ten minutes after it. So the look of the next hour sees them.
 """
-MOST_MISSING = 200
-MOST_MISSING_SHARE = 0.01
-"""Above both of these bounds the alert fires. One page gives about 200 messages."""
 HOURS_OF_ALERT = 24
 _REASON = re.compile(r"[a-z][a-z_]{0,49}")
 _HINT = "`verify --segment` names the hours, the events and the reasons"
@@ -102,11 +99,6 @@ def seconds_to_wait(now: datetime) -> float:
     """Return the time until the look of this hour or of the next one."""
     at = now.replace(minute=MINUTE_OF_LOOK, second=0, microsecond=0)
     return ((at if now < at else at + HOUR) - now).total_seconds()
-
-
-def is_alarming(counts: SegmentCounts) -> bool:
-    """Return whether the alert fires for these counts."""
-    return counts.missing > max(MOST_MISSING, MOST_MISSING_SHARE * counts.acknowledged)
 
 
 def look_hourly(settings: Settings, services: Services, observer: Observer) -> None:

@@ -1,4 +1,10 @@
-"""From the settings to the targets of alerts, and to the dead man's switch."""
+"""From the settings to the alerts: their targets, the dead man's switch, and their thread."""
+
+import shlex
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 from poller.adapters.alerting.heartbeat import HeartbeatUrl
 from poller.adapters.alerting.targets import (
@@ -7,7 +13,68 @@ from poller.adapters.alerting.targets import (
     UnknownUrlError,
     open_targets,
 )
+from poller.adapters.sql_ledger.ledger import SqlLedger
+from poller.cli.wiring.services import stream_of
 from poller.config import Settings, SettingsError
+from poller.config.sources.paths import SYSTEM_FILE
+from poller.service.alerts.dead_mans_switch import Pings
+from poller.service.alerts.sender import AlertSender
+from poller.service.alerts.texts import Place
+from poller.service.alerts.watch import Watch
+from poller.service.lifecycle.process import Failed, Reason
+from poller.service.observability.instrumented import Observer, Observers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alerting:
+    """The alerts of a daemon, if the settings ask for any.
+
+    The `observer` is told what the daemon does, and tells those who were told before.
+    """
+
+    observer: Observer
+    sender: AlertSender | None = None
+
+    def end(self, reason: Reason) -> None:
+        """Say why the daemon stops. The last alerts are sent while the page at hand settles."""
+        if self.sender is not None:
+            self.sender.end(reason.error if isinstance(reason, Failed) else None)
+
+
+@contextmanager
+def alerting(settings: Settings, ledger: SqlLedger, observer: Observer) -> Iterator[Alerting]:
+    """Send alerts within this context, from a thread of their own.
+
+    Raises:
+        SettingsError: the extra is not installed, or a URL cannot be used.
+    """
+    targets, heartbeat = targets_of(settings), heartbeat_of(settings)
+    if not targets and heartbeat is None:
+        yield Alerting(observer=observer)
+        return
+    watch = Watch(settings.poll.interval)
+    pings = Pings(heartbeat) if heartbeat is not None else None
+    sender = AlertSender(watch, ledger, targets, place_of(settings), pings=pings)
+    sender.start()
+    try:
+        yield Alerting(observer=Observers(observer, watch), sender=sender)
+    except BaseException as error:
+        sender.end(error)
+        raise
+    finally:
+        sender.join()
+
+
+def place_of(settings: Settings) -> Place:
+    """Return where the daemon runs, and the option by which a command finds its settings."""
+    stream, path = stream_of(settings), settings.path
+    is_found = path is None or path == SYSTEM_FILE or not path.is_file()
+    return Place(
+        host=socket.gethostname(),
+        domain=stream.domain,
+        source_name=stream.source_name,
+        options="" if is_found else f" --config {shlex.quote(str(path))}",
+    )
 
 
 def targets_of(settings: Settings) -> tuple[Target, ...]:

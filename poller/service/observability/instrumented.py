@@ -19,6 +19,10 @@ from poller.service.lifecycle.backlog import Backlog
 from poller.service.lifecycle.cycles import CycleJournal
 from poller.service.upstream.rate_limit import RateLimiter
 
+MOST_MISSING = 200
+MOST_MISSING_SHARE = 0.01
+"""Above both of these bounds the alert fires. One page gives about 200 messages."""
+
 RequestObserver = Callable[[str, int | None, float], None]
 """Told of each request: its path, the status or None without an answer, the seconds it took."""
 
@@ -37,6 +41,11 @@ class SegmentCounts:
     missing: int
     failed: Mapping[str, int] = field(default_factory=dict)
     filtered: Mapping[str, int] = field(default_factory=dict)
+
+
+def is_alarming(counts: SegmentCounts) -> bool:
+    """Return whether so many messages are missing that somebody must be told."""
+    return counts.missing > max(MOST_MISSING, MOST_MISSING_SHARE * counts.acknowledged)
 
 
 class Observer:
@@ -71,8 +80,8 @@ class Observer:
     def watch_backlog(self, look: Callable[[], Backlog]) -> None:
         """Ask this function for the backlog, from any thread and as often as somebody looks."""
 
-    def set_blocked(self, *, is_blocked: bool) -> None:
-        """Note whether the daemon waits for somebody to act."""
+    def set_blocked(self, *, is_blocked: bool, code: str = "") -> None:
+        """Note whether the daemon waits for somebody to act, and the code of the error."""
 
     def set_retention(self, retention: timedelta) -> None:
         """Note the age of the oldest event in the log."""
@@ -180,5 +189,73 @@ class MeteredJournal:
         self._journal.note_cycle(at=at, error=error)
 
     def note_blocked(self, error: FatalError | None) -> None:
-        self._observer.set_blocked(is_blocked=error is not None)
+        self._observer.set_blocked(is_blocked=error is not None, code=error.code if error else "")
         self._journal.note_blocked(error)
+
+
+class Observers(Observer):
+    """Several observers that are told the same. Thread-safe if they are."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def start_at(self, live: Span | None) -> None:
+        for each in self._observers:
+            each.start_at(live)
+
+    def note_time(self, served_at: datetime) -> None:
+        for each in self._observers:
+            each.note_time(served_at)
+
+    def count_fetched(self, page: Page) -> None:
+        for each in self._observers:
+            each.count_fetched(page)
+
+    def count_settled(self, forwarded: Forwarded) -> None:
+        for each in self._observers:
+            each.count_settled(forwarded)
+
+    def count_acknowledged(self, batch: Batch) -> None:
+        for each in self._observers:
+            each.count_acknowledged(batch)
+
+    def requests_to(self, service: str) -> RequestObserver:
+        told = [each.requests_to(service) for each in self._observers]
+
+        def observe(path: str, status: int | None, seconds: float) -> None:
+            for tell in told:
+                tell(path, status, seconds)
+
+        return observe
+
+    def set_rate_limit(self, endpoint: str, *, limit: int, remaining: int) -> None:
+        for each in self._observers:
+            each.set_rate_limit(endpoint, limit=limit, remaining=remaining)
+
+    def add_wait(self, endpoint: str, seconds: float) -> None:
+        for each in self._observers:
+            each.add_wait(endpoint, seconds)
+
+    def watch_backlog(self, look: Callable[[], Backlog]) -> None:
+        for each in self._observers:
+            each.watch_backlog(look)
+
+    def set_blocked(self, *, is_blocked: bool, code: str = "") -> None:
+        for each in self._observers:
+            each.set_blocked(is_blocked=is_blocked, code=code)
+
+    def set_retention(self, retention: timedelta) -> None:
+        for each in self._observers:
+            each.set_retention(retention)
+
+    def set_confirmed(self, confirmed_at: datetime | None) -> None:
+        for each in self._observers:
+            each.set_confirmed(confirmed_at)
+
+    def set_segment_counts(self, counts: SegmentCounts) -> None:
+        for each in self._observers:
+            each.set_segment_counts(counts)
+
+    def count_failed_look(self) -> None:
+        for each in self._observers:
+            each.count_failed_look()

@@ -186,7 +186,8 @@ class Meter(Observer):
     def watch_backlog(self, look: Callable[[], Backlog]) -> None:
         self.ages.look_at_backlog = look
 
-    def set_blocked(self, *, is_blocked: bool) -> None:
+    def set_blocked(self, *, is_blocked: bool, code: str = "") -> None:
+        del code
         self.is_blocked = is_blocked
         self._blocked.set(is_blocked)
 

@@ -56,7 +56,7 @@ LATER: dict[int, tuple[str, ...]] = {
 """The tables of version 3 that a ledger of an older version did not have."""
 TABLES_OF_VERSION_4 = """
 DELETE FROM span; ALTER TABLE span DROP COLUMN is_catch_up;
-DROP TABLE names_in_ids;
+DROP TABLE names_in_ids; DROP TABLE alert_memory; DROP TABLE queued_alert;
 ALTER TABLE stream DROP COLUMN begun_after;
 ALTER TABLE stream DROP COLUMN acknowledged_since;
 ALTER TABLE stream DROP COLUMN resent_after; ALTER TABLE stream DROP COLUMN resent_until;

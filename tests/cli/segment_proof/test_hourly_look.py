@@ -10,14 +10,16 @@ import pytest
 from structlog.testing import capture_logs
 
 from poller.cli.segment_proof.hourly_look import (
-    MOST_MISSING,
-    MOST_MISSING_SHARE,
     HourlyLook,
-    is_alarming,
     seconds_to_wait,
 )
 from poller.core.errors import TransientError
-from poller.service.observability.instrumented import SegmentCounts
+from poller.service.observability.instrumented import (
+    MOST_MISSING,
+    MOST_MISSING_SHARE,
+    SegmentCounts,
+    is_alarming,
+)
 from poller.service.observability.meter import Meter
 from tests.fakes import NOW
 from tests.paths import ROOT

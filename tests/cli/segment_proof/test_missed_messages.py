@@ -9,7 +9,7 @@ import pytest
 
 from poller.adapters.segment.public_api import RequestRefusedError
 from poller.adapters.sql_ledger.key_changes import redeliver
-from poller.cli.segment_proof.hourly_look import compare_last_day, is_alarming, look_hourly
+from poller.cli.segment_proof.hourly_look import compare_last_day, look_hourly
 from poller.cli.wiring.backfill import BackfillParts
 from poller.cli.wiring.daemon import build_drain, open_ledger
 from poller.cli.wiring.services import connect, stream_of
@@ -17,7 +17,7 @@ from poller.core.log_ids import floor_id
 from poller.sandbox import Sandbox
 from poller.service.lifecycle.one_shot import drain
 from poller.service.lifecycle.process import Process
-from poller.service.observability.instrumented import NO_OBSERVER, SegmentCounts
+from poller.service.observability.instrumented import NO_OBSERVER, SegmentCounts, is_alarming
 from poller.service.upstream.retry import PATIENCE
 from tests.cli.segment_proof.world import World
 

@@ -183,6 +183,21 @@ CREATE TABLE names_in_ids (
 """
 
 
+_ALERTS = """
+CREATE TABLE alert_memory (
+  stream_id INTEGER NOT NULL REFERENCES stream (id), kind TEXT NOT NULL, since TEXT,
+  number INTEGER NOT NULL, detail TEXT NOT NULL, section TEXT NOT NULL, is_told BOOLEAN NOT NULL,
+  told_at TEXT, held_back INTEGER NOT NULL, mark TEXT NOT NULL, PRIMARY KEY (stream_id, kind)
+) WITHOUT ROWID;
+CREATE TABLE queued_alert (
+  stream_id INTEGER NOT NULL REFERENCES stream (id), number INTEGER NOT NULL,
+  target TEXT NOT NULL, title TEXT NOT NULL, body TEXT NOT NULL, severity TEXT NOT NULL,
+  attempts INTEGER NOT NULL, due_at TEXT NOT NULL, dropped INTEGER NOT NULL,
+  PRIMARY KEY (stream_id, number)
+) WITHOUT ROWID
+"""
+
+
 def _to_version_2(connection: Connection) -> None:
     _run(connection, _LAST_SENT)
 
@@ -208,7 +223,7 @@ def _to_version_4(connection: Connection) -> None:
 
 
 def _to_version_5(connection: Connection) -> None:
-    for script in (_CATCH_UPS, _BEGINNING_OF_STREAM, _NAMES_IN_IDS, _ACKNOWLEDGED_COUNTS):
+    for script in (_CATCH_UPS, _BEGINNING_OF_STREAM, _NAMES_IN_IDS, _ACKNOWLEDGED_COUNTS, _ALERTS):
         _run(connection, script)
 
 

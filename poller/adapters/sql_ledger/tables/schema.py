@@ -323,3 +323,36 @@ key_check = Table(
     Column("checked_at", UtcText, nullable=False),
     sqlite_with_rowid=False,
 )
+
+# The last alert of each kind, and what of the kind is not told yet.
+alert_memory = Table(
+    "alert_memory",
+    metadata,
+    _stream_id(is_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("since", UtcText),
+    Column("number", Integer, nullable=False),
+    Column("detail", PlainText, nullable=False),
+    Column("section", Text, nullable=False),
+    Column("is_told", Boolean(create_constraint=False), nullable=False),
+    Column("told_at", UtcText),
+    Column("held_back", Integer, nullable=False),
+    Column("mark", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# An alert that waits to be sent to one target.
+queued_alert = Table(
+    "queued_alert",
+    metadata,
+    _stream_id(is_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("target", Text, nullable=False),  # a hash of the URL
+    Column("title", PlainText, nullable=False),
+    Column("body", PlainText, nullable=False),
+    Column("severity", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("due_at", UtcText, nullable=False),
+    Column("dropped", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)

@@ -1,0 +1,93 @@
+"""The text of an alert: what, since when, where, what to type, and the place in the runbook.
+
+It is made of declarations, counts, times, and names from the settings. No text of an answer or of
+an event is in it, so it holds no person, no key and no body.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from poller.service.alerts.kinds import KINDS, RUNBOOK, Declaration, Kind, Severity
+from poller.service.alerts.rules import Memory, Telling
+
+_PROGRAM = "auth0-segment-poller"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """The host and the stream of a daemon. `options` are those that a command needs."""
+
+    host: str
+    domain: str
+    source_name: str
+    options: str = ""
+
+    @property
+    def stream(self) -> str:
+        return f"{self.domain} to {self.source_name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """One message to people."""
+
+    kind: Kind
+    at: datetime
+    title: str
+    body: str
+    severity: Severity
+
+
+def alert_of(telling: Telling, place: Place) -> Alert:
+    """Return the message for what is to be told."""
+    declared = KINDS[telling.memory.kind]
+    lines = _recovery(telling, declared) if telling.is_recovery else _problem(telling, declared)
+    headline = declared.recovered if telling.is_recovery else declared.title
+    section = telling.memory.section or declared.section
+    return Alert(
+        kind=telling.memory.kind,
+        at=telling.at,
+        title=f"{headline} ({place.stream})",
+        body="\n".join(
+            [
+                *lines,
+                f"Host: {place.host}",
+                f"Stream: {place.stream}",
+                f"To type: {_PROGRAM} {declared.command}{place.options}",
+                f"Runbook: {RUNBOOK}#{section}",
+            ]
+        ),
+        severity="good" if telling.is_recovery else declared.severity,
+    )
+
+
+def _problem(telling: Telling, declared: Declaration) -> list[str]:
+    memory = telling.memory
+    return [
+        f"{declared.title}.",
+        f"{declared.meaning}.",
+        *([f"{_detail(memory, declared)}."] if memory.detail else []),
+        f"Since: {_moment(memory.since or telling.at)}",
+        *([_held_back(memory.held_back)] if memory.held_back else []),
+    ]
+
+
+def _recovery(telling: Telling, declared: Declaration) -> list[str]:
+    since = telling.memory.since or telling.at
+    return [
+        f"{declared.recovered}.",
+        f"It had begun at {_moment(since)}, and was over at {_moment(telling.at)}.",
+    ]
+
+
+def _detail(memory: Memory, declared: Declaration) -> str:
+    return memory.detail if declared.is_state else memory.detail.format(number=memory.number)
+
+
+def _held_back(number: int) -> str:
+    times = "once" if number == 1 else f"{number} times"
+    return f"Held back: the same began and ended {times} since the last alert of this kind."
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
