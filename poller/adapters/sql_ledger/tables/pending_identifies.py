@@ -10,7 +10,20 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Delete,
+    Row,
+    Update,
+    and_,
+    bindparam,
+    delete,
+    func,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects.sqlite import Insert
 
 from poller.adapters.sql_ledger.sqlite.driver import upsert
@@ -103,30 +116,57 @@ def take_over(
     connection: Connection, stream_id: int, owner: str, users: Iterable[PendingIdentify]
 ) -> None:
     """Make `owner` the owner of these pending identifies."""
+    rows = [each | {"new_owner": owner} for each in _keys(stream_id, users)]
+    if rows:
+        connection.execute(_take_over(), rows)
+
+
+@cache
+def _take_over() -> Update:
     columns = schema.pending_identify.c
-    same = [
-        and_(columns.user_id == user.user_id, columns.sent_as == user.sent_as) for user in users
-    ]
-    if same:
-        row = update(schema.pending_identify).where(columns.stream_id == stream_id, or_(*same))
-        connection.execute(row.where(columns.owner != owner).values(owner=owner))
+    return (
+        update(schema.pending_identify)
+        .where(*_is_bound(), columns.owner != bindparam("new_owner"))
+        .values(owner=bindparam("new_owner"))
+    )
 
 
 def remove_sent(connection: Connection, stream_id: int, sent: Iterable[PendingIdentify]) -> None:
     """Delete these identifies. One stays if a newer event of its user came in the meantime."""
-    columns = schema.pending_identify.c
-    same = [
-        and_(
-            columns.user_id == user.user_id,
-            columns.sent_as == user.sent_as,
-            columns.log_id == user.log_id,
-        )
-        for user in sent
+    rows = _keys(stream_id, sent)
+    if rows:
+        connection.execute(_remove_sent(), rows)
+
+
+@cache
+def _remove_sent() -> Delete:
+    is_same_event = schema.pending_identify.c.log_id == bindparam("of_log_id")
+    return delete(schema.pending_identify).where(*_is_bound(), is_same_event)
+
+
+def _keys(stream_id: int, users: Iterable[PendingIdentify]) -> list[dict[str, Any]]:
+    return [
+        {
+            "of_stream": stream_id,
+            "of_user": user.user_id,
+            "of_sent_as": user.sent_as,
+            "of_log_id": user.log_id,
+        }
+        for user in users
     ]
-    if same:
-        connection.execute(
-            delete(schema.pending_identify).where(columns.stream_id == stream_id, or_(*same))
-        )
+
+
+def _is_bound() -> tuple[ColumnElement[bool], ...]:
+    """Return the conditions for one row, with a parameter for each part of its key.
+
+    One statement with a condition for each of 73 rows would cost 15 ms, most of it to compile.
+    """
+    columns = schema.pending_identify.c
+    return (
+        columns.stream_id == bindparam("of_stream"),
+        columns.user_id == bindparam("of_user"),
+        columns.sent_as == bindparam("of_sent_as"),
+    )
 
 
 def of_person(stream_id: int, user_id: str) -> ColumnElement[bool]:
