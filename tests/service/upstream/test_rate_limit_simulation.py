@@ -16,35 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poller.service.upstream.rate_limit import RateLimiter
-
-
-@dataclass(kw_only=True)
-class Tenant:
-    """A token bucket, served in the order in which requests arrive."""
-
-    limit: int
-    per_second: float
-    held: float
-    at: float = 0.0
-    least: float = math.inf
-    """The smallest number of tokens that one of our requests left."""
-
-    def fill(self, now: float) -> None:
-        self.held = min(self.limit, self.held + (now - self.at) * self.per_second)
-        self.at = now
-
-    def serve(self, now: float) -> tuple[bool, int, float]:
-        """Serve a request. Return if it passed, the tokens left, and the seconds to the reset.
-
-        The numbers are rounded as the API rounds them.
-        """
-        self.fill(now)
-        passes = self.held >= 1
-        if passes:
-            self.held -= 1
-            self.least = min(self.least, self.held)
-        missing = max(1 - self.held % 1, 0.0) / self.per_second
-        return passes, int(self.held), math.ceil(now + missing) - math.floor(now)
+from tests.simulation import Tenant
 
 
 @dataclass(kw_only=True)
