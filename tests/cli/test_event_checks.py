@@ -5,7 +5,8 @@ from typing import Any
 from poller.cli.event_checks import types_seen
 from poller.core.events import parse_events
 from poller.core.log_ids import EARLIEST
-from poller.core.translation.rules import EventType, Rules
+from poller.core.translation.event_types import EventType
+from poller.core.translation.rules import Rules
 from tests.samples import login
 
 

@@ -6,11 +6,10 @@ from poller.config.parsers.expressions import JmesPath
 from poller.core.events import parse_events
 from poller.core.log_ids import EARLIEST
 from poller.core.outcomes import DeadLetter, Filtered, Forwardable, Outcome, Profile
-from poller.core.translation.event_facts import SIGNUP
-from poller.core.translation.event_types import GROUPS, group_of
+from poller.core.translation.event_types import GROUPS, LOGIN_TYPES, SIGNUP, EventType, group_of
 from poller.core.translation.log_types import KNOWN_TYPES
 from poller.core.translation.privacy import Privacy
-from poller.core.translation.rules import LOGIN_TYPES, EventType, Rules
+from poller.core.translation.rules import Rules
 from poller.core.translation.translator import HistoryTranslator, LiveTranslator
 from tests.builders import outcome_of
 from tests.fakes import STREAM

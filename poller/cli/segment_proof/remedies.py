@@ -8,7 +8,8 @@ from typing import Any, get_args
 from poller.adapters.segment.tracking_plan import PlanVerdict
 from poller.cli.wiring.services import rules_of
 from poller.config import Settings
-from poller.core.translation.presets import PRESETS, PresetName
+from poller.core.translation.choices import PresetName
+from poller.core.translation.presets import PRESETS
 
 _TABLES = {("track", "properties"): "events.properties", ("identify", "traits"): "events.traits"}
 _CONTEXT = {"ip": 'privacy.ip = "omit"', "userAgent": 'privacy.user_agent = "omit"'}

@@ -13,7 +13,7 @@ from poller.cli.views.output import sign
 from poller.core.counts import DEAD_LETTERED, FILTERED, FORWARDED
 from poller.core.events import LogEvent
 from poller.core.forward import Forwarded
-from poller.core.translation.event_facts import SIGNUP
+from poller.core.translation.event_types import SIGNUP
 from poller.sandbox import Reconciliation, Sandbox
 from poller.service.lifecycle.cycles import CycleCount
 

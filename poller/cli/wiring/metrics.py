@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from poller import __version__
 from poller.config import Settings
-from poller.core.translation.event_facts import SIGNUP
+from poller.core.translation.event_types import SIGNUP
 from poller.service.lifecycle.liveness import Heartbeat
 from poller.service.observability.instrumented import NO_OBSERVER, Observer
 from poller.service.page.feed import Feed

@@ -8,11 +8,9 @@ from typing import Any, TypeVar
 from poller.config.errors import BadKeysError, BadValueError, Key
 from poller.config.parsers.expressions import JmesPath, expression, expressions
 from poller.config.parsers.texts import flag, name, refuse_placeholder
-from poller.core.translation.event_facts import SIGNUP
-from poller.core.translation.event_types import GROUPS
+from poller.core.translation.event_types import GROUPS, SIGNUP, EventType
 from poller.core.translation.log_types import KNOWN_TYPES, is_code
 from poller.core.translation.privacy import FORMS, Form
-from poller.core.translation.rules import EventType
 
 _TRACKS = ("login", "signup")
 _ROOTS = ("traits", "properties", "context")

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from poller.config.errors import BadValueError, PlaceholderError
-from poller.core.translation.rules import LOGIN_TYPES
+from poller.core.translation.event_types import LOGIN_TYPES
 
 Parser = Callable[[object], str]
 

@@ -22,9 +22,8 @@ from poller.config.types import (
     StartAt,
 )
 from poller.core.translation import privacy
+from poller.core.translation.choices import Frequency, Linked, PresetName
 from poller.core.translation.event_types import GROUPS
-from poller.core.translation.presets import PresetName
-from poller.core.translation.rules import Frequency, Linked
 
 
 def _frequency(values: dict[str, Any]) -> Frequency:

@@ -9,6 +9,7 @@ from typing import Any
 from poller.core.events import LogEvent
 from poller.core.outcomes import Profile
 from poller.core.text.dates import is_plausible, parse_date
+from poller.core.translation.event_types import SIGNUP
 from poller.core.translation.fields import (
     at,
     email_in_log,
@@ -20,7 +21,6 @@ from poller.core.translation.fields import (
 )
 from poller.core.translation.privacy import Privacy
 
-SIGNUP = "ss"
 SSO_LOGIN = "s"
 FIRST_LOGIN_WITHIN = timedelta(minutes=10)
 """A login made its user if the user was created at most this long before it."""

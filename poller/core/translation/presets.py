@@ -6,13 +6,12 @@ The user's own lines of the settings are put over the values of the preset.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
 
 from poller.core.messages import Scalar, iso
+from poller.core.translation.choices import PresetName
 from poller.core.translation.event_facts import EventFacts, agent_of
 from poller.core.translation.fields import count, text
 
-PresetName = Literal["rule", "spec"]
 SIGNED_UP = "Signed Up"
 """The name of the track of a signup, in both presets."""
 

@@ -3,65 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal, Protocol
+from typing import Any
 
 from poller.core.events import LogEvent
 from poller.core.outcomes import Profile
-from poller.core.translation.event_facts import SIGNUP, EventFacts
-from poller.core.translation.presets import PRESETS, Preset, PresetName
+from poller.core.translation.choices import Frequency, Linked, PresetName
+from poller.core.translation.event_facts import EventFacts
+from poller.core.translation.event_types import SIGNUP, EventType
+from poller.core.translation.expressions import Expression, Lines
+from poller.core.translation.presets import PRESETS, Preset
 from poller.core.translation.privacy import PLAIN, Privacy
-
-LOGIN_TYPES: Mapping[str, str | None] = {
-    "s": None,
-    "sepft": None,
-    "sens": None,
-    "scoa": "an `s` of the authorization that follows it is logged too",
-    "ssa": "it is a silent authentication on a session that an `s` began",
-    "seacft": "it follows every `s` of a code flow, a second or so later",
-    "sercft": "it completes a login that `sepft` logs too",
-    "seotpft": "it completes a login that `sepft` logs too",
-    "seoobft": "it completes a login that `sepft` logs too",
-    "sepkotpft": None,
-    "sepkoobft": None,
-    "sepkrcft": None,
-    "secte": None,
-}
-"""The log event types that may count as logins, and why a type would count some logins twice.
-
-`s` is every interactive login, and every login on an existing session. `sepft` is the password
-grant, `sens` a native social login, `sepk…` the second step after a passkey grant, and `secte` a
-custom token exchange (Auth0 docs: Log Event Type Codes, and Auth0 community, 82447).
-"""
-
-Frequency = Literal["always", "changes"]
-Linked = Literal["at_hand", "search", "logged"]
-
-
-class Expression(Protocol):
-    """A pure function of a profile and a record. Either may be anything that JSON can be."""
-
-    @property
-    def user_fields(self) -> frozenset[str] | None:
-        """The fields of the profile that the expression looks at. None stands for any field."""
-        ...
-
-    @property
-    def names_user(self) -> bool:
-        """True if the expression looks at the profile at all."""
-        ...
-
-    @property
-    def names_log(self) -> bool:
-        """True if the expression looks at the event at all."""
-        ...
-
-    def of(self, user: Mapping[str, Any] | None, log: Mapping[str, Any]) -> Any:
-        """Return the value of the expression. `user` is None if there is no profile.
-
-        Raises:
-            ValueError: the expression cannot be evaluated, for example a text function on a number.
-        """
-        ...
 
 
 class EvaluationError(Exception):
@@ -98,23 +49,6 @@ def holds(condition: Expression, event: LogEvent, profile: Profile | None) -> bo
     """
     value = evaluate(condition, event, profile)
     return value is not None and value is not False and value not in ("", [], {})
-
-
-Lines = Mapping[str, Expression | None]
-"""Traits or properties from the settings, which replace the preset's. None removes one."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventType:
-    """The track of one more log event type.
-
-    `properties` are put over the preset's. With `is_anonymous`, an event without a user is sent
-    under an HMAC of its `user_name`. Otherwise such an event is filtered.
-    """
-
-    name: str
-    properties: Lines = field(default_factory=dict)
-    is_anonymous: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,9 +20,9 @@ from typing import Any
 
 from poller.core.events import LogEvent
 from poller.core.log_ids import LogId
-from poller.core.translation.event_facts import SIGNUP, is_made_by_api, is_without_browser
+from poller.core.translation.event_facts import is_made_by_api, is_without_browser
+from poller.core.translation.event_types import LOGIN_TYPES, SIGNUP
 from poller.core.translation.fields import at, ip_text, text, user_id_of
-from poller.core.translation.rules import LOGIN_TYPES
 
 COMPLETED_WITHIN = timedelta(minutes=2)
 """A login of the user within this time after the signup completes the signup."""

@@ -17,8 +17,7 @@ from poller.core.counts import DEAD_LETTERED, FORWARDED, SentKey, TallyKey
 from poller.core.events import DailyCount
 from poller.core.log_ids import floor_id
 from poller.core.spans import LogRange, clip, range_covering
-from poller.core.translation.event_facts import SIGNUP
-from poller.core.translation.rules import LOGIN_TYPES
+from poller.core.translation.event_types import LOGIN_TYPES, SIGNUP
 
 BAND_PERCENT = 5
 BAND_EVENTS = 2
