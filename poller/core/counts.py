@@ -5,30 +5,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from poller.core.count_names import AGAIN, FIRST, LOG, UNDATED
 from poller.core.events import LogEvent
 from poller.core.log_ids import moment_of
 from poller.core.messages import Delivery, Group, Identify, Message, Track
 from poller.core.text.dates import believed_date
 
-FILTERED = "filtered"
-FORWARDED = "forwarded"
-DEAD_LETTERED = "dead_lettered"
-DISCARDED = "discarded"
-"""Somebody discarded the dead letter. The event is counted. Its log id is not remembered."""
-OUTCOMES = (FORWARDED, FILTERED, DEAD_LETTERED, DISCARDED)
-LOG = "log"
-FILE = "file"
-"""The origins of an event. An event that was read from both counts once for each."""
-FIRST = "first"
-AGAIN = "again"
-UNDATED = "undated"
-UNDELIVERED = "undelivered"
-"""The sendings of a message. Only a message of the first one must be in Segment's counts.
-
-Segment drops a message whose id it has seen, and may leave such a message out of its counts. So
-messages that were sent again are counted apart. So are undated ones, at whose time no two clocks
-agreed. Undelivered ones went to a write key that was wrong, as somebody said later.
-"""
 KINDS: Mapping[type[Message], str] = {Identify: "identify", Track: "track", Group: "group"}
 """The kinds of messages, by Segment's names."""
 

@@ -13,12 +13,8 @@ from datetime import datetime
 from typing import Any
 
 from poller.core import messages
+from poller.core.count_names import DEAD_LETTERED, FILE, FILTERED, FORWARDED, LOG
 from poller.core.counts import (
-    DEAD_LETTERED,
-    FILE,
-    FILTERED,
-    FORWARDED,
-    LOG,
     Acknowledged,
     SentKey,
     SentTrack,

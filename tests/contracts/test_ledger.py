@@ -11,7 +11,7 @@ import pytest
 
 from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.adapters.sql_ledger.reader import LedgerReader
-from poller.core.counts import DEAD_LETTERED, FILTERED, FORWARDED
+from poller.core.count_names import DEAD_LETTERED, FILTERED, FORWARDED
 from poller.core.errors import ConflictError
 from poller.core.events import parse_events
 from poller.core.log_ids import EARLIEST, LogId, floor_id

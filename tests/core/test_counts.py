@@ -2,15 +2,8 @@
 
 from datetime import datetime, timedelta
 
-from poller.core.counts import (
-    AGAIN,
-    FIRST,
-    UNDATED,
-    Acknowledged,
-    acknowledged_of,
-    count_acknowledged,
-    ids_of_signups,
-)
+from poller.core.count_names import AGAIN, FIRST, UNDATED
+from poller.core.counts import Acknowledged, acknowledged_of, count_acknowledged, ids_of_signups
 from poller.core.messages import Delivery, Message, Receipt, Refusal
 from poller.core.translation.rules import Rules
 from poller.core.translation.translator import LiveTranslator

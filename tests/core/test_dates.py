@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from poller.core.counts import FORWARDED, tally
+from poller.core.count_names import FORWARDED
+from poller.core.counts import tally
 from poller.core.events import LogEvent, Stream, judge_dates, parse_events
 from poller.core.log_ids import EARLIEST, LogId
 from poller.core.outcomes import DeadLetter, Forwardable, Profile

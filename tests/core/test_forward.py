@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from poller.core.counts import DEAD_LETTERED, FILTERED, FORWARDED
+from poller.core.count_names import DEAD_LETTERED, FILTERED, FORWARDED
 from poller.core.delivery import BatchSender
 from poller.core.errors import ConflictError, FatalError, TransientError
 from poller.core.events import parse_events

@@ -18,14 +18,8 @@ from poller.adapters.sql_ledger.tables.hourly_counts import (
 )
 from poller.adapters.sql_ledger.tables.streams import NO_STREAM_ID, read_streams, recorded
 from poller.adapters.sql_ledger.tables.totals import dead_letters_by_reason
-from poller.core.counts import (
-    DEAD_LETTERED,
-    DISCARDED,
-    FORWARDED,
-    Acknowledged,
-    count_acknowledged,
-    count_sent,
-)
+from poller.core.count_names import DEAD_LETTERED, DISCARDED, FORWARDED
+from poller.core.counts import Acknowledged, count_acknowledged, count_sent
 from poller.core.events import LogEvent, Stream, parse_events
 from poller.core.log_ids import LogId
 from poller.core.text.json_text import decode

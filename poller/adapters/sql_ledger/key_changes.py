@@ -18,7 +18,7 @@ from poller.adapters.sql_ledger.tables.hourly_counts import move_undelivered
 from poller.adapters.sql_ledger.tables.spans import read_spans
 from poller.adapters.sql_ledger.tables.streams import label, read_streams, rename
 from poller.adapters.sql_ledger.tables.stretches import begin_revisits, read_revisits
-from poller.core.counts import LOG
+from poller.core.count_names import LOG
 from poller.core.errors import FatalError
 from poller.core.events import NamesInIds, Stream
 from poller.core.log_ids import LogId, moment_of, predecessor

@@ -21,13 +21,8 @@ from poller.adapters.sql_ledger.tables.last_sent import (
 )
 from poller.adapters.sql_ledger.tables.pending_identifies import record_pending
 from poller.adapters.sql_ledger.tables.streams import read_resent
-from poller.core.counts import (
-    DEAD_LETTERED,
-    FORWARDED,
-    AcknowledgedKey,
-    count_acknowledged,
-    ids_of_signups,
-)
+from poller.core.count_names import DEAD_LETTERED, FORWARDED
+from poller.core.counts import AcknowledgedKey, count_acknowledged, ids_of_signups
 from poller.core.events import LogEvent, canonical
 from poller.core.log_ids import LogId
 from poller.core.messages import Message

@@ -1,6 +1,6 @@
 """Reading a ledger of any number of streams, without a secret and without disturbing a writer."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,9 +15,6 @@ from poller.adapters.sql_ledger.sqlite.lock import Holder, Role, holder_of
 from poller.adapters.sql_ledger.sqlite.verdicts import verdicts
 from poller.adapters.sql_ledger.tables import schema
 from poller.adapters.sql_ledger.tables.gaps import read_gaps
-from poller.adapters.sql_ledger.tables.hourly_counts import read_acknowledged
-from poller.adapters.sql_ledger.tables.last_sent import read_last_sent
-from poller.adapters.sql_ledger.tables.recent_ids import read_known
 from poller.adapters.sql_ledger.tables.spans import read_spans
 from poller.adapters.sql_ledger.tables.streams import (
     NO_STREAM_ID,
@@ -28,12 +25,11 @@ from poller.adapters.sql_ledger.tables.streams import (
 )
 from poller.adapters.sql_ledger.tables.stretches import read_revisits, read_unread
 from poller.adapters.sql_ledger.tables.totals import dead_letters_by_reason, events_by_outcome
-from poller.core.counts import LOG, OUTCOMES, AcknowledgedCounts, SentKey, TallyKey
+from poller.core.count_names import LOG, OUTCOMES
 from poller.core.errors import PollerError
 from poller.core.events import Stream
 from poller.core.log_ids import LogId
 from poller.core.spans import Gap, Redelivery, ReopenedGap, Span, UnreadStretch
-from poller.core.translation.change_detection import identify_key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,14 +65,12 @@ class Record:
     gaps: tuple[Gap, ...]
     revisits: tuple[ReopenedGap | Redelivery, ...]
     unread: tuple[UnreadStretch, ...]
-    tallies: Mapping[TallyKey, int]
-    sent: Mapping[SentKey, int]
     first_hour: datetime | None
     begun_after: LogId | None
 
 
 class LedgerReader:
-    """Reads what `status`, `verify` and `check` show. Not thread-safe.
+    """Reads what `status` and `check` show. Not thread-safe.
 
     Each call sees the ledger as of one moment. A stream that the ledger does not hold is empty.
     """
@@ -127,20 +121,17 @@ class LedgerReader:
 
     def spans(self, stream: Stream) -> tuple[Span, ...]:
         """Return the spans of the stream, by `after`."""
-        with self._reading(stream) as (connection, stream_id):
+        with self.reading(stream) as (connection, stream_id):
             return read_spans(connection, stream, stream_id)
 
     def gaps(self, stream: Stream) -> tuple[Gap, ...]:
         """Return the gaps of the stream, by `after`. They may overlap."""
-        with self._reading(stream) as (connection, stream_id):
+        with self.reading(stream) as (connection, stream_id):
             return read_gaps(connection, stream_id)
 
-    def record(self, stream: Stream, since: datetime, until: datetime) -> Record:
-        """Return what is settled, and the counts of the hours from `since` to before `until`.
-
-        The counts hold only what was read from the log, since they are compared with the log.
-        """
-        with self._reading(stream) as (connection, stream_id):
+    def record(self, stream: Stream) -> Record:
+        """Return what is settled."""
+        with self.reading(stream) as (connection, stream_id):
             revisits = read_revisits(connection, stream, stream_id)
             return Record(
                 spans=read_spans(connection, stream, stream_id),
@@ -149,48 +140,27 @@ class LedgerReader:
                     each for each in revisits if isinstance(each, ReopenedGap | Redelivery)
                 ),
                 unread=read_unread(connection, stream, stream_id),
-                tallies=_tallies(connection, stream_id, since, until),
-                sent=_sent(connection, stream_id, since, until),
                 first_hour=_first_hour(connection, stream_id),
                 begun_after=read_beginning(connection, stream_id),
             )
-
-    def acknowledged(self, stream: Stream, since: datetime, until: datetime) -> AcknowledgedCounts:
-        """Return the acknowledged messages of the hours from `since` to before `until`."""
-        with self._reading(stream) as (connection, stream_id):
-            return read_acknowledged(connection, stream_id, since, until)
-
-    def count_told(self, stream: Stream, user_ids: Iterable[str]) -> int:
-        """Return how many of these users an identify call was sent about, as far as is known."""
-        keys = sorted({identify_key(user_id) for user_id in user_ids})
-        with self._reading(stream) as (connection, stream_id):
-            return sum(
-                len(read_last_sent(connection, stream_id, keys[start : start + 1000], since=None))
-                for start in range(0, len(keys), 1000)
-            )
-
-    def recent_ids(self, stream: Stream, log_ids: Collection[LogId]) -> frozenset[LogId]:
-        """Return the ids among these that are recent ids, so that their events are settled."""
-        with self._reading(stream) as (connection, stream_id):
-            return read_known(connection, stream_id, log_ids)
 
     def totals(self, stream: Stream) -> dict[str, int]:
         """Return the number of events by outcome, over all time.
 
         An event that came from the log and from a file counts twice.
         """
-        with self._reading(stream) as (connection, stream_id):
+        with self.reading(stream) as (connection, stream_id):
             return dict.fromkeys(OUTCOMES, 0) | events_by_outcome(connection, stream_id)
 
     def dead_letters_by_reason(self, stream: Stream) -> dict[str, int]:
         """Return how many dead letters there are now, by reason code."""
-        with self._reading(stream) as (connection, stream_id):
+        with self.reading(stream) as (connection, stream_id):
             return dead_letters_by_reason(connection, stream_id)
 
     def daemon_status(self, stream: Stream) -> DaemonStatus:
         """Return what the daemon recorded last."""
         columns = [column for column in schema.daemon_status.c if column.name != "stream_id"]
-        with self._reading(stream) as (connection, stream_id):
+        with self.reading(stream) as (connection, stream_id):
             own = schema.daemon_status.c.stream_id == stream_id
             row = connection.execute(select(*columns).where(own)).mappings().one_or_none()
             return DaemonStatus(**(row or {}))
@@ -214,7 +184,8 @@ class LedgerReader:
             yield connection
 
     @contextmanager
-    def _reading(self, stream: Stream) -> Iterator[tuple[Connection, int]]:
+    def reading(self, stream: Stream) -> Iterator[tuple[Connection, int]]:
+        """Yield a connection, and the id of the stream in the ledger. Other readers use it too."""
         with self._transaction() as connection:
             yield connection, read_streams(connection).get(stream, NO_STREAM_ID)
 
@@ -238,26 +209,6 @@ def running_process(url: str, role: Role) -> Holder | None:
         with verdicts(path):
             return holder_of(path, role)
     return None
-
-
-def _tallies(
-    connection: Connection, stream_id: int, since: datetime, until: datetime
-) -> dict[TallyKey, int]:
-    columns = schema.hourly_event_count.c
-    own = (columns.stream_id == stream_id, columns.origin == LOG)
-    query = select(schema.hourly_event_count).where(*own)
-    rows = connection.execute(query.where(columns.hour >= since, columns.hour < until))
-    return {TallyKey(hour=row.hour, type=row.type, outcome=row.outcome): row.events for row in rows}
-
-
-def _sent(
-    connection: Connection, stream_id: int, since: datetime, until: datetime
-) -> dict[SentKey, int]:
-    columns = schema.hourly_track_count.c
-    own = (columns.stream_id == stream_id, columns.origin == LOG)
-    query = select(schema.hourly_track_count).where(*own)
-    rows = connection.execute(query.where(columns.hour >= since, columns.hour < until))
-    return {SentKey(hour=row.hour, type=row.type, name=row.track_name): row.tracks for row in rows}
 
 
 def _first_hour(connection: Connection, stream_id: int) -> datetime | None:

@@ -32,7 +32,7 @@ from poller.cli.views.confirmation import confirm
 from poller.cli.views.output import say
 from poller.cli.views.wording import counted, laid_out, moment_text, stream_title
 from poller.config import Settings
-from poller.core.counts import DEAD_LETTERED, FORWARDED
+from poller.core.count_names import DEAD_LETTERED, FORWARDED
 from poller.core.events import Stream
 from poller.core.log_ids import EARLIEST, LogId
 from poller.service.lifecycle.exit_codes import ExitCode

@@ -12,7 +12,6 @@ from pathlib import Path
 import click
 
 from poller import __version__
-from poller.adapters.sql_ledger.fatal_exit import FatalExit
 from poller.adapters.sql_ledger.reader import DaemonStatus, LedgerReader
 from poller.adapters.sql_ledger.sqlite.driver import ledger_path
 from poller.cli.groups import examples
@@ -24,7 +23,6 @@ from poller.cli.views.status import (
     BacklogReport,
     BlockedReport,
     DaemonReport,
-    FatalErrorReport,
     RevisitReport,
     SecondReadingReport,
     SpanReport,
@@ -84,23 +82,15 @@ def collect(settings: Settings, now: datetime) -> StatusReport:
                 ledger=str(ledger_path(settings.state.url)),
                 version=__version__,
                 daemon=DaemonReport(pid=holder.pid, since=holder.since) if holder else None,
-                last_fatal_error=_fatal_error(reader.fatal_exit()),
+                last_fatal_error=reader.fatal_exit(),
                 streams=tuple(_stream(reader, stream, now) for stream in reader.streams()),
             )
     finally:
         reader.close()
 
 
-def _fatal_error(recorded: FatalExit | None) -> FatalErrorReport | None:
-    if recorded is None:
-        return None
-    return FatalErrorReport(
-        at=recorded.at, code=recorded.code, error=recorded.error, hint=recorded.hint
-    )
-
-
 def _stream(reader: LedgerReader, stream: Stream, now: datetime) -> StreamReport:
-    record, daemon = reader.record(stream, now, now), reader.daemon_status(stream)
+    record, daemon = reader.record(stream), reader.daemon_status(stream)
     live = next((span for span in record.spans if span.is_live), None)
     reasons = reader.dead_letters_by_reason(stream)
     report = StreamReport(

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
+from poller.adapters.sql_ledger.counts_reader import CountsReader
 from poller.adapters.sql_ledger.dead_letters import DeadLetterStore, StoredDeadLetter, event_of
-from poller.adapters.sql_ledger.reader import LedgerReader
 from poller.cli.groups import examples
 from poller.cli.options import (
     TimeRange,
@@ -32,7 +32,8 @@ from poller.cli.views.output import say_json
 from poller.cli.views.wording import moment_text
 from poller.cli.wiring.services import Services, connect, rules_of, stream_of
 from poller.config import Settings
-from poller.core.counts import OUTCOMES, TallyKey, hour_of
+from poller.core.count_names import OUTCOMES
+from poller.core.counts import TallyKey, hour_of
 from poller.core.events import LogEvent, Stream
 from poller.core.log_ids import LogId
 from poller.core.outcomes import DeadLetter, Filtered, Outcome
@@ -177,7 +178,7 @@ class _Ledger:
     """The ledger, as `trace` asks it about single events. It is opened for reading only."""
 
     def __init__(self, settings: Settings) -> None:
-        self._reader = LedgerReader.open(settings.state.url)
+        self._reader = CountsReader.open(settings.state.url)
         self._letters = DeadLetterStore.open(settings.state.url)
         self._stream: Stream = self._letters.recorded(stream_of(settings))
 
@@ -202,7 +203,8 @@ class _Ledger:
         # The ledger remembers the recent ids of events that some settings send, and of no others.
         is_remembered = not (isinstance(outcome, Filtered) and not outcome.is_declined)
         with self._reader.at_one_moment():
-            record = self._reader.record(self._stream, hour, hour + timedelta(hours=1))
+            record = self._reader.record(self._stream)
+            counts = self._reader.counts(self._stream, hour, hour + timedelta(hours=1))
             recent = self._reader.recent_ids(self._stream, [log_id])
         standing = standing_of(
             log_id,
@@ -216,7 +218,7 @@ class _Ledger:
             standing,
             log_id,
             letter=_standing_of_letter(letter) if letter else None,
-            hour=_outcomes(record.tallies, event) if event else {},
+            hour=_outcomes(counts.tallies, event) if event else {},
             type_=event.type if event else None,
         )
 

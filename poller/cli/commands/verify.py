@@ -1,7 +1,7 @@
 """`verify`: compare the settled events with Auth0's statistics and, if asked, with its log."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,7 +11,8 @@ from typing import TypeVar
 import click
 from rich.progress import Progress
 
-from poller.adapters.sql_ledger.reader import LedgerReader, Record
+from poller.adapters.sql_ledger.counts_reader import CountsReader
+from poller.adapters.sql_ledger.reader import Record
 from poller.adapters.sql_ledger.sqlite.driver import ledger_path
 from poller.cli.groups import examples
 from poller.cli.options import Bound, BoundType, config_option, position_of, read_settings
@@ -21,7 +22,7 @@ from poller.cli.views.output import say_json
 from poller.cli.views.terminal import Terminal
 from poller.cli.wiring.services import Services, background_share, connect, stream_of
 from poller.config import Settings
-from poller.core.counts import beginning_of_hour
+from poller.core.counts import TallyKey, beginning_of_hour
 from poller.core.errors import FatalError
 from poller.core.events import Stream
 from poller.core.log_ids import moment_of
@@ -103,7 +104,7 @@ def verify(
         connect(settings, threading.Event(), share=share) as services,
     ):
         _, now = _retried(services.log.oldest_kept)
-        settled = _settled(reader.record(stream, now, now))
+        settled = _settled(reader.record(stream))
         asked = _asked_range(since, until, now, settled, settings.poll.late_window)
         days, recount = _compare(reader, services, stream, asked, now, exact=exact)
         source = _compare_with_source(reader, settings, stream, asked, now) if segment else None
@@ -124,8 +125,8 @@ def verify(
 
 
 @contextmanager
-def _open_reader(settings: Settings, stream: Stream) -> Iterator[LedgerReader]:
-    reader = LedgerReader.open(settings.state.url)
+def _open_reader(settings: Settings, stream: Stream) -> Iterator[CountsReader]:
+    reader = CountsReader.open(settings.state.url)
     try:
         if reader.recorded(stream) is None:
             raise FatalError(
@@ -168,7 +169,7 @@ def _settled(record: Record) -> tuple[LogRange, ...]:
 
 
 def _compare(
-    reader: LedgerReader,
+    reader: CountsReader,
     services: Services,
     stream: Stream,
     asked: TimeRange,
@@ -179,19 +180,21 @@ def _compare(
     dates = days_between(asked.since, asked.until)
     if not dates:
         return (), None
-    record = reader.record(
-        stream, beginning_of(dates[0]), beginning_of(dates[-1]) + timedelta(days=1)
-    )
+    with reader.at_one_moment():
+        record = reader.record(stream)
+        counts = reader.counts(
+            stream, beginning_of(dates[0]), beginning_of(dates[-1]) + timedelta(days=1)
+        )
     counted = _retried(lambda: services.stats.daily(dates[0], dates[-1]))
-    days = judge_days(record.tallies, counted, _settled(record), dates, now=now, sent=record.sent)
+    days = judge_days(counts.tallies, counted, _settled(record), dates, now=now, sent=counts.sent)
     if not exact:
         return days, None
-    recount = _recount(services, stream, record, asked)
+    recount = _recount(services, stream, _settled(record), counts.tallies, asked)
     return tuple(overruled(day, recount) for day in days), recount
 
 
 def _compare_with_source(
-    reader: LedgerReader, settings: Settings, stream: Stream, asked: TimeRange, now: datetime
+    reader: CountsReader, settings: Settings, stream: Stream, asked: TimeRange, now: datetime
 ) -> SourceReport:
     """Compare with Segment's counts. The ledger is read first, so that it is never ahead."""
     since = beginning_of_hour(asked.since)
@@ -208,15 +211,20 @@ def _compare_with_source(
     )
 
 
-def _recount(services: Services, stream: Stream, record: Record, asked: TimeRange) -> Recount:
-    settled = _settled(record)
+def _recount(
+    services: Services,
+    stream: Stream,
+    settled: tuple[LogRange, ...],
+    tallies: Mapping[TallyKey, int],
+    asked: TimeRange,
+) -> Recount:
     ranges = ranges_to_read(settled, asked.since, asked.until)
     with _progress(ranges) as on_page:
         counted = count_again(services.log, stream, ranges, on_page)
     # The oldest event is asked for after the reading: what is kept now was kept then.
     oldest, _ = _retried(services.log.oldest_kept)
     hours = tuple(hours_between(asked.since, min(asked.until, asked.confirmed_until)))
-    return compare(record.tallies, counted, settled, hours=hours, oldest=oldest)
+    return compare(tallies, counted, settled, hours=hours, oldest=oldest)
 
 
 @contextmanager

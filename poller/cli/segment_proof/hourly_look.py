@@ -14,7 +14,7 @@ import structlog
 
 from poller.adapters.segment.public_api import PublicApi, RequestRefusedError
 from poller.adapters.segment.source_counts import read_source_counts
-from poller.adapters.sql_ledger.reader import LedgerReader
+from poller.adapters.sql_ledger.counts_reader import CountsReader
 from poller.cli.segment_proof.access import has_write_key, public_api
 from poller.cli.wiring.services import Services, stream_of
 from poller.config import Settings
@@ -139,7 +139,7 @@ def compare_last_day(settings: Settings, now: datetime) -> SegmentCounts | None:
 
 
 def _read_acknowledged(settings: Settings, since: datetime, until: datetime) -> AcknowledgedCounts:
-    reader = LedgerReader.open(settings.state.url)
+    reader = CountsReader.open(settings.state.url)
     try:
         return reader.acknowledged(stream_of(settings), since, until)
     finally:

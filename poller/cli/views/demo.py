@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from poller.cli.views.output import sign
-from poller.core.counts import DEAD_LETTERED, FILTERED, FORWARDED
+from poller.core.count_names import DEAD_LETTERED, FILTERED, FORWARDED
 from poller.core.events import LogEvent
 from poller.core.forward import Forwarded
 from poller.core.translation.event_types import SIGNUP

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from poller.adapters.sql_ledger.fatal_exit import FatalExit
 from poller.cli.views import timeline
 from poller.cli.views.output import NOT_IN_JSON, Part, can_show, say, say_parts
 from poller.cli.views.wording import laid_out, lasting, moment_text, stream_title
@@ -24,16 +25,6 @@ class DaemonReport:
 
     pid: int | None
     since: datetime | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FatalErrorReport:
-    """The fatal error that ended the last process."""
-
-    at: datetime
-    code: str
-    error: str
-    hint: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +122,7 @@ class StatusReport:
     ledger: str
     version: str
     daemon: DaemonReport | None
-    last_fatal_error: FatalErrorReport | None
+    last_fatal_error: FatalExit | None
     streams: tuple[StreamReport, ...]
 
     def exit_code(self, *, strict: bool) -> ExitCode:
@@ -164,7 +155,7 @@ def show_status(report: StatusReport, now: datetime) -> None:
         _show_timeline(stream, now)
 
 
-def _show_fatal_error(error: FatalErrorReport | None) -> None:
+def _show_fatal_error(error: FatalExit | None) -> None:
     if error:
         text = f"{iso(error.at)}: error[{error.code}]: {error.error}"
         say(*laid_out("  ended       ", text), fg="red")

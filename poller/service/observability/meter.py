@@ -21,7 +21,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from poller.core.counts import DEAD_LETTERED, FILTERED, FORWARDED
+from poller.core.count_names import DEAD_LETTERED, FILTERED, FORWARDED
 from poller.core.events import LogEvent
 from poller.core.forward import Forwarded
 from poller.core.log_ids import moment_of

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from poller.core.counts import DEAD_LETTERED, FILTERED, FORWARDED
+from poller.core.count_names import DEAD_LETTERED, FILTERED, FORWARDED
 from poller.core.events import LogEvent
 from poller.core.forward import Forwarded
 from poller.core.messages import Message

@@ -8,7 +8,8 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from poller.core.counts import FORWARDED, KINDS
+from poller.core.count_names import FORWARDED
+from poller.core.counts import KINDS
 from poller.core.events import LogEvent
 from poller.core.messages import Message, Track, iso
 from poller.core.text.plain_text import visible, visible_lines

@@ -13,7 +13,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 
-from poller.core.counts import DEAD_LETTERED, FORWARDED, SentKey, TallyKey
+from poller.core.count_names import DEAD_LETTERED, FORWARDED
+from poller.core.counts import SentKey, TallyKey
 from poller.core.events import DailyCount
 from poller.core.log_ids import floor_id
 from poller.core.spans import LogRange, clip, range_covering

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from poller.core.counts import FIRST
+from poller.core.count_names import FIRST
 
 HOUR = timedelta(hours=1)
 REPEAT_HOURS = 24

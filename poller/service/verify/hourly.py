@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from poller.core.counts import FILTERED, TallyKey, tally
+from poller.core.count_names import FILTERED
+from poller.core.counts import TallyKey, tally
 from poller.core.events import Stream
 from poller.core.log_ids import LogId, floor_id, predecessor
 from poller.core.pages import Page

@@ -5,8 +5,8 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+from poller.adapters.sql_ledger.counts_reader import CountsReader
 from poller.adapters.sql_ledger.ledger import SqlLedger
-from poller.adapters.sql_ledger.reader import LedgerReader
 from poller.core.errors import PollerError
 from poller.core.log_ids import EARLIEST
 from tests.builders import page, settlement
@@ -34,8 +34,8 @@ def forwarded(path: Path, *numbers: int) -> None:
 
 
 @contextlib.contextmanager
-def reading(path: Path) -> Iterator[LedgerReader]:
-    reader = LedgerReader.open(url(path))
+def reading(path: Path) -> Iterator[CountsReader]:
+    reader = CountsReader.open(url(path))
     try:
         yield reader
     finally:

@@ -14,7 +14,8 @@ from poller.adapters.sql_ledger.dead_letters import DeadLetterStore
 from poller.adapters.sql_ledger.key_changes import redeliver
 from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.adapters.sql_ledger.set_position import set_position
-from poller.core.counts import AGAIN, FIRST, UNDELIVERED, AcknowledgedCounts
+from poller.core.count_names import AGAIN, FIRST, UNDELIVERED
+from poller.core.counts import AcknowledgedCounts
 from poller.core.errors import ConflictError
 from poller.core.log_ids import EARLIEST, floor_id
 from poller.core.messages import Delivery, Receipt

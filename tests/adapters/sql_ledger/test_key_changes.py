@@ -41,7 +41,7 @@ def opened(url: str, stream: Stream = STREAM, *, adopt: bool = False) -> Iterato
 def record(url: str, stream: Stream) -> Record:
     reader = LedgerReader.open(url)
     try:
-        return reader.record(stream, NOW, NOW)
+        return reader.record(stream)
     finally:
         reader.close()
 

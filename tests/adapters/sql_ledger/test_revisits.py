@@ -8,7 +8,7 @@ import pytest
 
 from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.adapters.sql_ledger.reader import LedgerReader
-from poller.core.counts import DEAD_LETTERED, FORWARDED
+from poller.core.count_names import DEAD_LETTERED, FORWARDED
 from poller.core.errors import ConflictError
 from poller.core.log_ids import LogId
 from poller.core.outcomes import DeadLetter

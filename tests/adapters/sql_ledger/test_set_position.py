@@ -15,7 +15,7 @@ from poller.core.log_ids import EARLIEST, LogId, successor
 from poller.core.spans import Gap, LogRange, Span, holes_between
 from poller.service.backfill.plan import plan
 from tests.builders import page, settlement
-from tests.fakes import NOW, STREAM, numbered
+from tests.fakes import STREAM, numbered
 
 Shape = list[tuple[int, int, int | None]]
 Pair = tuple[LogId, LogId | None]
@@ -187,7 +187,7 @@ def test_a_part_that_was_skipped_below_all_spans_is_a_hole(tmp_path: Path) -> No
         ledger.begin(after=numbered(10))
     set_position(url, STREAM, numbered(40))
     with closing(LedgerReader.open(url)) as reader:
-        record = reader.record(STREAM, NOW, NOW)
+        record = reader.record(STREAM)
     hole = LogRange(after=numbered(10), until=numbered(40))
     assert holes_between(record.spans, since=record.begun_after) == (hole,)
     found = plan(

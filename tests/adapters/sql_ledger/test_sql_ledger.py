@@ -221,7 +221,7 @@ def test_a_ledger_of_an_earlier_version_is_brought_up_and_is_as_a_new_one(
 ) -> None:
     forwarded(path, 1)
     with reading(path) as reader:
-        counted = reader.record(STREAM, NOW - timedelta(days=1), NOW + timedelta(days=1)).tallies
+        counted = reader.counts(STREAM, NOW - timedelta(days=1), NOW + timedelta(days=1)).tallies
     assert counted
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
         made = shape(connection)
@@ -234,7 +234,7 @@ def test_a_ledger_of_an_earlier_version_is_brought_up_and_is_as_a_new_one(
         assert (live.reached, live.confirmed) == (numbered(1), numbered(1))
     with reading(path) as reader:
         assert (
-            reader.record(STREAM, NOW - timedelta(days=1), NOW + timedelta(days=1)).tallies
+            reader.counts(STREAM, NOW - timedelta(days=1), NOW + timedelta(days=1)).tallies
             == counted
         )
     with contextlib.closing(sqlite3.connect(path)) as connection:
@@ -302,13 +302,13 @@ def test_the_counts_of_a_file_are_kept_apart_from_those_of_the_log(path: Path) -
     with opened(path) as ledger:
         ledger.settle_file(file_settlement(file_page(mark(100), 1, 2)))
     with reading(path) as reader:
-        record = reader.record(STREAM, NOW - timedelta(days=1), NOW + timedelta(days=1))
-        assert (record.tallies, record.first_hour) == ({}, None)
+        counts = reader.counts(STREAM, NOW - timedelta(days=1), NOW + timedelta(days=1))
+        assert (counts.tallies, reader.record(STREAM).first_hour) == ({}, None)
         assert reader.totals(STREAM)["forwarded"] == 2
     forwarded(path, 1, 2)
     with reading(path) as reader:
-        record = reader.record(STREAM, NOW - timedelta(days=1), NOW + timedelta(days=1))
-        assert list(record.tallies.values()) == [2]
+        counts = reader.counts(STREAM, NOW - timedelta(days=1), NOW + timedelta(days=1))
+        assert list(counts.tallies.values()) == [2]
         assert reader.totals(STREAM)["forwarded"] == 4
 
 

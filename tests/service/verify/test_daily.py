@@ -5,7 +5,8 @@ from datetime import date, datetime, timedelta
 
 import pytest
 
-from poller.core.counts import DEAD_LETTERED, FILTERED, FORWARDED, SentKey, TallyKey
+from poller.core.count_names import DEAD_LETTERED, FILTERED, FORWARDED
+from poller.core.counts import SentKey, TallyKey
 from poller.core.events import DailyCount
 from poller.core.log_ids import LogId, floor_id
 from poller.core.spans import LogRange

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from poller.core.counts import FILTERED, FORWARDED, TallyKey
+from poller.core.count_names import FILTERED, FORWARDED
+from poller.core.counts import TallyKey
 from poller.core.errors import TransientError
 from poller.core.log_ids import LogId, floor_id
 from poller.core.spans import LogRange

@@ -8,16 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.core.counts import (
-    AGAIN,
-    FIRST,
-    UNDATED,
-    UNDELIVERED,
-    AcknowledgedCounts,
-    AcknowledgedKey,
-    SourceCounts,
-    SourceKey,
-)
+from poller.core.count_names import AGAIN, FIRST, UNDATED, UNDELIVERED
+from poller.core.counts import AcknowledgedCounts, AcknowledgedKey, SourceCounts, SourceKey
 from poller.service.verify.hour_figures import HOUR, MOST_UNRECORDED, REPEAT_HOURS
 from poller.service.verify.received import (
     SourceComparison,

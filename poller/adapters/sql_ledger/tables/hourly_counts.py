@@ -16,11 +16,8 @@ from sqlalchemy.dialects.sqlite import Insert
 
 from poller.adapters.sql_ledger.sqlite.driver import upsert
 from poller.adapters.sql_ledger.tables import schema
+from poller.core.count_names import FILE, FIRST, LOG, UNDELIVERED
 from poller.core.counts import (
-    FILE,
-    FIRST,
-    LOG,
-    UNDELIVERED,
     AcknowledgedCounts,
     AcknowledgedKey,
     SentKey,

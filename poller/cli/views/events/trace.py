@@ -11,7 +11,7 @@ from poller.cli.views.events.calls import calls_text, lines_of, table_of_calls, 
 from poller.cli.views.output import NOT_IN_JSON
 from poller.cli.views.terminal import Terminal
 from poller.cli.views.wording import counted, moment_text
-from poller.core.counts import FORWARDED
+from poller.core.count_names import FORWARDED
 from poller.core.log_ids import LogId
 from poller.core.messages import iso
 from poller.core.standing import Place, Standing
