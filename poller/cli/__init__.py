@@ -50,9 +50,6 @@ class Commands(SuggestingGroup):
         if cmd_name not in COMMANDS:
             return None
         name = cmd_name.replace("-", "_")
-        # Imports create many objects, and none of them becomes garbage. Without collections in
-        # between, an import takes a tenth less time.
-        gc.disable()
         command: click.Command = getattr(import_module(f"poller.cli.commands.{name}"), name)
         gc.freeze()
         gc.enable()
