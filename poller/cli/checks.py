@@ -10,7 +10,8 @@ from pathlib import Path
 from poller.adapters.sql_ledger.reader import running_daemon
 from poller.cli.views.output import sign
 from poller.cli.views.wording import lasting
-from poller.config import SecretPlace, Settings
+from poller.cli.wiring.alerts import targets_of
+from poller.config import SecretPlace, Settings, SettingsError
 from poller.config.sources.paths import SYSTEM_FILE
 from poller.core.errors import ErrorCode, FatalError
 from poller.service.lifecycle.exit_codes import Severity
@@ -174,6 +175,25 @@ def listen_address(settings: Settings) -> Iterator[Finding]:
         )
         return
     yield Finding(subject="metrics", text=f"the daemon can listen on {address}")
+
+
+def alert_targets(settings: Settings) -> Iterator[Finding]:
+    """Report whether the URLs of alerts can be used, if there are any. Sends nothing."""
+    if not settings.alerts.urls:
+        return
+    try:
+        targets = targets_of(settings)
+    except SettingsError as error:
+        yield Finding(
+            subject="alerts",
+            text=str(error),
+            hint="correct alerts.urls: the service does not start without",
+            error=error.code,
+            severity=Severity.UNUSABLE,
+        )
+    else:
+        names = ", ".join(target.name for target in targets)
+        yield Finding(subject="alerts", text=f"{names}; `alerts test` sends one to each of them")
 
 
 def clocks(skews: Mapping[str, timedelta | None]) -> Iterator[Finding]:

@@ -8,15 +8,24 @@ from typing import Any
 import pytest
 
 from poller.cli import checks
-from poller.cli.checks import clocks, closed_to_service, disk, outage, region, secrets
+from poller.cli.checks import (
+    alert_targets,
+    clocks,
+    closed_to_service,
+    disk,
+    outage,
+    region,
+    secrets,
+)
 from poller.config import SecretPlace, load_settings
 from poller.service.lifecycle.exit_codes import Severity
 
 HOUR = timedelta(hours=1)
 
 
-def settings(domain: str, endpoint: str) -> Any:
+def settings(domain: str, endpoint: str, **others: str) -> Any:
     environ = {
+        **others,
         "POLLER_AUTH0__DOMAIN": domain,
         "POLLER_AUTH0__CLIENT_ID": "id",
         "POLLER_AUTH0__CLIENT_SECRET": "a-secret",
@@ -168,3 +177,32 @@ def test_without_units_nobody_but_root_need_read_the_settings(
 @dataclass(frozen=True)
 class _Usage:
     free: int
+
+
+@pytest.mark.parametrize(
+    ("urls", "texts", "severities"),
+    [
+        ("", [], []),
+        (
+            "json://127.0.0.1/s3cr3t https://127.0.0.1/s3cr3t",
+            ["1 (JSON), 2 (webhook); `alerts test` sends one to each of them"],
+            [Severity.GOOD],
+        ),
+        (
+            "json://127.0.0.1/s3cr3t nonsense://s3cr3t",
+            [
+                (
+                    "alerts.urls: URL 2 of 2 cannot be used: it must be an https:// URL, or one of "
+                    "https://appriseit.com/services/"
+                )
+            ],
+            [Severity.UNUSABLE],
+        ),
+    ],
+)
+def test_urls_of_alerts_that_would_end_the_start_are_found(
+    urls: str, texts: list[str], severities: list[Severity]
+) -> None:
+    found = list(alert_targets(settings("acme.us.auth0.com", US, POLLER_ALERTS__URLS=urls)))
+    assert [finding.text for finding in found] == texts
+    assert [finding.severity for finding in found] == severities

@@ -15,6 +15,7 @@ from poller.adapters.sql_ledger.inspection import has_begun, inspect_ledger
 from poller.adapters.sql_ledger.sqlite.driver import ledger_path
 from poller.cli.checks import (
     Finding,
+    alert_targets,
     clocks,
     closed_to_service,
     disk,
@@ -110,6 +111,7 @@ def findings(
     patience = _Patience()
     yield from _ledger_findings(settings, patience)
     yield from listen_address(settings)
+    yield from alert_targets(settings)
     where = (
         "auth0.domain"
         if settings.auth0.base_url.endswith(settings.auth0.domain)

@@ -79,6 +79,8 @@ class AlertSender:
         self._memories: dict[Kind, Memory] = {}
         self._outbox = Outbox()
         self._saved: tuple[Memories, Outbox] | None = None
+        self._saving = threading.Lock()
+        self._is_loaded = False
         self._failing: set[str] = set()
         self._has_failed_to_save = False
         self._ending = threading.Event()
@@ -93,11 +95,13 @@ class AlertSender:
     def end(self, error: BaseException | None) -> None:
         """Say that the daemon ends, and why. None: it was told to stop. Does not wait.
 
-        After a crash nothing is done here. The next start tells of it.
+        After a crash nothing is done here. The next start tells of it. A thread that waits for a
+        target may not come to its end, so the ledger learns here that it is no crash.
         """
         if error is None or isinstance(error, PollerError):
             self._error = error if isinstance(error, FatalError) else None
             self._ending.set()
+            self._safely(self._save)
 
     def join(self) -> None:
         """Wait for the last alerts, for a few seconds at most, if `end` was called."""
@@ -129,7 +133,11 @@ class AlertSender:
         self._watch.recall(self._memories)
         crashed = self._memories.get(Kind.CRASH, Memory(kind=Kind.CRASH)).mark == _RUNNING
         occurrence = Occurrence(number=1, detail="Such starts: {number:,}")
-        self._decide({Kind.CRASH: occurrence} if crashed else {}, marks={Kind.CRASH: _RUNNING})
+        # The daemon runs now, so an end that is not told yet is not news any more.
+        ended = self._memories.get(Kind.ENDED, Memory(kind=Kind.ENDED))
+        self._memories[Kind.ENDED] = Memory(kind=Kind.ENDED, told_at=ended.told_at)
+        self._is_loaded = True
+        self._decide({Kind.CRASH: occurrence} if crashed else {})
         if self._pings is not None:
             self._pings.start(f"The daemon began on {self._place.host}.")
 
@@ -146,14 +154,15 @@ class AlertSender:
             self._pings.look(self._watch.settled, is_blocked=self._watch.is_blocked)
 
     def finish(self, error: FatalError | None) -> None:
-        """Tell of the end, so that the next start knows that it was no crash."""
+        """Tell of the end."""
+        self._ending.set()
         ended = {}
         if error is not None:
             detail = f"The error is {error.code}"
             ended[Kind.ENDED] = Occurrence(number=1, detail=detail, section=error.code)
         elif self._pings is not None:
             self._pings.stop("The daemon was told to stop.")
-        self._decide(ended, marks={Kind.CRASH: ""})
+        self._decide(ended)
         if error is not None:
             self._deliver()
 
@@ -171,7 +180,7 @@ class AlertSender:
     ) -> None:
         at = self._now()
         marked = with_marks(self._memories, {**self._watch.marks(), **(marks or {})})
-        self._memories |= {memory.kind: memory for memory in marked}
+        self._memories = {**self._memories, **{memory.kind: memory for memory in marked}}
         conditions = self._watch.conditions(at)
         facts = Facts(at=at, conditions=conditions, occurrences=occurrences)
         self._memories, tellings = decide(self._memories, facts)
@@ -211,16 +220,23 @@ class AlertSender:
         return True
 
     def _save(self) -> None:
-        """Copy the state to the ledger if it has changed."""
-        state = (dict(self._memories), self._outbox)
-        if state == self._saved:
-            return
-        memories = [asdict(memory) | {"kind": str(kind)} for kind, memory in state[0].items()]
-        try:
-            self._ledger.write_alerts(memories, [asdict(each) for each in self._outbox.queued])
-        except PollerError as error:
-            if not self._has_failed_to_save:
-                self._has_failed_to_save = True
-                log.warning("alerts.not_saved", reason=str(error))
-            return
-        self._saved, self._has_failed_to_save = state, False
+        """Copy the state to the ledger if it has changed. Thread-safe."""
+        with self._saving:
+            state = (self._with_mark_of_run(), self._outbox)
+            if state == self._saved or not self._is_loaded:
+                return
+            memories = [asdict(memory) | {"kind": str(kind)} for kind, memory in state[0].items()]
+            try:
+                self._ledger.write_alerts(memories, [asdict(each) for each in state[1].queued])
+            except PollerError as error:
+                if not self._has_failed_to_save:
+                    self._has_failed_to_save = True
+                    log.warning("alerts.not_saved", reason=str(error))
+                return
+            self._saved, self._has_failed_to_save = state, False
+
+    def _with_mark_of_run(self) -> Memories:
+        """Return the memories with a mark that is left in the ledger by a process that crashes."""
+        marks = {Kind.CRASH: "" if self._ending.is_set() else _RUNNING}
+        marked = with_marks(self._memories, marks)
+        return {**self._memories, **{memory.kind: memory for memory in marked}}

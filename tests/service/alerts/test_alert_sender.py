@@ -11,11 +11,12 @@ from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.core.errors import FatalError, TransientError
 from poller.service.alerts.kinds import KINDS, RUNBOOK, Kind
 from poller.service.alerts.outbox import MOST_QUEUED
+from poller.service.alerts.sender import AlertSender
 from poller.service.lifecycle.backlog import Backlog
 from poller.service.observability.instrumented import SegmentCounts
 from tests.adapters.sql_ledger.ledgers import url
 from tests.fakes import STREAM
-from tests.service.alerts.bench import BEGIN, Bench, MemoryLedger, Receiver
+from tests.service.alerts.bench import BEGIN, PLACE, Bench, MemoryLedger, Receiver
 
 BLOCKED = "The daemon is blocked until somebody acts"
 RECOVERED = "The daemon is not blocked any more"
@@ -294,6 +295,8 @@ def test_the_queue_of_a_target_is_bounded_and_what_was_dropped_is_said() -> None
         bench.run(minutes=61, step_s=61 * 60)
     _, queued = bench.ledger.state
     assert len(queued) == MOST_QUEUED
+    bench.sender.finish(None)
+    bench.start()
     bench.receiver.is_failing = False
     bench.run(minutes=61)
     assert len(bench.receiver.titles) == MOST_QUEUED
@@ -399,9 +402,31 @@ def test_the_daemon_never_waits_for_a_target_that_hangs() -> None:
     for _ in range(100):  # the daemon's own thread
         bench.settle()
         bench.watch.set_blocked(is_blocked=False)
-    hanging.release.set()
     bench.sender.end(None)
+    memories, _ = ledger.state
+    assert {memory["mark"] for memory in memories if memory["kind"] == "crash"} == {""}
+    hanging.release.set()
     bench.sender.join()
+    assert ledger.state[1] != []
+
+
+def test_a_stop_before_the_state_was_read_changes_nothing() -> None:
+    bench = Bench()
+    bench.run(minutes=1)
+    before = bench.ledger.state
+    sender = AlertSender(bench.watch, bench.ledger, bench.receivers, PLACE)
+    sender.end(None)
+    assert bench.ledger.state == before
+
+
+def test_an_end_that_was_held_back_is_not_told_by_a_daemon_that_runs_again() -> None:
+    bench = Bench()
+    for _ in range(2):
+        bench.run(minutes=5)
+        bench.sender.finish(FatalError("x", code="ledger-gone", hint="y"))
+        bench.start()
+    bench.run(minutes=200)
+    assert bench.told == ["The daemon ended with an error, and is not started again"]
 
 
 def test_a_bug_in_a_look_is_a_warning_without_its_text(monkeypatch: pytest.MonkeyPatch) -> None:
