@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from poller.cli.commands.preview_files import (
 from poller.cli.groups import examples
 from poller.cli.options import WholeNumber, config_option, json_option, read_settings
 from poller.cli.segment_proof.access import read_plan
-from poller.cli.segment_proof.calls import calls_of, judge, newest_calls
+from poller.cli.segment_proof.calls import JudgedCall, calls_of, judge, newest_calls
 from poller.cli.views.events.calls import (
     PlanVerdictReport,
     calls_text,
@@ -158,9 +158,21 @@ def _row(
         log_id=event.log_id,
         event=event.record,
         calls=calls,
-        plan=tuple(PlanVerdictReport(**asdict(each), text=str(each)) for each in judged),
+        plan=tuple(map(_verdict, judged)),
         dead_letter=outcome.reason if isinstance(outcome, DeadLetter) else None,
         filtered=outcome.reason if isinstance(outcome, Filtered) else None,
+    )
+
+
+def _verdict(judged: JudgedCall) -> PlanVerdictReport:
+    return PlanVerdictReport(
+        message_id=judged.message_id,
+        call=judged.call,
+        effect=judged.effect,
+        field=judged.field,
+        reason=judged.reason,
+        hint=judged.hint,
+        text=str(judged),
     )
 
 
