@@ -44,6 +44,8 @@ class Tenant:
         """The user ids for which the search of users answers 400."""
         self.retention = timedelta(days=30)
         self.index_lag = timedelta(seconds=2)
+        self.longest_lag = timedelta(seconds=5)
+        """The longest time from the date of an entry to the time in its id."""
         self.id_length = 56
         self.most_shown: int | None = None
         """The largest number of entries on a page by checkpoint, for any request."""
@@ -90,11 +92,13 @@ class Tenant:
     ) -> Entry:
         """Write one entry into the log, with the time `ingested` in its id.
 
-        `ingested` is now by default. The date lies `lag` earlier, by default up to 5 s.
+        `ingested` is now by default. The date lies `lag` earlier, by default up to `longest_lag`.
         """
         with self.lock:
             ingested = ingested or self.clock.now()
-            lag = timedelta(seconds=self._dice.uniform(0.01, 5.0)) if lag is None else lag
+            if lag is None:
+                longest_s = self.longest_lag.total_seconds()
+                lag = timedelta(seconds=self._dice.uniform(0.01, longest_s))
             probe = Entry(log_id="", kind=kind, date=ingested, number=0)
             date = free_date(user, probe.type, ingested - lag)
             if user is not None and kind in LOGINS | SIGNUPS:
