@@ -88,6 +88,7 @@ def connect_background(
             users=Auth0Users(api, fields=rules_of(settings).profile_fields),
             segment=segment_sink(settings, segment, stack, None),
             sink=ThrottledSink(MeteredSink(tracks, observer), limits.wait),
+            is_rate_limited=limits.is_rate_limited,
         )
 
 
@@ -127,6 +128,7 @@ def build_backlog_workers(
         process,
         identifies,
         parallel=lambda: _parallel(background.rate_limiter),
+        is_rate_limited=background.is_rate_limited,
     )
 
 
@@ -160,6 +162,7 @@ def begin_backlog_job(
         process,
         parallel=_parallel(background.rate_limiter),
         identifies=parts.identify_runner(process, begun_at=begun_at, role="run"),
+        is_rate_limited=background.is_rate_limited,
     )
     workers.begin(spans, finish)
 

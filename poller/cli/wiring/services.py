@@ -39,7 +39,8 @@ class Services:
     """The clients of both services. Building them sends no request.
 
     `sink` is `segment` at the speed that the settings allow. `clock` is the clock of Auth0.
-    `clients` are the HTTP clients by the name of the service.
+    `clients` are the HTTP clients by the name of the service. `is_rate_limited` tells whether work
+    in the background has to wait for Auth0's rate limit.
     """
 
     tokens: TokenSource
@@ -53,6 +54,7 @@ class Services:
     rate_limiter: RateLimiter
     clock: ServerClock
     clients: Mapping[str, Http]
+    is_rate_limited: Callable[[], bool] = lambda: False
 
 
 @contextmanager

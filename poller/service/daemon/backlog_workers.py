@@ -52,10 +52,10 @@ class BacklogWorkers:
 
     `walker` makes the walk of one thread. `identifies` makes a runner for the identifies at the
     end, which leaves out who was identified since the given time. `parallel` tells how many threads
-    to start.
+    to start. No slice is cut while `is_rate_limited`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the work, where it is recorded, and how much at once
         self,
         walker: Callable[[], Walk],
         ledger: BacklogLedger,
@@ -63,6 +63,7 @@ class BacklogWorkers:
         identifies: Callable[[datetime], IdentifyRunner],
         *,
         parallel: Callable[[], int],
+        is_rate_limited: Callable[[], bool] = lambda: False,
         backoff: Callable[[], Backoff] = Backoff,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -73,7 +74,9 @@ class BacklogWorkers:
         self._parallel = parallel
         self._backoff = backoff
         self._monotonic = monotonic
-        self._queue = SliceQueue(ledger, process.stopping, monotonic=monotonic)
+        self._queue = SliceQueue(
+            ledger, process.stopping, is_rate_limited=is_rate_limited, monotonic=monotonic
+        )
         # The lock guards everything below it.
         self._lock = threading.Lock()
         self._backoffs: dict[int, Backoff] = {}

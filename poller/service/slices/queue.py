@@ -10,6 +10,9 @@ the worker of that slice cuts it, between two pages:
 3. If so, it cuts its slice in the middle of what is left, by time. It goes on with the first half
    as a new cursor, and puts the second half into the queue, where an idle worker takes it.
 
+No slice is cut while the threads wait for the rate limit of the log. A further thread would then
+only wait too, and the cut would cost two requests.
+
 The ledger makes the cut in one transaction that fails if the slice has moved. Only the worker of a
 slice moves and cuts it, so the cut never meets a page that is on its way.
 """
@@ -82,10 +85,12 @@ class SliceQueue:
         ledger: SliceLedger,
         stopping: threading.Event,
         *,
+        is_rate_limited: Callable[[], bool] = lambda: False,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ledger = ledger
         self._stopping = stopping
+        self._is_rate_limited = is_rate_limited
         self._monotonic = monotonic
         # The condition guards everything below it.
         self._changed = threading.Condition()
@@ -234,6 +239,8 @@ class SliceQueue:
         """
         with self._changed:
             if self._idle <= len(self._ready()) or own.pages_left < CUT_MINIMUM_PAGES:
+                return None
+            if self._is_rate_limited():
                 return None
             if own.pages_left < max(each.pages_left for each in self._at_work):
                 return None

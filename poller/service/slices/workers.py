@@ -26,7 +26,8 @@ class SliceWorkers:
     """Walks slices in threads, as a job that has an end.
 
     When all slices are done, the same threads send the pending identifies. `walker` makes the walk
-    of one thread. The first slice that cannot go on for `patience` ends the job.
+    of one thread. No slice is cut while `is_rate_limited`. The first slice that cannot go on for
+    `patience` ends the job.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class SliceWorkers:
         *,
         parallel: int,
         identifies: IdentifyRunner | None = None,
+        is_rate_limited: Callable[[], bool] = lambda: False,
         patience: timedelta = LONG_PATIENCE,
     ) -> None:
         self._walker = walker
@@ -44,7 +46,7 @@ class SliceWorkers:
         self._parallel = parallel
         self._identifies = identifies
         self._patience = patience
-        self._queue = SliceQueue(ledger, process.stopping)
+        self._queue = SliceQueue(ledger, process.stopping, is_rate_limited=is_rate_limited)
         self._lock = threading.Lock()
         self._workers_left = parallel
         self._ticks = 0

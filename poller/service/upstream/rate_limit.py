@@ -99,14 +99,19 @@ class RateLimiter:
             with self._lock:
                 self._live_waiting.pop(self._caller(), None)
 
-    def acquire_in_background(self, endpoint: str, stopping: threading.Event) -> None:
+    def acquire_in_background(self, endpoint: str, stopping: threading.Event) -> bool:
         """Block until a request may go out that lets live requests go first.
+
+        Return whether it had to wait.
 
         Raises:
             TransientError: `stopping` is set.
         """
+        has_waited = False
         while (wait_s := self._take(endpoint, in_background=True)) > 0:
+            has_waited = True
             _wait(stopping, wait_s)
+        return has_waited
 
     def observe(
         self,
@@ -160,10 +165,7 @@ class RateLimiter:
         )
 
     def observe_nothing(self, endpoint: str) -> None:
-        """Take note that this thread's request brought no rate-limit headers.
-
-        It had no answer, or an answer without them.
-        """
+        """Take note that this thread's request brought no answer, or one without limits."""
         del endpoint
         with self._lock:
             self._end(self._monotonic())
@@ -244,10 +246,7 @@ class RateLimiter:
         )
 
     def _wait_s(self, belief: Belief, now: float, *, in_background: bool) -> float:
-        """Return the seconds until a token may be available.
-
-        Zero means that a token is available now.
-        """
+        """Return the seconds until a token may be available, or zero if one is now."""
         belief.grow(now, under_way=len(self._under_way))
         reserved = self._reserved(belief.limit)
         kept_for_live = max(0, min(LIVE_RESERVE, (belief.limit - reserved - 1) // 2))

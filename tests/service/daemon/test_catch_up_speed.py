@@ -127,6 +127,11 @@ def record(log_id: LogId) -> dict[str, Any]:
     return {"log_id": log_id, "type": "s", "date": moment.isoformat(), "user_id": f"auth0|{user}"}
 
 
+def time_of_day(part: float) -> float:
+    """Return when this part of a day's events has happened. The middle is seven times as busy."""
+    return part + 0.12 * math.sin(2 * math.pi * part)
+
+
 def is_login(log_id: LogId) -> bool:
     return int(log_id[-33:]) % OF_INTEREST == 0
 
@@ -163,11 +168,13 @@ class World:
         self.refused: list[float] = []
         self.sink = Sink(self.time)
         count = 100 * pages
-        past = [NOW - DAY - HOUR + number * DAY / count for number in range(count)]
+        past = [NOW - 2 * DAY - HOUR + DAY * time_of_day(number / count) for number in range(count)]
         future = [NOW + number * timedelta(seconds=1 / LIVE_EVENTS_PER_S) for number in range(5000)]
         self.ids = [numbered(number, moment) for number, moment in enumerate([*past, *future])]
         send_rate = SendRate(self.process.stopping, per_second=0)
-        limits = BackgroundLimits(self.rate_limiter, send_rate, self.process.stopping)
+        limits = BackgroundLimits(
+            self.rate_limiter, send_rate, self.process.stopping, monotonic=self.time.monotonic
+        )
         self.live = self.api("live", self.rate_limiter)
         self.background = self.api("background", limits)
         self.workers = BacklogWorkers(
@@ -176,6 +183,7 @@ class World:
             self.process,
             self.identifies,
             parallel=self.parallel,
+            is_rate_limited=limits.is_rate_limited,
             monotonic=self.time.monotonic,
         )
         self.finished_at = math.inf
@@ -307,6 +315,16 @@ def begin(
     world = World(time, ledger, pages=pages, plan=plan)
     world.run()
     return world
+
+
+def test_a_catch_up_under_a_low_rate_limit_asks_little_more_than_once_for_each_page(
+    ledger: SqlLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = begin(ledger, monkeypatch, pages=60, plan=(10, 100 / 60))
+    assert not world.refused
+    assert sorted(world.tracked()) == world.expected()
+    # Each of six slices reads a part of its last page, and proves that nothing was removed.
+    assert world.asked["background"]["logs"] <= 60 + 2 * 6
 
 
 def test_a_catch_up_takes_little_longer_than_the_rate_limit_allows(
