@@ -35,11 +35,7 @@ from poller.service.daemon.first_start import FirstStart
 from poller.service.daemon.late_arrivals import SecondReader
 from poller.service.lifecycle.process import Process
 from poller.service.slices import queue
-from poller.service.slices.deferred_identify import (
-    USERS_PER_BATCH,
-    IdentifyRunner,
-    IdentifySender,
-)
+from poller.service.slices.deferred_identify import IdentifyRunner, IdentifySender
 from poller.service.slices.queue import Walk
 from poller.service.upstream.background import BackgroundLimits
 from poller.service.upstream.profile_cache import CachedProfiles
@@ -53,6 +49,7 @@ FETCH_S, SEND_S = 0.120, 0.060
 INTERVAL_S = 2.0
 LIVE_EVENTS_PER_S = 20
 USERS = 5_000
+USERS_PER_SEARCH = 73
 OF_INTEREST = 12
 """One event in so many is a login."""
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
@@ -110,7 +107,7 @@ class Api:
 
     def of(self, user_ids: Sequence[str]) -> Profiles:
         """Return the profiles of these users, which takes a request for each 73 of them."""
-        for _ in range(math.ceil(len(user_ids) / USERS_PER_BATCH)):
+        for _ in range(math.ceil(len(user_ids) / USERS_PER_SEARCH)):
             self.ask("users", "users")
         return {
             each: Profile(user_id=each, read_at=self.moment(), fields={"email": f"{each}@x.org"})
@@ -284,7 +281,7 @@ class World:
         """Return the least time that the rate limit allows for what must be asked."""
         users = len({each.user_id for each in self.sink.taken if isinstance(each, Identify)})
         live = math.ceil(self.finished_at * LIVE_EVENTS_PER_S / 100)
-        needed = self.pages + live + math.ceil(users / USERS_PER_BATCH)
+        needed = self.pages + live + math.ceil(users / USERS_PER_SEARCH)
         return (needed - self.tenant.limit) / self.tenant.per_second
 
     def tracked(self) -> list[LogId]:
