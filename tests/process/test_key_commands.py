@@ -132,4 +132,6 @@ def test_a_key_is_not_explained_while_the_daemon_runs_nor_unasked(plain: Bench) 
     assert "about" in unanswered.out or "at most" in unanswered.out
     for since in ("2999-01-01", "soon"):
         assert plain.run("ledger", "key", "was-wrong", "--since", since, "--yes").code == 2
+    backwards = ["--since", "2026-01-02", "--until", "2026-01-01"]
+    assert "after --since" in plain.run("ledger", "key", "was-wrong", *backwards, "--yes").err
     assert "wrong write key" not in plain.run("status").out

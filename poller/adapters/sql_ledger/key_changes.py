@@ -3,7 +3,7 @@
 The caller holds the locks of `run` and `backfill`, so that no process works on the stream.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -29,7 +29,7 @@ from poller.core.spans import LogRange, Redelivery, ReopenedGap, clip, differenc
 class Undelivered:
     """Everything of a stream that went to a wrong write key since a position of the log.
 
-    `events` are the counts by outcome, from the whole hour of the position on. `tracks` are the
+    `events` are the counts by outcome, in whole hours. `tracks` are the
     counts of what was sent, by name. `told` is the number of users and memberships that an
     identify or group call was sent about. `files` is the number of files that were read.
     `position` is the position of the daemon.
@@ -59,8 +59,10 @@ def rotate_key(url: str, stream: Stream, renamed: Stream) -> None:
         rename(connection, stream_id, replace(renamed, in_ids=() if is_same else names))
 
 
-def find_undelivered(url: str, stream: Stream, since: LogId) -> Undelivered:
-    """Return what is to be sent again, if nothing arrived since this position.
+def find_undelivered(
+    url: str, stream: Stream, since: LogId, until: LogId | None = None
+) -> Undelivered:
+    """Return what is to be sent again, if nothing arrived since this position, or in this range.
 
     Raises:
         FatalError, TransientError: the ledger cannot be read.
@@ -68,17 +70,26 @@ def find_undelivered(url: str, stream: Stream, since: LogId) -> Undelivered:
     database = Database.open_read_only(driver.ledger_path(url))
     try:
         with database.reading() as connection:
-            return _undelivered(connection, stream, read_streams(connection)[stream], since)
+            stream_id = read_streams(connection)[stream]
+            return _undelivered(connection, stream, stream_id, since, until)
     finally:
         database.close()
 
 
-def redeliver(url: str, stream: Stream, renamed: Stream, since: LogId, *, generation: str) -> None:
+def redeliver(
+    url: str,
+    stream: Stream,
+    renamed: Stream,
+    since: LogId,
+    until: LogId | None = None,
+    *,
+    generation: str,
+) -> None:
     """Record that nothing arrived since this position, so that a backfill sends it again.
 
     The message ids of all events above it are made of the source name in `renamed` and of
     `generation`. What was last sent since then is forgotten. What lies below stays settled, and
-    keeps its ids.
+    keeps its ids. So does what lies above `until`, whose messages arrived.
 
     Raises:
         FatalError: there is no such stream, or another one has these names.
@@ -86,14 +97,25 @@ def redeliver(url: str, stream: Stream, renamed: Stream, since: LogId, *, genera
     """
     with _writing(url) as connection:
         stream_id = _find(connection, stream, renamed)
-        lost = _undelivered(connection, stream, stream_id, since)
+        lost = _undelivered(connection, stream, stream_id, since, until)
         stretches = [(each.after, each.until) for each in lost.ranges]
         begin_revisits(connection, stream, stream_id, Redelivery, stretches)
         move_undelivered(connection, stream_id, moment_of(since))
         connection.execute(delete(schema.last_sent).where(*_told_since(stream_id, since)))
-        kept = (each for each in _names_in_ids(connection, stream) if each.after < since)
         new = NamesInIds(after=since, source_name=renamed.source_name, generation=generation)
-        rename(connection, stream_id, replace(renamed, in_ids=(*kept, new)))
+        names = _with(new, _names_in_ids(connection, stream), until)
+        rename(connection, stream_id, replace(renamed, in_ids=names))
+
+
+def _with(
+    new: NamesInIds, known: Sequence[NamesInIds], until: LogId | None
+) -> tuple[NamesInIds, ...]:
+    """Put new names in place of those that were known, up to `until`."""
+    below = [each for each in known if each.after < new.after]
+    if until is None:
+        return (*below, new)
+    at_until = [replace(each, after=until) for each in known if each.after <= until][-1:]
+    return (*below, new, *at_until, *(each for each in known if each.after > until))
 
 
 @contextmanager
@@ -132,14 +154,16 @@ def _names_in_ids(connection: Connection, stream: Stream) -> tuple[NamesInIds, .
 
 
 def _undelivered(
-    connection: Connection, stream: Stream, stream_id: int, since: LogId
+    connection: Connection, stream: Stream, stream_id: int, since: LogId, until: LogId | None
 ) -> Undelivered:
     spans = read_spans(connection, stream, stream_id)
     live = next((span for span in spans if span.is_live), None)
     return Undelivered(
-        ranges=_ranges(connection, stream, stream_id, since),
-        events=_counts(connection, stream_id, since, schema.hourly_event_count, "outcome"),
-        tracks=_counts(connection, stream_id, since, schema.hourly_track_count, "track_name"),
+        ranges=_ranges(connection, stream, stream_id, since, until),
+        events=_counts(connection, stream_id, since, until, schema.hourly_event_count, "outcome"),
+        tracks=_counts(
+            connection, stream_id, since, until, schema.hourly_track_count, "track_name"
+        ),
         told=_number(connection, schema.last_sent, _told_since(stream_id, since)),
         files=_number(connection, schema.file_mark, _read_since(stream_id, since)),
         position=live.reached if live else None,
@@ -147,9 +171,9 @@ def _undelivered(
 
 
 def _ranges(
-    connection: Connection, stream: Stream, stream_id: int, since: LogId
+    connection: Connection, stream: Stream, stream_id: int, since: LogId, until: LogId | None
 ) -> tuple[LogRange, ...]:
-    """Return what was settled above `since`, without what is lost or was not read yet."""
+    """Return what was settled in the range, without what is lost or was not read yet."""
     spans = read_spans(connection, stream, stream_id)
     settled = [LogRange(after=span.after, until=span.reached) for span in spans]
     lost = [
@@ -162,20 +186,27 @@ def _ranges(
         for each in read_revisits(connection, stream, stream_id)
         if isinstance(each, ReopenedGap | Redelivery)
     ]
-    highest = max((each.until for each in settled), default=since)
+    highest = until or max((each.until for each in settled), default=since)
     return clip(difference(settled, [*lost, *not_read]), since, highest)
 
 
 def _counts(
-    connection: Connection, stream_id: int, since: LogId, table: Table, name: str
+    connection: Connection,
+    stream_id: int,
+    since: LogId,
+    until: LogId | None,
+    table: Table,
+    name: str,
 ) -> dict[str, int]:
     """Return the counts of the log in a table of hours, by the column of this name."""
-    columns, begin = table.c, moment_of(since)
+    columns, begin, end = table.c, moment_of(since), moment_of(until) if until else None
     count = columns["events" if "events" in columns else "tracks"]
     conditions = [columns.stream_id == stream_id, columns.origin == LOG]
     if begin is not None:
         hour = begin.replace(minute=0, second=0, microsecond=0)
         conditions.append(columns.hour >= hour)
+    if end is not None:
+        conditions.append(columns.hour <= end)
     query = select(columns[name], func.sum(count)).where(*conditions).group_by(columns[name])
     return {key: int(number) for key, number in connection.execute(query)}
 

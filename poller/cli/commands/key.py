@@ -106,9 +106,16 @@ def rotated(config: Path | None, source_name: str | None, *, yes: bool) -> int:
     help="The time of the first event that did not arrive: earliest, a date, a time, or a time "
     "before now such as 2h.",
 )
+@click.option(
+    "--until",
+    type=BoundType(),
+    help="The time of the first event that arrived again. The default is now.",
+)
 @source_option
 @yes_option
-def was_wrong(config: Path | None, since: Bound, source_name: str | None, *, yes: bool) -> int:
+def was_wrong(
+    config: Path | None, since: Bound, until: Bound | None, source_name: str | None, *, yes: bool
+) -> int:
     """Send everything since a time again, because none of it arrived.
 
     It is sent under new message ids, by a backfill. What was settled before that time stays
@@ -116,15 +123,18 @@ def was_wrong(config: Path | None, since: Bound, source_name: str | None, *, yes
     """
     now = datetime.now(UTC)
     begin = position_of(since, now)
+    end = position_of(until, now) if until is not None else None
+    if end is not None and end <= begin:
+        raise click.UsageError("--until must lie after --since")
     with _changing(config, source_name) as change:
-        lost = find_undelivered(change.url, change.stream, begin)
+        lost = find_undelivered(change.url, change.stream, begin, end)
         _show_names(change)
         if not lost.ranges:
-            raise click.UsageError("the ledger has settled nothing since that time")
+            raise click.UsageError("the ledger has settled nothing in that time")
         generation = f"key-{now:%Y%m%dT%H%M%SZ}"
         _show_plan(lost, begin, generation)
         confirm("Send this part again under new message ids?", is_answered=yes)
-        redeliver(change.url, change.stream, change.renamed, begin, generation=generation)
+        redeliver(change.url, change.stream, change.renamed, begin, end, generation=generation)
     _show_next(config, begin)
     return ExitCode.DONE
 
@@ -167,7 +177,7 @@ def _show_names(change: _KeyChange) -> None:
 def _show_plan(lost: Undelivered, since: LogId, generation: str) -> None:
     position = moment_text(lost.position) if lost.position else "not begun"
     below = "" if since == EARLIEST else f"what was settled before {moment_text(since)}, and "
-    told = counted(lost.told, "user or membership")
+    told = f"{lost.told:,} users and memberships"
     lines = [
         ("stays", f"{below}the position of the service: {position}"),
         *_range_lines(lost),

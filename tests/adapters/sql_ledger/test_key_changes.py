@@ -193,6 +193,28 @@ def test_a_second_wrong_key_sends_again_only_what_was_read_meanwhile(url: str) -
         ]
 
 
+def test_the_part_above_the_end_of_a_wrong_key_keeps_its_ids_and_is_not_sent_again(
+    url: str,
+) -> None:
+    settled(url, 1, 2, 3, 4, 5)
+    redeliver(url, STREAM, STREAM, numbered(4), generation="key-1")
+    assert find_undelivered(url, STREAM, numbered(1), numbered(3)).ranges == ranges((1, 3))
+    redeliver(url, STREAM, STREAM, numbered(1), numbered(3), generation="key-2")
+    with opened(url) as ledger:
+        assert sorted((each.reached, each.until) for each in ledger.revisits()) == [
+            (numbered(1), numbered(3)),
+            (numbered(4), numbered(5)),
+        ]
+        assert [each.generation for each in ledger.stream.in_ids] == ["", "key-2", "", "key-1"]
+        assert [id_of(ledger.stream, each) == id_of(STREAM, each) for each in range(1, 6)] == [
+            True,
+            False,
+            False,
+            True,
+            False,
+        ]
+
+
 def test_a_hole_and_a_gap_are_not_sent_again(url: str) -> None:
     with opened(url) as ledger:
         below = ledger.begin(after=numbered(0), until=numbered(6))
