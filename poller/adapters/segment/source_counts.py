@@ -71,7 +71,10 @@ def _counted(rows: Iterable[Mapping[str, Any]]) -> Counter[SourceKey]:
     for row in rows:
         kind = _word(row, "eventType").lower()
         event = _word(row, "eventName") if kind in {"", "track"} else ""
-        for point in row.get("series") or ():
+        series = row.get("series") or []
+        if not isinstance(series, list):
+            raise _unreadable("series")
+        for point in series:
             key = SourceKey(
                 hour=_hour(point), kind=kind, event=event, reason=_word(row, "discardReason")
             )
@@ -85,12 +88,13 @@ def _word(row: Mapping[str, Any], name: str) -> str:
 
 
 def _hour(point: object) -> datetime:
-    """Return the hour of one point of a series."""
+    """Return the hour of one point of a series. A time without a zone is in UTC."""
     try:
         moment = datetime.fromisoformat(point["time"])  # type: ignore[index]
     except (KeyError, TypeError, ValueError):
         raise _unreadable("time") from None
-    return beginning_of_hour(moment.astimezone(UTC))
+    in_utc = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return beginning_of_hour(in_utc)
 
 
 def _count(point: Mapping[str, Any]) -> int:

@@ -1,6 +1,7 @@
 """The counts of a source: by the hour of arrival, in windows, with reasons where Segment tells."""
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -169,11 +170,38 @@ def test_suppressed_users_are_listed_to_a_token_with_the_role(world: World) -> N
     assert world.api.suppressed_users() == {"u1", "u2"}
 
 
-@pytest.mark.parametrize(
-    "point", [{"count": "1"}, {"time": "soon", "count": 1}, {"time": "2026-11-20T10:00:00Z"}, 7]
-)
-def test_a_count_that_cannot_be_read_is_no_answer(scripted: Scripted, point: object) -> None:
+def test_a_time_without_a_zone_is_in_utc(
+    scripted: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    point = {"time": "2026-11-20T11:00:00", "count": 5}
     row = {"eventName": "x", "eventType": "track", "series": [point]}
+    body = json.dumps({"data": {"dataset": [row], "pagination": {}}}).encode()
+    scripted.replies = [Reply(body=body)] * 3
+    http = Http(scripted.origin, ServerClock())
+    now = datetime.fromisoformat("2026-11-20T12:00:00Z")
+    try:
+        counts = read_source_counts(PublicApi("token", http), SOURCE, now - HOUR, now)
+    finally:
+        http.close()
+        monkeypatch.undo()
+        time.tzset()
+    assert [key.hour for key in counts.received] == [now - HOUR]
+
+
+@pytest.mark.parametrize(
+    "series",
+    [
+        [{"count": "1"}],
+        [{"time": "soon", "count": 1}],
+        [{"time": "2026-11-20T10:00:00Z"}],
+        [7],
+        7,
+    ],
+)
+def test_a_count_that_cannot_be_read_is_no_answer(scripted: Scripted, series: object) -> None:
+    row = {"eventName": "x", "eventType": "track", "series": series}
     body = json.dumps({"data": {"dataset": [row], "pagination": {}}}).encode()
     scripted.replies = [Reply(body=body)]
     http = Http(scripted.origin, ServerClock())
