@@ -66,6 +66,21 @@ def test_a_preview_shows_a_record_with_lists_and_tables_in_place_of_texts(tmp_pa
     assert (ended.exit_code, "1 event" in ended.output) == (0, True)
 
 
+def test_an_expectation_is_not_overwritten_by_the_comparison_with_it(tmp_path: Path) -> None:
+    file, kept = written(tmp_path / "log", login()), tmp_path / "calls.json"
+    kept.write_text("[]")
+    both = ["--expect", str(kept), "--write-expect", str(kept)]
+    ended = CliRunner().invoke(preview, [str(file), *both])
+    assert (ended.exit_code, kept.read_text()) == (2, "[]")
+    assert "only one of them" in ended.output
+
+
+def test_a_file_of_expectations_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    file, place = written(tmp_path / "log", login()), str(tmp_path / "missing" / "calls.json")
+    ended = CliRunner().invoke(preview, [str(file), "--write-expect", place])
+    assert (ended.exit_code, f"--write-expect {place}" in ended.output) == (2, True)
+
+
 @pytest.mark.parametrize("form", ["lines", "array"])
 def test_profiles_come_from_a_file(settings: Settings, tmp_path: Path, form: str) -> None:
     user = {"user_id": "auth0|1", "app_metadata": {"plan": "gold"}, "logins_count": 9}

@@ -107,6 +107,8 @@ def preview(  # noqa: PLR0913 - each option is an argument
             }
         )
         rows = _newest_rows(read_settings(config), last)
+    elif expect is not None and write_expect is not None:
+        raise click.UsageError("give --expect or --write-expect, but only one of them")
     else:
         settings = read_settings(config, secrets=False)
         configure_logging(settings.log.level, settings.log.format)

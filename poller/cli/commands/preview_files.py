@@ -122,8 +122,15 @@ def _without_library(call: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_expectation(path: Path, expectation: Sequence[Mapping[str, Any]]) -> None:
-    """Write the expectation, in place of the file that is there."""
-    path.write_text(_text(expectation))
+    """Write the expectation, in place of the file that is there.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    try:
+        path.write_text(_text(expectation))
+    except OSError as error:
+        raise click.UsageError(f"--write-expect {path} cannot be written: {error}") from None
     say(f"{path} holds what the records become now. Keep it beside them, and compare by --expect.")
 
 
