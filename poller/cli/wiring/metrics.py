@@ -30,7 +30,8 @@ def serve_metrics(settings: Settings, heartbeat: Heartbeat, feed: Feed) -> Itera
     from poller.service.observability.http_endpoint import Listener, routes_of  # noqa: PLC0415
     from poller.service.observability.meter import Meter  # noqa: PLC0415
 
-    meter = Meter({*settings.logins.types, SIGNUP}, version=__version__)
+    types = {*settings.logins.types, SIGNUP, *settings.events.types}
+    meter = Meter(types, version=__version__)
     if is_watched:
         meter.feed = feed
         feed.now = meter.ages.server_now
