@@ -1,5 +1,6 @@
 """The text of `verify` on terminals of different widths."""
 
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -24,7 +25,9 @@ def day(number: int) -> Day:
     )
 
 
-def report(*, verdict: SourceVerdict = SourceVerdict.AGREES) -> VerifyReport:
+def report(
+    *, verdict: SourceVerdict = SourceVerdict.AGREES, failed: Mapping[str, int] | None = None
+) -> VerifyReport:
     row = SourceRow(
         hour=HOUR,
         kind="track",
@@ -33,7 +36,7 @@ def report(*, verdict: SourceVerdict = SourceVerdict.AGREES) -> VerifyReport:
         acknowledged=1_246_912,
         apart={},
         received=1_246_912,
-        failed={},
+        failed=failed or {},
         filtered={},
     )
     comparison = SourceComparison(
@@ -73,3 +76,13 @@ def test_a_comparison_that_judges_no_hour_does_not_say_that_all_was_received(
     shown = capsys.readouterr().out
     assert "No hour can be compared with Segment yet." in shown
     assert "received all" not in shown
+
+
+def test_drops_beside_a_surplus_are_told_though_they_are_no_difference(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "500")
+    show(report(verdict=SourceVerdict.MORE, failed={"source_disabled": 50}))
+    assert "also dropped messages of these names (50 source_disabled)" in capsys.readouterr().out
+    show(report(verdict=SourceVerdict.MORE))
+    assert "also dropped" not in capsys.readouterr().out

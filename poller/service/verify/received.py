@@ -43,6 +43,9 @@ received, F failed, and X filtered.
   difference. If the first one is true, as many as X may be missing besides. The hour is a
   difference then anyway, because of X.
 
+**A drop beside a surplus is no difference.** Messages that were sent again in the same hour, or
+messages of another program, may be the dropped ones. The report names such drops in a note.
+
 **A drop is named all the same** if an earlier attempt of the message had arrived. That is too much
 by a message or two, where a process was killed just before the source began to drop.
 

@@ -143,6 +143,15 @@ def _remedies(rows: Iterable[SourceRow]) -> Iterator[str]:
         yield f"{missing:,} without a trace: {MISSING.meaning}. To do: {MISSING.remedy}."
 
 
+def _drops_of_others(rows: Iterable[SourceRow]) -> str:
+    """Name the drops of the judged hours that are no difference."""
+    dropped: Counter[str] = Counter()
+    for row in rows:
+        if row.verdict not in _NOT_JUDGED:
+            dropped += Counter(row.failed) + Counter(row.filtered) - Counter(row.lost)
+    return ", ".join(f"{number:,} {code}" for code, number in sorted(dropped.items()))
+
+
 def _notes(source: SourceReport) -> Iterator[str]:
     compared = source.comparison
     verdicts = {row.verdict for row in compared.rows}
@@ -160,6 +169,12 @@ def _notes(source: SourceReport) -> Iterator[str]:
         yield (
             "In some hours Segment received more than was acknowledged: messages were sent again, "
             "or another program uses this source. That is no loss."
+        )
+    if others := _drops_of_others(compared.rows):
+        yield (
+            f"Segment also dropped messages of these names ({others}), in hours in which it "
+            "received as many as were acknowledged. They were sent again, or another program sent "
+            "them. If neither is so, they are a loss that a surplus hides. --json has the hours."
         )
     if SourceVerdict.NOT_FINAL in verdicts:
         yield f"From {iso(compared.final_until)} on the counts of Segment are not final yet."
