@@ -150,31 +150,36 @@ def disk(path: Path) -> Finding:
     )
 
 
-def listen_address(settings: Settings) -> Iterator[Finding]:
-    """Report whether the daemon could listen on metrics.listen. Listen there for a moment."""
-    if settings.metrics.listen is None:
-        return
+def listen_addresses(settings: Settings) -> Iterator[Finding]:
+    """Report whether the daemon could listen where the settings say so."""
+    for section, address in (("metrics", settings.metrics.listen), ("page", settings.page.listen)):
+        if address is not None:
+            yield from _listen_address(settings, section, *address)
+
+
+def _listen_address(settings: Settings, section: str, host: str, port: int) -> Iterator[Finding]:
+    """Report whether the daemon could listen on an address. Listen there for a moment."""
     # These import the metrics library, which a process that does not listen need not wait for.
     from poller.service.observability.http_endpoint import listen, shown_address  # noqa: PLC0415
 
-    address = shown_address(*settings.metrics.listen)
+    address = shown_address(host, port)
     try:
-        listen(*settings.metrics.listen).close()
+        listen(host, port, setting=f"{section}.listen").close()
     except FatalError as error:
         holder = running_daemon(settings.state.url)
         if holder is not None:
             text = f"{address} is taken, as it should be while the daemon runs (process {holder})"
-            yield Finding(subject="metrics", text=text)
+            yield Finding(subject=section, text=text)
             return
         yield Finding(
-            subject="metrics",
+            subject=section,
             text=str(error),
             hint=error.hint,
             error=error.code,
             severity=Severity.UNUSABLE,
         )
         return
-    yield Finding(subject="metrics", text=f"the daemon can listen on {address}")
+    yield Finding(subject=section, text=f"the daemon can listen on {address}")
 
 
 def alert_targets(settings: Settings) -> Iterator[Finding]:

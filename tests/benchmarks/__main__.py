@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.benchmarks import cpu, field, live, memory, speed, start
+from tests.benchmarks import cpu, field, live, memory, page, speed, start
 from tests.benchmarks.figure import Figure, table
 
 CASES: dict[str, Callable[[Path], Iterator[Figure]]] = {
@@ -19,6 +19,7 @@ CASES: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "drain": live.drain,
     "catch-up": live.catch_up,
     "cpu": cpu.against_a_bare_loop,
+    "page": page.with_viewers,
     "start": start.of_status,
     "memory": memory.over_many_pages,
     "extension": field.against_the_extension,

@@ -19,6 +19,7 @@ from poller.core.delivery import BatchSender
 from poller.core.forward import forward
 from poller.core.log_ids import EARLIEST
 from poller.core.translation.translator import HistoryTranslator
+from poller.service.observability.instrumented import NO_OBSERVER, Observer, metered_pages
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.reference import reference
 
@@ -33,7 +34,7 @@ def against_a_bare_loop(folder: Path) -> Iterator[Figure]:
         ratios, speeds = [], []
         for number in range(ROUNDS):
             bare = _bare(settings)
-            ours = _ours(settings, folder / f"{number}.db")
+            ours = events_per_s(settings, folder / f"{number}.db")
             ratios.append(ours / bare)
             speeds.append((ours, bare))
         ours, bare = map(statistics.median, zip(*speeds, strict=True))
@@ -105,7 +106,7 @@ def _token(settings: Settings, auth0: httpx.Client) -> str:
     return str(auth0.post("/oauth/token", json=body).json()["access_token"])
 
 
-def _ours(settings: Settings, path: Path) -> float:
+def events_per_s(settings: Settings, path: Path, observer: Observer = NO_OBSERVER) -> float:
     """Events a second of `forward` with everything behind it, to the end of the log."""
     ledger = SqlLedger.open(f"sqlite:///{path}", stream_of(settings), create=True)
     with connect(settings, threading.Event(), share=1.0) as services:
@@ -113,9 +114,10 @@ def _ours(settings: Settings, path: Path) -> float:
         translator = HistoryTranslator(stream_of(settings), rules_of(settings))
         profiles = profiles_of(settings, services)
         events, began = 0, time.perf_counter()
-        for page in forward(
+        pages = forward(
             services.log, profiles, translator, BatchSender(services.sink), ledger, span
-        ):
+        )
+        for page in metered_pages(pages, observer):
             events += len(page.settlement.page.events)
         took_s = time.perf_counter() - began
     ledger.close()

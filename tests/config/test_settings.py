@@ -434,6 +434,10 @@ def test_values_are_stored_in_one_form(
         ("metrics", "listen", "[fe80::1%eth0]:9464", "an address and a port"),
         ("metrics", "listen", "127.0.0.1:9464/metrics", "an address and a port"),
         ("metrics", "ready_lag", "0s", "at least"),
+        ("page", "listen", "9465", "an address and a port"),
+        ("page", "show", "everything", "one of sent, all"),
+        ("page", "token", "short", "at least 32 characters"),
+        ("page", "token", "x" * 31 + "&", "letters, digits, - or _"),
     ],
 )
 def test_a_wrong_value_is_named_by_its_line_and_key(
@@ -1047,6 +1051,35 @@ def test_a_listener_has_an_address_and_a_port(
 
 def test_metrics_are_off_unless_an_address_is_set(tmp_path: Path) -> None:
     assert load(tmp_path, toml(GOOD)).metrics.listen is None
+
+
+def test_the_page_is_off_and_shows_only_what_leaves_unless_it_is_said(tmp_path: Path) -> None:
+    page = load(tmp_path, toml(GOOD)).page
+    assert (page.listen, page.show, page.token) == (None, "sent", None)
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:9465", "192.0.2.1:9465", "[::]:9465"])
+def test_a_page_beyond_this_machine_needs_a_token_of_its_owner(tmp_path: Path, listen: str) -> None:
+    said = problem(tmp_path, page={"listen": listen})
+    assert "page.listen: lets other machines ask" in said
+    assert "token_file under [page]" in said
+    own = {"listen": listen, "token": "x" * 32}
+    assert load(tmp_path, toml(but(page=own))).page.listen is not None
+    others = load(tmp_path, toml(but(page={"listen": listen})), secrets=False)
+    assert others.page.token is None
+
+
+def test_a_page_on_loopback_needs_no_token(tmp_path: Path) -> None:
+    listen = load(tmp_path, toml(but(page={"listen": "localhost:9465"}))).page.listen
+    assert listen is not None
+    assert listen.is_loopback
+
+
+def test_the_token_of_the_page_may_be_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "page-token").write_text("y" * 64 + "\n")
+    token = load(tmp_path, toml(but(page={"token_file": "page-token"}))).page.token
+    assert token is not None
+    assert token.get_secret_value() == "y" * 64
 
 
 # --- alerts ---

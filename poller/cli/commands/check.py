@@ -20,7 +20,7 @@ from poller.cli.checks import (
     closed_to_service,
     disk,
     ledger_file,
-    listen_address,
+    listen_addresses,
     mark_of,
     outage,
     region,
@@ -110,7 +110,7 @@ def findings(
     yield from _twice_counted(settings)
     patience = _Patience()
     yield from _ledger_findings(settings, patience)
-    yield from listen_address(settings)
+    yield from listen_addresses(settings)
     yield from alert_targets(settings)
     where = (
         "auth0.domain"

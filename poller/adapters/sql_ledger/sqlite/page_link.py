@@ -41,7 +41,7 @@ def read_page_link(url: str) -> str | None:
     except FileNotFoundError:
         return None
     try:
-        return os.read(descriptor, _LONGEST).decode().strip()
+        return os.read(descriptor, _LONGEST).decode().strip() or None
     finally:
         os.close(descriptor)
 
