@@ -22,6 +22,8 @@ MOST_CONNECTIONS = 64
 CONNECTION_S = 30.0
 """The time for a connection without a stream: one request and its answer. Then it is closed."""
 _LOOK_S = 1.0
+_OPENING_S = 5.0
+"""The time after which a connection that is not open was closed by its client."""
 _START_S = 10.0
 _STOP_S = 2.0
 
@@ -70,12 +72,7 @@ class PageServer:
             self._loop.close()
 
     async def _serve(self) -> None:
-        runner = web.AppRunner(
-            self._routes.application(),
-            access_log=None,
-            shutdown_timeout=0.1,
-            keepalive_timeout=CONNECTION_S,
-        )
+        runner = web.AppRunner(self._routes.application(), access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         server = await self._loop.create_server(
             lambda: self._accepted(cast("web.Server", runner.server)), sock=self._listening
@@ -97,11 +94,9 @@ class PageServer:
 
     def _accepted(self, server: web.Server) -> Connection:
         """Return the protocol of a new connection, and note when it began."""
-        others = self._others()
-        if len(others) >= MOST_CONNECTIONS:
-            self._cut(others[0])
         connection = server()
         self._begun[connection] = self._loop.time()
+        self._make_room()
         return connection
 
     async def _close_overdue(self) -> None:
@@ -114,9 +109,16 @@ class PageServer:
             now = self._loop.time()
             for connection in self._others():
                 age_s = now - self._begun[connection]
-                has_gone = connection.transport is None and age_s > _LOOK_S
+                has_gone = connection.transport is None and age_s > _OPENING_S
                 if has_gone or age_s > CONNECTION_S:
                     self._cut(connection)
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """Close the oldest connections above the limit. One that just comes is not open yet."""
+        others = [each for each in self._others() if each.transport is not None]
+        for connection in others[: max(len(others) - MOST_CONNECTIONS, 0)]:
+            self._cut(connection)
 
     def _others(self) -> list[Connection]:
         """Return the connections that carry no stream, the oldest first."""

@@ -76,10 +76,13 @@ def test_the_ninth_viewer_is_refused_until_another_one_leaves(
             next(streams[0])  # the next state finds out that a browser has gone
 
 
+@pytest.mark.parametrize("limit", [{"WRITE_S": 0.2}, {"_QUEUED_CHUNKS": 2}])
 def test_a_viewer_that_takes_nothing_is_dropped_and_the_others_go_on(
-    feed: Feed, monkeypatch: pytest.MonkeyPatch
+    feed: Feed, monkeypatch: pytest.MonkeyPatch, limit: dict[str, float]
 ) -> None:
-    monkeypatch.setattr(viewers, "WRITE_S", 0.2)
+    monkeypatch.setattr(viewers, "WRITE_S", 60.0)
+    for name, value in limit.items():
+        monkeypatch.setattr(viewers, name, value)
     monkeypatch.setattr(viewers, "TICK_S", 0.01)
     page = settled(*[login(client_name="x" * 4000)] * 100)
     with served(feed) as browser:
@@ -107,6 +110,7 @@ def test_the_oldest_idle_connection_makes_room_for_a_new_one(
     feed: Feed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "MOST_CONNECTIONS", 3)
+    monkeypatch.setattr(server, "_LOOK_S", 0.05)
     with served(feed) as browser, ExitStack() as stack:
         idle = [stack.enter_context(closing(browser.send("GET / HT"))) for _ in range(8)]
         assert browser.ask("/static/page.js").status == 200
