@@ -24,6 +24,7 @@ COMMANDS = {
     "backfill": "Send events of the past that were not sent yet.",
     "check": "Check the settings, the credentials, the ledger and both services.",
     "preview": "Show the calls that the newest events become. Sends nothing.",
+    "tail": "Show each event as the running daemon settles it.",
     "trace": "Show where one event stands, and its calls. Sends nothing.",
     "status": "Show the state of the ledger, and what needs attention.",
     "page": "Print the link of the live page.",

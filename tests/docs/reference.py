@@ -39,7 +39,10 @@ EXIT_CODES = {
         `dead-letters replay`: a letter is still dead. `alerts test`: an alert did not
         arrive. `demo`: something was lost. `trace`: nothing was found.""",
     ),
-    ExitCode.UNAVAILABLE: ("No daemon runs.", "Only `status --strict`."),
+    ExitCode.UNAVAILABLE: (
+        "No daemon runs.",
+        "`status --strict`, and `tail`, also when the daemon ends.",
+    ),
     ExitCode.UNREACHABLE: (
         "Later.",
         """A service could not be reached: a one-shot command tries for about 20 seconds, a
@@ -310,6 +313,7 @@ def json_output() -> Iterator[str]:
         "status": schemas["status"],
         "check": schemas["check"],
         "preview": schemas["preview"],
+        "tail: a line for each event": schemas["tail"],
         "trace": schemas["trace"],
         "dead-letters list": schemas["dead_letters"],
         "dead-letters show": schemas["dead_letter"],

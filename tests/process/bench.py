@@ -247,6 +247,10 @@ class Running:
         return ended(code, self._out, self._err)
 
     @property
+    def out(self) -> str:
+        return self._out.read_text()
+
+    @property
     def err(self) -> str:
         return self._err.read_text()
 

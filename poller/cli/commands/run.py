@@ -14,6 +14,7 @@ from poller.cli.segment_proof.hourly_look import look_hourly
 from poller.cli.wiring.alerts import alerting
 from poller.cli.wiring.catch_up import begin_backlog_job, connect_background
 from poller.cli.wiring.daemon import build_daemon, build_drain, build_maintenance, open_ledger
+from poller.cli.wiring.events import serve_events
 from poller.cli.wiring.fatal_exit import recording_fatal_exit
 from poller.cli.wiring.metrics import serve_metrics
 from poller.cli.wiring.page.serving import serve_page
@@ -112,6 +113,7 @@ def _run_daemon(
             on_step=heartbeat.beat,
         ) as services,
         connect_background(settings, services, process.stopping, alerts.observer) as background,
+        serve_events(settings, feed),
         serve_page(
             settings, feed, metered, supervisor, process, lambda now: collect(settings, now)
         ),

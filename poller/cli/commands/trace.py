@@ -1,8 +1,9 @@
 """The command `trace`: one event, or those of a user, where they stand, and their calls."""
 
+import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from poller.cli.segment_proof.calls import calls_of, outcomes_of
 from poller.cli.views.events.trace import (
     DeadLetterStanding,
     EventStanding,
+    RememberedEvent,
     TracedEvent,
     TraceReport,
     describe,
@@ -30,10 +32,12 @@ from poller.cli.views.events.trace import (
 )
 from poller.cli.views.output import say_json
 from poller.cli.views.wording import moment_text
+from poller.cli.wiring.events import Line, events_in_memory
 from poller.cli.wiring.services import Services, connect, rules_of, stream_of
 from poller.config import Settings
 from poller.core.count_names import OUTCOMES
 from poller.core.counts import TallyKey, hour_of
+from poller.core.errors import PollerError
 from poller.core.events import LogEvent, Stream
 from poller.core.log_ids import LogId
 from poller.core.outcomes import DeadLetter, Filtered, Outcome
@@ -42,15 +46,18 @@ from poller.service.lifecycle.exit_codes import ExitCode
 from poller.service.observability.logging_setup import configure_logging
 from poller.service.upstream.retry import retrying
 
+_MESSAGE_ID = re.compile(r"(identify|group|track|signup)-[0-9a-f]{40}")
+
 
 @click.command(
     epilog=examples(
         "trace 90020260131080000000000000000000000000000000000000000001",
+        "trace track-486fe391cfc26726c9e214d5c374f8e359f47195",
         "trace --user 'auth0|5f7c8ec7c33c6c004bbafe82' --at 2026-01-31T12:00:00Z",
     )
 )
 @config_option
-@click.argument("log_id", required=False)
+@click.argument("event_id", metavar="[LOG_ID|MESSAGE_ID]", required=False)
 @click.option("--user", "user_id", help="The newest events of this user id of Auth0.")
 @click.option(
     "--at",
@@ -68,7 +75,7 @@ from poller.service.upstream.retry import retrying
 @json_option
 def trace(
     config: Path | None,
-    log_id: str | None,
+    event_id: str | None,
     *,
     user_id: str | None,
     around: TimeRange | None,
@@ -77,26 +84,44 @@ def trace(
 ) -> int:
     """Show an event of Auth0's log, where it stands in the ledger, and the calls that it becomes.
 
-    LOG_ID names one event. --user finds the newest events of a user, of every type. --at narrows
-    the search to a time. Without --user it finds logins and signups. The calls are made now, as in
-    a preview. The command sends nothing and stores nothing, and may run beside the daemon.
+    LOG_ID names one event. MESSAGE_ID names a call that Segment got, and only the running daemon
+    knows it, for its last 1,000 events. --user finds the newest events of a user, of every type.
+    --at narrows the search to a time. Without --user it finds logins and signups. The calls are
+    made now, as in a preview. The command sends nothing and stores nothing, and may run beside the
+    daemon.
     """
     is_search = user_id is not None or around is not None
-    if is_search == (log_id is not None):
+    if is_search == (event_id is not None):
         raise click.UsageError("give a log id, or --user and --at, but not both")
     settings = read_settings(config)
     configure_logging(settings.log.level, settings.log.format)
     with connect(settings, threading.Event()) as services:
-        if log_id is not None:
-            report = _trace_one(settings, services, LogId(log_id))
-        else:
+        if event_id is None:
             report = _trace_search(settings, services, user_id, around, last)
+        elif _MESSAGE_ID.fullmatch(event_id):
+            report = _trace_message(settings, services, event_id)
+        else:
+            report = _trace_one(settings, services, LogId(event_id))
     if as_json:
         say_json(report)
     else:
         show_trace(report)
     is_found = any(each.event is not None for each in report.events)
     return ExitCode.DONE if is_found else ExitCode.ATTENTION
+
+
+def _trace_message(settings: Settings, services: Services, message_id: str) -> TraceReport:
+    """Trace the event of a message, if the running daemon remembers it.
+
+    The ledger holds no message ids, and nobody can compute an event from a hash.
+    """
+    events = events_in_memory(settings)
+    for event in events or ():
+        if message_id in event["message_ids"]:
+            return _trace_one(settings, services, LogId(event["log_id"]))
+    why = "No daemon runs" if events is None else "The running daemon does not remember the message"
+    kept = "A message id is known only in the memory of the daemon, for its last 1,000 events"
+    return _report([], nothing_found=f"{why}. {kept}. Trace its user by --user and --at.")
 
 
 def _trace_one(settings: Settings, services: Services, log_id: LogId) -> TraceReport:
@@ -175,9 +200,13 @@ def _traced(
 
 
 class _Ledger:
-    """The ledger, as `trace` asks it about single events. It is opened for reading only."""
+    """The ledger and the daemon's memory, as `trace` asks them about single events.
+
+    The ledger is opened for reading only.
+    """
 
     def __init__(self, settings: Settings) -> None:
+        self._remembered = _remembered(settings)
         self._reader = CountsReader.open(settings.state.url)
         self._letters = DeadLetterStore.open(settings.state.url)
         self._stream: Stream = self._letters.recorded(stream_of(settings))
@@ -219,12 +248,30 @@ class _Ledger:
             log_id,
             letter=_standing_of_letter(letter) if letter else None,
             hour=_outcomes(counts.tallies, event) if event else {},
+            remembered=self._remembered.get(log_id),
             type_=event.type if event else None,
         )
 
     def _letter(self, log_id: LogId) -> StoredDeadLetter | None:
         pages = self._letters.pages(stream=self._stream, log_ids=(log_id,))
         return next((letter for page in pages for letter in page), None)
+
+
+def _remembered(settings: Settings) -> dict[LogId, RememberedEvent]:
+    """Return the events in the daemon's memory. A daemon that cannot be asked has none."""
+    events: list[Line] | None = None
+    with suppress(PollerError):
+        events = events_in_memory(settings)
+    return {
+        LogId(each["log_id"]): RememberedEvent(
+            settled_at=each["settled_at"],
+            outcome=each["outcome"],
+            reason=each["reason"],
+            worker=each["worker"],
+            message_ids=tuple(each["message_ids"]),
+        )
+        for each in events or ()
+    }
 
 
 def _standing_of_letter(letter: StoredDeadLetter) -> DeadLetterStanding:

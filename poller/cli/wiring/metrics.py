@@ -7,7 +7,7 @@ from poller import __version__
 from poller.config import Settings
 from poller.core.translation.event_types import SIGNUP
 from poller.service.lifecycle.liveness import Heartbeat
-from poller.service.observability.instrumented import NO_OBSERVER, Observer
+from poller.service.observability.instrumented import Observer
 from poller.service.page.feed import Feed
 
 
@@ -15,15 +15,14 @@ from poller.service.page.feed import Feed
 def serve_metrics(settings: Settings, heartbeat: Heartbeat, feed: Feed) -> Iterator[Observer]:
     """Answer `/metrics`, `/healthz` and `/readyz` within this context, if the settings say so.
 
-    The observer tells the `feed` of each settled page. The live page shows the numbers of the
-    metrics, so they are counted for it too.
+    The observer tells the `feed` of each settled page. Without metrics it is the feed. The live
+    page shows the numbers of the metrics, so they are counted for it too.
 
     Raises:
         FatalError: the address cannot be listened on.
     """
-    is_watched = settings.page.listen is not None
-    if settings.metrics.listen is None and not is_watched:
-        yield NO_OBSERVER
+    if settings.metrics.listen is None and settings.page.listen is None:
+        yield feed
         return
     # These import the metrics library, and a process that does not listen need not wait for it.
     from poller.service.observability.health import Health  # noqa: PLC0415
@@ -32,9 +31,8 @@ def serve_metrics(settings: Settings, heartbeat: Heartbeat, feed: Feed) -> Itera
 
     types = {*settings.logins.types, SIGNUP, *settings.events.types}
     meter = Meter(types, version=__version__)
-    if is_watched:
-        meter.feed = feed
-        feed.now = meter.ages.server_now
+    meter.feed = feed
+    feed.now = meter.ages.server_now
     if settings.metrics.listen is None:
         yield meter
         return

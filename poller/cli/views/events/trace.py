@@ -64,10 +64,25 @@ class DeadLetterStanding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RememberedEvent:
+    """An event as the running daemon settled it, from the memory of the daemon.
+
+    `worker` names the work that settled it.
+    """
+
+    settled_at: str
+    outcome: str
+    reason: str | None
+    worker: str
+    message_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EventStanding:
     """The place of an event in the ledger, in words and with the next step.
 
     `hour` holds what became of the events of its type and hour, as the ledger counts them.
+    `remembered` is None if the daemon does not run, or has forgotten the event.
     """
 
     place: Place | Literal["dead_letter"]
@@ -75,6 +90,7 @@ class EventStanding:
     until: LogId | None
     dead_letter: DeadLetterStanding | None
     hour: Mapping[str, int]
+    remembered: RememberedEvent | None
     text: str
     hint: str | None
 
@@ -110,6 +126,7 @@ def describe(
     *,
     letter: DeadLetterStanding | None,
     hour: Mapping[str, int],
+    remembered: RememberedEvent | None,
     type_: str | None,
 ) -> EventStanding:
     """Say in words where an event stands, and what to do about it."""
@@ -120,6 +137,8 @@ def describe(
         status = f" ({letter.status})" if letter.status else ""
         text = f"dead letter since {iso(letter.dead_lettered_at)}: {letter.reason}{status}"
         hint = f"mend the cause, and send it by `dead-letters replay {log_id}`"
+    elif place == "settled" and remembered is not None:
+        text += f". {_of_memory(remembered)}"
     elif place == "settled" and hour:
         text += f". {_of_hour(hour, type_)}"
     return EventStanding(
@@ -128,6 +147,7 @@ def describe(
         until=standing.until,
         dead_letter=letter,
         hour=hour,
+        remembered=remembered,
         text=text,
         hint=hint,
     )
@@ -170,6 +190,14 @@ def _colour(standing: EventStanding) -> str:
     if standing.place == "settled":
         return _GOOD
     return _BAD if standing.place in {"dead_letter", "gap"} else _ATTENTION
+
+
+def _of_memory(remembered: RememberedEvent) -> str:
+    """Say what the daemon remembers of the event."""
+    reason = f": {remembered.reason}" if remembered.reason else ""
+    outcome = f"{remembered.outcome.replace('_', ' ')}{reason}"
+    work = remembered.worker.replace("_", " ")
+    return f"The daemon settled it at {remembered.settled_at} ({work}): {outcome}"
 
 
 def _of_hour(hour: Mapping[str, int], type_: str | None) -> str:
