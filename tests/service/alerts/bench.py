@@ -32,14 +32,15 @@ class Receiver:
         self.attempts = 0
         self.titles: list[str] = []
         self.bodies: list[str] = []
+        self.severities: list[str] = []
 
     def send(self, title: str, body: str, severity: Severity) -> None:
-        del severity
         self.attempts += 1
         if self.is_failing:
             raise TransientError("it answered 503")
         self.titles.append(title.removesuffix(" (acme.us.auth0.com to web)"))
         self.bodies.append(body)
+        self.severities.append(severity)
 
 
 class MemoryLedger:

@@ -41,6 +41,7 @@ def test_a_blocked_daemon_is_told_once_and_its_recovery_once() -> None:
     unblock(bench)
     bench.run(minutes=120)
     assert bench.told == [RECOVERED]
+    assert bench.receiver.severities == ["critical", "good"]
 
 
 def test_a_block_that_passes_within_minutes_is_not_told() -> None:

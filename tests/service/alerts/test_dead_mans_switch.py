@@ -61,15 +61,18 @@ def test_a_ping_that_fails_is_one_warning_and_is_tried_at_the_next_look() -> Non
 def test_a_real_receiver_gets_each_form_with_the_run_id_of_its_run(scripted: Scripted) -> None:
     scripted.replies = [Reply(body=b"OK")]
     uuid = "01234567-89ab-cdef-0123-456789abcdef"
-    pings = Pings(HeartbeatUrl(f"{scripted.origin}/{uuid}"), monotonic=lambda: 0.0)
+    now = [0.0]
+    pings = Pings(HeartbeatUrl(f"{scripted.origin}/{uuid}"), monotonic=lambda: now[0])
     pings.start("begun")
     pings.look(1, is_blocked=False)
+    now[0] = 60.0
+    pings.look(2, is_blocked=False)
     pings.stop("told to stop")
     paths = [asked.path.removeprefix(f"/{uuid}") for asked in scripted.asked]
-    assert paths == ["/start", "", "/log"]
-    start, success, log = (asked.query.get("rid") for asked in scripted.asked)
+    assert paths == ["/start", "", "", "/log"]
+    start, success, *later = (asked.query.get("rid") for asked in scripted.asked)
     assert start == success is not None
-    assert log is None
+    assert later == [None, None]
 
 
 def test_a_switch_falls_when_pings_stop_and_at_once_when_the_daemon_is_blocked() -> None:
@@ -82,3 +85,12 @@ def test_a_switch_falls_when_pings_stop_and_at_once_when_the_daemon_is_blocked()
     bench.watch.set_blocked(is_blocked=False)
     bench.run(minutes=60)
     assert bench.switch.rises == [bench.now - timedelta(minutes=59)]
+
+
+def test_an_alert_that_stops_nothing_and_a_recovery_leave_the_switch_as_it_is() -> None:
+    bench = Bench()
+    bench.run(minutes=1)
+    bench.ledger.gaps.append(bench.now)
+    bench.run(minutes=1)
+    assert [kind for kind, _ in bench.switch.pings] == ["start", "success", "log", "success"]
+    assert bench.switch.falls == []
