@@ -139,9 +139,9 @@ class FakeLetters:
 
 
 @contextmanager
-def served(feed: Feed, *, show: str = "sent", **parts: Any) -> Iterator[Browser]:
-    """Serve the page on a free port, and yield a browser that is not signed in."""
-    listening = listen("127.0.0.1", 0)
+def served(feed: Feed, *, show: str = "sent", port: int = 0, **parts: Any) -> Iterator[Browser]:
+    """Serve the page on a free port, or on this one. Yield a browser that is not signed in."""
+    listening = listen("127.0.0.1", port)
     port = listening.getsockname()[1]
     access = Access(token=TOKEN, port=port, is_loopback=True)
     made = PageParts(

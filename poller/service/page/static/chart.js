@@ -88,13 +88,15 @@ export function bars(width, times, series) {
 export function lines(width, times, series, axis) {
   const values = series.flatMap((each) => each.values).filter((value) => value !== null);
   const plot = new Plot(width, times, Math.max(...values, 1), axis);
-  const step = plot.wide / Math.max(times.length - 1, 1);
+  const moments = times.map((time) => new Date(time).getTime());
+  const [first, last] = [moments[0], moments.at(-1)];
+  const x = (at) => LEFT + ((moments[at] - first) / Math.max(last - first, 1)) * plot.wide;
   for (const { tone, values: each } of series) {
     let path = "";
     each.forEach((value, at) => {
       if (value === null) return;
       const isFirst = at === 0 || each[at - 1] === null;
-      path += `${isFirst ? "M" : "L"}${(LEFT + at * step).toFixed(1)} ${plot.y(value).toFixed(1)}`;
+      path += `${isFirst ? "M" : "L"}${x(at).toFixed(1)} ${plot.y(value).toFixed(1)}`;
       if (isFirst && (at + 1 === each.length || each[at + 1] === null)) path += "h0.1";
     });
     if (path) plot.add("path", { d: path, class: `s-${tone}`, "stroke-linecap": "round" });
@@ -147,36 +149,57 @@ function nice(most) {
   return [1, 2, 5, 10].map((each) => each * ten).find((each) => each >= most);
 }
 
-/** The pieces of the timeline, the worst drawn last so that none is too short to be seen. */
-export const PIECES = {
+/** Draw a row for each name: its counts beside each other, as parts of the longest row. */
+export function rows(width, counted, tones) {
+  const [name, high] = [Math.min(130, width * 0.36), 22];
+  const longest = Math.max(...counted.map(([, counts]) => total(counts)), 1);
+  const svg = draw("svg", { viewBox: `0 0 ${width} ${counted.length * high + 4}`, width, height: counted.length * high + 4 });
+  counted.forEach(([text, counts], at) => {
+    let x = name;
+    const wide = width - name - 60;
+    svg.append(draw("text", { x: 0, y: at * high + 15 }, text));
+    for (const [outcome, tone] of Object.entries(tones)) {
+      if (!counts[outcome]) continue;
+      const part = Math.max((counts[outcome] / longest) * wide, 2);
+      svg.append(draw("rect", { x, y: at * high + 4, width: part, height: 14, rx: 2, class: `f-${tone}` }));
+      x += part + 1;
+    }
+    svg.append(draw("text", { x: x + 6, y: at * high + 15 }, number(total(counts))));
+  });
+  return svg;
+}
+
+const total = (counts) => Object.values(counts).reduce((sum, count) => sum + count, 0);
+
+/** The kinds of ranges, the worst drawn last so that none is too short to be seen. */
+export const RANGES = {
   ahead: { name: "ahead of the position", tone: "none", height: 6 },
-  settled: { name: "settled by a backfill", tone: "cyan", height: 24 },
+  hole: { name: "in no span, not sent", tone: "missing", height: 24 },
+  backfill: { name: "settled by a backfill", tone: "cyan", height: 24 },
   live: { name: "settled by the daemon", tone: "good", height: 24 },
-  catch_up: { name: "settled by the catch-up", tone: "violet", height: 24 },
-  backlog: { name: "backlog", tone: "accent", height: 12 },
+  catch_up: { name: "settled by a catch-up", tone: "violet", height: 24 },
   unfinished: { name: "unfinished", tone: "warn", height: 12 },
-  missing: { name: "in no span, not sent", tone: "missing", height: 24 },
-  lost: { name: "gap: removed before it was read", tone: "bad", height: 34 },
+  gap: { name: "gap: removed before it was read", tone: "bad", height: 34 },
 };
 
 const THINNEST = 3;
 
 /** Draw the ledger as a line of time. Height and place tell the kinds apart, and not only colour. */
-export function timeline(width, { since, now, pieces }) {
+export function timeline(width, { since, now, ranges }) {
   const [begin, end] = [new Date(since).getTime(), new Date(now).getTime()];
   const x = (moment) => ((new Date(moment) - begin) / Math.max(end - begin, 1)) * (width - 2) + 1;
   const svg = draw("svg", { viewBox: `0 0 ${width} 66`, width, height: 66 });
   svg.append(draw("path", { d: `M1 42H${width - 1}`, class: "axis" }));
-  const order = Object.keys(PIECES);
-  const sorted = [...pieces].sort((a, b) => order.indexOf(a.kind) - order.indexOf(b.kind));
-  for (const { kind, from, to } of sorted) {
-    const { tone, height, name } = PIECES[kind];
+  const order = Object.keys(RANGES);
+  const sorted = [...ranges].sort((a, b) => order.indexOf(a.kind) - order.indexOf(b.kind));
+  for (const { kind, begin: from, end: to } of sorted) {
+    const { tone, height, name } = RANGES[kind];
     const [left, right] = [Math.max(x(from), 1), Math.min(x(to), width - 1)];
     const wide = Math.max(right - left, THINNEST);
     svg.append(draw("rect", {
       x: Math.min(left, width - 1 - wide), width: wide, y: 42 - height, height, rx: 2, class: `f-${tone}`,
     }, draw("title", {}, `${name}: ${dayAndMinute(from)} to ${dayAndMinute(to)}`)));
-    if (kind === "lost") svg.append(cross(Math.min(left, width - wide) + wide / 2));
+    if (kind === "gap") svg.append(cross(Math.min(left, width - wide) + wide / 2));
   }
   svg.append(...marks(begin, end, width, x));
   return svg;

@@ -127,7 +127,7 @@ export function bodyOf(name, { pretty, raw }, messageId = null) {
     make("div", {}, make("h3", {}, name),
       make("span", { class: "choice", role: "group", "aria-label": "Form" }, ...choices),
       copyButton(() => text, "Copy", `Copy ${name}`),
-      messageId ? copyButton(() => messageId, "Copy id", `Copy the message id of ${name}`) : null),
+      messageId ? copyButton(() => messageId, "Copy id", `Copy id of ${name}`) : null),
     shown);
 }
 

@@ -43,6 +43,7 @@ export class EventTable {
     this.scroll.addEventListener("pointerenter", (event) => this.point(event.pointerType === "mouse"));
     this.scroll.addEventListener("pointerleave", () => this.point(false));
     this.scroll.addEventListener("scroll", () => this.moved(), { passive: true });
+    addEventListener("scroll", () => this.moved(), { passive: true });
     this.body.addEventListener("focusin", () => this.moved());
     this.body.addEventListener("focusout", () => setTimeout(() => this.moved()));
   }
@@ -81,7 +82,10 @@ export class EventTable {
 
   isHeld() { return this.held() !== ""; }
 
-  isScrolled() { return this.scroll.scrollTop > 4; }
+  /** Return whether the newest rows are out of sight. On a phone the whole page scrolls. */
+  isScrolled() {
+    return this.scroll.scrollTop > 4 || this.body.getBoundingClientRect().top < 0;
+  }
 
   pause(value) {
     this.isPaused = value;
@@ -90,6 +94,7 @@ export class EventTable {
     if (!value) {
       this.isUnderPointer = false;
       this.scroll.scrollTop = 0;
+      if (this.isScrolled()) this.scroll.scrollIntoView();
     }
     this.moved();
   }

@@ -5,56 +5,57 @@ import {
   announce, byId, copyButton, counted, fullTime, lasting, make, number, reasonText, setText, sign,
 } from "./text.js";
 
-/** Return the state in words: a shape, a word and a tone. */
-export function conditionOf(state, stream) {
-  if (state.problem) return ["ledger not readable", "!", "bad"];
-  if (stream?.blocked) return ["blocked", "✕", "bad"];
-  if (stream?.last_error) return ["postponed", "!", "warn"];
-  if (stream?.backlog) return ["catching up", "»", "warn"];
-  return ["running", "✓", "good"];
+const CONDITIONS = {
+  starting: ["starting", "…", "quiet"], running: ["running", "✓", "good"],
+  postponed: ["postponed", "!", "warn"], blocked: ["blocked", "✕", "bad"],
+  stopping: ["stopping", "–", "quiet"],
+};
+
+/** Return the condition of the daemon as a word, a shape and a tone. */
+function conditionOf(state) {
+  return CONDITIONS[state.condition?.kind] ?? ["unknown", "?", "quiet"];
 }
 
 export class NowView {
-  constructor() {
+  constructor(history) {
+    this.history = history;
     this.condition = "";
+    this.alarm = "null";
     this.drawn = "";
   }
 
   show(state) {
-    const streams = state.status?.streams ?? [];
-    const stream = streams.find((each) => each.blocked) ?? streams[0];
-    this.showFigures(state, streams, stream);
-    this.showAlarm(state, stream);
-    this.showCards(state, streams);
+    this.showFigures(state);
+    this.showAlarm(alarmOf(state));
+    this.showCards(state);
   }
 
-  showFigures(state, streams, stream) {
-    const [text, mark, tone] = conditionOf(state, stream);
+  showFigures(state) {
+    const { ages = {}, rate_limits: limits = [] } = state.numbers ?? {};
+    const [text, mark, tone] = conditionOf(state);
     if (this.condition !== text) {
       byId("figure-daemon").replaceChildren(sign(text, mark, tone));
       if (this.condition) announce(`The daemon is ${text} now`);
       this.condition = text;
     }
-    const last = state.history?.at(-2) ?? state.history?.at(-1);
-    const limit = state.limits?.[0];
-    const letters = streams.reduce((sum, each) => sum + each.dead_letters, 0);
-    const gaps = streams.reduce((sum, each) => sum + each.gaps.length, 0);
-    setText(byId("figure-freshness"), lasting(stream?.freshness_s));
-    setText(byId("figure-backlog"), stream?.backlog ? lasting(stream.backlog.time_left_s) : "none");
-    setText(byId("figure-rate"), last ? number(last.forwarded + last.filtered + last.dead_lettered) : "–");
-    setText(byId("figure-limit"), limit ? `${number(limit.left)} of ${number(limit.limit)}` : "–");
+    const { domain, source_name: source } = state.settings ?? {};
+    setText(byId("where"), domain ? `${domain} → ${source ?? "Segment"}` : "");
+    const limit = limits.find((each) => each.endpoint === "logs") ?? limits[0];
+    const [letters, gaps] = [state.status?.dead_letters, state.status?.gaps.length];
+    setText(byId("figure-freshness"), lasting(ages.freshness_seconds));
+    setText(byId("figure-backlog"), ages.backlog_seconds ? lasting(ages.backlog_seconds) : "none");
+    setText(byId("figure-rate"), number(this.history.rate()));
+    setText(byId("figure-limit"), limit ? `${number(limit.remaining)} of ${number(limit.limit)}` : "–");
     setText(byId("figure-letters"), number(letters));
     setText(byId("figure-gaps"), number(gaps));
     byId("figure-letters").className = letters ? "bad" : "";
     byId("figure-gaps").className = gaps ? "bad" : "";
-    const badge = byId("letter-badge");
-    badge.hidden = letters === 0;
-    setText(badge, number(letters));
+    byId("letter-badge").hidden = !letters;
+    setText(byId("letter-badge"), number(letters));
   }
 
   /** Show what needs somebody, on every view. It is drawn again only if it differs. */
-  showAlarm(state, stream) {
-    const found = alarmOf(state, stream);
+  showAlarm(found) {
     const text = JSON.stringify(found);
     if (text === this.alarm) return;
     this.alarm = text;
@@ -68,15 +69,16 @@ export class NowView {
         make("span", {}, "Type"), make("code", {}, command), copyButton(() => command, "Copy", `Copy ${command}`))));
   }
 
-  showCards(state, streams) {
-    const text = JSON.stringify([state.status, state.truth, state.limits, state.retention_s, state.position_age_s]);
-    if (text === this.drawn || byId("view-now").hidden || isBusy(byId("now"))) return;
+  showCards(state) {
+    const { at, sample, ...content } = state;
+    const text = JSON.stringify(content);
+    if (byId("view-now").hidden || text === this.drawn || isBusy(byId("now"))) return;
     this.drawn = text;
-    byId("now").replaceChildren(make("div", { class: "cards" },
-      processCard(state, streams),
-      ...streams.flatMap((stream) => [
-        positionCard(state, stream), progressCard(stream), countsCard(stream), gapsCard(stream)].filter(Boolean)),
-      limitCard(state), ...truthCards(state)));
+    const { status } = state;
+    byId("now").replaceChildren(make("div", { class: "cards" }, ...[
+      daemonCard(state), status && positionCard(state), progressCard(state),
+      status && countsCard(status), status && gapsCard(status), limitCard(state), segmentCard(state),
+    ].filter(Boolean)));
   }
 }
 
@@ -84,23 +86,24 @@ export class NowView {
 const isBusy = (part) => part.contains(document.activeElement)
   || (String(getSelection()) !== "" && part.contains(getSelection().anchorNode));
 
-function alarmOf(state, stream) {
-  if (state.problem) return { title: "The ledger cannot be read now", lines: [state.problem], commands: [] };
-  const blocked = stream?.blocked;
-  if (blocked) {
+function alarmOf(state) {
+  const { condition, problem } = state;
+  if (condition?.kind === "blocked") {
     return {
-      title: `Blocked${blocked.since ? ` since ${fullTime(blocked.since)}` : ""}`,
-      lines: [`${blocked.code ? `error[${blocked.code}]: ` : ""}${blocked.reason}`, blocked.hint,
+      title: `Blocked since ${fullTime(condition.since)}`,
+      lines: [`${condition.code ? `error[${condition.code}]: ` : ""}${condition.reason}`, condition.hint,
         "The position stands still, nothing is lost, and the daemon keeps trying."],
-      commands: commandsOf(blocked.hint),
+      commands: commandsOf(condition.hint),
     };
   }
-  if (stream?.last_error) {
+  if (condition?.kind === "postponed") {
     return {
-      title: "Postponed", isSoft: true,
-      lines: [stream.last_error, "The daemon tries again by itself. Nobody has to act."], commands: [],
+      title: `Postponed since ${fullTime(condition.since)}`, isSoft: true,
+      lines: [condition.reason, `The daemon tries again by itself${condition.next_try_at ? ` at ${fullTime(condition.next_try_at)}` : ""}.`],
+      commands: [],
     };
   }
+  if (problem) return { title: "The ledger cannot be read now", isSoft: true, lines: [problem], commands: [] };
   return null;
 }
 
@@ -112,102 +115,97 @@ function commandsOf(hint) {
 
 const card = (title, ...content) => make("section", { class: "card", "aria-label": title }, make("h3", {}, title), ...content);
 
-function processCard(state, streams) {
-  const { status } = state;
-  const [text, mark, tone] = conditionOf(state, streams.find((each) => each.blocked) ?? streams[0]);
-  return card("Process", make("p", { class: "big" }, sign(text, mark, tone)), facts([
-    ["Process", status?.daemon ? `${status.daemon.pid ?? "?"}, since ${fullTime(status.daemon.since)}` : null],
-    ["Version", status?.version], ["Ledger", status?.ledger],
-    ["Last cycle", streams[0]?.last_cycle_at ? fullTime(streams[0].last_cycle_at) : null],
-    ["Last error", streams[0]?.last_error],
+function daemonCard(state) {
+  const { condition, settings, status } = state;
+  const [text, mark, tone] = conditionOf(state);
+  return card("Daemon", make("p", { class: "big" }, sign(text, mark, tone)), facts([
+    ["Since", condition && fullTime(condition.since)], ["Reason", condition?.reason],
+    ["Next try", condition?.next_try_at && fullTime(condition.next_try_at)],
+    ["Tenant", settings?.domain], ["Segment source", settings?.source_name],
+    ["Polls", settings && `every ${lasting(settings.poll_interval_s)}`],
+    ["Last cycle", status?.last_cycle_at && fullTime(status.last_cycle_at)],
+    ["Last error", status?.last_error],
   ]));
 }
 
-function positionCard(state, stream) {
-  const { retention_s: retention, position_age_s: age } = state;
+function positionCard({ status, numbers }) {
+  const { position_age_seconds: age, retention_seconds: retention } = numbers?.ages ?? {};
   const isKnown = retention && age !== null && age !== undefined;
-  const left = isKnown ? Math.max(retention - age, 0) : null;
-  return card(`Position in ${stream.domain} → ${stream.source_name}`,
-    make("p", { class: "big" }, stream.position_at ? fullTime(stream.position_at) : "not begun"),
+  return card("Position",
+    make("p", { class: "big" }, status.position_at ? fullTime(status.position_at) : "not begun"),
     isKnown ? make("progress", { max: retention, value: Math.min(age, retention), "aria-label": "Age of the position against the retention" }) : null,
-    isKnown ? make("p", {}, `${lasting(age)} old. Retention removes the log after ${lasting(retention)}, so ${lasting(left)} are left.`) : null,
+    isKnown ? make("p", {}, `${lasting(age)} old. The tenant removes its log after ${lasting(retention)}, so an outage may still last ${lasting(Math.max(retention - age, 0))}.`) : null,
     facts([
-      ["Log id", stream.position && make("code", {}, stream.position)],
-      ["Lag", lasting(stream.lag_s)], ["Freshness", lasting(stream.freshness_s)],
-      ["End of the log seen", stream.drained_at ? fullTime(stream.drained_at) : "never"],
-      ["Second readings", stream.pending_second_readings.length ? number(stream.pending_second_readings.length) : "none waits"],
+      ["Log id", status.position && make("code", {}, status.position)],
+      ["Lag", lasting(status.lag_s)],
+      ["End of the log seen", status.drained_at ? fullTime(status.drained_at) : "never"],
+      ["Second readings", status.pending_second_readings.length ? `${number(status.pending_second_readings.length)} wait` : "none waits"],
     ]));
 }
 
-/** Show backfills and a catch-up, each slice with its progress by the time of the log. */
-function progressCard(stream) {
-  const { backlog } = stream;
-  const open = stream.spans.filter((span) => span.until !== null && span.reached < span.until);
-  if (!backlog && !open.length) return null;
-  const lists = [
-    ["Catch-up", open.filter((span) => span.is_catch_up)],
-    ["Backfill", open.filter((span) => !span.is_catch_up)],
-  ].filter(([, spans]) => spans.length);
+const MOST_SLICES = 20;
+const WORK = { catch_up: "Catch-up", backfill: "Backfill", gap: "Gap read after all", resend: "Redelivery", late: "Second reading" };
+
+/** Show backfills and a catch-up, each slice with the part that is done. */
+function progressCard({ slices = [], is_backfill_running: isRunning, numbers }) {
+  const left = numbers?.ages?.backlog_seconds;
+  if (!slices.length) return card("Backfills and catch-up", make("p", {}, isRunning ? "A backfill has just begun." : "Nothing of the past is at work."));
   return card("Backfills and catch-up",
-    backlog ? make("p", {}, `${lasting(backlog.time_left_s)} of the log are left in ${counted(backlog.slices_left, "slice")}${backlog.oldest_at ? `, the oldest of ${fullTime(backlog.oldest_at)}` : ""}.`) : null,
-    ...lists.flatMap(([name, spans]) => spans.slice(0, 20).map((span, at) => {
-      const done = doneOf(span);
-      const label = `${name}, slice ${at + 1}`;
-      return make("div", {}, make("p", {}, done === null ? `${label}: at work` : `${label}: ${Math.floor(done * 100)} %`),
-        make("progress", { max: 1, value: done, "aria-label": label }));
-    })));
+    left ? make("p", {}, `A catch-up has ${lasting(left)} of the log left.`) : null,
+    isRunning ? make("p", {}, "A backfill runs beside the daemon.") : null,
+    ...slices.slice(0, MOST_SLICES).map((each) => {
+      const span = each.begin && each.end ? `, ${fullTime(each.begin).slice(0, 16)} to ${fullTime(each.end).slice(0, 16)}` : "";
+      const label = `${WORK[each.kind] ?? each.kind}${span}`;
+      return make("div", { class: "slice" }, make("p", {}, `${label}: ${Math.floor(each.part_done * 100)} %`),
+        make("progress", { max: 1, value: each.part_done, "aria-label": label }));
+    }),
+    slices.length > MOST_SLICES ? make("p", {}, `${counted(slices.length - MOST_SLICES, "more slice")}.`) : null);
 }
 
-/** Return the part of a slice that is done. Today's log ids hold a time, and others hold none. */
-function doneOf(span) {
-  const [after, reached, until] = [span.after, span.reached, span.until].map(timeOf);
-  return after && reached && until > after ? Math.min(Math.max((reached - after) / (until - after), 0), 1) : null;
+function countsCard(status) {
+  const rows = Object.entries(status.events).map(([name, count]) => [name.replace("_", " "), number(count)]);
+  const reasons = Object.entries(status.dead_letters_by_reason);
+  return card("Events since the ledger began", facts(rows),
+    reasons.length ? make("p", {}, "Dead letters by reason:") : null,
+    reasons.length ? facts(reasons.map(([reason, count]) => [reasonText(reason), number(count)])) : null);
+}
+
+function gapsCard(status) {
+  const lines = [
+    ...status.gaps.map((gap) => ["Gap", `removed by retention: ${momentOf(gap.after)} to ${momentOf(gap.before)}`]),
+    ...status.holes.map((hole) => ["Not sent", `${momentOf(hole.after)} to ${momentOf(hole.until)}. A backfill sends it.`]),
+    ...status.revisits.map((each) => ["Read again", `${reasonText(each.kind)}, at ${momentOf(each.reached)}`]),
+  ];
+  return lines.length ? card("Gaps", facts(lines)) : card("Gaps", make("p", {}, sign("no gap, and no hole", "✓", "good")));
 }
 
 const ID = /^90\d(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)/;
 
-function timeOf(id) {
+/** Return the time in a log id, or the id itself. Today's ids hold a time, and others hold none. */
+function momentOf(id) {
   const match = ID.exec(id);
-  return match ? Date.UTC(match[1], match[2] - 1, match[3], match[4], match[5], match[6]) : null;
+  if (!match) return id;
+  const [year, month, ...rest] = match.slice(1).map(Number);
+  return fullTime(Date.UTC(year, month - 1, ...rest)).replace(".000", "");
 }
 
-/** Return the time in a log id, or the id itself if it holds none. */
-const momentOf = (id) => (timeOf(id) ? fullTime(timeOf(id)) : id);
-
-function countsCard(stream) {
-  const rows = Object.entries(stream.events).map(([name, count]) => [name.replace("_", " "), number(count)]);
-  const reasons = Object.entries(stream.dead_letters_by_reason);
-  return card("Events since the ledger began", facts(rows),
-    reasons.length ? make("p", {}, "Dead letters by reason:") : null,
-    reasons.length ? facts(reasons.map(([reason, count]) => [number(count), reasonText(reason)])) : null);
-}
-
-function gapsCard(stream) {
-  const lines = [
-    ...stream.gaps.map((gap) => ["Gap", `removed by retention: ${momentOf(gap.after)} to ${momentOf(gap.before)}`]),
-    ...stream.holes.map((hole) => ["Not sent", `${momentOf(hole.after)} to ${momentOf(hole.until)}. A backfill sends it.`]),
-    ...stream.revisits.map((each) => ["Read again", `${each.kind.replace("_", " ")}, at ${momentOf(each.reached)}`]),
-  ];
-  if (!lines.length) return card("Gaps", make("p", {}, sign("no gap, and no hole", "✓", "good")));
-  return card("Gaps", facts(lines));
-}
-
-function limitCard(state) {
-  const limits = state.limits ?? [];
+function limitCard({ numbers }) {
+  const limits = numbers?.rate_limits ?? [];
   if (!limits.length) return null;
-  return card("Rate limit of the tenant", ...limits.map(({ endpoint, limit, left }) => make("div", {},
-    make("p", {}, `${endpoint}: ${number(left)} of ${counted(limit, "request")} left`),
-    make("progress", { max: limit || 1, value: Math.max(limit - left, 0), "aria-label": `Rate limit used at ${endpoint}` }))));
+  return card("Rate limit of the tenant", ...limits.map(({ endpoint, limit, remaining }) => make("div", { class: "slice" },
+    make("p", {}, `${endpoint}: ${number(remaining)} of ${counted(limit, "request")} left`),
+    make("progress", { max: limit || 1, value: Math.max(limit - remaining, 0), "aria-label": `Rate limit used at ${endpoint}` }))));
 }
 
-function truthCards(state) {
-  return Object.entries(state.truth ?? {}).filter(([, found]) => found).map(([name, found]) =>
-    card(name === "auth0" ? "By Auth0's counts" : "By Segment's counts", truthOf(found)));
+/** Show Segment's own counts. Without the Public API nobody knows them. */
+function segmentCard({ numbers }) {
+  const found = numbers?.segment;
+  if (!found) return null;
+  const missing = found.missing ? sign(`${number(found.missing)} missing`, "✕", "bad") : sign("nothing is missing", "✓", "good");
+  return card("By Segment's own counts, over 24 hours", make("p", { class: "big" }, missing), facts([
+    ["Acknowledged", number(found.acknowledged)], ["Received", number(found.received)],
+    ...Object.entries(found.failed).map(([reason, count]) => [`Failed: ${reasonText(reason)}`, number(count)]),
+    ...Object.entries(found.filtered).map(([reason, count]) => [`Filtered: ${reasonText(reason)}`, number(count)]),
+    ["Looked", fullTime(found.at)],
+  ]));
 }
-
-function truthOf(found) {
-  if (typeof found === "string") return make("p", {}, found);
-  return facts(Object.entries(found).map(([name, value]) => [
-    name.replaceAll("_", " "), typeof value === "number" ? number(value) : String(value ?? "unknown")]));
-}
-

@@ -2,6 +2,7 @@
 
 import { Detail } from "./detail.js";
 import { EventTable } from "./events.js";
+import { History } from "./history.js";
 import { LetterView } from "./letters.js";
 import { NowView } from "./now.js";
 import { openStream } from "./stream.js";
@@ -17,7 +18,8 @@ const detail = new Detail({
   moved: (number) => table.openRow(number),
   closed: (number) => { table.mark(null); table.focus(number); },
 });
-const views = [new TimeView(), new NowView(), new LetterView({ ...document.body.dataset })];
+const history = new History();
+const views = [new TimeView(history), new NowView(history), new LetterView()];
 let state = null;
 let run = null;
 
@@ -33,7 +35,7 @@ function showView() {
     if (link.hash === `#${name}`) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  document.title = `${VIEWS[name]} · auth0-segment-poller`;
+  document.title = `${VIEWS[name]} · ${state?.settings?.domain ?? "auth0-segment-poller"}`;
   showState();
 }
 
@@ -63,8 +65,10 @@ openStream({
     run = found.run;
     table.add(found);
   },
+  opened: () => history.load(),
   state(found) {
     state = found;
+    history.add(found.sample);
     showState();
   },
 });

@@ -4,7 +4,7 @@ import { announce, byId, setText } from "./text.js";
 
 const LOST_AFTER_MS = 3000;
 
-/** Open the stream, and hand on what comes. `on` has `events` and `state`. */
+/** Open the stream, and hand on what comes. `on` has `opened`, `events` and `state`. */
 export function openStream(on) {
   let source = null;
   let lostTimer = null;
@@ -24,6 +24,7 @@ export function openStream(on) {
     show("live", "Live");
     if (hadBeenLost) announce("The connection is back");
     hadBeenLost = false;
+    on.opened();
   }
 
   function cut() {

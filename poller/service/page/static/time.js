@@ -1,110 +1,117 @@
-// "Over time": the ledger as a timeline, and the figures of the last hours.
+// "Over time": the ledger as a timeline, and the numbers of the last hour.
 
-import { COUNTS, Card, LENGTH, PIECES, bars, block, lines, stroke, timeline } from "./chart.js";
+import { COUNTS, Card, LENGTH, RANGES, bars, block, lines, rows, stroke, timeline } from "./chart.js";
 import { byId, counted, dayAndMinute, lasting, make, minuteOf, number } from "./text.js";
 
-const OUTCOMES = [["ok", "good"], ["rate_limited", "warn"], ["refused", "violet"], ["failed", "bad"], ["unanswered", "quiet"]];
+const OUTCOMES = {
+  ok: "good", rate_limited: "warn", refused: "violet", failed: "bad", unanswered: "quiet",
+};
 
 export class TimeView {
-  constructor() {
-    this.timelines = new Map();
-    this.room = make("div", { class: "cards" });
+  constructor(history) {
+    this.history = history;
+    this.ledger = new Card("The ledger", {
+      isWide: true, legend: Object.values(RANGES).map(({ name, tone }) => [name, block(tone)]),
+    });
     this.events = new Card("Events a minute", { legend: [
       ["forwarded", block("good")], ["filtered", block("quiet")], ["dead letters", block("bad")]] });
     this.ages = new Card("Freshness and backlog", { legend: [
       ["freshness, the age of new events", stroke("accent")], ["backlog, log still to read", stroke("warn")]] });
-    this.limit = new Card("Rate limit", { legend: [
+    this.limit = new Card("Rate limit of the log", { legend: [
       ["left", stroke("accent")], ["used", stroke("warn")], ["limit", stroke("cyan")]] });
-    this.requests = new Card("Requests a minute", { legend: OUTCOMES.map(([name, tone]) => [name.replace("_", " "), block(tone)]) });
-    byId("time").append(this.room, make("div", { class: "cards" },
-      ...[this.events, this.ages, this.limit, this.requests].map((card) => card.element)));
+    this.requests = new Card("Requests by outcome", {
+      legend: Object.entries(OUTCOMES).map(([name, tone]) => [name.replace("_", " "), block(tone)]) });
+    byId("time").append(make("div", { class: "cards" },
+      ...[this.ledger, this.events, this.ages, this.limit, this.requests].map((card) => card.element)));
   }
 
   show(state) {
-    this.showTimelines(state.timeline ?? []);
-    const history = state.history ?? [];
-    const times = history.map((each) => each.at);
-    this.showEvents(history, times);
-    this.showAges(history, times);
-    this.showLimit(history, times);
-    this.showRequests(history, times);
+    if (byId("view-time").hidden) return;
+    this.showLedger(state);
+    const samples = this.history.all();
+    this.showEvents(samples, this.history.minutes());
+    this.showAges(samples, samples.map((each) => each.at));
+    this.showLimit(samples, samples.map((each) => each.at));
+    this.showRequests(state.numbers?.requests ?? []);
   }
 
-  showTimelines(streams) {
-    const names = streams.map((each) => `${each.domain} → ${each.source_name}`);
-    for (const [at, stream] of streams.entries()) {
-      if (!this.timelines.has(names[at])) this.addTimeline(names[at]);
-      const pieces = stream.pieces.filter((each) => PIECES[each.kind]);
-      this.timelines.get(names[at]).show(sentenceOf(stream, pieces), (width) => timeline(width, { ...stream, pieces }),
-        ["From", "To", "Content"], pieces.map((each) => [dayAndMinute(each.from), dayAndMinute(each.to), PIECES[each.kind].name]));
-    }
-    for (const [name, card] of this.timelines) card.element.hidden = !names.includes(name);
+  showLedger(state) {
+    const ranges = (state.ranges ?? []).filter((each) => RANGES[each.kind]);
+    if (!ranges.length) return this.ledger.show("The ledger holds nothing yet.", () => null);
+    const since = ranges.map((each) => each.begin).sort()[0];
+    return this.ledger.show(sentenceOf(since, ranges),
+      (width) => timeline(width, { since, now: state.at, ranges }), ["From", "To", "Content"],
+      ranges.map((each) => [dayAndMinute(each.begin), dayAndMinute(each.end), RANGES[each.kind].name]));
   }
 
-  addTimeline(name) {
-    const card = new Card(`The ledger: ${name}`, {
-      isWide: true, legend: Object.values(PIECES).map(({ name: each, tone }) => [each, block(tone)]),
-    });
-    this.timelines.set(name, card);
-    this.room.append(card.element);
-  }
-
-  showEvents(history, times) {
+  showEvents(samples, minutes) {
     const series = [["forwarded", "good"], ["filtered", "quiet"], ["dead_lettered", "bad"]]
-      .map(([key, tone]) => ({ tone, values: history.map((each) => each[key] ?? 0) }));
+      .map(([key, tone]) => ({ tone, values: minutes.map((each) => each[key]) }));
     const [forwarded, filtered, dead] = series.map(({ values }) => sum(values));
+    const since = samples.length ? ` since ${minuteOf(samples[0].at)}` : "";
     this.events.show(
-      history.length ? `${counted(forwarded, "event")} forwarded, ${number(filtered)} filtered, ${counted(dead, "dead letter")} since ${minuteOf(times[0])}.` : "No minute is over yet.",
-      (width) => bars(width, times, series), ["Minute", "Forwarded", "Filtered", "Dead letters"],
-      history.map((each) => [minuteOf(each.at), number(each.forwarded), number(each.filtered), number(each.dead_lettered)]));
+      `${counted(forwarded, "event")} forwarded, ${number(filtered)} filtered, ${counted(dead, "dead letter")}${since}.`,
+      (width) => bars(width, minutes.map((each) => each.at), series),
+      ["Minute", "Forwarded", "Filtered", "Dead letters"],
+      minutes.map((each) => [minuteOf(each.at), ...["forwarded", "filtered", "dead_lettered"].map((key) => number(each[key]))]).reverse());
   }
 
-  showAges(history, times) {
-    const last = history.at(-1);
+  showAges(samples, times) {
+    const last = samples.at(-1);
     this.ages.show(
-      last ? `Freshness ${lasting(last.freshness_s)}, ${last.backlog_s ? `backlog ${lasting(last.backlog_s)}` : "no backlog"}.` : "Nothing is known yet.",
+      last ? `New events are ${lasting(last.freshness_seconds)} old when they are settled. ${last.backlog_seconds ? `${lasting(last.backlog_seconds)} of an earlier log are still to be read.` : "There is no backlog."}` : "Nothing is known yet.",
       (width) => lines(width, times, [
-        { tone: "accent", values: column(history, "freshness_s") },
-        { tone: "warn", values: column(history, "backlog_s") }], LENGTH),
-      ["Minute", "Freshness", "Backlog"],
-      history.map((each) => [minuteOf(each.at), lasting(each.freshness_s), lasting(each.backlog_s)]));
+        { tone: "accent", values: column(samples, "freshness_seconds") },
+        { tone: "warn", values: column(samples, "backlog_seconds") }], LENGTH),
+      ["Time", "Freshness", "Backlog"],
+      byMinute(samples).map((each) => [minuteOf(each.at), lasting(each.freshness_seconds), lasting(each.backlog_seconds)]));
   }
 
-  showLimit(history, times) {
-    const last = history.findLast((each) => isKnown(each.limit));
-    const used = (each) => (isKnown(each.limit) && isKnown(each.left) ? each.limit - each.left : null);
+  showLimit(samples, times) {
+    const last = samples.findLast((each) => isKnown(each.rate_limit));
+    const used = (each) => (isKnown(each.rate_limit) ? each.rate_limit - each.rate_limit_remaining : null);
     this.limit.show(
-      last ? `${number(last.left)} of ${counted(last.limit, "request")} left, as the last answer of Auth0 said.` : "No answer of Auth0 has told the rate limit yet.",
+      last ? `${number(last.rate_limit_remaining)} of ${counted(last.rate_limit, "request")} are left, as Auth0 last said.` : "Auth0 has not told its rate limit yet.",
       (width) => lines(width, times, [
-        { tone: "cyan", values: column(history, "limit") },
-        { tone: "warn", values: history.map(used) },
-        { tone: "accent", values: column(history, "left") }], COUNTS),
-      ["Minute", "Limit", "Used", "Left"],
-      history.map((each) => [minuteOf(each.at), number(each.limit), number(used(each)), number(each.left)]));
+        { tone: "cyan", values: column(samples, "rate_limit") },
+        { tone: "warn", values: samples.map(used) },
+        { tone: "accent", values: column(samples, "rate_limit_remaining") }], COUNTS),
+      ["Time", "Limit", "Used", "Left"],
+      byMinute(samples).map((each) => [minuteOf(each.at), number(each.rate_limit), number(used(each)), number(each.rate_limit_remaining)]));
   }
 
-  showRequests(history, times) {
-    const names = [...new Set(history.flatMap((each) => Object.keys(each.requests ?? {})))].sort();
-    const of = (each, outcome) => sum(names.filter((name) => name.split(" ").at(-1) === outcome).map((name) => each.requests?.[name] ?? 0));
-    const series = OUTCOMES.map(([outcome, tone]) => ({ tone, values: history.map((each) => of(each, outcome)) }));
-    const [ok, ...bad] = series.map(({ values }) => sum(values));
+  showRequests(requests) {
+    const calls = new Map();
+    for (const { service, call, outcome, count } of requests) {
+      const name = `${service} ${call}`;
+      if (!calls.has(name)) calls.set(name, {});
+      calls.get(name)[outcome] = count;
+    }
+    const found = [...calls].filter(([, counts]) => sum(Object.values(counts)) > 0).sort();
+    const ok = sum(found.map(([, counts]) => counts.ok ?? 0));
+    const other = sum(found.map(([, counts]) => sum(Object.values(counts)))) - ok;
     this.requests.show(
-      history.length ? `${counted(ok, "request")} answered well, ${number(sum(bad))} with another outcome since ${minuteOf(times[0])}.` : "No minute is over yet.",
-      (width) => bars(width, times, series), ["Minute", ...names],
-      history.map((each) => [minuteOf(each.at), ...names.map((name) => number(each.requests?.[name] ?? 0))]));
+      `${counted(ok, "request")} answered well, ${number(other)} with another outcome since the start of the daemon.`,
+      (width) => rows(width, found, OUTCOMES), ["Call", ...Object.keys(OUTCOMES).map((each) => each.replace("_", " "))],
+      found.map(([name, counts]) => [name, ...Object.keys(OUTCOMES).map((each) => number(counts[each] ?? 0))]));
   }
 }
 
 const sum = (values) => values.reduce((total, value) => total + value, 0);
 const isKnown = (value) => value !== null && value !== undefined;
-const column = (history, key) => history.map((each) => each[key] ?? null);
+const column = (samples, key) => samples.map((each) => each[key] ?? null);
 
-/** Return the timeline as a sentence, with the time that each kind of piece covers. */
-function sentenceOf(stream, pieces) {
+/** Return the last sample of each minute, the newest first. */
+function byMinute(samples) {
+  return [...new Map(samples.map((each) => [minuteOf(each.at), each])).values()].reverse();
+}
+
+/** Return the timeline as a sentence, with the time that each kind of range covers. */
+function sentenceOf(since, ranges) {
   const lengths = new Map();
-  for (const { kind, from, to } of pieces) {
-    lengths.set(kind, (lengths.get(kind) ?? 0) + (new Date(to) - new Date(from)) / 1000);
+  for (const { kind, begin, end } of ranges) {
+    lengths.set(kind, (lengths.get(kind) ?? 0) + (new Date(end) - new Date(begin)) / 1000);
   }
-  const texts = [...lengths].map(([kind, seconds]) => `${PIECES[kind].name} ${lasting(seconds)}`);
-  return `Since ${dayAndMinute(stream.since)}: ${texts.join(", ") || "nothing yet"}.`;
+  const texts = [...lengths].map(([kind, seconds]) => `${RANGES[kind].name} ${lasting(seconds)}`);
+  return `Since ${dayAndMinute(since)}: ${texts.join(", ")}.`;
 }
