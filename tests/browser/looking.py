@@ -78,6 +78,10 @@ class Desk:
     contexts: list[BrowserContext] = field(default_factory=list)
     windows: list[Window] = field(default_factory=list)
 
+    def change(self, **values: Any) -> None:
+        """Change the state. A viewer gets it within some seconds."""
+        self.state = {**self.state, **values}
+
     def settle(self, *records: dict[str, Any], **how: Any) -> Forwarded:
         """Settle these records now, or one login."""
         forwarded = settled(*(records or (login(),)), **how)
