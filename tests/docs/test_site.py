@@ -38,7 +38,7 @@ def test_the_site_builds_strictly(tmp_path: Path) -> None:
 
 
 def test_every_picture_is_of_a_command_and_says_nothing_of_the_machine_it_was_made_on() -> None:
-    pictures = sorted((ROOT / "docs/images").iterdir())
+    pictures = sorted((ROOT / "docs/images").glob("*.svg"))
     assert {picture.stem for picture in pictures} >= {"check", "preview", "status", "backfill"}
     for picture in pictures:
         text = picture.read_text()
@@ -49,3 +49,10 @@ def test_every_picture_is_of_a_command_and_says_nothing_of_the_machine_it_was_ma
             "https://www.textualize.io",
             "http://127.0.0.1",
         }
+
+
+def test_a_picture_of_the_live_page_is_small_and_shown_in_its_guide() -> None:
+    pictures = sorted((ROOT / "docs/images").glob("*.png"))
+    guide = (ROOT / "docs/guides/live-page.md").read_text()
+    assert all(picture.stat().st_size < 200_000 for picture in pictures)
+    assert [picture.name for picture in pictures if picture.name not in guide] == []
