@@ -18,13 +18,14 @@ from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.cli.wiring.backfill import BackfillParts
 from poller.cli.wiring.services import Services, rules_of, segment_sink
 from poller.config import Settings
+from poller.core.errors import PollerError, TransientError
 from poller.core.forward import Forwarded
 from poller.core.ports import MessageSink
 from poller.core.spans import LogCursor
 from poller.service.backfill.estimate import parallelism
 from poller.service.daemon.backlog_workers import BacklogWorkers
 from poller.service.daemon.catch_up import CatchUpRule
-from poller.service.lifecycle.process import Finished, Process, Reason
+from poller.service.lifecycle.process import Failed, Finished, Process, Reason
 from poller.service.observability.instrumented import (
     NO_OBSERVER,
     MeteredSink,
@@ -118,9 +119,10 @@ def build_backlog_workers(
     """Build the threads that work on the backlog while the daemon runs."""
     parts = CatchUpParts(settings=settings, services=background, ledger=ledger, observer=observer)
 
-    def identifies(since: datetime) -> IdentifyRunner:
+    def identifies() -> IdentifyRunner:
         # A failure postpones the identifies at once, so that no attempt waits inside the runner.
-        return parts.identify_runner(process, begun_at=since, role="run", patience=timedelta(0))
+        now = background.clock.now()
+        return parts.identify_runner(process, begun_at=now, role="run", patience=timedelta(0))
 
     return BacklogWorkers(
         parts.walker,
@@ -148,12 +150,13 @@ def begin_backlog_job(
         end(Finished())
         return
     parts = CatchUpParts(settings=settings, services=background, ledger=ledger)
-    begun_at = since or background.clock.now()
 
     def finish(reason: Reason) -> None:
-        if isinstance(reason, Finished) and not process.stopping.is_set():
-            ledger.note_catch_up(since=None, error=None)
-            log.info("catch_up.finished", lost=workers.lost, **workers.count.facts())
+        try:
+            if isinstance(reason, Finished) and not process.stopping.is_set():
+                _conclude(ledger, workers)
+        except PollerError as error:
+            reason = Failed(error)
         end(reason)
 
     workers = SliceWorkers(
@@ -161,10 +164,23 @@ def begin_backlog_job(
         ledger,
         process,
         parallel=_parallel(background.rate_limiter),
-        identifies=parts.identify_runner(process, begun_at=begun_at, role="run"),
+        identifies=parts.identify_runner(process, begun_at=background.clock.now(), role="run"),
         is_rate_limited=background.is_rate_limited,
     )
     workers.begin(spans, finish)
+
+
+def _conclude(ledger: SqlLedger, workers: SliceWorkers) -> None:
+    """Note that the catch-up is over, unless another one has begun meanwhile.
+
+    Raises:
+        TransientError: a slice is not read to its end, or the ledger cannot be written.
+    """
+    if workers.unproved:
+        raise TransientError("no answer of Auth0 proves that the backlog is read to its end")
+    if not ledger.catch_up_spans():
+        ledger.note_catch_up(since=None, error=None)
+    log.info("catch_up.finished", lost=workers.lost, **workers.count.facts())
 
 
 def _parallel(rate_limiter: RateLimiter) -> int:

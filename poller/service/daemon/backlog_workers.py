@@ -51,8 +51,7 @@ class BacklogWorkers:
     """The work on the backlog. Thread-safe.
 
     `walker` makes the walk of one thread. `identifies` makes a runner for the identifies at the
-    end, which leaves out who was identified since the given time. `parallel` tells how many threads
-    to start. No slice is cut while `is_rate_limited`.
+    end. `parallel` tells how many threads to start. No slice is cut while `is_rate_limited`.
     """
 
     def __init__(  # noqa: PLR0913 - the work, where it is recorded, and how much at once
@@ -60,7 +59,7 @@ class BacklogWorkers:
         walker: Callable[[], Walk],
         ledger: BacklogLedger,
         process: Process,
-        identifies: Callable[[datetime], IdentifyRunner],
+        identifies: Callable[[], IdentifyRunner],
         *,
         parallel: Callable[[], int],
         is_rate_limited: Callable[[], bool] = lambda: False,
@@ -205,7 +204,7 @@ class BacklogWorkers:
             if self._process.stopping.is_set() or not self._queue.is_empty:
                 return None
             if self._runner is None:
-                self._runner = self._identifies(self._since or datetime.now(UTC))
+                self._runner = self._identifies()
             return self._runner
 
     def _is_over(self) -> bool:

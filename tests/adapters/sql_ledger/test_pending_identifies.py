@@ -11,6 +11,7 @@ import pytest
 from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.adapters.sql_ledger.sqlite.lock import LedgerLock, Role
 from poller.core.messages import Delivery, Receipt
+from poller.core.pages import Page
 from poller.core.settlement import build_settlement
 from poller.core.spans import Span
 from poller.core.translation.translator import HistoryTranslator
@@ -34,7 +35,10 @@ def ledger(path: Path) -> Iterator[SqlLedger]:
 
 def walk(ledger: SqlLedger, span: Span, *numbers: int) -> None:
     """Settle a page of a slice, in which these users logged in."""
-    read = replace(page(*numbers), served_at=LATER)
+    settle(ledger, span, replace(page(*numbers), served_at=LATER))
+
+
+def settle(ledger: SqlLedger, span: Span, read: Page) -> None:
     calls = calls_of_page(HistoryTranslator(STREAM), read, {})
     ids = tuple(message.message_id for message in calls.messages)
     receipts = (Receipt(message_ids=ids),)
@@ -85,3 +89,15 @@ def test_a_backfill_needs_no_identify_after_it_showed_the_user(path: Path) -> No
         walk(ledger, ledger.begin(after=numbered(0), until=numbered(90)), 3)
         (user,) = ledger.claim_identifies("backfill", BEGINNING, 10)
         assert user.queued_at == LATER
+
+
+def test_a_newer_event_of_a_catch_up_needs_an_identify_after_a_backfill_showed_the_user(
+    path: Path,
+) -> None:
+    with closing(SqlLedger.open(url(path), STREAM, create=True)) as ledger:
+        walk(ledger, ledger.begin(after=numbered(0), until=numbered(2)), 1)
+        ledger.begin_catch_up(ledger.begin(after=numbered(2)), present=numbered(90), ends=())
+        read = replace(page(3), events=(replace(page(1).events[0], log_id=numbered(3)),))
+        settle(ledger, ledger.catch_up_spans()[0], read)
+        (user,) = ledger.claim_identifies("run", BEGINNING, 10)
+        assert (user.who.log_id, user.queued_at) == (numbered(3), NOW)

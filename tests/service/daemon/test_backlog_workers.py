@@ -88,7 +88,7 @@ class Bench:
             self.log, FakeDirectory({}), translator, BatchSender(self.sink), self.ledger, span
         )
 
-    def identifies(self, since: datetime) -> IdentifyRunner:
+    def identifies(self) -> IdentifyRunner:
         return IdentifyRunner(
             self.ledger,
             self.process,
@@ -97,7 +97,7 @@ class Bench:
                 self.directory,
                 HistoryTranslator(STREAM),
                 BatchSender(self.sink),
-                begun_at=since,
+                begun_at=NOW,
                 only_news=False,
             ),
             role="run",
@@ -441,3 +441,40 @@ def test_live_polling_has_the_last_word_after_the_identifies_at_the_end(bench: B
     bench.directory.fields["auth0|1"] = {"email": "new@x.org"}
     settle_live(bench, "auth0|1", at=NOW + timedelta(minutes=1))
     assert traits_of(bench, "auth0|1") == ["1@x.org", "new@x.org"]
+
+
+def settle_page_of_live(bench: Bench, *, served_at: datetime) -> None:
+    """Let live polling settle its next page, at this time of the server."""
+    bench.log.now = served_at
+    live = bench.ledger.live_span()
+    assert live is not None
+    sender = BatchSender(bench.sink)
+    ports = (bench.directory, LiveTranslator(STREAM), sender, bench.ledger)
+    next(forward(bench.log, *ports, live))
+
+
+def test_a_user_of_whom_the_late_live_span_told_old_traits_is_identified_at_the_end(
+    bench: Bench,
+) -> None:
+    bench.ledger.begin(after=floor_id(NOW - 6 * HOUR))
+    settle_page_of_live(bench, served_at=NOW)
+    old = bench.identified()
+    bench.directory.fields["auth0|1"] = {"email": "new@x.org"}
+    bench.catch_up()
+    assert set(old) == {f"auth0|{number}" for number in range(USERS)}
+    assert bench.identified() - old == Counter(dict.fromkeys(old, 1))
+    assert traits_of(bench, "auth0|1")[-1] == "new@x.org"
+
+
+def test_a_user_of_whom_live_polling_told_between_two_outages_is_identified_at_the_end(
+    bench: Bench,
+) -> None:
+    bench.fall_behind(present=3 * HOUR)
+    bench.ledger.note_catch_up(since=NOW - 3 * HOUR, error=None)
+    settle_page_of_live(bench, served_at=NOW - 2 * HOUR)
+    old = bench.identified()
+    bench.log.now = NOW
+    bench.fall_behind(since=3 * HOUR)
+    bench.workers.look_for_work(NOW)
+    bench.finish()
+    assert bench.identified() - old == Counter(dict.fromkeys(old, 1))

@@ -206,7 +206,7 @@ class World:
         sender = BatchSender(self.sink)
         return lambda span: forward(log, FakeDirectory({}), translator, sender, self.ledger, span)
 
-    def identifies(self, since: datetime) -> IdentifyRunner:
+    def identifies(self) -> IdentifyRunner:
         return IdentifyRunner(
             self.ledger,
             self.process,
@@ -215,7 +215,7 @@ class World:
                 self.background,
                 HistoryTranslator(STREAM),
                 BatchSender(self.sink),
-                begun_at=since,
+                begun_at=self.background.moment(),
                 only_news=True,
             ),
             role="run",

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from poller.adapters.sql_ledger.sqlite.lock import holder_of
 from poller.adapters.sql_ledger.sqlite.verdicts import verdicts
 from poller.adapters.sql_ledger.stores.base import StreamStore
+from poller.adapters.sql_ledger.tables.last_sent import note_read_late
 from poller.adapters.sql_ledger.tables.spans import (
     end_span,
     find_unmoved,
@@ -13,7 +14,7 @@ from poller.adapters.sql_ledger.tables.spans import (
     read_spans,
 )
 from poller.core.errors import ConflictError
-from poller.core.log_ids import LogId
+from poller.core.log_ids import LogId, moment_of
 from poller.core.spans import Span, catch_up_slices, unfinished_catch_up
 
 
@@ -39,6 +40,9 @@ class CatchUpStore(StreamStore):
             current = find_unmoved(spans, live)
             if current.until is not None or present <= current.reached:
                 raise ConflictError(f"no live span lies below {present}")
+            if (moment := moment_of(current.reached)) is not None:
+                # The live span was late, so what it told last of its users is as old as that.
+                note_read_late(connection, self._stream_id, moment)
             slices, new = catch_up_slices(current, present=present, ends=ends)
             end_span(connection, self._stream_id, current, current.reached)
             for each in slices:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 
-from sqlalchemy import Connection, delete, or_, select
+from sqlalchemy import Connection, delete, or_, select, update
 from sqlalchemy.dialects.sqlite import Insert
 
 from poller.adapters.sql_ledger.sqlite.driver import upsert
@@ -36,6 +36,17 @@ def _record() -> Insert:
     return row.on_conflict_do_update(
         index_elements=["stream_id", "key"], set_=newer, where=is_later
     )
+
+
+def note_read_late(connection: Connection, stream_id: int, moment: datetime) -> None:
+    """Count what was sent after this moment as sent at this moment.
+
+    The events of these messages happened up to then and were read late. So the messages say
+    nothing of what happened since.
+    """
+    columns = schema.last_sent.c
+    row = update(schema.last_sent).where(columns.stream_id == stream_id, columns.sent_at > moment)
+    connection.execute(row.values(sent_at=moment))
 
 
 def read_last_sent(

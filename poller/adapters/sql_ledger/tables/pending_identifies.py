@@ -63,7 +63,7 @@ def _record() -> Insert:
     row = upsert(schema.pending_identify)
     return row.on_conflict_do_update(
         index_elements=["stream_id", "user_id", "sent_as"],
-        set_={"log_id": row.excluded.log_id},
+        set_={"log_id": row.excluded.log_id, "is_catch_up": row.excluded.is_catch_up},
         where=row.excluded.log_id > schema.pending_identify.c.log_id,
     )
 
@@ -102,7 +102,7 @@ def _pending_since(row: Row[Any]) -> datetime:
     """
     queued_at: datetime = row.queued_at
     happened_at = moment_of(row.log_id) if row.is_catch_up else None
-    return min(queued_at, happened_at or queued_at)
+    return happened_at or queued_at
 
 
 def count_pending(connection: Connection, stream_id: int, *, owners: Collection[str]) -> int:
