@@ -41,7 +41,9 @@ def run_once(
             begun.set()
             try:
                 _drain_and_log(pages, patience)
-                reason = _drain_beside(beside, lambda: _drain_and_log(pages, patience), interval)
+                reason = _drain_beside(
+                    beside, lambda: _drain_and_log(pages, patience), interval, process.stopping
+                )
                 maintain()
             except BaseException as error:  # noqa: BLE001 - the main thread raises it again
                 reason = Failed(error)
@@ -57,17 +59,23 @@ def _drain_beside(
     beside: Callable[[Callable[[Reason], None]], None],
     drain_again: Callable[[], None],
     interval: timedelta,
+    stopping: threading.Event,
 ) -> Reason:
-    """Drain again and again until the work beside has ended, and return how that work ended."""
-    ended: queue.SimpleQueue[Reason] = queue.SimpleQueue()
-    beside(ended.put)
-    if not ended.empty():
-        return ended.get()
-    while (reason := _wait_for(ended, interval)) is None:
+    """Drain again and again until the work beside has ended, and return how that work ended.
+
+    A drain may find that this machine slept for hours, and begin another catch-up. So the work
+    begins anew until nothing is left.
+    """
+    while True:
+        ended: queue.SimpleQueue[Reason] = queue.SimpleQueue()
+        beside(ended.put)
+        if not ended.empty():
+            return ended.get()
+        while (reason := _wait_for(ended, interval)) is None:
+            drain_again()
+        if reason != Finished() or stopping.is_set():
+            return reason
         drain_again()
-    if reason == Finished():
-        drain_again()
-    return reason
 
 
 def _wait_for(ended: "queue.SimpleQueue[Reason]", interval: timedelta) -> Reason | None:

@@ -50,6 +50,8 @@ class SliceWorkers:
         self._lock = threading.Lock()
         self._workers_left = parallel
         self._ticks = 0
+        self.unproved = 0
+        """The slices whose end no answer could prove to be reached."""
 
     @property
     def count(self) -> CycleCount:
@@ -106,6 +108,8 @@ class SliceWorkers:
                 self._walk(walk, own)
             finally:
                 self._queue.leave(own)
+            with self._lock:
+                self.unproved += not own.is_finished and not self._process.stopping.is_set()
             log.debug("slice.left", after=own.after)
 
     def _walk(self, walk: Walk, own: Slice) -> None:
