@@ -115,6 +115,8 @@ class Bench:
     folder: Path
     overrides: dict[str, str] = field(default_factory=dict)
     template: Template | None = None
+    constants: dict[str, Any] = field(default_factory=dict)
+    """Other values for constants of the program, for the commands that the template forks."""
 
     @property
     def settings(self) -> Path:
@@ -157,6 +159,7 @@ class Bench:
             self.folder,
             dict(os.environ) | (environ or {}),
             None if is_other else self.template,
+            self.constants,
         )
 
     def run(
@@ -223,13 +226,19 @@ class Running:
         folder: Path,
         environ: dict[str, str],
         template: Template | None = None,
+        constants: dict[str, Any] | None = None,
     ) -> None:
         self._out, self._err = new_outputs(folder)
         self.process: subprocess.Popen[bytes] | Forked
         if template is not None:
             self._err.touch()
             self.process = template.start(
-                command, environ=environ, folder=folder, out=self._out, err=self._err
+                command,
+                environ=environ,
+                folder=folder,
+                out=self._out,
+                err=self._err,
+                constants=constants,
             )
             return
         with self._out.open("w") as out, self._err.open("w") as err:

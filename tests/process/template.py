@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 PROGRAM = """
 import gc, importlib, json, os, pkgutil, sys, time
@@ -51,6 +52,10 @@ def become(command):
         os.dup2(opened, number)
         os.close(opened)
     sys.argv = command["arguments"]
+    for name, value in command["constants"].items():
+        module, _, constant = name.rpartition(".")
+        assert hasattr(sys.modules[module], constant), name
+        setattr(sys.modules[module], constant, value)
 
 gc.freeze()
 if (command := next_command()) is not None:
@@ -71,10 +76,27 @@ class Template:
         self._lock = threading.Lock()
 
     def start(
-        self, arguments: list[str], *, environ: dict[str, str], folder: Path, out: Path, err: Path
+        self,
+        arguments: list[str],
+        *,
+        environ: dict[str, str],
+        folder: Path,
+        out: Path,
+        err: Path,
+        constants: dict[str, Any] | None = None,
     ) -> "Forked":
-        """Start a command that writes its output and its log to these files."""
-        pid = self._ask(arguments=arguments, environ=environ, folder=folder, out=out, err=err)
+        """Start a command that writes its output and its log to these files.
+
+        `constants` holds other values for constants of the program, by their whole names.
+        """
+        pid = self._ask(
+            arguments=arguments,
+            environ=environ,
+            folder=folder,
+            out=out,
+            err=err,
+            constants=constants or {},
+        )
         assert pid is not None
         return Forked(self, pid)
 
