@@ -132,7 +132,7 @@ def _run_daemon(
             supervisor=supervisor,
         )
         check_key_in_background(settings)
-        look_hourly(settings, services, alerts.observer)
+        look_hourly(settings, services.clock.now, alerts.observer)
         reason = daemon.run()
         alerts.end(reason)
         return finish(reason, process, interrupted=ExitCode.DONE)

@@ -16,7 +16,7 @@ from poller.adapters.segment.public_api import PublicApi, RequestRefusedError
 from poller.adapters.segment.source_counts import read_source_counts
 from poller.adapters.sql_ledger.counts_reader import CountsReader
 from poller.cli.segment_proof.access import has_write_key, public_api
-from poller.cli.wiring.services import Services, stream_of
+from poller.cli.wiring.services import stream_of
 from poller.config import Settings
 from poller.core.counts import AcknowledgedCounts, SourceCounts, beginning_of_hour
 from poller.core.errors import PollerError
@@ -101,11 +101,14 @@ def seconds_to_wait(now: datetime) -> float:
     return ((at if now < at else at + HOUR) - now).total_seconds()
 
 
-def look_hourly(settings: Settings, services: Services, observer: Observer) -> None:
-    """Begin the hourly look, if the settings have a token of Segment's Public API."""
+def look_hourly(settings: Settings, now: Callable[[], datetime], observer: Observer) -> None:
+    """Begin the hourly look, if the settings have a token of Segment's Public API.
+
+    `now` tells the time of the services. The look gets no client of live polling, so that it never
+    tells the watchdog that the live loop is alive.
+    """
     if settings.segment.api_token is None:
         return
-    now = services.clock.now
     HourlyLook(lambda: compare_last_day(settings, now()), observer, now=now).start()
 
 

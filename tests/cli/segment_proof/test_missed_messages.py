@@ -157,5 +157,5 @@ def test_no_thread_begins_without_a_token(world: World) -> None:
     settings = world.settings()
     before = threading.active_count()
     with connect(settings, threading.Event()) as services:
-        look_hourly(settings, services, NO_OBSERVER)
+        look_hourly(settings, services.clock.now, NO_OBSERVER)
     assert threading.active_count() == before
