@@ -75,6 +75,7 @@ def test_the_status_with_a_backlog_tells_it_from_the_freshness(
     said = capsys.readouterr().out
     assert "  freshness    10 s" in said
     assert "  backlog      4 h 59 min of the log in 2 slices, the oldest of 2026-11-20" in said
+    assert "  catching up since 2026-11-20" in said
     assert "postponed: Auth0 answered logs with 503" in said
     assert "▒ backlog" in said
 
@@ -86,3 +87,12 @@ def test_the_status_shows_a_backlog_until_its_users_are_identified(bench: Bench)
         since=NOW, error=None, slices_left=0, time_left_s=0.0, oldest_at=None
     )
     assert stream.lag_s == stream.freshness_s
+
+
+def test_the_status_tells_of_the_identifies_at_the_end(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.ledger.note_catch_up(since=NOW, error=None)
+    bench.status()
+    said = capsys.readouterr().out
+    assert "  backlog      all tracks are sent, and the users are still to be identified" in said

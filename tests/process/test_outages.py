@@ -10,6 +10,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -69,19 +70,23 @@ def spans(bench: Bench) -> list[dict[str, Any]]:
 
 
 def assert_last_traits_are_newest(bench: Bench) -> None:
-    """Assert that the last identify of each user holds the newest traits that were published."""
-    arrivals = bench.sandbox.ask("messages", count=100_000)
-    messages = [each["message"] for each in arrivals if each["fate"] == "published"]
-    identifies = [each for each in messages if each["type"] == "identify"]
-    assert {each["userId"] for each in messages} == {each["userId"] for each in identifies}
-    newest: dict[str, int] = {}
-    last: dict[str, int] = {}
-    for each in identifies:
-        # An identify without a profile leaves the traits of the profile as they are.
-        if (count := each["traits"].get("login_count")) is not None:
-            last[each["userId"]] = count
-            newest[each["userId"]] = max(count, newest.get(each["userId"], 0))
-    assert last == newest
+    """Assert that the last identify of each user tells what is true after all of the user's events.
+
+    An identify of an event has the date of the event, and one at the end of a catch-up has the time
+    at which its profile was read.
+    """
+    last: dict[str, dict[str, datetime]] = {"track": {}, "identify": {}}
+    for arrival in bench.sandbox.ask("messages", count=100_000):
+        message = arrival["message"]
+        if arrival["fate"] == "published" and message["type"] in last:
+            moment = datetime.fromisoformat(message["originalTimestamp"])
+            known = last[message["type"]]
+            is_track = message["type"] == "track"
+            known[message["userId"]] = max(
+                moment, known.get(message["userId"], moment) if is_track else moment
+            )
+    stale = [user for user, at in last["track"].items() if last["identify"][user] < at]
+    assert not stale
 
 
 def test_a_drain_with_a_backlog_sends_new_events_first_and_ends_when_all_is_sent(

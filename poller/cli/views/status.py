@@ -186,7 +186,11 @@ def _show_backlog(stream: StreamReport) -> None:
     _line("freshness", f"{fresh}   (of new events, which go first)")
     oldest = f", the oldest of {iso(backlog.oldest_at)}" if backlog.oldest_at else ""
     left = f"{lasting(backlog.time_left_s)} of the log in {backlog.slices_left} slices{oldest}"
+    if not backlog.slices_left:
+        left = "all tracks are sent, and the users are still to be identified"
     _line("backlog", left, fg="yellow")
+    if backlog.since:
+        _line("", f"catching up since {iso(backlog.since)}", fg="yellow")
     if backlog.error:
         _line("", f"postponed: {backlog.error}", fg="yellow")
 
