@@ -202,3 +202,27 @@ def test_each_event_lies_in_the_live_span_or_in_one_slice(bench: Bench) -> None:
         assert moment_of(log_id) is not None
         owners = sum(each.reached < log_id <= (each.until or "") for each in bench.slices())
         assert owners + (log_id in sent) == 1
+
+
+def test_the_time_of_drains_that_saw_the_end_does_not_count_later(bench: Bench) -> None:
+    for number in range(4):
+        bench.happen(1, hours_ago=6 - number)
+        bench.poll()
+    bench.happen(8, hours_ago=0.5)
+    bench.poll()
+    assert bench.sent() == [str(item["log_id"]) for item in bench.log.records]
+    assert bench.begun == []
+
+
+def test_the_thirty_seconds_begin_anew_with_a_catch_up(bench: Bench) -> None:
+    bench.happen(100, hours_ago=2, over=6 * HOUR)
+    bench.happen(3, hours_ago=0, over=timedelta(seconds=5))
+    bench.sink.seconds_per_batch = 9.0
+    bench.sink.failures = [None] * 4 + [LATER]
+    with pytest.raises(type(LATER)):
+        bench.poll()
+    assert len(bench.begun) == 1
+    bench.log.now += 5 * HOUR
+    bench.happen(5, hours_ago=-4)
+    bench.poll()
+    assert len(bench.begun) == 1
