@@ -28,7 +28,7 @@ SEED = 7
 WIDTH = 96
 _CONTROL = re.compile(r"\x1b\[(\??\d*)([A-Za-z])|\x1b\][^\x07]*\x07")
 _FULL_SCREEN = "?1049"
-_PORT = re.compile(r"127\.0\.0\.1:\d+")
+_PORT = re.compile(r"127\.0\.0\.1:\d+(?:/\?token=[\w-]+)?")
 _SETTINGS = """
 [auth0]
 domain = "{sandbox.tenant.domain}"
