@@ -33,6 +33,9 @@ EXCERPT = 4096
 _MOST_KEYS = 16
 _LONGEST_TOKEN = 10
 """The most characters of a literal or an escape. A cut one is reported at its beginning."""
+_WHITE_SPACE = " \t\r\n"
+_BEFORE_STRING = ("{", "[", ",", ":")
+"""The signs of JSON after which a string may stand."""
 _MOST_TRIES = 1000
 """The most places of a text at which a record is tried. A hostile text holds millions of them."""
 
@@ -153,11 +156,9 @@ class Records:
         except json.JSONDecodeError as error:
             if self._pass_to_list():
                 return None
-            return (
-                self._truncated(error)
-                if self._is_cut(error)
-                else self._bad(f"no JSON ({error.msg})")
-            )
+            if self._is_cut(error):
+                return self._truncated(error)
+            return self._bad(f"no JSON ({error.msg})")
         except RecursionError:
             return self._bad("nested too deep")
         if last_id([self._unwrap(value)]) is None and self._pass_to_list():
@@ -202,11 +203,9 @@ class Records:
             return None
         is_whole = newline >= 0 or (self._damage is None and self._ends_a_list())
         self._pass(newline + 1 if newline >= 0 else len(self._text))
-        return (
-            record
-            if is_whole
-            else replace(record, why=self._damage or record.why, is_truncated=True)
-        )
+        if is_whole:
+            return record
+        return replace(record, why=self._damage or record.why, is_truncated=True)
 
     def _ends_a_list(self) -> bool:
         return self._kind != "lines" and self._text.rstrip().endswith(("]", "]}"))
@@ -242,9 +241,14 @@ class Records:
         if not self._is_read or (self._kind == "lines" and "\n" in self._text[self._at :]):
             return False
         end = len(self._text.rstrip())
-        if error.pos >= end or error.msg.startswith("Unterminated string"):
+        if error.pos >= end or self._may_begin_string(error.pos):
             return True
         return error.pos >= end - _LONGEST_TOKEN and self._text[end - 1] != "]"
+
+    def _may_begin_string(self, at: int) -> bool:
+        """Tell whether a string may begin here. An error here then says that it has no end."""
+        before = self._text[self._at : at].rstrip(_WHITE_SPACE)
+        return self._text[at] == '"' and before.endswith(_BEFORE_STRING)
 
     def _truncated(self, error: json.JSONDecodeError) -> RawRecord:
         return self._raw_record("", self._damage or f"no JSON ({error.msg})", is_truncated=True)
