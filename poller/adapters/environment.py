@@ -103,11 +103,9 @@ def trust(environ: Mapping[str, str] = os.environ) -> ssl.SSLContext:
         file = certifi.where()
     place = f"{name}={environ[name]}" if name else f"{file}"
     named = f"the CA certificates of {place}"
-    hint = (
-        f"correct {name}, or unset it to trust the certificates that come with the program"
-        if name
-        else "install the program's dependencies again"
-    )
+    hint = "install the program's dependencies again"
+    if name:
+        hint = f"correct {name}, or unset it to trust the certificates that come with the program"
     try:
         return ssl.create_default_context(cafile=file, capath=folder)
     except PermissionError:
@@ -118,10 +116,8 @@ def trust(environ: Mapping[str, str] = os.environ) -> ssl.SSLContext:
         ) from None
     except MemoryError:
         raise TransientError(f"{named} cannot be read: out of memory") from None
-    except OSError as error:  # ssl.SSLError too, for a file that holds no certificate
-        why = (
-            "they hold no certificate"
-            if isinstance(error, ssl.SSLError)
-            else error.strerror or type(error).__name__
-        )
-        raise TransientError(f"{named} cannot be read: {why}", hint=hint) from None
+    except ssl.SSLError:
+        why = "they hold no certificate"
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+    raise TransientError(f"{named} cannot be read: {why}", hint=hint)

@@ -74,13 +74,7 @@ def settle_page(
             _record(connection, stream_id, settlement)
             return move_stretch(connection, cursor, page.position)
         case Resend():
-            has_arrived = not isinstance(cursor, Redelivery)
-            if not has_arrived:
-                # What retention took in the meantime is lost.
-                record_gap(connection, stream_id, page)
-            record_resent_outcomes(
-                connection, stream_id, settlement, page.served_at, has_arrived=has_arrived
-            )
+            _record_resent(connection, stream_id, settlement)
             return move_stretch(connection, cursor, page.position)
     raise TypeError(type(cursor).__name__)
 
@@ -88,6 +82,16 @@ def settle_page(
 def _record(connection: Connection, stream_id: int, settlement: Settlement) -> None:
     record_gap(connection, stream_id, settlement.page)
     record_outcomes(connection, stream_id, settlement, settlement.page.served_at)
+
+
+def _record_resent(connection: Connection, stream_id: int, settlement: Settlement) -> None:
+    page, has_arrived = settlement.page, not isinstance(settlement.cursor, Redelivery)
+    if not has_arrived:
+        # What retention took in the meantime is lost.
+        record_gap(connection, stream_id, page)
+    record_resent_outcomes(
+        connection, stream_id, settlement, page.served_at, has_arrived=has_arrived
+    )
 
 
 def _refuse_misplaced(cursor: LogCursor, page: Page) -> None:

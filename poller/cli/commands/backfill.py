@@ -50,46 +50,47 @@ class _IntegrationsType(click.ParamType[Any]):
             self.fail(str(error), param, ctx)
 
 
+_FILE_OPTIONS = (
+    click.option(
+        "--from-file",
+        "from_file",
+        is_flag=True,
+        help="Read the log from files, not from Auth0. The files are named as arguments.",
+    ),
+    click.option(
+        "--files-from",
+        type=_PATH,
+        help="With --from-file: a file that lists the files, one per line, or - for stdin.",
+    ),
+    click.option(
+        "--record",
+        metavar="EXPRESSION",
+        help="With --from-file: a JMESPath expression that finds the log event in each "
+        "object of the files.",
+    ),
+    click.option(
+        "--any-tenant",
+        is_flag=True,
+        help="With --from-file: also send events that name another tenant.",
+    ),
+    click.option(
+        "--read-again",
+        is_flag=True,
+        help="With --from-file: read the files from the beginning, such as after a change "
+        "of rules.",
+    ),
+    click.option(
+        "--settle-empty",
+        is_flag=True,
+        help="With --from-file: also settle files without any known type of event.",
+    ),
+    click.argument("paths", metavar="[PATH]...", nargs=-1, type=_PATH),
+)
+
+
 def _file_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of a backfill from files."""
-    for option in reversed(
-        (
-            click.option(
-                "--from-file",
-                "from_file",
-                is_flag=True,
-                help="Read the log from files, not from Auth0. The files are named as arguments.",
-            ),
-            click.option(
-                "--files-from",
-                type=_PATH,
-                help="With --from-file: a file that lists the files, one per line, or - for stdin.",
-            ),
-            click.option(
-                "--record",
-                metavar="EXPRESSION",
-                help="With --from-file: a JMESPath expression that finds the log event in each "
-                "object of the files.",
-            ),
-            click.option(
-                "--any-tenant",
-                is_flag=True,
-                help="With --from-file: also send events that name another tenant.",
-            ),
-            click.option(
-                "--read-again",
-                is_flag=True,
-                help="With --from-file: read the files from the beginning, such as after a change "
-                "of rules.",
-            ),
-            click.option(
-                "--settle-empty",
-                is_flag=True,
-                help="With --from-file: also settle files without any known type of event.",
-            ),
-            click.argument("paths", metavar="[PATH]...", nargs=-1, type=_PATH),
-        )
-    ):
+    for option in reversed(_FILE_OPTIONS):
         function = option(function)
     return function
 
@@ -145,12 +146,7 @@ def backfill(
     """
     options = BackfillOptions(**arguments)
     check_files(paths, options.files_from, options.record, from_file=from_file)
-    if options.since is None and not from_file:
-        raise click.UsageError("Missing option '--since'.")
-    if from_file and options.again:
-        raise click.UsageError(
-            "--again is for the tenant's log. To send files again, set a new segment.generation"
-        )
+    _refuse_misuse(options, from_file=from_file)
     refuse_without_terminal(QUESTION, is_answered=options.yes or options.dry_run)
     settings = read_settings(config)
     configure_logging(settings.log.level, settings.log.format)
@@ -177,6 +173,15 @@ def backfill(
         if from_file:
             return send_files(history, process, options, paths)
         return _send_log(history, process, options)
+
+
+def _refuse_misuse(options: BackfillOptions, *, from_file: bool) -> None:
+    if options.since is None and not from_file:
+        raise click.UsageError("Missing option '--since'.")
+    if from_file and options.again:
+        raise click.UsageError(
+            "--again is for the tenant's log. To send files again, set a new segment.generation"
+        )
 
 
 def _send_log(history: BackfillParts, process: Process, options: BackfillOptions) -> int:

@@ -1,7 +1,6 @@
 """The command `preview`: events of interest, beside the calls that they become."""
 
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -98,14 +97,7 @@ def preview(  # noqa: PLR0913 - each option is an argument
     stores nothing.
     """
     if not paths:
-        _refuse_without_files(
-            {
-                "--users": users,
-                "--record": record,
-                "--expect": expect,
-                "--write-expect": write_expect,
-            }
-        )
+        _refuse_without_files(users=users, record=record, expect=expect, write_expect=write_expect)
         rows = _newest_rows(read_settings(config), last)
     elif expect is not None and write_expect is not None:
         raise click.UsageError("give --expect or --write-expect, but only one of them")
@@ -128,9 +120,10 @@ def preview(  # noqa: PLR0913 - each option is an argument
     return ExitCode.DONE
 
 
-def _refuse_without_files(options: Mapping[str, object]) -> None:
-    given = next((name for name, value in options.items() if value is not None), None)
-    if given is not None:
+def _refuse_without_files(**options: object) -> None:
+    name = next((name for name, value in options.items() if value is not None), None)
+    if name is not None:
+        given = f"--{name.replace('_', '-')}"
         raise click.UsageError(f"{given} needs files to read: preview PATH {given} FILE")
 
 

@@ -111,20 +111,14 @@ def _stream(reader: LedgerReader, stream: Stream, now: datetime) -> StreamReport
         ),
         revisits=tuple(_revisit(each) for each in record.revisits),
         known_since=oldest_known(record.spans, record.gaps, record.first_hour),
-        spans=tuple(
-            SpanReport(
-                after=span.after,
-                reached=span.reached,
-                until=span.until,
-                is_catch_up=span.is_catch_up,
-            )
-            for span in record.spans
-        ),
+        spans=tuple(map(_span, record.spans)),
         # A revisit is drawn over the span that holds it, from its position on.
         cursors=(*record.spans, *(replace(each, after=each.reached) for each in record.revisits)),
     )
-    if live is None:
-        return report
+    return report if live is None else _with_live_span(report, live, now)
+
+
+def _with_live_span(report: StreamReport, live: Span, now: datetime) -> StreamReport:
     settled_at = max(_known(live.drained_at, moment_of(live.reached)), default=None)
     oldest_at = report.backlog.oldest_at if report.backlog else None
     return replace(
@@ -134,6 +128,12 @@ def _stream(reader: LedgerReader, stream: Stream, now: datetime) -> StreamReport
         drained_at=live.drained_at,
         lag_s=_seconds_since(_earlier(settled_at, oldest_at), now),
         freshness_s=_seconds_since(settled_at, now),
+    )
+
+
+def _span(span: Span) -> SpanReport:
+    return SpanReport(
+        after=span.after, reached=span.reached, until=span.until, is_catch_up=span.is_catch_up
     )
 
 

@@ -117,11 +117,15 @@ def verify(
         recount=recount,
         source=source,
     )
+    _print(report, as_json=as_json)
+    return ExitCode.ATTENTION if report.differs else ExitCode.DONE
+
+
+def _print(report: VerifyReport, *, as_json: bool) -> None:
     if as_json:
         say_json(verify_report.as_json(report))
     else:
         verify_report.show(report)
-    return ExitCode.ATTENTION if report.differs else ExitCode.DONE
 
 
 @contextmanager

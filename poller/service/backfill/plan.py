@@ -1,6 +1,9 @@
 """The plan of a backfill: the work that a range of the log needs, by what the ledger holds of it.
 
 The planner only compares ranges. It reads neither the log nor the ledger.
+
+A backfill never reads above the beginning of the live span, since the daemon owns that part. Only
+ranges that are sent again may lie there, up to the position of the daemon.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -97,9 +100,6 @@ def plan(  # noqa: PLR0913 - what the ledger holds, and what is asked for
 ) -> Plan:
     """Return the plan for `(since, until]`.
 
-    A backfill never reads above the beginning of the live span, since the daemon owns that part.
-    Only ranges that are sent again may lie there, up to the position of the daemon.
-
     `oldest` is the oldest event kept, or None if the log is empty. `begun_after` is the lowest
     place at which the daemon was to begin.
     """
@@ -115,8 +115,7 @@ def plan(  # noqa: PLR0913 - what the ledger holds, and what is asked for
     )
     if oldest is None or readable_since >= until:
         return basis
-    undelivered = _unread_parts(each for each in revisits if isinstance(each, Redelivery))
-    settled = difference(_settled(spans, readable_since, until), undelivered)
+    settled = _settled(spans, revisits, readable_since, until)
     basis = replace(
         basis,
         until=max(end, readable_since),
@@ -136,9 +135,13 @@ def _readable_since(since: LogId, until: LogId, oldest: LogId | None) -> LogId:
     return just_below(oldest)
 
 
-def _settled(spans: Iterable[Span], since: LogId, until: LogId) -> tuple[LogRange, ...]:
+def _settled(
+    spans: Iterable[Span], revisits: Iterable[LogCursor], since: LogId, until: LogId
+) -> tuple[LogRange, ...]:
+    """Return the parts of `(since, until]` that are settled and went to the right write key."""
     ranges = union(LogRange(after=span.after, until=span.reached) for span in spans)
-    return clip(ranges, since, until)
+    undelivered = _unread_parts(each for each in revisits if isinstance(each, Redelivery))
+    return difference(clip(ranges, since, until), undelivered)
 
 
 def _missing(spans: Iterable[Span], since: LogId, until: LogId) -> tuple[LogRange, ...]:
