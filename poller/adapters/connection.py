@@ -134,11 +134,9 @@ def trouble(origin: str, connection: Connection | None, error: BaseException) ->
         "no answer in time" if connection is not None and connection.is_expired else _reason(error)
     )
     proxy = connection.failing_proxy if connection is not None else None
-    return (
-        f"{origin}: {reason}"
-        if proxy is None
-        else f"the proxy {proxy}, on the way to {origin}: {reason}"
-    )
+    if proxy is None:
+        return f"{origin}: {reason}"
+    return f"the proxy {proxy}, on the way to {origin}: {reason}"
 
 
 def is_unknown_host(error: BaseException) -> bool:
@@ -174,7 +172,9 @@ def _reason(error: BaseException) -> str:
         return "out of memory"
     if isinstance(error, httpx.ProxyError):
         status = re.match(r"\d{3}", str(error))  # the rest is the proxy's own text
-        return f"it answered {status.group()}" if status else "it refused"
+        if status:
+            return f"it answered {status.group()}"
+        return "it refused"
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             return f"its certificate is not trusted ({cause.verify_message})"

@@ -41,13 +41,13 @@ def parse_retry_after(text: str | None, *, now: datetime) -> timedelta | None:
     text = (text or "").strip()
     if text.isascii() and text.isdigit():
         digits = text.lstrip("0") or "0"
-        return (
-            LONGEST_RETRY_AFTER
-            if len(digits) > _MOST_DIGITS
-            else min(_seconds(int(digits)), LONGEST_RETRY_AFTER)
-        )
+        if len(digits) > _MOST_DIGITS:
+            return LONGEST_RETRY_AFTER
+        return min(_seconds(int(digits)), LONGEST_RETRY_AFTER)
     date = parse_http_date(text)
-    return None if date is None else min(max(date - now, timedelta()), LONGEST_RETRY_AFTER)
+    if date is None:
+        return None
+    return min(max(date - now, timedelta()), LONGEST_RETRY_AFTER)
 
 
 def parse_lifetime(value: object) -> timedelta | None:

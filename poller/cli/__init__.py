@@ -184,4 +184,6 @@ def _journal_prefix() -> str:
         priority,
     )
 
-    return priority("error") if is_the_journal(sys.stderr, os.environ) else ""
+    if is_the_journal(sys.stderr, os.environ):
+        return priority("error")
+    return ""

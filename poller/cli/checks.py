@@ -278,4 +278,6 @@ def _is_open(file: Path) -> bool:
 
 
 def _short(place: SecretPlace) -> str:
-    return "systemd's credentials" if place.is_credential else place.place
+    if place.is_credential:
+        return "systemd's credentials"
+    return place.place

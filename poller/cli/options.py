@@ -94,7 +94,9 @@ class DurationType(click.ParamType[timedelta]):
     ) -> timedelta:
         """Return the length of time that the text stands for."""
         try:
-            return value if isinstance(value, timedelta) else parse_duration(value)
+            if isinstance(value, timedelta):
+                return value
+            return parse_duration(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
 

@@ -70,7 +70,9 @@ class Place:
 
     def __str__(self) -> str:
         where = self.source if self.line is None else f"{self.source}:{self.line}"
-        return where if self.name is None else f"{where}: {self.name}"
+        if self.name is None:
+            return where
+        return f"{where}: {self.name}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

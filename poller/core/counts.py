@@ -158,10 +158,16 @@ def count_acknowledged(
             hour=beginning_of_hour(at or settled_at),
             kind=KINDS[kind],
             event=event,
-            sending=AGAIN if repeats else UNDATED if at is None else FIRST,
+            sending=_sending(at, repeats=repeats),
         )
         found[key] += number
     return found
+
+
+def _sending(acknowledged_at: datetime | None, *, repeats: bool) -> str:
+    if repeats:
+        return AGAIN
+    return UNDATED if acknowledged_at is None else FIRST
 
 
 def ids_of_signups(acknowledged: Iterable[Acknowledged]) -> list[str]:

@@ -27,7 +27,9 @@ class LogRange:
     def length(self) -> timedelta:
         """The time between the ends, or zero if one of the ends holds no time."""
         begin, end = moment_of(self.after), moment_of(self.until)
-        return max(end - begin, timedelta()) if begin and end else timedelta()
+        if begin and end:
+            return max(end - begin, timedelta())
+        return timedelta()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -106,7 +106,9 @@ def keys_of(entry: Entry) -> list[Key]:
     if entry.record is not None:
         return _keys_of_record(entry.record, name)
     names = [name, EVENTS["ss"]] if entry.kind == "first_social_login" else [name]
-    return [(entry.user.user_id, each, iso(entry.date)) for each in names] if entry.user else []
+    if entry.user:
+        return [(entry.user.user_id, each, iso(entry.date)) for each in names]
+    return []
 
 
 def _keys_of_record(record: Any, name: str) -> list[Key]:

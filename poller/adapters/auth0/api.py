@@ -176,12 +176,16 @@ def _own_error(answer: Answer) -> dict[str, Any]:
     schema. A proxy, a portal or a firewall on the way does not.
     """
     body = answer.json_object
-    return body if body.get("statusCode") == answer.status else {}
+    if body.get("statusCode") == answer.status:
+        return body
+    return {}
 
 
 def _error_code(answer: Answer) -> str:
     code = _own_error(answer).get("errorCode")
-    return code if isinstance(code, str) and _ERROR_CODE.fullmatch(code) else ""
+    if isinstance(code, str) and _ERROR_CODE.fullmatch(code):
+        return code
+    return ""
 
 
 def _is_token_refused(answer: Answer) -> bool:

@@ -39,7 +39,9 @@ def find_gap(
     `read_oldest` asks the API for the oldest event kept. It is called only if the answer itself
     holds no proof.
     """
-    return None if _is_whole(cursor, answer, read_oldest) else _possible_gap(cursor, answer)
+    if _is_whole(cursor, answer, read_oldest):
+        return None
+    return _possible_gap(cursor, answer)
 
 
 def is_young(cursor: LogCursor, now: datetime | None) -> bool:

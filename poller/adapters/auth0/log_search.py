@@ -39,7 +39,9 @@ class Auth0LogSearch:
             return None
         path = f"logs/{quote(log_id, safe='')}"
         record = self._api.get(path, {}, endpoint="logs", absent=_ABSENT).value
-        return None if record is None else parse_events([record], after=log_id)[0]
+        if record is None:
+            return None
+        return parse_events([record], after=log_id)[0]
 
     def find(
         self,

@@ -59,7 +59,9 @@ class Refusals:
             shown = ascii(event.type[:_SHOWN_TYPE])
             return f"the type {shown} is not a code of Auth0's (--settle-empty reads on)"
         tenant = foreign_tenant(event.record, source, self.domain) if self.domain else None
-        return f"an event of another tenant, {tenant!a} (--any-tenant reads on)" if tenant else None
+        if tenant:
+            return f"an event of another tenant, {tenant!a} (--any-tenant reads on)"
+        return None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -191,4 +193,6 @@ def event_of(record: RawRecord) -> LogEvent:
 
 
 def _lacking(event: LogEvent) -> str:
-    return "no log id" if event.log_id.startswith("file-") else "no type"
+    if event.log_id.startswith("file-"):
+        return "no log id"
+    return "no type"

@@ -22,7 +22,9 @@ def kind_of(start: str) -> Kind:
     text = start.lstrip("\ufeff \t\r\n")
     if _ARRAY.match(text):
         return "array"
-    return "envelope" if text.startswith("{") and list_in(text, 0) is not None else "lines"
+    if text.startswith("{") and list_in(text, 0) is not None:
+        return "envelope"
+    return "lines"
 
 
 def list_in(text: str, at: int) -> int | None:
@@ -55,7 +57,9 @@ def end_of_member(text: str, at: int) -> int | None:
     key = _KEY.match(text, at)
     if key is None:
         return None
-    return key.end() if _LIST_OF_OBJECTS.match(text, key.end()) else _end_of_value(text, key.end())
+    if _LIST_OF_OBJECTS.match(text, key.end()):
+        return key.end()
+    return _end_of_value(text, key.end())
 
 
 def _end_of_value(text: str, at: int) -> int | None:

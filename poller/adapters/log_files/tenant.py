@@ -22,5 +22,7 @@ def foreign_tenant(record: Any, source: str | None, domain: str) -> str | None:
         return None if host.strip().lower() == domain else host
     if source is not None and source.lower().startswith(_PARTNER):
         bus = source[len(_PARTNER) :].partition("/")[0]
-        return None if bus.lower() == tenant or bus.lower().startswith(f"{tenant}-") else bus
+        if bus.lower() == tenant or bus.lower().startswith(f"{tenant}-"):
+            return None
+        return bus
     return None

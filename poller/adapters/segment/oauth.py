@@ -168,7 +168,9 @@ class OAuthTokens:
 def _error_code(answer: Answer) -> str:
     """Return the error code in the server's own answer (RFC 6749, 5.2), or an empty text."""
     code = answer.json_object.get("error")
-    return code if isinstance(code, str) and _ERROR_CODE.fullmatch(code) else ""
+    if isinstance(code, str) and _ERROR_CODE.fullmatch(code):
+        return code
+    return ""
 
 
 def _is_about_clocks(answer: Answer) -> bool:

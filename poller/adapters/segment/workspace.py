@@ -161,4 +161,6 @@ def _call_controls(table: object, *, fields: str, unplanned: str = "") -> CallCo
 
 def _text(table: Mapping[str, Any], key: str) -> str:
     value = table.get(key)
-    return value[:_LONGEST_NAME] if isinstance(value, str) else ""
+    if isinstance(value, str):
+        return value[:_LONGEST_NAME]
+    return ""

@@ -66,7 +66,9 @@ def _position_of(live: Span | None) -> str:
     if live is None:
         return "nothing settled yet"
     moment = moment_of(live.reached)
-    return f"at {moment:%Y-%m-%d %H:%M:%S}Z" if moment else f"at {live.reached}"
+    if moment:
+        return f"at {moment:%Y-%m-%d %H:%M:%S}Z"
+    return f"at {live.reached}"
 
 
 def _nearest_folder(path: Path) -> Path:

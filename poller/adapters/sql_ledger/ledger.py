@@ -123,7 +123,9 @@ class SqlLedger(
         """
         cursors = self.spans() if isinstance(cursor, Span) else self.revisits()
         found = next((each for each in cursors if each.id == cursor.id), None)
-        return found if found is not None and _is_within(found, cursor) else None
+        if found is not None and _is_within(found, cursor):
+            return found
+        return None
 
     def begin(self, *, after: LogId, until: LogId | None = None) -> Span:
         """Begin a span that has settled nothing. Without `until` it is the live span.

@@ -201,7 +201,9 @@ def _send_log(history: BackfillParts, process: Process, options: BackfillOptions
 
 
 def _exit_code(planned: PlannedBackfill) -> ExitCode:
-    return ExitCode.ATTENTION if planned.is_range_lost else ExitCode.DONE
+    if planned.is_range_lost:
+        return ExitCode.ATTENTION
+    return ExitCode.DONE
 
 
 def _print(report: PlanReport | SummaryReport, options: BackfillOptions) -> None:

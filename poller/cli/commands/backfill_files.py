@@ -139,7 +139,9 @@ class _FileRun:
         if code == ExitCode.INTERRUPTED:
             say("interrupted: run the same command again to continue", is_error=True)
         is_good = not awaiting and all(_is_good(count) for count in work.counts)
-        return ExitCode.ATTENTION if code == ExitCode.DONE and not is_good else code
+        if code == ExitCode.DONE and not is_good:
+            return ExitCode.ATTENTION
+        return code
 
     def _walk(self, recent: RecentIds) -> FileWalk:
         history = self._history

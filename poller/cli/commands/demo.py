@@ -110,7 +110,9 @@ def _play(console: Terminal, run_for: timedelta | None) -> ExitCode:
             console.print(line)
         truth = parts.sandbox.reconcile()
         console.print(_conclusion(truth))
-    return ExitCode.ATTENTION if truth.lost or truth.duplicated else ExitCode.DONE
+    if truth.lost or truth.duplicated:
+        return ExitCode.ATTENTION
+    return ExitCode.DONE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -199,7 +199,9 @@ def _range_lines(lost: Undelivered) -> list[tuple[str, str]]:
         for number, each in enumerate(lost.ranges[:_MOST_RANGES])
     ]
     more = len(lost.ranges) - len(named)
-    return [*named, ("", f"and {counted(more, 'more range')}")] if more else named
+    if more:
+        return [*named, ("", f"and {counted(more, 'more range')}")]
+    return named
 
 
 def _counts_text(lost: Undelivered) -> str:
@@ -223,4 +225,6 @@ def _show_next(config: Path | None, since: LogId) -> None:
 
 
 def _config_text(config: Path | None) -> str:
-    return f" --config {shlex.quote(str(config))}" if config else ""
+    if config:
+        return f" --config {shlex.quote(str(config))}"
+    return ""

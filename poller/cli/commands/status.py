@@ -115,7 +115,9 @@ def _stream(reader: LedgerReader, stream: Stream, now: datetime) -> StreamReport
         # A revisit is drawn over the span that holds it, from its position on.
         cursors=(*record.spans, *(replace(each, after=each.reached) for each in record.revisits)),
     )
-    return report if live is None else _with_live_span(report, live, now)
+    if live is None:
+        return report
+    return _with_live_span(report, live, now)
 
 
 def _with_live_span(report: StreamReport, live: Span, now: datetime) -> StreamReport:
@@ -173,7 +175,9 @@ def _time_left_s(span: Span) -> float:
 
 
 def _seconds_since(moment: datetime | None, now: datetime) -> float | None:
-    return None if moment is None else round(max((now - moment).total_seconds(), 0.0), 1)
+    if moment is None:
+        return None
+    return round(max((now - moment).total_seconds(), 0.0), 1)
 
 
 def _earlier(moment: datetime | None, other: datetime | None) -> datetime | None:

@@ -118,4 +118,6 @@ def _unreadable(call: dict[str, Any], error: UnreadableRuleError) -> JudgedCall:
 
 def name_of(call: dict[str, Any]) -> str:
     """Return the name of the call for people, such as `track Logged In`."""
-    return f"track {call['event']}" if call["type"] == "track" else str(call["type"])
+    if call["type"] == "track":
+        return f"track {call['event']}"
+    return str(call["type"])

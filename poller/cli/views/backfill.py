@@ -140,7 +140,9 @@ class SummaryReport:
         return lines
 
     def _speed(self) -> str:
-        return f", {self.read / self.seconds:.0f} events/s" if self.seconds else ""
+        if self.seconds:
+            return f", {self.read / self.seconds:.0f} events/s"
+        return ""
 
 
 def plan_report(
@@ -188,7 +190,9 @@ def _bounds_lines(name: str, bounds: Sequence[tuple[LogId, LogId]]) -> list[str]
         for begin, end in bounds[:_MOST_RANGES]
     ]
     more = len(bounds) - _MOST_RANGES
-    return [*lines, f"{name:<12}and {more} more"] if more > 0 else lines
+    if more > 0:
+        return [*lines, f"{name:<12}and {more} more"]
+    return lines
 
 
 def _estimate_text(guess: EstimateReport) -> str:

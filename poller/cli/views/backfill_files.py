@@ -119,7 +119,9 @@ def _counts(counts: FileCount | FilesTotal) -> str:
 
 def _unknown_types(count: FileCount) -> str:
     named = ", ".join(f"{name} {number} times" for name, number in count.unknown_types.items())
-    return f"; types that Auth0 has not published: {named}" if named else ""
+    if named:
+        return f"; types that Auth0 has not published: {named}"
+    return ""
 
 
 def _progress(count: FileCount) -> str:

@@ -169,7 +169,9 @@ def _escape(error: UnicodeError) -> tuple[str, int]:
 
 def sign(character: str) -> str:
     """Return one of the program's own signs, in plain characters where stdout needs them."""
-    return character if can_show("✓✗→") else PLAIN_SIGNS[character]
+    if can_show("✓✗→"):
+        return character
+    return PLAIN_SIGNS[character]
 
 
 def can_show(text: str) -> bool:

@@ -79,11 +79,9 @@ class BackfillView:
             self._samples.popleft()
         then, events_then, pages_then = self._samples[0]
         passed = now - then
-        return (
-            ((events - events_then) / passed, (pages - pages_then) / passed)
-            if passed
-            else (0.0, 0.0)
-        )
+        if passed:
+            return ((events - events_then) / passed, (pages - pages_then) / passed)
+        return (0.0, 0.0)
 
 
 @contextmanager

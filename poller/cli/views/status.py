@@ -132,7 +132,9 @@ class StatusReport:
         is_down = self.daemon is None
         if needs_action or (is_down and self.last_fatal_error) or (strict and has_letters):
             return ExitCode.ATTENTION
-        return ExitCode.UNAVAILABLE if strict and is_down else ExitCode.DONE
+        if strict and is_down:
+            return ExitCode.UNAVAILABLE
+        return ExitCode.DONE
 
 
 Report = Callable[[datetime], StatusReport]

@@ -25,7 +25,9 @@ def stream_title(domain: str, source_name: str) -> str:
 
 def counted(number: int, noun: str) -> str:
     """Return "1 dead letter" or "2 dead letters"."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    if number == 1:
+        return f"{number:,} {noun}"
+    return f"{number:,} {noun}s"
 
 
 def lasting(seconds: float) -> str:

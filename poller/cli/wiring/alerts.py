@@ -103,4 +103,6 @@ def targets_of(settings: Settings) -> tuple[Target, ...]:
 def heartbeat_of(settings: Settings) -> HeartbeatUrl | None:
     """Return the dead man's switch, or None if the settings name none. Nothing is sent."""
     url = settings.alerts.heartbeat_url
-    return None if url is None else HeartbeatUrl(url.get_secret_value())
+    if url is None:
+        return None
+    return HeartbeatUrl(url.get_secret_value())

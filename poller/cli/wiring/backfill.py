@@ -97,7 +97,9 @@ class BackfillParts:
 
     def pending_identifies(self) -> int:
         """Return how many users still wait for their identify."""
-        return 0 if self.no_identify else self.ledger.count_pending_identifies("backfill")
+        if self.no_identify:
+            return 0
+        return self.ledger.count_pending_identifies("backfill")
 
     def _identify_sender(self, begun_at: datetime) -> IdentifySender:
         return IdentifySender(

@@ -255,4 +255,6 @@ def _credentials(settings: Settings) -> Credentials:
 
 
 def _reveal(secret: Any) -> str | None:
-    return None if secret is None else str(secret.get_secret_value())
+    if secret is None:
+        return None
+    return str(secret.get_secret_value())

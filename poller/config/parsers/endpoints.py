@@ -15,7 +15,9 @@ def endpoint_or_off(value: object) -> str | None:
     Raises:
         BadValueError: the value is neither.
     """
-    return None if text(value).lower() == OFF else base_url(value)
+    if text(value).lower() == OFF:
+        return None
+    return base_url(value)
 
 
 _WEB_URL = re.compile(r"(https?)://([^/?#]+)(?:[/?].*)?")
@@ -45,4 +47,6 @@ def alert_url(value: object) -> str:
     url = word(value)
     if not _ALERT_URL.fullmatch(url):
         raise BadValueError("must be a list of URLs, such as mailto://host or https://host/path")
-    return web_url(url) if url.lower().startswith(("http:", "https:")) else url
+    if url.lower().startswith(("http:", "https:")):
+        return web_url(url)
+    return url

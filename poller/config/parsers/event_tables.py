@@ -149,7 +149,9 @@ def _refuse_unknown_type(key: str) -> None:
 
 def _unlike(key: str, known: "list[str] | tuple[str, ...]") -> str:
     close = get_close_matches(key, known, n=1)
-    return f"unknown: did you mean {close[0]}?" if close else "unknown"
+    if close:
+        return f"unknown: did you mean {close[0]}?"
+    return "unknown"
 
 
 def _table(value: object) -> Mapping[str, object]:

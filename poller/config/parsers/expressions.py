@@ -82,7 +82,9 @@ def expression(value: object) -> JmesPath | None:
     Raises:
         BadValueError: the value is not text, or not an expression.
     """
-    return value if value is None or isinstance(value, JmesPath) else JmesPath(text(value))
+    if value is None or isinstance(value, JmesPath):
+        return value
+    return JmesPath(text(value))
 
 
 def expressions(value: object) -> dict[str, JmesPath | None]:
@@ -199,4 +201,6 @@ def _fields(node: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
 def _leftmost(node: Mapping[str, Any]) -> str | None:
     while node["type"] in _STEPS and node["children"]:
         node = node["children"][0]
-    return str(node["value"]) if node["type"] == "field" else None
+    if node["type"] == "field":
+        return str(node["value"])
+    return None

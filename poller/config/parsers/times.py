@@ -48,7 +48,9 @@ def parse_duration_or_off(value: object) -> timedelta | None:
     Raises:
         BadValueError: the value is neither.
     """
-    return None if value is None or value == "off" else parse_duration(value)
+    if value is None or value == "off":
+        return None
+    return parse_duration(value)
 
 
 def parse_start(value: object) -> Start:

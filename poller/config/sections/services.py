@@ -29,7 +29,9 @@ def _base_url(values: dict[str, Any]) -> str:
 
 def _source_name(values: dict[str, Any]) -> str | None:
     key: SecretStr | None = values["write_key"]
-    return sha256(key.get_secret_value().encode()).hexdigest()[:8] if key else None
+    if key:
+        return sha256(key.get_secret_value().encode()).hexdigest()[:8]
+    return None
 
 
 def _cdn_endpoint(values: dict[str, Any]) -> str:

@@ -73,13 +73,17 @@ def credentials_folder(path: Path | None, environ: Mapping[str, str]) -> Path | 
     """
     if environ.get(CREDENTIALS_VARIABLE):
         return Path(environ[CREDENTIALS_VARIABLE])
-    return path.absolute().with_suffix(".credentials") if path else None
+    if path:
+        return path.absolute().with_suffix(".credentials")
+    return None
 
 
 def closed_folder(path: Path | None, environ: Mapping[str, str]) -> Path | None:
     """Return the folder of credentials if it exists and this user may not look into it."""
     folder = credentials_folder(path, environ)
-    return folder if folder and folder.is_dir() and not os.access(folder, os.X_OK) else None
+    if folder and folder.is_dir() and not os.access(folder, os.X_OK):
+        return folder
+    return None
 
 
 def _environment_layer(environ: Mapping[str, str], folder: Path, *, secrets: bool) -> Layer:

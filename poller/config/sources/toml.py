@@ -90,7 +90,9 @@ def read_toml(path: Path) -> TomlFile:
 
 def shown(key: str) -> str:
     """Return a key as it stands in TOML, on one line."""
-    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else ascii(key)
+    if re.fullmatch(r"[A-Za-z0-9_-]+", key):
+        return key
+    return ascii(key)
 
 
 def key_lines(text: str) -> dict[tuple[str, ...], int]:

@@ -54,7 +54,9 @@ def believed_date(
         id_time = None
     if date is None or not is_plausible(date, now=now):
         return id_time
-    return id_time if id_time is not None and abs(date - id_time) > TOLERANCE else date
+    if id_time is not None and abs(date - id_time) > TOLERANCE:
+        return id_time
+    return date
 
 
 def _unwrapped(value: object) -> object:
@@ -68,7 +70,9 @@ def _from_text(text: str) -> datetime | None:
     if len(text) > _DATE_DIGITS and text.isascii() and text.isdigit():
         return _from_number(int(text))
     moment = datetime.fromisoformat(text)
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    if moment.tzinfo is None:
+        return moment.replace(tzinfo=UTC)
+    return moment.astimezone(UTC)
 
 
 def _from_number(number: float) -> datetime | None:

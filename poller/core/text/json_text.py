@@ -45,7 +45,9 @@ def _number(digits: str) -> float:
 
 
 def _whole_number(digits: str) -> int | float:
-    return _number(digits) if len(digits) > _LONGEST_INT or digits == "-0" else int(digits)
+    if len(digits) > _LONGEST_INT or digits == "-0":
+        return _number(digits)
+    return int(digits)
 
 
 DECODER = json.JSONDecoder(parse_float=_number, parse_int=_whole_number)

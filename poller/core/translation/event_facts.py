@@ -61,7 +61,9 @@ def agent_of(event: LogEvent) -> str | None:
 
     The schemas of `s`, `sepft`, `secte` and other types have it (auth0-log-schemas, August 2026).
     """
-    return text(event.record.get("agent_id")) if isinstance(event.record, dict) else None
+    if isinstance(event.record, dict):
+        return text(event.record.get("agent_id"))
+    return None
 
 
 def is_made_by_api(event: LogEvent) -> bool:
@@ -152,7 +154,9 @@ class EventFacts:
 
         The login count and the last login of an older profile are from before the event.
         """
-        return self.known if self.profile and self.profile.read_at >= self.date else {}
+        if self.profile and self.profile.read_at >= self.date:
+            return self.known
+        return {}
 
     def date_in_profile(self, field: str) -> datetime | None:
         """Return a date of the profile if it can be true, else None."""
@@ -164,7 +168,9 @@ class EventFacts:
 
     def _believed(self, value: object) -> datetime | None:
         date = parse_date(value)
-        return date if date is not None and is_plausible(date, now=self.now) else None
+        if date is not None and is_plausible(date, now=self.now):
+            return date
+        return None
 
     @property
     def is_logged_signup(self) -> bool:
@@ -227,7 +233,9 @@ class EventFacts:
 
         Auth0's default picture is at Gravatar, under a hash of the e-mail.
         """
-        return text(self.known.get("picture")) if self.privacy.email == "plain" else None
+        if self.privacy.email == "plain":
+            return text(self.known.get("picture"))
+        return None
 
     @cached_property
     def context(self) -> dict[str, Any]:

@@ -75,7 +75,9 @@ def text(value: object) -> str | None:
     if isinstance(value, str):
         if not value or value.isspace():
             return None
-        return value if value.isascii() else value.encode("utf-8", "replace").decode()
+        if value.isascii():
+            return value
+        return value.encode("utf-8", "replace").decode()
     if isinstance(value, int) and not isinstance(value, bool):
         return _digits(value)
     return None
@@ -86,7 +88,9 @@ def count(value: object) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     # Compared before anything else: an int may be too large for a float.
-    return int(value) if 0 <= value < 2**53 and value == int(value) else None
+    if 0 <= value < 2**53 and value == int(value):
+        return int(value)
+    return None
 
 
 def ip_text(value: object) -> str | None:

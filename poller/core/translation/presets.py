@@ -88,7 +88,9 @@ def _created_by(facts: EventFacts) -> str | None:
 
 def _signup_type(facts: EventFacts) -> str | None:
     is_own = facts.address_of is facts.event
-    return None if facts.is_made_by_api or not is_own else "organic"
+    if facts.is_made_by_api or not is_own:
+        return None
+    return "organic"
 
 
 _RULE_PROPERTIES: Values = {

@@ -94,7 +94,9 @@ class Privacy:
             return None
         local = email.partition("@")[0].strip().lower() if email else None
         is_of_email = "@" in name or name.strip().lower() == local
-        return None if self.email != "plain" and is_of_email else name
+        if self.email != "plain" and is_of_email:
+            return None
+        return name
 
 
 PLAIN = Privacy()

@@ -124,4 +124,6 @@ class Selector:
             return "api_signup" if is_left_out else None
         if not self._rules.include_sso_logins and is_sso(event):
             return "sso_login"
-        return "agent" if not self._rules.include_agents and agent_of(event) else None
+        if not self._rules.include_agents and agent_of(event):
+            return "agent"
+        return None

@@ -54,7 +54,9 @@ def _address(
         return signup
     login = next((event for event in events if _completes(event, signup)), None)
     own, theirs = (ip_text(event.record.get("ip")) if event else None for event in (signup, login))
-    return signup if not is_servers and own and own == theirs else login
+    if not is_servers and own and own == theirs:
+        return signup
+    return login
 
 
 def _completes(event: LogEvent, signup: LogEvent) -> bool:

@@ -32,7 +32,9 @@ def fit(message: Message) -> Message | None:
             message = replace(message, properties=_cut(message.properties))
         case Identify() | Group():
             message = replace(message, traits=_cut(message.traits))
-    return message if size(message) <= MAX_MESSAGE_BYTES else None
+    if size(message) <= MAX_MESSAGE_BYTES:
+        return message
+    return None
 
 
 def size(message: Message) -> int:
@@ -88,4 +90,6 @@ def _cut(values: Mapping[str, Any]) -> dict[str, Any]:
 def _cut_value(value: Any) -> Any:
     if isinstance(value, dict):
         return _cut(value)
-    return value[:_LONGEST_KEPT_TEXT] if isinstance(value, str) else value
+    if isinstance(value, str):
+        return value[:_LONGEST_KEPT_TEXT]
+    return value

@@ -122,7 +122,9 @@ class Translator(ABC):
                 return text(flat(evaluate_or_none(expression, candidate.event, profile)))
             return text(flat(evaluate(expression, candidate.event, profile)))
         is_primary = profile is not None and self._rules.linked != "logged"
-        return profile.user_id if profile and is_primary else candidate.user_id
+        if profile and is_primary:
+            return profile.user_id
+        return candidate.user_id
 
     @abstractmethod
     def _needs_profile(self, event: LogEvent) -> bool:

@@ -66,7 +66,9 @@ def _value(entry: Entry, name: str) -> str:
         case "date":
             return iso(entry.date)
     drawn = entry.draw("")
-    return str(drawn.get(name, "")) if isinstance(drawn, dict) else ""
+    if isinstance(drawn, dict):
+        return str(drawn.get(name, ""))
+    return ""
 
 
 def _holds(value: str, wanted: str) -> bool:
@@ -77,7 +79,9 @@ def _holds(value: str, wanted: str) -> bool:
         below = high == "*" or (value <= high if wanted[-1] == "]" else value < high)
         return above and below
     quoted = _QUOTED.findall(wanted)
-    return value in map(json.loads, quoted) if quoted else value in wanted.strip("()").split(" OR ")
+    if quoted:
+        return value in map(json.loads, quoted)
+    return value in wanted.strip("()").split(" OR ")
 
 
 def _comparable(text: str) -> str:

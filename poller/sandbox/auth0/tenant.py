@@ -176,7 +176,9 @@ class Tenant:
     def user(self, user_id: str) -> User | None:
         with self.lock:
             found = self.users.get(user_id)
-            return None if found is None or found.deleted else found
+            if found is None or found.deleted:
+                return None
+            return found
 
     def link(self, primary: User, secondary: User) -> None:
         """Link an account to another one. It is no user of its own any more."""
@@ -235,7 +237,9 @@ class Tenant:
 def _last_run(now: datetime) -> datetime:
     """Return the last run of the job behind the statistics, at about hh:21 (recorded 2021)."""
     run_at = now.replace(minute=21, second=32, microsecond=0)
-    return run_at if run_at <= now else run_at - timedelta(hours=1)
+    if run_at <= now:
+        return run_at
+    return run_at - timedelta(hours=1)
 
 
 def _daily(day: str, counts: dict[str, int], run_at: datetime) -> dict[str, Any]:

@@ -161,7 +161,9 @@ class Collector:
         if reason is not None:
             return reason
         seen = self._published_at.get(str(message.get("messageId")))
-        return "duplicate" if seen is not None and now - seen < self.dedupe_window else "published"
+        if seen is not None and now - seen < self.dedupe_window:
+            return "duplicate"
+        return "published"
 
 
 def _parsed(body: bytes) -> dict[str, Any]:
@@ -187,22 +189,24 @@ def _code(message: Any) -> str | None:
         not isinstance(message_id, str) or not 0 < len(message_id) <= MAX_MESSAGE_ID
     ):
         return "id_required"
-    return (
-        _code_of_track(message)
-        if message.get("type") == "track"
-        else _code_of_object(message, "traits")
-    )
+    if message.get("type") == "track":
+        return _code_of_track(message)
+    return _code_of_object(message, "traits")
 
 
 def _code_of_track(message: dict[str, Any]) -> str | None:
     event = message.get("event")
     if not event:
         return "event_not_defined"
-    return _code_of_object(message, "properties") if isinstance(event, str) else "event_not_string"
+    if isinstance(event, str):
+        return _code_of_object(message, "properties")
+    return "event_not_string"
 
 
 def _code_of_object(message: dict[str, Any], name: str) -> str | None:
-    return None if isinstance(message.get(name, {}), dict) else f"{name}_not_object"
+    if isinstance(message.get(name, {}), dict):
+        return None
+    return f"{name}_not_object"
 
 
 def _enriched(

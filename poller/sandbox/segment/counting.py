@@ -93,4 +93,6 @@ class SourceCounter:
 def _path_of(arrival: Arrival) -> str:
     if arrival.fate in {"published", "duplicate"}:
         return "successfully-received"
-    return "filtered-at-source" if arrival.fate in FILTERED else "failed-on-ingest"
+    if arrival.fate in FILTERED:
+        return "filtered-at-source"
+    return "failed-on-ingest"

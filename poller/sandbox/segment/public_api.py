@@ -187,7 +187,9 @@ def window_of(request: web.Request, now: datetime) -> tuple[datetime, datetime] 
         is_valid = timedelta() < end - begin <= _LONGEST_WINDOW and begin >= now - _KEPT
     except (KeyError, ValueError, TypeError):
         return None
-    return (begin, end) if is_valid and request.query.get("granularity") == "HOUR" else None
+    if is_valid and request.query.get("granularity") == "HOUR":
+        return (begin, end)
+    return None
 
 
 def groups_of(request: web.Request) -> list[str]:

@@ -66,7 +66,9 @@ class Source:
         if not self.is_enabled:
             return "source_disabled"
         is_off = message.get("type") == "track" and message.get("event") in self.disabled_events
-        return "event_setting" if is_off else self.plan.discard_reason(message)
+        if is_off:
+            return "event_setting"
+        return self.plan.discard_reason(message)
 
     def _publications(self) -> dict[str, dict[str, Any]]:
         if not self.is_published:

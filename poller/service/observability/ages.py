@@ -96,7 +96,9 @@ def _position_at(span: Span) -> datetime | None:
 
 def _seconds(now: datetime, moment: datetime | None) -> float | None:
     """Return the seconds since a moment, or None if the moment is not known."""
-    return None if moment is None else max((now - moment).total_seconds(), 0.0)
+    if moment is None:
+        return None
+    return max((now - moment).total_seconds(), 0.0)
 
 
 def _earlier(moment: datetime | None, other: datetime | None) -> datetime | None:

@@ -84,7 +84,9 @@ class Connections:
     def _wait_s(self) -> float | None:
         """Return the seconds to the next deadline. None is no deadline."""
         due = min((connection.deadline for connection in self._open), default=None)
-        return None if due is None else max(due - self._monotonic(), 0.0)
+        if due is None:
+            return None
+        return max(due - self._monotonic(), 0.0)
 
     def _accept(self) -> None:
         for _ in range(_ACCEPTED_PER_TURN):

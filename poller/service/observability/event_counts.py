@@ -75,7 +75,9 @@ class EventCounts:
             filtered=_sum(self.filtered, filtered),
             dead_lettered=_sum(self.dead_lettered, dead_lettered),
         )
-        return settled.after_fetch(dict.fromkeys(events, 0)) if was_in_hand else settled
+        if was_in_hand:
+            return settled.after_fetch(dict.fromkeys(events, 0))
+        return settled
 
 
 def _sum(counts: Counts, more: Counts) -> Counts:

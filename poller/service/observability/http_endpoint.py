@@ -204,7 +204,9 @@ def _called(route: Callable[[], Response]) -> Response:
 
 def shown_address(host: str, port: int) -> str:
     """Return an address as a URL has it."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    if ":" in host:
+        return f"[{host}]:{port}"
+    return f"{host}:{port}"
 
 
 def _hint(error: OSError, setting: str) -> str:

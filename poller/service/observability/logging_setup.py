@@ -105,7 +105,9 @@ def _as_text(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> str:
 def _as_word(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
     is_plain = text.isprintable() and text and not any(sign in text for sign in ' "=')
-    return text if is_plain else json.dumps(text, ensure_ascii=False)
+    if is_plain:
+        return text
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _with_time_and_level(logger: Any, method: str, line: MutableMapping[str, Any]) -> str:

@@ -185,7 +185,9 @@ def _watchdog(environ: Mapping[str, str]) -> timedelta | None:
     limit, pid = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID")
     is_number = limit.isascii() and limit.isdigit() and int(limit) > 0
     is_ours = not pid or pid == str(os.getpid())
-    return timedelta(microseconds=int(limit)) if is_number and is_ours else None
+    if is_number and is_ours:
+        return timedelta(microseconds=int(limit))
+    return None
 
 
 def _microseconds(duration: timedelta) -> int:
@@ -207,4 +209,6 @@ def _backlog(backlog: Backlog) -> str:
         return ""
     hours = backlog.time_left / timedelta(hours=1)
     text = f"; catching up since {backlog.since:%Y-%m-%d %H:%M} UTC: {hours:.1f} h of the log left"
-    return f"{text}, postponed: {backlog.postponed}" if backlog.postponed else text
+    if backlog.postponed:
+        return f"{text}, postponed: {backlog.postponed}"
+    return text

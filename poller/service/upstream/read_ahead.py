@@ -224,7 +224,9 @@ class Walk:
 
     def _above(self, cursor: LogCursor, page: Page) -> LogCursor | None:
         """Return the cursor as it is once the page is settled, or None after the last page."""
-        return None if self._is_last(page) else replace(cursor, reached=page.position)
+        if self._is_last(page):
+            return None
+        return replace(cursor, reached=page.position)
 
 
 def _is_same_place(one: LogCursor, other: LogCursor) -> bool:

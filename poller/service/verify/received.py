@@ -236,7 +236,9 @@ def _verdict(
         return SourceVerdict.DIFFERS
     if figures.elsewhere:
         return SourceVerdict.OTHER_HOUR
-    return SourceVerdict.MORE if figures.received > figures.first else SourceVerdict.AGREES
+    if figures.received > figures.first:
+        return SourceVerdict.MORE
+    return SourceVerdict.AGREES
 
 
 def _row(

@@ -57,7 +57,9 @@ class VerifyReport:
     @property
     def settled_from(self) -> datetime | None:
         """The time from which the log is settled."""
-        return moment_of(self.settled[0].after) if self.settled else None
+        if self.settled:
+            return moment_of(self.settled[0].after)
+        return None
 
     @property
     def differs(self) -> bool:

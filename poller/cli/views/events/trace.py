@@ -189,7 +189,9 @@ def _calls(traced: TracedEvent) -> Any:
 def _colour(standing: EventStanding) -> str:
     if standing.place == "settled":
         return _GOOD
-    return _BAD if standing.place in {"dead_letter", "gap"} else _ATTENTION
+    if standing.place in {"dead_letter", "gap"}:
+        return _BAD
+    return _ATTENTION
 
 
 def _of_memory(remembered: RememberedEvent) -> str:
