@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import ipaddress
 import json
 from dataclasses import replace
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from poller.core.events import parse_events
 from poller.core.log_ids import EARLIEST
 from poller.core.outcomes import Forwardable
+from poller.core.translation.fields import ip_text
 from poller.core.translation.privacy import Privacy
 from poller.core.translation.rules import Rules
 from poller.core.translation.translator import LiveTranslator
@@ -87,6 +89,17 @@ def test_an_ipv4_address_inside_ipv6_leaves_as_ipv4(ip: str) -> None:
     outcome = outcome_of(TRANSLATOR, event, {})
     assert isinstance(outcome, Forwardable)
     assert {message.context["ip"] for message in outcome.messages} == {"203.0.113.9"}
+
+
+@pytest.mark.parametrize("form", ["{}.0.113.9", "203.0.113.{}", "203.0.{}", "203.0.113.9.{}"])
+def test_an_ipv4_address_is_taken_as_python_reads_it(form: str) -> None:
+    for part in (*range(1000), "00", "01", "010", "", "-1", "\u0663"):
+        written = form.format(part)
+        try:
+            read = str(ipaddress.ip_address(written))
+        except ValueError:
+            read = None
+        assert ip_text(written) == read
 
 
 KEYED = Privacy(email="hmac", ip="truncate", user_agent="omit", hmac_key=b"key")

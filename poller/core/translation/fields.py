@@ -5,6 +5,7 @@ A value may be anything. A reader returns None for a value that is not of its fo
 
 import ipaddress
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,9 @@ from poller.core.messages import Scalar
 
 _MASKS = ("*", "\u2022", "\u2026")
 """The asterisk, the bullet and the ellipsis."""
+_BYTE = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_IPV4 = re.compile(rf"(?:{_BYTE}\.){{3}}{_BYTE}")
+"""An IPv4 address. It has one spelling only."""
 
 
 def user_id_of(record: Mapping[str, Any]) -> str | None:
@@ -96,6 +100,8 @@ def count(value: object) -> int | None:
 def ip_text(value: object) -> str | None:
     """Return an IP address in its shortest spelling. An IPv4 address inside IPv6 becomes IPv4."""
     written = text(value)
+    if written and _IPV4.fullmatch(written):  # parsing takes over ten times as long
+        return written
     try:
         address = ipaddress.ip_address(written) if written else None
     except ValueError:
