@@ -1,29 +1,25 @@
 """The count of a run's work on one file. The summary of `backfill --from-file` shows it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from poller.core.file_pages import FileMark, FilePage
 from poller.core.translation.log_types import KNOWN_TYPES
 from poller.service.backfill.file_walk import TYPE_NAME_LIMIT, FileForwarded
+from poller.service.lifecycle.cycles import OutcomeCount
 
 _UNKNOWN_TYPES_LIMIT = 50
 """Names of unknown types that are counted apart. A file of garbage has any number of them."""
 
 
 @dataclass(slots=True, kw_only=True)
-class FileCount:
+class FileCount(OutcomeCount):
     """The work on a file in this run.
 
     `offset` and `line` say how far the file is settled, and `problem` why no further.
     """
 
     file: str
-    read: int = 0
-    forwarded: int = 0
-    filtered: int = 0
-    dead_lettered: int = 0
-    redated: int = 0
     skipped: int = 0
     repeated: int = 0
     outside: int = 0
@@ -38,11 +34,7 @@ class FileCount:
     def add(self, forwarded: FileForwarded) -> None:
         """Add a page that is settled."""
         settlement, choice = forwarded.settlement, forwarded.choice
-        self.read += len(settlement.page.events)
-        self.forwarded += len(settlement.forwarded)
-        self.filtered += len(settlement.filtered)
-        self.dead_lettered += len(settlement.dead_letters)
-        self.redated += settlement.redated_count
+        self.add_outcomes(settlement)
         self.skipped += choice.skipped
         self.repeated += choice.repeated
         self.outside += choice.outside
@@ -75,4 +67,4 @@ class FileCount:
 
     def facts(self) -> dict[str, Any]:
         """Return every field, for a log line or for JSON."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        return {"file": self.file} | {each.name: getattr(self, each.name) for each in fields(self)}

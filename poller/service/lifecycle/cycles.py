@@ -5,19 +5,33 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from poller.core.errors import FatalError
-from poller.core.settlement import Settlement
+from poller.core.settlement import FileSettlement, Settlement
 
 
 @dataclass(slots=True, kw_only=True)
-class CycleCount:
-    """The events of one cycle so far. Used by one thread."""
+class OutcomeCount:
+    """The events of settled pages by outcome. Used by one thread."""
 
-    pages: int = 0
     read: int = 0
-    filtered: int = 0
     forwarded: int = 0
+    filtered: int = 0
     dead_lettered: int = 0
     redated: int = 0
+
+    def add_outcomes(self, settlement: Settlement | FileSettlement) -> None:
+        """Add the events of a page that was settled."""
+        self.read += len(settlement.page.events)
+        self.forwarded += len(settlement.forwarded)
+        self.filtered += len(settlement.filtered)
+        self.dead_lettered += len(settlement.dead_letters)
+        self.redated += settlement.redated_count
+
+
+@dataclass(slots=True, kw_only=True)
+class CycleCount(OutcomeCount):
+    """The events of one cycle so far."""
+
+    pages: int = 0
     newest: datetime | None = None
     """The date of the newest event."""
     served_at: datetime | None = None
@@ -27,11 +41,7 @@ class CycleCount:
         """Add a page that was settled."""
         page = settlement.page
         self.pages += 1
-        self.read += len(page.events)
-        self.filtered += len(settlement.filtered)
-        self.forwarded += len(settlement.forwarded)
-        self.dead_lettered += len(settlement.dead_letters)
-        self.redated += settlement.redated_count
+        self.add_outcomes(settlement)
         dates = [self.newest, *(event.date for event in page.events)]
         self.newest = max((date for date in dates if date is not None), default=None)
         self.served_at = page.served_at
