@@ -1,5 +1,6 @@
 """The feed keeps the last events with their outcomes, and shows of them what the settings allow."""
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 
@@ -47,6 +48,7 @@ def test_the_feed_forgets_the_oldest_pages_and_keeps_a_thousand_events(feed: Fee
         feed.count_settled(settled(*[login()] * 10))
     kept = feed.after(0)
     assert (len(kept), kept[0].number, kept[-1].number) == (MOST_EVENTS, 51, MOST_EVENTS + 50)
+    assert len(feed._pages) == MOST_EVENTS // 10
     assert feed.event(50) is None
     assert feed.event(51) is not None
     assert feed.event(MOST_EVENTS + 51) is None
@@ -123,7 +125,8 @@ def test_hostile_characters_are_shown_as_escapes(feed: Feed) -> None:
     feed.count_settled(settled(login(user="auth0|\u202eada\x1b[2J", client_name="a\u2066b")))
     (event,) = feed.after(0)
     detail = detail_of(event, "all", MessageEncoder().encode)
-    assert not [sign for sign in ("\u202e", "\x1b", "\u2066") if sign in str(detail)]
+    shown = json.dumps(detail, ensure_ascii=False)
+    assert not [sign for sign in ("\u202e", "\x1b", "\u2066") if sign in shown]
     assert "\\u2066" in detail["application"]
 
 
