@@ -478,3 +478,32 @@ def test_a_user_of_whom_live_polling_told_between_two_outages_is_identified_at_t
     bench.workers.look_for_work(NOW)
     bench.finish()
     assert bench.identified() - old == Counter(dict.fromkeys(old, 1))
+
+
+def test_a_page_that_is_settled_ends_the_block_while_slices_are_left(bench: Bench) -> None:
+    bench.parallel = 1
+    go = threading.Event()
+    taken: list[int] = []
+    is_refused = True
+
+    def refuse(batch: Batch) -> None:
+        del batch
+        if is_refused:
+            raise NEVER
+        taken.append(1)
+        if len(taken) > 1:
+            go.wait(PATIENCE_S)
+
+    bench.sink.before = refuse
+    bench.fall_behind()
+    bench.workers.look_for_work(NOW)
+    wait_until(lambda: bench.workers.blocked is not None)
+    is_refused = False
+    bench.workers.resume()
+    try:
+        wait_until(lambda: len(taken) > 1)
+        assert bench.workers.blocked is None
+        assert bench.workers.state.slices_left == 3
+    finally:
+        go.set()
+    bench.finish()
