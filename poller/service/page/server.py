@@ -26,6 +26,8 @@ _OPENING_S = 5.0
 """The time after which a connection that is not open was closed by its client."""
 _START_S = 10.0
 _STOP_S = 2.0
+_END_S = 0.1
+"""The time for connections that came in the last moment to be opened, before all are cut."""
 
 Connection = web.RequestHandler
 
@@ -87,6 +89,9 @@ class PageServer:
         server.close()
         for task in tasks:
             task.cancel()
+        # A connection that comes just now is opened by a task, and can be cut only then.
+        if ending := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(ending, timeout=_END_S)
         for connection in [*self._begun]:
             self._cut(connection)
         await runner.cleanup()
