@@ -100,8 +100,17 @@ def run_command() -> int:
     except (click.Abort, KeyboardInterrupt):
         return ExitCode.INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the type decides about the explanation
-        return _explain(error)
+        return ExitCode.INTERRUPTED if _is_of_interrupt(error) else _explain(error)
     return code
+
+
+def _is_of_interrupt(error: Exception) -> bool:
+    """Return whether an interrupt became this error.
+
+    An interrupt within a wait of `threading` may find a lock that is not held. Python then raises
+    "release unlocked lock" in place of the interrupt.
+    """
+    return isinstance(error, RuntimeError) and isinstance(error.__context__, KeyboardInterrupt)
 
 
 def _flush() -> None:

@@ -43,3 +43,18 @@ def test_ctrl_c_while_the_program_starts_ends_with_130(monkeypatch: pytest.Monke
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 130
+
+
+def test_an_interrupt_that_becomes_another_error_is_an_interrupt_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(**options: object) -> int:
+        del options
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise RuntimeError("release unlocked lock")
+
+    monkeypatch.setattr(cli.program, "main", interrupted)
+    assert cli.run_command() == 130
+    assert capsys.readouterr().err == ""
