@@ -74,8 +74,8 @@ def test_a_type_that_auth0_adds_later_may_be_named(tmp_path: Path) -> None:
         ('[events.types]\nf = "Login Failed"\n', "events.types.f: must be a table with a name"),
         ("[events.types.f]\nname = 7\n", "config.toml:9: events.types.f.name: must be text"),
         (
-            '[events.types.f]\nname = "A"\nanonymus = true\n',
-            "config.toml:10: events.types.f.anonymus: unknown: did you mean anonymous?",
+            '[events.types.f]\nname = "A"\nanonym = true\n',
+            "config.toml:10: events.types.f.anonym: unknown: did you mean anonymous?",
         ),
         (
             '[events.types.f]\nname = "A"\nanonymous = 1\n',

@@ -18,7 +18,7 @@ export function draw(name, attributes = {}, ...children) {
 
 /** A card with a drawing that is drawn again in place. Nothing moves and nothing closes by it. */
 export class Card {
-  constructor(title, { isWide = false, legend = [], hasTable = true } = {}) {
+  constructor(title, { isWide = false, legend = [], withTable = true } = {}) {
     this.summary = make("p", {});
     this.drawing = make("div", { class: "drawing" });
     this.table = make("table", { class: "plain" });
@@ -27,7 +27,7 @@ export class Card {
     this.details.addEventListener("toggle", () => this.fill());
     this.element = make("section", { class: isWide ? "card wide" : "card", "aria-label": title },
       make("h3", {}, title), this.summary, this.drawing,
-      legend.length ? legendOf(legend) : null, hasTable ? this.details : null);
+      legend.length ? legendOf(legend) : null, withTable ? this.details : null);
   }
 
   /** Show a sentence, a drawing that is made for the width of the card, and the rows of a table. */
