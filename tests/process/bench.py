@@ -231,6 +231,7 @@ class Running:
         self._out, self._err = new_outputs(folder)
         self.process: subprocess.Popen[bytes] | Forked
         if template is not None:
+            self._out.touch()  # the child opens both later, and a test may read before it does
             self._err.touch()
             self.process = template.start(
                 command,
