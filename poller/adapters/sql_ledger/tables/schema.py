@@ -1,112 +1,68 @@
-"""The tables of a ledger. To change one, add a step to `sqlite.migration_steps`.
-
-Times are stored as UTC text of one width, and log ids as text that is compared by code point. So
-both compare in the database as they do in Python.
-"""
-
-from datetime import UTC, datetime
+"""The tables of a ledger. To change one, add a step to `sqlite.migration_steps`."""
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     CheckConstraint,
     Column,
-    Dialect,
-    ForeignKey,
     Index,
     Integer,
     MetaData,
     Table,
     Text,
-    TypeDecorator,
     UniqueConstraint,
 )
+from sqlalchemy.schema import SchemaItem
+
+from poller.adapters.sql_ledger.tables.column_types import PlainText, UtcText, log_id, stream_id
 
 metadata = MetaData()
 
 
-class UtcText(TypeDecorator[datetime]):
-    """An aware datetime as UTC text, to the microsecond."""
-
-    impl = Text
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:
-        del dialect
-        if value is None:
-            return None
-        return value.astimezone(UTC).isoformat(timespec="microseconds")
-
-    def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:
-        del dialect
-        if value is None:
-            return None
-        return datetime.fromisoformat(value)
+def _table(name: str, *parts: SchemaItem) -> Table:
+    return Table(name, metadata, *parts)
 
 
-class PlainText(TypeDecorator[str]):
-    """Text from outside, in which half a surrogate pair is written out as an escape.
-
-    JSON can hold half a surrogate pair. UTF-8, in which SQLite stores text, cannot.
-    """
-
-    impl = Text
-    cache_ok = True
-
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        del dialect
-        if value is None or value.isascii():
-            return value
-        return value.encode("utf-8", "backslashreplace").decode()
+def _keyed_table(name: str, *parts: SchemaItem) -> Table:
+    """A table whose rows are stored in the order of its primary key, without a number of a row."""
+    return Table(name, metadata, *parts, sqlite_with_rowid=False)
 
 
-def _log_id() -> PlainText:
-    return PlainText().with_variant(Text(collation="C"), "postgresql")
-
-
-def _stream_id(*, is_key: bool = False) -> Column[int]:
-    return Column("stream_id", ForeignKey("stream.id"), nullable=False, primary_key=is_key)
-
-
-version = Table("ledger_version", metadata, Column("version", Integer, nullable=False))
+version = _table("ledger_version", Column("version", Integer, nullable=False))
 
 # A tenant and a Segment source. Everything else belongs to a stream.
-stream = Table(
+stream = _table(
     "stream",
-    metadata,
     Column("id", Integer, primary_key=True),
     Column("domain", Text, nullable=False),
     Column("source_name", Text, nullable=False),
     Column("generation", Text, nullable=False),
-    Column("backfilled_until", _log_id()),  # by a backfill before the first start
-    Column("begun_after", _log_id()),  # the lowest place at which the daemon was to begin
+    Column("backfilled_until", log_id()),  # by a backfill before the first start
+    Column("begun_after", log_id()),  # the lowest place at which the daemon was to begin
     Column("acknowledged_since", UtcText),  # since then acknowledged messages are counted
-    Column("resent_after", _log_id()),  # the part (after, until] that `set-position` let the
-    Column("resent_until", _log_id()),  # daemon read and send again
+    Column("resent_after", log_id()),  # the part (after, until] that `set-position` let the
+    Column("resent_until", log_id()),  # daemon read and send again
     UniqueConstraint("domain", "source_name", "generation"),
 )
 
 # The names in the message ids of the events above a position, where they are not the stream's own.
-names_in_ids = Table(
+names_in_ids = _keyed_table(
     "names_in_ids",
-    metadata,
-    _stream_id(is_key=True),
-    Column("after", _log_id(), primary_key=True),
+    stream_id(is_key=True),
+    Column("after", log_id(), primary_key=True),
     Column("source_name", Text, nullable=False),
     Column("generation", Text, nullable=False),
-    sqlite_with_rowid=False,
 )
 
 # A part of the log in which every event of interest is settled.
-span = Table(
+span = _table(
     "span",
-    metadata,
     Column("id", Integer, primary_key=True),
-    _stream_id(),
-    Column("after", _log_id(), nullable=False),
-    Column("reached", _log_id(), nullable=False),
-    Column("until", _log_id()),
-    Column("confirmed", _log_id(), nullable=False),
+    stream_id(),
+    Column("after", log_id(), nullable=False),
+    Column("reached", log_id(), nullable=False),
+    Column("until", log_id()),
+    Column("confirmed", log_id(), nullable=False),
     Column("drained_at", UtcText),
     # A slice of the daemon's catch-up. It is false for the live span and for a backfill's slices.
     Column("is_catch_up", Boolean(create_constraint=False), nullable=False, server_default="0"),
@@ -123,36 +79,33 @@ Index(
 )
 
 # A part of the log that retention removed before it was read.
-gap = Table(
+gap = _table(
     "gap",
-    metadata,
     Column("id", Integer, primary_key=True),
-    _stream_id(),
-    Column("after", _log_id(), nullable=False),
-    Column("before", _log_id(), nullable=False),
+    stream_id(),
+    Column("after", log_id(), nullable=False),
+    Column("before", log_id(), nullable=False),
     Column("noticed_at", UtcText, nullable=False),
     Column("is_read_once", Boolean(create_constraint=False), nullable=False),
     UniqueConstraint("stream_id", "after", "is_read_once"),
 )
 
 # A part `(reached, until]` that a second reading still has to read, outside of any span.
-unread_stretch = Table(
+unread_stretch = _table(
     "unread_stretch",
-    metadata,
     Column("id", Integer, primary_key=True),
-    _stream_id(),
-    Column("reached", _log_id(), nullable=False),
-    Column("until", _log_id(), nullable=False),
+    stream_id(),
+    Column("reached", log_id(), nullable=False),
+    Column("until", log_id(), nullable=False),
     CheckConstraint("reached < until", name="unread_stretch_is_not_empty"),
 )
 
 # An event that could never be sent.
-dead_letter = Table(
+dead_letter = _table(
     "dead_letter",
-    metadata,
     Column("id", Integer, primary_key=True),
-    _stream_id(),
-    Column("log_id", _log_id(), nullable=False),
+    stream_id(),
+    Column("log_id", log_id(), nullable=False),
     Column("type", PlainText, nullable=False),
     Column("reason", Text, nullable=False),
     Column("status", Integer),
@@ -174,130 +127,110 @@ dead_letter = Table(
 )
 
 # An event of interest that is settled and that a second reading reads again.
-recent_id = Table(
+recent_id = _keyed_table(
     "recent_id",
-    metadata,
-    _stream_id(is_key=True),
-    Column("log_id", _log_id(), primary_key=True),
-    sqlite_with_rowid=False,
+    stream_id(is_key=True),
+    Column("log_id", log_id(), primary_key=True),
 )
 
 # A fingerprint of what Segment was told last about a user or a membership.
-last_sent = Table(
+last_sent = _keyed_table(
     "last_sent",
-    metadata,
-    _stream_id(is_key=True),
+    stream_id(is_key=True),
     Column("key", Text, primary_key=True),  # a hash of whom it is about
     Column("fingerprint", Text, nullable=False),
     Column("sent_at", UtcText, nullable=False),
     Index("last_sent_by_age", "stream_id", "sent_at"),
-    sqlite_with_rowid=False,
 )
 
 # A user whose tracks a backfill sent, and who needs an identify at its end.
-pending_identify = Table(
+pending_identify = _keyed_table(
     "pending_identify",
-    metadata,
-    _stream_id(is_key=True),
+    stream_id(is_key=True),
     Column("user_id", PlainText, primary_key=True),  # Auth0's id, which is personal data
     Column("sent_as", PlainText, primary_key=True),  # the id under which Segment knows the user
-    Column("log_id", _log_id(), nullable=False),
+    Column("log_id", log_id(), nullable=False),
     Column("queued_at", UtcText, nullable=False),
     # Set by a slice of a catch-up, whose identifies the daemon sends.
     Column("is_catch_up", Boolean(create_constraint=False), nullable=False, server_default="0"),
     Column("owner", Text, nullable=False, server_default="backfill"),  # "run" or "backfill"
-    sqlite_with_rowid=False,
 )
 
 # A part that is read once more: a gap that can be read after all, or a resend.
-revisit = Table(
+revisit = _table(
     "revisit",
-    metadata,
     Column("id", Integer, primary_key=True),
-    _stream_id(),
-    Column("after", _log_id(), nullable=False),
-    Column("reached", _log_id(), nullable=False),
-    Column("until", _log_id(), nullable=False),
+    stream_id(),
+    Column("after", log_id(), nullable=False),
+    Column("reached", log_id(), nullable=False),
+    Column("until", log_id(), nullable=False),
     Column("kind", Text, nullable=False),
     CheckConstraint("reached >= after", name="revisit_moves_up"),
     CheckConstraint("reached <= until", name="revisit_stays_in_bound"),
 )
 
 # How far a file of log events is settled.
-file_mark = Table(
+file_mark = _keyed_table(
     "file_mark",
-    metadata,
-    _stream_id(is_key=True),
+    stream_id(is_key=True),
     Column("content_hash", Text, primary_key=True),
     Column("offset", BigInteger, nullable=False),  # bytes of the uncompressed content
     Column("line", BigInteger, nullable=False),
     Column("settled_at", UtcText, nullable=False),
-    sqlite_with_rowid=False,
 )
 
 # The number of events of an hour, by type, outcome and origin.
-hourly_event_count = Table(
+hourly_event_count = _keyed_table(
     "hourly_event_count",
-    metadata,
-    _stream_id(is_key=True),
+    stream_id(is_key=True),
     Column("hour", UtcText, primary_key=True),
     Column("type", PlainText, primary_key=True),
     Column("outcome", Text, primary_key=True),
     Column("origin", Text, primary_key=True),  # "log" or "file", since one event may come from both
     Column("events", Integer, nullable=False),
-    sqlite_with_rowid=False,
 )
 
 # The number of tracks that were sent for the events of an hour.
-hourly_track_count = Table(
+hourly_track_count = _keyed_table(
     "hourly_track_count",
-    metadata,
-    _stream_id(is_key=True),
+    stream_id(is_key=True),
     Column("hour", UtcText, primary_key=True),
     Column("type", PlainText, primary_key=True),
     Column("track_name", PlainText, primary_key=True),
     Column("origin", Text, primary_key=True),
     Column("tracks", Integer, nullable=False),
-    sqlite_with_rowid=False,
 )
 
 # The number of messages that Segment acknowledged in an hour of its clock.
-hourly_acknowledged_count = Table(
+hourly_acknowledged_count = _keyed_table(
     "hourly_acknowledged_count",
-    metadata,
-    _stream_id(is_key=True),
+    stream_id(is_key=True),
     Column("hour", UtcText, primary_key=True),
     Column("kind", Text, primary_key=True),  # "identify", "track" or "group"
     Column("event", PlainText, primary_key=True),  # the name of a track, else empty
     Column("sending", Text, primary_key=True),  # `FIRST` and others in core.counts
     Column("messages", Integer, nullable=False),
-    sqlite_with_rowid=False,
 )
 
 # The number of events and of dead letters, over all time. Triggers keep both: see `totals`.
-event_total = Table(
+event_total = _keyed_table(
     "event_total",
-    metadata,
-    _stream_id(is_key=True),
+    stream_id(is_key=True),
     Column("outcome", Text, primary_key=True),
     Column("events", Integer, nullable=False),
-    sqlite_with_rowid=False,
 )
 
-dead_letter_total = Table(
+dead_letter_total = _keyed_table(
     "dead_letter_total",
-    metadata,
-    _stream_id(is_key=True),
+    stream_id(is_key=True),
     Column("reason", Text, primary_key=True),
     Column("dead_letters", Integer, nullable=False),
-    sqlite_with_rowid=False,
 )
 
 # How the daemon fares, for `status`.
-daemon_status = Table(
+daemon_status = _table(
     "daemon_status",
-    metadata,
-    _stream_id(is_key=True),
+    stream_id(is_key=True),
     Column("cycle_at", UtcText),
     Column("cycle_error", PlainText),
     Column("blocked_since", UtcText),
@@ -309,9 +242,8 @@ daemon_status = Table(
 )
 
 # The fatal error that ended the last process, until a cycle succeeds.
-fatal_exit = Table(
+fatal_exit = _table(
     "fatal_exit",
-    metadata,
     Column("id", Integer, primary_key=True),  # always 1, since only the last error is kept
     Column("at", UtcText, nullable=False),
     Column("code", PlainText, nullable=False),
@@ -319,20 +251,17 @@ fatal_exit = Table(
     Column("hint", PlainText, nullable=False),
 )
 
-key_check = Table(
+key_check = _keyed_table(
     "key_check",
-    metadata,
     Column("key_hash", Text, primary_key=True),
     Column("state", Text, nullable=False),  # "proved" or "unpublished"
     Column("checked_at", UtcText, nullable=False),
-    sqlite_with_rowid=False,
 )
 
 # The last alert of each kind, and what of the kind is not told yet.
-alert_memory = Table(
+alert_memory = _keyed_table(
     "alert_memory",
-    metadata,
-    _stream_id(is_key=True),
+    stream_id(is_key=True),
     Column("kind", Text, primary_key=True),
     Column("since", UtcText),
     Column("number", Integer, nullable=False),
@@ -342,14 +271,13 @@ alert_memory = Table(
     Column("told_at", UtcText),
     Column("held_back", Integer, nullable=False),
     Column("mark", Text, nullable=False),
-    sqlite_with_rowid=False,
 )
 
 # An alert that waits to be sent to one target.
 queued_alert = Table(
     "queued_alert",
     metadata,
-    _stream_id(is_key=True),
+    stream_id(is_key=True),
     Column("number", Integer, primary_key=True),
     Column("target", Text, nullable=False),  # a hash of the URL
     Column("title", PlainText, nullable=False),
