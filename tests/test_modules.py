@@ -7,8 +7,10 @@ from collections import Counter
 from tests.paths import ROOT, TESTS
 
 MODULES = [path for path in sorted(TESTS.rglob("*.py")) if "node_modules" not in path.parts]
-PROGRAM = [path.read_text() for path in sorted((ROOT / "poller").rglob("*.py"))]
+PROGRAM_PATHS = sorted((ROOT / "poller").rglob("*.py"))
+PROGRAM = [path.read_text() for path in PROGRAM_PATHS]
 LONGEST_FUNCTION = 40
+LONGEST_MODULE = 300
 MOST_CONDITIONAL_EXPRESSIONS = 15
 """The most in 1,000 lines of the program."""
 NOT_SHARED = re.compile(r"\b(test_\w+|conftest)$")
@@ -43,6 +45,11 @@ def long_functions(text: str) -> list[str]:
 
 def conditional_expressions(text: str) -> int:
     return sum(isinstance(node, ast.IfExp) for node in ast.walk(ast.parse(text)))
+
+
+def test_no_module_of_the_program_is_longer_than_300_lines() -> None:
+    lengths = {path: len(path.read_text().splitlines()) for path in PROGRAM_PATHS}
+    assert {path: lines for path, lines in lengths.items() if lines > LONGEST_MODULE} == {}
 
 
 def test_no_function_of_the_program_is_longer_than_40_lines() -> None:

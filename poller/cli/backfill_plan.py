@@ -23,6 +23,8 @@ from poller.service.backfill.estimate import Estimate, estimate, parallelism
 from poller.service.backfill.plan import Plan, plan
 from poller.service.slices.slice import cut_into_slices
 
+QUESTION = "Send what is not settled yet?"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackfillOptions:

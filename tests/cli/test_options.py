@@ -56,7 +56,15 @@ def test_every_command_that_sends_or_deletes_has_the_option_yes() -> None:
         for file in (ROOT / "poller/cli/commands").glob("*.py")
         if re.search(r"\b(?:confirm|refuse_without_terminal)\(", file.read_text())
     }
-    assert asking == {"backfill", "backfill_files", "dead_letters", "key", "ledger", "person"}
+    assert asking == {
+        "backfill",
+        "backfill_files",
+        "backfill_log",
+        "dead_letters",
+        "key",
+        "ledger",
+        "person",
+    }
     own = [
         file.name
         for file in (ROOT / "poller/cli").rglob("*.py")

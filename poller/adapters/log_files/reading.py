@@ -15,7 +15,8 @@ from typing import Self
 
 from poller.adapters.log_files.content import Content, ContentHash
 from poller.adapters.log_files.envelopes import Unwrap, unwrapped
-from poller.adapters.log_files.records import RawRecord, Records
+from poller.adapters.log_files.raw_record import RawRecord
+from poller.adapters.log_files.records import Records
 from poller.adapters.log_files.shapes import Kind
 from poller.adapters.log_files.tenant import foreign_tenant
 from poller.core.events import LogEvent, is_derived, parse_events

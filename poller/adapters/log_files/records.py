@@ -16,14 +16,15 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from poller.adapters.log_files.content import ContentHash
 from poller.adapters.log_files.envelopes import Unwrap, unwrapped
+from poller.adapters.log_files.raw_record import RawRecord
 from poller.adapters.log_files.shapes import Kind, end_of_member, list_in
 from poller.core.events import last_id
-from poller.core.file_pages import FileMark, UnreadableFileError
+from poller.core.file_pages import UnreadableFileError
 from poller.core.text.json_text import DECODER, is_too_deep
 
 LONGEST = 1 << 20
@@ -44,32 +45,6 @@ _REST_OF_LINE = re.compile(r"[ \t,]*\r?\n?")
 _FIRST_KEY = re.compile(r'\{\s*("(?:[^"\\]|\\.){0,100}")\s*:')
 _LONGEST_KEY = 200
 """The most characters from the brace of an object to the colon after its first key."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RawRecord:
-    """One record of a file, or an excerpt of a text that is not a record.
-
-    Attributes:
-        value: the log event without its envelopes, or the excerpt.
-        source: the `source` that an event bus adds to the event, or None.
-        is_text: the text is not a JSON object at all, such as a comment. It is only counted.
-        line: the line of the file, from 1.
-        seed: a name of the place in the file. An event without an id gets its id from it.
-        before: the mark of the place before the record.
-        why: the reason why the value is not a record, or None for a record.
-        is_truncated: the record is cut off, and may be whole at a later reading. It is the last
-            record, and the file can be settled up to `before` only.
-    """
-
-    value: Any = field(repr=False)
-    source: str | None = None
-    is_text: bool = False
-    line: int
-    seed: str
-    before: FileMark
-    why: str | None = None
-    is_truncated: bool = False
 
 
 class Records:

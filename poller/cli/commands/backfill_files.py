@@ -14,7 +14,7 @@ import click
 import structlog
 
 from poller.adapters.log_files import LogFile, MarkIndex, Refusals, by_expression, unwrapped
-from poller.cli.backfill_plan import BackfillOptions
+from poller.cli.backfill_plan import QUESTION, BackfillOptions
 from poller.cli.options import position_of
 from poller.cli.views.backfill_files import (
     FilePlan,
@@ -40,7 +40,6 @@ from poller.service.lifecycle.ending import finish
 from poller.service.lifecycle.exit_codes import ExitCode
 from poller.service.lifecycle.process import Process
 
-QUESTION = "Send what is not settled yet?"
 PARALLEL_FILES = 4
 """The files that are read at once by default."""
 _LOG_INTERVAL_S = 5.0
