@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from poller.config import load_settings
-from poller.service.page.feed import Feed
 from poller.service.page.viewers import MOST_VIEWERS
+from poller.service.watching.feed import Feed
 from tests.benchmarks.cpu import events_per_s
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.reference import reference

@@ -9,7 +9,7 @@ from typing import Any
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from poller.core.forward import Forwarded
-from poller.service.page.feed import Feed
+from poller.service.watching.feed import Feed
 from tests.browser.states import state_of
 from tests.service.page.browsers import TOKEN, login, served, settled
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from poller.service.page.feed import Feed
+from poller.service.watching.feed import Feed
 from tests.browser.looking import Desk
 from tests.service.page.browsers import login
 

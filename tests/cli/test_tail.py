@@ -18,7 +18,7 @@ from poller.cli.wiring.events import events_in_memory, lines_of, open_stream, se
 from poller.config import Settings, load_settings
 from poller.core.errors import TransientError
 from poller.service.lifecycle.exit_codes import ExitCode
-from poller.service.page.feed import Feed
+from poller.service.watching.feed import Feed
 from tests.fakes import NOW
 from tests.paths import TESTS
 from tests.service.page.browsers import login, settled

@@ -7,7 +7,7 @@ from poller.cli.wiring.metrics import serve_metrics
 from poller.config import load_settings, read_toml
 from poller.service.lifecycle.liveness import Heartbeat
 from poller.service.observability.meter import Meter
-from poller.service.page.feed import Feed
+from poller.service.watching.feed import Feed
 from tests.paths import ROOT
 
 

@@ -39,9 +39,9 @@ from poller.service.lifecycle.process import Failed, Finished, Process, Reason, 
 from poller.service.observability.instrumented import MeteredJournal, Observer, metered_pages
 from poller.service.observability.logging_setup import configure_logging
 from poller.service.observability.systemd import Notifier, Supervisor
-from poller.service.page.feed import Feed
 from poller.service.slices.workers import SliceWorkers
 from poller.service.upstream.retry import PATIENCE, Backoff
+from poller.service.watching.feed import Feed
 
 EVENTS_PER_SECOND = 25.0
 DEFAULT_RUN = timedelta(seconds=10)

@@ -28,7 +28,7 @@ from poller.service.lifecycle.process import Process
 from poller.service.observability.instrumented import NO_OBSERVER
 from poller.service.observability.logging_setup import configure_logging
 from poller.service.observability.systemd import Supervisor
-from poller.service.page.feed import Feed
+from poller.service.watching.feed import Feed
 
 _STDERR = 2
 

@@ -20,7 +20,7 @@ from poller.config import Settings
 from poller.core.count_names import DEAD_LETTERED, FILTERED, FORWARDED
 from poller.core.translation.log_types import KNOWN_TYPES
 from poller.service.lifecycle.exit_codes import ExitCode
-from poller.service.page.feed import MOST_EVENTS
+from poller.service.watching.feed import MOST_EVENTS
 
 _OUTCOMES = {"forwarded": FORWARDED, "filtered": FILTERED, "dead-letter": DEAD_LETTERED}
 _ENDS = {

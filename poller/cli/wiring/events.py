@@ -18,8 +18,8 @@ from poller.adapters.sql_ledger.sqlite.event_socket import (
 )
 from poller.config import Settings
 from poller.core.errors import FatalError, TransientError
-from poller.service.page.event_stream import VERSION, EventStream
-from poller.service.page.feed import Feed
+from poller.service.watching.event_stream import VERSION, EventStream
+from poller.service.watching.feed import Feed
 
 _CHUNK_BYTES = 65_536
 _SNAPSHOT_S = 5.0

@@ -8,7 +8,7 @@ from poller.config import Settings
 from poller.core.translation.event_types import SIGNUP
 from poller.service.lifecycle.liveness import Heartbeat
 from poller.service.observability.instrumented import Observer
-from poller.service.page.feed import Feed
+from poller.service.watching.feed import Feed
 
 
 @contextmanager

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from poller.service.page.feed import Feed
 from poller.service.page.numbers import Numbers
-from poller.service.page.rows import Encode
+from poller.service.watching.feed import Feed
+from poller.service.watching.rows import Encode
 
 Action = Literal["replay", "discard"]
 

@@ -7,7 +7,7 @@ from typing import Any
 from poller.core.log_ids import LogId, floor_id, moment_of
 from poller.core.messages import iso
 from poller.core.spans import Gap, LogCursor, LogRange, Span
-from poller.service.page.feed import worker_of
+from poller.service.watching.feed import worker_of
 
 
 def ranges_of(

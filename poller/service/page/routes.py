@@ -26,8 +26,8 @@ from poller.service.page.actions import Actions
 from poller.service.page.guard import explain_failure, guard_of, set_headers
 from poller.service.page.numbers import SAMPLE_S
 from poller.service.page.parts import PageParts
-from poller.service.page.rows import detail_of, row_of
 from poller.service.page.viewers import Viewers
+from poller.service.watching.rows import detail_of, row_of
 
 MOST_REQUEST_BYTES = 16_384
 _FOLDER = Path(__file__).parent

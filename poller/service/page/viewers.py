@@ -13,7 +13,7 @@ from typing import Any
 
 from aiohttp import web
 
-from poller.service.page.feed import MOST_EVENTS
+from poller.service.watching.feed import MOST_EVENTS
 
 MOST_VIEWERS = 8
 TICK_S = 0.25

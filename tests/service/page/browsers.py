@@ -21,10 +21,10 @@ from poller.core.translation.translator import LiveTranslator
 from poller.service.observability.http_endpoint import listen
 from poller.service.observability.meter import Meter
 from poller.service.page.access import Access
-from poller.service.page.feed import Feed
 from poller.service.page.numbers import Numbers
 from poller.service.page.parts import Action, PageParts, Target
 from poller.service.page.server import PageServer
+from poller.service.watching.feed import Feed
 from tests.builders import calls_of_page
 from tests.fakes import NOW, STREAM, numbered
 

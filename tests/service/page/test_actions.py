@@ -9,7 +9,7 @@ import pytest
 
 from poller.core.errors import FatalError
 from poller.service.page import actions
-from poller.service.page.feed import Feed
+from poller.service.watching.feed import Feed
 from tests.service.page.browsers import Answer, Browser, FakeLetters, served
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}

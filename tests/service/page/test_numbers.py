@@ -8,9 +8,9 @@ from poller.core.messages import iso
 from poller.core.spans import Gap, LogRange, ReopenedGap, Span
 from poller.service.observability.instrumented import SegmentCounts
 from poller.service.observability.meter import Meter
-from poller.service.page.feed import Feed
 from poller.service.page.numbers import MOST_SAMPLES, Numbers
 from poller.service.page.ranges import ranges_of, slices_of
+from poller.service.watching.feed import Feed
 from tests.fakes import NOW, STREAM
 from tests.service.page.browsers import login, served, settled
 

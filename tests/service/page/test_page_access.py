@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from poller.service.page.access import Access
-from poller.service.page.feed import Feed
+from poller.service.watching.feed import Feed
 from tests.fakes import NOW
 from tests.service.page.browsers import TOKEN, Browser, login, served, settled
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from poller.service.page import routes
-from poller.service.page.feed import Feed
+from poller.service.watching.feed import Feed
 from tests.paths import ROOT
 from tests.service.page.browsers import served
 

@@ -6,7 +6,7 @@ from contextlib import ExitStack, closing
 import pytest
 
 from poller.service.page import server, viewers
-from poller.service.page.feed import Feed
+from poller.service.watching.feed import Feed
 from tests.fakes import NOW
 from tests.service.page.browsers import is_cut, login, served, settled
 

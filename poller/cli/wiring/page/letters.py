@@ -14,7 +14,7 @@ from poller.core.events import Stream
 from poller.core.messages import iso
 from poller.core.text.plain_text import visible
 from poller.service.page.parts import Action, Target
-from poller.service.page.rows import letter_values
+from poller.service.watching.rows import letter_values
 
 LETTERS_PER_PAGE = 100
 

@@ -19,10 +19,10 @@ from poller.service.observability.instrumented import Observer
 from poller.service.observability.meter import Meter
 from poller.service.observability.systemd import Supervisor
 from poller.service.page.access import Access, new_token
-from poller.service.page.feed import Feed
 from poller.service.page.numbers import Numbers
 from poller.service.page.parts import PageParts
 from poller.service.page.server import PageServer
+from poller.service.watching.feed import Feed
 
 _ANYWHERE = {4: "127.0.0.1", 6: "::1"}
 

@@ -8,7 +8,7 @@ from poller.config import Settings
 from poller.service.lifecycle.process import Process
 from poller.service.observability.instrumented import Observer
 from poller.service.observability.systemd import Supervisor
-from poller.service.page.feed import Feed
+from poller.service.watching.feed import Feed
 
 
 @contextmanager

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from poller.service.page import event_stream
-from poller.service.page.event_stream import MOST_READERS, VERSION, EventStream
-from poller.service.page.feed import MOST_EVENTS, Feed
+from poller.service.watching import event_stream
+from poller.service.watching.event_stream import MOST_READERS, VERSION, EventStream
+from poller.service.watching.feed import MOST_EVENTS, Feed
 from tests.fakes import NOW
 from tests.service.page.browsers import login, settled
 

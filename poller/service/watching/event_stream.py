@@ -22,8 +22,8 @@ from typing import Any, Self
 
 import structlog
 
-from poller.service.page.feed import MOST_EVENTS, Feed, SettledEvent
-from poller.service.page.rows import row_of
+from poller.service.watching.feed import MOST_EVENTS, Feed, SettledEvent
+from poller.service.watching.rows import row_of
 
 VERSION = 1
 MOST_READERS = 8

@@ -11,8 +11,8 @@ from poller.core.log_ids import EARLIEST
 from poller.core.spans import LogCursor, Redelivery, ReopenedGap, SecondReading, Span, UnreadStretch
 from poller.core.translation.privacy import Privacy
 from poller.core.translation.rules import Rules
-from poller.service.page.feed import MOST_EVENTS, Feed, worker_of
-from poller.service.page.rows import detail_of, row_of
+from poller.service.watching.feed import MOST_EVENTS, Feed, worker_of
+from poller.service.watching.rows import detail_of, row_of
 from tests.fakes import NOW, STREAM, numbered
 from tests.service.page.browsers import login, settled
 

@@ -13,7 +13,7 @@ from poller.core.counts import KINDS
 from poller.core.events import LogEvent
 from poller.core.messages import Message, Track, iso
 from poller.core.text.plain_text import visible, visible_lines
-from poller.service.page.feed import SettledEvent
+from poller.service.watching.feed import SettledEvent
 
 SENT = "sent"
 ALL = "all"
