@@ -4,6 +4,7 @@
 `.venv/bin/nox --list` shows all tasks.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -14,9 +15,11 @@ nox.options.default_venv_backend = "none"
 nox.options.sessions = ["style", "types", "imports"]
 
 
-def run(session: nox.Session, command: str, *arguments: str) -> None:
+def run(
+    session: nox.Session, command: str, *arguments: str, env: dict[str, str] | None = None
+) -> None:
     """Run a command of this environment."""
-    session.run(str(BIN / command), *arguments, external=True)
+    session.run(str(BIN / command), *arguments, external=True, env=env)
 
 
 @nox.session
@@ -55,6 +58,17 @@ def tests(session: nox.Session) -> None:
 def browser(session: nox.Session) -> None:
     """Run the tests of the live page in a real browser."""
     run(session, "pytest", "-n", "0", "-m", "browser", *session.posargs)
+
+
+@nox.session(venv_backend="venv", reuse_venv=True)
+def packages(session: nox.Session) -> None:
+    """Build what is released, and install it as people do."""
+    tools = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "packages")
+    session.install("uv")
+    session.run("uv", "pip", "install", "--quiet", *tools)
+    path = f"{session.bin}{os.pathsep}{os.environ['PATH']}"
+    options = ("-n", "0", "-m", "packages", "tests/packages", *session.posargs)
+    run(session, "pytest", *options, env={"PATH": path})
 
 
 @nox.session

@@ -36,6 +36,9 @@ HTTPS_PROXY stays, because pip may need it. The tests speak plain HTTP.
 _OF_PROCESSES = ("systemd", "process")
 """The folders whose tests start real processes. They take longest and run first."""
 
+_OF_A_COMMAND = ("browser", "packages")
+"""The folders whose tests have their own command, and a marker of the same name."""
+
 _ONE_MACHINE = "tests/systemd/"
 
 
@@ -66,8 +69,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if _room(item) in _OF_PROCESSES:
             item.add_marker("process")
-        elif _room(item) == "browser":
-            item.add_marker("browser")
+        elif _room(item) in _OF_A_COMMAND:
+            item.add_marker(_room(item))
         elif not any(item.iter_markers("process")) and not any(item.iter_markers("soak")):
             item.add_marker("fast")
     items.sort(key=_turn)
