@@ -11,6 +11,7 @@ from pathlib import Path
 import nox
 
 BIN = Path(sys.executable).parent
+CACHE = Path(".nox/uv-cache").resolve()
 nox.options.default_venv_backend = "none"
 nox.options.sessions = ["style", "types", "imports"]
 
@@ -65,10 +66,11 @@ def packages(session: nox.Session) -> None:
     """Build what is released, and install it as people do."""
     tools = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "packages")
     session.install("uv")
-    session.run("uv", "pip", "install", "--quiet", *tools)
+    session.run("uv", "pip", "install", "--quiet", *tools, env={"UV_CACHE_DIR": str(CACHE)})
     path = f"{session.bin}{os.pathsep}{os.environ['PATH']}"
+    environ = {"PATH": path, "UV_CACHE_DIR": str(CACHE)}
     options = ("-n", "0", "-m", "packages", "tests/packages", *session.posargs)
-    run(session, "pytest", *options, env={"PATH": path})
+    run(session, "pytest", *options, env=environ)
 
 
 @nox.session

@@ -145,13 +145,6 @@ def yes_option(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--yes", is_flag=True, help="Do not ask.")(function)
 
 
-def source_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --source-name to a command that works on one stream of the ledger."""
-    return click.option(
-        "--source-name", help="The name of the Segment source, if the ledger holds several."
-    )(function)
-
-
 class SettingsFile:
     """The settings file of a command. It is read once, because it may be a pipe: `<(…)`."""
 

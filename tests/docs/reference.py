@@ -1,4 +1,7 @@
-"""Write docs/reference from the declarations in the code: `python -m tests.docs.reference`."""
+"""Write docs/reference from the declarations in the code: `python -m tests.docs.reference`.
+
+The command writes the manual page, too.
+"""
 
 import json
 import re
@@ -185,9 +188,7 @@ def commands() -> Iterator[str]:
     yield "# Commands"
     yield ""
     yield from paragraphs(program)
-    variable = f"_{NAME.upper().replace('-', '_')}_COMPLETE"
-    completion = f'eval "$({variable}=bash_source {NAME})"'
-    yield f"Shell completion: `{completion}`, or `zsh_source`, `fish_source`."
+    yield "The tab key can [complete](../guides/install.md#completion-in-the-shell) all of this."
     yield ""
     context = click.Context(program, info_name=NAME)
     named = [(name, program.get_command(context, name)) for name in program.list_commands(context)]
@@ -439,3 +440,6 @@ def text_of(name: str) -> str:
 if __name__ == "__main__":
     for each in PAGES:
         (FOLDER / each).write_text(text_of(each))
+    from tests.docs import man_page  # it imports this module
+
+    man_page.FILE.write_text(man_page.text_of_page())

@@ -4,7 +4,9 @@ import re
 
 import pytest
 
+from poller.cli import COMMANDS
 from poller.config import SETTINGS
+from tests.docs import man_page
 from tests.docs.reference import ENVIRONMENT, FOLDER, PAGES, text_of
 from tests.paths import ROOT
 
@@ -13,6 +15,19 @@ from tests.paths import ROOT
 def test_each_reference_page_agrees_with_the_code(name: str) -> None:
     is_current = (FOLDER / name).read_text() == text_of(name)
     assert is_current, "run `python -m tests.docs.reference`, and look at the difference"
+
+
+def test_the_manual_page_agrees_with_the_code() -> None:
+    is_current = man_page.FILE.read_text() == man_page.text_of_page()
+    assert is_current, "run `python -m tests.docs.reference`, and look at the difference"
+
+
+def test_the_manual_page_names_every_command_and_every_option() -> None:
+    text = man_page.text_of_page().replace("\\-", "-")
+    assert {name for name in COMMANDS if f".SS {name}\n" not in text} == set()
+    options = set(re.findall(r"^\| `(--[a-z-]+)", text_of("commands.md"), re.MULTILINE))
+    assert len(options) > 30
+    assert {name for name in options if f".TP\n\\fB{name}" not in text} == set()
 
 
 def test_every_page_of_the_folder_is_generated() -> None:

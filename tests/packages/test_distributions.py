@@ -13,6 +13,9 @@ from tests.paths import ROOT
 
 SHARE = f"auth0_segment_poller-{__version__}.data/data/share"
 
+OF_THE_POLLER = ("systemd", "config.example.toml")
+MANUAL_PAGE_AND_COMPLETIONS = 4
+
 
 def tracked(*folders: str) -> set[str]:
     """Return the files of these folders that are in the repository."""
@@ -43,8 +46,10 @@ def test_the_wheel_holds_the_program_and_the_files_around_it_and_nothing_else(
     found = {name for name in names(dist.wheel) if ".dist-info/" not in name}
     shared = {name for name in found if name.startswith(SHARE)}
     assert found - shared == tracked("poller")
-    place = f"{SHARE}/auth0-segment-poller"
-    assert shared == {f"{place}/{name}" for name in tracked("systemd", "config.example.toml")}
+    of_the_poller = {f"auth0-segment-poller/{name}" for name in tracked(*OF_THE_POLLER)}
+    of_others = {name.removeprefix("packaging/share/") for name in tracked("packaging/share")}
+    assert len(of_others) == MANUAL_PAGE_AND_COMPLETIONS
+    assert shared == {f"{SHARE}/{name}" for name in of_the_poller | of_others}
 
 
 def test_a_wheel_that_is_built_again_from_the_source_distribution_is_the_same(

@@ -12,7 +12,10 @@ from tests.systemd.machine import PATH, Machine
 FAULT = Path(__file__).with_name("fault") / "sitecustomize.py"
 CLONE = "/tmp/clone"  # noqa: S108 - the machine's own
 BIN = "/tmp/bin"  # noqa: S108 - same
-IN_A_CLONE = ("poller", "systemd", "pyproject.toml", "README.md", "LICENSE", "config.example.toml")
+IN_A_CLONE = (
+    *("poller", "systemd", "packaging"),
+    *("pyproject.toml", "README.md", "LICENSE", "config.example.toml"),
+)
 _INSTALL, _UPGRADE = page("guides/install.md"), page("guides/upgrade.md")
 BLOCKS = [
     commands_under("Install the program", _INSTALL),

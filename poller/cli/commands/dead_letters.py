@@ -11,6 +11,11 @@ import click
 
 from poller.adapters.sql_ledger.dead_letters import DeadLetterStore, StoredDeadLetter
 from poller.cli.groups import SuggestingGroup, examples
+from poller.cli.ledger_options import (
+    dead_letter_argument,
+    dead_letters_argument,
+    reason_option,
+)
 from poller.cli.options import config_option, json_option, read_settings, yes_option
 from poller.cli.views.confirmation import confirm
 from poller.cli.views.output import say, say_json, say_json_list, say_page
@@ -58,16 +63,13 @@ def dead_letters() -> None:
     """
 
 
-_reason_option = click.option("--reason", help="All dead letters with this reason.")
-
-
 def _picking(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the arguments that pick dead letters: ids, a reason, or all."""
     function = click.option("--all", "everything", is_flag=True, help="Every dead letter.")(
         function
     )
-    function = _reason_option(function)
-    return click.argument("log_ids", metavar="[ID]...", nargs=-1)(function)
+    function = reason_option(function)
+    return dead_letters_argument(function)
 
 
 @dead_letters.command(
@@ -75,7 +77,7 @@ def _picking(function: Callable[..., Any]) -> Callable[..., Any]:
     epilog=examples("dead-letters list --json", "dead-letters list --reason no_user_id"),
 )
 @config_option
-@_reason_option
+@reason_option
 @json_option
 def list_letters(config: Path | None, reason: str | None, *, as_json: bool) -> int:
     """List the dead letters, the oldest first: the time, the reason and the log id."""
@@ -101,7 +103,7 @@ def _line(letter: StoredDeadLetter) -> str:
     epilog=examples("dead-letters show 90020260131080000000000000000000000000000000000000000001"),
 )
 @config_option
-@click.argument("log_id", metavar="ID")
+@dead_letter_argument
 def show(config: Path | None, log_id: str) -> int:
     """Show one dead letter with its event, which holds personal data."""
     with _opened(read_settings(config, secrets=False)) as store:

@@ -18,6 +18,7 @@ from poller.adapters.sql_ledger.key_changes import (
 from poller.adapters.sql_ledger.reader import LedgerReader
 from poller.adapters.sql_ledger.sqlite.lock import LedgerLock
 from poller.cli.groups import NAME, SuggestingGroup, examples
+from poller.cli.ledger_options import source_option
 from poller.cli.options import (
     Bound,
     BoundType,
@@ -25,7 +26,6 @@ from poller.cli.options import (
     config_option,
     position_of,
     read_settings,
-    source_option,
     yes_option,
 )
 from poller.cli.views.confirmation import confirm

@@ -15,14 +15,8 @@ from poller.adapters.sql_ledger.stream_removal import remove_stream
 from poller.cli.commands.key import key
 from poller.cli.commands.person import person
 from poller.cli.groups import SuggestingGroup, examples
-from poller.cli.options import (
-    choose,
-    config_option,
-    json_option,
-    read_settings,
-    source_option,
-    yes_option,
-)
+from poller.cli.ledger_options import source_option
+from poller.cli.options import choose, config_option, json_option, read_settings, yes_option
 from poller.cli.views.confirmation import confirm
 from poller.cli.views.output import say, say_json
 from poller.cli.views.wording import stream_title

@@ -12,6 +12,7 @@ import click
 from poller.adapters.sql_ledger.counts_reader import CountsReader
 from poller.adapters.sql_ledger.dead_letters import DeadLetterStore, StoredDeadLetter, event_of
 from poller.cli.groups import examples
+from poller.cli.ledger_options import complete_dead_letters
 from poller.cli.options import (
     TimeRange,
     TimeRangeType,
@@ -57,7 +58,12 @@ _MESSAGE_ID = re.compile(r"(identify|group|track|signup)-[0-9a-f]{40}")
     )
 )
 @config_option
-@click.argument("event_id", metavar="[LOG_ID|MESSAGE_ID]", required=False)
+@click.argument(
+    "event_id",
+    metavar="[LOG_ID|MESSAGE_ID]",
+    required=False,
+    shell_complete=complete_dead_letters,
+)
 @click.option("--user", "user_id", help="The newest events of this user id of Auth0.")
 @click.option(
     "--at",
