@@ -128,7 +128,7 @@ def _flush() -> None:
 def _explain(error: Exception) -> ExitCode:
     """Write the cause and the next step to stderr, and return the exit code."""
     # A process that failed with one of these errors has already imported it.
-    from poller.adapters.sql_ledger.sqlite.lock import LedgerHeldError  # noqa: PLC0415
+    from poller.adapters.sql_ledger.errors import LedgerHeldError  # noqa: PLC0415
     from poller.config.errors import SettingsError  # noqa: PLC0415
 
     match error:

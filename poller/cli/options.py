@@ -193,10 +193,10 @@ def act_as_ledger_owner(settings: Settings) -> None:
     if os.geteuid() != 0:
         return
     # Only root needs these imports.
-    from poller.adapters.sql_ledger.sqlite.driver import configured_path  # noqa: PLC0415
+    from poller.adapters.sql_ledger.places import local_path  # noqa: PLC0415
     from poller.service.lifecycle.privileges import give_up_root  # noqa: PLC0415
 
-    give_up_root(configured_path(settings.state.url))
+    give_up_root(local_path(settings.state.url))
 
 
 def choose(

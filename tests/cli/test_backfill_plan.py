@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from poller.adapters.sql_ledger.ledger import SqlLedger
-from poller.adapters.sql_ledger.sqlite.lock import LedgerLock
+from poller.adapters.sql_ledger.places import acquire_lock
 from poller.cli.backfill_plan import (
     BackfillOptions,
     PlannedBackfill,
@@ -140,7 +140,7 @@ def catching_up(ledger: SqlLedger) -> SqlLedger:
 def test_beside_a_daemon_the_plan_names_the_catch_up_and_leaves_it(
     catching_up: SqlLedger, tmp_path: Path
 ) -> None:
-    with LedgerLock.acquire(f"sqlite:///{tmp_path / 'ledger.db'}", "run"):
+    with acquire_lock(f"sqlite:///{tmp_path / 'ledger.db'}", "run"):
         found = report(catching_up, BackfillOptions(since=timedelta(hours=4), parallel=1))
     line = (
         "daemon      2026-11-20T08:00:00.000Z to 2026-11-20T11:59:00.000Z: "
@@ -172,7 +172,7 @@ def test_a_backfill_walks_a_catch_up_until_a_daemon_starts(
     parts = parts_of(catching_up)
     pages = parts.until_daemon_takes_over(span, pages_of(catching_up, span))
     assert next(pages).cursor.reached == numbered(3, NOW - timedelta(hours=3))
-    with LedgerLock.acquire(f"sqlite:///{tmp_path / 'ledger.db'}", "run"):
+    with acquire_lock(f"sqlite:///{tmp_path / 'ledger.db'}", "run"):
         assert next(pages, None) is None
         reached = catching_up.catch_up_spans()[0].reached
         assert reached == numbered(3, NOW - timedelta(hours=3))
@@ -180,7 +180,7 @@ def test_a_backfill_walks_a_catch_up_until_a_daemon_starts(
 
 def test_a_backfill_walks_its_own_slices_beside_a_daemon(ledger: SqlLedger, tmp_path: Path) -> None:
     span = ledger.begin(after=SINCE, until=UNTIL)
-    with LedgerLock.acquire(f"sqlite:///{tmp_path / 'ledger.db'}", "run"):
+    with acquire_lock(f"sqlite:///{tmp_path / 'ledger.db'}", "run"):
         pages = list(parts_of(ledger).until_daemon_takes_over(span, pages_of(ledger, span)))
     assert pages[-1].cursor.is_done
 

@@ -8,8 +8,7 @@ from typing import Any, Self
 
 from sqlalchemy import ColumnElement, Connection, delete, select, tuple_
 
-from poller.adapters.sql_ledger.sqlite import driver
-from poller.adapters.sql_ledger.sqlite.database import Database
+from poller.adapters.sql_ledger.places import Database, open_database
 from poller.adapters.sql_ledger.tables import schema
 from poller.adapters.sql_ledger.tables.hourly_counts import (
     add_acknowledged,
@@ -64,7 +63,7 @@ class DeadLetterStore:
             FatalError: the ledger is missing, was removed after it was made, is not readable or
                 damaged, or has another version.
         """
-        return cls(Database.open_to(driver.ledger_path(url), change=to_change))
+        return cls(open_database(url, change=to_change))
 
     def close(self) -> None:
         self._database.close()

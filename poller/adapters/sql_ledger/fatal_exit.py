@@ -8,8 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, delete, insert, select
 
-from poller.adapters.sql_ledger.sqlite import driver
-from poller.adapters.sql_ledger.sqlite.database import Database
+from poller.adapters.sql_ledger.places import open_database
 from poller.adapters.sql_ledger.tables import schema
 
 _ONLY_ID = 1
@@ -31,7 +30,7 @@ def record_fatal_exit(url: str, fatal_exit: FatalExit) -> None:
     Raises:
         TransientError, FatalError: there is no ledger, or it cannot be written.
     """
-    database = Database.open(driver.ledger_path(url), create=False)
+    database = open_database(url, change=True)
     try:
         with database.writing() as connection:
             forget_fatal_exit(connection)

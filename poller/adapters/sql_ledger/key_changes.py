@@ -10,8 +10,7 @@ from datetime import datetime
 
 from sqlalchemy import Column, ColumnElement, Connection, Table, delete, func, select
 
-from poller.adapters.sql_ledger.sqlite import driver
-from poller.adapters.sql_ledger.sqlite.database import Database
+from poller.adapters.sql_ledger.places import open_database
 from poller.adapters.sql_ledger.tables import schema
 from poller.adapters.sql_ledger.tables.gaps import read_gaps
 from poller.adapters.sql_ledger.tables.hourly_counts import move_undelivered
@@ -67,7 +66,7 @@ def find_undelivered(
     Raises:
         FatalError, TransientError: the ledger cannot be read.
     """
-    database = Database.open_read_only(driver.ledger_path(url))
+    database = open_database(url, change=False)
     try:
         with database.reading() as connection:
             stream_id = read_streams(connection)[stream]
@@ -120,7 +119,7 @@ def _with(
 
 @contextmanager
 def _writing(url: str) -> Iterator[Connection]:
-    database = Database.open(driver.ledger_path(url), create=False)
+    database = open_database(url, change=True)
     try:
         with database.writing() as connection:
             yield connection

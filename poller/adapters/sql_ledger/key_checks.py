@@ -9,8 +9,7 @@ from typing import Literal
 
 from sqlalchemy import delete, insert, select
 
-from poller.adapters.sql_ledger.sqlite import driver
-from poller.adapters.sql_ledger.sqlite.database import Database
+from poller.adapters.sql_ledger.places import open_database
 from poller.adapters.sql_ledger.tables import schema
 
 KeyState = Literal["proved", "unpublished"]
@@ -23,7 +22,7 @@ def read_key_state(url: str, write_key: str) -> KeyState | None:
         TransientError, FatalError: there is no ledger, or it cannot be read.
     """
     columns = schema.key_check.c
-    database = Database.open_read_only(driver.ledger_path(url))
+    database = open_database(url, change=False)
     try:
         with database.reading() as connection:
             query = select(columns.state).where(columns.key_hash == _hash(write_key))
@@ -40,7 +39,7 @@ def record_key_state(url: str, write_key: str, state: KeyState, at: datetime) ->
         TransientError, FatalError: there is no ledger, or it cannot be written.
     """
     row = {"key_hash": _hash(write_key), "state": state, "checked_at": at}
-    database = Database.open(driver.ledger_path(url), create=False)
+    database = open_database(url, change=True)
     try:
         with database.writing() as connection:
             same = schema.key_check.c.key_hash == row["key_hash"]

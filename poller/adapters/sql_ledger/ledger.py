@@ -8,9 +8,8 @@ from sqlalchemy import Connection, select, update
 
 from poller.adapters.sql_ledger.dead_letters import discard_before
 from poller.adapters.sql_ledger.outcomes import record_outcomes, record_resent_outcomes
+from poller.adapters.sql_ledger.places import Database, place_of
 from poller.adapters.sql_ledger.settle import settle_page
-from poller.adapters.sql_ledger.sqlite import driver
-from poller.adapters.sql_ledger.sqlite.database import Database
 from poller.adapters.sql_ledger.stores.alerts import AlertStore
 from poller.adapters.sql_ledger.stores.catch_ups import CatchUpStore
 from poller.adapters.sql_ledger.stores.daemon_status import DaemonStatusStore
@@ -83,7 +82,7 @@ class SqlLedger(
             FatalError: the ledger is missing, was removed after it was made, is not writable or
                 damaged, was written by a later version, or holds only other streams.
         """
-        database = Database.open(driver.ledger_path(url), create=create)
+        database = place_of(url).open(create=create)
         try:
             with database.writing() as connection:
                 own, stream_id = enroll(connection, stream, create=create, adopt=adopt, now=now())

@@ -6,7 +6,6 @@ from datetime import datetime
 
 from sqlalchemy import Connection, delete, select
 
-from poller.adapters.sql_ledger.sqlite.driver import upsert
 from poller.adapters.sql_ledger.tables import schema
 from poller.adapters.sql_ledger.tables.hourly_counts import (
     add_acknowledged,
@@ -21,6 +20,7 @@ from poller.adapters.sql_ledger.tables.last_sent import (
 )
 from poller.adapters.sql_ledger.tables.pending_identifies import record_pending
 from poller.adapters.sql_ledger.tables.streams import read_resent
+from poller.adapters.sql_ledger.tables.upsert import upsert
 from poller.core.count_names import DEAD_LETTERED, FORWARDED
 from poller.core.counts import AcknowledgedKey, count_acknowledged, ids_of_signups
 from poller.core.events import LogEvent, canonical
@@ -124,7 +124,8 @@ def _insert_dead_letters(
         for letter in letters
     ]
     if rows:
-        connection.execute(upsert(schema.dead_letter).on_conflict_do_nothing(), rows)
+        row = upsert(schema.dead_letter, connection.dialect.name)
+        connection.execute(row.on_conflict_do_nothing(), rows)
 
 
 def _read_dead_letters(

@@ -12,8 +12,7 @@ from poller.adapters.sql_ledger.dead_letters import (
     discard_letters,
     letters_with_events,
 )
-from poller.adapters.sql_ledger.sqlite import driver
-from poller.adapters.sql_ledger.sqlite.database import Database
+from poller.adapters.sql_ledger.places import Database, open_database
 from poller.adapters.sql_ledger.tables import schema
 from poller.adapters.sql_ledger.tables.last_sent import forget_keys, read_last_sent
 from poller.adapters.sql_ledger.tables.pending_identifies import of_person
@@ -57,7 +56,7 @@ class PersonStore:
         Raises:
             TransientError, FatalError: for the same reasons as `DeadLetterStore.open`.
         """
-        return cls(Database.open_to(driver.ledger_path(url), change=to_change))
+        return cls(open_database(url, change=to_change))
 
     def close(self) -> None:
         self._database.close()
@@ -68,12 +67,13 @@ class PersonStore:
             return _find(connection, user_id)
 
     def forget(self, user_id: str) -> tuple[PersonRecord, ...]:
-        """Delete all of it in one transaction, overwrite it in the file, and return what it was.
+        """Delete all of it in one transaction, and return what it was.
 
-        Each dead letter is counted as discarded in its hour.
+        The database overwrites it, as far as it can. Each dead letter is counted as discarded in
+        its hour.
         """
         with self._database.writing() as connection:
-            connection.exec_driver_sql("PRAGMA secure_delete = ON")
+            self._database.overwrite_deleted(connection)
             records = _find(connection, user_id)
             streams = read_streams(connection)
             for record in records:

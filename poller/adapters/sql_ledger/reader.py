@@ -9,10 +9,8 @@ from typing import Self
 from sqlalchemy import Connection, func, select
 
 from poller.adapters.sql_ledger.fatal_exit import FatalExit, read_fatal_exit
-from poller.adapters.sql_ledger.sqlite import driver
-from poller.adapters.sql_ledger.sqlite.database import Database
-from poller.adapters.sql_ledger.sqlite.lock import Holder, Role, holder_of
-from poller.adapters.sql_ledger.sqlite.verdicts import verdicts
+from poller.adapters.sql_ledger.lock import Holder, Role
+from poller.adapters.sql_ledger.places import Database, open_database, place_of
 from poller.adapters.sql_ledger.tables import schema
 from poller.adapters.sql_ledger.tables.gaps import read_gaps
 from poller.adapters.sql_ledger.tables.spans import read_spans
@@ -88,7 +86,7 @@ class LedgerReader:
             FatalError: the ledger is missing, was removed after it was made, is not readable or
                 damaged, or has another version.
         """
-        return cls(Database.open_to(driver.ledger_path(url), change=False))
+        return cls(open_database(url, change=False))
 
     def close(self) -> None:
         self._database.close()
@@ -172,8 +170,7 @@ class LedgerReader:
 
     def holder(self, role: Role = "run") -> Holder | None:
         """Return the process that holds the ledger's lock for this role, or None."""
-        with verdicts(self._database.path):
-            return holder_of(self._database.path, role)
+        return self._database.holder_of(role)
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
@@ -205,9 +202,7 @@ def running_process(url: str, role: Role) -> Holder | None:
     Return None without one, and where the ledger cannot be looked at.
     """
     with suppress(PollerError):
-        path = driver.ledger_path(url)
-        with verdicts(path):
-            return holder_of(path, role)
+        return place_of(url).holder_of(role)
     return None
 
 

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
-from poller.adapters.sql_ledger.sqlite import driver
-from poller.adapters.sql_ledger.sqlite.database import Database
+from poller.adapters.sql_ledger.places import open_database
 from poller.adapters.sql_ledger.tables.gaps import cut_off_gaps
 from poller.adapters.sql_ledger.tables.recent_ids import cut_off_ids
 from poller.adapters.sql_ledger.tables.spans import (
@@ -43,7 +42,7 @@ def set_position(url: str, stream: Stream, position: LogId) -> Span:
             end of another span.
         TransientError: the ledger is locked.
     """
-    database = Database.open(driver.ledger_path(url), create=False)
+    database = open_database(url, change=True)
     try:
         with database.writing() as connection:
             return _move(connection, stream, position)

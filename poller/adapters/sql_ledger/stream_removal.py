@@ -2,8 +2,7 @@
 
 from sqlalchemy import delete
 
-from poller.adapters.sql_ledger.sqlite import driver
-from poller.adapters.sql_ledger.sqlite.database import Database
+from poller.adapters.sql_ledger.places import open_database
 from poller.adapters.sql_ledger.tables import schema
 from poller.adapters.sql_ledger.tables.spans import read_spans
 from poller.adapters.sql_ledger.tables.streams import label, read_streams
@@ -20,7 +19,7 @@ def remove_stream(url: str, stream: Stream, *, with_spans: bool) -> None:
         FatalError: there is no such stream, or it has spans and `with_spans` is false.
         TransientError: the ledger is locked.
     """
-    database = Database.open(driver.ledger_path(url), create=False)
+    database = open_database(url, change=True)
     try:
         with database.writing() as connection:
             stream_id = read_streams(connection).get(stream)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from poller.adapters.sql_ledger.ledger import SqlLedger
-from poller.adapters.sql_ledger.sqlite.lock import LedgerLock
+from poller.adapters.sql_ledger.places import acquire_lock
 from poller.cli.backfill_plan import QUESTION, BackfillOptions
 from poller.cli.commands.backfill_files import check_files, send_files
 from poller.cli.commands.backfill_log import send_log
@@ -176,7 +176,7 @@ def _refuse_misuse(options: BackfillOptions, *, from_file: bool) -> None:
 
 @contextmanager
 def _open_ledger(settings: Settings, *, create: bool) -> Iterator[SqlLedger]:
-    with LedgerLock.acquire(settings.state.url, "backfill"):
+    with acquire_lock(settings.state.url, "backfill"):
         try:
             ledger = SqlLedger.open(
                 settings.state.url,

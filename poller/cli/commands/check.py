@@ -12,7 +12,7 @@ import click
 
 from poller import __version__
 from poller.adapters.sql_ledger.inspection import has_begun, inspect_ledger
-from poller.adapters.sql_ledger.sqlite.driver import ledger_path
+from poller.adapters.sql_ledger.places import place_of
 from poller.cli.checks import (
     Finding,
     alert_targets,
@@ -150,15 +150,17 @@ class _Patience:
 
 def _ledger_findings(settings: Settings, patience: _Patience) -> Iterator[Finding]:
     url = settings.state.url
-    found = _attempt("ledger", lambda: str(ledger_path(url)), patience, "state.url")
+    found = _attempt("ledger", lambda: place_of(url).shown, patience, "state.url")
     if found.severity is not Severity.GOOD:
         yield found
         return
-    path = Path(found.text)
-    yield from ledger_file(path)
+    file = place_of(url).file
+    if file is not None:
+        yield from ledger_file(file)
     stream = stream_of(settings)
     yield _attempt("ledger", lambda: inspect_ledger(url, stream), patience, "state.url")
-    yield disk(path)
+    if file is not None:
+        yield disk(file)
 
 
 def _attempt(subject: str, look: Callable[[], str], patience: _Patience, where: str) -> Finding:

@@ -15,8 +15,8 @@ from poller.adapters.sql_ledger.key_changes import (
     redeliver,
     rotate_key,
 )
+from poller.adapters.sql_ledger.places import acquire_lock
 from poller.adapters.sql_ledger.reader import LedgerReader
-from poller.adapters.sql_ledger.sqlite.lock import LedgerLock
 from poller.cli.groups import NAME, SuggestingGroup, examples
 from poller.cli.ledger_options import source_option
 from poller.cli.options import (
@@ -144,7 +144,7 @@ def _changing(config: Path | None, source_name: str | None) -> Iterator[_KeyChan
     """Find the stream, while neither the daemon nor a backfill may begin."""
     settings = read_settings(config)
     url, renamed = settings.state.url, _stream_of(settings)
-    with LedgerLock.acquire(url, "run"), LedgerLock.acquire(url, "backfill"):
+    with acquire_lock(url, "run"), acquire_lock(url, "backfill"):
         reader = LedgerReader.open(url)
         try:
             stream = reader.recorded(renamed) if source_name is None else None

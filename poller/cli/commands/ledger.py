@@ -7,10 +7,9 @@ from pathlib import Path
 
 import click
 
+from poller.adapters.sql_ledger.places import acquire_lock, place_of
 from poller.adapters.sql_ledger.reader import LedgerReader
 from poller.adapters.sql_ledger.set_position import set_position
-from poller.adapters.sql_ledger.sqlite.driver import ledger_path
-from poller.adapters.sql_ledger.sqlite.lock import LedgerLock
 from poller.adapters.sql_ledger.stream_removal import remove_stream
 from poller.cli.commands.key import key
 from poller.cli.commands.person import person
@@ -81,7 +80,7 @@ def show(config: Path | None, *, as_json: bool) -> int:
     if as_json:
         say_json(streams)
     else:
-        _show(ledger_path(settings.state.url), streams)
+        _show(place_of(settings.state.url).shown, streams)
     return ExitCode.DONE
 
 
@@ -103,8 +102,8 @@ def _stream_report(stream: Stream, spans: tuple[Span, ...]) -> LedgerStreamRepor
     )
 
 
-def _show(path: Path, streams: list[LedgerStreamReport]) -> None:
-    say(str(path))
+def _show(place: str, streams: list[LedgerStreamReport]) -> None:
+    say(place)
     for stream in streams:
         say("", stream_title(stream.domain, stream.source_name))
         for span in stream.spans:
@@ -134,7 +133,7 @@ def move(config: Path | None, position: str, source_name: str | None, *, yes: bo
     """
     settings = read_settings(config, secrets=position == _EARLIEST)
     target = _oldest(settings) if position == _EARLIEST else _position(position)
-    with LedgerLock.acquire(settings.state.url, "run"):
+    with acquire_lock(settings.state.url, "run"):
         reader = LedgerReader.open(settings.state.url)
         try:
             stream = choose(
@@ -176,7 +175,7 @@ def remove(
     """
     settings = read_settings(config, secrets=False)
     url = settings.state.url
-    with LedgerLock.acquire(url, "run"), LedgerLock.acquire(url, "backfill"):
+    with acquire_lock(url, "run"), acquire_lock(url, "backfill"):
         reader = LedgerReader.open(url)
         try:
             domain = domain or settings.auth0.domain

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
+from poller.adapters.sql_ledger.local_files.page_link import read_page_link
 from poller.adapters.sql_ledger.reader import running_daemon
-from poller.adapters.sql_ledger.sqlite.page_link import read_page_link
 from poller.cli.groups import SuggestingGroup, examples
 from poller.cli.options import config_option, read_settings
 from poller.cli.views.output import say

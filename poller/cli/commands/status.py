@@ -12,8 +12,8 @@ from pathlib import Path
 import click
 
 from poller import __version__
+from poller.adapters.sql_ledger.places import place_of
 from poller.adapters.sql_ledger.reader import DaemonStatus, LedgerReader
-from poller.adapters.sql_ledger.sqlite.driver import ledger_path
 from poller.cli.groups import examples
 from poller.cli.options import config_option, json_option, read_settings
 from poller.cli.views.output import say_json
@@ -79,7 +79,7 @@ def collect(settings: Settings, now: datetime) -> StatusReport:
         holder = reader.holder()
         with reader.at_one_moment():
             return StatusReport(
-                ledger=str(ledger_path(settings.state.url)),
+                ledger=place_of(settings.state.url).shown,
                 version=__version__,
                 daemon=DaemonReport(pid=holder.pid, since=holder.since) if holder else None,
                 last_fatal_error=reader.fatal_exit(),

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
+from poller.adapters.sql_ledger.places import place_of
 from poller.adapters.sql_ledger.reader import running_daemon
-from poller.adapters.sql_ledger.sqlite.driver import ledger_path
 from poller.cli.groups import examples
 from poller.cli.options import WholeNumber, config_option, json_option, read_settings
 from poller.cli.views.events.tail import show_event
@@ -142,11 +142,11 @@ def _warn_of_types(types: tuple[str, ...], settings: Settings) -> None:
 
 
 def _explain_no_daemon(settings: Settings) -> ExitCode:
-    path = ledger_path(settings.state.url)
+    place = place_of(settings.state.url).shown
     pid = running_daemon(settings.state.url)
     if pid is None:
         hint = "start it: systemctl start auth0-segment-poller, or auth0-segment-poller run"
-        say(f"error: no daemon runs on the ledger {path}", f"  {hint}", is_error=True)
+        say(f"error: no daemon runs on the ledger {place}", f"  {hint}", is_error=True)
     else:
         hint = "`run --once` has none. Otherwise its log line tail.unavailable says why"
         say(f"error: process {pid} has no socket for tail", f"  {hint}", is_error=True)

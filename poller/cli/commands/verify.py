@@ -12,8 +12,8 @@ import click
 from rich.progress import Progress
 
 from poller.adapters.sql_ledger.counts_reader import CountsReader
+from poller.adapters.sql_ledger.places import place_of
 from poller.adapters.sql_ledger.reader import Record
-from poller.adapters.sql_ledger.sqlite.driver import ledger_path
 from poller.cli.groups import examples
 from poller.cli.options import Bound, BoundType, config_option, position_of, read_settings
 from poller.cli.segment_proof.source_counts import read_source
@@ -109,7 +109,7 @@ def verify(
         days, recount = _compare(reader, services, stream, asked, now, exact=exact)
         source = _compare_with_source(reader, settings, stream, asked, now) if segment else None
     report = VerifyReport(
-        ledger=str(ledger_path(settings.state.url)),
+        ledger=place_of(settings.state.url).shown,
         stream=stream,
         now=now,
         settled=settled,

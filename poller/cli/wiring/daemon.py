@@ -7,8 +7,7 @@ from datetime import datetime
 import structlog
 
 from poller.adapters.sql_ledger.ledger import SqlLedger
-from poller.adapters.sql_ledger.sqlite.driver import ledger_path
-from poller.adapters.sql_ledger.sqlite.lock import LedgerLock
+from poller.adapters.sql_ledger.places import acquire_lock, place_of
 from poller.cli.wiring.catch_up import build_backlog_workers, build_rule
 from poller.cli.wiring.services import Services, profiles_of, rules_of, start_of, stream_of
 from poller.config import Settings
@@ -46,7 +45,7 @@ def open_ledger(settings: Settings, *, adopt: bool = False) -> Iterator[SqlLedge
         FatalError, TransientError: the ledger cannot be used.
     """
     stream = stream_of(settings)
-    with LedgerLock.acquire(settings.state.url, "run"):
+    with acquire_lock(settings.state.url, "run"):
         ledger = SqlLedger.open(
             settings.state.url,
             stream,
@@ -57,7 +56,7 @@ def open_ledger(settings: Settings, *, adopt: bool = False) -> Iterator[SqlLedge
         try:
             log.info(
                 "ledger.opened",
-                ledger=str(ledger_path(settings.state.url)),
+                ledger=place_of(settings.state.url).shown,
                 domain=stream.domain,
                 source_name=stream.source_name,
             )

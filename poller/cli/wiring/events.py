@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from poller.adapters.sql_ledger.sqlite.event_socket import (
+from poller.adapters.sql_ledger.local_files.event_socket import (
     connect_beside,
     listen_beside,
     peer_user,

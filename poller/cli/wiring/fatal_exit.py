@@ -5,8 +5,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
 from poller.adapters.sql_ledger.fatal_exit import FatalExit, record_fatal_exit
-from poller.adapters.sql_ledger.sqlite.driver import ledger_path
-from poller.adapters.sql_ledger.sqlite.lock import LedgerLock
+from poller.adapters.sql_ledger.places import acquire_lock, place_of
 from poller.cli.options import SettingsFile, read_settings
 from poller.config import SettingsError
 from poller.core.errors import FatalError, PollerError
@@ -36,10 +35,10 @@ def _record(file: SettingsFile, supervisor: Supervisor, error: FatalError) -> No
     # Without a ledger, or if the settings do not name it, the log and systemd's status must do.
     with suppress(PollerError, SettingsError, OSError):
         url = read_settings(file, secrets=False).state.url
-        if not ledger_path(url).exists():
+        if not place_of(url).exists():
             return
         # The lock is not free while a daemon runs. Then this error is not the daemon's own.
-        with LedgerLock.acquire(url, "run"):
+        with acquire_lock(url, "run"):
             at = datetime.now(UTC)
             recorded = FatalExit(at=at, code=error.code, error=str(error), hint=error.hint)
             record_fatal_exit(url, recorded)

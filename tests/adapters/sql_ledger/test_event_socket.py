@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from poller.adapters.sql_ledger.sqlite import event_socket
-from poller.adapters.sql_ledger.sqlite.event_socket import (
+from poller.adapters.sql_ledger.local_files import event_socket
+from poller.adapters.sql_ledger.local_files.event_socket import (
     MOST_PATH_BYTES,
     SocketPathError,
     connect_beside,

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from poller.adapters.sql_ledger.errors import LedgerHeldError
 from poller.adapters.sql_ledger.inspection import inspect_ledger
+from poller.adapters.sql_ledger.places import acquire_lock
 from poller.adapters.sql_ledger.reader import LedgerReader
-from poller.adapters.sql_ledger.sqlite.lock import LedgerHeldError, LedgerLock
 from poller.core.errors import FatalError, TransientError
 from tests.adapters.sql_ledger.ledgers import forwarded, opened, reading, said, url
 from tests.fakes import STREAM
@@ -38,25 +39,25 @@ def test_two_processes_that_use_a_file_and_a_link_to_it_meet_at_one_lock(
     path: Path, link: Path
 ) -> None:
     with (
-        LedgerLock.acquire(url(path), "run"),
+        acquire_lock(url(path), "run"),
         pytest.raises(LedgerHeldError, match=f"process {os.getpid()}"),
     ):
-        LedgerLock.acquire(url(link), "run")
-    with LedgerLock.acquire(url(link), "run"), pytest.raises(LedgerHeldError):
-        LedgerLock.acquire(url(path), "run")
+        acquire_lock(url(link), "run")
+    with acquire_lock(url(link), "run"), pytest.raises(LedgerHeldError):
+        acquire_lock(url(path), "run")
 
 
 def test_a_link_to_the_folder_is_no_second_ledger(path: Path) -> None:
     forwarded(path, 1)
     other = path.parent.parent / "other"
     other.symlink_to(path.parent)
-    with LedgerLock.acquire(url(path), "run"), pytest.raises(LedgerHeldError):
-        LedgerLock.acquire(url(other / path.name), "run")
+    with acquire_lock(url(path), "run"), pytest.raises(LedgerHeldError):
+        acquire_lock(url(other / path.name), "run")
 
 
 def test_a_link_leaves_no_files_beside_it_and_reads_what_is_there(link: Path) -> None:
     forwarded(link, 2)
-    with reading(link) as reader, LedgerLock.acquire(url(link), "backfill"):
+    with reading(link) as reader, acquire_lock(url(link), "backfill"):
         holder = reader.holder("backfill")
         assert holder is not None
         assert reader.totals(STREAM)["forwarded"] == 2
@@ -81,7 +82,7 @@ def test_a_ledger_with_a_second_hard_link_is_refused_by_whoever_would_use_it(pat
         for use in (
             lambda name: opened(name).__enter__(),
             lambda name: LedgerReader.open(url(name)),
-            lambda name: LedgerLock.acquire(url(name), "run"),
+            lambda name: acquire_lock(url(name), "run"),
             lambda name: inspect_ledger(url(name), STREAM),
         ):
             with pytest.raises(FatalError, match="second name") as error:
@@ -95,7 +96,7 @@ USES = (
     lambda name: opened(name).__enter__(),
     lambda name: opened(name, create=False).__enter__(),
     lambda name: LedgerReader.open(url(name)),
-    lambda name: LedgerLock.acquire(url(name), "run"),
+    lambda name: acquire_lock(url(name), "run"),
     lambda name: inspect_ledger(url(name), STREAM),
 )
 """Every way to begin to use a ledger."""
@@ -219,7 +220,7 @@ def _use(path: Path, suffix: str) -> None:
     if suffix == ".known":
         forwarded(path, 1)
     else:
-        LedgerLock.acquire(url(path), "run" if "run" in suffix else "backfill").close()
+        acquire_lock(url(path), "run" if "run" in suffix else "backfill").close()
 
 
 @pytest.mark.process
@@ -232,7 +233,7 @@ def test_sqlites_lock_outlives_whatever_else_the_process_does_to_the_ledger(
     with opened(path) as ledger, ledger._database.writing():
         with pytest.raises(TransientError, match="locked"), opened(path):
             pass
-        LedgerLock.acquire(url(path), "run").close()
+        acquire_lock(url(path), "run").close()
         assert inspect_ledger(url(path), STREAM)
         with reading(path) as reader:
             assert reader.holder() is None

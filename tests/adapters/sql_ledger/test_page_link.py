@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from poller.adapters.sql_ledger.sqlite.page_link import (
+from poller.adapters.sql_ledger.local_files.page_link import (
     read_page_link,
     remove_page_link,
     write_page_link,

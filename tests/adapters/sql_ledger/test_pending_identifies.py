@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from poller.adapters.sql_ledger.ledger import SqlLedger
-from poller.adapters.sql_ledger.sqlite.lock import LedgerLock, Role
+from poller.adapters.sql_ledger.lock import Role
+from poller.adapters.sql_ledger.places import acquire_lock
 from poller.core.messages import Delivery, Receipt
 from poller.core.pages import Page
 from poller.core.settlement import build_settlement
@@ -53,7 +54,7 @@ USERS = ["auth0|1", "auth0|3"]
 
 
 def test_the_users_of_a_catch_up_are_the_daemons(ledger: SqlLedger, path: Path) -> None:
-    with LedgerLock.acquire(url(path), "run"):
+    with acquire_lock(url(path), "run"):
         assert (claimed(ledger, "backfill"), ledger.count_pending_identifies("backfill")) == ([], 0)
         assert (claimed(ledger, "run"), ledger.count_pending_identifies("run")) == (USERS, 2)
     assert ledger.count_pending_identifies() == 2
@@ -62,7 +63,7 @@ def test_the_users_of_a_catch_up_are_the_daemons(ledger: SqlLedger, path: Path) 
 def test_the_users_of_a_backfill_are_not_the_daemons(path: Path) -> None:
     with closing(SqlLedger.open(url(path), STREAM, create=True)) as ledger:
         walk(ledger, ledger.begin(after=numbered(0), until=numbered(90)), 1, 3)
-        with LedgerLock.acquire(url(path), "backfill"):
+        with acquire_lock(url(path), "backfill"):
             assert (claimed(ledger, "run"), claimed(ledger, "backfill")) == ([], USERS)
         assert claimed(ledger, "run") == USERS
 
@@ -70,10 +71,10 @@ def test_the_users_of_a_backfill_are_not_the_daemons(path: Path) -> None:
 def test_a_process_takes_over_the_users_of_one_that_does_not_run(
     ledger: SqlLedger, path: Path
 ) -> None:
-    with LedgerLock.acquire(url(path), "backfill"):
+    with acquire_lock(url(path), "backfill"):
         assert claimed(ledger, "backfill") == USERS
         # The daemon starts meanwhile.
-        with LedgerLock.acquire(url(path), "run"):
+        with acquire_lock(url(path), "run"):
             assert claimed(ledger, "run") == []
             assert claimed(ledger, "backfill") == USERS
     assert claimed(ledger, "run") == USERS

@@ -21,14 +21,14 @@ import os, resource, sys
 from pathlib import Path
 from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.adapters.sql_ledger.reader import LedgerReader
-from poller.adapters.sql_ledger.sqlite.lock import LedgerLock
+from poller.adapters.sql_ledger.places import acquire_lock
 from poller.core.errors import FatalError, TransientError
 from poller.core.log_ids import EARLIEST
 from tests.builders import page, settlement
 from tests.fakes import STREAM
 
 def use(url):
-    with LedgerLock.acquire(url, "run"):
+    with acquire_lock(url, "run"):
         ledger = SqlLedger.open(url, STREAM, create=True)
         try:
             span = ledger.live_span() or ledger.begin(after=EARLIEST)

@@ -17,11 +17,13 @@ from typing import Any
 import pytest
 
 from poller.adapters.sql_ledger.dead_letters import DeadLetterStore
+from poller.adapters.sql_ledger.errors import LedgerHeldError
 from poller.adapters.sql_ledger.inspection import inspect_ledger
 from poller.adapters.sql_ledger.ledger import SqlLedger
+from poller.adapters.sql_ledger.places import acquire_lock
 from poller.adapters.sql_ledger.reader import LedgerReader
-from poller.adapters.sql_ledger.sqlite.lock import LedgerHeldError, LedgerLock
-from poller.adapters.sql_ledger.sqlite.migrations import STEPS, check_version, migrate
+from poller.adapters.sql_ledger.schema_version import check_version
+from poller.adapters.sql_ledger.sqlite.migrations import STEPS, migrate
 from poller.adapters.sql_ledger.tables.spans import insert_span
 from poller.adapters.sql_ledger.tables.stretches import leave_unread
 from poller.core.errors import ConflictError, FatalError, TransientError
@@ -376,7 +378,7 @@ def test_an_earlier_version_is_brought_up_in_one_transaction(path: Path) -> None
         assert live is not None
         assert live.reached == numbered(1)
     with pytest.raises(FatalError, match="version 2"):
-        check_version(2, steps=())
+        check_version(2, known=1)
 
 
 # Streams
@@ -468,11 +470,11 @@ def test_a_kill_leaves_whole_pages(path: Path) -> None:
 
 
 def test_a_second_holder_is_told_who_the_first_is(path: Path) -> None:
-    with LedgerLock.acquire(url(path), "run"):
+    with acquire_lock(url(path), "run"):
         with pytest.raises(LedgerHeldError) as error:
-            LedgerLock.acquire(url(path), "run")
+            acquire_lock(url(path), "run")
         assert f"process {os.getpid()}" in str(error.value)
-        LedgerLock.acquire(url(path), "backfill").close()
+        acquire_lock(url(path), "backfill").close()
         forwarded(path, 1)
         with reading(path) as reader:
             holder = reader.holder()
@@ -480,15 +482,15 @@ def test_a_second_holder_is_told_who_the_first_is(path: Path) -> None:
             assert holder.pid == os.getpid()
     with reading(path) as reader:
         assert reader.holder() is None
-    LedgerLock.acquire(url(path), "run").close()
+    acquire_lock(url(path), "run").close()
 
 
 @pytest.mark.process
 def test_a_lock_dies_with_its_process(path: Path) -> None:
     script = f"""
 import time
-from poller.adapters.sql_ledger.sqlite.lock import LedgerLock
-held = LedgerLock.acquire({url(path)!r}, "run")
+from poller.adapters.sql_ledger.places import acquire_lock
+held = acquire_lock({url(path)!r}, "run")
 print("held", flush=True)
 time.sleep(60)
 """
@@ -496,11 +498,11 @@ time.sleep(60)
     assert process.stdout is not None
     assert process.stdout.readline() == "held\n"
     with pytest.raises(LedgerHeldError, match=f"process {process.pid}"):
-        LedgerLock.acquire(url(path), "run")
+        acquire_lock(url(path), "run")
     process.kill()
     process.wait()
     process.stdout.close()
-    LedgerLock.acquire(url(path), "run").close()
+    acquire_lock(url(path), "run").close()
 
 
 # What is recorded

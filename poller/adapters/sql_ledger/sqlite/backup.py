@@ -10,12 +10,12 @@ import sqlite3
 from pathlib import Path
 from urllib.parse import quote
 
-from poller.adapters.sql_ledger.sqlite import ledger_files
+from poller.adapters.sql_ledger.local_files.private_files import beside, open_private
 
 
 def backup_path(path: Path, version: int) -> Path:
     """Return the name of the backup that holds this version: `ledger.db.v3` for version 3."""
-    return ledger_files.beside(path, f".v{version}")
+    return beside(path, f".v{version}")
 
 
 def back_up(path: Path, version: int) -> None:
@@ -27,8 +27,8 @@ def back_up(path: Path, version: int) -> None:
     Raises:
         sqlite3.Error, OSError: the copy cannot be written.
     """
-    unfinished = ledger_files.beside(path, f".v{version}.part")
-    descriptor = ledger_files.open_private(unfinished)
+    unfinished = beside(path, f".v{version}.part")
+    descriptor = open_private(unfinished)
     try:
         os.ftruncate(descriptor, 0)
         # SQLite holds no lock on this file, so closing the descriptor drops none.

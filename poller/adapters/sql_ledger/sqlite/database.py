@@ -8,21 +8,23 @@ from typing import Self
 
 from sqlalchemy import Connection
 
-from poller.adapters.sql_ledger.sqlite import driver, ledger_files
-from poller.adapters.sql_ledger.sqlite.backup import back_up
-from poller.adapters.sql_ledger.sqlite.ledger_files import LedgerFatalError
-from poller.adapters.sql_ledger.sqlite.migrations import (
+from poller.adapters.sql_ledger.errors import LedgerFatalError
+from poller.adapters.sql_ledger.lock import Holder, Role
+from poller.adapters.sql_ledger.schema_version import (
+    VERSION,
     OlderLedgerError,
     check_version,
-    migrate,
-    newest_version,
     read_version,
 )
+from poller.adapters.sql_ledger.sqlite import driver, ledger_files
+from poller.adapters.sql_ledger.sqlite.backup import back_up
+from poller.adapters.sql_ledger.sqlite.lock import holder_of
+from poller.adapters.sql_ledger.sqlite.migrations import migrate
 from poller.adapters.sql_ledger.sqlite.verdicts import verdicts
 from poller.core.errors import ConflictError, TransientError
 
 
-class Database:
+class SqliteDatabase:
     """One connection to the file, used by one thread at a time. Thread-safe.
 
     A transaction that raises leaves nothing behind.
@@ -85,13 +87,6 @@ class Database:
                 raise
             return database
 
-    @classmethod
-    def open_to(cls, path: Path, *, change: bool) -> Self:
-        """Open an existing ledger, for writing or for reading only."""
-        if change:
-            return cls.open(path, create=False)
-        return cls.open_read_only(path)
-
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """Open a transaction that sees the ledger as of one moment."""
@@ -107,6 +102,20 @@ class Database:
         """
         with self._transaction(writes=True) as connection:
             yield connection
+
+    def of_stream(self, stream_id: int) -> Self:
+        """Return this database. SQLite has one lock for all that is written."""
+        del stream_id
+        return self
+
+    def overwrite_deleted(self, connection: Connection) -> None:
+        """Let SQLite overwrite what is deleted from now on."""
+        connection.exec_driver_sql("PRAGMA secure_delete = ON")
+
+    def holder_of(self, role: Role) -> Holder | None:
+        """Return the process that holds the lock of this role now, or None."""
+        with verdicts(self.path):
+            return holder_of(self.path, role)
 
     def close(self) -> None:
         with self._lock:
@@ -146,7 +155,7 @@ class Database:
             # This transaction holds the write lock. So the backup is exactly the state that the
             # migration begins with, and no process can change the ledger between the two.
             version = read_version(connection)
-            if version is not None and version < newest_version():
+            if version is not None and version < VERSION:
                 back_up(self.path, version)
             migrate(connection)
 
@@ -174,5 +183,5 @@ def _refuse_older(version: int | None, path: Path) -> None:
     if version is None:
         raise ledger_files.missing_error(path)
     check_version(version)
-    if version < newest_version():
-        raise OlderLedgerError(path, version)
+    if version < VERSION:
+        raise OlderLedgerError(str(path), version)

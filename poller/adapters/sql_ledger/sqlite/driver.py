@@ -1,4 +1,4 @@
-"""The connection to SQLite: the path in the URL, the settings of a connection, and its upsert."""
+"""The connection to SQLite: the path in the URL, the settings of a connection."""
 
 import errno
 import os
@@ -7,14 +7,14 @@ from pathlib import Path
 from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
-from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from poller.adapters.sql_ledger.sqlite.ledger_files import LedgerFatalError, was_known
+from poller.adapters.sql_ledger.errors import LedgerFatalError
+from poller.adapters.sql_ledger.sqlite.ledger_files import was_known
 from poller.core.errors import FatalError
 
-__all__ = ["configured_path", "engine", "ledger_path", "switch_to_wal", "upsert"]
+__all__ = ["configured_path", "engine", "ledger_path", "switch_to_wal"]
 
 BUSY_TIMEOUT_S = 5.0
 WRITES = "poller_writes"

@@ -17,13 +17,18 @@ import fcntl
 import os
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from poller.core.errors import FatalError, TransientError
+from poller.adapters.sql_ledger.errors import LedgerFatalError
+from poller.adapters.sql_ledger.local_files.private_files import (
+    OWNER_ONLY,
+    beside,
+    open_private,
+)
+from poller.core.errors import TransientError
 
-OWNER_ONLY = 0o600
 _FOLDER_OWNER_ONLY = 0o700
 _SETUP_PATIENCE_S = 5.0
 _LOCK_RETRY_S = 0.01
@@ -39,38 +44,9 @@ _KINDS = {
 _MARKER_TEXT = b"A ledger was made here. Remove this file only to begin a new one on purpose.\n"
 
 
-class LedgerFatalError(FatalError):
-    """A fatal error whose message names the ledger's file."""
-
-
-def beside(path: Path, suffix: str) -> Path:
-    """Return the path of a file beside the ledger: the ledger's name with this suffix."""
-    return path.with_name(path.name + suffix)
-
-
 def make_folder(path: Path) -> None:
     """Make the folder of the ledger, for its owner only, if it is missing."""
     path.parent.mkdir(mode=_FOLDER_OWNER_ONLY, parents=True, exist_ok=True)
-
-
-def open_private(path: Path) -> int:
-    """Open a file beside the ledger for reading and writing. Make a missing one with mode 0600.
-
-    Never call this with the database file.
-
-    Raises:
-        FatalError: the file is a link, has a second name, or is not a regular file.
-    """
-    with suppress(FileNotFoundError):
-        _refuse_unsafe(path, path.lstat())
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    descriptor = os.open(path, flags, OWNER_ONLY)
-    try:
-        _refuse_unsafe(path, os.fstat(descriptor))
-    except FatalError:
-        os.close(descriptor)
-        raise
-    return descriptor
 
 
 def refuse_unfit(path: Path) -> None:
@@ -95,19 +71,6 @@ def refuse_unfit(path: Path) -> None:
         raise not_a_ledger_error(path, "is a file, and no ledger")
     if status.st_nlink > 1:
         raise _second_name_error(path)
-
-
-def refuse_unsafe_companions(path: Path, suffixes: Iterable[str]) -> None:
-    """Refuse files beside the ledger that the program cannot have made. Open none of them.
-
-    Raises:
-        FatalError: a file with one of these suffixes is a link, has a second name, or is not a
-            regular file.
-    """
-    for suffix in suffixes:
-        companion = beside(path, suffix)
-        with suppress(FileNotFoundError):
-            _refuse_unsafe(companion, companion.lstat())
 
 
 def refuse_missing(path: Path) -> None:
@@ -269,18 +232,3 @@ def _second_name_error(path: Path) -> LedgerFatalError:
 def _restrict(path: Path) -> None:
     if path.stat().st_mode & 0o077:
         path.chmod(OWNER_ONLY)
-
-
-def _refuse_unsafe(path: Path, status: os.stat_result) -> None:
-    if stat.S_ISLNK(status.st_mode):
-        raise _unsafe_file_error(path, "is a link")
-    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
-        raise _unsafe_file_error(path, "has a second name, or is not a regular file")
-
-
-def _unsafe_file_error(path: Path, why: str) -> LedgerFatalError:
-    return LedgerFatalError(
-        f"the program made no such file: {path} {why}",
-        code="ledger-companion-file-unsafe",
-        hint="remove it: the program makes it anew",
-    )

@@ -1,68 +1,52 @@
-"""The lock beside a ledger that keeps a second process of the same role from starting.
+"""The lock on a file beside a SQLite ledger.
 
-`run` and `backfill` hold one lock each, so both can work on one ledger at a time. The lock is a
-flock on a file beside the ledger. The kernel frees it when its process ends, even after a kill.
-The file names the process that holds the lock.
+The lock is a flock. The kernel frees it when its process ends, even after a kill. The file names
+the process that holds the lock.
 """
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
-from poller.adapters.sql_ledger.sqlite import driver, ledger_files
+from poller.adapters.sql_ledger.errors import LedgerHeldError
+from poller.adapters.sql_ledger.local_files.private_files import (
+    beside,
+    open_private,
+    refuse_unsafe_companions,
+)
+from poller.adapters.sql_ledger.lock import Holder, Role
+from poller.adapters.sql_ledger.sqlite import ledger_files
 from poller.adapters.sql_ledger.sqlite.verdicts import verdicts
-from poller.core.errors import TransientError
-
-Role = Literal["run", "backfill"]
-ROLES: tuple[Role, ...] = ("run", "backfill")
 
 _PATIENCE_S = 0.2
 """`status` takes the lock for a moment to see whether it is free. A start waits for that long."""
 _LONGEST_TEXT_BYTES = 100
 
 
-class LedgerHeldError(TransientError):
-    """Another process of this role holds the ledger."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Holder:
-    """A process that holds a lock. `pid` and `since` are None until it has written them."""
-
-    role: Role
-    pid: int | None
-    since: datetime | None
-
-
-class LedgerLock:
+class FileLock:
     """A lock that is held until it is closed."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor: int | None = descriptor
 
     @classmethod
-    def acquire(
-        cls, url: str, role: Role, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
-    ) -> Self:
+    def acquire(cls, path: Path, role: Role, now: Callable[[], datetime]) -> Self:
         """Take the lock. Make the ledger's folder if it is missing. The ledger need not exist.
 
         Raises:
             LedgerHeldError: another process holds the lock, and the message names it.
             FatalError: the lock file cannot be written.
         """
-        path = driver.ledger_path(url)
         with verdicts(path):
             ledger_files.refuse_unfit(path)
             ledger_files.make_folder(path)
-            descriptor = ledger_files.open_private(_lock_file(path, role))
+            descriptor = open_private(_lock_file(path, role))
             try:
                 if not ledger_files.try_lock(descriptor, patience_s=_PATIENCE_S):
-                    holder = _read_holder(descriptor, role)
-                    raise LedgerHeldError(_describe(path, holder))  # noqa: TRY301 - closed below
+                    raise _held_error(path, descriptor, role)  # noqa: TRY301 - closed below
                 os.ftruncate(descriptor, 0)
                 text = f"{os.getpid()} {now().isoformat(timespec='seconds')}\n"
                 os.pwrite(descriptor, text.encode(), 0)
@@ -97,7 +81,7 @@ def holder_of(path: Path, role: Role) -> Holder | None:
         OSError: the lock file cannot be read.
         FatalError: the lock file is not a file that the program made. A pipe would never open.
     """
-    ledger_files.refuse_unsafe_companions(path, (f".{role}.lock",))
+    refuse_unsafe_companions(path, (f".{role}.lock",))
     try:
         descriptor = os.open(_lock_file(path, role), os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -111,7 +95,7 @@ def holder_of(path: Path, role: Role) -> Holder | None:
 
 
 def _lock_file(path: Path, role: Role) -> Path:
-    return ledger_files.beside(path, f".{role}.lock")
+    return beside(path, f".{role}.lock")
 
 
 def _read_holder(descriptor: int, role: Role) -> Holder:
@@ -122,7 +106,5 @@ def _read_holder(descriptor: int, role: Role) -> Holder:
         return Holder(role=role, pid=None, since=None)
 
 
-def _describe(path: Path, holder: Holder) -> str:
-    since = f", since {holder.since.isoformat()}" if holder.since else ""
-    process = f"process {holder.pid}" if holder.pid else "another process"
-    return f"ledger {path} is held by {process} ({holder.role}{since})"
+def _held_error(path: Path, descriptor: int, role: Role) -> LedgerHeldError:
+    return LedgerHeldError(f"ledger {path} is held by {_read_holder(descriptor, role)}")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from sqlalchemy import Connection, text
 
-from poller.adapters.sql_ledger.tables.totals import keep_totals
+from poller.adapters.sql_ledger.sqlite.totals import keep_totals
 
 Step = Callable[[Connection], None]
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
+from poller.adapters.sql_ledger.errors import LedgerFatalError
 from poller.adapters.sql_ledger.sqlite import ledger_files
-from poller.adapters.sql_ledger.sqlite.ledger_files import LedgerFatalError
 from poller.core.errors import ConflictError, FatalError, PollerError, TransientError
 
 _OUT_OF_MEMORY = "could not be read or written (out of memory)"

@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-from poller.adapters.sql_ledger.sqlite.lock import holder_of
-from poller.adapters.sql_ledger.sqlite.verdicts import verdicts
 from poller.adapters.sql_ledger.stores.base import StreamStore
 from poller.adapters.sql_ledger.tables.last_sent import note_read_late
 from poller.adapters.sql_ledger.tables.spans import (
@@ -53,8 +51,7 @@ class CatchUpStore(StreamStore):
 
     def is_daemon_running(self) -> bool:
         """Return whether a daemon holds the ledger, so that it walks the slices of catch-ups."""
-        with verdicts(self._database.path):
-            return holder_of(self._database.path, "run") is not None
+        return self._database.holder_of("run") is not None
 
     def catch_up_spans(self) -> tuple[Span, ...]:
         """Return the slices of catch-ups that are not finished, oldest first."""

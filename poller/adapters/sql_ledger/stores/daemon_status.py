@@ -7,9 +7,9 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from poller.adapters.sql_ledger.fatal_exit import forget_fatal_exit
-from poller.adapters.sql_ledger.sqlite.driver import upsert
 from poller.adapters.sql_ledger.stores.base import StreamStore
 from poller.adapters.sql_ledger.tables import schema
+from poller.adapters.sql_ledger.tables.upsert import upsert
 from poller.core.errors import FatalError
 
 
@@ -69,5 +69,6 @@ class DaemonStatusStore(StreamStore):
             self._write(connection, catch_up_since=since, catch_up_error=error)
 
     def _write(self, connection: Connection, **values: Any) -> None:
-        row = upsert(schema.daemon_status).values(stream_id=self._stream_id, **values)
+        row = upsert(schema.daemon_status, connection.dialect.name)
+        row = row.values(stream_id=self._stream_id, **values)
         connection.execute(row.on_conflict_do_update(index_elements=["stream_id"], set_=values))

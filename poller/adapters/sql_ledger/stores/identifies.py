@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Self
 
-from poller.adapters.sql_ledger.sqlite.lock import ROLES, Role, holder_of
-from poller.adapters.sql_ledger.sqlite.verdicts import verdicts
+from poller.adapters.sql_ledger.lock import ROLES, Role
 from poller.adapters.sql_ledger.stores.base import StreamStore
 from poller.adapters.sql_ledger.tables.hourly_counts import add_acknowledged
 from poller.adapters.sql_ledger.tables.last_sent import (
@@ -73,12 +72,7 @@ class IdentifyStore(StreamStore):
             return count_pending(connection, self._stream_id, owners=owners)
 
     def _owners(self, role: Role) -> list[Role]:
-        with verdicts(self._database.path):
-            return [
-                each
-                for each in ROLES
-                if each == role or holder_of(self._database.path, each) is None
-            ]
+        return [each for each in ROLES if each == role or self._database.holder_of(each) is None]
 
     def record_identified(
         self,

@@ -6,10 +6,10 @@ recorded, and taken back if its part of the log is read after all.
 
 from collections.abc import Iterable
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, case, delete, select, update
 
-from poller.adapters.sql_ledger.sqlite.driver import upsert
 from poller.adapters.sql_ledger.tables import schema
+from poller.adapters.sql_ledger.tables.upsert import upsert
 from poller.core.log_ids import LogId, successor
 from poller.core.pages import Page
 from poller.core.spans import Gap
@@ -30,14 +30,15 @@ def record_gap(connection: Connection, stream_id: int, page: Page) -> None:
     """
     if page.lost is None:
         return
-    row = upsert(schema.gap).values(
+    row = upsert(schema.gap, connection.dialect.name).values(
         stream_id=stream_id,
         after=page.lost.after,
         before=page.lost.before,
         is_read_once=page.lost.is_read_once,
         noticed_at=page.served_at,
     )
-    larger = func.max(schema.gap.c.before, row.excluded.before)
+    before, seen = schema.gap.c.before, row.excluded.before
+    larger = case((before > seen, before), else_=seen)
     keys = ["stream_id", "after", "is_read_once"]
     connection.execute(row.on_conflict_do_update(index_elements=keys, set_={"before": larger}))
 
@@ -68,7 +69,7 @@ def shrink_gaps(connection: Connection, stream_id: int, after: LogId, until: Log
     for gap in gaps:
         for begin, end in ((gap.after, successor(after)), (until, gap.before)):
             if successor(begin) < end:
-                rest = upsert(schema.gap).values(
+                rest = upsert(schema.gap, connection.dialect.name).values(
                     stream_id=stream_id,
                     after=begin,
                     before=end,

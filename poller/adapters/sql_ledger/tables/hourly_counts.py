@@ -14,8 +14,8 @@ from typing import Any
 from sqlalchemy import Connection, Table, delete, func, select
 from sqlalchemy.dialects.sqlite import Insert
 
-from poller.adapters.sql_ledger.sqlite.driver import upsert
 from poller.adapters.sql_ledger.tables import schema
+from poller.adapters.sql_ledger.tables.upsert import upsert
 from poller.core.count_names import FILE, FIRST, LOG, UNDELIVERED
 from poller.core.counts import (
     AcknowledgedCounts,
@@ -62,13 +62,13 @@ def _add(connection: Connection, table: Table, counts: Iterable[tuple[Any, ...]]
     names = [column.name for column in table.c]
     rows = [dict(zip(names, values, strict=True)) for values in counts]
     if rows:
-        connection.execute(_addition(table), rows)
+        connection.execute(_addition(table, connection.dialect.name), rows)
 
 
 @cache
-def _addition(table: Table) -> Insert:
+def _addition(table: Table, dialect: str) -> Insert:
     """Return the statement that adds to the one column of a table that is no part of its key."""
-    row = upsert(table)
+    row = upsert(table, dialect)
     (number,) = (column for column in table.c if not column.primary_key)
     total = {number.name: number + row.excluded[number.name]}
     keys = [column.name for column in table.primary_key]

@@ -11,8 +11,8 @@ from functools import cache
 from sqlalchemy import Connection, delete, or_, select, update
 from sqlalchemy.dialects.sqlite import Insert
 
-from poller.adapters.sql_ledger.sqlite.driver import upsert
 from poller.adapters.sql_ledger.tables import schema
+from poller.adapters.sql_ledger.tables.upsert import upsert
 from poller.core.translation.change_detection import LastSent
 
 
@@ -25,12 +25,12 @@ def record_last_sent(
         for key, fingerprint in fingerprints.items()
     ]
     if rows:
-        connection.execute(_record(), rows)
+        connection.execute(_record(connection.dialect.name), rows)
 
 
 @cache
-def _record() -> Insert:
-    row = upsert(schema.last_sent)
+def _record(dialect: str) -> Insert:
+    row = upsert(schema.last_sent, dialect)
     newer = {"fingerprint": row.excluded.fingerprint, "sent_at": row.excluded.sent_at}
     is_later = row.excluded.sent_at >= schema.last_sent.c.sent_at
     return row.on_conflict_do_update(

@@ -26,8 +26,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.sqlite import Insert
 
-from poller.adapters.sql_ledger.sqlite.driver import upsert
 from poller.adapters.sql_ledger.tables import schema
+from poller.adapters.sql_ledger.tables.upsert import upsert
 from poller.core.log_ids import moment_of
 from poller.core.outcomes import PendingIdentify, QueuedIdentify
 from poller.core.settlement import EventOutcomes
@@ -55,12 +55,12 @@ def record_pending(
         for user in outcomes.pending_identifies
     ]
     if rows:
-        connection.execute(_record(), rows)
+        connection.execute(_record(connection.dialect.name), rows)
 
 
 @cache
-def _record() -> Insert:
-    row = upsert(schema.pending_identify)
+def _record(dialect: str) -> Insert:
+    row = upsert(schema.pending_identify, dialect)
     return row.on_conflict_do_update(
         index_elements=["stream_id", "user_id", "sent_as"],
         set_={"log_id": row.excluded.log_id, "is_catch_up": row.excluded.is_catch_up},

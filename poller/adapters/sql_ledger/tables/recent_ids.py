@@ -10,8 +10,8 @@ from functools import cache
 from sqlalchemy import Connection, and_, delete, exists, or_, select
 from sqlalchemy.dialects.sqlite import Insert
 
-from poller.adapters.sql_ledger.sqlite.driver import upsert
 from poller.adapters.sql_ledger.tables import schema
+from poller.adapters.sql_ledger.tables.upsert import upsert
 from poller.core.log_ids import LogId
 
 
@@ -19,12 +19,12 @@ def record_ids(connection: Connection, stream_id: int, log_ids: Iterable[LogId])
     """Record that these events are settled. An id that is recorded already stays."""
     rows = [{"stream_id": stream_id, "log_id": log_id} for log_id in log_ids]
     if rows:
-        connection.execute(_insert(), rows)
+        connection.execute(_insert(connection.dialect.name), rows)
 
 
 @cache
-def _insert() -> Insert:
-    return upsert(schema.recent_id).on_conflict_do_nothing()
+def _insert(dialect: str) -> Insert:
+    return upsert(schema.recent_id, dialect).on_conflict_do_nothing()
 
 
 def read_known(

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 import structlog
 
 from poller.adapters.segment.encoding import MessageEncoder
-from poller.adapters.sql_ledger.sqlite.page_link import remove_page_link, write_page_link
+from poller.adapters.sql_ledger.local_files.page_link import remove_page_link, write_page_link
 from poller.cli.views.status import Report
 from poller.cli.wiring.page.letters import PageLetters
 from poller.cli.wiring.page.state import PageState

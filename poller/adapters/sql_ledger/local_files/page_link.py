@@ -4,8 +4,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from poller.adapters.sql_ledger.sqlite.driver import ledger_path
-from poller.adapters.sql_ledger.sqlite.ledger_files import OWNER_ONLY, beside
+from poller.adapters.sql_ledger.local_files.private_files import OWNER_ONLY, beside
+from poller.adapters.sql_ledger.places import place_of
 
 _SUFFIX = ".page"
 _LONGEST = 4096
@@ -53,4 +53,4 @@ def remove_page_link(url: str) -> None:
 
 
 def _path(url: str) -> Path:
-    return beside(ledger_path(url), _SUFFIX)
+    return place_of(url).beside(_SUFFIX)

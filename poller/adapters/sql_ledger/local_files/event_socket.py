@@ -14,8 +14,8 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from poller.adapters.sql_ledger.sqlite.driver import ledger_path
-from poller.adapters.sql_ledger.sqlite.ledger_files import OWNER_ONLY, beside
+from poller.adapters.sql_ledger.local_files.private_files import OWNER_ONLY
+from poller.adapters.sql_ledger.places import place_of
 
 MOST_PATH_BYTES = 107
 """The longest path of a Unix socket (unix(7)). It leaves room for a zero byte."""
@@ -143,4 +143,4 @@ def _address(path: Path) -> Iterator[str]:
 
 
 def _path(url: str) -> Path:
-    return beside(ledger_path(url), _SUFFIX)
+    return place_of(url).beside(_SUFFIX)

@@ -1,0 +1,49 @@
+"""The lock that keeps a second process of the same role from starting on a ledger.
+
+`run` and `backfill` hold one lock each, so both can work on one ledger at a time. SQLite has a
+lock on a file, and PostgreSQL has a lease. `places.acquire_lock` takes either.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+from typing import Literal, Protocol, Self
+
+Role = Literal["run", "backfill"]
+ROLES: tuple[Role, ...] = ("run", "backfill")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """A process that holds a lock.
+
+    `host` is None on this machine. `pid` and `since` are None until the process has written them.
+    """
+
+    role: Role
+    pid: int | None
+    since: datetime | None
+    host: str | None = None
+
+    def __str__(self) -> str:
+        since = f", since {self.since.isoformat()}" if self.since else ""
+        process = f"process {self.pid}" if self.pid else "another process"
+        host = f" on {self.host}" if self.host else ""
+        return f"{process}{host} ({self.role}{since})"
+
+
+class LedgerLock(Protocol):
+    """A lock that is held until it is closed."""
+
+    def close(self) -> None:
+        """Free the lock. A second call does nothing."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...

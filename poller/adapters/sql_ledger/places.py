@@ -1,0 +1,154 @@
+"""The place of a ledger, which is a file of SQLite or a database of PostgreSQL.
+
+This module alone knows that there are two. The dialects differ in the modules of `sqlite` and
+`postgres`, and all else is written once.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol, Self
+
+from sqlalchemy import Connection
+
+from poller.adapters.sql_ledger.lock import Holder, LedgerLock, Role
+from poller.adapters.sql_ledger.sqlite.place import SqlitePlace
+
+
+class Database(Protocol):
+    """An open ledger. Thread-safe. A transaction that raises leaves nothing behind."""
+
+    def reading(self) -> AbstractContextManager[Connection]:
+        """Open a transaction that sees the ledger as of one moment."""
+        ...
+
+    def writing(self) -> AbstractContextManager[Connection]:
+        """Open a transaction that may write. It is committed at the end.
+
+        Nothing that it reads can change before it writes: there is one writer at a time, over all
+        threads, processes and machines.
+        """
+        ...
+
+    def of_stream(self, stream_id: int) -> Self:
+        """Return the same database for a caller who writes to this stream alone."""
+        ...
+
+    def overwrite_deleted(self, connection: Connection) -> None:
+        """Let the database overwrite what this transaction deletes, as far as it can."""
+        ...
+
+    def holder_of(self, role: Role) -> Holder | None:
+        """Return the process that holds the lock of this role now, or None."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class LedgerPlace(Protocol):
+    """A place at which a ledger is or may be made."""
+
+    @property
+    def shown(self) -> str:
+        """The place as people see it, without a secret."""
+        ...
+
+    @property
+    def file(self) -> Path | None:
+        """The file that holds the ledger, or None if a server holds it."""
+        ...
+
+    def beside(self, suffix: str) -> Path:
+        """Return the path of a file of this machine that belongs to the ledger."""
+        ...
+
+    def open(self, *, create: bool) -> Database:
+        """Open the ledger for writing, and bring its schema to the newest version.
+
+        With `create`, make a ledger that is missing. One process at a time sets a ledger up.
+
+        Raises:
+            TransientError: the ledger is locked, its disk is full, or it cannot be reached.
+            FatalError: the ledger is missing, was removed after it was made, is not writable,
+                damaged or no ledger, or was written by a later version.
+        """
+        ...
+
+    def open_read_only(self) -> Database:
+        """Open a ledger of the newest version for reading. Change nothing and take no lock.
+
+        Raises:
+            TransientError, FatalError: for the same reasons as `open`.
+        """
+        ...
+
+    def acquire(self, role: Role, now: Callable[[], datetime]) -> LedgerLock:
+        """Take the lock of this role. The ledger need not exist.
+
+        Raises:
+            LedgerHeldError: another process holds the lock, and the message names it.
+            TransientError, FatalError: the lock cannot be taken.
+        """
+        ...
+
+    def holder_of(self, role: Role) -> Holder | None:
+        """Return the process that holds the lock of this role now, or None. Leave nothing behind.
+
+        Raises:
+            TransientError, FatalError: the lock cannot be looked at.
+        """
+        ...
+
+    def exists(self) -> bool:
+        """Return whether something is at this place. A place that cannot be reached counts."""
+        ...
+
+    def refuse_unusable(self) -> str | None:
+        """Return a line that says that `run` would make the ledger, or None if there is one.
+
+        Raises:
+            TransientError, FatalError: `run` could not use the place as it is.
+        """
+        ...
+
+    def try_to_write(self) -> None:
+        """Prove that this process could write to the ledger. Change nothing.
+
+        Raises:
+            TransientError, FatalError: it could not.
+        """
+        ...
+
+
+def place_of(url: str) -> LedgerPlace:
+    """Return the place that the URL names.
+
+    Raises:
+        FatalError: the URL names no place, or a link on the way leads nowhere.
+    """
+    return SqlitePlace.of(url)
+
+
+def local_path(url: str) -> Path:
+    """Return the path, with its links, of the files of this machine that belong to the ledger.
+
+    Raises:
+        FatalError: the URL names no place.
+    """
+    return SqlitePlace.local_path(url)
+
+
+def open_database(url: str, *, change: bool) -> Database:
+    """Open an existing ledger, for writing or for reading only."""
+    place = place_of(url)
+    if change:
+        return place.open(create=False)
+    return place.open_read_only()
+
+
+def acquire_lock(
+    url: str, role: Role, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+) -> LedgerLock:
+    """Take the lock of this role, as `LedgerPlace.acquire` does."""
+    return place_of(url).acquire(role, now)
