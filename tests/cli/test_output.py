@@ -60,3 +60,13 @@ def test_a_command_that_cannot_print_its_answer_never_exits_with_0(
     monkeypatch.setattr("sys.argv", ["auth0-segment-poller", *arguments])
     assert cli.run_command() == 75
     assert "the output cannot be written: standard output is closed" in capsys.readouterr().err
+
+
+def test_no_line_has_a_colour_where_the_environment_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    output.say("red", fg="red")
+    monkeypatch.setenv("NO_COLOR", "1")
+    output.say("plain", fg="red")
+    assert capsys.readouterr().out == "\x1b[31mred\x1b[0m\nplain\n"

@@ -112,8 +112,9 @@ def _write(text: str, *, nl: bool = True, is_error: bool = False) -> None:
     So its exit code still says how it ended: `status --strict | head -1` tells a blocked daemon.
     """
     stream = sys.stderr if is_error else sys.stdout
+    is_coloured = False if os.environ.get("NO_COLOR") else None  # None: on a terminal
     try:
-        click.echo(text, file=stream, nl=nl)
+        click.echo(text, file=stream, nl=nl, color=is_coloured)
     except BrokenPipeError:
         mute(stream)
 
