@@ -20,6 +20,7 @@ from poller.core.errors import FatalError, TransientError
 from poller.service.lifecycle.exit_codes import ExitCode
 
 COMMANDS = {
+    "init": "Write the settings file and its secrets, and check them.",
     "run": "Forward logins and signups, as a daemon or once.",
     "backfill": "Send events of the past that were not sent yet.",
     "check": "Check the settings, the credentials, the ledger and both services.",

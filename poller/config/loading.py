@@ -56,7 +56,7 @@ def load_settings(
     layers = read_layers(file, environ, secrets=secrets)
     if secrets and file is None and not layers[0].values:
         raise SettingsError(
-            (f"there is no settings file: copy config.example.toml and {_WHERE_TO_PUT_A_FILE}",)
+            (f"there is no settings file: make one with `init`, or {_WHERE_TO_PUT_A_FILE}",)
         )
     layers.append(default_layer(file.path if file else None, environ))
     if not secrets:

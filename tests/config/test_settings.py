@@ -559,7 +559,7 @@ def test_a_missing_file_that_was_named_says_what_to_type(tmp_path: Path) -> None
     (said,) = caught.value.problems
     assert said.startswith(f"{tmp_path}/no.toml: no such file")
     assert "--config FILE" in said
-    assert "config.example.toml" in said
+    assert "`init FILE`" in said
 
 
 def test_a_folder_is_no_settings_file(tmp_path: Path) -> None:
@@ -572,8 +572,7 @@ def test_the_error_without_any_file_names_the_places_that_are_searched() -> None
         load_settings(None, HOME)
     (said,) = caught.value.problems
     assert all(
-        part in said
-        for part in ("config.example.toml", "--config", "/etc/auth0-segment-poller/config.toml")
+        part in said for part in ("`init`", "--config", "/etc/auth0-segment-poller/config.toml")
     )
 
 

@@ -72,10 +72,7 @@ def read_toml(path: Path) -> TomlFile:
         SettingsError: the file does not exist, cannot be read, or is not TOML.
     """
     if not is_there(path):
-        wrong = (
-            "no such file: name another with --config FILE, or begin with a copy of "
-            "config.example.toml"
-        )
+        wrong = "no such file: name another with --config FILE, or make it with `init FILE`"
         raise settings_error([Problem(place=Place(rank=Rank.FILE, source=str(path)), wrong=wrong)])
     try:
         text = read_text(path).replace("\r\n", "\n")

@@ -1,0 +1,244 @@
+"""The command `init`: ask for what the program needs, write the settings, and prove them."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from poller.cli.groups import NAME, examples
+from poller.cli.options import yes_option
+from poller.cli.setup.files import (
+    BY_KEY,
+    NewFile,
+    environment_without_settings,
+    refuse_unfit,
+    settings_files,
+    shared_file,
+    write_files,
+)
+from poller.cli.setup.questions import QUESTIONS, answers, environment_values, known_values
+from poller.cli.views.confirmation import confirm, refuse_without_terminal
+from poller.cli.views.output import say
+from poller.cli.views.wording import laid_out
+from poller.config import read_toml
+from poller.config.sources.layers import Key
+from poller.config.sources.paths import CONFIG_VARIABLE, LOCAL_FILE, SYSTEM_FILE
+from poller.config.sources.secret_files import read_text
+from poller.service.lifecycle.exit_codes import ExitCode
+
+_INSTALLED = Path("/opt/auth0-segment-poller/bin/auth0-segment-poller")
+"""The program that the units start."""
+_UNITS = Path("/etc/systemd/system")
+_PACKAGED_UNITS = (Path("/usr/lib/systemd/system"), Path("/lib/systemd/system"))
+_SERVICE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,23}")
+_START = "Start the service now, and at each boot?"
+
+
+@click.command(
+    epilog=examples(
+        "init",
+        "init acme.toml --domain acme.us.auth0.com --region eu",
+        "init --systemd",
+    ),
+)
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.option("--domain", help="The tenant's own host name.")
+@click.option("--client-id", help="The client id of the Machine to Machine application.")
+@click.option(
+    "--client-secret-file",
+    type=click.Path(path_type=Path),
+    help="A file that holds the client secret, such as /dev/stdin.",
+)
+@click.option(
+    "--write-key-file",
+    type=click.Path(path_type=Path),
+    help="A file that holds the write key of the Segment source.",
+)
+@click.option("--region", help="The region of the Segment workspace, us or eu, or an origin.")
+@click.option(
+    "--systemd",
+    is_flag=True,
+    help="Set up the service too, as root. FILE is then a name, such as acme, and its settings are "
+    "/etc/auth0-segment-poller/acme.toml.",
+)
+@yes_option
+def init(file: Path | None, *, systemd: bool, yes: bool, **given: str | Path | None) -> int:
+    """Write the settings file FILE and its secrets, and check them. Sends nothing.
+
+    FILE is config.toml without an argument. Values that no option names are taken from the
+    environment (POLLER_<SECTION>__<KEY>), or asked for. A secret is never the value of an option,
+    because every user of the machine can read that. Each secret goes to a file of its own, beside
+    FILE. Everything else in a FILE that is there stays.
+    """
+    path = _service_settings(file) if systemd else _settings_path(file)
+    if systemd:
+        refuse_without_terminal(_START, is_answered=yes)
+    refuse_unfit(path, is_folder_made=systemd)
+    units = _units() if systemd else []
+    present = _present(path)
+    _confirm_changes([path, *(each.path for each in units)], is_answered=yes)
+    try:
+        values = answers(given, environment_values(), known_values(path, present))
+    except click.Abort:
+        say("", "Nothing was written.", is_error=True)
+        raise
+    if systemd:
+        _refuse_other_secrets(values)
+    files = settings_files(path, values, present, mode=_mode(path, is_service=systemd))
+    _write([*files, *units])
+    if systemd:
+        return _set_up_service(path, is_answered=yes)
+    code = _check(path)
+    _show_next(path, code)
+    return code
+
+
+def _mode(path: Path, *, is_service: bool) -> int:
+    """Return the mode of the settings file. The user of a service reads it, and no secret."""
+    if is_service:
+        return 0o644
+    return path.stat().st_mode & 0o777 if path.exists() else 0o600
+
+
+def _settings_path(file: Path | None) -> Path:
+    return file or Path(os.environ.get(CONFIG_VARIABLE) or LOCAL_FILE)
+
+
+def _service_settings(name: Path | None) -> Path:
+    """Return the settings file of a service, and make sure that this machine can run one."""
+    if name is None:
+        name = SYSTEM_FILE
+    path = SYSTEM_FILE.with_name(f"{name.stem}.toml")
+    if name not in {Path(path.stem), Path(path.name), path} or not _SERVICE_NAME.fullmatch(
+        path.stem
+    ):
+        raise click.UsageError(
+            "with --systemd, FILE is a name of at most 24 characters of a-z, 0-9 and -, such as "
+            "acme"
+        )
+    if os.geteuid() != 0:
+        raise click.UsageError("--systemd writes to /etc: run it as root")
+    if not Path("/run/systemd/system").is_dir():
+        raise click.UsageError("systemd does not run on this machine: leave off --systemd")
+    if not _INSTALLED.exists():
+        raise click.UsageError(
+            f"the units start {_INSTALLED}, which is not there: install the program as in the guide"
+        )
+    return path
+
+
+def _refuse_other_secrets(values: Mapping[Key, str]) -> None:
+    asked = {question.key for question in QUESTIONS}
+    others = [BY_KEY[key].name for key in values if BY_KEY[key].is_secret and key not in asked]
+    if others:
+        raise click.UsageError(
+            f"the units have no line for {', '.join(others)}: unset it for init, and give it to "
+            "the service in a drop-in, as the guide Install says"
+        )
+
+
+def _present(path: Path) -> str | None:
+    """Return the text of the settings file, or None if there is none.
+
+    Raises:
+        SettingsError: the file cannot be read, or is not TOML.
+    """
+    if not path.exists():
+        return None
+    read_toml(path)
+    return read_text(path)
+
+
+def _confirm_changes(paths: list[Path], *, is_answered: bool) -> None:
+    there = [str(path) for path in paths if path.exists()]
+    if there:
+        say(f"There already: {', '.join(there)}", is_error=True)
+        confirm("Change it?" if len(there) == 1 else "Change them?", is_answered=is_answered)
+
+
+def _write(files: list[NewFile]) -> None:
+    say("")
+    for each in files:
+        say(f"Write {each.path} (mode {each.mode:04o})")
+    write_files(files)
+
+
+def _check(path: Path) -> int:
+    """Run `check` on the file alone, in a process of its own: root gives up its rights there."""
+    say("", f"Check {path}")
+    sys.stdout.flush()
+    # With -P, Python takes no module from the folder in which the command was typed.
+    command = [sys.executable, "-P", "-m", "poller", "check", "--config", str(path)]
+    environ = environment_without_settings()
+    return subprocess.run(command, env=environ, check=False).returncode  # noqa: S603 - our own
+
+
+def _show_next(path: Path, code: int) -> None:
+    option = "" if path == _settings_path(None) else f" --config {shlex.quote(str(path))}"
+    if code not in {ExitCode.DONE, ExitCode.ATTENTION}:
+        say("", "The files are written. Next:")
+        again = (
+            f"`{NAME} init {shlex.quote(str(path))}` asks again, and keeps what you do not change"
+        )
+        _say_steps(again, f"`{NAME} check{option}` looks again")
+        return
+    say("", "Next:")
+    _say_steps(
+        f"`{NAME} preview --last 5{option}` shows the newest events and their calls",
+        f"`{NAME} run{option}` sends what happens from now on",
+        f"`{NAME} init --systemd`, as root, sets up a service on a server",
+    )
+
+
+def _say_steps(*steps: str) -> None:
+    for number, step in enumerate(steps, 1):
+        say(*laid_out(f"  {number}. ", step))
+
+
+def _units() -> list[NewFile]:
+    """Return the units that are missing or differ. Those of a package stay as they are."""
+    units = []
+    for source in sorted(shared_file("systemd").glob("*.service")):
+        path, text = _UNITS / source.name, source.read_text(encoding="utf-8")
+        is_packaged = any((folder / source.name).exists() for folder in _PACKAGED_UNITS)
+        if not is_packaged and not (path.exists() and path.read_text(encoding="utf-8") == text):
+            units.append(NewFile(path=path, content=text, mode=0o644, folder_mode=0o755))
+    return units
+
+
+def _set_up_service(path: Path, *, is_answered: bool) -> int:
+    unit = "auth0-segment-poller"
+    if path != SYSTEM_FILE:
+        unit += f"@{path.stem}"
+    if not _systemctl("daemon-reload"):
+        return ExitCode.CONFIG
+    code = _check(path)
+    if code not in {ExitCode.DONE, ExitCode.ATTENTION}:
+        say("", "The service is not started. Next:")
+        _say_steps(f"`{NAME} init --systemd {path.stem}` asks again, and then starts the service")
+        return code
+    if not (is_answered or click.confirm(f"\n{_START}", err=True)):
+        say(f"Next: `systemctl enable --now {unit}` starts it.")
+        return code
+    # A service that runs already reads its settings at a start only.
+    if not (_systemctl("enable", unit) and _systemctl("restart", unit)):
+        return ExitCode.CONFIG
+    say("", "Next:")
+    _say_steps(
+        f"`systemctl status {unit}` shows the service",
+        f"`{NAME} status --config {path}` says how far it got",
+    )
+    return code
+
+
+def _systemctl(*arguments: str) -> bool:
+    """Show a command of systemd and run it. Return whether it succeeded."""
+    say(f"Run systemctl {' '.join(arguments)}")
+    sys.stdout.flush()
+    ended = subprocess.run(["systemctl", *arguments], check=False)  # noqa: S603, S607 - root's PATH
+    return ended.returncode == 0
