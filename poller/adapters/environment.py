@@ -5,6 +5,8 @@ import ipaddress
 import os
 import ssl
 from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
@@ -107,7 +109,7 @@ def trust(environ: Mapping[str, str] = os.environ) -> ssl.SSLContext:
     if name:
         hint = f"correct {name}, or unset it to trust the certificates that come with the program"
     try:
-        return ssl.create_default_context(cafile=file, capath=folder)
+        return _loaded(file, folder, _state_of(file))
     except PermissionError:
         raise FatalError(
             f"{named} may not be read",
@@ -121,3 +123,17 @@ def trust(environ: Mapping[str, str] = os.environ) -> ssl.SSLContext:
     except OSError as error:
         why = error.strerror or type(error).__name__
     raise TransientError(f"{named} cannot be read: {why}", hint=hint)
+
+
+def _state_of(file: str | None) -> tuple[int, ...]:
+    """Return what changes whenever the file is written, replaced, or given other rights."""
+    if file is None:
+        return ()
+    found = Path(file).stat()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+@lru_cache(maxsize=1)
+def _loaded(file: str | None, folder: str | None, _state: tuple[int, ...]) -> ssl.SSLContext:
+    """Load the certificates once for all origins. To parse a whole file takes some 20 ms."""
+    return ssl.create_default_context(cafile=file, capath=folder)

@@ -1,6 +1,7 @@
 """Proxies and CA certificates, as the variables of the environment name them."""
 
 import re
+import shutil
 import socket
 import ssl
 from pathlib import Path
@@ -199,16 +200,34 @@ def test_the_certificates_that_come_along_may_be_missing_for_a_moment_too(
         trust({})
 
 
-def test_certificates_that_this_user_may_not_read_are_fatal_and_name_the_variable(
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_file_of_certificates_is_read_once_for_all_origins_and_again_after_a_change(
+    tmp_path: Path,
 ) -> None:
+    file = tmp_path / "ca.pem"
+    shutil.copy(certifi.where(), file)
+    environ = {"SSL_CERT_FILE": str(file)}
+    before = trust(environ)
+    assert trust(environ) is before
+    file.write_text(file.read_text().partition("-----END CERTIFICATE-----")[0])
+    with pytest.raises(TransientError, match="no certificate"):
+        trust(environ)
+    shutil.copy(certifi.where(), file)
+    assert trust(environ).cert_store_stats() == before.cert_store_stats()
+
+
+def test_certificates_that_this_user_may_not_read_are_fatal_and_name_the_variable(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "ca.pem"
+    file.touch()
+
     def refuse(**_: object) -> ssl.SSLContext:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(ssl, "create_default_context", refuse)
     with pytest.raises(FatalError, match="CURL_CA_BUNDLE") as raised:
-        trust({"CURL_CA_BUNDLE": "/etc/ca.pem"})
-    assert "/etc/ca.pem" in raised.value.hint
+        trust({"CURL_CA_BUNDLE": str(file)})
+    assert str(file) in raised.value.hint
 
 
 def unused_origin() -> str:

@@ -1,8 +1,8 @@
 """A template process, from which commands are forked.
 
 Every start of the command costs most of a second of processor time for its imports. The template
-makes the imports once. Each command that it forks is a process of its own, with its own
-environment, folder and output.
+makes the imports once, and reads the certificates. Each command that it forks is a process of its
+own, with its own environment, folder and output.
 """
 
 import json
@@ -17,11 +17,13 @@ from typing import Any
 
 PROGRAM = """
 import gc, importlib, json, os, pkgutil, sys, time
+import _strptime, encodings.utf_8_sig, httpcore  # which others import when they need them
 import poller
 for module in pkgutil.walk_packages(poller.__path__, "poller."):
     if not module.name.endswith("__main__"):
         importlib.import_module(module.name)
 from poller.__main__ import main
+from poller.adapters.environment import trust
 
 def next_command():
     "Return a command in the process that is forked for it, and None when there are no more."
@@ -57,6 +59,7 @@ def become(command):
         assert hasattr(sys.modules[module], constant), name
         setattr(sys.modules[module], constant, value)
 
+trust()
 gc.freeze()
 if (command := next_command()) is not None:
     become(command)
