@@ -4,8 +4,9 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from poller.core.messages import Group, Identify, Message, Track, iso
+from poller.core.messages import Group, Identify, Message, Track
 from poller.core.outcomes import Profile
+from poller.core.text.dates import iso
 from poller.core.translation.rules import Rules
 from tests.paths import DATA
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from poller.core.events import Stream
@@ -179,8 +179,3 @@ def pack(messages: Iterable[Message], encode: Callable[[Message], bytes]) -> Ite
 def _batch(encoded: list[tuple[Message, bytes]]) -> Batch:
     messages, bodies = zip(*encoded, strict=True)
     return Batch(messages=messages, bodies=bodies)
-
-
-def iso(moment: datetime) -> str:
-    """Return the moment in the form of Auth0 and Segment: ISO 8601, UTC, to the millisecond."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

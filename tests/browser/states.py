@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from poller.core.messages import iso
+from poller.core.text.dates import iso
 
 _EVENTS = {"read": 66_852, "forwarded": 12_840, "filtered": 54_011, "dead_lettered": 1}
 RUNNING = {

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from poller.cli.commands import trace as command
 from poller.cli.commands.run import _drain_once
 from poller.config import Settings, load_settings
-from poller.core.messages import iso
+from poller.core.text.dates import iso
 from poller.sandbox import Sandbox
 from poller.service.lifecycle.exit_codes import ExitCode
 from tests.paths import TESTS

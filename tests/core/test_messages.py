@@ -21,10 +21,10 @@ from poller.core.messages import (
     Identify,
     Message,
     Track,
-    iso,
     message_id,
     pack,
 )
+from poller.core.text.dates import iso
 from poller.core.translation.size_limit import size
 from tests.builders import batch_of
 from tests.samples import wire

@@ -14,8 +14,8 @@ from poller.adapters.auth0.verdicts import SERVICE
 from poller.core.errors import UnusableAnswerError
 from poller.core.events import LogEvent, parse_events
 from poller.core.log_ids import EARLIEST, LogId
-from poller.core.messages import iso
 from poller.core.pages import PAGE_SIZE
+from poller.core.text.dates import iso
 
 SEARCH_LIMIT = 1000
 """The most log events that a search returns, over all its pages."""

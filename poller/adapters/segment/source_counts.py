@@ -18,7 +18,7 @@ from poller.adapters.segment.public_api import (
 from poller.adapters.segment.verdicts import SERVICE
 from poller.core.counts import SourceCounts, SourceKey, beginning_of_hour
 from poller.core.errors import UnusableAnswerError
-from poller.core.messages import iso
+from poller.core.text.dates import iso
 
 KEPT = timedelta(days=30)
 """The age of the oldest hour that Delivery Overview tells."""

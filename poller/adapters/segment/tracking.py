@@ -18,7 +18,8 @@ from poller.adapters.segment.encoding import MessageEncoder
 from poller.adapters.segment.oauth import OAuthToken, OAuthTokens
 from poller.adapters.segment.verdicts import SERVICE, in_between
 from poller.core.errors import FatalError, RejectedError, TransientError, UnusableAnswerError
-from poller.core.messages import Batch, Message, Receipt, iso
+from poller.core.messages import Batch, Message, Receipt
+from poller.core.text.dates import iso
 
 PATH = "/v1/batch"
 _TRANSIENT = {408, 410, 429, 460}

@@ -76,6 +76,8 @@ class LedgerReader:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._connection: Connection | None = None
+        self._streams: dict[Stream, int] = {}
+        """The streams as of the moment of `at_one_moment`."""
 
     @classmethod
     def open(cls, url: str) -> Self:
@@ -95,7 +97,7 @@ class LedgerReader:
     def at_one_moment(self) -> Iterator[None]:
         """Let all calls under `with` see the ledger as of the moment of the first one."""
         with self._database.reading() as connection:
-            self._connection = connection
+            self._connection, self._streams = connection, read_streams(connection)
             try:
                 yield
             finally:
@@ -104,7 +106,7 @@ class LedgerReader:
     def streams(self) -> tuple[Stream, ...]:
         """Return the streams in the order in which they were begun."""
         with self._transaction() as connection:
-            return tuple(read_streams(connection))
+            return tuple(self._ids(connection))
 
     def recorded(self, stream: Stream) -> Stream | None:
         """Return the stream of the settings as the ledger records it, or None."""
@@ -184,7 +186,12 @@ class LedgerReader:
     def reading(self, stream: Stream) -> Iterator[tuple[Connection, int]]:
         """Yield a connection, and the id of the stream in the ledger. Other readers use it too."""
         with self._transaction() as connection:
-            yield connection, read_streams(connection).get(stream, NO_STREAM_ID)
+            yield connection, self._ids(connection).get(stream, NO_STREAM_ID)
+
+    def _ids(self, connection: Connection) -> dict[Stream, int]:
+        if connection is self._connection:
+            return self._streams
+        return read_streams(connection)
 
 
 def running_daemon(url: str) -> int | None:

@@ -36,7 +36,7 @@ from poller.cli.wiring.services import Services, connect, rules_of, stream_of
 from poller.config import Settings, load_settings, secret_places
 from poller.core.errors import ErrorCode, FatalError, PollerError, TransientError, UnknownHostError
 from poller.core.log_ids import floor_id, moment_of
-from poller.core.messages import iso
+from poller.core.text.dates import iso
 from poller.core.translation.event_types import LOGIN_TYPES
 from poller.service.daemon.first_start import refuse_future
 from poller.service.lifecycle.exit_codes import ExitCode, Severity, worst

@@ -24,8 +24,8 @@ from poller.config import Settings
 from poller.core.errors import FatalError
 from poller.core.events import Stream
 from poller.core.log_ids import LogId
-from poller.core.messages import iso
 from poller.core.outcomes import DEAD_LETTER_REASONS
+from poller.core.text.dates import iso
 from poller.core.text.json_text import decode
 from poller.service.lifecycle.exit_codes import ExitCode
 

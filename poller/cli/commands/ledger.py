@@ -23,8 +23,8 @@ from poller.config import Settings, parse_moment
 from poller.core.errors import FatalError
 from poller.core.events import Stream
 from poller.core.log_ids import LogId, floor_id, just_below, moment_of
-from poller.core.messages import iso
 from poller.core.spans import Span
+from poller.core.text.dates import iso
 from poller.service.lifecycle.exit_codes import ExitCode
 
 _EARLIEST = "earliest"

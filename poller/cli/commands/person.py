@@ -15,7 +15,7 @@ from poller.cli.views.output import say, say_json
 from poller.cli.views.wording import counted, stream_title
 from poller.config import Settings
 from poller.core.log_ids import LogId
-from poller.core.messages import iso
+from poller.core.text.dates import iso
 from poller.service.lifecycle.exit_codes import ExitCode
 
 _NEVER_FOUND = (

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from poller.core.messages import iso
+from poller.core.text.dates import iso
 from poller.service.backfill.file_counts import FileCount
 
 _ALWAYS_SHOWN = ("read", "forwarded", "filtered", "dead_lettered")

@@ -16,7 +16,7 @@ from typing import TextIO
 
 import click
 
-from poller.core.messages import iso
+from poller.core.text.dates import iso
 from poller.core.text.json_text import encode
 from poller.core.text.plain_text import escaped, visible, visible_lines
 

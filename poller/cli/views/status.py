@@ -10,8 +10,8 @@ from poller.cli.views import timeline
 from poller.cli.views.output import NOT_IN_JSON, Part, can_show, say, say_parts
 from poller.cli.views.wording import laid_out, lasting, moment_text, stream_title
 from poller.core.log_ids import LogId
-from poller.core.messages import iso
 from poller.core.spans import Gap, LogCursor, LogRange
+from poller.core.text.dates import iso
 from poller.service.lifecycle.exit_codes import ExitCode
 
 REOPENED_GAP, REDELIVERY = "reopened_gap", "redelivery"

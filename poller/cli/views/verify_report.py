@@ -12,7 +12,7 @@ from rich.text import Text
 from poller.cli.views.segment import report as segment
 from poller.cli.views.terminal import Terminal
 from poller.cli.views.wording import stream_title
-from poller.core.messages import iso
+from poller.core.text.dates import iso
 from poller.service.verify.daily import (
     BAND_EVENTS,
     BAND_PERCENT,

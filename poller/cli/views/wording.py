@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from poller.cli.views.output import is_terminal, sign
 from poller.core.log_ids import LogId, moment_of
-from poller.core.messages import iso
+from poller.core.text.dates import iso
 
 _UNITS = (
     (timedelta(days=1), "d"),

@@ -1,8 +1,7 @@
 """Parsers of the tables under `events` and `privacy`: names, types, context and fields."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from difflib import get_close_matches
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from poller.config.errors import BadKeysError, BadValueError, Key
@@ -142,16 +141,22 @@ def _refuse_unknown_type(key: str) -> None:
         raise BadValueError("counts as a signup already: see [signups] and events.names")
     if key in GROUPS or key in KNOWN_TYPES:
         return
-    close = get_close_matches(key, [*GROUPS, *KNOWN_TYPES], n=1)
+    close = _closest(key, [*GROUPS, *KNOWN_TYPES])
     if close or not is_code(key):
         raise BadValueError(_unlike(key, [*GROUPS, *KNOWN_TYPES]))
 
 
-def _unlike(key: str, known: "list[str] | tuple[str, ...]") -> str:
-    close = get_close_matches(key, known, n=1)
+def _unlike(key: str, known: Sequence[str]) -> str:
+    close = _closest(key, known)
     if close:
         return f"unknown: did you mean {close[0]}?"
     return "unknown"
+
+
+def _closest(key: str, known: Sequence[str]) -> list[str]:
+    from difflib import get_close_matches  # noqa: PLC0415 - only after a mistake
+
+    return get_close_matches(key, known, n=1)
 
 
 def _table(value: object) -> Mapping[str, object]:

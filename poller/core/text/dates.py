@@ -34,6 +34,11 @@ def parse_date(value: object) -> datetime | None:
     return None
 
 
+def iso(moment: datetime) -> str:
+    """Return the moment in the form of Auth0 and Segment: ISO 8601, UTC, to the millisecond."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def is_plausible(moment: datetime, *, now: datetime | None = None) -> bool:
     """Return whether a date of Auth0's can be true.
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from poller.core.messages import Scalar, iso
+from poller.core.messages import Scalar
+from poller.core.text.dates import iso
 from poller.core.translation.choices import PresetName
 from poller.core.translation.event_facts import EventFacts, agent_of
 from poller.core.translation.fields import count, text

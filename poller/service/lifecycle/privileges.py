@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from poller.core.errors import FatalError, TransientError
-from poller.service.lifecycle.private_folder import PRIVATE, show_only
 
 _ROOT = 0
 _MOST_LINKS = 40  # the limit of the kernel, path_resolution(7)
@@ -188,6 +187,9 @@ def _prove_reach(folder: Path, user: UnixUser) -> None:
         FatalError: the user cannot.
         OSError: the process may not become the user.
     """
+    # The import loads ctypes, and few commands come here.
+    from poller.service.lifecycle.private_folder import PRIVATE, show_only  # noqa: PLC0415
+
     if not _reaches(folder, user) and folder.is_relative_to(PRIVATE):
         show_only(folder)
     if not _reaches(folder, user):

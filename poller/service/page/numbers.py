@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from poller.core.messages import iso
+from poller.core.text.dates import iso
 from poller.service.observability.meter import Meter
 from poller.service.observability.metrics import METRICS
 

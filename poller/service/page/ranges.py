@@ -5,8 +5,8 @@ from datetime import datetime
 from typing import Any
 
 from poller.core.log_ids import LogId, floor_id, moment_of
-from poller.core.messages import iso
 from poller.core.spans import Gap, LogCursor, LogRange, Span
+from poller.core.text.dates import iso
 from poller.service.watching.feed import worker_of
 
 

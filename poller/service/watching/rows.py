@@ -11,7 +11,8 @@ from typing import Any
 from poller.core.count_names import FORWARDED
 from poller.core.counts import KINDS
 from poller.core.events import LogEvent
-from poller.core.messages import Message, Track, iso
+from poller.core.messages import Message, Track
+from poller.core.text.dates import iso
 from poller.core.text.plain_text import visible, visible_lines
 from poller.service.watching.feed import SettledEvent
 

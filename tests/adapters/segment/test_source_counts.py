@@ -19,7 +19,7 @@ from poller.adapters.segment.public_api import (
 from poller.adapters.segment.source_counts import KEPT, read_source_counts
 from poller.core.counts import SourceCounts, SourceKey, beginning_of_hour
 from poller.core.errors import UnusableAnswerError
-from poller.core.messages import iso
+from poller.core.text.dates import iso
 from poller.sandbox import Sandbox
 from tests.scripted import Reply, Scripted
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 from poller.core.log_ids import floor_id
-from poller.core.messages import iso
 from poller.core.spans import Gap, LogRange, ReopenedGap, Span
+from poller.core.text.dates import iso
 from poller.service.observability.instrumented import SegmentCounts
 from poller.service.observability.meter import Meter
 from poller.service.page.numbers import MOST_SAMPLES, Numbers

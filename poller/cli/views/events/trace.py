@@ -13,8 +13,8 @@ from poller.cli.views.terminal import Terminal
 from poller.cli.views.wording import counted, moment_text
 from poller.core.count_names import FORWARDED
 from poller.core.log_ids import LogId
-from poller.core.messages import iso
 from poller.core.standing import Place, Standing
+from poller.core.text.dates import iso
 
 _MADE_NOW = (
     "The calls are made now, from the settings and the profiles of now. The calls that were sent "

@@ -12,7 +12,7 @@ from rich.text import Text
 from poller.cli.views.segment.reasons import MISSING, reason_of
 from poller.cli.views.terminal import Terminal
 from poller.cli.views.wording import counted
-from poller.core.messages import iso
+from poller.core.text.dates import iso
 from poller.service.verify.received import SourceRow, SourceVerdict
 from poller.service.verify.report import SourceReport
 

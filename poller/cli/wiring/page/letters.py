@@ -11,7 +11,7 @@ from poller.cli.wiring.services import connect, stream_of
 from poller.config import Settings
 from poller.core.errors import FatalError
 from poller.core.events import Stream
-from poller.core.messages import iso
+from poller.core.text.dates import iso
 from poller.core.text.plain_text import visible
 from poller.service.page.parts import Action, Target
 from poller.service.watching.rows import letter_values

@@ -8,7 +8,7 @@ from poller.cli.views.output import to_json
 from poller.cli.views.status import Report, StreamReport
 from poller.config import Settings
 from poller.core.errors import PollerError
-from poller.core.messages import iso
+from poller.core.text.dates import iso
 from poller.service.observability.systemd import Supervisor
 from poller.service.page.numbers import Numbers
 from poller.service.page.ranges import ranges_of, slices_of
