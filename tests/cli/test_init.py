@@ -303,3 +303,10 @@ def test_the_name_of_a_service_is_a_part_of_a_user_name(
 ) -> None:
     assert init("--systemd", "--yes", name) == 2
     assert "FILE is a name of at most 24 characters" in capsys.readouterr().err
+
+
+def test_an_example_without_answers_is_filled_in_without_a_question(init: Init) -> None:
+    example = (ROOT / "config.example.toml").read_text()
+    Path("config.toml").write_text(example)
+    assert init() == 0
+    assert Path("config.toml").read_text() != example

@@ -11,7 +11,7 @@ import pytest
 from tests.paths import ROOT
 from tests.process.bench import SandboxThread
 from tests.systemd.machine import Machine, booted, missing
-from tests.systemd.site import BLOCKS, CLONE, FAULT, IN_A_CLONE, INSTALLED, Site, typed
+from tests.systemd.site import BLOCKS, CLONE, COPY_UNITS, FAULT, IN_A_CLONE, INSTALLED, Site, typed
 
 
 @pytest.fixture(scope="session")
@@ -39,12 +39,12 @@ def clone(machine: Machine) -> Machine:
 
 @pytest.fixture
 def installed(clone: Machine) -> Machine:
-    """Return the machine with the program in it, as the first block of the guide installs it.
+    """Return the machine with the program in it, and its units, as the guide installs them.
 
     A test of the guide uninstalls the program. The next test in any order installs it again.
     """
     if not (clone.root / INSTALLED.lstrip("/")).exists():
-        for line in BLOCKS[0]:
+        for line in (*BLOCKS[0], COPY_UNITS):
             typed(clone, line)
     return clone
 

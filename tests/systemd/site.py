@@ -19,12 +19,14 @@ IN_A_CLONE = (
 _INSTALL, _UPGRADE = page("guides/install.md"), page("guides/upgrade.md")
 BLOCKS = [
     commands_under("Install the program", _INSTALL),
-    commands_under("Settings and secrets", _INSTALL) + commands_under("Prove and start", _INSTALL),
+    commands_under("The same by hand", _INSTALL)
+    + commands_under("Set up the service", _INSTALL)[1:],
     commands_under("Upgrade", _UPGRADE),
     commands_under("Roll back", _UPGRADE),
     commands_under("Uninstall", _INSTALL),
 ]
-"""The commands of the guides: install, first start, upgrade, rollback, uninstall."""
+"""The commands of the guides: install, first start by hand, upgrade, rollback, uninstall."""
+COPY_UNITS = BLOCKS[1][0]
 UNITS = sorted((ROOT / "systemd").glob("*.service"))
 ETC = "/etc/auth0-segment-poller"
 INSTALLED = "/opt/auth0-segment-poller"

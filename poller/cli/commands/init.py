@@ -14,6 +14,7 @@ from poller.cli.groups import NAME, examples
 from poller.cli.options import yes_option
 from poller.cli.setup.files import (
     BY_KEY,
+    EXAMPLE,
     NewFile,
     environment_without_settings,
     refuse_unfit,
@@ -81,7 +82,10 @@ def init(file: Path | None, *, systemd: bool, yes: bool, **given: str | Path | N
     refuse_unfit(path, is_folder_made=systemd)
     units = _units() if systemd else []
     present = _present(path)
-    _confirm_changes([path, *(each.path for each in units)], is_answered=yes)
+    changed = [each.path for each in units]
+    if present not in {None, shared_file(EXAMPLE).read_text(encoding="utf-8")}:
+        changed.append(path)
+    _confirm_changes(changed, is_answered=yes)
     try:
         values = answers(given, environment_values(), known_values(path, present))
     except click.Abort:
