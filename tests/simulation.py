@@ -113,9 +113,11 @@ class SimulatedTime:
         self._back.release()
         wait.turn.acquire()
 
-    def _thread(self, *, target: Callable[..., None], name: str, daemon: bool) -> Any:
+    def _thread(
+        self, *, target: Callable[..., None], args: tuple[Any, ...] = (), name: str, daemon: bool
+    ) -> Any:
         del name, daemon
-        return SimpleNamespace(start=lambda: self.start(target))
+        return SimpleNamespace(start=lambda: self.start(lambda: target(*args)))
 
     def _run(self, wait: _Wait, work: Callable[[], None]) -> None:
         wait.turn.acquire()

@@ -44,6 +44,8 @@ class Settings(BaseModel):
     alerts: AlertsSettings
     path: Path | None = None
     """The file that was read."""
+    pipeline: str = ""
+    """The name of the pipeline in a folder of settings files. A file alone has none."""
 
     @property
     def makes_hashes(self) -> bool:

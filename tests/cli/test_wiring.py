@@ -3,9 +3,8 @@
 import re
 from pathlib import Path
 
-from poller.cli.wiring.metrics import serve_metrics
+from poller.cli.wiring.metrics import observer_of
 from poller.config import load_settings, read_toml
-from poller.service.lifecycle.liveness import Heartbeat
 from poller.service.observability.meter import Meter
 from poller.service.watching.feed import Feed
 from tests.paths import ROOT
@@ -17,9 +16,9 @@ def test_each_type_that_the_settings_send_has_a_count_of_its_own(tmp_path: Path)
         '[metrics]\nlisten = "127.0.0.1:0"\n[events.types.logout]\nname = "Logged Out"\n'
     )
     settings = load_settings(read_toml(path), {"HOME": "/home/ada"}, secrets=False)
-    with serve_metrics(settings, Heartbeat(), Feed()) as meter:
-        assert isinstance(meter, Meter)
-        assert meter.events.read == {"s": 0, "ss": 0, "slo": 0, "other": 0}
+    meter = observer_of(settings, Feed())
+    assert isinstance(meter, Meter)
+    assert meter.events.read == {"s": 0, "ss": 0, "slo": 0, "other": 0}
 
 
 def test_every_translator_takes_the_stream_of_the_ledger() -> None:

@@ -25,7 +25,7 @@ from poller.cli.views.wording import counted
 from poller.cli.wiring.backfill import BackfillParts
 from poller.cli.wiring.daemon import build_drain, open_ledger
 from poller.cli.wiring.demo import demo_settings
-from poller.cli.wiring.metrics import serve_metrics
+from poller.cli.wiring.metrics import observer_of
 from poller.cli.wiring.page.serving import serve_page
 from poller.cli.wiring.services import Services, connect
 from poller.config import Settings
@@ -39,6 +39,7 @@ from poller.service.lifecycle.process import Failed, Finished, Process, Reason, 
 from poller.service.observability.instrumented import MeteredJournal, Observer, metered_pages
 from poller.service.observability.logging_setup import configure_logging
 from poller.service.observability.systemd import Notifier, Supervisor
+from poller.service.pipelines.pipelines import run_alone
 from poller.service.slices.workers import SliceWorkers
 from poller.service.upstream.retry import PATIENCE, Backoff
 from poller.service.watching.feed import Feed
@@ -144,7 +145,7 @@ class _Demo:
             backoff=Backoff(),
             supervisor=self.supervisor,
         )
-        return daemon.run()
+        return run_alone(daemon.step, self.process, self.supervisor)
 
     def drain(self) -> None:
         """Forward everything that is still ahead."""
@@ -231,11 +232,10 @@ def _open_demo() -> Iterator[_Demo]:
         sandbox.faults.set(*_FAULTS)
         # A second signal also ends the demo by way of the folder's removal.
         settings, process = demo_settings(sandbox, Path(folder)), Process(abandon=_interrupt)
-        feed, heartbeat = Feed(), Heartbeat()
-        supervisor = Supervisor(Notifier(None), heartbeat)
+        feed, supervisor = Feed(), Supervisor(Notifier(None), Heartbeat())
+        observer = observer_of(settings, feed)
         with (
             open_ledger(settings) as ledger,
-            serve_metrics(settings, heartbeat, feed) as observer,
             connect(settings, process.stopping, observer=observer) as services,
             serve_page(
                 settings, feed, observer, supervisor, process, lambda now: collect(settings, now)

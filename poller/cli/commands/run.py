@@ -2,6 +2,7 @@
 
 import faulthandler
 import os
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import click
@@ -9,25 +10,24 @@ import click
 from poller.cli.commands.status import collect
 from poller.cli.groups import examples
 from poller.cli.options import SettingsFile, config_option, read_settings
-from poller.cli.segment_proof.background import check_key_in_background
-from poller.cli.segment_proof.hourly_look import look_hourly
-from poller.cli.wiring.alerts import alerting
+from poller.cli.pipelines.opening import Post, open_pipeline
 from poller.cli.wiring.catch_up import begin_backlog_job, connect_background
-from poller.cli.wiring.daemon import build_daemon, build_drain, build_maintenance, open_ledger
-from poller.cli.wiring.events import serve_events
+from poller.cli.wiring.daemon import build_drain, build_maintenance, open_ledger
 from poller.cli.wiring.fatal_exit import recording_fatal_exit
-from poller.cli.wiring.metrics import serve_metrics
+from poller.cli.wiring.metrics import observer_of, serve_metrics
 from poller.cli.wiring.page.serving import serve_page
 from poller.cli.wiring.services import connect
 from poller.config import Settings
 from poller.service.lifecycle.ending import finish
 from poller.service.lifecycle.exit_codes import ExitCode
-from poller.service.lifecycle.liveness import Heartbeat, StopEvent
+from poller.service.lifecycle.liveness import Heartbeat
 from poller.service.lifecycle.one_shot import run_once
-from poller.service.lifecycle.process import Process
+from poller.service.lifecycle.process import Process, Work
 from poller.service.observability.instrumented import NO_OBSERVER
 from poller.service.observability.logging_setup import configure_logging
 from poller.service.observability.systemd import Supervisor
+from poller.service.pipelines.pipeline import Pipeline, Running
+from poller.service.pipelines.pipelines import Pipelines
 from poller.service.watching.feed import Feed
 
 _STDERR = 2
@@ -99,40 +99,31 @@ def _drain_once(settings: Settings, *, new_stream: bool) -> ExitCode:
 def _run_daemon(
     settings: Settings, heartbeat: Heartbeat, supervisor: Supervisor, *, new_stream: bool
 ) -> ExitCode:
-    process = Process()
-    feed = Feed()
+    process, feed = Process(), Feed()
+    post = Post(feed=feed, observer=observer_of(settings, feed), supervisor=supervisor)
+
+    def opened(work: Work) -> AbstractContextManager[Running]:
+        return open_pipeline(settings, work, post, new_stream=new_stream)
+
     supervisor.opening()
-    with (
-        open_ledger(settings, adopt=new_stream) as ledger,
-        serve_metrics(settings, heartbeat, feed) as metered,
-        alerting(settings, ledger, metered) as alerts,
-        connect(
-            settings,
-            StopEvent(process.stopping, heartbeat),
-            observer=alerts.observer,
-            on_step=heartbeat.beat,
-        ) as services,
-        connect_background(settings, services, process.stopping, alerts.observer) as background,
-        serve_events(settings, feed),
-        serve_page(
-            settings, feed, metered, supervisor, process, lambda now: collect(settings, now)
-        ),
-    ):
-        if supervisor.watchdog:
-            # systemd's watchdog sends SIGABRT to a process that hangs. The traceback of every
-            # thread then says where.
-            faulthandler.enable(file=_STDERR)
-        daemon = build_daemon(
-            settings,
-            services,
-            background,
-            ledger,
-            process,
-            observer=alerts.observer,
-            supervisor=supervisor,
-        )
-        check_key_in_background(settings)
-        look_hourly(settings, services.clock.now, alerts.observer)
-        reason = daemon.run()
-        alerts.end(reason)
-        return finish(reason, process, interrupted=ExitCode.DONE)
+    pipeline = Pipeline("", opened, process, supervisor, is_alone=True)
+    with Pipelines(process, supervisor) as pipelines:
+        pipelines.add(pipeline)
+        pipeline.open()
+        with (
+            serve_metrics(settings, heartbeat, post.observer),
+            serve_page(
+                settings,
+                feed,
+                post.observer,
+                supervisor,
+                process,
+                lambda now: collect(settings, now),
+            ),
+        ):
+            if supervisor.watchdog:
+                # systemd's watchdog sends SIGABRT to a process that hangs. The traceback of every
+                # thread then says where.
+                faulthandler.enable(file=_STDERR)
+            reason = pipelines.run(interval_s=settings.poll.interval.total_seconds())
+            return finish(reason, process, interrupted=ExitCode.DONE)

@@ -1,6 +1,5 @@
 """The check of the write key in a separate thread, after the daemon is ready."""
 
-import threading
 from datetime import UTC, datetime
 
 import structlog
@@ -15,6 +14,7 @@ from poller.cli.segment_proof.published import (
 from poller.config import Settings
 from poller.core.errors import PollerError
 from poller.service.lifecycle.exit_codes import Severity
+from poller.service.upstream.threads import start_thread
 
 log = structlog.get_logger()
 
@@ -30,7 +30,7 @@ def check_key_in_background(settings: Settings) -> None:
     Nothing comes of it but log lines. The thread ends with the process.
     """
     if settings.segment.cdn_endpoint is not None:
-        threading.Thread(target=_check_key, args=(settings,), name="key-check", daemon=True).start()
+        start_thread(_check_key, "key-check", settings)
 
 
 def _check_key(settings: Settings) -> None:

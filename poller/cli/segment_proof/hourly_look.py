@@ -21,6 +21,7 @@ from poller.config import Settings
 from poller.core.counts import AcknowledgedCounts, SourceCounts, beginning_of_hour
 from poller.core.errors import PollerError
 from poller.service.observability.instrumented import Observer, SegmentCounts, is_alarming
+from poller.service.upstream.threads import start_thread
 from poller.service.verify.hour_figures import HOUR, REPEAT_HOURS
 from poller.service.verify.received import FINAL_AFTER, SourceVerdict, compare_with_source
 
@@ -50,24 +51,28 @@ class HourlyLook:
         observer: Observer,
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], object] = time.sleep,
+        stopping: threading.Event | None = None,
     ) -> None:
         self._look = look
+        self._stopping = stopping or threading.Event()
         self._observer = observer
         self._now = now
         self._sleep = sleep
 
     def start(self) -> None:
-        """Begin to look. The thread ends with the process."""
-        threading.Thread(target=self._run, name="segment-look", daemon=True).start()
+        """Begin to look. The thread ends at the stop, or with the process."""
+        start_thread(self._run, "segment-look")
 
     def _run(self) -> None:
-        while True:
+        while not self._stopping.is_set():
             self.wait_and_look()
 
     def wait_and_look(self) -> None:
         """Wait for the next time, and take one look. A failure is one line and one count."""
         self._sleep(seconds_to_wait(self._now()))
+        if self._stopping.is_set():
+            return
         try:
             counts = self._look()
         except RequestRefusedError as error:
@@ -101,7 +106,12 @@ def seconds_to_wait(now: datetime) -> float:
     return ((at if now < at else at + HOUR) - now).total_seconds()
 
 
-def look_hourly(settings: Settings, now: Callable[[], datetime], observer: Observer) -> None:
+def look_hourly(
+    settings: Settings,
+    now: Callable[[], datetime],
+    observer: Observer,
+    stopping: threading.Event | None = None,
+) -> None:
     """Begin the hourly look, if the settings have a token of Segment's Public API.
 
     `now` tells the time of the services. The look gets no client of live polling, so that it never
@@ -109,7 +119,14 @@ def look_hourly(settings: Settings, now: Callable[[], datetime], observer: Obser
     """
     if settings.segment.api_token is None:
         return
-    HourlyLook(lambda: compare_last_day(settings, now()), observer, now=now).start()
+    stopping = stopping or threading.Event()
+    HourlyLook(
+        lambda: compare_last_day(settings, now()),
+        observer,
+        now=now,
+        sleep=stopping.wait,
+        stopping=stopping,
+    ).start()
 
 
 def compare_last_day(settings: Settings, now: datetime) -> SegmentCounts | None:

@@ -21,7 +21,6 @@ from poller.service.alerts.dead_mans_switch import Pings
 from poller.service.alerts.sender import AlertSender
 from poller.service.alerts.texts import Place
 from poller.service.alerts.watch import Watch
-from poller.service.lifecycle.process import Failed, Reason
 from poller.service.observability.instrumented import Observer, Observers
 
 
@@ -35,10 +34,10 @@ class Alerting:
     observer: Observer
     sender: AlertSender | None = None
 
-    def end(self, reason: Reason) -> None:
+    def end(self, error: BaseException | None) -> None:
         """Say why the daemon stops. The last alerts are sent while the page at hand settles."""
         if self.sender is not None:
-            self.sender.end(reason.error if isinstance(reason, Failed) else None)
+            self.sender.end(error)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from poller.core.forward import Forwarded, forward
 from poller.core.ports import MessageSink
 from poller.core.spans import LogCursor, Resend, is_of_catch_up
 from poller.core.translation.translator import HistoryTranslator, TrackTranslator
-from poller.service.lifecycle.process import Process
+from poller.service.lifecycle.process import Work
 from poller.service.slices.deferred_identify import IdentifyRunner, IdentifySender, Role
 from poller.service.upstream.retry import LONG_PATIENCE
 
@@ -81,7 +81,7 @@ class BackfillParts:
 
     def identify_runner(
         self,
-        process: Process,
+        process: Work,
         *,
         begun_at: datetime,
         role: Role = "backfill",

@@ -25,7 +25,7 @@ from poller.core.spans import LogCursor
 from poller.service.backfill.estimate import parallelism
 from poller.service.daemon.backlog_workers import BacklogWorkers
 from poller.service.daemon.catch_up import CatchUpRule
-from poller.service.lifecycle.process import Failed, Finished, Process, Reason
+from poller.service.lifecycle.process import Failed, Finished, Process, Reason, Work
 from poller.service.observability.instrumented import (
     NO_OBSERVER,
     MeteredSink,
@@ -112,7 +112,7 @@ def build_backlog_workers(
     settings: Settings,
     background: Services,
     ledger: SqlLedger,
-    process: Process,
+    process: Work,
     *,
     observer: Observer,
 ) -> BacklogWorkers:

@@ -18,7 +18,7 @@ from poller.service.daemon.drain import Drain
 from poller.service.daemon.first_start import FirstStart
 from poller.service.daemon.late_arrivals import SecondReader
 from poller.service.daemon.maintenance import Maintenance
-from poller.service.lifecycle.process import Process
+from poller.service.lifecycle.process import Work
 from poller.service.observability.instrumented import (
     NO_OBSERVER,
     MeteredJournal,
@@ -69,7 +69,7 @@ def build_drain(
     settings: Settings,
     services: Services,
     ledger: SqlLedger,
-    process: Process,
+    work: Work,
     *,
     begun: Callable[[datetime], None] = lambda now: None,  # noqa: ARG005 - nobody works on it
     observer: Observer = NO_OBSERVER,
@@ -101,7 +101,7 @@ def build_drain(
             report_confirmed=observer.set_confirmed,
         ),
         catch_up=build_rule(settings, ledger, services.rate_limiter, begun),
-        stopping=process.stopping,
+        stopping=work.stopping,
         observer=observer,
     )
 
@@ -128,7 +128,7 @@ def build_daemon(
     services: Services,
     background: Services,
     ledger: SqlLedger,
-    process: Process,
+    work: Work,
     *,
     observer: Observer,
     supervisor: Supervisor,
@@ -137,9 +137,9 @@ def build_daemon(
 
     It works on a backlog with the services of the `background`.
     """
-    backlog = build_backlog_workers(settings, background, ledger, process, observer=observer)
+    backlog = build_backlog_workers(settings, background, ledger, work, observer=observer)
     drain = build_drain(
-        settings, services, ledger, process, begun=backlog.look_for_work, observer=observer
+        settings, services, ledger, work, begun=backlog.look_for_work, observer=observer
     )
     maintenance = build_maintenance(settings, services, ledger, observer=observer)
     observer.start_at(ledger.live_span())
@@ -147,10 +147,11 @@ def build_daemon(
     return Daemon(
         lambda: metered_pages(drain.pages(), observer),
         MeteredJournal(ledger, observer),
-        process,
+        work,
         interval=settings.poll.interval,
         backoff=Backoff(),
         maintain=maintenance.run_if_due,
         backlog=backlog,
         supervisor=supervisor,
+        never_ends=bool(settings.pipeline),
     )

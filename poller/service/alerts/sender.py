@@ -19,6 +19,7 @@ from poller.service.alerts.outbox import Outbox, QueuedAlert
 from poller.service.alerts.rules import Facts, Memories, Memory, Occurrence, decide, with_marks
 from poller.service.alerts.texts import Place, alert_of
 from poller.service.alerts.watch import LedgerFacts, Watch, new_dead_letters, new_gaps
+from poller.service.upstream.threads import start_thread
 
 LOOK_S = 15.0
 END_S = 8.0
@@ -89,8 +90,7 @@ class AlertSender:
 
     def start(self) -> None:
         """Begin in a thread, which ends with the process."""
-        self._thread = threading.Thread(target=self._run, name="alerts", daemon=True)
-        self._thread.start()
+        self._thread = start_thread(self._run, "alerts")
 
     def end(self, error: BaseException | None) -> None:
         """Say that the daemon ends, and why. None: it was told to stop. Does not wait.

@@ -17,11 +17,12 @@ from poller.core.errors import FatalError, PollerError, TransientError
 from poller.core.log_ids import moment_of
 from poller.core.spans import Span
 from poller.service.lifecycle.backlog import NO_BACKLOG, Backlog
-from poller.service.lifecycle.process import Failed, Process
+from poller.service.lifecycle.process import Failed, Work
 from poller.service.slices.deferred_identify import Identified, IdentifyRunner
 from poller.service.slices.queue import SliceLedger, SliceQueue, Walk
 from poller.service.slices.slice import Slice
 from poller.service.upstream.retry import Backoff
+from poller.service.upstream.threads import start_thread
 
 PROGRESS_INTERVAL_S = 60.0
 _IDENTIFIES = 0  # the key of their backoff, beside the ids of the slices
@@ -58,7 +59,7 @@ class BacklogWorkers:
         self,
         walker: Callable[[], Walk],
         ledger: BacklogLedger,
-        process: Process,
+        process: Work,
         identifies: Callable[[], IdentifyRunner],
         *,
         parallel: Callable[[], int],
@@ -145,13 +146,12 @@ class BacklogWorkers:
         with self._lock:
             is_over = self._since is None or self._process.stopping.is_set()
             for _ in range(0 if is_over else self._parallel() - self._threads):
-                thread = threading.Thread(target=self._work, name="backlog", daemon=True)
                 try:
-                    thread.start()
-                except RuntimeError as error:  # Python raises it for EAGAIN here
+                    start_thread(self._work, "backlog")
+                except TransientError:
                     if self._threads:
                         return
-                    raise TransientError("this machine cannot start a thread for now") from error
+                    raise
                 self._threads += 1
 
     def _work(self) -> None:

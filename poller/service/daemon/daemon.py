@@ -1,11 +1,6 @@
-"""The daemon: a timer starts the cycles, and the main thread waits for a reason to stop.
+"""The daemon of one pipeline: its cycles, and what becomes of their errors.
 
-The timer is APScheduler's. Two of its habits shape this module:
-
-- It goes by the wall clock, which may be set. So the time of the next cycle is kept by the
-  monotonic clock too. A cycle that the timer starts too early is put off, and a cycle that the
-  timer would start too late is started by the main thread.
-- It swallows what a job raises. So a job hands every error to the main thread.
+A schedule calls `step`, and waits for as long as the step says (see `poller.service.pipelines`).
 """
 
 import time
@@ -14,23 +9,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 import structlog
-from apscheduler.executors.pool import ThreadPoolExecutor
-from apscheduler.schedulers.background import BackgroundScheduler
 
-from poller import __version__
 from poller.core.errors import FatalError, PollerError, TransientError
 from poller.core.forward import Forwarded
 from poller.service.lifecycle.backlog import NO_BACKLOG, Backlog
 from poller.service.lifecycle.cycles import CycleCount, CycleJournal
 from poller.service.lifecycle.liveness import Heartbeat
-from poller.service.lifecycle.process import Failed, Process, Reason
+from poller.service.lifecycle.process import Work
 from poller.service.observability.systemd import Notifier, Supervisor
 from poller.service.upstream.retry import Backoff
 
 PROGRESS_INTERVAL_S = 60.0
-_TIMER_TOLERANCE_S = 2.0
-"""The largest difference between the times at which a cycle is due and at which it begins."""
-_JOB = "cycle"
 
 log = structlog.get_logger()
 
@@ -75,59 +64,50 @@ class NoBacklogWork:
 
 
 class Daemon:
-    """Drains the log every `interval`, and sooner after a failure, until there is a reason to stop.
+    """Drains the log at each step. Used by one thread at a time.
 
     `maintain` is called after each cycle. The `pages` of a cycle are one drain. The `backlog` is
     worked on in threads of its own. If the daemon is blocked, so is the backlog, and the other way
     round.
+
+    With `never_ends` a fatal error blocks the daemon even before anything was settled.
     """
 
     def __init__(  # noqa: PLR0913 - what to do, when, and who is told
         self,
         pages: Callable[[], Iterator[Forwarded]],
         journal: CycleJournal,
-        process: Process,
+        work: Work,
         *,
         interval: timedelta,
         backoff: Backoff,
         maintain: Callable[[], None] = lambda: None,
         backlog: BacklogWork | None = None,
         supervisor: Supervisor | None = None,
+        never_ends: bool = False,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._pages = pages
         self._journal = journal
-        self._process = process
+        self._work = work
         self._interval = interval
         self._backoff = backoff
         self._maintain = maintain
         self._backlog = backlog or NoBacklogWork()
         self._supervisor = supervisor or Supervisor(Notifier(None), Heartbeat())
         self._monotonic = monotonic
-        self._scheduler = BackgroundScheduler(
-            executors={"default": ThreadPoolExecutor(1)}, timezone=UTC
-        )
-        self._due_at = monotonic()
-        self._has_progressed = False
-        self._is_idle = True
+        self._may_end = not never_ends
         self._blocked: str | None = None
 
-    def run(self) -> Reason:
-        """Run until there is a reason to stop. A cycle may still be under way then."""
-        self._plan(timedelta())
-        self._supervisor.heartbeat.beat()
-        self._scheduler.start()
-        self._supervisor.ready()
-        log.info(
-            "daemon.started",
-            version=__version__,
-            interval_s=self._interval.total_seconds(),
-        )
-        try:
-            return self._process.wait(self._tick)
-        finally:
-            self._supervisor.stopping()
-            self._scheduler.shutdown(wait=False)
+    def step(self) -> timedelta:
+        """Do one cycle and the maintenance, and return the delay before the next step.
+
+        Raises:
+            FatalError: nothing was settled since the start.
+        """
+        delay = self.cycle()
+        self._maintain()
+        return delay
 
     def cycle(self) -> timedelta:
         """Drain once, record the result, and return the delay before the next cycle.
@@ -144,7 +124,7 @@ class Daemon:
             self._backlog.look_for_work()
             self._drain(count)
         except FatalError as error:
-            if not self._has_progressed:
+            if self._may_end:
                 raise
             return self._block(error)
         except TransientError as error:
@@ -165,7 +145,7 @@ class Daemon:
         outcome = "cycle.interrupted"
         try:
             for forwarded in self._pages():
-                self._has_progressed = True
+                self._may_end = False
                 self._backoff.reset()
                 self._supervisor.heartbeat.beat()
                 count.add(forwarded.settlement)
@@ -177,61 +157,9 @@ class Daemon:
         finally:
             (log.info if count.read else log.debug)(outcome, **count.facts())
 
-    def _job(self) -> None:
-        # Nothing may be raised here, since APScheduler would swallow it.
-        if self._process.stopping.is_set():
-            return
-        early_s = self._due_at - self._monotonic()
-        if early_s > _TIMER_TOLERANCE_S:
-            # The wall clock was set forward, or the main thread started this cycle already.
-            self._plan(timedelta(seconds=early_s))
-            return
-        self._supervisor.heartbeat.beat()
-        self._is_idle = False
-        with self._process.working():
-            try:
-                delay = self.cycle()
-                self._maintain()
-            except BaseException as error:  # noqa: BLE001 - the main thread raises it again
-                self._process.end(Failed(error))
-                return
-        self._schedule(delay)
-        self._is_idle = True
-
-    def _schedule(self, delay: timedelta) -> None:
-        self._due_at = self._monotonic() + delay.total_seconds()
-        self._supervisor.heartbeat.rest(delay.total_seconds())
-        if not self._process.stopping.is_set():
-            self._plan(delay)
-
-    def _plan(self, delay: timedelta) -> None:
-        """Plan the next cycle as a job for one moment.
-
-        APScheduler lists every run that an interval job has missed. If a clock is set right by
-        years, the list fills the memory. A job for one moment has no such list.
-        """
-        self._scheduler.add_job(
-            self._job,
-            "date",
-            run_date=datetime.now(UTC) + delay,
-            id=_JOB,
-            replace_existing=True,
-            misfire_grace_time=None,  # a late job runs however late it is
-            max_instances=2,  # the cycle that plans the next one has not returned yet
-        )
-
-    def _tick(self) -> None:
-        self._nudge()
-        self._supervisor.look()
-
-    def _nudge(self) -> None:
-        """Start a cycle that is overdue, since the wall clock may have been set back."""
-        if self._is_idle and self._monotonic() > self._due_at + _TIMER_TOLERANCE_S:
-            self._plan(timedelta())
-
     def _postpone(self, error: TransientError) -> timedelta:
         delay = self._backoff.delay_after(error)
-        if not self._process.stopping.is_set():
+        if not self._work.stopping.is_set():
             log.warning(
                 "cycle.postponed", reason=str(error), retry_in_s=round(delay.total_seconds(), 1)
             )

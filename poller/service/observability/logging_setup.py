@@ -38,6 +38,7 @@ def configure_logging(level: str, form: str = "auto") -> None:
     is_terminal = stream.isatty() and form != "json"
     structlog.configure(
         processors=[
+            structlog.contextvars.merge_contextvars,  # the pipeline, if there are several
             structlog.processors.add_log_level,
             *_rendering(is_terminal=is_terminal, is_journal=is_journal, form=form),
             *([_with_priority] if is_journal else []),

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from poller.core.errors import FatalError, TransientError
+from poller.core.errors import FatalError, PollerError, TransientError
 from poller.core.text.plain_text import visible
 from poller.service.lifecycle.backlog import NO_BACKLOG, Backlog
 from poller.service.lifecycle.cycles import CycleCount
@@ -42,9 +42,9 @@ _BEATS_PER_WATCHDOG = 3  # sd_watchdog_enabled(3) advises two
 class Condition:
     """The condition of the daemon since `since`, by the clock of this machine.
 
-    `kind` is `starting`, `running`, `postponed`, `blocked` or `stopping`. A postponed or blocked
-    daemon has a reason. A postponed one says when it tries again, and a blocked one has the code
-    of the error and a hint on what to do.
+    `kind` is `starting`, `running`, `postponed`, `blocked`, `failed` or `stopping`. A postponed,
+    blocked or failed daemon has a reason. A postponed or failed one says when it tries again. A
+    blocked one has the code of the error and a hint on what to do, and so may a failed one.
     """
 
     kind: str
@@ -172,6 +172,11 @@ class Supervisor:
         self._notifier.send(
             STATUS=f"blocked: {error}: {error.hint}; last whole cycle: {self._last_cycle}"
         )
+
+    def failed(self, error: PollerError, delay: timedelta) -> None:
+        """Tell that a pipeline could not be opened, or was closed by an error, and is retried."""
+        known = {"code": error.code, "hint": error.hint} if isinstance(error, FatalError) else {}
+        self._become("failed", reason=str(error), next_try_at=self._now() + delay, **known)
 
     def _become(self, kind: str, **facts: Any) -> None:
         """Note the condition. It keeps the time at which it began, while its kind stays."""

@@ -22,7 +22,7 @@ from poller.core.ports import ProfileDirectory
 from poller.core.settlement import UnaccountedError
 from poller.core.translation.change_detection import PARTIAL, LastSent
 from poller.core.translation.translator import HistoryTranslator
-from poller.service.lifecycle.process import Process
+from poller.service.lifecycle.process import Work
 from poller.service.upstream.retry import LONG_PATIENCE, retrying
 
 USERS_PER_BATCH = 73
@@ -93,7 +93,7 @@ class IdentifyRunner:
     def __init__(
         self,
         queue: PendingIdentifies,
-        process: Process,
+        process: Work,
         make_sender: "Callable[[], IdentifySender] | None",
         *,
         role: Role,

@@ -32,6 +32,7 @@ from poller.core.errors import TransientError
 from poller.core.pages import Page
 from poller.core.ports import LogSource
 from poller.core.spans import LogCursor
+from poller.service.upstream.threads import start_thread
 
 PAGES_AHEAD = 2
 """The most pages above the page at hand that are fetched. Both may be thrown away.
@@ -72,14 +73,7 @@ class Worker:
 
     def submit(self, call: Call) -> None:
         if self._thread is None:
-            thread = threading.Thread(
-                target=_run, args=(self._calls,), name=self._name, daemon=True
-            )
-            try:
-                thread.start()
-            except RuntimeError as error:  # Python raises it for EAGAIN here
-                raise TransientError("this machine cannot start a thread for now") from error
-            self._thread = thread
+            self._thread = start_thread(_run, self._name, self._calls)
         self._calls.put(call)
 
 

@@ -37,6 +37,7 @@ from poller.service.lifecycle.process import Process
 from poller.service.slices import queue
 from poller.service.slices.deferred_identify import IdentifyRunner, IdentifySender
 from poller.service.slices.queue import Walk
+from poller.service.upstream import threads
 from poller.service.upstream.background import BackgroundLimits
 from poller.service.upstream.profile_cache import CachedProfiles
 from poller.service.upstream.rate_limit import RateLimiter
@@ -307,7 +308,7 @@ def begin(
     ledger: SqlLedger, monkeypatch: pytest.MonkeyPatch, *, pages: int, plan: tuple[int, float]
 ) -> World:
     time = SimulatedTime()
-    for module in (queue, backlog_workers):
+    for module in (queue, backlog_workers, threads):
         monkeypatch.setattr(module, "threading", time.threading())
     world = World(time, ledger, pages=pages, plan=plan)
     world.run()

@@ -3,7 +3,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import structlog
-from apscheduler.job import Job
 from structlog.testing import capture_logs
 
 from poller.core.errors import FatalError, TransientError, UnusableAnswerError
@@ -17,7 +16,7 @@ from poller.core.settlement import build_settlement
 from poller.core.spans import Span
 from poller.service.daemon.daemon import Daemon, NoBacklogWork
 from poller.service.lifecycle.liveness import SILENCE_S, Heartbeat
-from poller.service.lifecycle.process import Process
+from poller.service.lifecycle.process import Work
 from poller.service.observability.systemd import Notifier, Supervisor
 from poller.service.upstream.retry import Backoff
 
@@ -59,7 +58,7 @@ class Journal:
 class Bench:
     """A daemon whose drains are scripted: each is a list of pages and errors."""
 
-    def __init__(self, *drains: list[Forwarded | Exception]) -> None:
+    def __init__(self, *drains: list[Forwarded | Exception], never_ends: bool = False) -> None:
         self.journal = Journal()
         self.drains = iter(drains)
         self.now = 1000.0
@@ -67,27 +66,13 @@ class Bench:
         self.daemon = Daemon(
             self._pages,
             self.journal,
-            Process(),
+            Work(),
             interval=INTERVAL,
             backoff=Backoff(jitter=lambda: 1.0),
             supervisor=Supervisor(Notifier(None), self.heartbeat),
+            never_ends=never_ends,
             monotonic=lambda: self.now,
         )
-
-    def run_job(self) -> None:
-        """Do what the timer does when a cycle is due."""
-        self.daemon._job()
-
-    def planned(self) -> list[Job]:
-        """Return the jobs that the timer holds."""
-        return list({job.id: job for job in self.daemon._scheduler.get_jobs()}.values())
-
-    def is_alive_after(self, seconds: float) -> bool:
-        self.now += seconds
-        try:
-            return self.heartbeat.is_alive
-        finally:
-            self.now -= seconds
 
     def _pages(self) -> Iterator[Forwarded]:
         for step in next(self.drains):
@@ -245,29 +230,6 @@ def test_an_outage_of_hours_is_waited_out_without_spinning_and_without_giving_up
     assert sum(line["event"] == "cycle.postponed" for line in logs) == 600
 
 
-def test_between_two_cycles_the_pulse_waits_for_the_next_one() -> None:
-    bench = Bench([forwarded()])
-    bench.run_job()
-    wait = INTERVAL.total_seconds() + SILENCE_S
-    assert bench.is_alive_after(wait)
-    assert not bench.is_alive_after(wait + 1.0)
-
-
-def test_a_service_that_asks_for_an_hour_does_not_look_like_a_loop_that_hangs() -> None:
-    bench = Bench([TransientError("later", retry_after=timedelta(hours=1))])
-    bench.run_job()
-    assert bench.is_alive_after(600 + SILENCE_S)
-    assert not bench.is_alive_after(601 + SILENCE_S + 1.0)
-
-
-def test_a_blocked_daemon_that_looks_again_is_alive() -> None:
-    bench = Bench([forwarded()], *[[FatalError("never", code="log-empty", hint="act")]] * 10)
-    for _ in range(11):
-        bench.run_job()
-        assert bench.is_alive_after(INTERVAL.total_seconds() + SILENCE_S)
-        bench.now += 61.0
-
-
 def test_each_page_of_a_long_cycle_is_a_beat_and_one_that_never_comes_is_none() -> None:
     bench = Bench()
     alive = []
@@ -281,46 +243,18 @@ def test_each_page_of_a_long_cycle_is_a_beat_and_one_that_never_comes_is_none() 
         alive.append(bench.heartbeat.is_alive)
 
     bench.daemon._pages = pages
-    bench.run_job()
+    bench.heartbeat.beat()
+    bench.daemon.step()
     assert alive == [True] * 50 + [False]
 
 
-def runs_missed(job: Job, until: datetime) -> list[datetime]:
-    """Return the runs that APScheduler computes once the clock says `until`."""
-    job.next_run_time = job.trigger.get_next_fire_time(None, until)
-    return list(job._get_run_times(until))
-
-
-def test_a_clock_set_right_by_years_has_one_cycle_to_run() -> None:
-    bench = Bench([forwarded()])
-    bench.run_job()
-    (job,) = bench.planned()
-    now = datetime.now(UTC)
-    assert runs_missed(job, now + INTERVAL / 2) == []
-    assert len(runs_missed(job, now + timedelta(days=365 * 50))) == 1
-
-
-def test_a_cycle_that_comes_too_early_is_planned_again() -> None:
-    bench = Bench([forwarded()], [forwarded()])
-    bench.run_job()
-    bench.now += 10.0
-    bench.run_job()  # the wall clock was set forward
-    (job,) = bench.planned()
-    assert len(bench.journal.errors) == 1
-    assert runs_missed(job, datetime.now(UTC) + timedelta(seconds=19)) == []
-    assert len(runs_missed(job, datetime.now(UTC) + timedelta(seconds=21))) == 1
-    bench.now += 20.0
-    bench.run_job()
-    assert len(bench.journal.errors) == 2
-
-
-def test_a_cycle_that_is_overdue_by_the_monotonic_clock_is_planned_for_now() -> None:
-    bench = Bench([forwarded()])
-    bench.run_job()
-    bench.now += INTERVAL.total_seconds() + 3.0  # the wall clock was set back
-    bench.daemon._tick()
-    (job,) = bench.planned()
-    assert len(runs_missed(job, datetime.now(UTC))) == 1
+def test_a_daemon_that_never_ends_is_blocked_by_a_fatal_error_before_any_progress() -> None:
+    error = FatalError("Auth0 answered 401", code="auth0-access-denied", hint="check the secret")
+    bench = Bench([error], [forwarded()], never_ends=True)
+    assert bench.daemon.step() == INTERVAL
+    assert bench.journal.blocked == "Auth0 answered 401"
+    bench.daemon.step()
+    assert bench.journal.blocked is None
 
 
 class Backlog(NoBacklogWork):
@@ -359,13 +293,3 @@ def test_a_live_loop_that_is_blocked_pauses_the_backlog_until_a_cycle_succeeds()
     for _ in range(4):
         bench.daemon.cycle()
     assert backlog.told == ["look", "resume", "look", "pause", "look", "look", "resume"]
-
-
-def test_slices_at_work_do_not_keep_an_overdue_cycle_from_starting() -> None:
-    bench = Bench([forwarded()])
-    bench.run_job()
-    bench.now += INTERVAL.total_seconds() + 3.0
-    with bench.daemon._process.working():
-        bench.daemon._tick()
-    (job,) = bench.planned()
-    assert len(runs_missed(job, datetime.now(UTC))) == 1

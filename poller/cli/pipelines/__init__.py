@@ -1,0 +1,1 @@
+"""The pipelines of `run`, bound together from their settings."""

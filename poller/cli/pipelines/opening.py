@@ -1,0 +1,68 @@
+"""One pipeline, from its settings to its parts."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from poller.cli.segment_proof.background import check_key_in_background
+from poller.cli.segment_proof.hourly_look import look_hourly
+from poller.cli.wiring.alerts import alerting
+from poller.cli.wiring.catch_up import connect_background
+from poller.cli.wiring.daemon import build_daemon, open_ledger
+from poller.cli.wiring.events import serve_events
+from poller.cli.wiring.services import connect
+from poller.config import Settings
+from poller.service.lifecycle.liveness import StopEvent
+from poller.service.lifecycle.process import Work
+from poller.service.observability.instrumented import Observer
+from poller.service.observability.systemd import Supervisor
+from poller.service.pipelines.pipeline import Running
+from poller.service.watching.feed import Feed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Post:
+    """The place where a pipeline is watched. It stays while the pipeline is opened and closed.
+
+    The `observer` is the meter, or the feed alone if nobody asks for metrics.
+    """
+
+    feed: Feed
+    observer: Observer
+    supervisor: Supervisor
+
+
+@contextmanager
+def open_pipeline(
+    settings: Settings, work: Work, post: Post, *, new_stream: bool = False
+) -> Iterator[Running]:
+    """Open the ledger and the clients of a pipeline, and close them at the end.
+
+    Raises:
+        PollerError, SettingsError: the pipeline cannot be opened.
+    """
+    heartbeat = post.supervisor.heartbeat
+    with (
+        open_ledger(settings, adopt=new_stream) as ledger,
+        alerting(settings, ledger, post.observer) as alerts,
+        connect(
+            settings,
+            StopEvent(work.stopping, heartbeat),
+            observer=alerts.observer,
+            on_step=heartbeat.beat,
+        ) as services,
+        connect_background(settings, services, work.stopping, alerts.observer) as background,
+        serve_events(settings, post.feed),
+    ):
+        daemon = build_daemon(
+            settings,
+            services,
+            background,
+            ledger,
+            work,
+            observer=alerts.observer,
+            supervisor=post.supervisor,
+        )
+        check_key_in_background(settings)
+        look_hourly(settings, services.clock.now, alerts.observer, work.stopping)
+        yield Running(step=daemon.step, end=alerts.end)
