@@ -1,14 +1,15 @@
 """Pages of the log that are fetched while a page below them is delivered.
 
 The forwarding of a page waits three times: for the page, for the profiles of its users, and for
-Segment. Reading ahead lets these three waits run side by side, for three pages in a row. While a
-page is delivered and settled, the profiles of the next page are read, and the page after that is
-fetched.
+Segment. Reading ahead lets these waits run side by side. While a page is delivered and settled, the
+next two pages are fetched, and the profiles of each one are read as soon as it is there.
 
 No promise depends on this module:
 
 - Pages are given in the order of the log, one at a time, to the thread that delivers and settles
   them. A page that was read ahead is only known to this process. A crash forgets it.
+- The profiles of two pages are read in no certain order. The cache of profiles never replaces a
+  profile by one that was asked for earlier.
 - A page keeps the times of its own answer. The ledger decides by these times how far the log is
   confirmed, and the proof against retention was made with the answer. So a page that waited proves
   less than a page that is fetched now, and never more.
@@ -18,11 +19,12 @@ No promise depends on this module:
 - Nothing is fetched above the last page of a walk, so that an idle poll is one request.
 """
 
+import itertools
 import queue
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -38,6 +40,7 @@ PAGES_AHEAD = 2
 """The most pages above the page at hand that are fetched. Both may be thrown away.
 
 One would not be enough: its fetch and its profiles take two answers of Auth0, one after the other.
+Profiles of more than 73 users take two searches, so the profiles of both pages are read at once.
 """
 
 _PLACE = ("id", "stream", "reached", "until", "drained_at")
@@ -84,10 +87,10 @@ def _run(calls: "queue.SimpleQueue[Call | None]") -> None:
 
 
 class ReadAhead:
-    """Reads the pages of a log ahead, in two threads of its own.
+    """Reads the pages of a log ahead, in threads of its own.
 
-    `prepare` is called with each page that was read ahead, in the order of the log, before the page
-    is given. What it raises is raised when the page is due.
+    `prepare` is called with each page that was read ahead, before the page is given. Threads call
+    it for two pages at once. What it raises is raised when the page is due.
     """
 
     def __init__(
@@ -100,7 +103,7 @@ class ReadAhead:
         self._source = source
         self._prepare = prepare
         self._fetching = runner("read-ahead-log")
-        self._preparing = runner("read-ahead-users")
+        self._preparing = [runner(f"read-ahead-users-{number}") for number in range(PAGES_AHEAD)]
 
     @contextmanager
     def walk(self, is_last: Callable[[Page], bool]) -> Iterator["Walk"]:
@@ -134,13 +137,13 @@ class Walk:
         prepare: Callable[[Page], None],
         is_last: Callable[[Page], bool],
         fetching: Runner,
-        preparing: Runner,
+        preparing: Sequence[Runner],
     ) -> None:
         self._source = source
         self._prepare = prepare
         self._is_last = is_last
         self._fetching = fetching
-        self._preparing = preparing
+        self._preparing = itertools.cycle(preparing)  # used in the thread that fetches
         # The lock guards both fields below it. A runner may call back at once, under the lock.
         self._lock = threading.RLock()
         self._ahead: deque[_AheadPage] = deque()
@@ -198,7 +201,7 @@ class Walk:
         try:
             page = self._source.fetch(ahead.cursor)
             above = self._above(ahead.cursor, page)
-            self._preparing.submit(lambda: self._make_ready(ahead, page))
+            next(self._preparing).submit(lambda: self._make_ready(ahead, page))
         except BaseException as error:  # noqa: BLE001 - raised when the page is due
             ahead.future.set_exception(error)
             return

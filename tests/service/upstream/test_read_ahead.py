@@ -43,8 +43,9 @@ class Bench:
     def __init__(self) -> None:
         self.log = FakeLog([record(number) for number in range(10)], page_size=1)
         self.prepared: list[str] = []
-        self.fetching, self.preparing = Steps(), Steps()
-        runners = iter((self.fetching, self.preparing))
+        self.fetching = Steps()
+        self.preparing = [Steps() for _ in range(PAGES_AHEAD)]
+        runners = iter([self.fetching, *self.preparing])
         self.read_ahead = ReadAhead(self.log, self.prepare, runner=lambda _name: next(runners))
         self.cursor: LogCursor = Span(id=1, stream=STREAM, after=EARLIEST, reached=EARLIEST)
 
@@ -64,8 +65,10 @@ class Bench:
         return taken
 
     def let_read(self) -> None:
+        """Let every runner do what waits for it."""
         self.fetching.run()
-        self.preparing.run()
+        for runner in self.preparing:
+            runner.run()
 
     @property
     def asked(self) -> list[str]:
@@ -118,7 +121,7 @@ def test_each_page_that_is_read_ahead_is_prepared_once_and_before_it_is_given() 
         for number in range(10):
             taken = bench.take(walk)
             assert number == 0 or taken.position in bench.prepared
-    assert bench.prepared == ids(*range(1, 10))
+    assert sorted(bench.prepared) == ids(*range(1, 10))
 
 
 def test_an_error_is_raised_when_its_page_is_due() -> None:
@@ -161,7 +164,8 @@ def test_a_fetch_that_outlives_its_walk_has_no_effect() -> None:
     with bench.walk() as walk:
         bench.take(walk)
         bench.fetching.waiting.popleft()()
-        held = [*bench.fetching.waiting, *bench.preparing.waiting]
+        runners = [bench.fetching, *bench.preparing]
+        held = [call for runner in runners for call in runner.waiting]
         assert len(held) == 2
     for call in held:
         call()
@@ -209,11 +213,79 @@ def test_a_walk_waits_for_its_page_and_not_for_its_turn() -> None:
         read.set()
 
     log = Log([record(number) for number in range(10)], page_size=1)
-    cursor = Span(id=1, stream=STREAM, after=EARLIEST, reached=EARLIEST)
+    cursor = cursor_of_all()
     with ReadAhead(log, prepare).walk(lambda page: page.position >= LAST) as walk:
         first = walk.fetch(cursor)
         assert read.wait(PATIENCE_S)
         assert walk.fetch(replace(cursor, reached=first.position)).position == numbered(1)
+
+
+def cursor_of_all() -> LogCursor:
+    return Span(id=1, stream=STREAM, after=EARLIEST, reached=EARLIEST)
+
+
+def test_two_pages_are_prepared_at_once_and_given_in_order() -> None:
+    """The lower one of each two pages is ready only after the upper one."""
+    ready = {position: threading.Event() for position in ids(*range(1, 9))}
+
+    def prepare(of_page: Page) -> None:
+        number = int(of_page.position[-2:])
+        if number % 2:
+            assert ready[numbered(number + 1)].wait(PATIENCE_S)
+        ready[of_page.position].set()
+
+    log = FakeLog([record(number) for number in range(9)], page_size=1)
+    cursor, given = cursor_of_all(), []
+    with ReadAhead(log, prepare).walk(lambda page: page.position == numbered(8)) as walk:
+        for _ in range(9):
+            given.append(walk.fetch(cursor).position)
+            cursor = replace(cursor, reached=given[-1])
+    assert given == ids(*range(9))
+
+
+def test_an_error_of_a_page_throws_away_the_page_above_it_that_is_ready() -> None:
+    bench = Bench()
+    bench.read_ahead._prepare = lambda read: fail_at(1, read)
+    with bench.walk() as walk:
+        bench.take(walk)
+        bench.let_read()
+        assert [each.future.done() for each in walk._ahead] == [True] * PAGES_AHEAD
+        with pytest.raises(TransientError, match="later"):
+            bench.take(walk)
+    bench.log.records.insert(1, record(0) | {"log_id": f"{numbered(0)}5"})
+    with bench.walk() as walk:
+        assert bench.take(walk).position == f"{numbered(0)}5"
+
+
+def fail_at(number: int, read: Page) -> None:
+    if read.position == numbered(number):
+        raise LATER
+
+
+def test_no_thread_outlives_its_read_ahead() -> None:
+    threads: set[threading.Thread] = set()
+
+    class Log(FakeLog):
+        def fetch(self, cursor: LogCursor) -> Page:
+            threads.add(threading.current_thread())
+            return super().fetch(cursor)
+
+    def prepare(of_page: Page) -> None:
+        assert of_page.events
+        threads.add(threading.current_thread())
+
+    read_ahead = ReadAhead(Log([record(n) for n in range(10)], page_size=1), prepare)
+    cursor = cursor_of_all()
+    with read_ahead.walk(lambda page: False) as walk:
+        for _ in range(6):
+            cursor = replace(cursor, reached=walk.fetch(cursor).position)
+    own = threads - {threading.current_thread()}
+    assert len(own) == 1 + PAGES_AHEAD
+    del read_ahead, walk
+    gc.collect()
+    for thread in own:
+        thread.join(PATIENCE_S)
+        assert not thread.is_alive()
 
 
 def test_a_worker_keeps_one_thread_and_ends_it_with_itself() -> None:
@@ -240,7 +312,7 @@ def test_a_machine_without_room_for_a_thread_is_a_passing_shortage(
 
     monkeypatch.setattr(threading.Thread, "start", start)
     log = FakeLog([record(number) for number in range(10)], page_size=1)
-    cursor = Span(id=1, stream=STREAM, after=EARLIEST, reached=EARLIEST)
+    cursor = cursor_of_all()
     with ReadAhead(log, lambda read: None).walk(lambda read: False) as walk:
         first = walk.fetch(cursor)
         with pytest.raises(TransientError, match="cannot start a thread"):
@@ -250,7 +322,7 @@ def test_a_machine_without_room_for_a_thread_is_a_passing_shortage(
 def test_an_idle_walk_starts_no_thread() -> None:
     before = set(threading.enumerate())
     log = FakeLog([])
-    cursor = Span(id=1, stream=STREAM, after=EARLIEST, reached=EARLIEST)
+    cursor = cursor_of_all()
     with ReadAhead(log, lambda read: None).walk(lambda read: read.is_end) as walk:
         assert walk.fetch(cursor).is_end
     assert set(threading.enumerate()) <= before
