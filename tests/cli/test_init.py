@@ -12,7 +12,7 @@ import pytest
 
 from poller import cli
 from poller.cli.commands import init as command
-from poller.cli.setup.files import NewFile, write_files
+from poller.cli.setup.files import NewFile, settings_files, write_files
 from poller.cli.setup.questions import QUESTIONS
 from poller.config import load_settings
 from poller.config.errors import BadValueError
@@ -279,6 +279,21 @@ def test_files_are_written_all_or_none(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="cannot write"):
         write_files(files)
     assert [*written(tmp_path)] == ["folder"]
+
+
+def test_the_folder_of_a_service_is_made_with_its_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    values = {
+        ("auth0", "domain"): "acme.us.auth0.com",
+        ("auth0", "client_id"): "abc",
+        ("auth0", "client_secret"): SECRET,
+        ("segment", "write_key"): KEY,
+    }
+    write_files(settings_files(tmp_path / "etc/config.toml", values, None, mode=0o644))
+    expected = {f"etc/{name}": mode for name, mode in WRITTEN.items()}
+    assert written(tmp_path) == {"etc": "0o755"} | expected | {"etc/config.toml": "0o644"}
 
 
 def test_a_signal_waits_until_all_files_are_written(

@@ -168,7 +168,7 @@ def _confirm_changes(paths: list[Path], *, is_answered: bool) -> None:
 def _write(files: list[NewFile]) -> None:
     say("")
     for each in files:
-        say(f"Write {each.path} (mode {each.mode:04o})")
+        say(*laid_out("Write ", f"{each.path} (mode {each.mode:04o})"))
     write_files(files)
 
 
@@ -205,12 +205,14 @@ def _say_steps(*steps: str) -> None:
 
 
 def _units() -> list[NewFile]:
-    """Return the units that are missing or differ. Those of a package stay as they are."""
+    """Return the units that are missing or differ. Those of a package, and links, stay."""
     units = []
     for source in sorted(shared_file("systemd").glob("*.service")):
         path, text = _UNITS / source.name, source.read_text(encoding="utf-8")
         is_packaged = any((folder / source.name).exists() for folder in _PACKAGED_UNITS)
-        if not is_packaged and not (path.exists() and path.read_text(encoding="utf-8") == text):
+        # A link is the administrator's, such as that of `systemctl mask`.
+        is_kept = is_packaged or path.is_symlink()
+        if not is_kept and not (path.exists() and path.read_text(encoding="utf-8") == text):
             units.append(NewFile(path=path, content=text, mode=0o644, folder_mode=0o755))
     return units
 

@@ -93,7 +93,8 @@ def settings_files(
         NewFile(path=credential(path, BY_KEY[key]), content=f"{value}\n")
         for key, value in secrets.items()
     ]
-    return [*written, NewFile(path=path, content=text, mode=mode, folder_mode=0o755)]
+    # The folder of the settings holds the folder of the secrets, so it is made first.
+    return [NewFile(path=path, content=text, mode=mode, folder_mode=0o755), *written]
 
 
 def environment_without_settings() -> dict[str, str]:
