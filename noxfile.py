@@ -74,6 +74,12 @@ def packages(session: nox.Session) -> None:
 
 
 @nox.session
+def postgres(session: nox.Session) -> None:
+    """Run the tests on a real PostgreSQL server, which they start themselves."""
+    run(session, "pytest", "-n", "2", "-m", "postgres", *session.posargs)
+
+
+@nox.session
 def soak(session: nox.Session) -> None:
     """Run the long tests: kills, bursts, and thousands of histories of the ledger."""
     run(session, "pytest", "-m", "soak", *session.posargs)

@@ -36,10 +36,12 @@ HTTPS_PROXY stays, because pip may need it. The tests speak plain HTTP.
 _OF_PROCESSES = ("systemd", "process")
 """The folders whose tests start real processes. They take longest and run first."""
 
-_OF_A_COMMAND = ("browser", "packages")
+_OF_A_COMMAND = ("browser", "packages", "postgres")
 """The folders whose tests have their own command, and a marker of the same name."""
 
 _ONE_MACHINE = "tests/systemd/"
+
+pytest_plugins = ["tests.postgres.plugin"]
 
 
 def pytest_configure() -> None:
@@ -71,7 +73,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("process")
         elif _room(item) in _OF_A_COMMAND:
             item.add_marker(_room(item))
-        elif not any(item.iter_markers("process")) and not any(item.iter_markers("soak")):
+        elif not any(item.get_closest_marker(name) for name in ("process", "soak", "postgres")):
             item.add_marker("fast")
     items.sort(key=_turn)
 

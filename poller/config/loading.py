@@ -18,6 +18,7 @@ from poller.config.errors import (
     SettingsError,
     settings_error,
 )
+from poller.config.parsers.ledger_urls import is_postgres
 from poller.config.settings import Settings
 from poller.config.sources.layers import (
     Layer,
@@ -162,6 +163,11 @@ class _Sources:
         for kind in sorted(settings.events.types.keys() & settings.logins.types):
             wrong = "counts as a login already, by logins.types"
             yield Problem(place=self._place("events", "types", kind), wrong=wrong)
+        if not is_postgres(settings.state.url):
+            for key in ("password", "folder"):
+                if place := self._place_of(f"state.{key}"):
+                    wrong = "is for a ledger in PostgreSQL, and state.url names a file"
+                    yield Problem(place=place, wrong=wrong)
         if settings.privacy.email == "hmac":
             for path, form in settings.privacy.fields.items():
                 if form == "hmac" and path.endswith(".email"):

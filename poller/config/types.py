@@ -15,6 +15,7 @@ from poller.config.parsers.event_tables import (
     privacy_fields,
 )
 from poller.config.parsers.expressions import JmesPath, expression, expressions
+from poller.config.parsers.ledger_urls import absolute_folder, ledger_url
 from poller.config.parsers.times import Start, parse_duration, parse_duration_or_off, parse_start
 from poller.config.sources.secret_files import secret, secrets
 from poller.core.translation.privacy import Form
@@ -43,7 +44,8 @@ Host = Annotated[str, BeforeValidator(texts.host_name), Type("host name")]
 BaseUrl = Annotated[str, BeforeValidator(texts.base_url), Type("origin")]
 Endpoint = Annotated[str, BeforeValidator(texts.endpoint), Type("origin")]
 OptionalEndpoint = Annotated[str | None, BeforeValidator(endpoint_or_off), Type("origin | off")]
-LedgerUrl = Annotated[str, BeforeValidator(texts.ledger_url), Type("path | URL")]
+LedgerUrl = Annotated[str, BeforeValidator(ledger_url), Type("path | URL")]
+Folder = Annotated[str | None, BeforeValidator(absolute_folder), Type("path")]
 SecretText = Annotated[SecretStr | None, BeforeValidator(secret(texts.word)), Type("secret")]
 SecretToken = Annotated[SecretStr | None, BeforeValidator(secret(texts.page_token)), Type("secret")]
 SecretKey = Annotated[SecretStr | None, BeforeValidator(secret(texts.private_key)), Type("secret")]

@@ -411,9 +411,15 @@ def test_values_are_stored_in_one_form(
         ("segment", "endpoint", 7, "text in quotes"),
         ("segment", "source_name", "two\nlines", "one line"),
         ("poll", "interval", 30, "in quotes, with its unit"),
-        ("state", "url", "postgresql://u:p@host/db", "PostgreSQL is not supported yet"),
-        ("state", "url", "postgres://u:p@host/db", "PostgreSQL is not supported yet"),
-        ("state", "url", "mysql://host/db", "SQLite URL"),
+        ("state", "url", "postgresql+psycopg://u:p@host/db", "put it into state.password"),
+        ("state", "url", "postgres://u@host/db?password=p", "put it into state.password"),
+        ("state", "url", "postgresql+psycopg2://u@host/db", "must be postgresql+psycopg://"),
+        ("state", "url", "postgresql+psycopg://u@host", "must name one database"),
+        ("state", "url", "postgresql+psycopg://u@[host/db", "must be postgresql+psycopg://"),
+        ("state", "folder", "state", "the absolute path of a folder"),
+        ("state", "folder", "/run/poller", "state.url names a file"),
+        ("state", "password", "secret", "state.url names a file"),
+        ("state", "url", "mysql://host/db", "the URL of a database"),
         ("state", "url", "sqlite:///ledger.db", "absolute path"),
         ("state", "url", "sqlite://", "absolute path"),
         ("state", "url", "sqlite:///:memory:", "absolute path"),
@@ -590,6 +596,22 @@ def test_a_command_that_asks_no_service_needs_nothing_that_a_service_does(tmp_pa
     found = load_settings(None, HOME, secrets=False)
     assert found.state.url == default_ledger(None, HOME)
     assert load(tmp_path, EXAMPLE.read_text(), secrets=False).auth0.client_secret is None
+
+
+def test_the_url_of_a_database_gets_its_password_and_a_folder_and_shows_neither(
+    tmp_path: Path,
+) -> None:
+    place = "postgres://poller@db.example:5433/ledger?sslmode=verify-full"
+    state = {"url": place, "password": "p&s/w#rd"}
+    found = load(tmp_path, toml(but(state=state))).state
+    assert found.url == (
+        "postgresql+psycopg://poller@db.example:5433/ledger?sslmode=verify-full"
+        "&password=p%26s%2Fw%23rd#/home/ada/.local/state/auth0-segment-poller"
+    )
+    assert "p&s" not in repr(found)
+    assert "p%26" not in repr(found)
+    own = load(tmp_path, toml(but(state={"url": "postgresql:///ledger", "folder": "/run/p"})))
+    assert own.state.url == "postgresql+psycopg:///ledger#/run/p"
 
 
 def test_without_a_home_the_ledger_must_be_named(tmp_path: Path) -> None:

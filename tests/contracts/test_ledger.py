@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
@@ -22,38 +21,49 @@ from poller.core.settlement import build_settlement
 from poller.core.spans import LogCursor, Span
 from poller.core.translation.rules import Rules
 from poller.core.translation.translator import LiveTranslator
+from tests.adapters.sql_ledger.dialects import DIALECTS, url_of
 from tests.builders import calls_of_page, page, record, settlement
 from tests.fakes import NOW, STREAM, FakeLedger, numbered
 
 Counts = Callable[[], dict[str, int]]
 
 
-def totals_of(ledger: Ledger, path: Path) -> dict[str, int]:
+def totals_of(ledger: Ledger, url: str) -> dict[str, int]:
     if isinstance(ledger, FakeLedger):
         found = dict.fromkeys((FORWARDED, FILTERED, DEAD_LETTERED), 0)
         for key, count in ledger.tallies.items():
             found[key.outcome] += count
         return found
-    reader = LedgerReader.open(f"sqlite:///{path}")
+    reader = LedgerReader.open(url)
     try:
         return reader.totals(STREAM)
     finally:
         reader.close()
 
 
-@pytest.fixture(params=["fake", "sqlite"])
-def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
-    if request.param == "fake":
+@pytest.fixture(params=["fake", *DIALECTS])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def url(kind: str, request: pytest.FixtureRequest) -> str:
+    return url_of(kind, request)
+
+
+@pytest.fixture
+def ledger(kind: str, url: str) -> Iterator[Ledger]:
+    if kind == "fake":
         yield FakeLedger()
         return
-    made = SqlLedger.open(f"sqlite:///{tmp_path / 'ledger.db'}", STREAM, create=True)
+    made = SqlLedger.open(url, STREAM, create=True)
     yield made
     made.close()
 
 
 @pytest.fixture
-def counts(ledger: Ledger, tmp_path: Path) -> Counts:
-    return lambda: totals_of(ledger, tmp_path / "ledger.db")
+def counts(ledger: Ledger, url: str) -> Counts:
+    return lambda: totals_of(ledger, url)
 
 
 def test_a_new_ledger_is_empty(ledger: Ledger, counts: Counts) -> None:

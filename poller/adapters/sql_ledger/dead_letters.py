@@ -8,7 +8,8 @@ from typing import Any, Self
 
 from sqlalchemy import ColumnElement, Connection, delete, select, tuple_
 
-from poller.adapters.sql_ledger.places import Database, open_database
+from poller.adapters.sql_ledger.database import Database
+from poller.adapters.sql_ledger.places import open_database
 from poller.adapters.sql_ledger.tables import schema
 from poller.adapters.sql_ledger.tables.hourly_counts import (
     add_acknowledged,

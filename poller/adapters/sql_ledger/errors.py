@@ -1,6 +1,13 @@
-"""The errors of every ledger, whatever database holds it."""
+"""The errors of every ledger, whatever database holds it, and the words that they share."""
 
 from poller.core.errors import FatalError, TransientError
+
+LOCKED = "is locked by another process"
+DISK_FULL = "cannot grow: the disk is full"
+INPUT_OUTPUT = "could not be read or written (I/O error; is the disk full?)"
+OUT_OF_MEMORY = "could not be read or written (out of memory)"
+INTERRUPTED = "was interrupted"
+CHANGED = "was changed meanwhile"
 
 
 class LedgerFatalError(FatalError):

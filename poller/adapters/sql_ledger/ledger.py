@@ -6,9 +6,10 @@ from typing import Self
 
 from sqlalchemy import Connection, select, update
 
+from poller.adapters.sql_ledger.database import Database
 from poller.adapters.sql_ledger.dead_letters import discard_before
 from poller.adapters.sql_ledger.outcomes import record_outcomes, record_resent_outcomes
-from poller.adapters.sql_ledger.places import Database, place_of
+from poller.adapters.sql_ledger.places import place_of
 from poller.adapters.sql_ledger.settle import settle_page
 from poller.adapters.sql_ledger.stores.alerts import AlertStore
 from poller.adapters.sql_ledger.stores.catch_ups import CatchUpStore
@@ -89,7 +90,7 @@ class SqlLedger(
         except BaseException:
             database.close()
             raise
-        return cls(database, own, stream_id, late_window=late_window, now=now)
+        return cls(database.of_stream(stream_id), own, stream_id, late_window=late_window, now=now)
 
     def close(self) -> None:
         self._database.close()

@@ -7,12 +7,13 @@ from typing import Any, Self
 
 from sqlalchemy import Connection, delete, select
 
+from poller.adapters.sql_ledger.database import Database
 from poller.adapters.sql_ledger.dead_letters import (
     StoredDeadLetter,
     discard_letters,
     letters_with_events,
 )
-from poller.adapters.sql_ledger.places import Database, open_database
+from poller.adapters.sql_ledger.places import open_database
 from poller.adapters.sql_ledger.tables import schema
 from poller.adapters.sql_ledger.tables.last_sent import forget_keys, read_last_sent
 from poller.adapters.sql_ledger.tables.pending_identifies import of_person

@@ -5,45 +5,17 @@ This module alone knows that there are two. The dialects differ in the modules o
 """
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol
 
-from sqlalchemy import Connection
-
+from poller.adapters.sql_ledger.database import Database
 from poller.adapters.sql_ledger.lock import Holder, LedgerLock, Role
 from poller.adapters.sql_ledger.sqlite.place import SqlitePlace
+from poller.core.errors import FatalError
 
-
-class Database(Protocol):
-    """An open ledger. Thread-safe. A transaction that raises leaves nothing behind."""
-
-    def reading(self) -> AbstractContextManager[Connection]:
-        """Open a transaction that sees the ledger as of one moment."""
-        ...
-
-    def writing(self) -> AbstractContextManager[Connection]:
-        """Open a transaction that may write. It is committed at the end.
-
-        Nothing that it reads can change before it writes: there is one writer at a time, over all
-        threads, processes and machines.
-        """
-        ...
-
-    def of_stream(self, stream_id: int) -> Self:
-        """Return the same database for a caller who writes to this stream alone."""
-        ...
-
-    def overwrite_deleted(self, connection: Connection) -> None:
-        """Let the database overwrite what this transaction deletes, as far as it can."""
-        ...
-
-    def holder_of(self, role: Role) -> Holder | None:
-        """Return the process that holds the lock of this role now, or None."""
-        ...
-
-    def close(self) -> None: ...
+if TYPE_CHECKING:
+    from poller.adapters.sql_ledger.postgres.place import PostgresPlace
 
 
 class LedgerPlace(Protocol):
@@ -127,7 +99,7 @@ def place_of(url: str) -> LedgerPlace:
     Raises:
         FatalError: the URL names no place, or a link on the way leads nowhere.
     """
-    return SqlitePlace.of(url)
+    return _kind(url).of(url)
 
 
 def local_path(url: str) -> Path:
@@ -136,7 +108,22 @@ def local_path(url: str) -> Path:
     Raises:
         FatalError: the URL names no place.
     """
-    return SqlitePlace.local_path(url)
+    return _kind(url).local_path(url)
+
+
+def _kind(url: str) -> type[SqlitePlace] | type["PostgresPlace"]:
+    if not url.startswith("postgresql"):
+        return SqlitePlace
+    try:
+        # The driver is an extra, and takes long to import.
+        from poller.adapters.sql_ledger.postgres.place import PostgresPlace  # noqa: PLC0415
+    except ImportError:
+        raise FatalError(
+            "state.url names a PostgreSQL database, and the driver for it is missing",
+            code="ledger-driver-missing",
+            hint="install it beside the program: pip install 'auth0-segment-poller[postgres]'",
+        ) from None
+    return PostgresPlace
 
 
 def open_database(url: str, *, change: bool) -> Database:

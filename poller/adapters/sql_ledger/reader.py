@@ -8,9 +8,10 @@ from typing import Self
 
 from sqlalchemy import Connection, func, select
 
+from poller.adapters.sql_ledger.database import Database
 from poller.adapters.sql_ledger.fatal_exit import FatalExit, read_fatal_exit
 from poller.adapters.sql_ledger.lock import Holder, Role
-from poller.adapters.sql_ledger.places import Database, open_database, place_of
+from poller.adapters.sql_ledger.places import open_database, place_of
 from poller.adapters.sql_ledger.tables import schema
 from poller.adapters.sql_ledger.tables.gaps import read_gaps
 from poller.adapters.sql_ledger.tables.spans import read_spans

@@ -1,4 +1,4 @@
-"""Parsers of texts: names, secrets, host names, origins, addresses and the URL of the ledger.
+"""Parsers of texts: names, secrets, host names, origins and addresses.
 
 Each parser raises `BadValueError` for a value that it cannot take. The message says what is wrong
 and never holds the value, since the value may be a secret.
@@ -7,7 +7,6 @@ and never holds the value, since the value may be a secret.
 import re
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
-from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
@@ -25,8 +24,6 @@ _PRIVATE_KEY = re.compile(r"^-----BEGIN (?:RSA |EC )?PRIVATE KEY-----\r?$", re.M
 _LOOPBACK = IPv4Network("127.0.0.0/8")
 _LOOPBACK_6 = IPv6Address("::1")
 _LISTEN = re.compile(r"(?:\[(?P<six>[^\]%]+)\]|(?P<four>[^:\[\]]+)):(?P<port>[0-9]{1,5})", re.ASCII)
-_SQLITE_URL = re.compile(r"sqlite(?:\+pysqlite)?:///(?P<path>/[^?]+)")
-_LEDGER = "/absolute/path/ledger.db, or sqlite:////absolute/path/ledger.db (four slashes)"
 _LONGEST_NAME = 200
 _PORTS = range(1, 65_536)
 _SHORTEST_TOKEN = 32
@@ -186,30 +183,6 @@ def socket(value: object) -> Socket:
     if isinstance(address, IPv6Address) != bool(match["six"]):
         raise BadValueError(must_be)
     return Socket(str(address), int(match["port"]))
-
-
-def ledger_url(value: object) -> str:
-    """Return the URL of the ledger from an absolute path or the URL of a SQLite file."""
-    url = text(value)
-    if url.startswith("postgres"):
-        raise BadValueError(f"PostgreSQL is not supported yet: use {_LEDGER}")
-    if not url.startswith(("/", "sqlite:", "sqlite+pysqlite:")):
-        raise BadValueError(f"must be an absolute path or a SQLite URL: {_LEDGER}")
-    if url.endswith("/") or not url.isprintable():
-        raise BadValueError(f"must name a file by its absolute path: {_LEDGER}")
-    if url.startswith("/"):
-        return sqlite_url(Path(url))
-    if not _SQLITE_URL.fullmatch(url):
-        raise BadValueError(
-            f"must name a file by its absolute path and nothing else: {_LEDGER}. "
-            "A path with ? in it must be given without sqlite:///"
-        )
-    return url
-
-
-def sqlite_url(path: Path) -> str:
-    """Return the URL of a SQLite file, or the path itself if a URL cannot hold it."""
-    return str(path) if "?" in str(path) else f"sqlite:///{path}"
 
 
 def _origin(value: object, *, leave_off: str) -> str:

@@ -1,16 +1,19 @@
 """The sections on the program itself: ledger, log, HTTP endpoint, page and alerts."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from poller.config.parsers.ledger_urls import complete
 from poller.config.sections.section import Section, in_words, unparsed
 from poller.config.types import (
+    Folder,
     Interval,
     LedgerUrl,
     Length,
     LogFormat,
     LogLevel,
+    SecretText,
     SecretToken,
     SecretUrl,
     SecretUrls,
@@ -21,18 +24,41 @@ from poller.config.types import (
 class StateSettings(Section):
     """The ledger."""
 
-    # A URL may hold a password, so it is not in the repr.
+    # The URL gets the password, so it is not in the repr.
     url: LedgerUrl = Field(
         repr=False,
-        description="The ledger file: an absolute path, or a sqlite:/// URL.",
+        description="The ledger: the absolute path of a file, a sqlite:/// URL, or a "
+        "postgresql+psycopg:// URL without the password. PostgreSQL needs the extra [postgres] of "
+        "the package.",
         json_schema_extra=in_words(
             "in $STATE_DIRECTORY, or in /var/lib for a settings file in /etc, or in the user's "
             "state folder"
         ),
     )
+    password: SecretText = Field(
+        None,
+        description="The password for a ledger in PostgreSQL. Without it libpq looks for one: "
+        "PGPASSWORD, ~/.pgpass.",
+        json_schema_extra=in_words("none"),
+    )
+    folder: Folder = Field(
+        None,
+        validate_default=False,
+        description="The folder of this machine for what belongs to a ledger in PostgreSQL: the "
+        "socket of `tail`, and the link of the page.",
+        json_schema_extra=in_words("where the file of a ledger would be by default"),
+    )
     dead_letter_retention: Length = Field(
         unparsed("30d"), description="How long dead letters are kept. 0s keeps them for ever."
     )
+
+    @model_validator(mode="after")
+    def _complete_url(self) -> Self:
+        """Put the password and the folder into a URL of PostgreSQL, so that it says all."""
+        password = self.password.get_secret_value() if self.password else None
+        # pydantic offers no way to set a field of a frozen model, even here.
+        object.__setattr__(self, "url", complete(self.url, password, self.folder))
+        return self
 
 
 class LogSettings(Section):

@@ -8,7 +8,7 @@ from pathlib import Path
 from poller.config.catalogue import PREFIX, SETTINGS, Setting
 from poller.config.errors import Place, Problem, Rank
 from poller.config.parsers.texts import PLACEHOLDER
-from poller.config.sources.paths import CONFIG_VARIABLE, default_ledger
+from poller.config.sources.paths import CONFIG_VARIABLE, default_folder, default_ledger
 from poller.config.sources.secret_files import SecretFile, is_there
 from poller.config.sources.toml import TomlFile
 from poller.config.suggestions import nearest_key, nearest_section, nearest_variable
@@ -57,8 +57,8 @@ def read_layers(file: TomlFile | None, environ: Mapping[str, str], *, secrets: b
 
 def default_layer(path: Path | None, environ: Mapping[str, str]) -> Layer:
     """Return the place of the ledger, which depends on the kind of process."""
-    url = default_ledger(path, environ)
-    return Layer(values={("state", "url"): url} if url else {})
+    url, folder = default_ledger(path, environ), default_folder(path, environ)
+    return Layer(values={("state", "url"): url, ("state", "folder"): str(folder)} if url else {})
 
 
 def stand_in_layer() -> Layer:

@@ -4,7 +4,7 @@ import os.path
 from collections.abc import Mapping
 from pathlib import Path
 
-from poller.config.parsers.texts import sqlite_url
+from poller.config.parsers.ledger_urls import sqlite_url
 from poller.config.sources.secret_files import is_there
 
 CONFIG_VARIABLE = "POLLER_CONFIG"
@@ -31,8 +31,13 @@ def default_ledger(path: Path | None, environ: Mapping[str, str]) -> str | None:
 
     `path` is the path of the settings file.
     """
-    folder = _state_directory(environ) or _beside_etc(path) or _xdg_folder(environ)
+    folder = default_folder(path, environ)
     return sqlite_url(folder / "ledger.db") if folder else None
+
+
+def default_folder(path: Path | None, environ: Mapping[str, str]) -> Path | None:
+    """Return the folder for the state of a process, or None as `default_ledger` does."""
+    return _state_directory(environ) or _beside_etc(path) or _xdg_folder(environ)
 
 
 def _state_directory(environ: Mapping[str, str]) -> Path | None:

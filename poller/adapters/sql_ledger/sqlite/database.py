@@ -1,13 +1,13 @@
 """The connection to the ledger's file, and its transactions."""
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from sqlalchemy import Connection
 
+from poller.adapters.sql_ledger.database import Database
 from poller.adapters.sql_ledger.errors import LedgerFatalError
 from poller.adapters.sql_ledger.lock import Holder, Role
 from poller.adapters.sql_ledger.schema_version import (
@@ -21,23 +21,18 @@ from poller.adapters.sql_ledger.sqlite.backup import back_up
 from poller.adapters.sql_ledger.sqlite.lock import holder_of
 from poller.adapters.sql_ledger.sqlite.migrations import migrate
 from poller.adapters.sql_ledger.sqlite.verdicts import verdicts
-from poller.core.errors import ConflictError, TransientError
 
 
-class SqliteDatabase:
-    """One connection to the file, used by one thread at a time. Thread-safe.
+class SqliteDatabase(Database):
+    """The connection to the file.
 
-    A transaction that raises leaves nothing behind.
+    A writing transaction takes SQLite's write lock at its beginning.
     """
 
     def __init__(self, path: Path, *, is_read_only: bool = False) -> None:
+        super().__init__(driver.engine(path, is_read_only=is_read_only), str(path))
         self.path = path
-        self._engine = driver.engine(path, is_read_only=is_read_only)
         self._identity = _identity(path)
-        # Threads queue at this lock. If several threads waited for SQLite's own lock, one of them
-        # could wait forever, since SQLite polls its lock and keeps no queue.
-        self._lock = threading.RLock()
-        self._is_closed = False
 
     @classmethod
     def open(cls, path: Path, *, create: bool) -> Self:
@@ -87,27 +82,6 @@ class SqliteDatabase:
                 raise
             return database
 
-    @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """Open a transaction that sees the ledger as of one moment."""
-        with self._transaction(writes=False) as connection:
-            yield connection
-
-    @contextmanager
-    def writing(self) -> Iterator[Connection]:
-        """Open a transaction that may write. It is committed at the end.
-
-        There is one writer at a time, over all threads and processes. The transaction takes
-        SQLite's write lock at its beginning, so nothing that it reads can change before it writes.
-        """
-        with self._transaction(writes=True) as connection:
-            yield connection
-
-    def of_stream(self, stream_id: int) -> Self:
-        """Return this database. SQLite has one lock for all that is written."""
-        del stream_id
-        return self
-
     def overwrite_deleted(self, connection: Connection) -> None:
         """Let SQLite overwrite what is deleted from now on."""
         connection.exec_driver_sql("PRAGMA secure_delete = ON")
@@ -117,29 +91,11 @@ class SqliteDatabase:
         with verdicts(self.path):
             return holder_of(self.path, role)
 
-    def close(self) -> None:
-        with self._lock:
-            self._is_closed = True
-            self._engine.dispose()
+    def _verdicts(self) -> AbstractContextManager[None]:
+        return verdicts(self.path)
 
-    @contextmanager
-    def _transaction(self, *, writes: bool) -> Iterator[Connection]:
-        with self._lock, verdicts(self.path):
-            self._check_file()
-            options = {driver.WRITES: writes}
-            try:
-                with (
-                    self._engine.connect().execution_options(**options) as connection,
-                    connection.begin(),
-                ):
-                    yield connection
-            except ConflictError:
-                raise
-            except BaseException:
-                # Any other failure may have spoilt the connection. The next transaction opens
-                # another one.
-                self._engine.dispose()
-                raise
+    def _options(self, *, writes: bool) -> Mapping[str, Any]:
+        return {driver.WRITES: writes}
 
     def _set_up(self, *, create: bool) -> None:
         with self._lock, self._engine.connect() as connection:
@@ -159,10 +115,9 @@ class SqliteDatabase:
                 back_up(self.path, version)
             migrate(connection)
 
-    def _check_file(self) -> None:
+    def _refuse_unusable(self) -> None:
         """Refuse to go on if the file was moved away: what is written to it then is lost."""
-        if self._is_closed:
-            raise TransientError(f"ledger {self.path} is closed")
+        super()._refuse_unusable()
         if _identity(self.path) != self._identity:
             raise LedgerFatalError(
                 f"the ledger {self.path} was moved, removed or replaced while in use",

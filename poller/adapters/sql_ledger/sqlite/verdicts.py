@@ -11,20 +11,20 @@ from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
+from poller.adapters.sql_ledger import errors
 from poller.adapters.sql_ledger.errors import LedgerFatalError
 from poller.adapters.sql_ledger.sqlite import ledger_files
 from poller.core.errors import ConflictError, FatalError, PollerError, TransientError
 
-_OUT_OF_MEMORY = "could not be read or written (out of memory)"
 _TRANSIENT_CODES = {
-    sqlite3.SQLITE_BUSY: "is locked by another process",
+    sqlite3.SQLITE_BUSY: errors.LOCKED,
     sqlite3.SQLITE_LOCKED: "is locked",
-    sqlite3.SQLITE_PROTOCOL: "is locked by another process",
-    sqlite3.SQLITE_FULL: "cannot grow: the disk is full",
-    sqlite3.SQLITE_IOERR: "could not be read or written (I/O error; is the disk full?)",
-    sqlite3.SQLITE_NOMEM: _OUT_OF_MEMORY,
-    sqlite3.SQLITE_INTERRUPT: "was interrupted",
-    sqlite3.SQLITE_SCHEMA: "was changed meanwhile",
+    sqlite3.SQLITE_PROTOCOL: errors.LOCKED,
+    sqlite3.SQLITE_FULL: errors.DISK_FULL,
+    sqlite3.SQLITE_IOERR: errors.INPUT_OUTPUT,
+    sqlite3.SQLITE_NOMEM: errors.OUT_OF_MEMORY,
+    sqlite3.SQLITE_INTERRUPT: errors.INTERRUPTED,
+    sqlite3.SQLITE_SCHEMA: errors.CHANGED,
 }
 _RESTORE = (
     "stop the program, move the file and those ending in -wal and -shm aside, and put the last "
@@ -83,7 +83,7 @@ def verdicts(path: Path) -> Iterator[None]:
     except SQLAlchemyError as error:
         raise TransientError(f"ledger {path} failed ({type(error).__name__})") from error
     except MemoryError as error:  # sqlite3 raises this instead of a sqlite3.Error
-        raise TransientError(f"ledger {path} {_OUT_OF_MEMORY}") from error
+        raise TransientError(f"ledger {path} {errors.OUT_OF_MEMORY}") from error
     except OSError as error:
         raise _of_system(path, error) from error
 

@@ -1,6 +1,6 @@
 """The base of every store: the database, and the id of the stream in it."""
 
-from poller.adapters.sql_ledger.places import Database
+from poller.adapters.sql_ledger.database import Database
 from poller.core.events import Stream
 
 

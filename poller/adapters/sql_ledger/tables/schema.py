@@ -14,7 +14,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.schema import SchemaItem
 
-from poller.adapters.sql_ledger.tables.column_types import PlainText, UtcText, log_id, stream_id
+from poller.adapters.sql_ledger.tables.column_types import (
+    Number,
+    PlainText,
+    UtcText,
+    log_id,
+    stream_id,
+)
 
 metadata = MetaData()
 
@@ -33,7 +39,7 @@ version = _table("ledger_version", Column("version", Integer, nullable=False))
 # A tenant and a Segment source. Everything else belongs to a stream.
 stream = _table(
     "stream",
-    Column("id", Integer, primary_key=True),
+    Column("id", Number, primary_key=True),
     Column("domain", Text, nullable=False),
     Column("source_name", Text, nullable=False),
     Column("generation", Text, nullable=False),
@@ -57,7 +63,7 @@ names_in_ids = _keyed_table(
 # A part of the log in which every event of interest is settled.
 span = _table(
     "span",
-    Column("id", Integer, primary_key=True),
+    Column("id", Number, primary_key=True),
     stream_id(),
     Column("after", log_id(), nullable=False),
     Column("reached", log_id(), nullable=False),
@@ -76,12 +82,13 @@ Index(
     span.c.stream_id,
     unique=True,
     sqlite_where=span.c.until.is_(None),
+    postgresql_where=span.c.until.is_(None),
 )
 
 # A part of the log that retention removed before it was read.
 gap = _table(
     "gap",
-    Column("id", Integer, primary_key=True),
+    Column("id", Number, primary_key=True),
     stream_id(),
     Column("after", log_id(), nullable=False),
     Column("before", log_id(), nullable=False),
@@ -93,7 +100,7 @@ gap = _table(
 # A part `(reached, until]` that a second reading still has to read, outside of any span.
 unread_stretch = _table(
     "unread_stretch",
-    Column("id", Integer, primary_key=True),
+    Column("id", Number, primary_key=True),
     stream_id(),
     Column("reached", log_id(), nullable=False),
     Column("until", log_id(), nullable=False),
@@ -103,11 +110,11 @@ unread_stretch = _table(
 # An event that could never be sent.
 dead_letter = _table(
     "dead_letter",
-    Column("id", Integer, primary_key=True),
+    Column("id", Number, primary_key=True),
     stream_id(),
     Column("log_id", log_id(), nullable=False),
     Column("type", PlainText, nullable=False),
-    Column("reason", Text, nullable=False),
+    Column("reason", PlainText, nullable=False),
     Column("status", Integer),
     Column("event", Text, nullable=False),  # JSON, as Auth0 sent it: personal data
     Column("dead_lettered_at", UtcText, nullable=False),
@@ -159,7 +166,7 @@ pending_identify = _keyed_table(
 # A part that is read once more: a gap that can be read after all, or a resend.
 revisit = _table(
     "revisit",
-    Column("id", Integer, primary_key=True),
+    Column("id", Number, primary_key=True),
     stream_id(),
     Column("after", log_id(), nullable=False),
     Column("reached", log_id(), nullable=False),
@@ -187,7 +194,7 @@ hourly_event_count = _keyed_table(
     Column("type", PlainText, primary_key=True),
     Column("outcome", Text, primary_key=True),
     Column("origin", Text, primary_key=True),  # "log" or "file", since one event may come from both
-    Column("events", Integer, nullable=False),
+    Column("events", Number, nullable=False),
 )
 
 # The number of tracks that were sent for the events of an hour.
@@ -198,7 +205,7 @@ hourly_track_count = _keyed_table(
     Column("type", PlainText, primary_key=True),
     Column("track_name", PlainText, primary_key=True),
     Column("origin", Text, primary_key=True),
-    Column("tracks", Integer, nullable=False),
+    Column("tracks", Number, nullable=False),
 )
 
 # The number of messages that Segment acknowledged in an hour of its clock.
@@ -209,7 +216,7 @@ hourly_acknowledged_count = _keyed_table(
     Column("kind", Text, primary_key=True),  # "identify", "track" or "group"
     Column("event", PlainText, primary_key=True),  # the name of a track, else empty
     Column("sending", Text, primary_key=True),  # `FIRST` and others in core.counts
-    Column("messages", Integer, nullable=False),
+    Column("messages", Number, nullable=False),
 )
 
 # The number of events and of dead letters, over all time. Triggers keep both: see `totals`.
@@ -217,14 +224,14 @@ event_total = _keyed_table(
     "event_total",
     stream_id(is_key=True),
     Column("outcome", Text, primary_key=True),
-    Column("events", Integer, nullable=False),
+    Column("events", Number, nullable=False),
 )
 
 dead_letter_total = _keyed_table(
     "dead_letter_total",
     stream_id(is_key=True),
-    Column("reason", Text, primary_key=True),
-    Column("dead_letters", Integer, nullable=False),
+    Column("reason", PlainText, primary_key=True),
+    Column("dead_letters", Number, nullable=False),
 )
 
 # How the daemon fares, for `status`.
@@ -244,7 +251,7 @@ daemon_status = _table(
 # The fatal error that ended the last process, until a cycle succeeds.
 fatal_exit = _table(
     "fatal_exit",
-    Column("id", Integer, primary_key=True),  # always 1, since only the last error is kept
+    Column("id", Number, primary_key=True),  # always 1, since only the last error is kept
     Column("at", UtcText, nullable=False),
     Column("code", PlainText, nullable=False),
     Column("error", PlainText, nullable=False),
@@ -264,12 +271,12 @@ alert_memory = _keyed_table(
     stream_id(is_key=True),
     Column("kind", Text, primary_key=True),
     Column("since", UtcText),
-    Column("number", Integer, nullable=False),
+    Column("number", Number, nullable=False),
     Column("detail", PlainText, nullable=False),
     Column("section", Text, nullable=False),
     Column("is_told", Boolean(create_constraint=False), nullable=False),
     Column("told_at", UtcText),
-    Column("held_back", Integer, nullable=False),
+    Column("held_back", Number, nullable=False),
     Column("mark", Text, nullable=False),
 )
 
@@ -278,13 +285,13 @@ queued_alert = Table(
     "queued_alert",
     metadata,
     stream_id(is_key=True),
-    Column("number", Integer, primary_key=True),
+    Column("number", Number, primary_key=True),
     Column("target", Text, nullable=False),  # a hash of the URL
     Column("title", PlainText, nullable=False),
     Column("body", PlainText, nullable=False),
     Column("severity", Text, nullable=False),
-    Column("attempts", Integer, nullable=False),
+    Column("attempts", Number, nullable=False),
     Column("due_at", UtcText, nullable=False),
-    Column("dropped", Integer, nullable=False),
+    Column("dropped", Number, nullable=False),
     sqlite_with_rowid=False,
 )

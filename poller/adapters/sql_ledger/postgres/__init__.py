@@ -1,0 +1,1 @@
+"""A ledger in PostgreSQL: address, connection, tables, lease."""
