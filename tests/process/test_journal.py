@@ -2,27 +2,29 @@
 
 import json
 import os
-import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.process.bench import COMMAND, Bench
+from tests.process.bench import COMMAND, PATIENCE_S, Bench
 
 
 def written(bench: Bench, *arguments: str, stream: str | None = None) -> tuple[int, list[str]]:
     """Return the exit code, and the lines that came through the journal's stream."""
-    reads, writes = os.pipe()
-    found = os.fstat(writes)
-    environ = {**os.environ, "JOURNAL_STREAM": stream or f"{found.st_dev}:{found.st_ino}"}
-    command = [str(COMMAND), *arguments, "--config", str(bench.settings)]
-    with os.fdopen(reads) as pipe:
-        with subprocess.Popen(
-            command, stderr=writes, stdout=subprocess.DEVNULL, env=environ
-        ) as process:
-            os.close(writes)
-            lines = pipe.read().splitlines()
-        return process.returncode, lines
+    assert bench.template is not None
+    lines = bench.folder / "journal"
+    lines.touch()
+    found = lines.stat()
+    value = f"{found.st_dev}:{found.st_ino}" if stream is None else stream
+    command = bench.template.start(
+        [str(COMMAND), *arguments, "--config", str(bench.settings)],
+        environ={**os.environ, "JOURNAL_STREAM": value},
+        folder=bench.folder,
+        out=Path(os.devnull),
+        err=lines,
+    )
+    return command.wait(PATIENCE_S), lines.read_text().splitlines()
 
 
 def levels(lines: list[str]) -> set[str]:
