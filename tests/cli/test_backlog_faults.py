@@ -27,6 +27,7 @@ from poller.service.lifecycle.process import Failed, Finished, Process, Reason
 from poller.service.observability.instrumented import NO_OBSERVER
 from poller.service.observability.systemd import Notifier, Supervisor
 from poller.service.slices import queue
+from poller.service.upstream.retry import Backoff
 from tests.cli.segment_proof.world import World
 
 HOUR = timedelta(hours=1)
@@ -123,6 +124,8 @@ class Outage:
 @pytest.fixture
 def outage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Outage]:
     monkeypatch.setattr(catch_up, "DRAIN_S", 0.0)
+    delays: Any = Backoff.__init__.__kwdefaults__
+    monkeypatch.setitem(delays, "first", timedelta(seconds=0.1))
     with Sandbox(seed=1, plan="unlimited") as sandbox:
         made = Outage(World(sandbox, tmp_path))
         now = sandbox.clock.now()

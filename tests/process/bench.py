@@ -26,6 +26,13 @@ NEVER_LOGGED = re.compile(
 )
 """The personal data of the simulated tenant, its secrets, and any token."""
 COMMAND = Path(sys.executable).with_name("auth0-segment-poller")
+SHORT_WAITS: dict[str, Any] = {"poller.service.upstream.retry.Backoff.__init__:first": 0.1}
+"""A first delay of retries that no test waits a second for. The delays double from there."""
+SHORT_PATIENCE: dict[str, Any] = {
+    "poller.service.lifecycle.one_shot.run_once:patience": 3.0,
+    "poller.cli.commands.check.PATIENCE": 3.0,
+}
+"""A patience that a test can wait out."""
 PATIENCE_S = 120.0
 """The longest wait for an event that must come. It suits a machine that is ten times slower."""
 
@@ -115,7 +122,7 @@ class Bench:
     folder: Path
     overrides: dict[str, str] = field(default_factory=dict)
     template: Template | None = None
-    constants: dict[str, Any] = field(default_factory=dict)
+    constants: dict[str, Any] = field(default_factory=SHORT_WAITS.copy)
     """Other values for constants of the program, for the commands that the template forks."""
 
     @property

@@ -18,6 +18,7 @@ from typing import Any
 PROGRAM = """
 import gc, importlib, json, os, pkgutil, sys, time
 import _strptime, encodings.utf_8_sig, httpcore  # which others import when they need them
+from datetime import timedelta
 import poller
 for module in pkgutil.walk_packages(poller.__path__, "poller."):
     if not module.name.endswith("__main__"):
@@ -55,9 +56,18 @@ def become(command):
         os.close(opened)
     sys.argv = command["arguments"]
     for name, value in command["constants"].items():
-        module, _, constant = name.rpartition(".")
-        assert hasattr(sys.modules[module], constant), name
-        setattr(sys.modules[module], constant, value)
+        replace(name, value)
+
+def replace(name, value):
+    "Give a constant another value. With a colon it is the default of a keyword argument."
+    place, _, argument = name.partition(":")
+    if argument:
+        values = pkgutil.resolve_name(place).__kwdefaults__
+    else:
+        place, _, argument = name.rpartition(".")
+        values = vars(sys.modules[place])
+    is_time = isinstance(values[argument], timedelta)
+    values[argument] = timedelta(seconds=value) if is_time else value
 
 trust()
 gc.freeze()
@@ -90,7 +100,8 @@ class Template:
     ) -> "Forked":
         """Start a command that writes its output and its log to these files.
 
-        `constants` holds other values for constants of the program, by their whole names.
+        `constants` holds other values for constants of the program, by their whole names. The name
+        `module.function:argument` is the default of a keyword argument. Times are in seconds.
         """
         pid = self._ask(
             arguments=arguments,

@@ -9,6 +9,7 @@ from tests.process.bench import Bench, eventually
 from tests.scripted import Reply, Scripted
 
 UUID = "01234567-89ab-cdef-0123-456789abcdef"
+LOOK_S = "poller.service.alerts.sender.LOOK_S"
 TOKEN = "a-very-secret-token"
 
 
@@ -33,6 +34,7 @@ def pings(scripted: Scripted) -> list[str]:
 def test_a_killed_daemon_tells_of_its_new_start_and_a_stopped_one_tells_the_switch(
     plain: Bench, scripted: Scripted, environ: dict[str, str]
 ) -> None:
+    plain.constants[LOOK_S] = 0.2
     with plain.start("run", environ=environ) as killed:
         eventually("a ping of success", lambda: "success" in pings(scripted))
         killed.signal(signal.SIGKILL)

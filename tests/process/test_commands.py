@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.paths import ROOT
-from tests.process.bench import COMMAND, PATIENCE_S, Bench, eventually
+from tests.process.bench import COMMAND, PATIENCE_S, SHORT_PATIENCE, Bench, eventually
 
 
 def marks(text: str) -> dict[str, str]:
@@ -130,6 +130,7 @@ def test_a_page_in_a_services_place_is_never_taken_for_its_verdict(
     page["headers"] = {"Content-Type": "text/html"}
     faults = [{"path": path, "status": status}, {"path": "/v1/batch", "status": 404}]
     plain.sandbox.ask("faults", set=[page | fault for fault in faults])
+    plain.constants |= SHORT_PATIENCE
     ended = plain.run("check")
     assert ended.code == 75, ended.out
     for service, answer in (("Auth0", status), ("Segment", 404)):
@@ -187,6 +188,7 @@ def test_check_finds_systemds_credentials(plain: Bench, tmp_path: Path) -> None:
 
 def test_check_of_what_cannot_be_reached_ends_with_75(plain: Bench) -> None:
     plain.sandbox.ask("faults", set=[{"action": "reset", "service": "segment", "times": None}])
+    plain.constants |= SHORT_PATIENCE
     ended = plain.run("check")
     assert ended.code == 75
     assert marks(ended.out)["segment"] == "✗"

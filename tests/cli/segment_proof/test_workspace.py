@@ -3,16 +3,19 @@
 import threading
 from dataclasses import asdict
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 
 from poller.cli.checks import Finding
+from poller.cli.segment_proof import calls
 from poller.cli.segment_proof.workspace import WorkspaceProof, wrong_region_of_token
 from poller.cli.wiring.services import connect
 from poller.sandbox import Fault
 from poller.sandbox.segment.plan import track_rule
 from poller.service.lifecycle.exit_codes import Severity
+from poller.service.upstream.retry import retrying
 from tests.cli.segment_proof.world import World
 
 ID = {"segment__source_id": "src_sandbox"}
@@ -211,7 +214,10 @@ def test_the_plan_and_its_strictness_are_told_in_one_line(world: World) -> None:
     assert finding.text == "a rule for 0 events, and all tracks are allowed"
 
 
-def test_a_log_that_cannot_be_read_costs_only_the_calls(world: World) -> None:
+def test_a_log_that_cannot_be_read_costs_only_the_calls(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calls, "retrying", partial(retrying, timedelta(seconds=1)))
     give_plan(world, allowUnplannedEvents=False)
     world.sandbox.faults.set(Fault(action="status", service="auth0", status=403, times=None))
     found = prove(world, **ID)
