@@ -1,9 +1,11 @@
 """The surroundings of all tests, their markers, and the order in which they run."""
 
+import importlib
 import os
 import re
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
@@ -39,6 +41,14 @@ _OF_PROCESSES = ("systemd", "process")
 _OF_A_COMMAND = ("browser", "packages", "postgres")
 """The folders whose tests have their own command, and a marker of the same name."""
 
+_LONG = (
+    "docs/test_monitoring.py",
+    "service/daemon/test_catch_up_speed.py",
+    "service/test_conservation_model.py",
+    "service/verify/test_segment_day.py",
+)
+"""The files of other tests that take many seconds. They come next, so that no test is left alone
+at the end of a run."""
 _ONE_MACHINE = "tests/systemd/"
 
 pytest_plugins = ["tests.postgres.plugin"]
@@ -50,6 +60,9 @@ def pytest_configure() -> None:
         del os.environ[name]
     os.environ |= {"LC_ALL": "C.UTF-8", "TERM": "dumb"}
     os.umask(0o022)
+    # Without bytecode, each worker and each process would compile the same files again.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
     # A shell lets what it starts in the background ignore SIGINT, and processes inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     socket.socket.connect = _connect_on_this_machine  # type: ignore[method-assign]
@@ -84,7 +97,10 @@ def _room(item: pytest.Item) -> str:
 
 def _turn(item: pytest.Item) -> int:
     room = _room(item)
-    return _OF_PROCESSES.index(room) if room in _OF_PROCESSES else len(_OF_PROCESSES)
+    if room in _OF_PROCESSES:
+        return _OF_PROCESSES.index(room)
+    is_long = item.path.relative_to(TESTS).as_posix() in _LONG
+    return len(_OF_PROCESSES) + (not is_long)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -101,8 +117,27 @@ def pytest_runtest_makereport(
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Start one worker more than there are cores, because the tests of processes often wait."""
-    return len(os.sched_getaffinity(0)) + 1
+    """Start two workers more than there are cores, because the tests of processes often wait."""
+    return len(os.sched_getaffinity(0)) + 2
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Import the test modules in another order in each worker.
+
+    To rewrite the assertions of all modules takes most of the collection. Each worker does a share
+    of it first, writes the bytecode, and then finds the bytecode of the others.
+    """
+    worker = getattr(session.config, "workerinput", None)
+    if worker is None or session.config.args != session.config.getini("testpaths"):
+        return
+    modules = sorted(
+        path.relative_to(TESTS.parent).with_suffix("").as_posix().replace("/", ".")
+        for path in TESTS.rglob("test_*.py")
+    )
+    number, count = int(worker["workerid"].removeprefix("gw")), worker["workercount"]
+    begin = len(modules) * number // count
+    for module in modules[begin : len(modules) * (number + 1) // count]:
+        importlib.import_module(module)
 
 
 class Scheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist publishes no type of it
