@@ -18,6 +18,8 @@ class Deadlines:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._due: dict[int, tuple[float, Callable[[], None]]] = {}
+        self._wakes_at = math.inf
+        """The time at which the thread looks next. A later deadline need not wake the thread."""
         self._watch: threading.Thread | None = None
         self._is_closed = False
 
@@ -28,11 +30,11 @@ class Deadlines:
         Raises:
             OSError: the system has no room for one more thread.
         """
-        caller = threading.get_ident()
+        caller, at = threading.get_ident(), time.monotonic() + seconds
         with self._changed:
             self._start()
-            self._due[caller] = (time.monotonic() + seconds, expire)
-            if len(self._due) == 1:
+            self._due[caller] = (at, expire)
+            if at < self._wakes_at:
                 self._changed.notify()
         try:
             yield
@@ -63,5 +65,6 @@ class Deadlines:
                     if at <= now:
                         expire()
                         self._due[caller] = (math.inf, expire)  # so that it is called once
-                nearest = min((at for at, _ in self._due.values()), default=math.inf)
-                self._changed.wait(None if nearest == math.inf else max(nearest - now, 0.0))
+                self._wakes_at = min((at for at, _ in self._due.values()), default=math.inf)
+                is_endless = self._wakes_at == math.inf
+                self._changed.wait(None if is_endless else max(self._wakes_at - now, 0.0))

@@ -102,6 +102,21 @@ def tally(event: LogEvent, outcome: str, settled_at: datetime, *, origin: str = 
     )
 
 
+def tally_all(
+    outcomes: Iterable[tuple[LogEvent, str]], settled_at: datetime, *, origin: str = LOG
+) -> Counter[TallyKey]:
+    """Return the number of events by outcome, in the hours in which the events are counted."""
+    counted = Counter(
+        (hour_of(event, settled_at), event.type, outcome) for event, outcome in outcomes
+    )
+    return Counter(
+        {
+            TallyKey(hour=hour, type=type_, outcome=outcome, origin=origin): number
+            for (hour, type_, outcome), number in counted.items()
+        }
+    )
+
+
 def hour_of(event: LogEvent, settled_at: datetime) -> datetime:
     """Return the beginning of the hour in which the event is counted.
 
@@ -120,9 +135,12 @@ def count_sent(
     tracks: Iterable[SentTrack], settled_at: datetime, *, origin: str = LOG
 ) -> Counter[SentKey]:
     """Return the number of tracks by name, in the hours in which their events are counted."""
+    counted = Counter((hour_of(event, settled_at), event.type, name) for event, name in tracks)
     return Counter(
-        SentKey(hour=hour_of(event, settled_at), type=event.type, name=name, origin=origin)
-        for event, name in tracks
+        {
+            SentKey(hour=hour, type=type_, name=name, origin=origin): number
+            for (hour, type_, name), number in counted.items()
+        }
     )
 
 

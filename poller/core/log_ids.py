@@ -42,11 +42,9 @@ def moment_of(log_id: str) -> datetime | None:
         return None
     if not (digits.isascii() and digits.isdigit()):
         return None
-    year, month, day = int(digits[:4]), int(digits[4:6]), int(digits[6:8])
-    hour, minute, second = int(digits[8:10]), int(digits[10:12]), int(digits[12:14])
-    milliseconds = int(digits[_TIME_DIGITS:])
+    date, time, milliseconds = digits[:8], digits[8:_TIME_DIGITS], digits[_TIME_DIGITS:]
     try:
-        return datetime(year, month, day, hour, minute, second, milliseconds * 1000, tzinfo=UTC)
+        return datetime.fromisoformat(f"{date}T{time}.{milliseconds}+00:00")
     except ValueError:
         return None
 

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from poller.core.events import Stream
@@ -141,8 +142,15 @@ def message_id(stream: Stream, kind: str, key: str, log_id: LogId) -> str:
     the message is about.
     """
     names = stream.names_at(log_id) if stream.in_ids else stream
-    parts = json.dumps([stream.domain, names.source_name, names.generation, kind, key])
-    return f"{kind}-{hashlib.sha256(parts.encode()).hexdigest()[:40]}"
+    hashed = _begun_hash(stream.domain, names.source_name, names.generation, kind).copy()
+    hashed.update(json.dumps(key).encode() + b"]")
+    return f"{kind}-{hashed.hexdigest()[:40]}"
+
+
+@lru_cache(maxsize=64)
+def _begun_hash(*parts: str) -> "hashlib._Hash":
+    """Begin the hash of a JSON list of texts. The last text and the bracket are still missing."""
+    return hashlib.sha256(f"{json.dumps(parts)[:-1]}, ".encode())
 
 
 def signup_message_id(stream: Stream, user_id: str, log_id: LogId) -> str:

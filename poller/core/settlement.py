@@ -21,7 +21,7 @@ from poller.core.counts import (
     TallyKey,
     acknowledged_of,
     count_sent,
-    tally,
+    tally_all,
 )
 from poller.core.events import LogEvent
 from poller.core.file_pages import FilePage
@@ -81,10 +81,7 @@ class EventOutcomes:
 
     @property
     def tallies(self) -> Counter[TallyKey]:
-        return Counter(
-            tally(event, outcome, self.settled_at, origin=self.origin)
-            for event, outcome in self.by_event()
-        )
+        return tally_all(self.by_event(), self.settled_at, origin=self.origin)
 
     def sent(self, log_ids: Collection[LogId] | None = None) -> Counter[SentKey]:
         """Count the tracks that were sent, or only those tracks of `log_ids`."""

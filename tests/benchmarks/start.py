@@ -20,7 +20,13 @@ def of_status(folder: Path) -> Iterator[Figure]:
     """
     url = f"sqlite:///{folder / 'ledger.db'}"
     SqlLedger.open(url, Stream(domain="acme.us.auth0.com", source_name="web"), create=True).close()
-    environ = {**os.environ, "HOME": str(folder), "POLLER_STATE__URL": url}
+    # An installed program has its bytecode. Here the first run of each program writes it.
+    environ = {
+        **{name: text for name, text in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
+        "HOME": str(folder),
+        "POLLER_STATE__URL": url,
+        "PYTHONPYCACHEPREFIX": str(folder / "bytecode"),
+    }
     commands = {
         "empty": [sys.executable, "-c", "pass"],
         "status": [sys.executable, "-m", "poller", "status", "--json"],

@@ -6,8 +6,9 @@ stream, by its `stream_id`.
 
 from collections.abc import Iterable
 from datetime import datetime
+from functools import cache
 
-from sqlalchemy import Connection, delete, insert, or_, select, update
+from sqlalchemy import Connection, Select, bindparam, delete, insert, or_, select, update
 
 from poller.adapters.sql_ledger.tables import schema
 from poller.adapters.sql_ledger.tables.spans import read_spans
@@ -143,12 +144,17 @@ def note_resent(connection: Connection, stream_id: int, resent: LogRange) -> Non
 
 def read_resent(connection: Connection, stream_id: int) -> LogRange | None:
     """Return the part of the log that is sent again at will, or None."""
-    columns = schema.stream.c
-    query = select(columns.resent_after, columns.resent_until).where(columns.id == stream_id)
-    row = connection.execute(query).one_or_none()
+    row = connection.execute(_resent(), {"stream": stream_id}).one_or_none()
     if row is None or row.resent_after is None:
         return None
     return LogRange(after=LogId(row.resent_after), until=LogId(row.resent_until))
+
+
+@cache
+def _resent() -> Select[tuple[str | None, str | None]]:
+    columns = schema.stream.c
+    query = select(columns.resent_after, columns.resent_until)
+    return query.where(columns.id == bindparam("stream"))
 
 
 def stream_mismatch_error(stream: Stream, others: tuple[Stream, ...]) -> FatalError:
