@@ -4,21 +4,20 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import click
 
+from poller.cli.settings_file import PIPELINE, SettingsFile
 from poller.config import (
     Settings,
     SettingsError,
-    TomlFile,
     find_settings_file,
     load_settings,
     parse_duration,
     parse_moment,
-    read_toml,
+    pipeline_names,
 )
 from poller.core.errors import FatalError
 from poller.core.events import Stream
@@ -123,14 +122,41 @@ def position_of(bound: Bound, now: datetime) -> LogId:
 
 
 def config_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --config to a command that reads settings."""
-    return click.option(
+    """Add --config and --pipeline to a command that reads settings."""
+    config = click.option(
         "--config",
         "config",
         type=click.Path(path_type=Path, readable=False),  # an unreadable file is exit 78, not 2
-        help="The settings file. Without it: $POLLER_CONFIG, ./config.toml or "
+        help="The settings file, or a folder of them. Without it: $POLLER_CONFIG, ./config.toml or "
         "/etc/auth0-segment-poller/config.toml, the first that exists.",
-    )(function)
+    )
+    pipeline = click.option(
+        "--pipeline",
+        metavar="NAME",
+        expose_value=False,
+        callback=_note_pipeline,
+        shell_complete=_complete_pipeline,
+        help="The pipeline of a folder of settings files: NAME.toml.",
+    )
+    return config(pipeline(function))
+
+
+def _note_pipeline(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    del parameter
+    context.meta[PIPELINE] = value
+
+
+def _complete_pipeline(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[str]:
+    """Return the pipelines that begin like this. A folder that cannot be read has none."""
+    del parameter
+    folder = find_settings_file(context.params.get("config"), os.environ)
+    try:
+        names = pipeline_names(folder) if folder else ()
+    except SettingsError:
+        return []
+    return [name for name in names if name.startswith(incomplete)]
 
 
 def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -143,30 +169,6 @@ def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
 def yes_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add --yes to a command that asks before it acts."""
     return click.option("--yes", is_flag=True, help="Do not ask.")(function)
-
-
-class SettingsFile:
-    """The settings file of a command. It is read once, because it may be a pipe: `<(…)`."""
-
-    def __init__(self, config: Path | None) -> None:
-        self._config = config
-        self._problem: SettingsError | None = None
-
-    @cached_property
-    def content(self) -> TomlFile | None:
-        """The file, or None if there is none.
-
-        Raises:
-            SettingsError: the file cannot be read. A second reading raises the same error.
-        """
-        if self._problem is not None:
-            raise self._problem
-        path = find_settings_file(self._config, os.environ)
-        try:
-            return read_toml(path) if path else None
-        except SettingsError as error:
-            self._problem = error
-            raise
 
 
 def read_settings(config: Path | SettingsFile | None, *, secrets: bool = True) -> Settings:

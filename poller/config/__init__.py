@@ -6,13 +6,14 @@ The environment wins over credentials, and credentials win over the file.
 from poller.config.catalogue import SETTINGS, Setting
 from poller.config.destinations import integrations
 from poller.config.errors import SettingsError
-from poller.config.loading import load_settings
+from poller.config.loading import load_settings, load_shared_settings
 from poller.config.parsers.times import parse_duration, parse_moment
 from poller.config.secrets import SecretPlace, secret_places
 from poller.config.sections.forwarding import PollSettings
 from poller.config.sections.program import LogSettings, StateSettings
 from poller.config.sections.services import Auth0Settings, SegmentSettings
 from poller.config.settings import Settings
+from poller.config.sources.folder import pipeline_names, read_defaults, read_pipeline
 from poller.config.sources.paths import find_settings_file
 from poller.config.sources.toml import TomlFile, read_toml
 
@@ -31,8 +32,12 @@ __all__ = [
     "find_settings_file",
     "integrations",
     "load_settings",
+    "load_shared_settings",
     "parse_duration",
     "parse_moment",
+    "pipeline_names",
+    "read_defaults",
+    "read_pipeline",
     "read_toml",
     "secret_places",
 ]

@@ -88,5 +88,12 @@ class Problem:
 
 def settings_error(problems: list[Problem]) -> SettingsError:
     """Return one error with all problems, in the order of ranks and lines."""
-    ordered = sorted(problems, key=lambda each: (each.place.rank, each.place.line or 0, str(each)))
+    files = [each.place.source for each in problems if each.place.rank is Rank.FILE]
+    order = {source: number for number, source in enumerate(dict.fromkeys(files))}
+
+    def key(problem: Problem) -> tuple[Rank, int, int, str]:
+        place = problem.place
+        return place.rank, order.get(place.source, 0), place.line or 0, str(problem)
+
+    ordered = sorted(problems, key=key)
     return SettingsError(tuple(str(each) for each in ordered))

@@ -20,10 +20,12 @@ from poller.config.errors import (
 )
 from poller.config.parsers.ledger_urls import is_postgres
 from poller.config.settings import Settings
+from poller.config.sources.folder import DEFAULTS
 from poller.config.sources.layers import (
     Layer,
     closed_folder,
     default_layer,
+    files_of,
     merge_layers,
     read_layers,
     stand_in_layer,
@@ -32,6 +34,11 @@ from poller.config.sources.paths import CONFIG_VARIABLE, LOCAL_FILE, SYSTEM_FILE
 from poller.config.sources.toml import TomlFile, read_toml
 
 _BY_KEY = {(setting.section, setting.key): setting for setting in SETTINGS}
+OF_THE_PROCESS = {
+    *(("log", "level"), ("log", "format"), ("metrics", "listen")),
+    *(("page", "listen"), ("page", "show"), ("page", "token")),
+}
+"""The settings that all pipelines of a process share."""
 # pydantic reports this for a default that is computed from a value that is wrong itself.
 _CONSEQUENCE = "default_factory_not_called"
 _WHERE_TO_PUT_A_FILE = (
@@ -59,11 +66,11 @@ def load_settings(
         raise SettingsError(
             (f"there is no settings file: make one with `init`, or {_WHERE_TO_PUT_A_FILE}",)
         )
-    layers.append(default_layer(file.path if file else None, environ))
+    layers.append(default_layer(file, environ))
     if not secrets:
         layers.append(stand_in_layer())
     sources = _Sources(merge_layers(layers), file)
-    problems = [*sources.layer.problems, *sources.rivals()]
+    problems = [*sources.layer.problems, *sources.rivals(), *sources.misplaced()]
     settings, invalid = sources.validate()
     problems += invalid
     if secrets:
@@ -75,6 +82,20 @@ def load_settings(
     if settings is None or problems:
         # Not inside an except block: a traceback must not lead to an error that holds values.
         raise settings_error(problems)
+    return settings
+
+
+def load_shared_settings(defaults: TomlFile | None, environ: Mapping[str, str]) -> Settings:
+    """Return the settings that the pipelines of a process share. All others are stand-ins.
+
+    Raises:
+        SettingsError: the settings cannot be used.
+    """
+    settings = load_settings(defaults, environ, secrets=False)
+    layers = merge_layers(read_layers(defaults, environ, secrets=False))
+    missing = [*_Sources(layers, defaults).missing_page_token(settings)]
+    if missing:
+        raise settings_error(missing)
     return settings
 
 
@@ -102,7 +123,8 @@ class _Sources:
         for (section, key), value in self.layer.values.items():
             tables[section][key] = value
         try:
-            return Settings(path=self.file.path if self.file else None, **tables), []
+            path, pipeline = (self.file.path, self.file.pipeline) if self.file else (None, "")
+            return Settings(path=path, pipeline=pipeline, **tables), []
         except ValidationError as error:
             errors = error.errors(include_url=False, include_input=False)
         return None, [
@@ -119,6 +141,16 @@ class _Sources:
             wrong = f"is set beside the client secret ({secret}): an application has only one"
             yield Problem(place=key, wrong=wrong)
 
+    def misplaced(self) -> Iterator[Problem]:
+        """Yield a problem for each setting of the process in the file of one pipeline."""
+        if not (self.file and self.file.pipeline):
+            return
+        for section, key in OF_THE_PROCESS & self.layer.places.keys():
+            place = self.layer.places[section, key]
+            if place.rank is Rank.FILE and place.source == str(self.file.path):
+                wrong = f"is one setting for all pipelines: move it to {DEFAULTS}"
+                yield Problem(place=place, wrong=wrong)
+
     def missing_secrets(self, settings: Settings | None) -> Iterator[Problem]:
         """Yield a problem for each secret that is required and not set.
 
@@ -128,7 +160,7 @@ class _Sources:
         if settings is not None:
             yield from self._missing_hmac_key(settings)
             yield from self._missing_oauth_parts(settings)
-            yield from self._missing_page_token(settings)
+            yield from self.missing_page_token(settings)
 
     def _missing_credentials(self) -> Iterator[Problem]:
         if not (self._place_of("auth0.client_secret") or self._place_of("auth0.private_key")):
@@ -151,7 +183,7 @@ class _Sources:
                 wrong = f"makes hashes, which need a key: set {_ways('privacy.hmac_key')}"
                 yield Problem(place=self._place(section, key), wrong=wrong)
 
-    def _missing_page_token(self, settings: Settings) -> Iterator[Problem]:
+    def missing_page_token(self, settings: Settings) -> Iterator[Problem]:
         page = settings.page
         if page.listen is not None and not page.listen.is_loopback and page.token is None:
             ways = _ways("page.token")
@@ -189,10 +221,11 @@ class _Sources:
         section, key, *_ = (*map(str, error["loc"]), "")
         place = self._place(section, key)
         cause = error.get("ctx", {}).get("error")
-        if isinstance(cause, BadKeysError) and self.file and place.rank is Rank.FILE:
+        file = self._file_of(place)
+        if isinstance(cause, BadKeysError) and file:
             for name, wrong in cause.wrong:
                 path = (name,) if isinstance(name, str) else name
-                yield Problem(place=self.file.place(section, key, *path), wrong=wrong)
+                yield Problem(place=file.place(section, key, *path), wrong=wrong)
         elif isinstance(cause, BadValueError):
             yield Problem(place=place, wrong=f"{cause}{self._other_way(cause, section, key)}")
         elif error["type"] == "missing":
@@ -224,6 +257,11 @@ class _Sources:
             return "is missing"
         return f"is missing, and there is no settings file: {_WHERE_TO_PUT_A_FILE}"
 
+    def _file_of(self, place: Place | None) -> TomlFile | None:
+        """Return the file that holds this place, if a file does."""
+        files = files_of(self.file) if place and place.rank is Rank.FILE else ()
+        return next((each for each in files if place and str(each.path) == place.source), None)
+
     def _place_of(self, name: str) -> Place | None:
         section, key = name.split(".")
         return self.layer.places.get((section, key))
@@ -234,8 +272,9 @@ class _Sources:
         `path` leads to a value inside a table.
         """
         place = self.layer.places.get((section, key))
-        if path and place and self.file and place.rank is Rank.FILE:
-            return self.file.place(section, key, *path)
+        file = self._file_of(place)
+        if path and file:
+            return file.place(section, key, *path)
         if place:
             return place
         if self.file:

@@ -31,6 +31,11 @@ def nearest_variable(name: str) -> str:
     return _suggest("setting", name, [setting.variable for setting in SETTINGS], "{}")
 
 
+def nearest_pipeline(name: str, known: Iterable[str]) -> str:
+    """Describe the name of a pipeline that its folder does not hold."""
+    return _suggest("pipeline", name, known, "{}")
+
+
 def _suggest(kind: str, name: str, known: Iterable[str], form: str) -> str:
     from difflib import get_close_matches  # noqa: PLC0415 - only after a mistake
 

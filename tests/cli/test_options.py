@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from poller import cli
-from poller.cli.options import SettingsFile
+from poller.cli.settings_file import SettingsFile
 from poller.config import SettingsError
 from tests.paths import ROOT
 

@@ -28,8 +28,9 @@ from poller.cli.checks import (
 )
 from poller.cli.event_checks import NEWEST, types_seen
 from poller.cli.groups import examples
-from poller.cli.options import SettingsFile, act_as_ledger_owner, config_option, json_option
+from poller.cli.options import act_as_ledger_owner, config_option, json_option
 from poller.cli.segment_proof.workspace import prove_source
+from poller.cli.settings_file import SettingsFile
 from poller.cli.views.output import say, say_json
 from poller.cli.views.wording import laid_out, lasting
 from poller.cli.wiring.services import Services, connect, rules_of, stream_of
@@ -68,9 +69,7 @@ class CheckReport:
     findings: tuple[FindingReport, ...]
 
 
-@click.command(
-    epilog=examples("check", "check --json"),
-)
+@click.command(epilog=examples("check", "check --json"))
 @config_option
 @json_option
 def check(config: Path | None, *, as_json: bool) -> int:

@@ -9,8 +9,9 @@ import click
 
 from poller.cli.commands.status import collect
 from poller.cli.groups import examples
-from poller.cli.options import SettingsFile, config_option, read_settings
+from poller.cli.options import config_option, read_settings
 from poller.cli.pipelines.opening import Post, open_pipeline
+from poller.cli.settings_file import SettingsFile
 from poller.cli.wiring.catch_up import begin_backlog_job, connect_background
 from poller.cli.wiring.daemon import build_drain, build_maintenance, open_ledger
 from poller.cli.wiring.fatal_exit import recording_fatal_exit

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 from poller.adapters.sql_ledger.fatal_exit import FatalExit, record_fatal_exit
 from poller.adapters.sql_ledger.places import acquire_lock, place_of
-from poller.cli.options import SettingsFile, read_settings
+from poller.cli.options import read_settings
+from poller.cli.settings_file import SettingsFile
 from poller.config import SettingsError
 from poller.core.errors import FatalError, PollerError
 from poller.service.observability.systemd import Supervisor

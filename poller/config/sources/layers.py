@@ -40,25 +40,40 @@ def merge_layers(layers: list[Layer]) -> Layer:
 def read_layers(file: TomlFile | None, environ: Mapping[str, str], *, secrets: bool) -> list[Layer]:
     """Return the layers of the environment, of credentials and of the file, the strongest first.
 
+    Below them come the credentials and the file of the defaults, for a pipeline that has any.
     Without `secrets`, a secret that is missing or cannot be read is not a problem.
     """
-    path = file.path if file else None
-    folder = path.absolute().parent if path else Path()
-    layers = [
-        _environment_layer(environ, folder, secrets=secrets),
-        _credentials_layer(path, environ, secrets=secrets),
-    ]
+    folder = file.path.absolute().parent if file else Path()
+    layers = [_environment_layer(environ, folder, secrets=secrets)]
     if file is None:
-        return layers
-    # A placeholder stands for a secret in the folder of credentials, which is closed to this user.
-    is_closed = closed_folder(path, environ) is not None
-    return [*layers, _file_layer(file, folder, secrets=secrets, is_closed=is_closed)]
+        return [*layers, _credentials_layer(None, environ, secrets=secrets)]
+    for each in files_of(file):
+        # A placeholder stands for a secret in the folder of credentials, closed to this user.
+        is_closed = closed_folder(each.path, environ) is not None
+        layers += [
+            _credentials_layer(each, environ, secrets=secrets),
+            _file_layer(each, folder, secrets=secrets, is_closed=is_closed),
+        ]
+    return layers
 
 
-def default_layer(path: Path | None, environ: Mapping[str, str]) -> Layer:
+def files_of(file: TomlFile | None) -> tuple[TomlFile, ...]:
+    """Return the file, and the file of its defaults."""
+    return tuple(each for each in (file, file and file.defaults) if each is not None)
+
+
+def default_layer(file: TomlFile | None, environ: Mapping[str, str]) -> Layer:
     """Return the place of the ledger, which depends on the kind of process."""
-    url, folder = default_ledger(path, environ), default_folder(path, environ)
-    return Layer(values={("state", "url"): url, ("state", "folder"): str(folder)} if url else {})
+    path, pipeline = (file.path, file.pipeline) if file else (None, "")
+    folder = default_folder(path, environ, pipeline)
+    if folder is None:
+        return Layer()
+    return Layer(
+        values={
+            ("state", "url"): default_ledger(path, environ, pipeline),
+            ("state", "folder"): str(folder),
+        }
+    )
 
 
 def stand_in_layer() -> Layer:
@@ -102,20 +117,41 @@ def _environment_layer(environ: Mapping[str, str], folder: Path, *, secrets: boo
     )
 
 
-def _credentials_layer(path: Path | None, environ: Mapping[str, str], *, secrets: bool) -> Layer:
-    """Return the files of the credentials directory that have the name of a secret."""
-    folder = credentials_folder(path, environ)
-    is_systemds = bool(environ.get(CREDENTIALS_VARIABLE))
-    if folder is None or not (is_systemds or os.access(folder, os.X_OK)):
-        return Layer()
+def _credentials_layer(
+    file: TomlFile | None, environ: Mapping[str, str], *, secrets: bool
+) -> Layer:
+    """Return the files that have the name of a secret, in the folders of credentials."""
     layer = Layer()
     for setting in SETTINGS:
-        file = folder / setting.credential
-        if setting.is_secret and is_there(file):
+        places = _credential_places(setting.credential, file, environ) if setting.is_secret else ()
+        found = next(filter(is_there, places), None)
+        if found is not None:
             key = (setting.section, setting.key)
-            layer.values[key] = SecretFile(path=str(file), folder=folder, is_required=secrets)
-            layer.places[key] = Place(rank=Rank.CREDENTIAL, source=str(file))
+            layer.values[key] = SecretFile(
+                path=str(found), folder=found.parent, is_required=secrets
+            )
+            layer.places[key] = Place(rank=Rank.CREDENTIAL, source=str(found))
     return layer
+
+
+def _credential_places(
+    name: str, file: TomlFile | None, environ: Mapping[str, str]
+) -> Iterator[Path]:
+    """Yield the places where a secret may be, the strongest first.
+
+    In systemd's folder, a secret of a pipeline begins with the name of the pipeline. Of a folder
+    LoadCredential= makes `acme_segment_write_key`. For a file `acme.segment_write_key` will do.
+    """
+    systemds = environ.get(CREDENTIALS_VARIABLE)
+    pipeline = file.pipeline if file else ""
+    if systemds and pipeline:
+        yield from (Path(systemds) / f"{pipeline}{sign}{name}" for sign in "._")
+    elif systemds:
+        yield Path(systemds) / name
+    if file and (pipeline or not systemds):
+        folder = credentials_folder(file.path, {})
+        if folder and os.access(folder, os.X_OK):
+            yield folder / name
 
 
 def _file_layer(file: TomlFile, folder: Path, *, secrets: bool, is_closed: bool) -> Layer:

@@ -26,18 +26,24 @@ def find_settings_file(explicit: Path | None, environ: Mapping[str, str]) -> Pat
     return next((path for path in (LOCAL_FILE, SYSTEM_FILE) if is_there(path)), None)
 
 
-def default_ledger(path: Path | None, environ: Mapping[str, str]) -> str | None:
+def default_ledger(path: Path | None, environ: Mapping[str, str], pipeline: str = "") -> str | None:
     """Return the default URL of the ledger, or None if the environment does not even name a home.
 
-    `path` is the path of the settings file.
+    `path` is the path of the settings file. A pipeline of a folder has a folder of its own.
     """
-    folder = default_folder(path, environ)
+    folder = default_folder(path, environ, pipeline)
     return sqlite_url(folder / "ledger.db") if folder else None
 
 
-def default_folder(path: Path | None, environ: Mapping[str, str]) -> Path | None:
+def default_folder(
+    path: Path | None, environ: Mapping[str, str], pipeline: str = ""
+) -> Path | None:
     """Return the folder for the state of a process, or None as `default_ledger` does."""
-    return _state_directory(environ) or _beside_etc(path) or _xdg_folder(environ)
+    folder = _state_directory(environ)
+    if folder is None and (own := _beside_etc(path)):
+        return own  # it ends with the name of the settings file, which is that of a pipeline
+    folder = folder or _xdg_folder(environ)
+    return folder / pipeline if folder else None
 
 
 def _state_directory(environ: Mapping[str, str]) -> Path | None:

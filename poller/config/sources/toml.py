@@ -44,11 +44,17 @@ _OTHER = "the parser cannot read it here"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TomlFile:
-    """A parsed file. `lines` holds the first line of every table and key, by its path."""
+    """A parsed file. `lines` holds the first line of every table and key, by its path.
+
+    The file of a pipeline in a folder has the name of the `pipeline`, and the `defaults` of the
+    folder, if there are any.
+    """
 
     path: Path
     tables: dict[str, Any]
     lines: dict[tuple[str, ...], int]
+    pipeline: str = ""
+    defaults: "TomlFile | None" = None
 
     def place(self, *path: str) -> Place:
         """Return the place of a table or key. A missing key has the line of its table."""
