@@ -12,7 +12,7 @@ from poller.core.log_ids import EARLIEST
 from poller.core.messages import Batch, Delivery, Message, Receipt, pack
 from poller.core.outcomes import Calls, Outcome, Profiles
 from poller.core.pages import Page
-from poller.core.ports import MessageSink
+from poller.core.ports import AnyCursor, Ledger, MessageSink
 from poller.core.settlement import (
     FileSettlement,
     Settlement,
@@ -85,6 +85,19 @@ def page(*numbers: int, kind: str = "s", position: int | None = None, is_end: bo
         believed_at=NOW,
         drained_to=drained_to,
     )
+
+
+def taken(ledger: Ledger, cursor: AnyCursor) -> AnyCursor:
+    """Begin to work on the cursor, and return it as it is recorded."""
+    own = ledger.begin_work(cursor)
+    assert own is not None
+    return own
+
+
+def live_of(ledger: Ledger) -> Span | None:
+    """Begin to work on the live span, if there is one, and return it."""
+    live = ledger.live_span()
+    return live and taken(ledger, live)
 
 
 def settlement(span: Span, read: Page) -> Settlement:

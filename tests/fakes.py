@@ -1,5 +1,6 @@
 """The ports in memory. The contract suite of each port holds for its fake and its real adapter."""
 
+import copy
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,13 +10,20 @@ from itertools import count
 from typing import Any
 
 from poller.core.counts import TallyKey
-from poller.core.errors import ConflictError, FatalError, RejectedError, TransientError
+from poller.core.errors import (
+    ConflictError,
+    FatalError,
+    RejectedError,
+    TakenOverError,
+    TransientError,
+)
 from poller.core.events import Stream, parse_events
 from poller.core.file_pages import BadRecord, FileMark, FilePage
 from poller.core.log_ids import LogId, floor_id, moment_of, successor
 from poller.core.messages import Batch, Message, Receipt
 from poller.core.outcomes import Profile, Profiles
 from poller.core.pages import Page, advance
+from poller.core.ports import AnyCursor
 from poller.core.settlement import FileSettlement, Settlement
 from poller.core.spans import (
     Gap,
@@ -170,12 +178,17 @@ class FakeSink:
         )
 
 
+TAKEN_OVER = TakenOverError("another owner works on it", code="taken-over", hint="end")
+
+
 class FakeLedger:
     """A Ledger in memory, of one stream."""
 
     def __init__(
         self, stream: Stream = STREAM, *, late_window: timedelta = timedelta(minutes=10)
     ) -> None:
+        self._fences = count(1)
+        self._fence = next(self._fences)
         self.stream = stream
         self.late_window = late_window
         self.unread: list[tuple[LogId, LogId]] = []
@@ -207,7 +220,8 @@ class FakeLedger:
                 other.until is None or other.until > after
             ):
                 raise ConflictError("the stretch overlaps another span")
-        span = self._insert(Span.unsettled(self.stream, after=after, until=until))
+        new = Span.unsettled(self.stream, after=after, until=until)
+        span = self._insert(new)
         self._join()
         return self._spans[span.id]
 
@@ -239,20 +253,42 @@ class FakeLedger:
         return near, self._insert(replace(found, after=at, reached=at, confirmed=at))
 
     def _insert(self, span: Span) -> Span:
-        numbered_span = replace(span, id=next(self._ids))
+        numbered_span = replace(span, id=next(self._ids), fence=self._fence)
         self._spans[numbered_span.id] = numbered_span
         return numbered_span
+
+    def reopened(self) -> "FakeLedger":
+        """Return the same ledger as a later owner opens it."""
+        later = copy.copy(self)
+        later._fence = next(self._fences)
+        return later
+
+    def begin_work(self, cursor: AnyCursor) -> AnyCursor | None:
+        found = self._spans.get(cursor.id)
+        if found is None:
+            return None
+        if found.fence > self._fence:
+            raise TAKEN_OVER
+        taken = self._spans[found.id] = replace(found, fence=self._fence)
+        assert isinstance(taken, type(cursor))
+        return taken
 
     def _unmoved(self, cursor: LogCursor) -> Span:
         found = self._spans.get(cursor.id)
         if cursor.stream != self.stream or found is None:
             raise ConflictError("there is no such span")
+        if found.fence > min(cursor.fence, self._fence):
+            raise TAKEN_OVER
+        if found.fence != self._fence:
+            raise ConflictError("nobody began to work on the span")
         if (found.reached, found.until) != (cursor.reached, cursor.until):
             raise ConflictError("the span is not where it was read")
         return found
 
     def _join(self) -> None:
-        self._spans = {span.id: span for span in join_touching(self._spans.values())}
+        joined = {span.id: span for span in join_touching(self._spans.values())}
+        self._spans.clear()
+        self._spans.update(joined)
 
     def settle(self, settlement: Settlement) -> LogCursor:
         failure = self.failures.pop(0) if self.failures else None

@@ -16,7 +16,7 @@ import click
 from poller import __version__
 from poller.cli.groups import NAME, SuggestingGroup, examples
 from poller.cli.views.output import ClosedOutputError, mute, prepare_streams, say
-from poller.core.errors import FatalError, TransientError
+from poller.core.errors import FatalError, TakenOverError, TransientError
 from poller.service.lifecycle.exit_codes import ExitCode
 
 COMMANDS = {
@@ -137,8 +137,10 @@ def _explain(error: Exception) -> ExitCode:
             problems = [f"  {problem}" for problem in error.problems]
             headline = f"error[{error.code}]: the settings cannot be used"
             return _fail(ExitCode.CONFIG, headline, *problems)
-        case FatalError():
-            return _fail(ExitCode.CONFIG, f"error[{error.code}]: {error}", f"  {error.hint}")
+        case FatalError() | TakenOverError():
+            is_fatal = isinstance(error, FatalError)
+            code = ExitCode.CONFIG if is_fatal else ExitCode.UNREACHABLE
+            return _fail(code, f"error[{error.code}]: {error}", f"  {error.hint}")
         case LedgerHeldError():
             hint = "  stop that process first, or let it do the work"
             return _fail(ExitCode.UNREACHABLE, f"error: {error}", hint)

@@ -53,6 +53,7 @@ ErrorCode = Literal[
     "stream-has-spans",
     "stream-mismatch",
     "stream-unknown",
+    "taken-over",
     "user-change-refused",
 ]
 """The kinds of fatal errors. A code is never renamed, and never used again for another kind."""
@@ -117,6 +118,19 @@ class UnusableAnswerError(TransientError):
 
 class ConflictError(TransientError):
     """Another writer moved the span. Read the ledger again, and never overwrite it."""
+
+
+class TakenOverError(PollerError):
+    """Another process began later to work on the span. This process ends its work on it.
+
+    It is neither transient nor fatal, so nothing catches it to try again: a second attempt could
+    only take the span away from the process that works on it now.
+    """
+
+    def __init__(self, message: str, *, code: ErrorCode, hint: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.hint = hint
 
 
 class RejectedError(PollerError):

@@ -5,7 +5,7 @@ holds both the fake and the real adapter to its contract.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from poller.core.file_pages import FileMark
 from poller.core.log_ids import LogId
@@ -14,6 +14,8 @@ from poller.core.outcomes import Profiles
 from poller.core.pages import Page
 from poller.core.settlement import FileSettlement, Settlement
 from poller.core.spans import Gap, LogCursor, Span
+
+AnyCursor = TypeVar("AnyCursor", bound=LogCursor)
 
 
 class LogSource(Protocol):
@@ -75,7 +77,12 @@ class MessageSink(Protocol):
 
 
 class Ledger(Protocol):
-    """The durable record of one stream, and the only state there is. Thread-safe."""
+    """The durable record of one stream, and the only state there is. Thread-safe.
+
+    Each ledger that is opened is an owner, and has a fence number above all earlier ones. A span
+    bears the number of the owner that began to work on it last. No other owner can settle a page
+    of it. So an owner that stalls and wakes up later changes nothing.
+    """
 
     def live_span(self) -> Span | None:
         """The one span without `until`."""
@@ -86,12 +93,26 @@ class Ledger(Protocol):
         ...
 
     def begin(self, *, after: LogId, until: LogId | None = None) -> Span:
-        """Begin a span that has settled nothing. Without `until` it is the live span.
+        """Begin a span that has settled nothing, and begin to work on it.
+
+        Without `until` it is the live span.
 
         A finished span that ends at `after` is joined to it, so its `after` may be lower.
 
         Raises:
             ConflictError: a live span exists, or the stretch overlaps another span.
+        """
+        ...
+
+    def begin_work(self, cursor: AnyCursor) -> AnyCursor | None:
+        """Take over a span, or another cursor with a row of its own, from all earlier owners.
+
+        Return it as it is recorded now, under the fence number of this owner, or None if its row
+        is deleted. The row of a span that is finished may be deleted by a join. It is no harm to
+        begin again.
+
+        Raises:
+            TakenOverError: a later owner has taken it over.
         """
         ...
 
@@ -111,8 +132,9 @@ class Ledger(Protocol):
         joined to the span that begins where it ends.
 
         Raises:
-            ConflictError: the span is no longer where the page was read from, or the page overlaps
-                another span.
+            TakenOverError: a later owner has taken the span over.
+            ConflictError: the span is no longer where the page was read from, nobody began to work
+                on it, or the page overlaps another span.
             TransientError: the database cannot take the page for now (locked, disk full).
             FatalError: the database cannot take it until someone acts (read-only, corrupt).
         """

@@ -50,6 +50,7 @@ class LogCursor:
     """A part `(after, until]` of the log that is read upwards, and how far it is read: `reached`.
 
     `drained_at` is the server's time up to which the log held nothing more above `reached`.
+    `fence` is the number of the owner that began to work on it last, or 0.
     """
 
     id: int
@@ -58,6 +59,7 @@ class LogCursor:
     reached: LogId
     until: LogId | None = None
     drained_at: datetime | None = None
+    fence: int = 0
 
     @property
     def is_done(self) -> bool:
@@ -77,9 +79,19 @@ class Span(LogCursor):
     is_catch_up: bool = False
 
     @classmethod
-    def unsettled(cls, stream: Stream, *, after: LogId, until: LogId | None) -> Self:
+    def unsettled(
+        cls, stream: Stream, *, after: LogId, until: LogId | None, fence: int = 0
+    ) -> Self:
         """Return a span that has settled nothing. Its id is 0 until the ledger records it."""
-        return cls(id=0, stream=stream, after=after, reached=after, until=until, confirmed=after)
+        return cls(
+            id=0,
+            stream=stream,
+            after=after,
+            reached=after,
+            until=until,
+            confirmed=after,
+            fence=fence,
+        )
 
     @property
     def is_live(self) -> bool:
@@ -89,7 +101,12 @@ class Span(LogCursor):
         """Return the part `(confirmed, until]` of the live span as it is read a second time."""
         begin = max(self.confirmed, self.after)
         return SecondReading(
-            id=self.id, stream=self.stream, after=begin, reached=begin, until=until
+            id=self.id,
+            stream=self.stream,
+            after=begin,
+            reached=begin,
+            until=until,
+            fence=self.fence,
         )
 
 

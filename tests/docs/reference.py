@@ -391,8 +391,8 @@ def errors() -> Iterator[str]:
     yield from ("# Error codes", "")
     yield plain(
         """A fatal error is printed as `error[CODE]: CAUSE`, and the next line says what to do. The
-        exit code is 78. A code is never renamed, and never used again for another error. Each
-        code links to its section of the runbook."""
+        exit code is 78, and 75 for `taken-over`. A code is never renamed, and never used again for
+        another error. Each code links to its section of the runbook."""
     )
     yield ""
     yield from table(

@@ -1,9 +1,10 @@
 """Each event of the log has exactly one outcome in the ledger, in every history of the service."""
 
 import contextlib
+import copy
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
@@ -28,9 +29,11 @@ from poller.adapters.sql_ledger.reader import LedgerReader
 from poller.adapters.sql_ledger.set_position import set_position
 from poller.cli.backfill_plan import begin
 from poller.core.delivery import BatchSender
-from poller.core.errors import ConflictError, FatalError, PollerError
+from poller.core.errors import ConflictError, FatalError, PollerError, TakenOverError
 from poller.core.forward import Forwarded, forward
 from poller.core.log_ids import EARLIEST, LogId, floor_id, moment_of
+from poller.core.ports import Ledger
+from poller.core.settlement import Settlement
 from poller.core.spans import (
     LogCursor,
     LogRange,
@@ -57,6 +60,9 @@ KINDS = st.lists(
     max_size=25,
 )
 FAILURES = st.lists(st.sampled_from([None, None, LATER, STORED]), max_size=4)
+
+
+Ports = tuple[FakeLog, FakeDirectory, LiveTranslator, BatchSender, Ledger]
 
 
 class Conservation(RuleBasedStateMachine):
@@ -91,8 +97,10 @@ class Conservation(RuleBasedStateMachine):
         self.happen(before)
         self.log.now = NOW
         self.start = start
-        self.ledger = SqlLedger.open(self.url, STREAM, create=True)
-        self.restart()
+        self.owners: list[SqlLedger] = []
+        self.earlier: list[Callable[[], Iterator[Forwarded]]] = []
+        self.stalled: list[tuple[SqlLedger, Settlement]] = []
+        self.start_process()
         self.cycle([], [LATER])
         self.begun = self.live().after
         if loses:
@@ -102,7 +110,8 @@ class Conservation(RuleBasedStateMachine):
     def teardown(self) -> None:
         if hasattr(self, "ledger"):
             self.finish()
-            self.ledger.close()
+            for owner in self.owners:
+                owner.close()
             self.folder.cleanup()
 
     # What happens
@@ -147,13 +156,18 @@ class Conservation(RuleBasedStateMachine):
         self.sink.failures, self.log.failures = list(sink), list(log)
         with contextlib.suppress(PollerError):
             for forwarded in self.drain.pages():
-                self.note(forwarded)
+                self.note(forwarded.settlement)
         self.sink.failures, self.log.failures = [], []
 
     @rule()
     def restart(self) -> None:
-        self.ledger.close()
+        """Start another process. The one before may have stalled, and lives on."""
+        self.earlier.append(self.drain.pages)
+        self.start_process()
+
+    def start_process(self) -> None:
         self.ledger = SqlLedger.open(self.url, STREAM, create=True)
+        self.owners.append(self.ledger)
         self.drain = live_walks(
             self.log,
             self.sink,
@@ -206,7 +220,7 @@ class Conservation(RuleBasedStateMachine):
         begin = moment_of(live.reached)
         assert begin is not None
         ends = [floor_id(begin + (present - begin) * part / parts) for part in range(1, parts)]
-        with contextlib.suppress(ConflictError, ValueError):
+        with contextlib.suppress(ConflictError, TakenOverError, ValueError):
             self.ledger.begin_catch_up(live, present=floor_id(present), ends=ends)
 
     @rule(pages=st.integers(0, 6), beside_a_daemon=st.booleans(), sink=FAILURES)
@@ -244,13 +258,15 @@ class Conservation(RuleBasedStateMachine):
     def walk_a_slice_twice_at_once(self, data: st.DataObject) -> None:
         """Let two workers read and send the same page. One of them settles it."""
         span = data.draw(st.sampled_from(self.slices()))
-        first, second = (self.pages_of(span) for _ in range(2))
         with contextlib.suppress(PollerError):
-            self.note(next(first))
-            moved = self.ledger.current(span)
+            own = self.ledger.begin_work(span)
+            assert own is not None
+            first, second = (self.pages_of(own) for _ in range(2))
+            self.note(next(first).settlement)
+            moved = self.ledger.begin_work(own)
             if moved is None or moved.reached > span.reached:
                 with pytest.raises(ConflictError):
-                    self.note(next(second))
+                    next(second)
 
     @precondition(lambda self: self.slices())
     @rule(part=st.floats(0.1, 0.9), data=st.data())
@@ -260,7 +276,9 @@ class Conservation(RuleBasedStateMachine):
         assert begin is not None
         assert end is not None
         with contextlib.suppress(ValueError):
-            halves = self.ledger.cut(span, floor_id(begin + (end - begin) * part))
+            own = self.ledger.begin_work(span)
+            assert own is not None
+            halves = self.ledger.cut(own, floor_id(begin + (end - begin) * part))
             assert all(is_of_catch_up(half) == span.is_catch_up for half in halves)
 
     @precondition(lambda self: self.ledger.revisits())
@@ -269,6 +287,52 @@ class Conservation(RuleBasedStateMachine):
         revisit = data.draw(st.sampled_from(self.ledger.revisits()))
         with contextlib.suppress(PollerError):
             self.walk(revisit, pages)
+
+    # What a process does that has stalled
+
+    @rule(data=st.data())
+    def stall(self, data: st.DataObject) -> None:
+        """Read and send a page of any span, and stall before it is settled."""
+        with contextlib.suppress(PollerError):
+            own = self.ledger.begin_work(data.draw(st.sampled_from(self.ledger.spans())))
+            if own is not None and not own.is_done:
+                owner = copy.copy(self.ledger)
+                vars(owner)["settle"] = lambda made: self.stalled.append((self.ledger, made))
+                next(forward(*self.ports(owner), own))
+
+    @precondition(lambda self: self.stalled)
+    @rule()
+    def wake_up(self) -> None:
+        """Settle the page at last. It is refused if another process works on its span now."""
+        owner, settlement = self.stalled.pop()
+        found = [span for span in self.ledger.spans() if span.id == settlement.cursor.id]
+        if found and found[0].fence > settlement.cursor.fence:
+            with pytest.raises(TakenOverError):
+                owner.settle(settlement)
+            return
+        with contextlib.suppress(ConflictError):
+            owner.settle(settlement)
+            self.note(settlement)
+
+    @precondition(lambda self: self.earlier)
+    @rule()
+    def let_an_earlier_process_go_on(self) -> None:
+        """Let a process that was taken over read the ledger again. It settles nothing."""
+        is_taken_over = self.live().fence == self.ledger.fence
+        with contextlib.suppress(PollerError):
+            for forwarded in self.earlier.pop()():
+                assert not is_taken_over
+                self.note(forwarded.settlement)
+
+    @precondition(lambda self: self.slices())
+    @rule(pages=st.integers(1, 4), data=st.data())
+    def walk_a_slice_in_another_process(self, pages: int, data: st.DataObject) -> None:
+        daemon, fence = self.ledger, self.live().fence
+        self.ledger = SqlLedger.open(self.url, STREAM, create=False)
+        self.owners.append(self.ledger)
+        self.walk(data.draw(st.sampled_from(self.slices())), pages)
+        assert self.live().fence == fence
+        self.ledger = daemon
 
     # What must hold
 
@@ -279,6 +343,7 @@ class Conservation(RuleBasedStateMachine):
     def finish(self) -> None:
         """Read everything to its end without failures, and check every event's outcome."""
         self.log.is_time_believed, self.log.shown = True, None
+        self.start_process()
         for span in (*self.slices(), *self.ledger.revisits()):
             self.walk(span, 1000)
         for _ in range(4):
@@ -391,18 +456,21 @@ class Conservation(RuleBasedStateMachine):
         return [span for span in spans if not span.is_live and not span.is_done]
 
     def pages_of(self, cursor: LogCursor) -> Iterator[Forwarded]:
-        ports = (
+        return forward(*self.ports(self.ledger), cursor)
+
+    def ports(self, ledger: Ledger) -> Ports:
+        return (
             self.log,
             FakeDirectory({}),
             LiveTranslator(STREAM),
             BatchSender(self.sink),
-            self.ledger,
+            ledger,
         )
-        return forward(*ports, cursor)
 
     def walk(self, cursor: LogCursor, pages: int) -> None:
-        for number, forwarded in enumerate(self.pages_of(cursor), 1):
-            self.note(forwarded)
+        own = self.ledger.begin_work(cursor)
+        for number, forwarded in enumerate(self.pages_of(own) if own else (), 1):
+            self.note(forwarded.settlement)
             if forwarded.settlement.page.is_end or number == pages:
                 return
 
@@ -411,11 +479,11 @@ class Conservation(RuleBasedStateMachine):
         assert live is not None
         return live
 
-    def note(self, forwarded: Forwarded) -> None:
-        self.counted += len([*forwarded.settlement.by_event()])
-        self.settled.update(event.log_id for event, _ in forwarded.settlement.by_event())
-        self.remembered.update(forwarded.settlement.ids_to_remember)
-        cursor, page = forwarded.settlement.cursor, forwarded.settlement.page
+    def note(self, settlement: Settlement) -> None:
+        self.counted += len([*settlement.by_event()])
+        self.settled.update(event.log_id for event, _ in settlement.by_event())
+        self.remembered.update(settlement.ids_to_remember)
+        cursor, page = settlement.cursor, settlement.page
         read = LogRange(after=cursor.reached, until=page.position)
         if isinstance(cursor, Span):
             believed = page.believed_at

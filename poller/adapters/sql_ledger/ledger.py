@@ -18,6 +18,7 @@ from poller.adapters.sql_ledger.stores.identifies import IdentifyStore
 from poller.adapters.sql_ledger.stores.revisits import RevisitStore
 from poller.adapters.sql_ledger.stores.second_readings import SecondReadingStore
 from poller.adapters.sql_ledger.tables import schema
+from poller.adapters.sql_ledger.tables.fences import check_fence, draw_fence, raise_fence
 from poller.adapters.sql_ledger.tables.file_marks import move_mark, read_marks
 from poller.adapters.sql_ledger.tables.gaps import read_gaps
 from poller.adapters.sql_ledger.tables.hourly_counts import forget_acknowledged, read_acknowledged
@@ -28,14 +29,15 @@ from poller.adapters.sql_ledger.tables.spans import (
     refuse_overlap,
 )
 from poller.adapters.sql_ledger.tables.streams import enroll, note_beginning, read_beginning
-from poller.adapters.sql_ledger.tables.stretches import cut_revisit
+from poller.adapters.sql_ledger.tables.stretches import cut_revisit, read_revisits, read_unread
 from poller.core.counts import AcknowledgedCounts
 from poller.core.errors import ConflictError
 from poller.core.events import Stream
 from poller.core.file_pages import FileMark
 from poller.core.log_ids import LogId
+from poller.core.ports import AnyCursor
 from poller.core.settlement import FileSettlement, Settlement
-from poller.core.spans import Gap, LogCursor, ReopenedGap, Resend, Span
+from poller.core.spans import Gap, LogCursor, ReopenedGap, Resend, Span, UnreadStretch
 
 LATE_WINDOW = timedelta(minutes=10)
 
@@ -46,7 +48,8 @@ class SqlLedger(
     """Implements core's `Ledger` and `FileLedger` on SQLite.
 
     Thread-safe. Other processes may have the same file open: every write takes SQLite's write
-    lock first, and then compares the rows with what the caller believes.
+    lock first, and then compares the rows with what the caller believes. `fence` is the number of
+    this owner: see `tables.fences`.
     """
 
     def __init__(
@@ -55,10 +58,11 @@ class SqlLedger(
         stream: Stream,
         stream_id: int,
         *,
+        fence: int,
         late_window: timedelta,
         now: Callable[[], datetime],
     ) -> None:
-        super().__init__(database, stream, stream_id)
+        super().__init__(database, stream, stream_id, fence)
         self._late_window = late_window
         self._now = now
 
@@ -87,13 +91,20 @@ class SqlLedger(
         try:
             with database.writing() as connection:
                 own, stream_id = enroll(connection, stream, create=create, adopt=adopt, now=now())
+                fence = draw_fence(connection, stream_id)
         except BaseException:
             database.close()
             raise
-        return cls(database.of_stream(stream_id), own, stream_id, late_window=late_window, now=now)
+        own_rows = database.of_stream(stream_id)
+        return cls(own_rows, own, stream_id, fence=fence, late_window=late_window, now=now)
 
     def close(self) -> None:
         self._database.close()
+
+    @property
+    def fence(self) -> int:
+        """The fence number of this owner."""
+        return self._fence
 
     @property
     def stream(self) -> Stream:
@@ -114,16 +125,30 @@ class SqlLedger(
         with self._database.reading() as connection:
             return read_gaps(connection, self._stream_id)
 
-    def current(self, cursor: LogCursor) -> LogCursor | None:
-        """Return the span or revisit as it is recorded now, or None if its row is deleted.
+    def begin_work(self, cursor: AnyCursor) -> AnyCursor | None:
+        """Take over the cursor from all earlier owners. Return it as it is recorded now.
 
-        The row of a revisit is deleted at its end. The row of a finished span is deleted when
-        the span is joined to the span above it. SQLite may give the id of a deleted row to a new
-        one, so a row that does not lie within the cursor is not the cursor's.
+        Return None if its row is deleted. The row of a stretch or a revisit is deleted at its end.
+        The row of a finished span is deleted when the span is joined to the span above it. SQLite
+        may give the id of a deleted row to a new one, so a row that does not lie within the cursor
+        is not the cursor's.
+
+        Raises:
+            TakenOverError: a later owner has taken it over.
         """
-        cursors = self.spans() if isinstance(cursor, Span) else self.revisits()
+        with self._database.reading() as connection:
+            found = self._find(connection, cursor)
+        if found is None or found.fence == self._fence:
+            return found
+        with self._database.writing() as connection:
+            raise_fence(connection, found, self._fence)
+            return self._find(connection, cursor)
+
+    def _find(self, connection: Connection, cursor: AnyCursor) -> AnyCursor | None:
+        read = {Span: read_spans, UnreadStretch: read_unread}.get(type(cursor), read_revisits)
+        cursors = read(connection, self._stream, self._stream_id)
         found = next((each for each in cursors if each.id == cursor.id), None)
-        if found is not None and _is_within(found, cursor):
+        if isinstance(found, type(cursor)) and _is_within(found, cursor):
             return found
         return None
 
@@ -142,17 +167,20 @@ class SqlLedger(
             if until is None:
                 self._write_backfilled_until(connection, None)
                 note_beginning(connection, self._stream_id, after)
-            return begin_span(connection, self._stream, self._stream_id, after, until)
+            new = Span.unsettled(self._stream, after=after, until=until, fence=self._fence)
+            return begin_span(connection, self._stream_id, new)
 
     def cut(self, cursor: LogCursor, at: LogId) -> tuple[LogCursor, LogCursor]:
         """End a bounded span or a revisit at `at`, and begin another one with the rest.
 
         Raises:
             ValueError: `at` does not lie above the position and below the end.
-            ConflictError: the span has moved since it was read.
+            TakenOverError: a later owner has taken the span over.
+            ConflictError: the span has moved since it was read, or nobody began to work on it.
         """
         if cursor.until is None or not cursor.reached < at < cursor.until:
             raise ValueError(f"span {cursor.id} cannot be cut at {at}")
+        check_fence(cursor.fence, self._fence)
         with self._database.writing() as connection:
             match cursor:
                 case Span():
@@ -195,12 +223,14 @@ class SqlLedger(
         """Record in one transaction that a page is done. Return the moved cursor.
 
         Raises:
-            ConflictError: the cursor has moved since the page was read, or the page overlaps
-                another span.
+            TakenOverError: a later owner has taken the cursor over.
+            ConflictError: the cursor has moved since the page was read, nobody began to work on
+                it, or the page overlaps another span.
             TransientError, FatalError: the database cannot record it.
         """
         if settlement.cursor.stream != self._stream:
             raise ConflictError("the page is of another stream")
+        check_fence(settlement.cursor.fence, self._fence)
         with self._database.writing() as connection:
             return settle_page(
                 connection, self._stream_id, settlement, late_window=self._late_window

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection
 
 from poller.adapters.sql_ledger.places import open_database
+from poller.adapters.sql_ledger.tables.fences import draw_fence
 from poller.adapters.sql_ledger.tables.gaps import cut_off_gaps
 from poller.adapters.sql_ledger.tables.recent_ids import cut_off_ids
 from poller.adapters.sql_ledger.tables.spans import (
@@ -70,7 +71,9 @@ def _move(connection: Connection, stream: Stream, position: LogId) -> Span:
         cut_off_catch_up(connection, stream_id, spans, position)
     note_beginning(connection, stream_id, position)
     end_span(connection, stream_id, live, min(live.reached, position))
-    return begin_span(connection, stream, stream_id, position, None)
+    fence = draw_fence(connection, stream_id)
+    new = Span.unsettled(stream, after=position, until=None, fence=fence)
+    return begin_span(connection, stream_id, new)
 
 
 def _refuse_settled(spans: Sequence[Span], position: LogId) -> None:

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, select, update
 
 from poller.adapters.sql_ledger.outcomes import record_outcomes, record_resent_outcomes
 from poller.adapters.sql_ledger.tables import schema
+from poller.adapters.sql_ledger.tables.fences import check_fence
 from poller.adapters.sql_ledger.tables.gaps import record_gap, shrink_gaps
 from poller.adapters.sql_ledger.tables.recent_ids import record_ids
 from poller.adapters.sql_ledger.tables.spans import (
@@ -46,6 +47,7 @@ def settle_page(
     """Settle the page, and return the moved cursor.
 
     Raises:
+        TakenOverError: another owner has begun to work on the cursor.
         ConflictError: the cursor has moved since the page was read, or the page lies outside of
             what the cursor may settle.
     """
@@ -150,10 +152,11 @@ def _move_confirmed(
     """Move `confirmed` of the live span to the end of the page."""
     columns = schema.span.c
     live = (columns.id == cursor.id, columns.stream_id == stream_id, columns.until.is_(None))
-    query = select(columns.confirmed, columns.reached).where(*live)
+    query = select(columns.confirmed, columns.reached, columns.fence).where(*live)
     current = connection.execute(query).one_or_none()
     if current is None:
         raise ConflictError(f"there is no live span {cursor.id}")
+    check_fence(current.fence, cursor.fence)
     if current.confirmed != cursor.reached:
         raise ConflictError(
             f"`confirmed` of span {cursor.id} is {current.confirmed} and not {cursor.reached}: "

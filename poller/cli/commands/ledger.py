@@ -41,6 +41,7 @@ class LedgerSpanReport:
     until: LogId | None
     confirmed: LogId
     is_catch_up: bool
+    fence: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +97,7 @@ def _stream_report(stream: Stream, spans: tuple[Span, ...]) -> LedgerStreamRepor
                 until=span.until,
                 confirmed=span.confirmed,
                 is_catch_up=span.is_catch_up,
+                fence=span.fence,
             )
             for span in spans
         ),

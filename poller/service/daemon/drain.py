@@ -71,15 +71,27 @@ class Drain:
 
         Raises:
             TransientError, FatalError: as `forward`.
+            TakenOverError: a later daemon works on the live span.
         """
         if self._stopping.is_set():
             return
+        span = self._begin_work()
         self._second_reader.clear_if_switched_off()
-        span: Span | None = self._ledger.live_span() or self._first_start.begin()
         self._catch_up.begin_drain()
         while span is not None:
             with self._read_ahead.walk(_DrainEnd().is_reached) as walk:
                 span = yield from self._forward(walk, span)
+
+    def _begin_work(self) -> Span | None:
+        """Return the live span, which no earlier owner can settle from now on.
+
+        Raises:
+            TakenOverError: a later daemon works on the live span.
+        """
+        live = self._ledger.live_span()
+        if live is None:
+            return self._first_start.begin()
+        return self._ledger.begin_work(live)
 
     def _forward(self, source: LogSource, span: Span) -> Generator[Forwarded, None, Span | None]:
         """Forward the live span. Return the new live span if a catch-up has begun."""

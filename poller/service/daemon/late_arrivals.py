@@ -155,15 +155,17 @@ class SecondReader:
         bound = floor_id(now - self._window)
         yield from self._read_live_span(bound)
         for stretch in self._ledger.unread_stretches():
-            if _is_old_enough(stretch, bound):
-                yield from self._read(stretch)
+            own = _is_old_enough(stretch, bound) and self._ledger.begin_work(stretch)
+            if own:
+                yield from self._read(own)
         self._ledger.forget_ids()
         self._report()
 
     def _read_live_span(self, bound: LogId) -> Iterator[Forwarded]:
         live = self._ledger.live_span()
-        if live is not None and min(live.reached, bound) > live.confirmed:
-            yield from self._read(live.second_reading(min(live.reached, bound)))
+        own = live and self._ledger.begin_work(live)
+        if own is not None and min(own.reached, bound) > own.confirmed:
+            yield from self._read(own.second_reading(min(own.reached, bound)))
 
     def _read(self, cursor: LogCursor) -> Iterator[Forwarded]:
         for forwarded in forward(*self._ports, cursor):

@@ -26,6 +26,7 @@ from typing import Protocol
 
 from poller.core.forward import Forwarded
 from poller.core.log_ids import LogId
+from poller.core.ports import AnyCursor
 from poller.core.spans import LogCursor, Span
 from poller.service.lifecycle.cycles import CycleCount
 from poller.service.observability.page_log import report
@@ -47,8 +48,11 @@ Walk = Callable[[LogCursor], Iterator[Forwarded]]
 class SliceLedger(Protocol):
     """The part of a ledger that workers need beside `forward`."""
 
-    def current(self, cursor: LogCursor) -> LogCursor | None:
-        """Return the cursor as it is recorded now, or None if its row is deleted."""
+    def begin_work(self, cursor: AnyCursor) -> AnyCursor | None:
+        """Take over the cursor, and return it as it is recorded now.
+
+        Return None if its row is deleted.
+        """
         ...
 
     def cut(self, cursor: LogCursor, at: LogId) -> tuple[LogCursor, LogCursor]:
@@ -190,10 +194,15 @@ class SliceQueue:
     def pages(self, walk: Walk, own: Slice) -> Iterator[Forwarded]:
         """Yield the pages of a slice, whose end moves down when it is cut.
 
-        The cursor is read from the ledger first. After a transient error the ledger may have
-        settled a page whose answer was lost. At the end of the slice, `own.is_finished` is set.
+        The cursor is taken over and read from the ledger first. After a transient error the ledger
+        may have settled a page whose answer was lost. At the end of the slice, `own.is_finished`
+        is set.
+
+        Raises:
+            TakenOverError: a later owner works on the slice.
+            TransientError, FatalError: as `forward`.
         """
-        cursor = self._ledger.current(own.cursor)
+        cursor = self._ledger.begin_work(own.cursor)
         while cursor is not None and not cursor.is_done:
             with self._changed:
                 own.cursor = cursor

@@ -7,8 +7,8 @@ from datetime import timedelta
 
 import structlog
 
-from poller.core.errors import TransientError
-from poller.core.spans import LogCursor
+from poller.core.errors import TakenOverError, TransientError
+from poller.core.spans import LogCursor, is_of_catch_up
 from poller.service.lifecycle.cycles import CycleCount
 from poller.service.lifecycle.one_shot import drain
 from poller.service.lifecycle.process import Failed, Finished, Process, Reason
@@ -116,6 +116,10 @@ class SliceWorkers:
         stopping = self._process.stopping
         try:
             drain(lambda: self._queue.pages(walk, own), self._patience, stopping=stopping)
+        except TakenOverError as error:
+            if not is_of_catch_up(own.cursor):
+                raise
+            log.warning("slice.left_to_daemon", code=error.code, reason=str(error))
         except TransientError:
             # A stop interrupts the wait for the next attempt.
             if not stopping.is_set():

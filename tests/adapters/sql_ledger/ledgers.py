@@ -9,7 +9,7 @@ from poller.adapters.sql_ledger.counts_reader import CountsReader
 from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.core.errors import PollerError
 from poller.core.log_ids import EARLIEST
-from tests.builders import page, settlement
+from tests.builders import live_of, page, settlement
 from tests.fakes import STREAM
 
 
@@ -29,7 +29,7 @@ def opened(path: Path, *, create: bool = True, adopt: bool = False) -> Iterator[
 def forwarded(path: Path, *numbers: int) -> None:
     """Settle these events in the ledger, and create the ledger if there is none."""
     with opened(path) as ledger:
-        span = ledger.live_span() or ledger.begin(after=EARLIEST)
+        span = live_of(ledger) or ledger.begin(after=EARLIEST)
         ledger.settle(settlement(span, page(*numbers)))
 
 
@@ -57,7 +57,9 @@ LATER: dict[int, tuple[str, ...]] = {
 TABLES_OF_VERSION_4 = """
 DELETE FROM span; ALTER TABLE span DROP COLUMN is_catch_up;
 DROP TABLE names_in_ids; DROP TABLE alert_memory; DROP TABLE queued_alert;
-ALTER TABLE stream DROP COLUMN begun_after;
+ALTER TABLE stream DROP COLUMN begun_after; ALTER TABLE stream DROP COLUMN last_fence;
+ALTER TABLE span DROP COLUMN fence; ALTER TABLE unread_stretch DROP COLUMN fence;
+ALTER TABLE revisit DROP COLUMN fence; ALTER TABLE pending_identify DROP COLUMN fence;
 ALTER TABLE stream DROP COLUMN acknowledged_since;
 ALTER TABLE stream DROP COLUMN resent_after; ALTER TABLE stream DROP COLUMN resent_until;
 DROP TABLE hourly_acknowledged_count;

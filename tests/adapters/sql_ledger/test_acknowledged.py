@@ -29,7 +29,7 @@ from poller.core.settlement import (
 from poller.core.spans import LogCursor
 from poller.core.translation.translator import LiveTranslator
 from tests.adapters.sql_ledger.ledgers import as_of_version, opened, reading, url
-from tests.builders import calls_of, calls_of_page, file_mark, file_page, page
+from tests.builders import calls_of, calls_of_page, file_mark, file_page, live_of, page, taken
 from tests.fakes import NOW, STREAM, numbered
 
 HOUR = timedelta(hours=1)
@@ -109,7 +109,7 @@ def test_messages_to_a_wrong_key_are_undelivered_and_their_redelivery_is_the_fir
     redeliver(url(path), STREAM, STREAM, numbered(2), generation="g")
     with opened(path) as ledger:
         (again,) = ledger.revisits()
-        ledger.settle(settlement(again, page(3)))
+        ledger.settle(settlement(taken(ledger, again), page(3)))
         assert tracks(ledger.acknowledged(NOW, NOW + HOUR)) == {FIRST: 1, UNDELIVERED: 1}
 
 
@@ -118,14 +118,16 @@ def test_a_position_moved_back_counts_apart_up_to_where_it_stood(
 ) -> None:
     ledger.settle(settlement(ledger.begin(after=numbered(0)), page(1, 2, 3)))
     live = set_position(url(path), STREAM, numbered(1))
-    ledger.settle(settlement(live, page(2, 3, 4, 5)))
+    with opened(path) as later:
+        later.settle(settlement(taken(later, live), page(2, 3, 4, 5)))
     assert tracks(ledger.acknowledged(*EVER)) == {FIRST: 5, AGAIN: 2}
 
 
 def test_a_position_moved_forward_counts_nothing_apart(ledger: SqlLedger, path: Path) -> None:
     ledger.settle(settlement(ledger.begin(after=numbered(0)), page(1)))
     live = set_position(url(path), STREAM, numbered(5))
-    ledger.settle(settlement(live, page(6)))
+    with opened(path) as later:
+        later.settle(settlement(taken(later, live), page(6)))
     skipped = ledger.begin(after=numbered(1), until=numbered(3))
     ledger.settle(settlement(skipped, page(2, 3)))
     assert tracks(ledger.acknowledged(*EVER)) == {FIRST: 4}
@@ -140,7 +142,7 @@ def test_the_second_signup_of_a_user_counts_apart_even_after_a_restart(path: Pat
     with opened(path) as ledger:
         ledger.settle(settlement(ledger.begin(after=numbered(0)), signup(1)))
     with opened(path) as ledger:
-        live = ledger.live_span()
+        live = live_of(ledger)
         assert live is not None
         ledger.settle(settlement(live, signup(2)))
         assert tracks(ledger.acknowledged(*EVER)) == {FIRST: 1, AGAIN: 1}

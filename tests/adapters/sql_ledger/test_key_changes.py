@@ -17,7 +17,7 @@ from poller.core.log_ids import EARLIEST, floor_id
 from poller.core.messages import message_id, signup_message_ids
 from poller.core.outcomes import PendingIdentify
 from poller.core.spans import Gap, LogRange, Redelivery, settled_ranges
-from tests.builders import page, settlement
+from tests.builders import live_of, page, settlement, taken
 from tests.fakes import NOW, STREAM, numbered
 
 RENAMED = replace(STREAM, source_name="app")
@@ -48,7 +48,7 @@ def record(url: str, stream: Stream) -> Record:
 
 def settled(url: str, *numbers: int) -> None:
     with opened(url) as ledger:
-        span = ledger.live_span() or ledger.begin(after=numbered(0))
+        span = live_of(ledger) or ledger.begin(after=numbered(0))
         ledger.settle(settlement(span, page(*numbers)))
 
 
@@ -132,7 +132,7 @@ def test_a_redelivery_settles_its_part_again_and_counts_no_event_twice(url: str)
     redeliver(url, STREAM, STREAM, numbered(1), generation=GENERATION)
     with opened(url) as ledger:
         (again,) = ledger.revisits()
-        ledger.settle(settlement(again, page(2, 3)))
+        ledger.settle(settlement(taken(ledger, again), page(2, 3)))
         assert ledger.revisits() == ()
     found = record(url, STREAM)
     assert settled_ranges(found.spans, found.gaps, revisits=found.revisits) == ranges((0, 3))
@@ -147,7 +147,7 @@ def test_a_part_that_retention_took_from_a_redelivery_is_a_gap(url: str) -> None
     lost = Gap(after=numbered(1), before=numbered(4))
     with opened(url) as ledger:
         (again,) = ledger.revisits()
-        ledger.settle(settlement(again, replace(page(4), lost=lost)))
+        ledger.settle(settlement(taken(ledger, again), replace(page(4), lost=lost)))
         assert ledger.gaps() == (lost,)
     found = find_undelivered(url, STREAM, EARLIEST).ranges
     assert [each.until for each in found] == [numbered(1), numbered(4)]
@@ -183,7 +183,7 @@ def test_a_second_wrong_key_sends_again_only_what_was_read_meanwhile(url: str) -
     redeliver(url, STREAM, STREAM, numbered(1), generation=GENERATION)
     with opened(url) as ledger:
         (again,) = ledger.revisits()
-        ledger.settle(settlement(again, page(2)))
+        ledger.settle(settlement(taken(ledger, again), page(2)))
     assert find_undelivered(url, STREAM, numbered(1)).ranges == ranges((1, 2))
     redeliver(url, STREAM, STREAM, numbered(1), generation="key-2")
     with opened(url) as ledger:

@@ -59,10 +59,10 @@ def test_a_resend_counts_no_event_again_and_its_row_is_removed_at_its_end(
     (again,) = ledger.begin_resends([(numbered(0), numbered(3))])
     before = totals(path)
     half = ledger.settle(settlement(again, page(1, 2)))
-    assert ledger.current(again) == half
+    assert ledger.begin_work(again) == half
     assert (half.reached, half.is_done, ledger.revisits()) == (numbered(2), False, (half,))
     done = ledger.settle(settlement(half, page(3)))
-    assert (done.is_done, ledger.revisits(), ledger.current(again)) == (True, (), None)
+    assert (done.is_done, ledger.revisits(), ledger.begin_work(again)) == (True, (), None)
     assert totals(path) == before
     assert ledger.spans() == (live,)
 
@@ -160,8 +160,8 @@ def test_a_resend_leaves_the_spans_alone(ledger: SqlLedger) -> None:
     assert again.id == live.id  # ids of two tables: nothing may tell them apart by id alone
     assert ledger.spans() == (live,)
     moved = ledger.settle(settlement(live, page(4)))
-    assert ledger.current(again) == again
-    assert ledger.current(live) == moved
+    assert ledger.begin_work(again) == again
+    assert ledger.begin_work(live) == moved
     empty = Page(events=(), position=LogId(numbered(3)), is_end=True, served_at=NOW)
     ledger.settle(settlement(again, empty))
     assert ledger.spans() == (moved,)
@@ -209,5 +209,5 @@ def test_a_new_row_with_the_id_of_a_deleted_one_is_another_slice(ledger: SqlLedg
     finished = ledger.begin(after=numbered(10), until=numbered(20))
     ledger.settle(settlement(finished, page(15, position=20)))
     other = ledger.begin(after=numbered(0), until=numbered(5))
-    assert (other.id, ledger.current(other)) == (finished.id, other)
-    assert ledger.current(finished) is None
+    assert (other.id, ledger.begin_work(other)) == (finished.id, other)
+    assert ledger.begin_work(finished) is None

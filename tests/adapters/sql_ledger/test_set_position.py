@@ -172,7 +172,7 @@ def test_the_worker_of_a_slice_that_was_cut_off_conflicts(catching_up: str) -> N
     with closing(SqlLedger.open(catching_up, STREAM, create=False)) as ledger:
         _, upper = ledger.catch_up_spans()
         set_position(catching_up, STREAM, numbered(22))
-        assert ledger.current(upper) is None
+        assert ledger.begin_work(upper) is None
         with pytest.raises(ConflictError):
             ledger.settle(settlement(upper, page(26)))
 

@@ -24,14 +24,14 @@ from poller.adapters.sql_ledger.reader import LedgerReader
 from poller.adapters.sql_ledger.places import acquire_lock
 from poller.core.errors import FatalError, TransientError
 from poller.core.log_ids import EARLIEST
-from tests.builders import page, settlement
+from tests.builders import live_of, page, settlement
 from tests.fakes import STREAM
 
 def use(url):
     with acquire_lock(url, "run"):
         ledger = SqlLedger.open(url, STREAM, create=True)
         try:
-            span = ledger.live_span() or ledger.begin(after=EARLIEST)
+            span = live_of(ledger) or ledger.begin(after=EARLIEST)
             number = int(span.reached[-10:])
             ledger.settle(settlement(span, page(number + 1)))
             reader = LedgerReader.open(url)

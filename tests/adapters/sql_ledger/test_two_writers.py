@@ -8,13 +8,13 @@ import pytest
 from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.adapters.sql_ledger.reader import LedgerReader
 from poller.core.delivery import BatchSender
-from poller.core.errors import ConflictError
+from poller.core.errors import ConflictError, TakenOverError
 from poller.core.forward import forward
 from poller.core.log_ids import EARLIEST
 from poller.core.messages import Batch, Receipt
 from poller.core.translation.translator import LiveTranslator
 from tests.adapters.sql_ledger import ledgers
-from tests.builders import record
+from tests.builders import live_of, record
 from tests.fakes import STREAM, FakeDirectory, FakeLog, FakeSink
 
 
@@ -32,7 +32,7 @@ class Stalled(FakeSink):
         return receipt
 
 
-def test_a_stalled_writer_that_wakes_up_conflicts_and_counts_nothing(tmp_path: Path) -> None:
+def test_a_stalled_writer_that_wakes_up_is_refused_and_counts_nothing(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
     log = FakeLog([record(number) for number in range(1, 31)], page_size=10)
     first, second = (SqlLedger.open(url, STREAM, create=True) for _ in range(2))
@@ -40,7 +40,7 @@ def test_a_stalled_writer_that_wakes_up_conflicts_and_counts_nothing(tmp_path: P
     stalled, errors = Stalled(), []
 
     def write() -> None:
-        span = first.live_span()
+        span = live_of(first)
         assert span is not None
         try:
             next(
@@ -53,13 +53,13 @@ def test_a_stalled_writer_that_wakes_up_conflicts_and_counts_nothing(tmp_path: P
                     span,
                 )
             )
-        except ConflictError as error:
+        except TakenOverError as error:
             errors.append(error)
 
     thread = threading.Thread(target=write)
     thread.start()
     assert stalled.took.wait(10)
-    span = second.live_span()
+    span = live_of(second)
     assert span is not None
     for forwarded in forward(
         log, FakeDirectory({}), LiveTranslator(STREAM), BatchSender(FakeSink()), second, span

@@ -181,7 +181,13 @@ CREATE TABLE names_in_ids (
   source_name TEXT NOT NULL, generation TEXT NOT NULL, PRIMARY KEY (stream_id, after)
 ) WITHOUT ROWID
 """
-
+_FENCES = """
+ALTER TABLE stream ADD COLUMN last_fence INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE span ADD COLUMN fence INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE unread_stretch ADD COLUMN fence INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE revisit ADD COLUMN fence INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE pending_identify ADD COLUMN fence INTEGER NOT NULL DEFAULT 0
+"""
 
 _ALERTS = """
 CREATE TABLE alert_memory (
@@ -223,7 +229,14 @@ def _to_version_4(connection: Connection) -> None:
 
 
 def _to_version_5(connection: Connection) -> None:
-    for script in (_CATCH_UPS, _BEGINNING_OF_STREAM, _NAMES_IN_IDS, _ACKNOWLEDGED_COUNTS, _ALERTS):
+    for script in (
+        _CATCH_UPS,
+        _BEGINNING_OF_STREAM,
+        _NAMES_IN_IDS,
+        _ACKNOWLEDGED_COUNTS,
+        _ALERTS,
+        _FENCES,
+    ):
         _run(connection, script)
 
 

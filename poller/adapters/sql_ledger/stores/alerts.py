@@ -34,9 +34,10 @@ class AlertStore(StreamStore):
         """Replace the state of the alerts in one transaction.
 
         Raises:
+            TakenOverError: the state belongs to a later daemon now.
             TransientError, FatalError: the database cannot record it.
         """
-        with self._database.writing() as connection:
+        with self._writing_as_daemon() as connection:
             for table, rows in zip(_TABLES, (memories, queued), strict=True):
                 connection.execute(delete(table).where(table.c.stream_id == self._stream_id))
                 own = [{"stream_id": self._stream_id, **row} for row in rows]

@@ -1,6 +1,7 @@
 """The catch-up: what an outage left unread becomes slices, and the live span begins anew."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from poller.adapters.sql_ledger.stores.base import StreamStore
 from poller.adapters.sql_ledger.tables.last_sent import note_read_late
@@ -31,6 +32,7 @@ class CatchUpStore(StreamStore):
 
         Raises:
             ValueError: `ends` do not rise, or do not lie between the position and `present`.
+            TakenOverError: another owner has begun to work on the live span.
             ConflictError: the live span has moved, or `present` is not above its position.
         """
         with self._database.writing() as connection:
@@ -44,8 +46,8 @@ class CatchUpStore(StreamStore):
             slices, new = catch_up_slices(current, present=present, ends=ends)
             end_span(connection, self._stream_id, current, current.reached)
             for each in slices:
-                insert_span(connection, self._stream_id, each)
-            begun = insert_span(connection, self._stream_id, new)
+                insert_span(connection, self._stream_id, replace(each, fence=self._fence))
+            begun = insert_span(connection, self._stream_id, replace(new, fence=self._fence))
             join_spans(connection, self._stream, self._stream_id)
             return begun
 

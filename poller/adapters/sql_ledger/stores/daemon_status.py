@@ -14,13 +14,16 @@ from poller.core.errors import FatalError
 
 
 class DaemonStatusStore(StreamStore):
-    """The last cycle of the daemon, why it is blocked if it is, and whether it catches up."""
+    """The last cycle of the daemon, why it is blocked if it is, and whether it catches up.
+
+    Each note raises TakenOverError if a later daemon has taken the work over.
+    """
 
     _now: Callable[[], datetime] = staticmethod(lambda: datetime.now(UTC))
 
     def note_cycle(self, *, at: datetime, error: str | None) -> None:
         """Record that a cycle ended at this time, with this error or without one."""
-        with self._database.writing() as connection:
+        with self._writing_as_daemon() as connection:
             self._write(connection, cycle_at=at, cycle_error=error)
             if error is None:
                 forget_fatal_exit(connection)
@@ -39,7 +42,7 @@ class DaemonStatusStore(StreamStore):
             columns.blocked_hint,
         ).where(columns.stream_id == self._stream_id)
         code, reason, hint = (error.code, str(error), error.hint) if error else (None, None, None)
-        with self._database.writing() as connection:
+        with self._writing_as_daemon() as connection:
             row = connection.execute(query).one_or_none()
             since, *recorded = row or (None, None, None, None)
             if recorded == [code, reason, hint]:
@@ -65,7 +68,7 @@ class DaemonStatusStore(StreamStore):
 
         The note outlives the last slice until every user of the backlog is identified.
         """
-        with self._database.writing() as connection:
+        with self._writing_as_daemon() as connection:
             self._write(connection, catch_up_since=since, catch_up_error=error)
 
     def _write(self, connection: Connection, **values: Any) -> None:

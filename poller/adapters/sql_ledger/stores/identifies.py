@@ -5,8 +5,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Self
 
+from sqlalchemy import Connection
+
 from poller.adapters.sql_ledger.lock import ROLES, Role
 from poller.adapters.sql_ledger.stores.base import StreamStore
+from poller.adapters.sql_ledger.tables.fences import check_fence
 from poller.adapters.sql_ledger.tables.hourly_counts import add_acknowledged
 from poller.adapters.sql_ledger.tables.last_sent import (
     forget_before,
@@ -15,11 +18,13 @@ from poller.adapters.sql_ledger.tables.last_sent import (
 )
 from poller.adapters.sql_ledger.tables.pending_identifies import (
     count_pending,
+    read_fence,
     read_pending,
     remove_sent,
     take_over,
 )
 from poller.core.counts import Acknowledged, count_acknowledged
+from poller.core.log_ids import LogId
 from poller.core.outcomes import PendingIdentify, QueuedIdentify
 from poller.core.translation.change_detection import LastSent
 
@@ -61,8 +66,11 @@ class IdentifyStore(StreamStore):
             # The locks are looked at within the transaction. So a process that starts now claims
             # its rows after this one has taken them over.
             owners = self._owners(role)
-            queued = read_pending(connection, self._stream_id, after, limit, owners=owners)
-            take_over(connection, self._stream_id, role, [each.who for each in queued])
+            queued = read_pending(
+                connection, self._stream_id, after, limit, owners=owners, fence=self._fence
+            )
+            users = [each.who for each in queued]
+            take_over(connection, self._stream_id, role, users, fence=self._fence)
             return queued
 
     def count_pending_identifies(self, role: Role | None = None) -> int:
@@ -83,14 +91,38 @@ class IdentifyStore(StreamStore):
     ) -> None:
         """Record that these users are done, and what was sent about them at this time.
 
-        The acknowledged messages count as sent again if what was sent before is ignored.
+        The acknowledged messages count as sent again if what was sent before is ignored, and for a
+        user whom another process has identified meanwhile.
+
+        Raises:
+            TakenOverError: a later owner has begun to identify one of these users.
         """
-        is_again = self._sent_since is not None
-        counts = count_acknowledged(acknowledged, at, is_again=lambda _: is_again)
         with self._database.writing() as connection:
+            done = self._done_by_others(connection, users)
+            is_again = self._sent_since is not None
+            counts = count_acknowledged(
+                acknowledged, at, is_again=lambda message: is_again or message.log_id in done
+            )
             add_acknowledged(connection, self._stream_id, counts)
             record_last_sent(connection, self._stream_id, fingerprints, at)
             remove_sent(connection, self._stream_id, users)
+
+    def _done_by_others(
+        self, connection: Connection, users: Sequence[PendingIdentify]
+    ) -> frozenset[LogId]:
+        """Return the log ids of the users whose identify is not pending any more.
+
+        Raises:
+            TakenOverError: a later owner has begun to identify one of these users.
+        """
+        done = set()
+        for user in users:
+            fence = read_fence(connection, self._stream_id, user)
+            if fence is None:
+                done.add(user.log_id)
+            elif fence > self._fence:
+                check_fence(fence, self._fence)
+        return frozenset(done)
 
     def forget_last_sent(self, before: datetime, *, keep: int) -> int:
         """Forget what was sent before this time of the server's, and all but the newest `keep`.

@@ -19,7 +19,9 @@ class RevisitStore(StreamStore):
     def begin_resends(self, stretches: Sequence[tuple[LogId, LogId]]) -> tuple[Revisit, ...]:
         """Record stretches `(after, until]` that are to be sent again, settled or not."""
         with self._database.writing() as connection:
-            return begin_revisits(connection, self._stream, self._stream_id, Resend, stretches)
+            return begin_revisits(
+                connection, self._stream, self._stream_id, Resend, stretches, fence=self._fence
+            )
 
     def reopen_gap(self, gap: Gap, oldest: LogId) -> Revisit:
         """Record that the gap can be read again, from the oldest event that the tenant keeps.
@@ -30,6 +32,11 @@ class RevisitStore(StreamStore):
         until = predecessor(gap.before) or gap.before
         with self._database.writing() as connection:
             (reopened,) = begin_revisits(
-                connection, self._stream, self._stream_id, ReopenedGap, [(after, until)]
+                connection,
+                self._stream,
+                self._stream_id,
+                ReopenedGap,
+                [(after, until)],
+                fence=self._fence,
             )
             return reopened

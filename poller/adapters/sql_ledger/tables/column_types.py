@@ -69,5 +69,10 @@ def log_id() -> PlainText:
     return PlainText()
 
 
+def fence() -> Column[int]:
+    """Return a column for the number of the owner that began to work on the row last."""
+    return Column("fence", Number, nullable=False, server_default="0")
+
+
 def stream_id(*, is_key: bool = False) -> Column[int]:
     return Column("stream_id", ForeignKey("stream.id"), nullable=False, primary_key=is_key)

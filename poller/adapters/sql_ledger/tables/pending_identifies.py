@@ -75,14 +75,18 @@ def read_pending(
     limit: int,
     *,
     owners: Collection[str],
+    fence: int,
 ) -> tuple[QueuedIdentify, ...]:
-    """Return up to `limit` users of these owners above `after`, by user id and id in Segment."""
+    """Return up to `limit` users of these owners above `after`, by user id and id in Segment.
+
+    What an owner with a higher fence number works on is left out.
+    """
     columns = schema.pending_identify.c
     user_id, sent_as = after
     is_above = or_(
         columns.user_id > user_id, and_(columns.user_id == user_id, columns.sent_as > sent_as)
     )
-    own = (columns.stream_id == stream_id, columns.owner.in_(owners))
+    own = (columns.stream_id == stream_id, columns.owner.in_(owners), columns.fence <= fence)
     query = select(schema.pending_identify).where(*own, is_above)
     rows = connection.execute(query.order_by(columns.user_id, columns.sent_as).limit(limit))
     return tuple(
@@ -113,10 +117,16 @@ def count_pending(connection: Connection, stream_id: int, *, owners: Collection[
 
 
 def take_over(
-    connection: Connection, stream_id: int, owner: str, users: Iterable[PendingIdentify]
+    connection: Connection,
+    stream_id: int,
+    owner: str,
+    users: Iterable[PendingIdentify],
+    *,
+    fence: int,
 ) -> None:
-    """Make `owner` the owner of these pending identifies."""
-    rows = [each | {"new_owner": owner} for each in _keys(stream_id, users)]
+    """Make `owner` the owner of these pending identifies, under its fence number."""
+    new = {"new_owner": owner, "new_fence": fence}
+    rows = [each | new for each in _keys(stream_id, users)]
     if rows:
         connection.execute(_take_over(), rows)
 
@@ -124,11 +134,20 @@ def take_over(
 @cache
 def _take_over() -> Update:
     columns = schema.pending_identify.c
+    is_new = or_(columns.owner != bindparam("new_owner"), columns.fence != bindparam("new_fence"))
     return (
         update(schema.pending_identify)
-        .where(*_is_bound(), columns.owner != bindparam("new_owner"))
-        .values(owner=bindparam("new_owner"))
+        .where(*_is_bound(), is_new)
+        .values(owner=bindparam("new_owner"), fence=bindparam("new_fence"))
     )
+
+
+def read_fence(connection: Connection, stream_id: int, user: PendingIdentify) -> int | None:
+    """Return the fence number of a pending identify, or None if its row is deleted."""
+    row = select(schema.pending_identify.c.fence).where(*_is_bound())
+    (key,) = _keys(stream_id, [user])
+    fence: int | None = connection.scalar(row, key)
+    return fence
 
 
 def remove_sent(connection: Connection, stream_id: int, sent: Iterable[PendingIdentify]) -> None:

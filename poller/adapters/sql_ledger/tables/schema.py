@@ -18,6 +18,7 @@ from poller.adapters.sql_ledger.tables.column_types import (
     Number,
     PlainText,
     UtcText,
+    fence,
     log_id,
     stream_id,
 )
@@ -48,6 +49,7 @@ stream = _table(
     Column("acknowledged_since", UtcText),  # since then acknowledged messages are counted
     Column("resent_after", log_id()),  # the part (after, until] that `set-position` let the
     Column("resent_until", log_id()),  # daemon read and send again
+    Column("last_fence", Number, nullable=False, server_default="0"),  # of the newest owner
     UniqueConstraint("domain", "source_name", "generation"),
 )
 
@@ -72,6 +74,7 @@ span = _table(
     Column("drained_at", UtcText),
     # A slice of the daemon's catch-up. It is false for the live span and for a backfill's slices.
     Column("is_catch_up", Boolean(create_constraint=False), nullable=False, server_default="0"),
+    fence(),
     CheckConstraint("reached >= after", name="span_moves_up"),
     CheckConstraint("reached <= until", name="span_stays_in_bound"),
     CheckConstraint("confirmed <= reached", name="span_confirms_what_it_reached"),
@@ -104,6 +107,7 @@ unread_stretch = _table(
     stream_id(),
     Column("reached", log_id(), nullable=False),
     Column("until", log_id(), nullable=False),
+    fence(),
     CheckConstraint("reached < until", name="unread_stretch_is_not_empty"),
 )
 
@@ -119,8 +123,7 @@ dead_letter = _table(
     Column("event", Text, nullable=False),  # JSON, as Auth0 sent it: personal data
     Column("dead_lettered_at", UtcText, nullable=False),
     UniqueConstraint("stream_id", "log_id"),
-    # This index holds all that a list shows. A row would be read with its event, which may fill
-    # many pages of the file.
+    # This index holds all that a list shows. An event may fill many pages of the file.
     Index(
         "dead_letter_in_order",
         "log_id",
@@ -161,6 +164,7 @@ pending_identify = _keyed_table(
     # Set by a slice of a catch-up, whose identifies the daemon sends.
     Column("is_catch_up", Boolean(create_constraint=False), nullable=False, server_default="0"),
     Column("owner", Text, nullable=False, server_default="backfill"),  # "run" or "backfill"
+    fence(),
 )
 
 # A part that is read once more: a gap that can be read after all, or a resend.
@@ -172,6 +176,7 @@ revisit = _table(
     Column("reached", log_id(), nullable=False),
     Column("until", log_id(), nullable=False),
     Column("kind", Text, nullable=False),
+    fence(),
     CheckConstraint("reached >= after", name="revisit_moves_up"),
     CheckConstraint("reached <= until", name="revisit_stays_in_bound"),
 )
@@ -281,9 +286,8 @@ alert_memory = _keyed_table(
 )
 
 # An alert that waits to be sent to one target.
-queued_alert = Table(
+queued_alert = _keyed_table(
     "queued_alert",
-    metadata,
     stream_id(is_key=True),
     Column("number", Number, primary_key=True),
     Column("target", Text, nullable=False),  # a hash of the URL
@@ -293,5 +297,4 @@ queued_alert = Table(
     Column("attempts", Number, nullable=False),
     Column("due_at", UtcText, nullable=False),
     Column("dropped", Number, nullable=False),
-    sqlite_with_rowid=False,
 )

@@ -18,6 +18,7 @@ from sqlalchemy import (
 )
 
 from poller.adapters.sql_ledger.tables import schema
+from poller.adapters.sql_ledger.tables.fences import check_fence, check_recorded
 from poller.adapters.sql_ledger.tables.stretches import leave_unread
 from poller.core.errors import ConflictError
 from poller.core.events import Stream
@@ -56,13 +57,11 @@ def _update_position() -> Update:
     return row.values({name: bindparam(name) for name in names})
 
 
-def begin_span(
-    connection: Connection, stream: Stream, stream_id: int, after: LogId, until: LogId | None
-) -> Span:
-    """Record a span that has settled nothing, and join it to a span that ends at `after`."""
-    span = insert_span(connection, stream_id, Span.unsettled(stream, after=after, until=until))
-    join_spans(connection, stream, stream_id)
-    spans = read_spans(connection, stream, stream_id)
+def begin_span(connection: Connection, stream_id: int, new: Span) -> Span:
+    """Record a span that has settled nothing, and join it to a span that ends at its `after`."""
+    span = insert_span(connection, stream_id, new)
+    join_spans(connection, new.stream, stream_id)
+    spans = read_spans(connection, new.stream, stream_id)
     return next(each for each in spans if each.id == span.id)
 
 
@@ -76,6 +75,7 @@ def insert_span(connection: Connection, stream_id: int, span: Span) -> Span:
         until=span.until,
         drained_at=span.drained_at,
         is_catch_up=span.is_catch_up,
+        fence=span.fence,
     )
     return _span(connection.execute(row.returning(schema.span)).one(), span.stream)
 
@@ -84,11 +84,13 @@ def find_unmoved(spans: Iterable[Span], span: Span) -> Span:
     """Return the span as it is recorded. Its `after` may be lower, if spans were joined meanwhile.
 
     Raises:
+        TakenOverError: another owner has begun to work on the span.
         ConflictError: the span has moved since it was read, or its row is deleted.
     """
     current = next((each for each in spans if each.id == span.id), None)
     if current is None:
         raise ConflictError(f"there is no span {span.id}")
+    check_fence(current.fence, span.fence)
     if (current.reached, current.until) != (span.reached, span.until):
         raise ConflictError(
             f"span {span.id} is at {current.reached} and not at {span.reached}: "
@@ -152,8 +154,10 @@ def cut_span(connection: Connection, stream_id: int, span: Span, at: LogId) -> t
     """End a span at `at`, and begin another span with the rest of it. Return both.
 
     Raises:
+        TakenOverError: another owner has begun to work on the span.
         ConflictError: the span has moved since it was read.
     """
+    check_recorded(connection, span, span.fence)
     columns = schema.span.c
     same = (columns.id == span.id, columns.reached == span.reached, columns.until == span.until)
     if connection.execute(update(schema.span).where(*same).values(until=at)).rowcount != 1:
@@ -189,4 +193,5 @@ def _span(row: Row[Any], stream: Stream) -> Span:
         confirmed=row.confirmed,
         drained_at=row.drained_at,
         is_catch_up=row.is_catch_up,
+        fence=row.fence,
     )

@@ -17,6 +17,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Table, delete, insert, select, update
 
 from poller.adapters.sql_ledger.tables import schema
+from poller.adapters.sql_ledger.tables.fences import check_recorded
 from poller.core.errors import ConflictError
 from poller.core.events import Stream
 from poller.core.log_ids import LogId
@@ -41,7 +42,12 @@ def read_unread(
     query = select(schema.unread_stretch).where(columns.stream_id == stream_id)
     return tuple(
         UnreadStretch(
-            id=row.id, stream=stream, after=row.reached, reached=row.reached, until=row.until
+            id=row.id,
+            stream=stream,
+            after=row.reached,
+            reached=row.reached,
+            until=row.until,
+            fence=row.fence,
         )
         for row in connection.execute(query.order_by(columns.reached))
     )
@@ -73,6 +79,8 @@ def begin_revisits(
     stream_id: int,
     kind: type[Revisit],
     stretches: Iterable[tuple[LogId, LogId]],
+    *,
+    fence: int = 0,
 ) -> tuple[Revisit, ...]:
     """Record stretches `(after, until]`, none of them read yet. Return them in the same order."""
     row = insert(schema.revisit).returning(schema.revisit)
@@ -83,6 +91,7 @@ def begin_revisits(
             "reached": after,
             "until": until,
             "kind": _KINDS[kind],
+            "fence": fence,
         }
         for after, until in stretches
     ]
@@ -93,6 +102,7 @@ def move_stretch(connection: Connection, stretch: Stretch, position: LogId) -> S
     """Move the stretch to this position. At its end its row is deleted.
 
     Raises:
+        TakenOverError: another owner has begun to work on the stretch.
         ConflictError: the stretch has moved since it was read.
     """
     moved = replace(stretch, reached=position)
@@ -110,11 +120,14 @@ def cut_revisit(
     """End a revisit at `at`, and begin another one of its kind with the rest. Return both.
 
     Raises:
+        TakenOverError: another owner has begun to work on the revisit.
         ConflictError: the revisit has moved since it was read.
     """
     _change(connection, revisit, update(schema.revisit).values(until=at))
     rest = [(at, revisit.until or at)]
-    (far,) = begin_revisits(connection, revisit.stream, stream_id, type(revisit), rest)
+    (far,) = begin_revisits(
+        connection, revisit.stream, stream_id, type(revisit), rest, fence=revisit.fence
+    )
     return replace(revisit, until=at), far
 
 
@@ -136,6 +149,7 @@ def _table_of(stretch: Stretch) -> Table:
 
 def _change(connection: Connection, stretch: Stretch, change: Any) -> None:
     """Apply this update or delete to the row, if the row is as the stretch says."""
+    check_recorded(connection, stretch, stretch.fence)
     columns = _table_of(stretch).c
     same = (
         columns.id == stretch.id,
@@ -157,5 +171,10 @@ def _insert_unread(connection: Connection, stream_id: int, after: LogId, until: 
 
 def _revisit(row: Row[Any], stream: Stream) -> Revisit:
     return _REVISITS[row.kind](
-        id=row.id, stream=stream, after=row.after, reached=row.reached, until=row.until
+        id=row.id,
+        stream=stream,
+        after=row.after,
+        reached=row.reached,
+        until=row.until,
+        fence=row.fence,
     )
