@@ -184,6 +184,19 @@ def test_two_looks_for_work_walk_each_slice_once(bench: Bench) -> None:
     bench.assert_all_is_sent_once()
 
 
+def test_a_look_for_work_starts_no_thread_beside_those_that_work(bench: Bench) -> None:
+    go = threading.Event()
+    before = set(threading.enumerate())
+    bench.sink.before = lambda batch: bool(go.wait(PATIENCE_S)) and None
+    bench.fall_behind()
+    for _ in range(5):
+        bench.workers.look_for_work(NOW)
+    begun = set(threading.enumerate()) - before
+    go.set()
+    assert [thread.name for thread in begun] == ["backlog"] * bench.parallel
+    bench.finish()
+
+
 def test_the_state_tells_how_much_is_left(bench: Bench) -> None:
     go = threading.Event()
     bench.sink.before = lambda batch: bool(go.wait(PATIENCE_S)) and None
@@ -216,6 +229,27 @@ def test_a_second_outage_adds_to_the_work_and_users_of_both_are_identified(bench
     assert bench.tracks() == Counter(str(item["log_id"]) for item in bench.records)
     assert set(bench.identified()) == {f"auth0|{number}" for number in range(USERS)}
     assert bench.ledger.count_pending_identifies() == 0
+
+
+def test_identifies_that_failed_wait_for_the_slices_of_a_second_outage(bench: Bench) -> None:
+    bench.parallel = 1
+    bench.fall_behind(present=3 * HOUR)
+    failed: list[int] = []
+
+    def fail_once(batch: Batch) -> None:
+        if not failed and any(isinstance(each, Identify) for each in batch.messages):
+            failed.append(1)
+            bench.fall_behind(since=3 * HOUR)
+            bench.workers.look_for_work(NOW)
+            raise TransientError("Segment answered 503")
+
+    bench.sink.before = fail_once
+    bench.workers.look_for_work(NOW)
+    bench.finish()
+    assert failed
+    bench.assert_all_is_sent_once()
+    kinds = [isinstance(each, Identify) for each in bench.sink.taken]
+    assert kinds == sorted(kinds)
 
 
 def test_a_stop_ends_the_work_between_pages_and_a_restart_goes_on(bench: Bench) -> None:

@@ -14,7 +14,8 @@ from poller.core.outcomes import Calls, Filtered
 from poller.core.pages import Page
 from poller.core.settlement import build_settlement
 from poller.core.spans import Span
-from poller.service.daemon.daemon import Daemon, NoBacklogWork
+from poller.service.daemon.daemon import PROGRESS_INTERVAL_S, Daemon, NoBacklogWork
+from poller.service.lifecycle.backlog import NO_BACKLOG, Backlog
 from poller.service.lifecycle.liveness import SILENCE_S, Heartbeat
 from poller.service.lifecycle.process import Work
 from poller.service.observability.systemd import Notifier, Supervisor
@@ -257,10 +258,11 @@ def test_a_daemon_that_never_ends_is_blocked_by_a_fatal_error_before_any_progres
     assert bench.journal.blocked is None
 
 
-class Backlog(NoBacklogWork):
+class NotedBacklog(NoBacklogWork):
     """Work on a backlog that notes what it is told."""
 
-    def __init__(self) -> None:
+    def __init__(self, state: Backlog = NO_BACKLOG) -> None:
+        self.state = state
         self.blocked: FatalError | None = None  # type: ignore[assignment] # a fixed value there
         self.told: list[str] = []
 
@@ -276,7 +278,7 @@ class Backlog(NoBacklogWork):
 
 def test_a_backlog_that_is_blocked_blocks_the_daemon_until_the_backlog_goes_on() -> None:
     bench = Bench([forwarded()], [forwarded()], [forwarded()])
-    backlog = bench.daemon._backlog = Backlog()
+    backlog = bench.daemon._backlog = NotedBacklog()
     backlog.blocked = FatalError("Segment answered 401", code="segment-request-refused", hint="act")
     bench.daemon.cycle()
     assert bench.journal.blocked == "Segment answered 401"
@@ -289,7 +291,35 @@ def test_a_backlog_that_is_blocked_blocks_the_daemon_until_the_backlog_goes_on()
 def test_a_live_loop_that_is_blocked_pauses_the_backlog_until_a_cycle_succeeds() -> None:
     error = FatalError("never", code="log-empty", hint="act")
     bench = Bench([forwarded()], [error], [TransientError("later")], [forwarded()])
-    backlog = bench.daemon._backlog = Backlog()
+    backlog = bench.daemon._backlog = NotedBacklog()
     for _ in range(4):
         bench.daemon.cycle()
     assert backlog.told == ["look", "resume", "look", "pause", "look", "look", "resume"]
+
+
+class Statuses(Notifier):
+    """A notifier that keeps what it would send."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.sent: list[str] = []
+
+    def send(self, **fields: object) -> None:
+        self.sent.append(str(fields.get("STATUS")))
+
+
+def test_systemd_is_told_of_the_backlog_while_a_cycle_lasts_and_at_its_end() -> None:
+    bench, told = Bench(), Statuses()
+    bench.daemon._supervisor = Supervisor(told, bench.heartbeat)
+    bench.daemon._backlog = NotedBacklog(Backlog(since=NOW, time_left=timedelta(hours=3)))
+
+    def pages() -> Iterator[Forwarded]:
+        bench.now += PROGRESS_INTERVAL_S
+        yield forwarded()
+
+    bench.daemon._pages = pages
+    bench.daemon.cycle()
+    during, end = told.sent
+    left = "; catching up since 2026-11-23 10:00 UTC: 3.0 h of the log left"
+    assert during.endswith(f"so far{left}")
+    assert end.endswith(left)
