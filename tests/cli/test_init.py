@@ -13,7 +13,7 @@ import pytest
 from poller import cli
 from poller.cli.commands import init as command
 from poller.cli.setup.files import NewFile, settings_files, write_files
-from poller.cli.setup.questions import QUESTIONS
+from poller.cli.setup.questions import QUESTIONS, known_values
 from poller.config import load_settings
 from poller.config.errors import BadValueError
 from tests.paths import ROOT
@@ -187,7 +187,7 @@ def test_a_file_that_is_there_is_changed_only_with_yes_and_keeps_everything_else
     init: Init, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = (
-        '[segment]\nwrite_key_file = "old"\n[auth0]\n# mine\nclient_secret="old"\n'
+        '[segment]\nwrite_key_file = "old"\n [ auth0 ]\n# mine\n\tclient_secret="old"\n'
         'domain = "old.us.auth0.com"\n[poll]\ninterval = "5s"'
     )
     file = Path("config.toml")
@@ -210,7 +210,13 @@ def test_a_file_that_is_there_is_changed_only_with_yes_and_keeps_everything_else
 
 
 @pytest.mark.parametrize(
-    ("text", "code"), [("auth0 = {}\n", 2), ("[auth0\n", 78), ('[poll]\ninterval = "often"\n', 78)]
+    ("text", "code"),
+    [
+        ("auth0 = {}\n", 2),
+        ('[auth0]\n"client_secret" = "old"\n', 2),
+        ("[auth0\n", 78),
+        ('[poll]\ninterval = "often"\n', 78),
+    ],
 )
 def test_a_file_that_cannot_be_changed_stays_as_it_is(init: Init, text: str, code: int) -> None:
     Path("config.toml").write_text(text)
@@ -325,3 +331,17 @@ def test_an_example_without_answers_is_filled_in_without_a_question(init: Init) 
     Path("config.toml").write_text(example)
     assert init() == 0
     assert Path("config.toml").read_text() != example
+
+
+def test_the_answers_that_are_there_can_be_kept(init: Init) -> None:
+    assert known_values(Path("config.toml"), None) == {}
+    init()
+    present = Path("config.toml").read_text()
+    values = known_values(Path("config.toml"), present)
+    assert {question.key: values[question.key] for question in QUESTIONS} == {
+        ("auth0", "domain"): "acme.us.auth0.com",
+        ("auth0", "client_id"): "abc",
+        ("auth0", "client_secret"): SECRET,
+        ("segment", "write_key"): KEY,
+        ("segment", "endpoint"): "https://events.eu1.segmentapis.com",
+    }

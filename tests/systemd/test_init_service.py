@@ -77,5 +77,5 @@ def test_a_check_that_fails_keeps_the_service_down(make_site: Callable[..., Site
     site.sandbox.facts = site.sandbox.facts | {"client_secret": "wrong"}
     ended = init(site, "--yes")
     assert ended.returncode == 78
-    assert "The service is not started." in ended.stdout
+    assert "The service stays as it is." in ended.stdout
     assert (site.show("ActiveState"), site.show("UnitFileState")) == ("inactive", "disabled")

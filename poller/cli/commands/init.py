@@ -225,7 +225,7 @@ def _set_up_service(path: Path, *, is_answered: bool) -> int:
         return ExitCode.CONFIG
     code = _check(path)
     if code not in {ExitCode.DONE, ExitCode.ATTENTION}:
-        say("", "The service is not started. Next:")
+        say("", "The service stays as it is. Next:")
         _say_steps(f"`{NAME} init --systemd {path.stem}` asks again, and then starts the service")
         return code
     if not (is_answered or click.confirm(f"\n{_START}", err=True)):

@@ -33,6 +33,7 @@ EXAMPLE = "config.example.toml"
 _PROGRAM = "auth0-segment-poller"
 _ROOT = 0
 _PRIVATE = 0o700
+_BLANKS = r"[ \t]*"
 _UNTIL_WRITTEN = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """The signals that wait until all files are written."""
 
@@ -129,15 +130,19 @@ def _unfit(path: Path) -> click.UsageError:
 
 def _with_line(text: str, section: str, key: str, line: str) -> str:
     """Return the text with this line in place of the key's line, or below the section's header."""
-    header = re.search(rf"^\[{section}\].*\n?", text, re.MULTILINE)
+    header = re.search(rf"^{_BLANKS}\[{_BLANKS}{section}{_BLANKS}\].*\n?", text, re.MULTILINE)
     if header is None:
         return f"{text.rstrip()}\n\n[{section}]\n{line}\n"
     after = text[header.end() :]
-    end = re.search(r"^\[", after, re.MULTILINE)
+    end = re.search(rf"^{_BLANKS}\[", after, re.MULTILINE)
     body = after[: end.start()] if end else after
-    for comment in ("", "#[ \t]*"):
+    for comment in ("", f"#{_BLANKS}"):
         changed, count = re.subn(
-            rf"^{comment}{key}[ \t]*=.*$", lambda _: line, body, count=1, flags=re.MULTILINE
+            rf"^{_BLANKS}{comment}{key}{_BLANKS}=.*$",
+            lambda _: line,
+            body,
+            count=1,
+            flags=re.MULTILINE,
         )
         if count:
             break
@@ -150,7 +155,7 @@ def _without_secret(text: str, path: Path, secret: Setting) -> str:
     """Return the text with the secret's lines commented out, and with its place."""
     place = credential(path, secret).relative_to(path.parent)
     for key in (secret.key, f"{secret.key}_file"):
-        if re.search(rf"^{key}[ \t]*=", text, re.MULTILINE):
+        if re.search(rf"^{_BLANKS}{key}{_BLANKS}=", text, re.MULTILINE):
             line = f'# The value is in {place}.\n# {key} = "{PLACEHOLDER}"'
             text = _with_line(text, secret.section, key, line)
     return text
