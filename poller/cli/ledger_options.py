@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from itertools import islice
 from typing import Any
 
@@ -49,31 +50,22 @@ def _completing(values: Callable[[str], Iterator[tuple[str, str]]]) -> Complete:
 
 
 def _dead_letters(url: str) -> Iterator[tuple[str, str]]:
-    store = DeadLetterStore.open(url)
-    try:
+    with closing(DeadLetterStore.open(url)) as store:
         for page in store.pages():
             for letter in page:
                 yield letter.log_id, letter.reason
-    finally:
-        store.close()
 
 
 def _reasons(url: str) -> Iterator[tuple[str, str]]:
-    store = DeadLetterStore.open(url)
-    try:
+    with closing(DeadLetterStore.open(url)) as store:
         numbers = store.reasons()
-    finally:
-        store.close()
     for reason in sorted(DEAD_LETTER_REASONS | numbers.keys()):
         yield reason, f"{numbers.get(reason, 0):,}"
 
 
 def _source_names(url: str) -> Iterator[tuple[str, str]]:
-    reader = LedgerReader.open(url)
-    try:
+    with closing(LedgerReader.open(url)) as reader:
         streams = reader.streams()
-    finally:
-        reader.close()
     for stream in streams:
         yield stream.source_name, stream.domain
 

@@ -3,6 +3,7 @@
 `status` shows it. Without it, a service that systemd restarts in vain would only look stopped.
 """
 
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
@@ -30,14 +31,10 @@ def record_fatal_exit(url: str, fatal_exit: FatalExit) -> None:
     Raises:
         TransientError, FatalError: there is no ledger, or it cannot be written.
     """
-    database = open_database(url, change=True)
-    try:
-        with database.writing() as connection:
-            forget_fatal_exit(connection)
-            row = insert(schema.fatal_exit).values(id=_ONLY_ID, **asdict(fatal_exit))
-            connection.execute(row)
-    finally:
-        database.close()
+    with closing(open_database(url, change=True)) as database, database.writing() as connection:
+        forget_fatal_exit(connection)
+        row = insert(schema.fatal_exit).values(id=_ONLY_ID, **asdict(fatal_exit))
+        connection.execute(row)
 
 
 def forget_fatal_exit(connection: Connection) -> None:

@@ -1,6 +1,6 @@
 """The line of `check` about the ledger. It makes and changes nothing."""
 
-from contextlib import suppress
+from contextlib import closing, suppress
 
 from poller.adapters.sql_ledger.errors import LedgerFatalError
 from poller.adapters.sql_ledger.places import place_of
@@ -45,12 +45,8 @@ def inspect_ledger(url: str, stream: Stream) -> str:
 
 def has_begun(url: str, stream: Stream) -> bool:
     """Return whether the stream has a live span. A ledger that cannot be read has none."""
-    with suppress(PollerError):
-        reader = LedgerReader.open(url)
-        try:
-            return any(span.is_live for span in reader.spans(stream))
-        finally:
-            reader.close()
+    with suppress(PollerError), closing(LedgerReader.open(url)) as reader:
+        return any(span.is_live for span in reader.spans(stream))
     return False
 
 

@@ -4,7 +4,7 @@ The caller holds the locks of `run` and `backfill`, so that no process works on 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -66,13 +66,9 @@ def find_undelivered(
     Raises:
         FatalError, TransientError: the ledger cannot be read.
     """
-    database = open_database(url, change=False)
-    try:
-        with database.reading() as connection:
-            stream_id = read_streams(connection)[stream]
-            return _undelivered(connection, stream, stream_id, since, until)
-    finally:
-        database.close()
+    with closing(open_database(url, change=False)) as database, database.reading() as connection:
+        stream_id = read_streams(connection)[stream]
+        return _undelivered(connection, stream, stream_id, since, until)
 
 
 def redeliver(
@@ -119,12 +115,8 @@ def _with(
 
 @contextmanager
 def _writing(url: str) -> Iterator[Connection]:
-    database = open_database(url, change=True)
-    try:
-        with database.writing() as connection:
-            yield connection
-    finally:
-        database.close()
+    with closing(open_database(url, change=True)) as database, database.writing() as connection:
+        yield connection
 
 
 def _find(connection: Connection, stream: Stream, renamed: Stream) -> int:

@@ -3,6 +3,7 @@
 A write key is stored as a hash. The hash of 32 random characters does not lead back to them.
 """
 
+from contextlib import closing
 from datetime import datetime
 from hashlib import sha256
 from typing import Literal
@@ -22,14 +23,10 @@ def read_key_state(url: str, write_key: str) -> KeyState | None:
         TransientError, FatalError: there is no ledger, or it cannot be read.
     """
     columns = schema.key_check.c
-    database = open_database(url, change=False)
-    try:
-        with database.reading() as connection:
-            query = select(columns.state).where(columns.key_hash == _hash(write_key))
-            state: KeyState | None = connection.scalar(query)
-            return state
-    finally:
-        database.close()
+    with closing(open_database(url, change=False)) as database, database.reading() as connection:
+        query = select(columns.state).where(columns.key_hash == _hash(write_key))
+        state: KeyState | None = connection.scalar(query)
+        return state
 
 
 def record_key_state(url: str, write_key: str, state: KeyState, at: datetime) -> None:
@@ -39,14 +36,10 @@ def record_key_state(url: str, write_key: str, state: KeyState, at: datetime) ->
         TransientError, FatalError: there is no ledger, or it cannot be written.
     """
     row = {"key_hash": _hash(write_key), "state": state, "checked_at": at}
-    database = open_database(url, change=True)
-    try:
-        with database.writing() as connection:
-            same = schema.key_check.c.key_hash == row["key_hash"]
-            connection.execute(delete(schema.key_check).where(same))
-            connection.execute(insert(schema.key_check).values(row))
-    finally:
-        database.close()
+    with closing(open_database(url, change=True)) as database, database.writing() as connection:
+        same = schema.key_check.c.key_hash == row["key_hash"]
+        connection.execute(delete(schema.key_check).where(same))
+        connection.execute(insert(schema.key_check).values(row))
 
 
 def _hash(write_key: str) -> str:

@@ -1,6 +1,7 @@
 """Moving the position of the daemon by hand, for `ledger set-position`."""
 
 from collections.abc import Sequence
+from contextlib import closing
 
 from sqlalchemy import Connection
 
@@ -43,12 +44,8 @@ def set_position(url: str, stream: Stream, position: LogId) -> Span:
             end of another span.
         TransientError: the ledger is locked.
     """
-    database = open_database(url, change=True)
-    try:
-        with database.writing() as connection:
-            return _move(connection, stream, position)
-    finally:
-        database.close()
+    with closing(open_database(url, change=True)) as database, database.writing() as connection:
+        return _move(connection, stream, position)
 
 
 def _move(connection: Connection, stream: Stream, position: LogId) -> Span:

@@ -1,5 +1,7 @@
 """Removing a stream that was begun by mistake."""
 
+from contextlib import closing
+
 from sqlalchemy import delete
 
 from poller.adapters.sql_ledger.places import open_database
@@ -19,25 +21,21 @@ def remove_stream(url: str, stream: Stream, *, with_spans: bool) -> None:
         FatalError: there is no such stream, or it has spans and `with_spans` is false.
         TransientError: the ledger is locked.
     """
-    database = open_database(url, change=True)
-    try:
-        with database.writing() as connection:
-            stream_id = read_streams(connection).get(stream)
-            if stream_id is None:
-                raise FatalError(
-                    f"nothing of {label(stream)} is in the ledger",
-                    code="stream-unknown",
-                    hint="see `ledger show`",
-                )
-            if not with_spans and read_spans(connection, stream, stream_id):
-                raise FatalError(
-                    f"{label(stream)} has spans: the ledger would forget what was settled",
-                    code="stream-has-spans",
-                    hint="add --with-spans if everything may be sent again",
-                )
-            for table in reversed(schema.metadata.sorted_tables):
-                if "stream_id" in table.c:
-                    connection.execute(delete(table).where(table.c.stream_id == stream_id))
-            connection.execute(delete(schema.stream).where(schema.stream.c.id == stream_id))
-    finally:
-        database.close()
+    with closing(open_database(url, change=True)) as database, database.writing() as connection:
+        stream_id = read_streams(connection).get(stream)
+        if stream_id is None:
+            raise FatalError(
+                f"nothing of {label(stream)} is in the ledger",
+                code="stream-unknown",
+                hint="see `ledger show`",
+            )
+        if not with_spans and read_spans(connection, stream, stream_id):
+            raise FatalError(
+                f"{label(stream)} has spans: the ledger would forget what was settled",
+                code="stream-has-spans",
+                hint="add --with-spans if everything may be sent again",
+            )
+        for table in reversed(schema.metadata.sorted_tables):
+            if "stream_id" in table.c:
+                connection.execute(delete(table).where(table.c.stream_id == stream_id))
+        connection.execute(delete(schema.stream).where(schema.stream.c.id == stream_id))

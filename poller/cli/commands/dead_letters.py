@@ -1,7 +1,7 @@
 """The command `dead-letters`: show, replay or discard the events that could not be sent."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -179,11 +179,8 @@ def replay_letters(
 
 @contextmanager
 def _opened(settings: Settings, *, to_change: bool = False) -> Iterator[DeadLetterStore]:
-    store = DeadLetterStore.open(settings.state.url, to_change=to_change)
-    try:
+    with closing(DeadLetterStore.open(settings.state.url, to_change=to_change)) as store:
         yield store
-    finally:
-        store.close()
 
 
 def _check_picked(log_ids: tuple[str, ...], reason: str | None, *, everything: bool) -> None:

@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -145,8 +145,7 @@ def _changing(config: Path | None, source_name: str | None) -> Iterator[_KeyChan
     settings = read_settings(config)
     url, renamed = settings.state.url, _stream_of(settings)
     with acquire_lock(url, "run"), acquire_lock(url, "backfill"):
-        reader = LedgerReader.open(url)
-        try:
+        with closing(LedgerReader.open(url)) as reader:
             stream = reader.recorded(renamed) if source_name is None else None
             if stream is None:
                 stream = choose(
@@ -155,8 +154,6 @@ def _changing(config: Path | None, source_name: str | None) -> Iterator[_KeyChan
                     source_name=source_name,
                     own=(renamed.source_name, renamed.generation),
                 )
-        finally:
-            reader.close()
         yield _KeyChange(url=url, stream=stream, renamed=renamed)
 
 

@@ -1,6 +1,7 @@
 """The command `ledger`: show the ledger, move a position, and remove data."""
 
 import threading
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -73,11 +74,8 @@ ledger.add_command(person)
 def show(config: Path | None, *, as_json: bool) -> int:
     """Show the spans of every stream, with their positions."""
     settings = read_settings(config, secrets=False)
-    reader = LedgerReader.open(settings.state.url)
-    try:
+    with closing(LedgerReader.open(settings.state.url)) as reader:
         streams = [_stream_report(stream, reader.spans(stream)) for stream in reader.streams()]
-    finally:
-        reader.close()
     if as_json:
         say_json(streams)
     else:
@@ -136,8 +134,7 @@ def move(config: Path | None, position: str, source_name: str | None, *, yes: bo
     settings = read_settings(config, secrets=position == _EARLIEST)
     target = _oldest(settings) if position == _EARLIEST else _position(position)
     with acquire_lock(settings.state.url, "run"):
-        reader = LedgerReader.open(settings.state.url)
-        try:
+        with closing(LedgerReader.open(settings.state.url)) as reader:
             stream = choose(
                 reader.streams(),
                 domain=settings.auth0.domain,
@@ -145,8 +142,6 @@ def move(config: Path | None, position: str, source_name: str | None, *, yes: bo
                 own=_own(settings),
             )
             live = next((span for span in reader.spans(stream) if span.is_live), None)
-        finally:
-            reader.close()
         say(stream_title(stream.domain, stream.source_name))
         say(
             f"  now  {_with_time(live.reached) if live else 'nothing begun'}",
@@ -178,14 +173,11 @@ def remove(
     settings = read_settings(config, secrets=False)
     url = settings.state.url
     with acquire_lock(url, "run"), acquire_lock(url, "backfill"):
-        reader = LedgerReader.open(url)
-        try:
+        with closing(LedgerReader.open(url)) as reader:
             domain = domain or settings.auth0.domain
             stream = choose(
                 reader.streams(), domain=domain, source_name=source_name, own=_own(settings)
             )
-        finally:
-            reader.close()
         say(stream_title(stream.domain, stream.source_name))
         confirm("Remove the stream with everything that the ledger holds of it?", is_answered=yes)
         remove_stream(url, stream, with_spans=with_spans)

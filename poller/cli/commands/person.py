@@ -1,7 +1,7 @@
 """The command `ledger person`: show or forget the data that the ledger holds of a person."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,11 +91,8 @@ def forget(config: Path | None, user_id: str, *, yes: bool) -> int:
 
 @contextmanager
 def _opened(settings: Settings, *, to_change: bool = False) -> Iterator[PersonStore]:
-    people = PersonStore.open(settings.state.url, to_change=to_change)
-    try:
+    with closing(PersonStore.open(settings.state.url, to_change=to_change)) as people:
         yield people
-    finally:
-        people.close()
 
 
 def _show(records: Sequence[PersonRecord]) -> None:

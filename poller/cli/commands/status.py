@@ -5,6 +5,7 @@ imports nothing that talks to a service.
 """
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -74,8 +75,7 @@ def collect(settings: Settings, now: datetime) -> StatusReport:
     Raises:
         FatalError, TransientError: the ledger cannot be read.
     """
-    reader = LedgerReader.open(settings.state.url)
-    try:
+    with closing(LedgerReader.open(settings.state.url)) as reader:
         holder = reader.holder()
         with reader.at_one_moment():
             return StatusReport(
@@ -85,8 +85,6 @@ def collect(settings: Settings, now: datetime) -> StatusReport:
                 last_fatal_error=reader.fatal_exit(),
                 streams=tuple(_stream(reader, stream, now) for stream in reader.streams()),
             )
-    finally:
-        reader.close()
 
 
 def _stream(reader: LedgerReader, stream: Stream, now: datetime) -> StreamReport:

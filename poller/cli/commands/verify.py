@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -130,8 +130,7 @@ def _print(report: VerifyReport, *, as_json: bool) -> None:
 
 @contextmanager
 def _open_reader(settings: Settings, stream: Stream) -> Iterator[CountsReader]:
-    reader = CountsReader.open(settings.state.url)
-    try:
+    with closing(CountsReader.open(settings.state.url)) as reader:
         if reader.recorded(stream) is None:
             raise FatalError(
                 f"the ledger holds nothing of {stream.domain} to {stream.source_name}",
@@ -139,8 +138,6 @@ def _open_reader(settings: Settings, stream: Stream) -> Iterator[CountsReader]:
                 hint="`status` shows what it holds; `run` begins this one",
             )
         yield reader
-    finally:
-        reader.close()
 
 
 def _asked_range(

@@ -2,7 +2,7 @@
 
 import hmac
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 from poller.adapters.clocks import ServerClock
 from poller.adapters.http import Http
@@ -20,11 +20,8 @@ def public_api(settings: Settings) -> Iterator[PublicApi | None]:
         yield None
         return
     origin = settings.segment.api_endpoint
-    http = Http(origin, ServerClock(), service="Segment", deadline_s=DEADLINE_S)
-    try:
+    with closing(Http(origin, ServerClock(), service="Segment", deadline_s=DEADLINE_S)) as http:
         yield PublicApi(token.get_secret_value(), http)
-    finally:
-        http.close()
 
 
 def write_key_of(settings: Settings) -> str:

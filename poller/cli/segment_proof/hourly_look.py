@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from datetime import UTC, datetime
 
 import structlog
@@ -159,11 +160,8 @@ def compare_last_day(settings: Settings, now: datetime) -> SegmentCounts | None:
 
 
 def _read_acknowledged(settings: Settings, since: datetime, until: datetime) -> AcknowledgedCounts:
-    reader = CountsReader.open(settings.state.url)
-    try:
+    with closing(CountsReader.open(settings.state.url)) as reader:
         return reader.acknowledged(stream_of(settings), since, until)
-    finally:
-        reader.close()
 
 
 def _read_counts(

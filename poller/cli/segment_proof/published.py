@@ -1,6 +1,7 @@
 """The findings of `check` and `run` from the published settings of a source."""
 
 from collections.abc import Iterator
+from contextlib import closing
 
 from poller.adapters.clocks import ServerClock
 from poller.adapters.http import Http
@@ -31,11 +32,8 @@ def read_published(settings: Settings) -> PublishedSettings | None:
     origin = settings.segment.cdn_endpoint
     if origin is None:
         return None
-    http = Http(origin, ServerClock(), service="Segment", deadline_s=DEADLINE_S)
-    try:
+    with closing(Http(origin, ServerClock(), service="Segment", deadline_s=DEADLINE_S)) as http:
         return SettingsCdn(write_key_of(settings), http).read()
-    finally:
-        http.close()
 
 
 def prove_by_cdn(settings: Settings, *, is_key_decided: bool = False) -> Iterator[Finding]:

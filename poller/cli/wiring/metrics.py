@@ -1,7 +1,7 @@
 """From the settings to the metrics, and to the HTTP endpoint that serves them."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 from poller import __version__
 from poller.config import Settings
@@ -49,8 +49,5 @@ def serve_metrics(settings: Settings, heartbeat: Heartbeat, observer: Observer) 
     health = Health(
         observer, heartbeat, ready_lag=settings.metrics.ready_lag + settings.poll.interval
     )
-    listener = Listener.open(*settings.metrics.listen, routes_of(observer, health))
-    try:
+    with closing(Listener.open(*settings.metrics.listen, routes_of(observer, health))):
         yield
-    finally:
-        listener.close()

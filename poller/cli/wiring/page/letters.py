@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 from poller.adapters.sql_ledger.dead_letters import DeadLetterStore, StoredDeadLetter, event_of
@@ -81,11 +81,8 @@ class PageLetters:
 
     @contextmanager
     def _opened(self, *, to_change: bool = False) -> Iterator[DeadLetterStore]:
-        store = DeadLetterStore.open(self._settings.state.url, to_change=to_change)
-        try:
+        with closing(DeadLetterStore.open(self._settings.state.url, to_change=to_change)) as store:
             yield store
-        finally:
-            store.close()
 
 
 def _values(letter: StoredDeadLetter) -> dict[str, Any]:
