@@ -1,56 +1,58 @@
-"""The comparison of each hour with what Segment received. Pure.
+"""Compare the acknowledged messages of each hour with Segment's own counts. Pure.
 
-The ledger counts the messages that Segment acknowledged, in the hour of the answer. Segment counts
-what its source received, what failed on ingest, and what was filtered at the source, in the hour
-of the arrival. Every acknowledged message arrived. So for each hour, kind and name of event,
-Segment should have at least as many as the ledger. Only a shortfall is a difference. The
-reasoning:
+The ledger counts each message that Segment acknowledged, in the hour of the answer. Segment counts
+the messages that its source received, that failed on ingest, and that were filtered at the source,
+in the hour in which they arrived. Both counts are compared for each hour, kind of message and name
+of event. Segment should count at least as many messages as the ledger. A shortfall is a difference,
+unless one of the rules below explains it.
 
-**More than acknowledged is no difference.** A process that is killed between the answer and the
-settle sends its page again. An answer that is lost has the same effect. What is sent again at will
-is known to the ledger, and counted apart. Other programs may use the source. All of this makes
-Segment's count higher, and none of it loses a message.
+**A surplus is no difference.** Segment may count more than the ledger, and nothing is lost then. A
+process that is killed between the answer and the settle sends its page again. After a lost answer
+the messages are sent again too. Other programs may use the same source. The ledger counts apart
+what somebody sends again on purpose.
 
-**Before or after dedupe.** Segment drops a message whose id it has seen in the last 24 hours or
-more. Nobody says whether its counts come before or after this. If before, a repeat counts twice,
-which only makes the count higher. If after, a repeat counts in the hour of its *first* arrival.
-The ledger has it in the hour of the attempt that was recorded. So a shortfall counts as made up if
-Segment received more than was acknowledged in one of the 24 hours before. What is sent again at
-will never makes a shortfall, because it is not in the number that Segment must reach.
+**A repeat may count in an earlier hour.** Segment drops a message whose id it has seen in the last
+24 hours or more. Segment does not say whether its counts come before or after this step. If they
+come before, a repeat counts twice, which is a surplus. If they come after, a repeat counts only in
+the hour of its first arrival. The ledger counts it in the hour of the attempt that was recorded. So
+a surplus in one of the 24 hours before makes up for a shortfall. Messages that are sent again on
+purpose cause no shortfall, because Segment's count need not include them.
 
-**Edges.** A message can arrive a moment before the hour, and be acknowledged a moment after it.
-Where Segment's own clock is not believed, the time of the answer is right to five minutes only. So
-a shortfall counts as made up by the neighbouring hours, too.
+**A message may cross the edge of an hour.** It can arrive just before the end of an hour, and be
+acknowledged just after it. If Segment's clock is not believed, the time of the answer can be wrong
+by five minutes. So a surplus in the hour before or in the hour after makes up for a shortfall too.
 
-**A surplus cannot hide much.** An unrecorded attempt is a page, at most 100 events. So of the
-surplus of one hour, at most `MOST_UNRECORDED` messages make up for another hour. Of a neighbour,
-all of it does, apart from what was sent again at will then.
+**A surplus makes up for a limited number.** Otherwise a large surplus could hide a loss. An attempt
+that nobody recorded is one page, of at most 100 events. So one hour gives at most
+`MOST_UNRECORDED` messages to the hours of the day after it. To the hour before and the hour after,
+it gives its whole surplus without the messages that were sent again on purpose.
 
-**Received with or without what was filtered.** The order of Segment's pipeline says that what is
-filtered at the source was received before. This is not established. Let A be acknowledged, R
-received, F failed, and X filtered.
+**The received messages may include the filtered ones.** The order of the steps in Segment's
+pipeline suggests that they do, but Segment does not say so. The rules hold in both cases. Let A be
+the number of acknowledged messages, R of received, F of failed, and X of filtered ones.
 
-- If R holds X, then R - X passed. If R does not hold X, then R passed.
-- A failed message is in R by neither reading. So what failed and was ours is the smaller of F and
-  A - R.
-- A filtered message of ours did not pass. By the first reading, what was filtered and was ours is
-  the smaller of X and A - (R - X). By the second reading the smaller of X and A - R. The first
-  number is the larger one, and it is right by both readings if no other program sends events of
-  this name. So it is taken: no loss is hidden. It is wrong only if the second reading is true, and
-  Segment filters events of another program that have the same name.
-- Missing without a reason is what exceeds all arrivals. By the first reading, the arrivals are R +
-  F, and by the second R + X + F. The second one is taken, so that no reading makes a false
-  difference. If the first one is true, as many as X may be missing besides. The hour is a
-  difference then anyway, because of X.
+- If R includes X, then R - X messages passed. If it does not, then R messages passed.
+- R does not include F in either case. So the number of our own failed messages is the smaller of F
+  and A - R.
+- A filtered message of ours did not pass. If R includes X, the number of our own filtered messages
+  is the smaller of X and A - (R - X). If it does not, their number is the smaller of X and A - R.
+  The first number is never the smaller one of the two. It is used, so that no loss is hidden. It is
+  too high in one case only: R does not include X, and Segment filters events of another program
+  that have the same name.
+- A message of ours is missing if Segment has no trace of it. If R includes X, Segment has a trace
+  of R + F messages. If it does not, Segment has a trace of R + X + F messages. The second number is
+  used, so that no difference is reported by mistake. If R includes X, up to X more messages may be
+  missing. The hour is a difference then anyway, because of X.
 
-**A drop beside a surplus is no difference.** Messages that were sent again in the same hour, or
-messages of another program, may be the dropped ones. The report names such drops in a note.
+**A drop in an hour with a surplus is no difference.** The dropped messages may be repeats, or
+messages of another program. The report mentions such drops in a note.
 
-**A drop is named all the same** if an earlier attempt of the message had arrived. That is too much
-by a message or two, where a process was killed just before the source began to drop.
+**A drop counts even if an earlier attempt of the message arrived.** So the report may name one or
+two messages too many. This happens if a process is killed just before the source begins to drop.
 
-**Not judged.** Hours that ended less than ten minutes ago, since Segment counts late. Hours before
-the ledger began to count, and hours that Segment no longer tells. Undated messages.
+**Some hours are not judged.** These are the hours that ended less than ten minutes ago, since
+Segment counts late, the hours before the ledger began to count, and the hours that Segment no
+longer tells. Undated messages are not judged either.
 """
 
 import enum
