@@ -1,17 +1,25 @@
 """The command `alerts test`."""
 
+import json
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from poller.config import SettingsError
+from tests.paths import TESTS
 from tests.scripted import Reply, Scripted
 
 TOKEN = "a-very-secret-token"
 
 
 def run(
-    monkeypatch: pytest.MonkeyPatch, folder: Path, *, urls: list[str], heartbeat: str | None = None
+    monkeypatch: pytest.MonkeyPatch,
+    folder: Path,
+    *,
+    urls: list[str],
+    heartbeat: str | None = None,
+    more: tuple[str, ...] = (),
 ) -> int:
     from poller import cli  # noqa: PLC0415 - the command imports much
 
@@ -21,7 +29,7 @@ def run(
         '[auth0]\ndomain = "acme.us.auth0.com"\nclient_id = "abc"\nclient_secret = "s3cr3t"\n'
         f'[segment]\nwrite_key = "wk1"\nsource_name = "web"\n[alerts]\nurls = {urls}\n{beat}'
     )
-    monkeypatch.setattr("sys.argv", ["poller", "alerts", "test", "--config", str(config)])
+    monkeypatch.setattr("sys.argv", ["poller", "alerts", "test", "--config", str(config), *more])
     monkeypatch.setenv("HOME", str(folder))
     return cli.run_command()
 
@@ -51,6 +59,21 @@ def test_each_url_gets_one_alert_and_the_answer_says_which_arrived(
     assert uuid not in said.out + said.err
     assert [asked.path for asked in scripted.asked] == [f"/{TOKEN}"] * 2 + [f"/{uuid}/log"]
     assert b"acme.us.auth0.com to web" in scripted.asked[0].body
+
+
+def test_with_json_the_answer_follows_its_schema(
+    scripted: Scripted,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    scripted.replies = [Reply(), Reply(status=500)]
+    urls = [f"{scripted.origin}/{TOKEN}", f"{scripted.origin}/{TOKEN}2"]
+    assert run(monkeypatch, tmp_path, urls=urls, more=("--json",)) == 3
+    said = json.loads(capsys.readouterr().out)
+    schemas = json.loads((TESTS / "schemas/commands.json").read_text())
+    jsonschema.validate(said, {**schemas, "$ref": "#/$defs/alerts_test"})
+    assert [each["error"] for each in said] == [None, "it answered 500 without a media type"]
 
 
 def test_the_exit_code_is_0_if_all_arrived(

@@ -325,6 +325,7 @@ def json_output() -> Iterator[str]:
         "backfill --from-file: a line for each file": schemas["file"],
         "backfill --from-file: the sum": schemas["file_total"],
         "verify": verify,
+        "alerts test": schemas["alerts_test"],
     }
     for title, schema in sections.items():
         yield from ("", f"## {title}", "")

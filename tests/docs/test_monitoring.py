@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from poller.service.alerts import kinds
+from poller.service.alerts.kinds import KINDS, Kind
 from poller.service.observability.metrics import METRICS, PREFIX
 from tests.docs.pages import ALL, ROOT, page
 
@@ -101,6 +103,14 @@ def test_the_address_of_the_runbook_leads_to_its_file() -> None:
     urls = PROJECT["urls"]
     assert urls["Runbook"] == f"{urls['Repository']}/blob/main/docs/runbook.md"
     assert all(url.startswith(urls["Repository"]) for url in urls.values())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_alert_to_a_person_links_to_a_section_of_the_runbook(kind: Kind) -> None:
+    headings = re.findall(r"^##+ (.+)$", RUNBOOK, re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+    assert PROJECT["urls"]["Runbook"] == kinds.RUNBOOK
+    assert KINDS[kind].section in anchors
 
 
 def test_the_pages_name_no_other_alert() -> None:
