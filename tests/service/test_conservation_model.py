@@ -494,7 +494,7 @@ class Conservation(RuleBasedStateMachine):
 
 
 REPEATABLE = settings(
-    max_examples=40, stateful_step_count=30, suppress_health_check=list(HealthCheck)
+    max_examples=25, stateful_step_count=30, suppress_health_check=list(HealthCheck)
 )
 SEARCHING = settings(REPEATABLE, max_examples=3000, derandomize=False, print_blob=True)
 
