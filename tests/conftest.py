@@ -42,13 +42,14 @@ _OF_A_COMMAND = ("browser", "packages", "postgres")
 """The folders whose tests have their own command, and a marker of the same name."""
 
 _LONG = (
+    "cli/segment_proof/test_missed_messages.py",
+    "cli/test_backlog_faults.py",
     "docs/test_monitoring.py",
     "service/daemon/test_catch_up_speed.py",
     "service/test_conservation_model.py",
     "service/verify/test_segment_day.py",
 )
-"""The files of other tests that take many seconds. They come next, so that no test is left alone
-at the end of a run."""
+"""The other files whose tests take many seconds. They come next, so that none runs on alone."""
 _ONE_MACHINE = "tests/systemd/"
 
 pytest_plugins = ["tests.postgres.plugin"]
@@ -99,8 +100,11 @@ def _turn(item: pytest.Item) -> int:
     room = _room(item)
     if room in _OF_PROCESSES:
         return _OF_PROCESSES.index(room)
-    is_long = item.path.relative_to(TESTS).as_posix() in _LONG
-    return len(_OF_PROCESSES) + (not is_long)
+    return len(_OF_PROCESSES) + (not _is_long(item))
+
+
+def _is_long(item: pytest.Item) -> bool:
+    return item.path.relative_to(TESTS).as_posix() in _LONG
 
 
 @pytest.hookimpl(wrapper=True)
