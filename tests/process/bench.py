@@ -3,7 +3,9 @@
 import contextlib
 import json
 import os
+import pty
 import re
+import select
 import signal
 import sqlite3
 import subprocess
@@ -174,6 +176,28 @@ class Bench:
     ) -> Ended:
         """Run a command to its end."""
         return self.start(*arguments, environ=environ).wait(timeout_s)
+
+    def on_a_terminal(self, *arguments: str, **environ: str) -> tuple[int, str]:
+        """Run a command that writes to a terminal, and return its exit code and what it wrote."""
+        assert self.template is not None
+        ours, theirs = pty.openpty()
+        terminal = Path(os.ttyname(theirs))
+        command = self.template.start(
+            self._command(arguments),
+            environ=dict(os.environ) | environ,
+            folder=self.folder,
+            out=terminal,
+            err=terminal,
+            constants=self.constants,
+        )
+        seen, deadline = b"", time.monotonic() + PATIENCE_S
+        while command.poll() is None or select.select([ours], [], [], 0)[0]:
+            assert time.monotonic() < deadline, seen
+            if select.select([ours], [], [], 0.02)[0]:
+                seen += os.read(ours, 65536)
+        os.close(ours)
+        os.close(theirs)
+        return command.wait(), seen.decode().replace("\r\n", "\n")
 
     def _command(self, arguments: tuple[str, ...]) -> list[str]:
         command = [str(COMMAND), *arguments]

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 PROGRAM = """
-import gc, importlib, json, os, pkgutil, sys, time
+import gc, importlib, io, json, os, pkgutil, sys, time
 import _strptime, encodings.utf_8_sig, httpcore  # which others import when they need them
 from datetime import timedelta
 import poller
@@ -43,6 +43,13 @@ def code_of(command):
     ended, status = os.waitpid(command, os.WNOHANG)
     return os.waitstatus_to_exitcode(status) if ended else None
 
+def stream_of(number, errors, *, line_buffering):
+    "Return a stream as Python makes it at its start in the locale C.UTF-8."
+    binary = open(number, "wb", closefd=False)
+    return io.TextIOWrapper(
+        binary, encoding="utf-8", errors=errors, line_buffering=line_buffering
+    )
+
 def become(command):
     "Take the surroundings of the command."
     os.environ.clear()
@@ -54,6 +61,9 @@ def become(command):
         opened = os.open(path, flags)
         os.dup2(opened, number)
         os.close(opened)
+    # The streams of the template remember whether its own files can be sought.
+    sys.stdout = stream_of(1, "surrogateescape", line_buffering=os.isatty(1))
+    sys.stderr = stream_of(2, "backslashreplace", line_buffering=True)
     sys.argv = command["arguments"]
     for name, value in command["constants"].items():
         replace(name, value)

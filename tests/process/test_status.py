@@ -1,15 +1,12 @@
 """The picture that `status` draws of the ledger."""
 
 import contextlib
-import os
-import pty
 import sqlite3
-import subprocess
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.process.bench import COMMAND, PATIENCE_S, Bench, MakeBench
+from tests.process.bench import Bench, MakeBench
 
 
 def ago(hours: float) -> str:
@@ -73,17 +70,8 @@ def test_the_timeline_is_plain_text_in_an_encoding_without_blocks(patchy: Bench)
 
 
 def test_the_timeline_on_a_terminal_is_as_wide_as_the_terminal_and_coloured(patchy: Bench) -> None:
-    ours, theirs = pty.openpty()
-    environ = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "133"}
-    command = [COMMAND, "status", "--config", str(patchy.settings)]
-    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environ)
-    os.close(theirs)
-    seen = b""
-    with contextlib.suppress(OSError):
-        while more := os.read(ours, 65536):
-            seen += more
-    os.close(ours)
-    assert process.wait(PATIENCE_S) == 3
-    assert "\x1b[31m\x1b[1m×".encode() in seen  # noqa: RUF001 - a cross it is
-    (drawn,) = [each for each in seen.decode().splitlines() if each.count("█") > 20]
+    code, seen = patchy.on_a_terminal("status", TERM="xterm-256color", COLUMNS="133")
+    assert code == 3
+    assert "\x1b[31m\x1b[1m×" in seen  # noqa: RUF001 - a cross it is
+    (drawn,) = [each for each in seen.splitlines() if each.count("█") > 20]
     assert sum(drawn.count(cell) for cell in "▓█▁░·×") == 129  # noqa: RUF001 - same

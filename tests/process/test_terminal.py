@@ -2,11 +2,9 @@
 
 import json
 import os
-import pty
 import re
 import subprocess
 import unicodedata
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -26,22 +24,6 @@ def assert_plain(text: str) -> None:
         assert unicodedata.category(character) not in {"Cc", "Cf", "Cs", "Zl", "Zp"}, ascii(
             character
         )
-
-
-def on_a_terminal(*command: str, environ: dict[str, str]) -> str:
-    """Return what a command writes to a terminal, as the terminal gets it."""
-    ours, theirs = pty.openpty()
-    with subprocess.Popen(
-        command, stdin=theirs, stdout=theirs, stderr=theirs, env=environ
-    ) as process:
-        os.close(theirs)
-        read = b""
-        with suppress(OSError):  # EIO: the other end is closed
-            while data := os.read(ours, 65536):
-                read += data
-        os.close(ours)
-        process.wait(30)
-    return read.decode().replace("\r\n", "\n")
 
 
 @pytest.fixture
@@ -68,12 +50,9 @@ COMMANDS = [
 
 
 def test_nothing_that_a_record_says_arrives_raw(hostile: Bench) -> None:
-    environ = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "200", "PYTHONUTF8": "1"}
     seen = ""
     for command in COMMANDS:
-        shown = on_a_terminal(
-            str(COMMAND), *command, "--config", str(hostile.settings), environ=environ
-        )
+        _, shown = hostile.on_a_terminal(*command, TERM="xterm-256color", COLUMNS="200")
         assert_plain(_COLOURS.sub("", shown))
         seen += shown
     assert r"\u001b[31mred" in seen

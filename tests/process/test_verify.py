@@ -2,11 +2,8 @@
 
 import contextlib
 import json
-import os
-import pty
 import re
 import sqlite3
-import subprocess
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,7 +11,7 @@ import jsonschema
 import pytest
 
 from tests.paths import TESTS
-from tests.process.bench import COMMAND, PATIENCE_S, Bench, Ended, MakeBench, eventually
+from tests.process.bench import Bench, Ended, MakeBench, eventually
 
 SCHEMA = json.loads((TESTS / "schemas/verify.json").read_text())
 DAY = timedelta(days=1)
@@ -265,15 +262,6 @@ def test_verify_is_coloured_on_a_terminal_only(make: MakeBench) -> None:
     piped = bench.run("verify").out
     assert "\x1b" not in piped
     assert max(map(len, piped.splitlines())) <= 80
-    ours, theirs = pty.openpty()
-    environ = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100"}
-    command = [COMMAND, "verify", "--config", str(bench.settings)]
-    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environ)
-    os.close(theirs)
-    seen = b""
-    with contextlib.suppress(OSError):
-        while more := os.read(ours, 65536):
-            seen += more
-    os.close(ours)
-    assert process.wait(PATIENCE_S) == 0
-    assert b"\x1b[32magrees" in seen
+    code, seen = bench.on_a_terminal("verify", TERM="xterm-256color", COLUMNS="100")
+    assert code == 0
+    assert "\x1b[32magrees" in seen

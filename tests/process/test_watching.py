@@ -41,7 +41,9 @@ def test_tail_and_trace_show_what_the_daemon_settles_and_end_with_it(make: MakeB
             bench.start("tail", "--last", "9") as stopped,
         ):
             bench.sandbox.ask("append", records=[{"type": "s", "user_id": USER}])
-            line = json.loads(eventually("the event comes", lambda: tail.out))
+            line = json.loads(
+                eventually("the event comes", lambda: tail.out.endswith("\n") and tail.out)
+            )
             jsonschema.validate(line, {**SCHEMAS, "$ref": "#/$defs/tail"})
             assert line["user"] == USER
             eventually("the event comes as text", lambda: USER in stopped.out)
