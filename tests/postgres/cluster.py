@@ -130,10 +130,10 @@ class Cluster:
         """Yield the name of a new database that the role of the program owns."""
         name = f"ledger_{uuid4().hex[:12]}"
         owner = sql.Identifier(USER)
-        # Its texts are sorted by a language, as on many servers.
-        made = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0").format(
-            sql.Identifier(name), owner
-        )
+        # Its texts are sorted by a language, as on most servers.
+        made = sql.SQL(
+            "CREATE DATABASE {} OWNER {} TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en'"
+        ).format(sql.Identifier(name), owner)
         self.execute(made)
         yield name
         self.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))

@@ -72,4 +72,8 @@ class Address:
 def _shown(host: str, port: str, database: str) -> str:
     if host.startswith("/"):  # the folder of a socket
         host = ""
-    return f"postgresql://{host}{f':{port}' if port else ''}/{database}"
+    hosts, ports = host.split(","), port.split(",")
+    if len(ports) < len(hosts):  # one port for all
+        ports = ports * len(hosts)
+    named = [f"{each}:{number}".rstrip(":") for each, number in zip(hosts, ports, strict=False)]
+    return f"postgresql://{','.join(named)}/{database}"

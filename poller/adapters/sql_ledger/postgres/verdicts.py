@@ -73,7 +73,7 @@ def verdicts(shown: str) -> Iterator[None]:
         verdict = TransientError(f"ledger {shown} {errors.OUT_OF_MEMORY}")
     else:
         return
-    raise verdict
+    raise verdict from None
 
 
 def _of_postgres(shown: str, error: BaseException | None) -> PollerError:
