@@ -11,7 +11,11 @@ from pathlib import Path
 import nox
 
 BIN = Path(sys.executable).parent
-CACHE = Path(".nox/uv-cache").resolve()
+REQUIREMENTS = {
+    "requirements": ("pyproject.toml", "--extra", "alerts", "--extra", "postgres"),
+    "build": ("--group", "build"),
+}
+"""The files of pinned versions, and what uv makes each from."""
 nox.options.default_venv_backend = "none"
 nox.options.sessions = ["style", "types", "imports"]
 
@@ -63,14 +67,43 @@ def browser(session: nox.Session) -> None:
 
 @nox.session(venv_backend="venv", reuse_venv=True)
 def packages(session: nox.Session) -> None:
-    """Build what is released, and install it as people do."""
-    tools = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "packages")
-    session.install("uv")
-    session.run("uv", "pip", "install", "--quiet", *tools, env={"UV_CACHE_DIR": str(CACHE)})
-    path = f"{session.bin}{os.pathsep}{os.environ['PATH']}"
-    environ = {"PATH": path, "UV_CACHE_DIR": str(CACHE)}
+    """Test what is released: build it, and install it as people do."""
+    environ = tools_of_a_release(session)
     options = ("-n", "0", "-m", "packages", "tests/packages", *session.posargs)
     run(session, "pytest", *options, env=environ)
+
+
+@nox.session(venv_backend="venv", reuse_venv=True)
+def dist(session: nox.Session) -> None:
+    """Build what is released, into dist/. The Debian package is for this machine's Debian."""
+    environ = tools_of_a_release(session)
+    session.run("pyproject-build", "--no-isolation", "--outdir", "dist", env=environ)
+    (wheel,) = Path("dist").glob("*.whl")
+    session.run("packaging/deb.sh", str(wheel), "dist", env=environ, external=True)
+
+
+@nox.session(venv_backend="venv", reuse_venv=True)
+def requirements(session: nox.Session) -> None:
+    """Pin the newest versions of what root installs, with their hashes, in packaging/."""
+    environ = tools_of_a_release(session)
+    options = ("--upgrade", "--universal", "--python-version", "3.11", "--generate-hashes")
+    # The address of an index is a matter of the machine that installs.
+    told = ("--quiet", "--no-emit-index-url", "--custom-compile-command", "nox -s requirements")
+    for name, inputs in REQUIREMENTS.items():
+        output = ("--output-file", f"packaging/{name}.txt")
+        session.run("uv", "pip", "compile", *options, *told, *output, *inputs, env=environ)
+
+
+def tools_of_a_release(session: nox.Session) -> dict[str, str]:
+    """Install the tools into the environment of the session, and return the variables for them."""
+    tools = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "packages")
+    environ = {
+        "PATH": f"{session.bin}{os.pathsep}{os.environ['PATH']}",
+        "UV_CACHE_DIR": str(Path(".nox/uv-cache").resolve()),
+    }
+    session.install("uv")
+    session.run("uv", "pip", "install", "--quiet", *tools, env=environ)
+    return environ
 
 
 @nox.session

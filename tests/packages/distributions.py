@@ -1,11 +1,14 @@
 """The wheel and the source distribution, built without the network, and the tools for them."""
 
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.paths import ROOT
 
 OFFLINE = ("unshare", "--user", "--map-root-user", "--net")
 """The prefix of a command that must not see the network. It needs no root."""
@@ -34,3 +37,9 @@ def build(source: Path, folder: Path) -> Distributions:
     assert built.returncode == 0, built.stdout + built.stderr
     (wheel,), (archive,) = folder.glob("*.whl"), folder.glob("*.tar.gz")
     return Distributions(wheel=wheel, source=archive)
+
+
+def pinned(name: str) -> dict[str, str]:
+    """Return the versions in a file of pinned ones, by the name of the library."""
+    text = (ROOT / "packaging" / name).read_text()
+    return dict(re.findall(r"^([\w.-]+)(?:\[\w+\])?==([\w.]+) ", text, re.MULTILINE))

@@ -16,9 +16,16 @@ for entry in /opt/*; do
 done
 mount --bind /run/etc /etc
 mount --rbind /run/opt /opt
+if [ -n "${OWN_USR:-}" ]; then # for a package: dpkg writes to /usr, and to its database
+  mkdir -p /run/usr/new /run/usr/work
+  mount -t overlay -o lowerdir=/usr,upperdir=/run/usr/new,workdir=/run/usr/work overlay /usr
+  cp -a /var/lib/dpkg /run/dpkg
+  echo /opt >>/run/dpkg/info/base-files.list # dpkg tries to remove folders of no other package
+fi
 for folder in /tmp /var/tmp /var/lib /var/log; do
   mount -t tmpfs -o mode=1777 tmpfs "$folder"
 done
+[ -z "${OWN_USR:-}" ] || mv /run/dpkg /var/lib/dpkg
 mount -t tmpfs -o mode=755 tmpfs /usr/local/bin
 chmod 755 /var/lib /var/log
 for folder in / /sys /proc/sys; do
@@ -42,7 +49,8 @@ mount --rbind /run/dev /dev
 # Credentials are mounted in a namespace of their own, and come to the service by propagation.
 mount --make-rshared /
 
-# The machine's own units, and no other: the host's would set its clock, devices and kernel.
+# The machine's own units and those of packages, and no other: the host's would set its clock,
+# devices and kernel.
 units=/run/machine/units
 mkdir -p "$units" /etc/systemd/journald.conf.d
 for target in sysinit basic multi-user network-online shutdown umount; do
@@ -52,8 +60,9 @@ printf 'Requires=systemd-journald.socket systemd-journald.service\n' >>"$units/s
 printf 'Requires=sysinit.target\nAfter=sysinit.target\n' >>"$units/basic.target"
 printf 'Requires=basic.target\nAfter=basic.target\n' >>"$units/multi-user.target"
 cp /lib/systemd/system/systemd-journald.service /lib/systemd/system/systemd-journald.socket "$units"
+mount -t tmpfs -o mode=755 tmpfs /usr/lib/systemd/system
 printf '[Journal]\nStorage=volatile\nReadKMsg=no\nAudit=no\nRateLimitBurst=0\n' >/etc/systemd/journald.conf.d/machine.conf
 
 # As in a container: a systemd that is told so leaves the kernel's settings and the host's devices alone.
-exec env -i container=test PATH="$PATH" SYSTEMD_UNIT_PATH="/etc/systemd/system:/run/systemd/system:$units" \
+exec env -i container=test PATH="$PATH" SYSTEMD_UNIT_PATH="/etc/systemd/system:/run/systemd/system:$units:/usr/lib/systemd/system" \
   /lib/systemd/systemd --system --unit=multi-user.target --log-target=journal --show-status=0

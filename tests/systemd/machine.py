@@ -18,7 +18,7 @@ from pathlib import Path
 from tests.process.bench import PATIENCE_S, eventually
 
 BOOT = Path(__file__).with_name("boot.sh")
-UNIT_PATH = "/etc/systemd/system:/run/systemd/system:/run/machine/units"
+UNIT_PATH = "/etc/systemd/system:/run/systemd/system:/run/machine/units:/usr/lib/systemd/system"
 PATH = "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _TOOLS = ("unshare", "nsenter", "setpriv", "mount", "systemctl", "systemd-analyze", "journalctl")
 _INHERITED = re.compile(r"HOME|PIP_.*|HTTPS_PROXY|https_proxy|SSL_CERT_FILE|REQUESTS_CA_BUNDLE")
@@ -119,8 +119,11 @@ class Machine:
 
 
 @contextmanager
-def booted() -> Iterator[Machine]:
-    """Boot the machine, and remove it in the end with all its processes."""
+def booted(*, has_own_usr: bool = False) -> Iterator[Machine]:
+    """Boot the machine, and remove it in the end with all its processes.
+
+    With an own /usr, packages can be installed in it.
+    """
     cgroups = _cgroups()
     assert cgroups is not None
     group = cgroups / f"poller-machine-{os.getpid()}"
@@ -131,8 +134,9 @@ def booted() -> Iterator[Machine]:
         started = 'echo $$ >"$0" && exec setpriv --pdeathsig KILL unshare "$@"'
         options = ["--fork", "--kill-child", "--mount-proc", *_NAMESPACES]
         command = ["sh", "-c", started, str(group / "cgroup.procs"), *options, "sh", str(BOOT)]
+        environ = {"PATH": PATH, "OWN_USR": "1" if has_own_usr else ""}
         with subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, env={"PATH": PATH}
+            command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environ
         ) as outer:
             try:
                 yield _up(outer, group)

@@ -32,8 +32,10 @@ def read_version(connection: Connection) -> int | None:
     return int(found)
 
 
-def check_version(found: int, *, known: int = VERSION) -> None:
+def check_version(found: int, *, known: int = VERSION, way_back: str = "") -> None:
     """Refuse a ledger that a later program wrote.
+
+    `way_back` says what brings the older ledger back.
 
     Raises:
         FatalError: this program does not know the version.
@@ -42,7 +44,8 @@ def check_version(found: int, *, known: int = VERSION) -> None:
         raise FatalError(
             f"its schema is version {found}, and this program knows up to {known}",
             code="ledger-too-new",
-            hint="a later version of the program wrote it: upgrade this one; nothing was changed",
+            hint="a later version of the program wrote it: upgrade this one"
+            f"{way_back}; nothing was changed",
         )
 
 

@@ -51,6 +51,25 @@ def test_a_backup_is_kept_before_the_schema_is_changed(older: Path) -> None:
         assert ledger.live_span() == reached
 
 
+def test_an_older_program_names_the_newest_backup_that_it_can_use(older: Path) -> None:
+    with opened(older):
+        pass
+    with contextlib.closing(sqlite3.connect(older)) as connection, connection:
+        connection.execute("UPDATE ledger_version SET version = version + 1")
+    for name in (f"v{OLD - 1}", f"v{NEW + 1}"):
+        older.with_name(f"ledger.db.{name}").touch()
+    for open_ledger in (LedgerReader.open, lambda url: SqlLedger.open(url, STREAM, create=False)):
+        with pytest.raises(FatalError) as error:
+            open_ledger(url(older))
+        assert error.value.code == "ledger-too-new"
+        assert f"put its backup {backup(older)} in its place" in error.value.hint
+    for name in (f"v{OLD - 1}", f"v{OLD}"):
+        older.with_name(f"ledger.db.{name}").unlink()
+    with pytest.raises(FatalError) as error:
+        LedgerReader.open(url(older))
+    assert "backup" not in error.value.hint
+
+
 def test_the_backup_holds_the_rows_that_are_only_in_the_write_ahead_log(older: Path) -> None:
     with contextlib.closing(sqlite3.connect(older)) as writer:
         with writer:

@@ -18,6 +18,18 @@ def backup_path(path: Path, version: int) -> Path:
     return beside(path, f".v{version}")
 
 
+def way_back(path: Path, known: int) -> str:
+    """Return how to go back to a program that knows this version, as the end of a sentence."""
+    kept = (backup_path(path, version) for version in range(known, 0, -1))
+    newest = next((backup for backup in kept if backup.exists()), None)
+    if newest is None:
+        return ""
+    return (
+        f", or put its backup {newest} in its place, as docs/guides/upgrade.md says: what was "
+        "settled since is sent again, under the same message ids"
+    )
+
+
 def back_up(path: Path, version: int) -> None:
     """Copy the ledger's last committed state. A backup of the same version is replaced.
 

@@ -17,7 +17,7 @@ from poller.adapters.sql_ledger.schema_version import (
     read_version,
 )
 from poller.adapters.sql_ledger.sqlite import driver, ledger_files
-from poller.adapters.sql_ledger.sqlite.backup import back_up
+from poller.adapters.sql_ledger.sqlite.backup import back_up, way_back
 from poller.adapters.sql_ledger.sqlite.lock import holder_of
 from poller.adapters.sql_ledger.sqlite.migrations import migrate
 from poller.adapters.sql_ledger.sqlite.verdicts import verdicts
@@ -103,7 +103,7 @@ class SqliteDatabase(Database):
             with connection.begin():
                 version = read_version(connection)
             if version is not None:
-                check_version(version)
+                check_version(version, way_back=way_back(self.path, VERSION))
             elif not create:
                 raise ledger_files.missing_error(self.path)
             driver.switch_to_wal(connection)
@@ -137,6 +137,6 @@ def _identity(path: Path) -> tuple[int, int] | None:
 def _refuse_older(version: int | None, path: Path) -> None:
     if version is None:
         raise ledger_files.missing_error(path)
-    check_version(version)
+    check_version(version, way_back=way_back(path, VERSION))
     if version < VERSION:
         raise OlderLedgerError(str(path), version)
