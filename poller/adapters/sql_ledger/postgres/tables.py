@@ -3,7 +3,7 @@
 from sqlalchemy import Connection, insert, text
 
 from poller.adapters.sql_ledger.schema_version import VERSION
-from poller.adapters.sql_ledger.tables.schema import metadata, version
+from poller.adapters.sql_ledger.tables.schema import metadata, one_live_span, span, version
 
 _COUNT_EVENTS = """
 CREATE FUNCTION ledger_count_events() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -47,6 +47,7 @@ _TRIGGERS = tuple(
 
 def create_tables(connection: Connection) -> None:
     """Create the tables of the newest version, within the current transaction."""
+    one_live_span.dialect_options["postgresql"]["where"] = span.c.until.is_(None)
     metadata.create_all(connection)
     for statement in (_COUNT_EVENTS, _COUNT_DEAD_LETTERS, *_TRIGGERS):
         connection.execute(text(statement))
