@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from tests.process.bench import NEVER_LOGGED, Bench, eventually
+from tests.process.bench import NEVER_LOGGED, Bench, eventually, messages
 
 USERS = ["auth0|refused-1", "auth0|refused-2"]
 LOGIN = {"type": "s", "user_name": "poison@example.com", "ip": "203.0.113.1", "client_name": "x"}
@@ -223,3 +223,30 @@ def test_a_person_is_shown_and_forgotten_beside_the_daemon(plain: Bench) -> None
         daemon.stop()
     assert "holds nothing of this person" in plain.run("ledger", "person", "show", USERS[0]).out
     assert plain.status()["streams"][0]["events"]["discarded"] == 1
+
+
+def test_a_stream_moves_to_another_ledger_and_goes_on_there(plain: Bench) -> None:
+    ids = poison(plain)
+    moved = plain.folder / "stream.jsonl"
+    with plain.start("run") as daemon:
+        eventually("the daemon runs", lambda: daemon.says("cycle.finished"))
+        refused = plain.run("ledger", "export", "stream.jsonl")
+        assert (refused.code, moved.exists()) == (75, False)
+    ended = plain.run("ledger", "export", "stream.jsonl")
+    assert (ended.code, ended.out) == (0, ""), ended.err
+    assert "personal data" in ended.err
+    assert moved.stat().st_mode & 0o777 == 0o600
+    assert plain.run("ledger", "export", "stream.jsonl").code == 2
+    before = plain.status()["streams"][0]
+    refused = plain.run("ledger", "import", "stream.jsonl")
+    assert (refused.code, "stream-exists" in refused.err) == (78, True)
+    plain.write_settings(state__url=f"sqlite:///{plain.folder / 'new/ledger.db'}")
+    assert plain.run("ledger", "import", "stream.jsonl").code == 0
+    after = plain.status()["streams"][0]
+    assert [after[name] for name in ("events", "dead_letters")] == [
+        before[name] for name in ("events", "dead_letters")
+    ]
+    assert set(listed(plain)) == {*ids}
+    taken = len(messages(plain))
+    assert plain.run("run", "--once").code == 0
+    assert len(messages(plain)) == taken

@@ -14,6 +14,7 @@ from poller.adapters.sql_ledger.set_position import set_position
 from poller.adapters.sql_ledger.stream_removal import remove_stream
 from poller.cli.commands.key import key
 from poller.cli.commands.person import person
+from poller.cli.commands.transfer import export_command, import_command
 from poller.cli.groups import SuggestingGroup, examples
 from poller.cli.ledger_options import source_option
 from poller.cli.options import choose, config_option, json_option, read_settings, yes_option
@@ -61,11 +62,13 @@ class LedgerStreamReport:
     epilog=examples("ledger show", "ledger set-position 2026-01-31T08:00:00Z"),
 )
 def ledger() -> None:
-    """Show the ledger, move the position, explain a changed write key, or remove data."""
+    """Show or move the ledger, move the position, explain a changed write key, or remove data."""
 
 
 ledger.add_command(key)
 ledger.add_command(person)
+ledger.add_command(export_command)
+ledger.add_command(import_command)
 
 
 @ledger.command(epilog=examples("ledger show --json"))
