@@ -4,10 +4,10 @@
 lock on a file, and PostgreSQL has a lease. `places.acquire_lock` takes either.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from datetime import datetime
-from types import TracebackType
-from typing import Literal, Protocol, Self
+from typing import Literal, Self
 
 Role = Literal["run", "backfill"]
 ROLES: tuple[Role, ...] = ("run", "backfill")
@@ -32,18 +32,15 @@ class Holder:
         return f"{process}{host} ({self.role}{since})"
 
 
-class LedgerLock(Protocol):
-    """A lock that is held until it is closed."""
+class LedgerLock(ABC):
+    """A lock that is held until it is closed. `with` closes it."""
 
+    @abstractmethod
     def close(self) -> None:
         """Free the lock. A second call does nothing."""
-        ...
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> Self:
+        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
 
@@ -39,7 +38,7 @@ from sqlalchemy import (
 )
 
 from poller.adapters.sql_ledger.errors import LedgerHeldError
-from poller.adapters.sql_ledger.lock import Holder, Role
+from poller.adapters.sql_ledger.lock import Holder, LedgerLock, Role
 from poller.adapters.sql_ledger.postgres import connection as begin
 from poller.adapters.sql_ledger.postgres.address import Address
 from poller.adapters.sql_ledger.postgres.verdicts import verdicts
@@ -67,7 +66,7 @@ _NOW = func.clock_timestamp(type_=_MOMENT)
 _EXPIRY = _NOW + timedelta(seconds=EXPIRES_AFTER_S)
 
 
-class Lease:
+class Lease(LedgerLock):
     """A lease that is renewed until it is closed."""
 
     def __init__(self, address: Address, role: Role) -> None:
@@ -108,17 +107,6 @@ class Lease:
         with contextlib.suppress(PollerError), self._transaction() as connection:
             connection.execute(delete(_lease).where(*self._own()))
         self._engine.dispose()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _take(self) -> None:
         with self._transaction(begin.SETTING_UP) as connection:

@@ -8,7 +8,6 @@ import os
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from poller.adapters.sql_ledger.errors import LedgerHeldError
@@ -17,7 +16,7 @@ from poller.adapters.sql_ledger.local_files.private_files import (
     open_private,
     refuse_unsafe_companions,
 )
-from poller.adapters.sql_ledger.lock import Holder, Role
+from poller.adapters.sql_ledger.lock import Holder, LedgerLock, Role
 from poller.adapters.sql_ledger.sqlite import ledger_files
 from poller.adapters.sql_ledger.sqlite.verdicts import verdicts
 
@@ -26,7 +25,7 @@ _PATIENCE_S = 0.2
 _LONGEST_TEXT_BYTES = 100
 
 
-class FileLock:
+class FileLock(LedgerLock):
     """A lock that is held until it is closed."""
 
     def __init__(self, descriptor: int) -> None:
@@ -61,17 +60,6 @@ class FileLock:
             # The file stays. If it were removed, a process that opened it before and another one
             # that makes it anew could hold a lock each, on two files of one name.
             os.close(descriptor)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def holder_of(path: Path, role: Role) -> Holder | None:
