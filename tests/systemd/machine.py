@@ -4,6 +4,7 @@ It boots in a second, writes only to memory, and leaves nothing behind.
 """
 
 import contextlib
+import itertools
 import os
 import re
 import shutil
@@ -23,6 +24,7 @@ PATH = "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _TOOLS = ("unshare", "nsenter", "setpriv", "mount", "systemctl", "systemd-analyze", "journalctl")
 _INHERITED = re.compile(r"HOME|PIP_.*|HTTPS_PROXY|https_proxy|SSL_CERT_FILE|REQUESTS_CA_BUNDLE")
 """The variables that pip may need to reach its index."""
+_NUMBERS = itertools.count(1)
 _NAMESPACES = ("--mount", "--pid", "--uts", "--ipc", "--cgroup")
 
 
@@ -126,7 +128,7 @@ def booted(*, has_own_usr: bool = False) -> Iterator[Machine]:
     """
     cgroups = _cgroups()
     assert cgroups is not None
-    group = cgroups / f"poller-machine-{os.getpid()}"
+    group = cgroups / f"poller-machine-{os.getpid()}-{next(_NUMBERS)}"
     group.mkdir()
     try:
         # The root of its cgroup namespace is the group in which it is started. If the tests are
