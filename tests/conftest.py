@@ -3,12 +3,15 @@
 import importlib
 import os
 import re
+import shutil
 import signal
 import socket
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,8 +58,19 @@ _ONE_MACHINE = "tests/systemd/"
 pytest_plugins = ["tests.postgres.plugin"]
 
 
-def pytest_configure() -> None:
+_MEMORY = Path("/dev/shm")  # noqa: S108 - in a folder of its own there
+_ROOM_BYTES = 2**30
+_temporary = pytest.StashKey[Path]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
     """Give each test process, and the processes that it starts, the same surroundings."""
+    if not hasattr(config, "workerinput") and "TMPDIR" not in os.environ and _has_room():
+        # The ledgers of the tests sync their files tens of thousands of times.
+        config.stash[_temporary] = Path(tempfile.mkdtemp(prefix="poller-tests-", dir=_MEMORY))
+        os.environ["TMPDIR"] = str(config.stash[_temporary])
+        tempfile.tempdir = None  # it remembers the folder of before
     for name in [name for name in os.environ if _CHANGES_THE_PROGRAM.fullmatch(name)]:
         del os.environ[name]
     os.environ |= {"LC_ALL": "C.UTF-8", "TERM": "dumb"}
@@ -66,7 +80,23 @@ def pytest_configure() -> None:
     sys.dont_write_bytecode = False
     # A shell lets what it starts in the background ignore SIGINT, and processes inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # same, of what nohup starts
     socket.socket.connect = _connect_on_this_machine  # type: ignore[method-assign]
+
+
+def _has_room() -> bool:
+    """Tell if there is a file system in memory, with room, on which tests may start programs."""
+    if not _MEMORY.is_dir() or not os.access(_MEMORY, os.W_OK):
+        return False
+    found = os.statvfs(_MEMORY)
+    is_executable = not found.f_flag & os.ST_NOEXEC
+    return is_executable and found.f_bavail * found.f_frsize > _ROOM_BYTES
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove the temporary files. pytest has kept only those of failed tests."""
+    if (folder := config.stash.get(_temporary, None)) and not list(folder.glob("pytest-of-*/*/*")):
+        shutil.rmtree(folder)
 
 
 _connect = socket.socket.connect
