@@ -8,6 +8,7 @@ import select
 import signal
 import socket
 import subprocess
+import sys
 import time
 from datetime import datetime, timedelta
 
@@ -383,11 +384,46 @@ def test_hostile_json_is_waited_out(plain: Bench) -> None:
     plain.assert_conserved()
 
 
-def test_sighup_is_a_signal_to_end(plain: Bench) -> None:
+def test_a_hang_up_without_a_terminal_reads_the_settings_again(plain: Bench) -> None:
     with plain.start("run") as daemon:
         eventually("a drain", lambda: daemon.says("cycle.finished"))
+        good = plain.settings.read_text()
+        plain.settings.write_text(good + "[poll")
         daemon.signal(signal.SIGHUP)
-        assert daemon.wait().code == 0
+        eventually("the mistake", lambda: daemon.says("settings.refused"))
+        plain.sandbox.ask("grow", count=20, seconds=0)
+        eventually("a drain by the old settings", lambda: delivered(plain))
+        plain.write_settings(poll__interval="2s")
+        daemon.signal(signal.SIGHUP)
+        eventually("the change", lambda: daemon.says("settings.read"))
+        plain.sandbox.ask("grow", count=20, seconds=0)
+        eventually("a drain by the new settings", lambda: delivered(plain))
+        ended = daemon.stop()
+    assert ended.code == 0
+    assert len(ended.events("ledger.opened")) == 2
+    (read,) = ended.events("settings.read")
+    assert read["changed"] == 1
+    plain.assert_conserved()
+
+
+def test_a_hang_up_of_its_own_terminal_ends_the_daemon(plain: Bench) -> None:
+    master, terminal = os.openpty()
+    take = f"import fcntl, os, termios; fcntl.ioctl({terminal}, termios.TIOCSCTTY)"
+    arguments = [str(COMMAND), "run", "--config", str(plain.settings)]
+    command = [sys.executable, "-c", f"{take}; os.execv({str(COMMAND)!r}, {arguments})"]
+    log = plain.folder / "terminal.err"
+    with log.open("w") as err:
+        daemon = subprocess.Popen(command, pass_fds=[terminal], stderr=err, start_new_session=True)
+    os.close(terminal)
+    try:
+        eventually("a drain", lambda: "cycle.finished" in log.read_text())
+        daemon.send_signal(signal.SIGHUP)
+        eventually("settings read again", lambda: "settings.read" in log.read_text())
+        os.close(master)
+        assert daemon.wait(60) == 0
+    finally:
+        daemon.kill()
+        daemon.wait()
 
 
 def test_the_daemon_translates_by_the_rules_of_the_settings(make: MakeBench) -> None:

@@ -1,6 +1,6 @@
 """The ledger of one stream: its spans and gaps, and the settling of pages."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 from typing import Self
 
@@ -67,35 +67,40 @@ class SqlLedger(
         self._now = now
 
     @classmethod
-    def open(
+    def open(  # noqa: PLR0913 - where it is, whose it is, and what may be new
         cls,
         url: str,
         stream: Stream,
         *,
         create: bool,
         adopt: bool = False,
+        neighbours: Collection[Stream] = (),
+        database: Database | None = None,
         late_window: timedelta = LATE_WINDOW,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> Self:
         """Open the ledger of the stream.
 
         `create` makes a ledger and a stream that are missing. `adopt` adds the stream to a ledger
-        that holds other streams.
+        that holds others. Those of `neighbours` may be there. A `database` is open already.
 
         Raises:
             TransientError: the ledger is locked, or the disk is full.
             FatalError: the ledger is missing, was removed after it was made, is not writable or
                 damaged, was written by a later version, or holds only other streams.
         """
-        database = place_of(url).open(create=create)
+        opened = database or place_of(url).open(create=create)
         try:
-            with database.writing() as connection:
-                own, stream_id = enroll(connection, stream, create=create, adopt=adopt, now=now())
+            with opened.writing() as connection:
+                own, stream_id = enroll(
+                    connection, stream, neighbours, create=create, adopt=adopt, now=now()
+                )
                 fence = draw_fence(connection, stream_id)
         except BaseException:
-            database.close()
+            if database is None:
+                opened.close()
             raise
-        own_rows = database.of_stream(stream_id)
+        own_rows = opened.of_stream(stream_id)
         return cls(own_rows, own, stream_id, fence=fence, late_window=late_window, now=now)
 
     def close(self) -> None:

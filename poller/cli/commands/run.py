@@ -1,8 +1,6 @@
 """The command `run`: the daemon, or one drain."""
 
-import faulthandler
 import os
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import click
@@ -10,26 +8,21 @@ import click
 from poller.cli.commands.status import collect
 from poller.cli.groups import examples
 from poller.cli.options import config_option, read_settings
-from poller.cli.pipelines.opening import Post, open_pipeline
+from poller.cli.pipelines.running import run_file, run_folder
 from poller.cli.settings_file import SettingsFile
 from poller.cli.wiring.catch_up import begin_backlog_job, connect_background
 from poller.cli.wiring.daemon import build_drain, build_maintenance, open_ledger
 from poller.cli.wiring.fatal_exit import recording_fatal_exit
-from poller.cli.wiring.metrics import observer_of, serve_metrics
-from poller.cli.wiring.page.serving import serve_page
 from poller.cli.wiring.services import connect
 from poller.config import Settings
 from poller.service.lifecycle.ending import finish
 from poller.service.lifecycle.exit_codes import ExitCode
 from poller.service.lifecycle.liveness import Heartbeat
 from poller.service.lifecycle.one_shot import run_once
-from poller.service.lifecycle.process import Process, Work
+from poller.service.lifecycle.process import Process
 from poller.service.observability.instrumented import NO_OBSERVER
 from poller.service.observability.logging_setup import configure_logging
 from poller.service.observability.systemd import Supervisor
-from poller.service.pipelines.pipeline import Pipeline, Running
-from poller.service.pipelines.pipelines import Pipelines
-from poller.service.watching.feed import Feed
 
 _STDERR = 2
 
@@ -52,23 +45,14 @@ def run(config: Path | None, *, once: bool, new_stream: bool) -> int:
     heartbeat = Heartbeat()
     supervisor = Supervisor.of({} if once else os.environ, heartbeat)
     file = SettingsFile(config)
+    if file.pipelines is not None and not once:
+        return run_folder(file.folder or Path(), supervisor, new_stream=new_stream)
     with recording_fatal_exit(file, supervisor):
-        return _run(file, heartbeat, supervisor, once=once, new_stream=new_stream)
-
-
-def _run(
-    file: SettingsFile,
-    heartbeat: Heartbeat,
-    supervisor: Supervisor,
-    *,
-    once: bool,
-    new_stream: bool,
-) -> ExitCode:
-    settings = read_settings(file)
-    configure_logging(settings.log.level, settings.log.format)
-    if once:
-        return _drain_once(settings, new_stream=new_stream)
-    return _run_daemon(settings, heartbeat, supervisor, new_stream=new_stream)
+        settings = read_settings(file)
+        configure_logging(settings.log.level, settings.log.format)
+        if once:
+            return _drain_once(settings, new_stream=new_stream)
+        return run_file(config, settings, supervisor, collect, new_stream=new_stream)
 
 
 def _drain_once(settings: Settings, *, new_stream: bool) -> ExitCode:
@@ -95,36 +79,3 @@ def _drain_once(settings: Settings, *, new_stream: bool) -> ExitCode:
             maintain=maintenance.run_if_due,
         )
         return finish(reason, process, interrupted=ExitCode.INTERRUPTED)
-
-
-def _run_daemon(
-    settings: Settings, heartbeat: Heartbeat, supervisor: Supervisor, *, new_stream: bool
-) -> ExitCode:
-    process, feed = Process(), Feed()
-    post = Post(feed=feed, observer=observer_of(settings, feed), supervisor=supervisor)
-
-    def opened(work: Work) -> AbstractContextManager[Running]:
-        return open_pipeline(settings, work, post, new_stream=new_stream)
-
-    supervisor.opening()
-    pipeline = Pipeline("", opened, process, supervisor, is_alone=True)
-    with Pipelines(process, supervisor) as pipelines:
-        pipelines.add(pipeline)
-        pipeline.open()
-        with (
-            serve_metrics(settings, heartbeat, post.observer),
-            serve_page(
-                settings,
-                feed,
-                post.observer,
-                supervisor,
-                process,
-                lambda now: collect(settings, now),
-            ),
-        ):
-            if supervisor.watchdog:
-                # systemd's watchdog sends SIGABRT to a process that hangs. The traceback of every
-                # thread then says where.
-                faulthandler.enable(file=_STDERR)
-            reason = pipelines.run(interval_s=settings.poll.interval.total_seconds())
-            return finish(reason, process, interrupted=ExitCode.DONE)

@@ -1,17 +1,19 @@
 """One pipeline, from its settings to its parts."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from poller.cli.segment_proof.background import check_key_in_background
 from poller.cli.segment_proof.hourly_look import look_hourly
 from poller.cli.wiring.alerts import alerting
 from poller.cli.wiring.catch_up import connect_background
-from poller.cli.wiring.daemon import build_daemon, open_ledger
+from poller.cli.wiring.daemon import build_daemon
 from poller.cli.wiring.events import serve_events
+from poller.cli.wiring.ledgers import Ledgers
 from poller.cli.wiring.services import connect
 from poller.config import Settings
+from poller.core.events import Stream
 from poller.service.lifecycle.liveness import StopEvent
 from poller.service.lifecycle.process import Work
 from poller.service.observability.instrumented import Observer
@@ -30,39 +32,46 @@ class Post:
     feed: Feed
     observer: Observer
     supervisor: Supervisor
+    ledgers: Ledgers = field(default_factory=Ledgers)
 
 
 @contextmanager
 def open_pipeline(
-    settings: Settings, work: Work, post: Post, *, new_stream: bool = False
+    settings: Settings,
+    work: Work,
+    post: Post,
+    *,
+    new_stream: bool = False,
+    neighbours: Collection[Stream] | None = None,
 ) -> Iterator[Running]:
     """Open the ledger and the clients of a pipeline, and close them at the end.
+
+    `neighbours` are the streams of the other pipelines of the process, or None for a pipeline that
+    is alone.
 
     Raises:
         PollerError, SettingsError: the pipeline cannot be opened.
     """
-    heartbeat = post.supervisor.heartbeat
+    heartbeat, stopping = post.supervisor.heartbeat, work.stopping
     with (
-        open_ledger(settings, adopt=new_stream) as ledger,
+        post.ledgers.opened(settings, adopt=new_stream, neighbours=neighbours or ()) as ledger,
         alerting(settings, ledger, post.observer) as alerts,
         connect(
             settings,
-            StopEvent(work.stopping, heartbeat),
+            StopEvent(stopping, heartbeat),
             observer=alerts.observer,
             on_step=heartbeat.beat,
         ) as services,
-        connect_background(settings, services, work.stopping, alerts.observer) as background,
+        connect_background(settings, services, stopping, alerts.observer) as background,
         serve_events(settings, post.feed),
     ):
+        parts = (settings, services, background, ledger, work)
         daemon = build_daemon(
-            settings,
-            services,
-            background,
-            ledger,
-            work,
+            *parts,
             observer=alerts.observer,
             supervisor=post.supervisor,
+            never_ends=neighbours is not None,
         )
         check_key_in_background(settings)
-        look_hourly(settings, services.clock.now, alerts.observer, work.stopping)
+        look_hourly(settings, services.clock.now, alerts.observer, stopping)
         yield Running(step=daemon.step, end=alerts.end)

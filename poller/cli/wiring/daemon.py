@@ -1,15 +1,13 @@
 """The parts of the daemon, built from the settings."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import datetime
 
-import structlog
-
 from poller.adapters.sql_ledger.ledger import SqlLedger
-from poller.adapters.sql_ledger.places import acquire_lock, place_of
 from poller.cli.wiring.catch_up import build_backlog_workers, build_rule
-from poller.cli.wiring.services import Services, profiles_of, rules_of, start_of, stream_of
+from poller.cli.wiring.ledgers import Ledgers
+from poller.cli.wiring.services import Services, profiles_of, rules_of, start_of
 from poller.config import Settings
 from poller.core.delivery import BatchSender
 from poller.core.translation.translator import LiveTranslator
@@ -30,39 +28,10 @@ from poller.service.observability.instrumented import (
 from poller.service.observability.systemd import Supervisor
 from poller.service.upstream.retry import Backoff
 
-log = structlog.get_logger()
 
-
-@contextmanager
-def open_ledger(settings: Settings, *, adopt: bool = False) -> Iterator[SqlLedger]:
-    """Open the ledger, and hold the lock that keeps a second `run` away.
-
-    The ledger is created if there is none. With `adopt`, a new stream may begin in a ledger that
-    holds other streams.
-
-    Raises:
-        LedgerHeldError: another process runs on this ledger.
-        FatalError, TransientError: the ledger cannot be used.
-    """
-    stream = stream_of(settings)
-    with acquire_lock(settings.state.url, "run"):
-        ledger = SqlLedger.open(
-            settings.state.url,
-            stream,
-            create=True,
-            adopt=adopt,
-            late_window=settings.poll.late_window,
-        )
-        try:
-            log.info(
-                "ledger.opened",
-                ledger=place_of(settings.state.url).shown,
-                domain=stream.domain,
-                source_name=stream.source_name,
-            )
-            yield ledger
-        finally:
-            ledger.close()
+def open_ledger(settings: Settings, *, adopt: bool = False) -> AbstractContextManager[SqlLedger]:
+    """Open the ledger of a pipeline that is alone. See `Ledgers.opened`."""
+    return Ledgers().opened(settings, adopt=adopt)
 
 
 def build_drain(
@@ -123,7 +92,7 @@ def build_maintenance(
     )
 
 
-def build_daemon(
+def build_daemon(  # noqa: PLR0913 - all the parts
     settings: Settings,
     services: Services,
     background: Services,
@@ -132,6 +101,7 @@ def build_daemon(
     *,
     observer: Observer,
     supervisor: Supervisor,
+    never_ends: bool = False,
 ) -> Daemon:
     """Build the daemon, which drains the live span at every interval.
 
@@ -153,5 +123,5 @@ def build_daemon(
         maintain=maintenance.run_if_due,
         backlog=backlog,
         supervisor=supervisor,
-        never_ends=bool(settings.pipeline),
+        never_ends=never_ends,
     )

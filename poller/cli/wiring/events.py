@@ -37,7 +37,7 @@ def serve_events(settings: Settings, feed: Feed) -> Iterator[None]:
     If no socket can be made, a warning says so, and the daemon does its work without it.
     """
     try:
-        listening = listen_beside(settings.state.url)
+        listening = listen_beside(settings.state.url, settings.pipeline)
     except OSError as error:
         log.warning("tail.unavailable", reason=error.strerror)
         yield
@@ -57,7 +57,7 @@ def open_stream(settings: Settings) -> socket.socket | None:
         FatalError: the daemon belongs to another user.
     """
     try:
-        return connect_beside(settings.state.url)
+        return connect_beside(settings.state.url, settings.pipeline)
     except OSError as error:
         raise FatalError(
             f"the daemon cannot be asked: {error.strerror}",

@@ -20,9 +20,7 @@ class Health:
 
     def liveness_problem(self) -> str | None:
         """Return why the daemon is not alive, by the heartbeat that systemd's watchdog uses too."""
-        if self._heartbeat.is_alive:
-            return None
-        return "the loop hangs: it gave no sign of life in time"
+        return liveness_problem(self._heartbeat)
 
     def readiness_problem(self) -> str | None:
         """Return why new events do not arrive. A backlog beside them is no problem."""
@@ -34,3 +32,10 @@ class Health:
         if lag_s > self._ready_lag_s:
             return f"new events are {lag_s:.0f} s late, above {self._ready_lag_s:.0f} s"
         return None
+
+
+def liveness_problem(heartbeat: Heartbeat) -> str | None:
+    """Return why a process is not alive, or None."""
+    if heartbeat.is_alive:
+        return None
+    return "the loop hangs: it gave no sign of life in time"

@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler
 from io import BytesIO
 from ipaddress import ip_address
 from typing import Self
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import structlog
 from prometheus_client import generate_latest
@@ -39,8 +39,10 @@ class Response:
     type: str = _TEXT
 
 
-Routes = Mapping[str, Callable[[], Response]]
-"""The function that makes the answer of each path.
+Query = Mapping[str, str]
+"""The values after the question mark, by name."""
+Routes = Mapping[str, Callable[[Query], Response]]
+"""The function that makes the answer of each path from the query.
 
 It must not wait for anything, because every other client waits meanwhile.
 """
@@ -49,9 +51,9 @@ It must not wait for anything, because every other client waits meanwhile.
 def routes_of(meter: Meter, health: Health) -> Routes:
     """Return the routes of the daemon."""
     return {
-        "/metrics": lambda: Response(body=generate_latest(meter.registry), type=EXPOSITION),
-        "/healthz": lambda: health_response(health.liveness_problem()),
-        "/readyz": lambda: health_response(health.readiness_problem()),
+        "/metrics": lambda _: Response(body=generate_latest(meter.registry), type=EXPOSITION),
+        "/healthz": lambda _: health_response(health.liveness_problem()),
+        "/readyz": lambda _: health_response(health.readiness_problem()),
     }
 
 
@@ -130,10 +132,11 @@ class _Exchange(BaseHTTPRequestHandler):
     do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = decline  # noqa: N815 - same
 
     def _routed(self) -> Response:
-        route = self._routes.get(self.path.split("?")[0])
+        path, _, query = self.path.partition("?")
+        route = self._routes.get(path)
         if route is None:
             return Response(body=b"no such page\n", status=HTTPStatus.NOT_FOUND)
-        return _called(route)
+        return _called(route, dict(parse_qsl(query)))
 
     def _misdirected(self) -> Response | None:
         """Refuse a request on loopback that names another host.
@@ -194,9 +197,9 @@ def is_loopback_name(host: str) -> bool:
         return False
 
 
-def _called(route: Callable[[], Response]) -> Response:
+def _called(route: Callable[[Query], Response], query: Query) -> Response:
     try:
-        return route()
+        return route(query)
     except Exception as error:  # noqa: BLE001 - a bug in a page must not hurt the daemon
         log.warning("metrics.failed", error=type(error).__name__)
         return Response(body=b"it failed\n", status=HTTPStatus.INTERNAL_SERVER_ERROR)

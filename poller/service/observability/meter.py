@@ -72,7 +72,7 @@ class Meter(Observer):
     """The counters of one daemon. Thread-safe. No method raises.
 
     `types` are the event types of interest. Each of them always has its own count. The `feed` is
-    told of each settled page too.
+    told of each settled page too. Without a `version` the metrics of the process are left out.
     """
 
     feed: Observer = NO_OBSERVER
@@ -81,7 +81,7 @@ class Meter(Observer):
         self,
         types: Iterable[str] = (),
         *,
-        version: str = "",
+        version: str | None = "",
         monotonic: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -94,7 +94,7 @@ class Meter(Observer):
         self._lock = threading.Lock()
         self._make_metrics(version)
 
-    def _make_metrics(self, version: str) -> None:
+    def _make_metrics(self, version: str | None) -> None:
         self.registry.register(_EventsAndAges(self))
         self._messages = self._declared(Counter, "messages_acknowledged_total")
         self._requests = self._declared(Counter, "requests_total")
@@ -110,15 +110,13 @@ class Meter(Observer):
         self._segment = SegmentCountsCollector()
         self.registry.register(self._segment)
         self._failed_looks = self._declared(Counter, "segment_looks_failed_total")
-        self._declared(Gauge, "build_info").labels(version).set(1)
-        ProcessCollector(registry=self.registry)
+        if version is not None:
+            add_process(self.registry, version)
         for kind in MESSAGE_KINDS:
             self._messages.labels(kind)
 
     def _declared(self, kind: type[_M], name: str) -> _M:
-        metric = _DECLARED[name]
-        options: dict[str, Any] = {"buckets": metric.buckets} if metric.buckets else {}
-        return kind(metric.name, metric.help, metric.labels, registry=self.registry, **options)
+        return _declared(kind, name, self.registry)
 
     def start_at(self, live: Span | None) -> None:
         if live is not None:
@@ -215,6 +213,18 @@ class Meter(Observer):
                 return OTHER
             self._types.add(event.type)
         return event.type
+
+
+def add_process(registry: CollectorRegistry, version: str) -> None:
+    """Add the metrics of this process, which are the same for all of its pipelines."""
+    _declared(Gauge, "build_info", registry).labels(version).set(1)
+    ProcessCollector(registry=registry)
+
+
+def _declared(kind: type[_M], name: str, registry: CollectorRegistry) -> _M:
+    metric = _DECLARED[name]
+    options: dict[str, Any] = {"buckets": metric.buckets} if metric.buckets else {}
+    return kind(metric.name, metric.help, metric.labels, registry=registry, **options)
 
 
 class _EventsAndAges(Collector):

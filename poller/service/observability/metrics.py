@@ -172,6 +172,11 @@ METRICS = (
     ),
     Metric(
         "gauge",
+        "failed",
+        "1 while a pipeline of a folder cannot be opened. It is absent for a settings file alone.",
+    ),
+    Metric(
+        "gauge",
         "segment_acknowledged_messages",
         "Messages of the last 24 final hours that Segment acknowledged, each counted once.",
     ),

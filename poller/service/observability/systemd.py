@@ -120,6 +120,20 @@ class Supervisor:
         """Tell that settings and ledger are usable. The services may still not answer."""
         self._notifier.send(READY=1, STATUS="started; the first cycle is under way")
 
+    def reloading(self) -> None:
+        """Tell that the settings are read again."""
+        self._notifier.send(
+            RELOADING=1, MONOTONIC_USEC=time.monotonic_ns() // 1000, STATUS="reading the settings"
+        )
+
+    def reloaded(self, status: str) -> None:
+        """Tell that the settings were read again, and what came of it."""
+        self._notifier.send(READY=1, STATUS=status)
+
+    def tell(self, status: str) -> None:
+        """Tell the state of all pipelines in one line."""
+        self._notifier.send(STATUS=status)
+
     def stopping(self) -> None:
         """Tell that the daemon ends, after the page at hand."""
         self._become("stopping")

@@ -79,11 +79,8 @@ class Pipeline:
         self._lock = threading.Lock()  # guards the fields below it
         self._is_changed = False
         self._is_removed = False
+        self._is_gone = False
         self._error: BaseException | None = None
-
-    @property
-    def is_removed(self) -> bool:
-        return self._is_removed
 
     def open(self) -> None:
         """Open the pipeline. `step` does so by itself.
@@ -110,12 +107,18 @@ class Pipeline:
                     raise
                 return self._fail(error)
 
-    def replace(self, open_: Open) -> None:
-        """Open the pipeline anew, by other settings. The page at hand is settled first."""
+    def replace(self, open_: Open | None = None) -> bool:
+        """Open the pipeline anew, by other settings. The page at hand is settled first.
+
+        Return False if the pipeline was removed, and is closed already.
+        """
         with self._lock:
-            self._open = open_
+            if self._is_gone:
+                return False
+            self._open = open_ or self._open
             self._is_changed, self._is_removed = True, False
         self._interrupt()
+        return True
 
     def remove(self) -> None:
         """Close the pipeline for good. The page at hand is settled first."""
@@ -148,12 +151,13 @@ class Pipeline:
         with self._lock:
             is_changed, self._is_changed = self._is_changed, False
             error, self._error = self._error, None
-        if is_changed or self._is_removed:
+            is_removed = self._is_removed
+        if is_changed or is_removed:
             self._settle_and_close(None)
-        if self._is_removed:
+        if is_removed and self._has_gone():
             log.info("pipeline.removed")
             return None
-        if error is not None:
+        if error is not None and not is_changed:
             raise error
         if self._opened is None:
             self.open()
@@ -164,6 +168,12 @@ class Pipeline:
         if self.supervisor.condition.kind == "running":
             return Pause(length=delay)
         return Pause(length=delay, lane="trouble")
+
+    def _has_gone(self) -> bool:
+        """Return whether the pipeline is still to be removed. From then on it stays so."""
+        with self._lock:
+            self._is_gone = self._is_removed
+            return self._is_gone
 
     def _fail(self, error: BaseException) -> Pause:
         """Close the pipeline, and return the pause before it is opened again."""

@@ -18,10 +18,7 @@ log = structlog.get_logger()
 
 
 class Pipelines:
-    """The pipelines by name. Leaving the context closes them.
-
-    `on_tick` is called about every second while they run.
-    """
+    """The pipelines by name. Leaving the context closes them."""
 
     def __init__(
         self,
@@ -29,12 +26,10 @@ class Pipelines:
         supervisor: Supervisor,
         *,
         schedule: Schedule | None = None,
-        on_tick: Callable[[], None] = lambda: None,
     ) -> None:
         self._process = process
         self._supervisor = supervisor
         self._schedule = schedule or Schedule(supervisor.heartbeat)
-        self._on_tick = on_tick
         self._pipelines: dict[str, Pipeline] = {}
 
     def __iter__(self) -> Iterator[Pipeline]:
@@ -55,17 +50,23 @@ class Pipelines:
         self._pipelines[pipeline.name] = pipeline
         self._schedule.add(pipeline.name, lambda: self._step(pipeline), after)
 
-    def run(self, **facts: Any) -> Reason:
+    def run(self, on_tick: Callable[[], None] = lambda: None, **facts: Any) -> Reason:
         """Run until there is a reason to stop. Steps may still be under way then.
 
-        The first log line holds the facts.
+        The first log line holds the facts. `on_tick` is called about every second.
         """
+
+        def tick() -> None:
+            self._schedule.nudge()
+            self._supervisor.look()
+            on_tick()
+
         with self._process.handling_signals():
             self._schedule.start()
             self._supervisor.ready()
             log.info("daemon.started", version=__version__, **facts)
             try:
-                reason = self._process.wait(self._tick)
+                reason = self._process.wait(tick)
             finally:
                 self._supervisor.stopping()
                 self._schedule.stop()
@@ -94,14 +95,9 @@ class Pipelines:
         except BaseException as error:  # noqa: BLE001 - the main thread raises it again
             self._process.end(Failed(error))
             return None
-        if pause is None:
-            self._pipelines.pop(pipeline.name, None)
+        if pause is None and self._pipelines.get(pipeline.name) is pipeline:
+            del self._pipelines[pipeline.name]
         return pause
-
-    def _tick(self) -> None:
-        self._schedule.nudge()
-        self._supervisor.look()
-        self._on_tick()
 
 
 def run_alone(step: Callable[[], timedelta], process: Process, supervisor: Supervisor) -> Reason:

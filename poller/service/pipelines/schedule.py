@@ -123,7 +123,8 @@ class Schedule:
     def _go_on(self, name: str, entry: _Entry, pause: Pause | None) -> None:
         """Plan the next step, or forget the name."""
         if pause is None:
-            del self._entries[name]
+            if self._entries.get(name) is entry:
+                del self._entries[name]
             return
         with entry.lock:
             length = timedelta() if entry.is_woken else pause.length

@@ -24,6 +24,7 @@ from poller.service.observability import http_endpoint as module
 from poller.service.observability.health import Health
 from poller.service.observability.http_endpoint import (
     Listener,
+    Query,
     Response,
     health_response,
     routes_of,
@@ -47,7 +48,9 @@ def serve(logs: list[dict[str, object]]) -> Iterator[Open]:  # noqa: ARG001 - ke
     with ExitStack() as stack:
 
         def start(routes: module.Routes | None = None, host: str = "127.0.0.1") -> int:
-            opened = Listener.open(host, 0, routes or {"/healthz": lambda: Response(body=b"ok\n")})
+            opened = Listener.open(
+                host, 0, routes or {"/healthz": lambda _: Response(body=b"ok\n")}
+            )
             stack.callback(opened.close)
             return opened.port
 
@@ -83,7 +86,7 @@ def test_the_endpoint_names_no_version_of_python(serve: Open) -> None:
 def test_a_bug_in_a_page_is_a_500_and_one_log_line(
     serve: Open, logs: list[dict[str, object]]
 ) -> None:
-    def fail() -> Response:
+    def fail(_: Query) -> Response:
         raise KeyError("auth0|1")
 
     assert ask(serve({"/metrics": fail}), "/metrics") == (500, b"it failed\n")
@@ -180,8 +183,8 @@ def test_a_client_that_takes_no_answer_is_cut_off_and_delays_nobody(
     monkeypatch.setattr(connections, "ANSWER_S", 0.3)
     large = 64 * 1024 * 1024
     pages = {
-        "/large": lambda: Response(body=b"x" * large),
-        "/healthz": lambda: Response(body=b"ok\n"),
+        "/large": lambda _: Response(body=b"x" * large),
+        "/healthz": lambda _: Response(body=b"ok\n"),
     }
     with closing(Listener.open("127.0.0.1", 0, pages)) as listener, ExitStack() as stack:
         client = connected(stack, listener.port)
@@ -241,7 +244,7 @@ def test_a_request_without_end_is_cut_off_by_its_length(
 def test_on_loopback_only_a_loopback_host_is_answered(serve: Open, host: str, status: int) -> None:
     asked = {"secret": 0}
 
-    def page() -> Response:
+    def page(_: Query) -> Response:
         asked["secret"] += 1
         return Response(body=b"ok\n")
 
@@ -311,11 +314,11 @@ def test_a_listener_keeps_no_process_alive() -> None:
 
 @pytest.mark.usefixtures("logs")
 def test_a_closed_listener_frees_its_address() -> None:
-    first = Listener.open("127.0.0.1", 0, {"/healthz": lambda: Response(body=b"1")})
+    first = Listener.open("127.0.0.1", 0, {"/healthz": lambda _: Response(body=b"1")})
     port = first.port
     assert ask(port) == (200, b"1")
     first.close()
-    second = Listener.open("127.0.0.1", port, {"/healthz": lambda: Response(body=b"2")})
+    second = Listener.open("127.0.0.1", port, {"/healthz": lambda _: Response(body=b"2")})
     assert ask(port) == (200, b"2")
     second.close()
 
@@ -366,10 +369,10 @@ def test_a_daemon_that_is_blocked_or_late_is_not_ready() -> None:
 def test_a_problem_is_a_503() -> None:
     meter = Meter()
     routes = routes_of(meter, Health(meter, Heartbeat(), ready_lag=timedelta(minutes=1)))
-    assert routes["/healthz"]().status == HTTPStatus.OK
-    assert routes["/readyz"]() == health_response("nothing was read yet")
-    assert routes["/readyz"]().status == HTTPStatus.SERVICE_UNAVAILABLE
-    assert b"build_info" in routes["/metrics"]().body
+    assert routes["/healthz"]({}).status == HTTPStatus.OK
+    assert routes["/readyz"]({}) == health_response("nothing was read yet")
+    assert routes["/readyz"]({}).status == HTTPStatus.SERVICE_UNAVAILABLE
+    assert b"build_info" in routes["/metrics"]({}).body
 
 
 def test_a_listener_whose_thread_has_ended_can_be_closed() -> None:

@@ -44,7 +44,7 @@ class ListeningSocket:
                 self.path.unlink()
 
 
-def listen_beside(url: str) -> ListeningSocket:
+def listen_beside(url: str, pipeline: str = "") -> ListeningSocket:
     """Listen beside the ledger, in place of a socket that a dead process left.
 
     Call this only while holding the lock of `run`. The socket never blocks.
@@ -52,7 +52,7 @@ def listen_beside(url: str) -> ListeningSocket:
     Raises:
         OSError: something else is there, or no socket can be made.
     """
-    path = _path(url)
+    path = _path(url, pipeline)
     _remove_stale(path)
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -68,13 +68,13 @@ def listen_beside(url: str) -> ListeningSocket:
         raise
 
 
-def connect_beside(url: str) -> socket.socket | None:
+def connect_beside(url: str, pipeline: str = "") -> socket.socket | None:
     """Connect to the daemon that listens beside the ledger, or return None if nobody listens.
 
     Raises:
         OSError: the socket belongs to somebody else, or cannot be used.
     """
-    return _connected(_path(url))
+    return _connected(_path(url, pipeline))
 
 
 def peer_user(connection: socket.socket) -> int:
@@ -142,5 +142,6 @@ def _address(path: Path) -> Iterator[str]:
         os.close(folder)
 
 
-def _path(url: str) -> Path:
-    return place_of(url).beside(_SUFFIX)
+def _path(url: str, pipeline: str) -> Path:
+    """Return the path of the socket. Pipelines that share a ledger have one each."""
+    return place_of(url).beside(f".{pipeline}{_SUFFIX}" if pipeline else _SUFFIX)

@@ -4,7 +4,7 @@ A stream is an Auth0 domain, a Segment source and a generation. Each other row b
 stream, by its `stream_id`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from functools import cache
 
@@ -46,20 +46,28 @@ def recorded(streams: Iterable[Stream], stream: Stream) -> Stream | None:
 
 
 def enroll(
-    connection: Connection, stream: Stream, *, create: bool, adopt: bool, now: datetime
+    connection: Connection,
+    stream: Stream,
+    neighbours: Collection[Stream] = (),
+    *,
+    create: bool,
+    adopt: bool,
+    now: datetime,
 ) -> tuple[Stream, int]:
     """Return the stream as it is recorded, and its id. Add it to the ledger if it is new.
 
     From `now` on, the ledger counts the messages of a new stream that Segment acknowledges.
 
     A first start with a mistyped write key leaves a stream that settled nothing. The next start
-    with the right key takes that stream over: its names change, and its beginning stays.
+    with the right key takes that stream over: its names change, and its beginning stays. The
+    `neighbours` are streams of other pipelines. They are not taken over, and not in the way.
 
     Raises:
         FatalError: the stream is new, and either `create` is false, or the ledger holds other
             streams and `adopt` is false.
     """
-    streams = read_streams(connection)
+    known_streams = read_streams(connection)
+    streams = {each: id_ for each, id_ in known_streams.items() if each not in neighbours}
     known = recorded(streams, stream)
     if known is not None:
         return known, streams[known]
@@ -73,13 +81,17 @@ def enroll(
         raise FatalError(
             f"it holds nothing of {label(stream)}", code="stream-unknown", hint="`run` begins it"
         )
+    return stream, _begin(connection, stream, now)
+
+
+def _begin(connection: Connection, stream: Stream, now: datetime) -> int:
     new = insert(schema.stream).values(
         domain=stream.domain,
         source_name=stream.source_name,
         generation=stream.generation,
         acknowledged_since=now,
     )
-    return stream, int(connection.execute(new.returning(schema.stream.c.id)).scalar_one())
+    return int(connection.execute(new.returning(schema.stream.c.id)).scalar_one())
 
 
 def rename(connection: Connection, stream_id: int, stream: Stream) -> None:

@@ -1,0 +1,92 @@
+"""The ledgers that a process has open. Pipelines may share one."""
+
+import threading
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+
+import structlog
+
+from poller.adapters.sql_ledger.database import Database
+from poller.adapters.sql_ledger.ledger import SqlLedger
+from poller.adapters.sql_ledger.places import LedgerPlace, acquire_lock, place_of
+from poller.cli.wiring.services import stream_of
+from poller.config import Settings
+from poller.core.events import Stream
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class _Shared:
+    """A place, which is locked and open as long as a pipeline uses it."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    users: int = 0
+    database: Database | None = None
+    stack: ExitStack = field(default_factory=ExitStack)
+
+
+class Ledgers:
+    """The ledgers of a process. Thread-safe.
+
+    A place is locked and opened once, because a lock keeps out a second one of the same process
+    too, and because a second connection to SQLite would only wait.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._places: dict[LedgerPlace, _Shared] = {}
+
+    @contextmanager
+    def opened(
+        self, settings: Settings, *, adopt: bool = False, neighbours: Collection[Stream] = ()
+    ) -> Iterator[SqlLedger]:
+        """Open the ledger, and hold the lock that keeps a second `run` away.
+
+        The ledger is created if there is none. With `adopt`, a new stream may begin in a ledger
+        that holds other streams. The streams of other pipelines may be there in any case.
+
+        Raises:
+            LedgerHeldError: another process runs on this ledger.
+            FatalError, TransientError: the ledger cannot be used.
+        """
+        stream = stream_of(settings)
+        with self._database(settings.state.url) as database:
+            ledger = SqlLedger.open(
+                settings.state.url,
+                stream,
+                create=True,
+                adopt=adopt,
+                neighbours=neighbours,
+                database=database,
+                late_window=settings.poll.late_window,
+            )
+            log.info(
+                "ledger.opened",
+                ledger=place_of(settings.state.url).shown,
+                domain=stream.domain,
+                source_name=stream.source_name,
+            )
+            yield ledger
+
+    @contextmanager
+    def _database(self, url: str) -> Iterator[Database]:
+        place = place_of(url)
+        with self._lock:
+            shared = self._places.setdefault(place, _Shared())
+        with shared.lock:
+            if shared.database is None:
+                with ExitStack() as stack:
+                    stack.enter_context(acquire_lock(url, "run"))
+                    shared.database = stack.enter_context(closing(place.open(create=True)))
+                    shared.stack = stack.pop_all()
+            shared.users += 1
+        try:
+            yield shared.database
+        finally:
+            with shared.lock:
+                shared.users -= 1
+                if not shared.users:
+                    shared.database = None
+                    shared.stack.close()

@@ -1,0 +1,140 @@
+"""A folder of settings files, run by one process."""
+
+import json
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from poller.adapters.sql_ledger.places import acquire_lock
+from tests.process.bench import Running, eventually
+from tests.process.many import Many, delivers, get, many_benches, port_of
+from tests.process.template import Template
+
+METRICS = '[metrics]\nlisten = "127.0.0.1:0"\n'
+
+
+@pytest.fixture
+def many(tmp_path: Path, template: Template) -> Iterator[Many]:
+    with many_benches(tmp_path, template) as made:
+        yield made
+
+
+def lines(running: Running, event: str) -> list[dict[str, object]]:
+    found = (json.loads(line) for line in running.err.splitlines() if line.startswith("{"))
+    return [line for line in found if line["event"] == event]
+
+
+def test_pipelines_in_trouble_are_told_apart_and_never_stop_another(many: Many) -> None:
+    many.write_defaults(METRICS)
+    acme = many.add("acme")
+    many.add("secret", auth0__client_secret="wrong")
+    dead = many.add("dead")
+    many.add("held")
+    many.add("typo", poll__intervall="5s")
+    dead.sandbox.ask("faults", set=[{"action": "hang", "service": "auth0", "times": None}])
+    held = f"sqlite:///{many.benches['held'].ledger}"
+    with acquire_lock(held, "run"), many.start() as running:
+        eventually("acme", lambda: delivers(acme))
+        acme.sandbox.ask("grow", count=20, seconds=0)
+        eventually("acme again", lambda: delivers(acme))
+        failed = eventually(
+            "both failures",
+            lambda: len(found := lines(running, "pipeline.failed")) > 1 and found,
+        )
+        reasons = {line["pipeline"]: line["reason"] for line in failed}
+        assert reasons.keys() == {"held", "typo"}
+        assert "is held by process" in str(reasons["held"])
+        assert "typo.toml" in str(reasons["typo"])
+        assert "did you mean interval" in str(reasons["typo"])
+        eventually("the wrong secret", lambda: lines(running, "daemon.blocked"))
+        assert {line["pipeline"] for line in lines(running, "daemon.blocked")} == {"secret"}
+        port = port_of(running)
+        assert get(port, "/readyz?pipeline=acme") == (200, "ok\n")
+        assert get(port, "/readyz?pipeline=nobody")[0] == 404
+        status, said = get(port, "/readyz?pipeline=secret")
+        assert (status, "blocked" in said) == (503, True)
+        status, said = get(port, "/readyz")
+        assert status == 503
+        assert said.startswith("4 of 5 are not ready\ndead: nothing was read yet\nheld: failed")
+        metrics = get(port, "/metrics")[1]
+        failing = re.findall(r'poller_failed\{pipeline="(\w+)"\} 1\.0', metrics)
+        assert sorted(failing) == ["held", "typo"]
+        assert 'poller_blocked{pipeline="secret"} 1.0' in metrics
+        assert re.search(r'messages_acknowledged_total\{kind="track",pipeline="acme"\} \d', metrics)
+        assert metrics.count("build_info{") == 1
+        assert running.stop().code == 0
+    acme.assert_conserved()
+
+
+def test_a_hang_up_reads_the_folder_again_and_leaves_the_others_alone(many: Many) -> None:
+    acme, globex, gone = many.add("acme"), many.add("globex"), many.add("gone")
+    with many.start() as running:
+        for bench in (acme, globex, gone):
+            eventually(bench.name, lambda bench=bench: delivers(bench))
+        new = many.add("new")
+        gone.settings.unlink()
+        globex.write_settings(segment__write_key="another")
+        acme.settings.write_text(acme.settings.read_text() + "[poll")
+        running.signal(signal.SIGHUP)
+        (read,) = eventually("the new settings", lambda: lines(running, "settings.read"))
+        assert (read["added"], read["changed"], read["removed"], read["refused"]) == (1, 1, 1, 1)
+        (refused,) = lines(running, "settings.refused")
+        assert refused["pipeline"] == "acme"
+        assert "acme.toml" in str(refused["problems"])
+        eventually("the new one", lambda: delivers(new))
+        eventually("an end", lambda: lines(running, "pipeline.removed"))
+        globex.sandbox.ask("grow", count=5, seconds=0)
+        eventually("the changed key", lambda: globex.sandbox.truth()["rejected"] or True)
+        acme.sandbox.ask("grow", count=5, seconds=0)
+        eventually("the old settings of acme", lambda: delivers(acme))
+        opened = [line["pipeline"] for line in lines(running, "pipeline.opened")]
+        assert sorted(opened) == ["acme", "globex", "globex", "gone", "new"]
+        assert running.stop().code == 0
+    acme.assert_conserved()
+    new.assert_conserved()
+    gone.assert_conserved()
+
+
+def test_pipelines_share_the_ledger_of_the_defaults(many: Many, tmp_path: Path) -> None:
+    many.write_defaults(f'[state]\nurl = "{tmp_path}/shared.db"\n')
+    acme, globex = many.add("acme", is_shared=True), many.add("globex", is_shared=True)
+    for _ in range(2):
+        with many.start() as running:
+            for bench in (acme, globex):
+                bench.sandbox.ask("grow", count=5, seconds=0)
+                eventually(bench.name, lambda bench=bench: delivers(bench))
+            assert running.stop().code == 0
+            assert not lines(running, "pipeline.failed")
+    acme.assert_conserved()
+    globex.assert_conserved()
+
+
+def test_two_files_of_one_tenant_and_source_never_run_at_once(many: Many) -> None:
+    first = many.add("first")
+    many.add("second", first.sandbox, segment__source_name="first")
+    with many.start() as running:
+        (failed,) = eventually("a refusal", lambda: lines(running, "pipeline.failed")[:1])
+        assert "names the tenant and the source of" in str(failed["reason"])
+        eventually("the other one", lambda: delivers(first))
+        assert running.stop().code == 0
+    assert not first.sandbox.truth()["duplicated"]
+
+
+def test_a_folder_without_a_pipeline_cannot_be_run(many: Many) -> None:
+    ended = many.run("run")
+    assert ended.code == 78
+    assert "holds no pipeline" in ended.err
+
+
+def test_a_command_for_one_pipeline_asks_for_its_name(many: Many) -> None:
+    many.add("acme")
+    many.add("globex")
+    ended = many.run("ledger", "show")
+    assert ended.code == 2
+    assert "--pipeline (acme, globex)" in ended.err
+    ended = many.run("ledger", "show", "--pipeline", "acne")
+    assert ended.code == 78
+    assert "did you mean acme" in ended.err
