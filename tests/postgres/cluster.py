@@ -143,6 +143,14 @@ class Cluster:
         place = f"{USER}:{PASSWORD.replace('/', '%2F').replace('@', '%40')}@127.0.0.1:{self.port}"
         return f"postgresql+psycopg://{place}/{database}{query}#{folder}"
 
+    def settings(self, database: str, folder: Path) -> dict[str, str]:
+        """Return the settings of the ledger in this database, by section and key."""
+        return {
+            "state__url": f"postgresql+psycopg://{USER}@127.0.0.1:{self.port}/{database}",
+            "state__password": PASSWORD,
+            "state__folder": str(folder),
+        }
+
     def _run(self, program: str, *arguments: str | Path) -> None:
         subprocess.run(
             [self._bin / program, *arguments],

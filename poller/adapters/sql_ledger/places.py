@@ -58,6 +58,11 @@ class LedgerPlace(Protocol):
     def acquire(self, role: Role, now: Callable[[], datetime]) -> LedgerLock:
         """Take the lock of this role. The ledger need not exist.
 
+        A file lock is free once its process has ended. A lease in PostgreSQL is free once its
+        process has ended on this machine, or 20 s after the owner renewed it last on another one.
+        A process that waits for a ledger calls this again, every few seconds, until it succeeds.
+        A lease can be lost while its owner stalls: see `postgres.lease`.
+
         Raises:
             LedgerHeldError: another process holds the lock, and the message names it.
             TransientError, FatalError: the lock cannot be taken.

@@ -48,6 +48,7 @@ from poller.core.errors import PollerError
 RENEWED_EVERY_S = 5.0
 EXPIRES_AFTER_S = 20
 _JOIN_S = 10.0
+_ENDED = {"Z", "X"}
 
 _MOMENT = DateTime(timezone=True)
 _lease = Table(
@@ -191,4 +192,8 @@ def _is_alive(pid: int) -> bool:
         return False
     except PermissionError:
         return True
+    with contextlib.suppress(OSError):
+        # A process that ended stays as a zombie until its parent asks (proc(5)).
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state not in _ENDED
     return True
