@@ -5,11 +5,15 @@ from collections.abc import Iterator, Sequence
 
 from poller.cli.checks import Finding
 from poller.cli.views.wording import counted
+from poller.cli.wiring.services import Services, rules_of
+from poller.config import Settings
+from poller.core.errors import PollerError
 from poller.core.events import LogEvent
 from poller.core.translation.event_facts import agent_of
-from poller.core.translation.event_types import group_of
+from poller.core.translation.event_types import LOGIN_TYPES, group_of
 from poller.core.translation.log_types import KNOWN_TYPES
 from poller.core.translation.rules import Rules
+from poller.service.lifecycle.exit_codes import Severity
 
 NEWEST = 100
 """The events that are looked at: one page of the search."""
@@ -51,3 +55,33 @@ def types_seen(events: Sequence[LogEvent], rules: Rules) -> Iterator[Finding]:
             subject="agents",
             text=f"logins by agents among them: {agents}. logins.include_agents {treated}",
         )
+
+
+def newest_events(settings: Settings, services: Services) -> Iterator[Finding]:
+    """Report on the newest events. An earlier finding tells if the log cannot be read."""
+    try:
+        newest = services.search.find(most=NEWEST)
+    except PollerError:
+        return
+    yield from types_seen(newest, rules_of(settings))
+    if services.log.has_other_link:
+        yield Finding(
+            subject="log",
+            text="the link to the next page names another position than the last event has",
+            hint="the program goes on from the event. Please report it as an issue of this program",
+            is_open=True,
+        )
+
+
+def twice_counted(settings: Settings) -> Iterator[Finding]:
+    """Report login types that count some logins twice, because `s` counts them too."""
+    for kind in sorted(settings.logins.types):
+        why = LOGIN_TYPES[kind]
+        if why is not None and len(settings.logins.types) > 1:
+            text = f"{kind} in logins.types counts some logins twice: {why}"
+            yield Finding(
+                subject="logins",
+                text=text,
+                hint="remove it from logins.types",
+                severity=Severity.ATTENTION,
+            )

@@ -313,6 +313,7 @@ def json_output() -> Iterator[str]:
     sections = {
         "status": schemas["status"],
         "check": schemas["check"],
+        "status and check: a folder of settings files": schemas["pipelines"],
         "preview": schemas["preview"],
         "tail: a line for each event": schemas["tail"],
         "trace": schemas["trace"],

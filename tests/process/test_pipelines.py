@@ -6,13 +6,16 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from poller.adapters.sql_ledger.places import acquire_lock
+from tests.paths import TESTS
 from tests.process.bench import Running, eventually
 from tests.process.many import Many, delivers, get, many_benches, port_of
 from tests.process.template import Template
 
+SCHEMAS = json.loads((TESTS / "schemas/commands.json").read_text())["$defs"]
 METRICS = '[metrics]\nlisten = "127.0.0.1:0"\n'
 
 
@@ -121,6 +124,35 @@ def test_two_files_of_one_tenant_and_source_never_run_at_once(many: Many) -> Non
         eventually("the other one", lambda: delivers(first))
         assert running.stop().code == 0
     assert not first.sandbox.truth()["duplicated"]
+
+
+def test_status_and_check_show_all_pipelines_the_worst_first(many: Many) -> None:
+    acme = many.add("acme")
+    many.add("new")
+    many.add("typo", poll__intervall="5s")
+    many.add("wrong", auth0__client_secret="wrong")
+    assert acme.run("run", "--once").code == 0
+    ended = many.run("status", "--strict", "--json")
+    report = json.loads(ended.out)
+    jsonschema.validate(report, {"$defs": SCHEMAS, "$ref": "#/$defs/pipelines"})
+    assert ended.code == report["code"] == 78
+    states = [(each["pipeline"], each["state"], each["code"]) for each in report["pipelines"]]
+    assert states[0] == ("typo", "unusable", 78)
+    assert sorted(states[1:]) == [("acme", "down", 69), ("new", "new", 69), ("wrong", "new", 69)]
+    own = next(each["report"] for each in report["pipelines"] if each["pipeline"] == "acme")
+    jsonschema.validate(own, {"$defs": SCHEMAS, "$ref": "#/$defs/status"})
+    text = many.run("status").out
+    assert text.startswith("typo   unusable\n")
+    assert "did you mean interval" in text
+    ended = many.run("check", "--json")
+    report = json.loads(ended.out)
+    jsonschema.validate(report, {"$defs": SCHEMAS, "$ref": "#/$defs/pipelines"})
+    assert ended.code == 78
+    first, second, *good = report["pipelines"]
+    assert (first["pipeline"], second["pipeline"]) == ("typo", "wrong")
+    assert "token" in second["text"]
+    assert {each["code"] for each in good} <= {0, 3}
+    jsonschema.validate(second["report"], {"$defs": SCHEMAS, "$ref": "#/$defs/check"})
 
 
 def test_a_folder_without_a_pipeline_cannot_be_run(many: Many) -> None:

@@ -4,7 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -26,21 +26,22 @@ from poller.cli.checks import (
     region,
     secrets,
 )
-from poller.cli.event_checks import NEWEST, types_seen
+from poller.cli.event_checks import newest_events, twice_counted
 from poller.cli.groups import examples
 from poller.cli.options import act_as_ledger_owner, config_option, json_option
+from poller.cli.pipelines.table import check_lines, show_table
 from poller.cli.segment_proof.workspace import prove_source
 from poller.cli.settings_file import SettingsFile
+from poller.cli.views.check import CheckReport, FindingReport
 from poller.cli.views.output import say, say_json
 from poller.cli.views.wording import laid_out, lasting
-from poller.cli.wiring.services import Services, connect, rules_of, stream_of
+from poller.cli.wiring.services import Services, connect, stream_of
 from poller.config import Settings, load_settings, secret_places
-from poller.core.errors import ErrorCode, FatalError, PollerError, TransientError, UnknownHostError
+from poller.core.errors import FatalError, PollerError, TransientError, UnknownHostError
 from poller.core.log_ids import floor_id, moment_of
 from poller.core.text.dates import iso
-from poller.core.translation.event_types import LOGIN_TYPES
 from poller.service.daemon.first_start import refuse_future
-from poller.service.lifecycle.exit_codes import ExitCode, Severity, worst
+from poller.service.lifecycle.exit_codes import Severity, worst
 from poller.service.observability.logging_setup import configure_logging
 from poller.service.upstream.retry import PATIENCE, retrying
 
@@ -49,50 +50,52 @@ _NO_USER = "auth0|000000000000000000000000"
 """No user has this id. A request for it shows whether users may be read."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FindingReport:
-    """A finding, as JSON shows it."""
-
-    subject: str
-    is_well: bool
-    is_open: bool
-    text: str
-    error: ErrorCode | None
-    hint: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckReport:
-    """All findings, and the exit code that follows from them."""
-
-    code: ExitCode
-    findings: tuple[FindingReport, ...]
-
-
 @click.command(epilog=examples("check", "check --json"))
 @config_option
 @json_option
 def check(config: Path | None, *, as_json: bool) -> int:
-    """Check the settings, the credentials, the ledger and both services. Sends nothing."""
-    file, is_root = SettingsFile(config).content, os.geteuid() == 0
-    settings = load_settings(file, os.environ)
+    """Check the settings, the credentials, the ledger and both services. Sends nothing.
+
+    For a folder of settings files there is a table, the worst pipeline first.
+    """
+    file = SettingsFile(config)
+    if file.folder is not None and file.pipelines is not None:
+        return show_table(check_lines(file.folder, file.pipelines, _prepare), as_json=as_json)
+    checked = _prepare(file, lambda finding: None if as_json else _show(finding))()
+    if as_json:
+        say_json(checked)
+    return checked.code
+
+
+def _prepare(
+    file: SettingsFile,
+    tell: Callable[[Finding], None] = lambda finding: None,  # noqa: ARG005 - unused
+) -> Callable[[], CheckReport]:
+    """Read everything that only root may read, and return the check.
+
+    Raises:
+        SettingsError: the settings cannot be used.
+    """
+    content, is_root = file.content, os.geteuid() == 0
+    settings = load_settings(content, os.environ)
     # Root may read the files of secrets now. It gives up that right in the next step.
-    places = secret_places(file, os.environ)
+    places = secret_places(content, os.environ)
     about_secrets = list(secrets(places, os.environ))
     act_as_ledger_owner(settings)
     if is_root:
         about_secrets += closed_to_service(settings.path, places)
     configure_logging("warning", "text")
-    with connect(settings, threading.Event()) as services:
+
+    def check() -> CheckReport:
         results = []
-        for finding in findings(settings, about_secrets, services):
-            results.append(finding)
-            if not as_json:
-                _show(finding)
-    code = worst(finding.severity for finding in results).exit_code
-    if as_json:
-        say_json(CheckReport(code=code, findings=tuple(map(_report, results))))
-    return code
+        with connect(settings, threading.Event()) as services:
+            for finding in findings(settings, about_secrets, services):
+                results.append(finding)
+                tell(finding)
+        code = worst(finding.severity for finding in results).exit_code
+        return CheckReport(code=code, findings=tuple(map(_report, results)))
+
+    return check
 
 
 def findings(
@@ -106,7 +109,7 @@ def findings(
     yield Finding(subject="version", text=__version__)
     yield Finding(subject="settings", text=f"valid, from {source}")
     yield from about_secrets
-    yield from _twice_counted(settings)
+    yield from twice_counted(settings)
     patience = _Patience()
     yield from _ledger_findings(settings, patience)
     yield from listen_addresses(settings)
@@ -128,7 +131,7 @@ def findings(
         yield _lenient(_attempt("users", lambda: _users(services), patience, where))
         yield _optional(_attempt("stats", lambda: _stats(services), patience, where))
         yield from (outage(each, settings.poll.interval) for each in kept)
-        yield from _events(settings, services)
+        yield from newest_events(settings, services)
     yield _attempt("segment", lambda: _segment(settings, services), patience, "segment.endpoint")
     yield from region(settings)
     is_log_readable = token.severity is Severity.GOOD
@@ -189,39 +192,9 @@ def _attempt(subject: str, look: Callable[[], str], patience: _Patience, where: 
     return Finding(subject=subject, text=text)
 
 
-def _events(settings: Settings, services: Services) -> Iterator[Finding]:
-    """Report on the newest events. An earlier finding tells if the log cannot be read."""
-    try:
-        newest = services.search.find(most=NEWEST)
-    except PollerError:
-        return
-    yield from types_seen(newest, rules_of(settings))
-    if services.log.has_other_link:
-        yield Finding(
-            subject="log",
-            text="the link to the next page names another position than the last event has",
-            hint="the program goes on from the event. Please report it as an issue of this program",
-            is_open=True,
-        )
-
-
 def _token(services: Services) -> str:
     services.tokens.current()
     return "granted"
-
-
-def _twice_counted(settings: Settings) -> Iterator[Finding]:
-    """Report login types that count some logins twice, because `s` counts them too."""
-    for kind in sorted(settings.logins.types):
-        why = LOGIN_TYPES[kind]
-        if why is not None and len(settings.logins.types) > 1:
-            text = f"{kind} in logins.types counts some logins twice: {why}"
-            yield Finding(
-                subject="logins",
-                text=text,
-                hint="remove it from logins.types",
-                severity=Severity.ATTENTION,
-            )
 
 
 def _users(services: Services) -> str:

@@ -17,6 +17,8 @@ from poller.adapters.sql_ledger.places import place_of
 from poller.adapters.sql_ledger.reader import DaemonStatus, LedgerReader
 from poller.cli.groups import examples
 from poller.cli.options import config_option, json_option, read_settings
+from poller.cli.pipelines.table import show_table, status_line
+from poller.cli.settings_file import SettingsFile
 from poller.cli.views.output import say_json
 from poller.cli.views.status import (
     REDELIVERY,
@@ -57,10 +59,16 @@ def status(config: Path | None, *, as_json: bool, strict: bool) -> int:
     """Show the position, the lag, events by outcome, dead letters, gaps and errors.
 
     Exit code 3 means that somebody must act: the daemon is blocked, a fatal error ended it, or
-    there is a gap.
+    there is a gap. For a folder of settings files there is a table, the worst pipeline first.
     """
-    settings = read_settings(config, secrets=False)
-    now = datetime.now(UTC)
+    file, now = SettingsFile(config), datetime.now(UTC)
+    if file.folder is not None and file.pipelines is not None:
+        folder = file.folder
+        return show_table(
+            (status_line(folder, each, now, collect, strict=strict) for each in file.pipelines),
+            as_json=as_json,
+        )
+    settings = read_settings(file, secrets=False)
     report = collect(settings, now)
     if as_json:
         say_json(report)

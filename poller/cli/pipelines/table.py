@@ -1,0 +1,87 @@
+"""The pipelines of a folder in one table, for the commands that look at all of them."""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+from poller.adapters.sql_ledger.places import place_of
+from poller.cli.options import read_settings
+from poller.cli.settings_file import SettingsFile
+from poller.cli.views.check import CheckReport
+from poller.cli.views.output import say_json
+from poller.cli.views.pipelines import (
+    PipelineReport,
+    check_of,
+    show_pipelines,
+    status_of,
+    unusable,
+    worst_first,
+)
+from poller.cli.views.status import StatusReport, StreamReport
+from poller.config import Settings, SettingsError
+from poller.core.errors import PollerError
+from poller.service.lifecycle.exit_codes import ExitCode
+
+_AT_ONCE = 8
+"""The pipelines that are checked at a time. A check mostly waits for answers."""
+
+
+def show_table(lines: Iterable[PipelineReport], *, as_json: bool) -> ExitCode:
+    """Write the lines, the worst first, and return the exit code of the worst."""
+    report = worst_first(lines)
+    if as_json:
+        say_json(report)
+    else:
+        show_pipelines(report)
+    return report.code
+
+
+def status_line(
+    folder: Path,
+    name: str,
+    now: datetime,
+    collect: Callable[[Settings, datetime], StatusReport],
+    *,
+    strict: bool,
+) -> PipelineReport:
+    """Return the state of a pipeline from its ledger, of which it may own one stream of several."""
+    try:
+        settings = read_settings(SettingsFile(folder, name), secrets=False)
+        if not place_of(settings.state.url).exists():
+            code = ExitCode.UNAVAILABLE if strict else ExitCode.DONE
+            return PipelineReport(pipeline=name, state="new", code=code)
+        report = collect(settings, now)
+    except (SettingsError, PollerError) as error:
+        return unusable(name, error)
+    own = tuple(each for each in report.streams if _is_of(each, settings))
+    return status_of(name, replace(report, streams=own), strict=strict)
+
+
+def _is_of(stream: StreamReport, settings: Settings) -> bool:
+    # Not by `stream_of`: its module imports the clients, and `status` starts fast.
+    segment = settings.segment
+    names = (settings.auth0.domain, segment.source_name or "", segment.generation)
+    return (stream.domain, stream.source_name, stream.generation) == names
+
+
+def check_lines(
+    folder: Path, names: Iterable[str], prepare: Callable[[SettingsFile], Callable[[], CheckReport]]
+) -> Iterator[PipelineReport]:
+    """Check the pipelines, several at a time. All that only root may read is read first."""
+    checks: dict[str, Callable[[], CheckReport]] = {}
+    for name in names:
+        try:
+            checks[name] = prepare(SettingsFile(folder, name))
+        except (SettingsError, PollerError) as error:
+            yield unusable(name, error)
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        yield from pool.map(_checked, checks, checks.values())
+
+
+def _checked(name: str, check: Callable[[], CheckReport]) -> PipelineReport:
+    try:
+        return check_of(name, check())
+    except PollerError as error:
+        return unusable(name, error)

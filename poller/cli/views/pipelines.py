@@ -1,0 +1,160 @@
+"""All pipelines of a folder in one table, the worst first."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from poller.cli.views.check import CheckReport
+from poller.cli.views.output import NOT_IN_JSON, say
+from poller.cli.views.status import StatusReport, StreamReport
+from poller.cli.views.wording import counted, lasting
+from poller.service.lifecycle.exit_codes import ExitCode
+
+_WORST = (
+    ExitCode.CONFIG,
+    ExitCode.BUG,
+    ExitCode.UNREACHABLE,
+    ExitCode.ATTENTION,
+    ExitCode.UNAVAILABLE,
+    ExitCode.DONE,
+)
+_CHECKED = {
+    ExitCode.CONFIG: "unusable",
+    ExitCode.UNREACHABLE: "unreachable",
+    ExitCode.ATTENTION: "attention",
+}
+_COLOURS = {ExitCode.CONFIG: "red", ExitCode.ATTENTION: "red", ExitCode.DONE: None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineReport:
+    """The state of one pipeline in a line.
+
+    `state` is one word. `error` and `hint` are those of a pipeline that cannot be looked at.
+    `report` is the whole report of the command on it. `cells` are the columns after the state.
+    """
+
+    pipeline: str
+    state: str
+    code: ExitCode
+    error: str | None = None
+    text: str | None = None
+    hint: str | None = None
+    report: object | None = None
+    lateness_s: float = field(default=0.0, metadata=NOT_IN_JSON)
+    cells: tuple[str, ...] = field(default=(), metadata=NOT_IN_JSON)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelinesReport:
+    """All pipelines of a folder, the worst first, and the exit code of the worst."""
+
+    code: ExitCode
+    pipelines: tuple[PipelineReport, ...]
+
+
+def worst_first(reports: Iterable[PipelineReport]) -> PipelinesReport:
+    """Return the reports in their order. Of two that are as bad, the one that is later is first."""
+    ordered = sorted(
+        reports, key=lambda each: (_WORST.index(each.code), -each.lateness_s, each.pipeline)
+    )
+    code = ordered[0].code if ordered else ExitCode.DONE
+    return PipelinesReport(code=code, pipelines=tuple(ordered))
+
+
+def unusable(pipeline: str, error: Exception) -> PipelineReport:
+    """Return the line of a pipeline that cannot be looked at."""
+    problems: Sequence[str] = getattr(error, "problems", (str(error),))
+    code: str | None = getattr(error, "code", None)
+    return PipelineReport(
+        pipeline=pipeline,
+        state="unusable" if code else "unreachable",
+        code=ExitCode.CONFIG if code else ExitCode.UNREACHABLE,
+        error=code,
+        text="; ".join(problems),
+        hint=getattr(error, "hint", None),
+    )
+
+
+def status_of(pipeline: str, report: StatusReport, *, strict: bool) -> PipelineReport:
+    """Return the line of a pipeline from the state of its ledger. It has one stream at most."""
+    stream = next(iter(report.streams), None)
+    state, error = _condition(report, stream)
+    if stream is None:
+        lag_s, letters, gaps = None, 0, 0
+    else:
+        lag_s, letters, gaps = stream.lag_s, stream.dead_letters, len(stream.gaps)
+    return PipelineReport(
+        pipeline=pipeline,
+        state=state,
+        code=report.exit_code(strict=strict),
+        error=error.code,
+        text=error.text,
+        hint=error.hint,
+        report=report,
+        lateness_s=lag_s or 0.0,
+        cells=(
+            "" if lag_s is None else f"lag {lasting(lag_s)}",
+            counted(letters, "dead letter") if letters else "",
+            counted(gaps, "gap") if gaps else "",
+        ),
+    )
+
+
+def check_of(pipeline: str, report: CheckReport) -> PipelineReport:
+    """Return the line of a pipeline from what a check found. The first thing to mend is told."""
+    state = next((word for code, word in _CHECKED.items() if code == report.code), "good")
+    wrong = next((each for each in report.findings if not each.is_well), None)
+    return PipelineReport(
+        pipeline=pipeline,
+        state=state,
+        code=report.code,
+        error=wrong.error if wrong else None,
+        text=f"{wrong.subject}: {wrong.text}" if wrong else None,
+        hint=wrong.hint if wrong else None,
+        report=report,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Explanation:
+    """The error that explains a state, as far as it is known."""
+
+    text: str | None = None
+    code: str | None = None
+    hint: str | None = None
+
+
+def _condition(report: StatusReport, stream: StreamReport | None) -> tuple[str, _Explanation]:
+    """Return the state in a word, and the error that explains it."""
+    if report.daemon is None:
+        ended = report.last_fatal_error
+        if ended is None:
+            return "down", _Explanation()
+        return "ended", _Explanation(text=ended.error, code=ended.code, hint=ended.hint)
+    if stream is None:
+        return "new", _Explanation()
+    blocked = stream.blocked
+    if blocked is not None:
+        return "blocked", _Explanation(text=blocked.reason, code=blocked.code, hint=blocked.hint)
+    if stream.last_error:
+        return "postponed", _Explanation(text=stream.last_error)
+    return "running", _Explanation()
+
+
+def show_pipelines(report: PipelinesReport) -> None:
+    """Write the table, with a line below each pipeline that has an error to tell."""
+    names = max((len(each.pipeline) for each in report.pipelines), default=0)
+    states = max((len(each.state) for each in report.pipelines), default=0)
+    widths = [
+        max((len(each.cells[column]) for each in report.pipelines if each.cells), default=0)
+        for column in range(3)
+    ]
+    for each in report.pipelines:
+        cells = [f"{cell:<{width}}" for cell, width in zip(each.cells, widths, strict=False)]
+        line = "  ".join([f"{each.pipeline:<{names}}", f"{each.state:<{states}}", *cells])
+        say(line.rstrip(), fg=_COLOURS.get(each.code, "yellow"))
+        if each.text:
+            code = f"error[{each.error}]: " if each.error else ""
+            say(f"    {code}{each.text}")
+        if each.hint:
+            say(f"    {each.hint}")
