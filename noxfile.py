@@ -17,6 +17,27 @@ REQUIREMENTS = {
 }
 """The files of pinned versions, and what uv makes each from."""
 nox.options.default_venv_backend = "none"
+ON_EITHER_DATABASE = (
+    *(
+        f"tests/adapters/sql_ledger/test_{name}.py"
+        for name in (
+            "acknowledged",
+            "alert_state",
+            "fatal_exit",
+            "key_changes",
+            "pending_identifies",
+            "people",
+            "revisits",
+            "set_position",
+            "streams",
+            "two_writers",
+        )
+    ),
+    "tests/service/daemon",
+    "tests/service/slices",
+    "tests/service/test_conservation_model.py",
+)
+"""Tests that open the ledger only by its URL."""
 nox.options.sessions = ["style", "types", "imports"]
 
 
@@ -110,6 +131,8 @@ def tools_of_a_release(session: nox.Session) -> dict[str, str]:
 def postgres(session: nox.Session) -> None:
     """Run the tests on a real PostgreSQL server, which they start themselves."""
     run(session, "pytest", "-n", "2", "-m", "postgres", *session.posargs)
+    if not session.posargs:
+        run(session, "pytest", "-n", "2", "--ledger=postgres", *ON_EITHER_DATABASE)
 
 
 @nox.session

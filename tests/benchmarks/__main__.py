@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.benchmarks import cpu, field, live, memory, page, speed, start
+from tests.benchmarks import cpu, databases, field, live, memory, page, speed, start
 from tests.benchmarks.figure import Figure, table
 
 CASES: dict[str, Callable[[Path], Iterator[Figure]]] = {
@@ -22,6 +22,7 @@ CASES: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "page": page.with_viewers,
     "start": start.of_status,
     "memory": memory.over_many_pages,
+    "databases": databases.against_sqlite,
     "extension": field.against_the_extension,
 }
 

@@ -47,7 +47,8 @@ class Cluster:
 
     def __init__(self, bin_folder: Path) -> None:
         self._bin = bin_folder
-        self.folder = Path(tempfile.mkdtemp(prefix="pg-"))
+        # The folder of other temporary files is closed to the user of the server.
+        self.folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
         self.port = 0
         # The server refuses to run as root.
         self._as_user: dict[str, Any] = {}

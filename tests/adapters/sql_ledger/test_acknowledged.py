@@ -197,6 +197,7 @@ def test_the_ledger_knows_since_when_it_counts(path: Path) -> None:
         assert reader.acknowledged(replace(STREAM, source_name="none"), *EVER).since is None
 
 
+@pytest.mark.sqlite
 def test_an_older_ledger_counts_since_its_upgrade(path: Path) -> None:
     with opened(path) as ledger:
         ledger.begin(after=numbered(0))

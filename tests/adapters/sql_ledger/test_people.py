@@ -78,6 +78,7 @@ def test_a_search_for_a_person_finds_every_row_about_them_and_no_other(ledger: P
         assert found.find("auth0|nobody") == ()
 
 
+@pytest.mark.sqlite
 def test_a_person_who_is_forgotten_is_in_no_row_and_no_byte_of_the_file(ledger: Path) -> None:
     with people(ledger, to_change=True) as found:
         assert len(found.forget(ADA)) == 1

@@ -204,6 +204,7 @@ def test_an_event_of_a_gap_above_confirmed_is_no_late_arrival(ledger: SqlLedger)
     ledger.stop_second_readings()
 
 
+@pytest.mark.sqlite
 def test_a_new_row_with_the_id_of_a_deleted_one_is_another_slice(ledger: SqlLedger) -> None:
     ledger.begin(after=numbered(20))
     finished = ledger.begin(after=numbered(10), until=numbered(20))
