@@ -5,7 +5,7 @@ import select
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 
 import pytest
 from sqlalchemy import Connection, text
@@ -161,20 +161,37 @@ def test_a_session_that_stalls_within_a_transaction_is_ended_by_the_server(
     settle_next(ledger)
 
 
-def test_a_server_that_is_frozen_is_given_up(
-    ledger: SqlLedger, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(begin, "_LONGEST_CALL_S", 0.3)
-    with ledger._database.reading() as connection:
-        pid = driver_connection(connection).info.backend_pid
+@contextmanager
+def frozen(pid: int) -> Iterator[None]:
     os.kill(pid, signal.SIGSTOP)
     try:
-        with failing("cannot be reached: "):
-            settle_next(ledger)
+        yield
     finally:
         os.kill(pid, signal.SIGCONT)
-    monkeypatch.undo()
+
+
+def test_a_server_that_freezes_is_given_up(
+    ledger: SqlLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ExitStack() as stack:
+        with failing("cannot be reached: "), ledger._database.writing() as connection:
+            pid = driver_connection(connection).info.backend_pid
+            stack.enter_context(frozen(pid))
+            monkeypatch.setattr(begin, "_LONGEST_CALL_S", 0.3)
+            connection.execute(text("SELECT 1"))
+        monkeypatch.undo()
+        assert position(ledger) == numbered(1)  # by another session
     settle_next(ledger)
+
+
+def test_a_session_that_froze_while_it_was_idle_is_replaced(
+    ledger: SqlLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ledger._database.reading() as connection:
+        pid = driver_connection(connection).info.backend_pid
+    monkeypatch.setattr(begin, "_LONGEST_CALL_S", 3.0)
+    with frozen(pid):
+        settle_next(ledger)
 
 
 def options_of(connection: Connection) -> list[int]:

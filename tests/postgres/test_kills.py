@@ -38,6 +38,7 @@ def test_a_daemon_goes_on_after_each_restart_of_the_server(
         eventually("all events", lambda: is_all_delivered(bench))
         assert running.stop().code == 0
     bench.assert_conserved()
+    assert "Traceback" not in logs(bench.folder)  # a lost connection is told in one line
     totals = bench.status()["streams"][0]["events"]
     assert (totals["forwarded"], totals["dead_lettered"]) == (bench.sandbox.truth()["events"], 0)
 

@@ -57,7 +57,13 @@ class BoundedConnection(psycopg.Connection[Any]):
         Raises:
             psycopg.OperationalError: none came in time.
         """
-        return super().wait(gen, interval=interval, timeout=timeout or _LONGEST_CALL_S)
+        try:
+            return super().wait(gen, interval=interval, timeout=timeout or _LONGEST_CALL_S)
+        except psycopg.OperationalError:
+            if self.pgconn.transaction_status == pq.TransactionStatus.ACTIVE:
+                # The answer may still come. Nothing else can be asked on this connection.
+                self.pgconn.finish()
+            raise
 
 
 def engine(address: Address) -> Engine:
@@ -142,4 +148,5 @@ def driver_connection(connection: Connection) -> BoundedConnection:
 def _begin(connection: Connection) -> None:
     """Begin a transaction by one round trip, with its limits and the rows that it locks."""
     statements = connection.get_execution_options()[BEGIN]
-    driver_connection(connection).execute(statements).close()
+    # Without parameters, even an empty list of them, several statements may go at once.
+    connection.exec_driver_sql(statements, execution_options={"no_parameters": True})
