@@ -21,7 +21,8 @@ VERSION=$("$python" -c 'import sys; print(sys.argv[1].split("-")[1])' "$(basenam
 # The cache would know another wheel of this version by the same name.
 uv pip install --quiet --no-cache --no-deps --no-index --find-links "$(dirname "$wheel")" "$name==$VERSION"
 uv pip check --quiet
-cyclonedx-py environment --output-reproducible --output-file "$folder/$name-$VERSION.cdx.json" "$UV_PYTHON"
+parts=$folder/$name-$VERSION.cdx.json
+cyclonedx-py environment --no-validate --output-reproducible --output-file "$parts" "$UV_PYTHON"
 
 # A virtual environment knows its place: nothing may name the place where it was made.
 find "$venv/bin" -type f ! -name "$name" -delete
@@ -29,7 +30,7 @@ rm -r "$venv/include" "$venv/.lock"
 sed -i "1s|$STAGE||" "$venv/bin/$name"
 sed -i '/^command = /d' "$venv/pyvenv.cfg"
 # The program imports none of the 4,400 modules of the SDK's management client.
-"$python" -m compileall -q -x '/auth0/management/[^/]*/' -s "$STAGE" -p / --invalidation-mode unchecked-hash "$venv/lib"
+"$python" -m compileall -q -j 0 -x '/auth0/management/[^/]*/' -s "$STAGE" -p / --invalidation-mode unchecked-hash "$venv/lib"
 
 # What is not Python has its places in a Debian.
 share=$STAGE/usr/share
@@ -43,7 +44,7 @@ mv "$venv/share/$name/config.example.toml" "$STAGE/etc/$name"
 rm -r "$venv/share"
 cp LICENSE "$doc/copyright"
 cp CHANGELOG.md "$doc"
-cp "$folder/$name-$VERSION.cdx.json" "$doc/sbom.cdx.json"
+cp "$parts" "$doc/sbom.cdx.json"
 gzip -9n "$doc/CHANGELOG.md" "$share/man/man1/$name.1"
 
 ARCH=$(dpkg --print-architecture)

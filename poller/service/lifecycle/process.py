@@ -21,6 +21,7 @@ GRACE_S = 8.0
 A page that needs longer is abandoned. The next start sends it again under the same message ids.
 """
 TICK_S = 1.0
+_FIRST_OF_A_CONTAINER = 1
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -120,6 +121,9 @@ class Process(Work):
 
         `on_tick` is called about every second meanwhile. Call this in the main thread only.
         """
+        if os.getpid() == _FIRST_OF_A_CONTAINER:
+            # Orphans become children of the first process. The kernel reaps what nobody waits for.
+            signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         with self.handling_signals():
             while True:
                 try:
