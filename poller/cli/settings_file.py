@@ -86,7 +86,7 @@ class SettingsFile:
             return read_pipeline(self.folder, self._pipeline)
         names = pipeline_names(self.folder)
         if len(names) > 1:
-            known = f"{', '.join(names[:_MOST_NAMES])}{', …' if len(names) > _MOST_NAMES else ''}"
+            known = f"{', '.join(names[:_MOST_NAMES])}{', ...' if len(names) > _MOST_NAMES else ''}"
             raise click.UsageError(
                 f"{self.folder} holds {len(names)} pipelines: name one with --pipeline ({known})"
             )

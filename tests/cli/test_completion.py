@@ -71,7 +71,9 @@ def test_the_source_names_of_the_ledger_are_offered(config: str, command: tuple[
 def test_a_value_that_a_shell_would_expand_is_not_offered(config: str) -> None:
     hostile = ("$(reboot)", "a;b", "a b", "`id`", "*", "\x1b[2J")
     with opened(Path(config).with_name("ledger.db")) as ledger:
-        span = ledger.live_span()
+        live = ledger.live_span()
+        assert live is not None
+        span = ledger.begin_work(live)
         assert span is not None
         ids = [f"99{number}{text}" for number, text in enumerate(hostile)]
         records = [record(3, "no_user") | {"log_id": log_id} for log_id in (*ids, "999")]

@@ -1,5 +1,6 @@
 """The help texts, their examples, and the suggestions for mistyped names."""
 
+import re
 import shlex
 import subprocess
 import sys
@@ -45,7 +46,7 @@ def test_every_command_shows_examples_that_can_be_typed(name: str) -> None:
     ]
     assert lines
     for line in lines:
-        program, *words = shlex.split(line)
+        program, *words = shlex.split(re.split(r" [<|>] ", line)[0])
         assert program == NAME
         assert line.startswith(f"{NAME} {name}")
         command = EVERY[name]

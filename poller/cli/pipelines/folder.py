@@ -246,6 +246,6 @@ def _known(load: Callable[[], Settings]) -> Settings:
     try:
         return load()
     except SettingsError as error:
-        problems, code = "; ".join(error.problems), error.code
+        mistake = error
     hint = "correct the file: it is read again by itself, or at once by SIGHUP"
-    raise FatalError(problems, code=code, hint=hint)
+    raise FatalError("; ".join(mistake.problems), code=mistake.code, hint=hint)

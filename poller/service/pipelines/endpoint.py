@@ -116,4 +116,4 @@ def _problem(pipelines: Mapping[str, Watched]) -> str | None:
 
 
 def _first(found: list[str]) -> Iterable[str]:
-    return [*found[:_MOST_NAMES], *(["…"] if len(found) > _MOST_NAMES else [])]
+    return [*found[:_MOST_NAMES], *(["..."] if len(found) > _MOST_NAMES else [])]

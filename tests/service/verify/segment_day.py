@@ -163,12 +163,16 @@ class Day:
     def _poll(self) -> None:
         live = self.ledger.live_span()
         assert live is not None
+        live = self.ledger.begin_work(live)
+        assert live is not None
         for forwarded in forward(*self._live, self.ledger, live):
             if forwarded.settlement.page.is_end:
                 break
         below: list[Span] = [span for span in self.ledger.spans() if not span.is_live]
         if below and not below[0].is_done:
-            next(forward(*self._history, self.ledger, below[0]))
+            slice_ = self.ledger.begin_work(below[0])
+            assert slice_ is not None
+            next(forward(*self._history, self.ledger, slice_))
 
     def compared(self, *, counts_repeats: bool, has_filtered: bool) -> SourceComparison:
         """Compare the day with what Segment counted, by one of its ways of counting."""
