@@ -5,7 +5,20 @@ import signal
 import sqlite3
 import time
 
-from tests.process.bench import Bench, eventually
+from tests.process.bench import Bench, Running, eventually
+
+
+def is_stopped_at_rest(bench: Bench, daemon: Running) -> bool:
+    """Stop the process. If it holds SQLite's lock, which nobody can take, let it go on again."""
+    daemon.signal(signal.SIGSTOP)
+    with contextlib.closing(sqlite3.connect(bench.ledger, isolation_level=None)) as other:
+        try:
+            other.execute("BEGIN IMMEDIATE")
+            other.execute("ROLLBACK")
+        except sqlite3.OperationalError:
+            daemon.signal(signal.SIGCONT)
+            return False
+        return True
 
 
 def test_a_daemon_that_was_suspended_holds_the_ledger_and_goes_on(plain: Bench) -> None:
@@ -21,6 +34,53 @@ def test_a_daemon_that_was_suspended_holds_the_ledger_and_goes_on(plain: Bench) 
         eventually("what came meanwhile", lambda: not plain.sandbox.truth()["lost"])
         assert daemon.stop().code == 0
     assert plain.assert_conserved()["resent"] == []
+
+
+def test_a_standby_takes_over_when_the_daemon_is_killed(plain: Bench) -> None:
+    with plain.start("run") as daemon:
+        eventually("a drain", lambda: daemon.says("cycle.finished"))
+        with plain.start("run", "--standby") as standby:
+            eventually("a standby", lambda: standby.says("standby.waiting"))
+            found = eventually("a note of it", lambda: plain.status()["standby"])
+            assert found["pid"] == standby.process.pid
+            assert plain.status()["daemon"]["pid"] == daemon.process.pid
+            assert f"process {standby.process.pid} takes over" in plain.run("status").out
+            daemon.signal(signal.SIGKILL)
+            plain.sandbox.ask("grow", count=150, seconds=0)
+            eventually("a takeover", lambda: standby.says("standby.took_over"))
+            eventually("the rest", lambda: not plain.sandbox.truth()["lost"])
+            assert plain.status()["standby"] is None
+            assert standby.stop().code == 0
+    plain.assert_conserved()
+
+
+def test_a_standby_ends_when_it_is_told_to(plain: Bench) -> None:
+    with plain.start("run") as daemon:
+        eventually("a drain", lambda: daemon.says("cycle.finished"))
+        with plain.start("run", "--standby") as standby:
+            eventually("a standby", lambda: standby.says("standby.waiting"))
+            assert standby.stop().code == 0
+        assert daemon.stop().code == 0
+    plain.assert_conserved()
+
+
+def test_a_daemon_that_wakes_up_beside_its_successor_settles_nothing(plain: Bench) -> None:
+    with plain.start("run") as daemon:
+        eventually("a drain", lambda: daemon.says("cycle.finished"))
+        eventually("a stop between two transactions", lambda: is_stopped_at_rest(plain, daemon))
+        # A lock on a file outlives a stopped process. Another way to lose it is needed here.
+        plain.ledger.with_name(f"{plain.ledger.name}.run.lock").unlink()
+        plain.sandbox.ask("grow", count=150, seconds=0)
+        with plain.start("run", "--standby") as successor:
+            eventually("what came meanwhile", lambda: not plain.sandbox.truth()["lost"])
+            daemon.signal(signal.SIGCONT)
+            ended = daemon.wait()
+            assert ended.code == 75
+            assert ended.err.count("error[taken-over]") == 1
+            plain.sandbox.ask("grow", count=30, seconds=0)
+            eventually("the rest", lambda: not plain.sandbox.truth()["lost"])
+            assert successor.stop().code == 0
+    plain.assert_conserved()
 
 
 def test_a_ledger_is_backed_up_while_it_is_written_and_goes_on_from_the_copy(plain: Bench) -> None:

@@ -1,7 +1,8 @@
 """The lock that keeps a second process of the same role from starting on a ledger.
 
-`run` and `backfill` hold one lock each, so both can work on one ledger at a time. SQLite has a
-lock on a file, and PostgreSQL has a lease. `places.acquire_lock` takes either.
+`run` and `backfill` hold one lock each, so both can work on one ledger at a time. A process that
+waits for the lock of `run` holds the lock `standby`. SQLite has a lock on a file, and PostgreSQL
+has a lease. `places.acquire_lock` takes either.
 """
 
 from abc import ABC, abstractmethod
@@ -9,8 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Self
 
-Role = Literal["run", "backfill"]
+Role = Literal["run", "backfill", "standby"]
 ROLES: tuple[Role, ...] = ("run", "backfill")
+"""The roles that work on a ledger."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,8 +24,6 @@ from poller.service.observability.instrumented import NO_OBSERVER
 from poller.service.observability.logging_setup import configure_logging
 from poller.service.observability.systemd import Supervisor
 
-_STDERR = 2
-
 
 @click.command(
     epilog=examples("run --config /etc/auth0-segment-poller/acme.toml", "run --once"),
@@ -33,26 +31,39 @@ _STDERR = 2
 @config_option
 @click.option("--once", is_flag=True, help="Forward up to the end of the log, then exit: for cron.")
 @click.option(
+    "--standby",
+    is_flag=True,
+    help="If another process runs on the ledger, wait, and take over when it has ended.",
+)
+@click.option(
     "--new-stream",
     is_flag=True,
     help="Begin this tenant and source in a ledger that holds other streams.",
 )
-def run(config: Path | None, *, once: bool, new_stream: bool) -> int:
+def run(config: Path | None, *, once: bool, standby: bool, new_stream: bool) -> int:
     """Forward new logins and signups until the program is told to stop.
 
     The program continues at the position where it stopped last time.
     """
+    if once and standby:
+        raise click.UsageError("--standby is for a daemon: it waits, and --once does not")
     heartbeat = Heartbeat()
     supervisor = Supervisor.of({} if once else os.environ, heartbeat)
     file = SettingsFile(config)
     if file.pipelines is not None and not once:
+        if standby:
+            raise click.UsageError(
+                "--standby is for one settings file: the pipelines of a folder try again anyway"
+            )
         return run_folder(file.folder or Path(), supervisor, new_stream=new_stream)
     with recording_fatal_exit(file, supervisor):
         settings = read_settings(file)
         configure_logging(settings.log.level, settings.log.format)
         if once:
             return _drain_once(settings, new_stream=new_stream)
-        return run_file(config, settings, supervisor, collect, new_stream=new_stream)
+        return run_file(
+            config, settings, supervisor, collect, standby=standby, new_stream=new_stream
+        )
 
 
 def _drain_once(settings: Settings, *, new_stream: bool) -> ExitCode:

@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from poller import __version__
+from poller.adapters.sql_ledger.lock import Role
 from poller.adapters.sql_ledger.places import place_of
 from poller.adapters.sql_ledger.reader import DaemonStatus, LedgerReader
 from poller.cli.groups import examples
@@ -84,15 +85,23 @@ def collect(settings: Settings, now: datetime) -> StatusReport:
         FatalError, TransientError: the ledger cannot be read.
     """
     with closing(LedgerReader.open(settings.state.url)) as reader:
-        holder = reader.holder()
+        daemon, standby = _process(reader, "run"), _process(reader, "standby")
         with reader.at_one_moment():
             return StatusReport(
                 ledger=place_of(settings.state.url).shown,
                 version=__version__,
-                daemon=DaemonReport(pid=holder.pid, since=holder.since) if holder else None,
+                daemon=daemon,
+                standby=standby,
                 last_fatal_error=reader.fatal_exit(),
                 streams=tuple(_stream(reader, stream, now) for stream in reader.streams()),
             )
+
+
+def _process(reader: LedgerReader, role: Role) -> DaemonReport | None:
+    holder = reader.holder(role)
+    if holder is None:
+        return None
+    return DaemonReport(pid=holder.pid, since=holder.since)
 
 
 def _stream(reader: LedgerReader, stream: Stream, now: datetime) -> StreamReport:

@@ -27,7 +27,7 @@ _FILE = click.Path(path_type=Path, allow_dash=True)
 
 @click.command(
     "export",
-    epilog=examples("ledger export stream.jsonl", "ledger export - | gzip > stream.jsonl.gz"),
+    epilog=examples("ledger export stream.jsonl", "ledger export -"),
 )
 @config_option
 @click.argument("file", type=_FILE)
@@ -62,7 +62,7 @@ def export_command(
 
 @click.command(
     "import",
-    epilog=examples("ledger import stream.jsonl", "ledger import - < stream.jsonl"),
+    epilog=examples("ledger import stream.jsonl", "ledger import -"),
 )
 @config_option
 @click.argument("file", type=_FILE)

@@ -23,6 +23,7 @@ from poller.cli.wiring.metrics import (
     watched_of,
 )
 from poller.cli.wiring.page.serving import serve_page
+from poller.cli.wiring.standby import Standby
 from poller.config import Settings, SettingsError, load_shared_settings, read_defaults
 from poller.core.errors import PollerError
 from poller.service.lifecycle.ending import finish
@@ -48,6 +49,7 @@ def run_file(
     supervisor: Supervisor,
     collect: Callable[[Settings, datetime], StatusReport],
     *,
+    standby: bool,
     new_stream: bool,
 ) -> ExitCode:
     """Run the pipeline of a settings file until there is a reason to stop.
@@ -62,22 +64,21 @@ def run_file(
     def opened(work: Work) -> AbstractContextManager[Running]:
         return open_pipeline(current[0], work, post, new_stream=new_stream)
 
+    def collected(now: datetime) -> StatusReport:
+        return collect(current[0], now)
+
     supervisor.opening()
     pipeline = Pipeline("", opened, process, supervisor, is_alone=True)
     process.on_reload = lambda: _read_again(config, current, pipeline, supervisor)
     with Pipelines(process, supervisor) as pipelines:
         pipelines.add(pipeline)
-        pipeline.open()
+        opening = Standby(settings.state.url, pipeline.open, process, supervisor)
+        ended = opening.wait(is_patient=standby)
+        if ended is not None:
+            return finish(ended, process, interrupted=ExitCode.DONE)
         with (
             serve_metrics(settings, supervisor.heartbeat, post.observer),
-            serve_page(
-                settings,
-                feed,
-                post.observer,
-                supervisor,
-                process,
-                lambda now: collect(current[0], now),
-            ),
+            serve_page(settings, feed, post.observer, supervisor, process, collected),
         ):
             _tell_where_it_hangs(supervisor)
             reason = pipelines.run(interval_s=settings.poll.interval.total_seconds())

@@ -21,7 +21,7 @@ _NARROWEST_PICTURE = 24
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DaemonReport:
-    """The process that runs the daemon. Both fields are None until the process has said so."""
+    """A process that runs the daemon or stands by. Both fields are None until it has said so."""
 
     pid: int | None
     since: datetime | None
@@ -122,6 +122,7 @@ class StatusReport:
     ledger: str
     version: str
     daemon: DaemonReport | None
+    standby: DaemonReport | None
     last_fatal_error: FatalExit | None
     streams: tuple[StreamReport, ...]
 
@@ -151,6 +152,9 @@ def show_status(report: StatusReport, now: datetime) -> None:
         say(f"daemon        runs as process {daemon.pid or '?'} since {since}")
     else:
         say("daemon        not running")
+    standby = report.standby
+    if standby:
+        say(f"standby       process {standby.pid or '?'} takes over when the daemon has ended")
         _show_fatal_error(report.last_fatal_error)
     for stream in report.streams:
         _show_stream(stream)

@@ -42,9 +42,10 @@ _BEATS_PER_WATCHDOG = 3  # sd_watchdog_enabled(3) advises two
 class Condition:
     """The condition of the daemon since `since`, by the clock of this machine.
 
-    `kind` is `starting`, `running`, `postponed`, `blocked`, `failed` or `stopping`. A postponed,
-    blocked or failed daemon has a reason. A postponed or failed one says when it tries again. A
-    blocked one has the code of the error and a hint on what to do, and so may a failed one.
+    `kind` is `starting`, `standby`, `running`, `postponed`, `blocked`, `failed` or `stopping`. A
+    postponed, blocked or failed daemon has a reason, and so has one that stands by. A postponed or
+    failed one says when it tries again. A blocked one has the code of the error and a hint on what
+    to do, and so may a failed one.
     """
 
     kind: str
@@ -115,6 +116,11 @@ class Supervisor:
     def opening(self) -> None:
         """Tell that the ledger is about to be opened, which may take long."""
         self._notifier.send(STATUS="opening the ledger", EXTEND_TIMEOUT_USEC=_microseconds(OPENING))
+
+    def standing_by(self, error: TransientError) -> None:
+        """Tell that the process waits until another one has ended. Its start is done."""
+        self._become("standby", reason=str(error))
+        self._notifier.send(READY=1, STATUS=f"standby, and takes over when it is free: {error}")
 
     def ready(self) -> None:
         """Tell that settings and ledger are usable. The services may still not answer."""

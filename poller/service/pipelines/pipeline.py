@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 from structlog.contextvars import bound_contextvars
 
-from poller.core.errors import FatalError, PollerError, TransientError
+from poller.core.errors import FatalError, PollerError, TakenOverError, TransientError
 from poller.service.lifecycle.process import GRACE_S, Failed, Reason, Work
 from poller.service.observability.logging_setup import describe_bug
 from poller.service.observability.systemd import Supervisor
@@ -219,7 +219,7 @@ def _known(error: BaseException) -> tuple[PollerError, dict[str, Any]]:
 
     The text of a bug could quote an event, so only its kind is shown.
     """
-    if isinstance(error, FatalError):
+    if isinstance(error, FatalError | TakenOverError):
         return error, {"code": error.code, "reason": str(error), "hint": error.hint}
     if isinstance(error, PollerError):
         return error, {"reason": str(error)}

@@ -4,7 +4,7 @@ Beside the database file `ledger.db` stand:
 
 - `ledger.db-wal` and `ledger.db-shm`, which SQLite makes,
 - `ledger.db.known`, the marker. It tells a first start from a start after the file was removed,
-- `ledger.db.run.lock` and `ledger.db.backfill.lock`, see `lock`,
+- `ledger.db.run.lock`, `ledger.db.backfill.lock` and `ledger.db.standby.lock`, see `lock`,
 - `ledger.db.events`, the socket of a running daemon, see `event_socket`,
 - `ledger.db.v3`, a backup from before a migration, see `backup`.
 

@@ -21,6 +21,9 @@ _TRIED_BYTES = 65_536
 """The size of a trial write. A page that is settled takes less."""
 
 
+_LOCKS = (".run.lock", ".backfill.lock", ".standby.lock")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SqlitePlace:
     """The path of the file, with every link on the way resolved."""
@@ -65,7 +68,7 @@ class SqlitePlace:
     def refuse_unusable(self) -> str | None:
         with verdicts(self.path):
             ledger_files.refuse_unfit(self.path)
-            refuse_unsafe_companions(self.path, (".known", ".run.lock", ".backfill.lock"))
+            refuse_unsafe_companions(self.path, (".known", *_LOCKS))
             if ledger_files.is_empty(self.path) and not ledger_files.was_known(self.path):
                 self._try_to_write(_nearest_folder(self.path))
                 return f"none yet; `run` creates {self.path}"

@@ -75,11 +75,12 @@ def _read_tables(connection: Connection, stream_id: int, reader: LineReader) -> 
         if line != table_line(table):
             raise unusable_error(f"the rows of {table.name} are missing, or have other columns")
         rows[table.name] = 0
+        columns = columns_of(table)
         line = reader.read()
         while isinstance(line, list):
             batch: list[dict[str, Any]] = []
             while isinstance(line, list) and len(batch) < ROWS_AT_ONCE:
-                batch.append({"stream_id": stream_id, **values_of(columns_of(table), line)})
+                batch.append({"stream_id": stream_id, **values_of(columns, line)})
                 line = reader.read()
             _insert(connection, table, batch)
             rows[table.name] += len(batch)
