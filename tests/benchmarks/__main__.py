@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.benchmarks import cpu, databases, field, live, memory, page, speed, start
+from tests.benchmarks import cpu, databases, field, live, many, memory, page, speed, start
 from tests.benchmarks.figure import Figure, table
 
 CASES: dict[str, Callable[[Path], Iterator[Figure]]] = {
@@ -23,6 +23,8 @@ CASES: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "start": start.of_status,
     "memory": memory.over_many_pages,
     "databases": databases.against_sqlite,
+    "many": many.idle,
+    "thousand": many.thousand,
     "extension": field.against_the_extension,
 }
 
