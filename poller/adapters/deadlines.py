@@ -1,7 +1,7 @@
 """Total deadlines of calls.
 
 The timeouts of httpx are for one read each, so a server that sends single bytes outlives them.
-One thread watches over all calls of a client. A timer for each call would cost a thread each.
+One thread watches over all calls of a process. A timer for each call would cost a thread each.
 """
 
 import contextlib
@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator
 
 
 class Deadlines:
-    """The deadlines of one client's calls. One thread watches them. Thread-safe."""
+    """The deadlines of calls. One thread watches them. Thread-safe."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._due: dict[int, tuple[float, Callable[[], None]]] = {}
+        self._due: dict[object, tuple[float, Callable[[], None]]] = {}
         self._wakes_at = math.inf
         """The time at which the thread looks next. A later deadline need not wake the thread."""
         self._watch: threading.Thread | None = None
@@ -30,17 +30,17 @@ class Deadlines:
         Raises:
             OSError: the system has no room for one more thread.
         """
-        caller, at = threading.get_ident(), time.monotonic() + seconds
+        call, at = object(), time.monotonic() + seconds
         with self._changed:
             self._start()
-            self._due[caller] = (at, expire)
+            self._due[call] = (at, expire)
             if at < self._wakes_at:
                 self._changed.notify()
         try:
             yield
         finally:
             with self._changed:
-                del self._due[caller]
+                del self._due[call]
 
     def close(self) -> None:
         with self._changed:
@@ -61,10 +61,10 @@ class Deadlines:
         with self._changed:
             while not self._is_closed:
                 now = time.monotonic()
-                for caller, (at, expire) in list(self._due.items()):
+                for call, (at, expire) in list(self._due.items()):
                     if at <= now:
                         expire()
-                        self._due[caller] = (math.inf, expire)  # so that it is called once
+                        self._due[call] = (math.inf, expire)  # so that it is called once
                 self._wakes_at = min((at for at, _ in self._due.values()), default=math.inf)
                 is_endless = self._wakes_at == math.inf
                 self._changed.wait(None if is_endless else max(self._wakes_at - now, 0.0))

@@ -4,8 +4,8 @@ Its deadlines hold, it follows no redirect, and it keeps no connection after a f
 """
 
 import re
-import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 DEADLINE_S = 30.0
 CONNECTION_LIFETIME_S = 3600.0
 """Segment asks to resolve its name anew at least daily (Segment docs: HTTP API)."""
+
+_DEADLINES = Deadlines()
+"""The deadlines of all clients of the process."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +94,10 @@ It gets the path, the status if a whole answer came, and the seconds.
 
 
 class Http:
-    """A client of one service at one origin. Each thread has its own connection.
+    """A client of one service at one origin. Thread-safe.
+
+    A call takes a connection that no other call uses, or opens one. So there are as many
+    connections as there were calls at once, whatever threads made them.
 
     A call ends within `deadline_s`, whatever the server does. Only the resolution of its name has
     no deadline. The proxy and CA variables of the environment are honoured. Certificates are always
@@ -107,6 +113,7 @@ class Http:
         deadline_s: float = DEADLINE_S,
         observe: Observe = lambda path, status, seconds: None,  # noqa: ARG005 - nobody looks
         on_step: Callable[[], None] = lambda: None,
+        deadlines: Deadlines = _DEADLINES,
     ) -> None:
         self._origin = origin
         self.clock = clock
@@ -115,9 +122,9 @@ class Http:
         self._observe = observe
         self._on_step = on_step
         self._trust: ssl.SSLContext | None = None
-        self._threads = threading.local()
         self._connections: set[Connection] = set()
-        self._deadlines = Deadlines()
+        self._idle: deque[Connection] = deque()
+        self._deadlines = deadlines
         self.skew: timedelta | None = None
         """The time by which this host's clock was behind the server's at the last answer."""
 
@@ -140,17 +147,18 @@ class Http:
         return self._answer(status, headers, body)
 
     def close(self) -> None:
-        """Close every thread's connection. A call that another thread has under way fails."""
+        """Close every connection. A call that another thread has under way fails."""
         while self._connections:
             self._connections.pop().close()
-        self._deadlines.close()
 
     def _exchange(self, method: str, path: str, **request: Any) -> tuple[int, httpx.Headers, bytes]:
         connection = None
         try:
             connection = self._connection()
             with self._deadlines.within(self._deadline_s, connection.expire):
-                return connection.exchange(method, path, **request)
+                answer = connection.exchange(method, path, **request)
+            self._idle.append(connection)
+            return answer  # noqa: TRY300 - nothing above raises after the exchange
         except UnusableBodyError as error:
             self._drop(connection)
             raise UnusableAnswerError(f"{self._origin}: {error}", service=self._service) from None
@@ -172,15 +180,19 @@ class Http:
         )
 
     def _connection(self) -> Connection:
-        held: Connection | None = getattr(self._threads, "connection", None)
-        if held is not None and held.age_s > CONNECTION_LIFETIME_S:
-            self._drop(held)
-            held = None
-        if held is None or held.is_closed:
-            self._trust = self._trust or trust()
-            held = self._threads.connection = Connection.open(self._origin, self._trust)
-            self._connections.add(held)
-        return held
+        """Return the connection that was used last, or a new one."""
+        while self._idle:
+            try:
+                idle = self._idle.pop()
+            except IndexError:  # another thread took it
+                break
+            if not idle.is_closed and idle.age_s <= CONNECTION_LIFETIME_S:
+                return idle
+            self._drop(idle)
+        self._trust = self._trust or trust()
+        opened = Connection.open(self._origin, self._trust)
+        self._connections.add(opened)
+        return opened
 
     def _drop(self, connection: Connection | None) -> None:
         if connection is not None:

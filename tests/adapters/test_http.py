@@ -14,6 +14,7 @@ import pytest
 
 from poller.adapters import bodies
 from poller.adapters.clocks import ServerClock
+from poller.adapters.deadlines import Deadlines
 from poller.adapters.http import Answer, Http
 from poller.core.errors import TransientError, UnknownHostError, UnusableAnswerError
 from tests.scripted import Reply, Scripted, read_request
@@ -274,7 +275,7 @@ def test_no_room_for_a_thread_is_trouble_that_passes(
     def refuse(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    client = Http(scripted.origin, ServerClock())
+    client = Http(scripted.origin, ServerClock(), deadlines=Deadlines())
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", refuse)
         with pytest.raises(TransientError, match="this machine cannot call"):
@@ -288,9 +289,9 @@ def test_no_file_descriptors_are_trouble_that_passes_and_that_is_this_machines(
 ) -> None:
     client = Http(scripted.origin, ServerClock())
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    first = threading.Thread(target=client.call, args=("GET", "/"))  # it loads the certificates
-    first.start()
-    first.join()
+    first = Http(scripted.origin, ServerClock())
+    first.call("GET", "/")  # it loads the certificates
+    first.close()
     with socket.socket() as lowest:
         used = lowest.fileno()
     resource.setrlimit(resource.RLIMIT_NOFILE, (used, before[1]))
@@ -337,3 +338,15 @@ def test_a_name_that_no_server_knows_is_told_from_a_resolver_that_is_down(
     finally:
         http.close()
     assert type(caught.value) is kind
+
+
+def test_calls_one_after_the_other_share_a_connection_whatever_threads_make_them(
+    scripted: Scripted,
+) -> None:
+    client = Http(scripted.origin, ServerClock())
+    for _ in range(3):
+        thread = threading.Thread(target=client.call, args=("GET", "/"))
+        thread.start()
+        thread.join()
+    assert len(client._connections) == 1
+    client.close()

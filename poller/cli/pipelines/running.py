@@ -13,6 +13,7 @@ import structlog
 
 from poller.cli.options import act_as_ledger_owner, read_settings
 from poller.cli.pipelines.folder import Folder, tell_refused, warn_of_restart
+from poller.cli.pipelines.memory import Memory
 from poller.cli.pipelines.opening import Post, open_pipeline
 from poller.cli.pipelines.shared_switch import ping_while_all_are_well
 from poller.cli.views.status import StatusReport
@@ -130,7 +131,13 @@ def run_folder(path: Path, supervisor: Supervisor, *, new_stream: bool) -> ExitC
             ping_while_all_are_well(shared, lambda: _are_all_well(folder)),
         ):
             _tell_where_it_hangs(supervisor)
-            reason = pipelines.run(folder.look, pipelines=len(pipelines))
+            memory = Memory()
+
+            def tick() -> None:
+                folder.look()
+                memory.trim_if_due()
+
+            reason = pipelines.run(tick, pipelines=len(pipelines))
             return finish(reason, process, interrupted=ExitCode.DONE)
 
 

@@ -3,12 +3,15 @@
 import errno
 import os
 import sqlite3
+from functools import cache
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
+from sqlalchemy import Connection, Dialect, Engine, QueuePool, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
+from sqlalchemy.util import LRUCache
 
 from poller.adapters.sql_ledger.errors import LedgerFatalError
 from poller.adapters.sql_ledger.sqlite.ledger_files import was_known
@@ -19,6 +22,8 @@ __all__ = ["configured_path", "engine", "ledger_path", "switch_to_wal"]
 BUSY_TIMEOUT_S = 5.0
 WRITES = "poller_writes"
 """The execution option of a connection that says whether its transaction may write."""
+_COMPILED: LRUCache[Any, Any] = LRUCache(500)
+"""The compiled statements of all engines. The size is that of an engine's own cache."""
 _URL_HINT = "set it to /absolute/path/ledger.db"
 
 
@@ -93,7 +98,7 @@ def engine(path: Path, *, is_read_only: bool = False) -> Engine:
     """
     mode = "ro" if is_read_only else "rw"
 
-    def connect() -> sqlite3.Connection:
+    def connect() -> Any:
         connection = sqlite3.connect(
             f"file:{quote(str(path))}?mode={mode}",
             uri=True,
@@ -112,16 +117,26 @@ def engine(path: Path, *, is_read_only: bool = False) -> Engine:
             raise
         return connection
 
-    sqlite_engine = create_engine(
-        "sqlite://",
-        creator=connect,
-        poolclass=QueuePool,
-        pool_size=1,
-        max_overflow=0,
+    dialect = _shared_dialect()
+    pool = QueuePool(connect, pool_size=1, max_overflow=0, dialect=dialect)
+    sqlite_engine = Engine(
+        pool,
+        dialect,
+        make_url("sqlite://"),
         hide_parameters=True,  # parameters would put events into the text of an error
     )
     event.listen(sqlite_engine, "begin", _begin)
-    return sqlite_engine
+    # Each engine would compile and keep all statements by itself, which takes most of a megabyte.
+    return sqlite_engine.execution_options(compiled_cache=_COMPILED)
+
+
+@cache
+def _shared_dialect() -> Dialect:
+    """Return the dialect of all engines, which shared statements need. A connection prepares it."""
+    first = create_engine("sqlite://")
+    first.connect().close()
+    first.dispose()
+    return first.dialect
 
 
 def switch_to_wal(connection: Connection) -> None:
