@@ -6,6 +6,7 @@ have no forms of a ping, or name them in another way.
 """
 
 import re
+from contextlib import closing
 from typing import Literal
 from urllib.parse import parse_qsl, urlsplit
 
@@ -28,8 +29,8 @@ class HeartbeatUrl:
         self._path = parts.path or "/"
         self._query = parse_qsl(parts.query, keep_blank_values=True)
         self._has_forms = _HEALTHCHECKS.fullmatch(parts.path) is not None
-        origin = f"{parts.scheme}://{parts.netloc}"
-        self._http = Http(origin, ServerClock(), service="heartbeat", deadline_s=deadline_s)
+        self._origin = f"{parts.scheme}://{parts.netloc}"
+        self._deadline_s = deadline_s
 
     def ping(self, kind: Ping, text: str = "", *, run_id: str | None = None) -> None:
         """Send one ping, and this text with it. A kind that the URL does not have is left out.
@@ -46,13 +47,19 @@ class HeartbeatUrl:
         # Some services take GET alone. Healthchecks takes POST, and keeps the text.
         method, request = ("POST", {"content": text.encode()}) if self._has_forms else ("GET", {})
         try:
-            answer = self._http.call(method, path, params=query, **request)
+            with self._connected() as http:
+                answer = http.call(method, path, params=query, **request)
         except FatalError as error:  # the proxy or the CA certificates of the environment
             raise TransientError(str(error)) from None
         if answer.status // 100 != 2:  # noqa: PLR2004 - any success
             raise TransientError(f"the dead man's switch answered {answer.form}")
         if b"not found" in answer.body[:100]:  # Healthchecks answers 200 to an unknown UUID
             raise TransientError("the dead man's switch does not know the check")
+
+    def _connected(self) -> closing[Http]:
+        """Open a client for one ping. Pings are too rare to keep a connection between them."""
+        http = Http(self._origin, ServerClock(), service="heartbeat", deadline_s=self._deadline_s)
+        return closing(http)
 
     def ping_without_effect(self, text: str) -> None:
         """Send a ping that leaves the check as it is, or an ordinary one if there is no such ping.

@@ -7,6 +7,7 @@ A URL holds tokens, so no error and no log line shows one.
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from hashlib import sha256
 from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
@@ -148,14 +149,21 @@ class WebhookTarget:
         self.key = key
         parts = urlsplit(url)
         self._path = parts._replace(scheme="", netloc="", fragment="").geturl() or "/"
-        origin = f"{parts.scheme}://{parts.netloc}"
-        self._http = Http(origin, ServerClock(), service="webhook", deadline_s=deadline_s)
+        self._origin = f"{parts.scheme}://{parts.netloc}"
+        self._deadline_s = deadline_s
 
     def send(self, title: str, body: str, severity: Severity) -> None:
         alert = {"title": title, "message": body, "severity": severity}
         try:
-            answer = self._http.call("POST", self._path, json=alert)
+            with self._connected() as http:
+                answer = http.call("POST", self._path, json=alert)
         except FatalError as error:  # the proxy or the CA certificates of the environment
             raise TransientError(str(error)) from None
         if answer.status // 100 != 2:  # noqa: PLR2004 - any success
             raise TransientError(f"it answered {answer.form}")
+
+    def _connected(self) -> closing[Http]:
+        """Open a client for one alert. Alerts are too rare to keep a connection between them."""
+        return closing(
+            Http(self._origin, ServerClock(), service="webhook", deadline_s=self._deadline_s)
+        )
