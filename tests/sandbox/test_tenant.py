@@ -316,8 +316,11 @@ def test_the_plan_says_how_many_requests_pass_at_once(world: World, plan: str, b
     assert {answer.status_code for answer in answers} == {200}
     assert answers[0].headers["x-ratelimit-limit"] == str(burst)
     assert answers[0].headers["x-ratelimit-remaining"] == str(burst - 1)
-    world.sandbox.limits.take("logs", burst)  # whatever came back meanwhile
-    over = world.logs(per_page="1")
+    for _ in range(1000):  # a slow machine gets some tokens back meanwhile
+        world.sandbox.limits.take("logs", burst)
+        over = world.logs(per_page="1")
+        if over.status_code != 200:
+            break
     assert (over.status_code, over.json()["errorCode"]) == (429, "too_many_requests")
     assert int(over.headers["x-ratelimit-reset"]) - world.sandbox.clock.now().timestamp() <= 2
     assert world.sandbox.tenant.entries()[-1].type == "api_limit"

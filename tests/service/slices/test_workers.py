@@ -69,6 +69,7 @@ class Bench:
         )
         self.process = Process()
         self.parallel = parallel
+        self.patience = timedelta(minutes=2)
         self.barrier = threading.Barrier(parallel)
 
     def walker(self) -> Walk:
@@ -98,9 +99,9 @@ class Bench:
                 self.process,
                 self.identifier,
                 role="backfill",
-                patience=timedelta(seconds=1),
+                patience=self.patience,
             ),
-            patience=timedelta(seconds=1),
+            patience=self.patience,
         )
         reason = self.work.run(spans)
         assert self.process.settle_down()
@@ -179,6 +180,7 @@ def test_a_passing_failure_is_waited_out_and_a_lasting_one_ends_the_run(tmp_path
     (tmp_path / "two").mkdir()
     with opened(tmp_path / "two") as ledger:
         bench = Bench(ledger, records, parallel=2)
+        bench.patience = timedelta(seconds=1)
         bench.sink.failures = [None, *(TransientError("for ever") for _ in range(100))]
         reason = bench.run(whole(ledger, records))
         assert isinstance(reason, Failed)
