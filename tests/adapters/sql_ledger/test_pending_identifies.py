@@ -11,6 +11,7 @@ import pytest
 from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.adapters.sql_ledger.lock import Role
 from poller.adapters.sql_ledger.places import acquire_lock
+from poller.core.errors import TakenOverError
 from poller.core.messages import Delivery, Receipt
 from poller.core.pages import Page
 from poller.core.settlement import build_settlement
@@ -102,3 +103,23 @@ def test_a_newer_event_of_a_catch_up_needs_an_identify_after_a_backfill_showed_t
         settle(ledger, ledger.catch_up_spans()[0], read)
         (user,) = ledger.claim_identifies("run", BEGINNING, 10)
         assert (user.who.log_id, user.queued_at) == (numbered(3), NOW)
+
+
+def test_a_process_that_was_taken_over_identifies_nobody(ledger: SqlLedger, path: Path) -> None:
+    with acquire_lock(url(path), "run"):
+        queued = ledger.claim_identifies("run", BEGINNING, 10)
+        with closing(SqlLedger.open(url(path), STREAM, create=False)) as later:
+            assert claimed(later, "run") == USERS
+            assert claimed(ledger, "run") == []
+            with pytest.raises(TakenOverError):
+                ledger.record_identified([each.who for each in queued], {}, NOW)
+            later.record_identified([each.who for each in queued], {}, NOW)
+    assert ledger.count_pending_identifies() == 0
+
+
+def test_a_daemon_takes_over_the_users_of_a_later_backfill_that_has_ended(
+    ledger: SqlLedger, path: Path
+) -> None:
+    with closing(SqlLedger.open(url(path), STREAM, create=False)) as later:
+        assert claimed(later, "backfill") == USERS
+    assert claimed(ledger, "run") == USERS

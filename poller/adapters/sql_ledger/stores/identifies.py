@@ -67,7 +67,13 @@ class IdentifyStore(StreamStore):
             # its rows after this one has taken them over.
             owners = self._owners(role)
             queued = read_pending(
-                connection, self._stream_id, after, limit, owners=owners, fence=self._fence
+                connection,
+                self._stream_id,
+                after,
+                limit,
+                owners=owners,
+                role=role,
+                fence=self._fence,
             )
             users = [each.who for each in queued]
             take_over(connection, self._stream_id, role, users, fence=self._fence)

@@ -75,18 +75,20 @@ def read_pending(
     limit: int,
     *,
     owners: Collection[str],
+    role: str,
     fence: int,
 ) -> tuple[QueuedIdentify, ...]:
     """Return up to `limit` users of these owners above `after`, by user id and id in Segment.
 
-    What an owner with a higher fence number works on is left out.
+    What an owner of the same role with a higher fence number works on is left out.
     """
     columns = schema.pending_identify.c
     user_id, sent_as = after
     is_above = or_(
         columns.user_id > user_id, and_(columns.user_id == user_id, columns.sent_as > sent_as)
     )
-    own = (columns.stream_id == stream_id, columns.owner.in_(owners), columns.fence <= fence)
+    is_free = or_(columns.owner != role, columns.fence <= fence)
+    own = (columns.stream_id == stream_id, columns.owner.in_(owners), is_free)
     query = select(schema.pending_identify).where(*own, is_above)
     rows = connection.execute(query.order_by(columns.user_id, columns.sent_as).limit(limit))
     return tuple(
