@@ -170,3 +170,23 @@ def test_a_command_for_one_pipeline_asks_for_its_name(many: Many) -> None:
     ended = many.run("ledger", "show", "--pipeline", "acne")
     assert ended.code == 78
     assert "did you mean acme" in ended.err
+
+
+def test_two_sources_of_one_tenant_share_its_events_and_a_dead_one_stops_no_other(
+    many: Many,
+) -> None:
+    condition = "log.client_name == 'Web shop'"
+    shop = many.add("shop", events__when=condition)
+    rest = many.add("rest", shop.sandbox, events__when=f"!({condition})")
+    rest.write_settings(segment__endpoint="http://127.0.0.1:1")
+    with many.start() as running:
+        eventually("all that is for the shop", lambda: shop.sandbox.truth()["delivered"])
+        before = shop.sandbox.truth()["delivered"]
+        shop.sandbox.ask("grow", count=60, seconds=0)
+        eventually("the other one", lambda: shop.sandbox.truth()["delivered"] > before)
+        assert not delivers(shop)
+        rest.write_settings()
+        running.signal(signal.SIGHUP)
+        eventually("both", lambda: delivers(shop))
+        assert running.stop().code == 0
+    shop.assert_conserved()
