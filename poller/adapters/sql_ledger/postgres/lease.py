@@ -7,6 +7,11 @@ the server may keep a dead session for hours.
 
 A process that has stalled does not notice that its lease has expired. What it writes then is
 refused by the fence numbers of the rows.
+
+A worker shares the ledger with workers on other machines. It has a row that says that the worker
+is alive, and a row for each stream that it owns. The worker renews the first row alone, and the
+rows of its streams are valid as long as that row is. So the cost of a renewal does not grow with
+the number of streams.
 """
 
 import contextlib
@@ -17,7 +22,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 from uuid import uuid4
 
 from sqlalchemy import (
@@ -27,12 +32,13 @@ from sqlalchemy import (
     Connection,
     DateTime,
     MetaData,
-    Select,
     Table,
     Text,
     delete,
+    exists,
     func,
     insert,
+    or_,
     select,
     update,
 )
@@ -63,6 +69,8 @@ _lease = Table(
     Column("since", _MOMENT, nullable=False),
     Column("expires_at", _MOMENT, nullable=False),
 )
+_STREAM_OF_WORKER = "run "
+"""The beginning of the name of each row that is about one stream."""
 _NOW = func.clock_timestamp(type_=_MOMENT)
 _EXPIRY = _NOW + timedelta(seconds=EXPIRES_AFTER_S)
 
@@ -70,11 +78,11 @@ _EXPIRY = _NOW + timedelta(seconds=EXPIRES_AFTER_S)
 class Lease(LedgerLock):
     """A lease that is renewed until it is closed."""
 
-    def __init__(self, address: Address, role: Role) -> None:
+    def __init__(self, address: Address, role: str) -> None:
         self._shown = address.shown
         self._engine = begin.engine(address)
-        self._role: Role = role
         self._owner = uuid4().hex
+        self._role = role or f"worker {self._owner}"
         self._is_closing = threading.Event()
         self._thread = threading.Thread(target=self._keep, name=f"lease-{role}", daemon=True)
         self.is_lost = False
@@ -90,9 +98,13 @@ class Lease(LedgerLock):
             LedgerHeldError: another process holds the lease, and the message names it.
             TransientError, FatalError: the database cannot record it, or holds something else.
         """
+        return cls._begin(address, role)
+
+    @classmethod
+    def _begin(cls, address: Address, role: str) -> Self:
         lease = cls(address, role)
         try:
-            lease._take()
+            lease._take(lease._role, _of(lease._role))
         except BaseException:
             lease._engine.dispose()
             raise
@@ -106,19 +118,20 @@ class Lease(LedgerLock):
         self._is_closing.set()
         self._thread.join(_JOIN_S)
         with contextlib.suppress(PollerError), self._transaction() as connection:
-            connection.execute(delete(_lease).where(*self._own()))
+            connection.execute(delete(_lease).where(_lease.c.owner == self._owner))
         self._engine.dispose()
 
-    def _take(self) -> None:
+    def _take(self, role: str, rivals: ColumnElement[bool]) -> None:
+        """Write a row with this role, unless one of the rivals is valid."""
         with self._transaction(begin.SETTING_UP) as connection:
             read_version(connection)  # refuses a database of somebody else
             _lease.create(connection, checkfirst=True)
-            holder = _find(connection, _of(self._role).with_for_update())
+            holder = _find(connection, rivals)
             if holder is not None:
                 raise LedgerHeldError(f"ledger {self._shown} is held by {holder}")
-            connection.execute(delete(_lease).where(_lease.c.role == self._role))
+            connection.execute(delete(_lease).where(rivals))
             row = insert(_lease).values(
-                role=self._role,
+                role=role,
                 owner=self._owner,
                 host=socket.gethostname(),
                 machine=_machine(),
@@ -155,28 +168,77 @@ class Lease(LedgerLock):
                 raise
 
 
+class WorkerLease(Lease):
+    """The lease of a worker, which shares the ledger with other workers. Thread-safe.
+
+    The worker is alive as long as it renews the lease.
+    """
+
+    @classmethod
+    def join(cls, address: Address) -> Self:
+        """Begin to share the ledger.
+
+        Raises:
+            TransientError, FatalError: the database cannot record it, or holds something else.
+        """
+        return cls._begin(address, "")
+
+    def workers(self) -> int:
+        """Return how many workers are alive, this one included."""
+        valid = [_lease.c.role.startswith("worker "), _lease.c.expires_at > _NOW]
+        query = select(func.count()).select_from(_lease).where(*valid)
+        with self._transaction(begin.READING) as connection:
+            return max(1, connection.scalar(query) or 0)
+
+    def owns(self, stream: str) -> bool:
+        """Return whether no other process has taken over the stream."""
+        query = select(_lease.c.role).where(*self._of_stream(stream))
+        with self._transaction(begin.READING) as connection:
+            return connection.scalar(query) is not None
+
+    @contextmanager
+    def owning(self, stream: str) -> Iterator[None]:
+        """Own a stream within this context.
+
+        Raises:
+            LedgerHeldError: another process owns the stream, or the whole ledger.
+            TransientError, FatalError: the database cannot record it.
+        """
+        role = _STREAM_OF_WORKER + stream
+        self._take(role, _lease.c.role.in_([role, "run"]))
+        try:
+            yield
+        finally:
+            with contextlib.suppress(PollerError), self._transaction() as connection:
+                connection.execute(delete(_lease).where(*self._of_stream(stream)))
+
+    def _of_stream(self, stream: str) -> tuple[ColumnElement[bool], ...]:
+        return _lease.c.role == _STREAM_OF_WORKER + stream, _lease.c.owner == self._owner
+
+
 def read_holder(connection: Connection, role: Role) -> Holder | None:
-    """Return the process that holds the lease of this role now, or None."""
+    """Return a process that holds the lease of this role now, or None."""
     if connection.scalar(select(func.to_regclass(LEASE))) is None:
         return None
     return _find(connection, _of(role))
 
 
-def _of(role: Role) -> Select[Any]:
-    is_valid = (_lease.c.expires_at > _NOW).label("is_valid")
-    return select(_lease, is_valid).where(_lease.c.role == role)
+def _of(role: str) -> ColumnElement[bool]:
+    """Return the condition for the rows that keep a process of this role away."""
+    is_role = _lease.c.role == role
+    return or_(is_role, _lease.c.role.startswith(_STREAM_OF_WORKER)) if role == "run" else is_role
 
 
-def _find(connection: Connection, query: Select[Any]) -> Holder | None:
-    """Return the process in the row, or None if the lease has expired or the process is dead."""
-    row = connection.execute(query).one_or_none()
-    if row is None:
-        return None
-    is_here = row.machine == _machine()
-    if not row.is_valid or (is_here and not _is_alive(row.pid)):
-        return None
-    host = None if is_here else row.host
-    return Holder(role=row.role, pid=row.pid, since=row.since.replace(microsecond=0), host=host)
+def _find(connection: Connection, rows: ColumnElement[bool]) -> Holder | None:
+    """Return the process in one of these rows, or None if all have expired or are dead."""
+    owner = _lease.alias()
+    is_valid = exists().where(owner.c.owner == _lease.c.owner, owner.c.expires_at > _NOW)
+    for row in connection.execute(select(_lease).where(rows, is_valid).order_by(_lease.c.role)):
+        is_here = row.machine == _machine()
+        if not is_here or _is_alive(row.pid):
+            host, role = None if is_here else row.host, row.role.partition(" ")[0]
+            return Holder(role=role, pid=row.pid, since=row.since.replace(microsecond=0), host=host)
+    return None
 
 
 def _machine() -> str:
