@@ -22,6 +22,7 @@ from poller.service.lifecycle.exit_codes import ExitCode
 COMMANDS = {
     "init": "Write the settings file and its secrets, and check them.",
     "run": "Forward logins and signups, as a daemon or once.",
+    "worker": "Forward a share of many pipelines, beside workers on other machines.",
     "backfill": "Send events of the past that were not sent yet.",
     "check": "Check the settings, the credentials, the ledger and both services.",
     "preview": "Show the calls that the newest events become. Sends nothing.",

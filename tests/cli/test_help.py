@@ -60,7 +60,7 @@ def test_every_command_shows_examples_that_can_be_typed(name: str) -> None:
         ("chek", "did you mean check?"),
         ("dead-letter", "did you mean dead-letters?"),
         ("ledger shw", "did you mean show?"),
-        ("zzz", "the commands are init, run, backfill, check"),
+        ("zzz", "the commands are init, run, worker, backfill, check"),
     ],
 )
 def test_a_mistyped_command_is_answered_with_what_comes_near(typed: str, said: str) -> None:

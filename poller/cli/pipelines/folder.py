@@ -4,7 +4,7 @@ import os
 import random
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -64,6 +64,7 @@ class Folder:
         pipelines: Pipelines,
         *,
         new_stream: bool = False,
+        ledgers: Ledgers | None = None,
     ) -> None:
         self.path = path
         self.shared = shared
@@ -71,7 +72,7 @@ class Folder:
         self._supervisor = supervisor
         self._pipelines = pipelines
         self._new_stream = new_stream
-        self._ledgers = Ledgers()
+        self._ledgers = ledgers or Ledgers()
         self._members: dict[str, Member] = {}
         self._lock = threading.Lock()
         self._open: dict[Stream, str] = {}
@@ -165,8 +166,16 @@ class Folder:
 
         supervisor = Supervisor(Notifier(None), self._supervisor.heartbeat)
         return Pipeline(
-            name, opened, self._process, supervisor, wake=lambda: self._pipelines.wake(name)
+            name,
+            opened,
+            self._process,
+            supervisor,
+            wake=lambda: self._pipelines.wake(name),
+            on_gone=lambda: self._forget(name),
         )
+
+    def _forget(self, name: str) -> None:
+        """Forget a pipeline that was closed for good."""
 
     def _load(self, name: str) -> Settings:
         return load_settings(read_pipeline(self.path, name), os.environ)
@@ -176,11 +185,6 @@ class Folder:
         if member.settings is None:
             member.settings = _known(lambda: self._load(member.name))
         settings = _with_own_switch(member.settings, self.shared)
-        neighbours = [
-            stream_of(each.settings)
-            for each in self.members.values()
-            if each.settings is not None and each is not member
-        ]
         with (
             self._claimed(stream_of(settings), member.name),
             open_pipeline(
@@ -188,10 +192,18 @@ class Folder:
                 work,
                 member.post,
                 new_stream=self._new_stream,
-                neighbours=neighbours,
+                neighbours=self._neighbours(member),
             ) as running,
         ):
             yield running
+
+    def _neighbours(self, member: Member) -> Collection[Stream]:
+        """Return the streams of the other pipelines, which may be in the ledger."""
+        return [
+            stream_of(each.settings)
+            for each in self.members.values()
+            if each.settings is not None and each is not member
+        ]
 
     @contextmanager
     def _claimed(self, stream: Stream, name: str) -> Iterator[None]:

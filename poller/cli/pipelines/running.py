@@ -118,7 +118,7 @@ def run_folder(path: Path, supervisor: Supervisor, *, new_stream: bool) -> ExitC
     configure_logging(shared.log.level, shared.log.format)
     if shared.page.listen is not None:
         log.warning("live_page.unavailable", note="a folder of pipelines has no live page yet")
-    _allow_many_files()
+    allow_many_files()
     process = Process()
     pipelines = Pipelines(process, supervisor)
     folder = Folder(path, shared, process, supervisor, pipelines, new_stream=new_stream)
@@ -127,7 +127,7 @@ def run_folder(path: Path, supervisor: Supervisor, *, new_stream: bool) -> ExitC
         _act_as_owner(folder)
         process.on_reload = folder.reload
         with (
-            serve_metrics_of_pipelines(shared, supervisor.heartbeat, lambda: _watched(folder)),
+            serve_metrics_of_pipelines(shared, supervisor.heartbeat, lambda: watched(folder)),
             ping_while_all_are_well(shared, lambda: _are_all_well(folder)),
         ):
             _tell_where_it_hangs(supervisor)
@@ -141,7 +141,8 @@ def run_folder(path: Path, supervisor: Supervisor, *, new_stream: bool) -> ExitC
             return finish(reason, process, interrupted=ExitCode.DONE)
 
 
-def _watched(folder: Folder) -> Mapping[str, "Watched"]:
+def watched(folder: Folder) -> Mapping[str, "Watched"]:
+    """Return what the metrics tell of each pipeline."""
     return {
         name: watched_of(
             member.settings or folder.shared, member.post.observer, member.post.supervisor
@@ -162,7 +163,7 @@ def _act_as_owner(folder: Folder) -> None:
         act_as_ledger_owner(known[0])
 
 
-def _allow_many_files() -> None:
+def allow_many_files() -> None:
     """Raise the limit of open files to the hard one. A pipeline needs about a dozen."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(OSError, ValueError):

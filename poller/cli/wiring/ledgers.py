@@ -1,8 +1,8 @@
 """The ledgers that a process has open. Pipelines may share one."""
 
 import threading
-from collections.abc import Collection, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import structlog
@@ -32,9 +32,15 @@ class Ledgers:
 
     A place is locked and opened once, because a lock keeps out a second one of the same process
     too, and because a second connection to SQLite would only wait.
+
+    With `owning`, other processes may use the place too: the context that `owning` makes of a URL
+    and a stream keeps them away from that stream.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, owning: Callable[[str, Stream], AbstractContextManager[None]] | None = None
+    ) -> None:
+        self._owning = owning
         self._lock = threading.Lock()
         self._places: dict[LedgerPlace, _Shared] = {}
 
@@ -52,7 +58,9 @@ class Ledgers:
             FatalError, TransientError: the ledger cannot be used.
         """
         stream = stream_of(settings)
-        with self._database(settings.state.url) as database:
+        url = settings.state.url
+        owned = self._owning(url, stream) if self._owning else nullcontext()
+        with owned, self._database(url) as database:
             ledger = SqlLedger.open(
                 settings.state.url,
                 stream,
@@ -78,7 +86,8 @@ class Ledgers:
         with shared.lock:
             if shared.database is None:
                 with ExitStack() as stack:
-                    stack.enter_context(acquire_lock(url, "run"))
+                    if self._owning is None:
+                        stack.enter_context(acquire_lock(url, "run"))
                     shared.database = stack.enter_context(closing(place.open(create=True)))
                     shared.stack = stack.pop_all()
             shared.users += 1

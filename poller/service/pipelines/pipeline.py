@@ -54,10 +54,10 @@ class Pipeline:
 
     `open_` is called by the first step, by each step after a failure, and after `replace`. With
     `is_alone` an error is raised instead: it ends the process, whose only pipeline this is.
-    `wake` asks for the next step at once.
+    `wake` asks for the next step at once. `on_gone` is called once the pipeline was removed.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it does, and who is told
         self,
         name: str,
         open_: Open,
@@ -65,11 +65,13 @@ class Pipeline:
         supervisor: Supervisor,
         *,
         wake: Callable[[], None] = lambda: None,
+        on_gone: Callable[[], None] = lambda: None,
         is_alone: bool = False,
         backoff: Backoff | None = None,
     ) -> None:
         self.name = name
         self.supervisor = supervisor
+        self.on_gone = on_gone
         self._open = open_
         self._process = process
         self._wake = wake

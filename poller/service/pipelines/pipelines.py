@@ -97,6 +97,7 @@ class Pipelines:
             return None
         if pause is None and self._pipelines.get(pipeline.name) is pipeline:
             del self._pipelines[pipeline.name]
+            pipeline.on_gone()
         return pause
 
 

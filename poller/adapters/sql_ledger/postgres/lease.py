@@ -190,12 +190,6 @@ class WorkerLease(Lease):
         with self._transaction(begin.READING) as connection:
             return max(1, connection.scalar(query) or 0)
 
-    def owns(self, stream: str) -> bool:
-        """Return whether no other process has taken over the stream."""
-        query = select(_lease.c.role).where(*self._of_stream(stream))
-        with self._transaction(begin.READING) as connection:
-            return connection.scalar(query) is not None
-
     @contextmanager
     def owning(self, stream: str) -> Iterator[None]:
         """Own a stream within this context.

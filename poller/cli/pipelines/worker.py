@@ -1,0 +1,180 @@
+"""One of many workers, on one machine or several, that divide the pipelines of a folder."""
+
+import math
+import os
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from pathlib import Path
+
+from poller.adapters.shift_queue import ShiftQueue
+from poller.adapters.sql_ledger.places import place_of
+from poller.adapters.sql_ledger.postgres.lease import WorkerLease
+from poller.adapters.sql_ledger.postgres.place import PostgresPlace
+from poller.adapters.sql_ledger.tables.streams import label
+from poller.cli.pipelines.folder import Folder, Member, tell_refused
+from poller.cli.pipelines.running import allow_many_files, watched
+from poller.cli.wiring.ledgers import Ledgers
+from poller.cli.wiring.metrics import serve_metrics_of_pipelines
+from poller.cli.wiring.services import stream_of
+from poller.config import (
+    Settings,
+    SettingsError,
+    load_settings,
+    load_shared_settings,
+    pipeline_names,
+    read_defaults,
+    read_pipeline,
+)
+from poller.core.errors import FatalError, TakenOverError, TransientError
+from poller.core.events import Stream
+from poller.service.lifecycle.ending import finish
+from poller.service.lifecycle.exit_codes import ExitCode
+from poller.service.lifecycle.process import Failed, Process, Work
+from poller.service.observability.logging_setup import configure_logging
+from poller.service.observability.systemd import Supervisor
+from poller.service.pipelines.pipeline import Running
+from poller.service.pipelines.pipelines import Pipelines
+
+
+class WorkerFolder(Folder):
+    """The pipelines of the folder that this worker has. Implements the `Shifts` of the queue."""
+
+    lease: WorkerLease
+    _known: tuple[tuple[str, ...], tuple[Stream, ...]] = ((), ())
+    _on_end: dict[str, Callable[[], None]]
+    _leaving: set[str]
+    _share = 0
+
+    def join(self, lease: WorkerLease) -> None:
+        """Begin without a pipeline."""
+        self.lease, self._on_end, self._leaving = lease, {}, set()
+
+    def names(self) -> Collection[str]:
+        try:
+            return pipeline_names(self.path)
+        except SettingsError as error:
+            tell_refused(error, note="no pipeline is begun")
+            return ()
+
+    def share(self) -> int:
+        if self._process.stopping.is_set():
+            return 0
+        self._share = math.ceil(len(self.names()) / self.lease.workers())
+        return self._share
+
+    def begin(self, name: str, on_end: Callable[[], None]) -> bool:
+        is_free = name in self.names() and name not in self._members
+        if is_free and not self._process.stopping.is_set():
+            self._on_end[name] = on_end
+            self._add(name, 0.0)
+        return is_free
+
+    def keeps(self, name: str) -> bool:
+        have = len(self._members) - len(self._leaving)
+        if name not in self.names() or have > self._share:
+            return False
+        self._read_again(name)
+        return True
+
+    def end(self, name: str) -> None:
+        member = self._members.get(name)
+        if member is not None:
+            self._leaving.add(name)
+            member.pipeline.remove()
+
+    def look(self) -> None:
+        super().look()
+        if self.lease.is_lost:
+            lost = TransientError("the lease of this worker has expired, and was removed")
+            self._process.end(Failed(lost))
+
+    def _forget(self, name: str) -> None:
+        self._members.pop(name, None)
+        self._leaving.discard(name)
+        self._on_end.pop(name, lambda: None)()
+
+    @contextmanager
+    def _opened(self, member: Member, work: Work) -> Iterator[Running]:
+        try:
+            with super()._opened(member, work) as running:
+                yield running
+        except TakenOverError:
+            self.end(member.name)
+            raise
+
+    def _neighbours(self, member: Member) -> Collection[Stream]:
+        names = tuple(self.names())
+        if names != self._known[0]:
+            self._known = (names, tuple(self._streams(names)))
+        own = stream_of(member.settings) if member.settings else None
+        return [each for each in self._known[1] if each != own]
+
+    def _streams(self, names: Collection[str]) -> Iterator[Stream]:
+        for name in names:
+            with suppress(SettingsError):  # its own step tells of it
+                yield stream_of(self._load(name))
+
+
+def run_worker(path: Path, supervisor: Supervisor) -> ExitCode:
+    """Work on a share of the pipelines of a folder until there is a reason to stop.
+
+    Raises:
+        SettingsError: the folder holds no pipeline, or its defaults cannot be used.
+        TransientError: the database failed. Start again.
+        FatalError: the ledger is not in PostgreSQL, or cannot be used.
+    """
+    shared = load_shared_settings(read_defaults(path), os.environ)
+    configure_logging(shared.log.level, shared.log.format)
+    place = _place(path)
+    allow_many_files()
+    process = Process()
+    pipelines = Pipelines(process, supervisor)
+    with closing(WorkerLease.join(place.address)) as lease:
+
+        def owning(url: str, stream: Stream) -> AbstractContextManager[None]:
+            if place_of(url) != place:
+                raise _refusal("a worker needs one ledger for all pipelines")
+            return lease.owning(label(stream))
+
+        folder = WorkerFolder(path, shared, process, supervisor, pipelines, ledgers=Ledgers(owning))
+        folder.join(lease)
+        queue = ShiftQueue(place.address.conninfo, folder, lambda error: process.end(Failed(error)))
+        queue.start()
+        try:
+            with (
+                pipelines,
+                serve_metrics_of_pipelines(shared, supervisor.heartbeat, lambda: watched(folder)),
+            ):
+                reason = pipelines.run(folder.look, pipelines=len(folder.names()))
+                queue.take_no_more()
+                return finish(reason, process, interrupted=ExitCode.DONE)
+        finally:
+            queue.stop()
+
+
+def _place(path: Path) -> PostgresPlace:
+    """Return the ledger that all pipelines share."""
+    place = place_of(_first_settings(path).state.url)
+    if not isinstance(place, PostgresPlace):
+        raise _refusal("a worker needs a ledger in PostgreSQL")
+    return place
+
+
+def _first_settings(path: Path) -> Settings:
+    """Return the settings of the first pipeline whose file has no mistake."""
+    mistake: SettingsError | None = None
+    for name in pipeline_names(path):
+        try:
+            return load_settings(read_pipeline(path, name), os.environ)
+        except SettingsError as error:
+            mistake = mistake or error
+    assert mistake is not None  # noqa: S101 - an empty folder was refused
+    raise mistake
+
+
+def _refusal(message: str) -> FatalError:
+    return FatalError(
+        message,
+        code="settings-invalid",
+        hint="set state.url in _defaults.toml to a database of PostgreSQL, and nowhere else",
+    )
