@@ -118,7 +118,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         elif _room(item) in _OF_A_COMMAND:
             item.add_marker(_room(item))
         elif not any(item.get_closest_marker(name) for name in ("process", "soak", "postgres")):
-            item.add_marker("fast")
+            item.add_marker("long" if _is_long(item) else "fast")
     items.sort(key=_turn)
 
 
