@@ -1,4 +1,4 @@
-"""The report of `status` tells a backlog and the freshness of new events apart."""
+"""The report of `status`: a backlog, the freshness of new events, and a fatal error."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from poller.adapters.sql_ledger.fatal_exit import FatalExit, record_fatal_exit
 from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.cli.commands.status import collect
 from poller.cli.views.status import BacklogReport, StreamReport, show_status
@@ -51,6 +52,17 @@ def test_the_status_without_a_backlog_has_one_number(
     assert stream.backlog is None
     assert stream.lag_s == stream.freshness_s == 5 * 3600
     assert "freshness" not in capsys.readouterr().out
+
+
+def test_the_status_shows_the_fatal_error_that_ended_the_daemon(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended = FatalExit(at=NOW, code="auth0-credentials-refused", error="refused", hint="check them")
+    record_fatal_exit(bench.url, ended)
+    bench.status()
+    shown = capsys.readouterr().out
+    assert "error[auth0-credentials-refused]: refused" in shown
+    assert "check them" in shown
 
 
 def test_the_status_with_a_backlog_tells_it_from_the_freshness(

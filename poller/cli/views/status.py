@@ -152,10 +152,10 @@ def show_status(report: StatusReport, now: datetime) -> None:
         say(f"daemon        runs as process {daemon.pid or '?'} since {since}")
     else:
         say("daemon        not running")
+        _show_fatal_error(report.last_fatal_error)
     standby = report.standby
     if standby:
         say(f"standby       process {standby.pid or '?'} takes over when the daemon has ended")
-        _show_fatal_error(report.last_fatal_error)
     for stream in report.streams:
         _show_stream(stream)
         _show_timeline(stream, now)
