@@ -55,6 +55,8 @@ class Many:
         self._template = template
         self._stack = stack
         self.benches: dict[str, PipelineBench] = {}
+        self.constants: dict[str, Any] = {}
+        """Other values for constants of the program."""
 
     def write_defaults(self, text: str = "") -> None:
         (self.folder / "_defaults.toml").write_text(f'[log]\nlevel = "debug"\n{text}')
@@ -81,7 +83,7 @@ class Many:
 
     def start(self, *arguments: str) -> Running:
         command = [str(COMMAND), *(arguments or ("run",)), "--config", str(self.folder)]
-        waits = SHORT_WAITS.copy()
+        waits = SHORT_WAITS | self.constants
         return Running(command, self._out, dict(os.environ), self._template, waits)
 
     def run(self, *arguments: str) -> Ended:
