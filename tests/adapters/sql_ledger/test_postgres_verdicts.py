@@ -107,7 +107,7 @@ def test_with_several_servers_the_one_that_can_write_is_used() -> None:
 
 
 def test_a_url_that_libpq_cannot_read_is_told_without_the_url() -> None:
-    url = "postgresql+psycopg://u@host/l?pasword=" + "secret"[::-1]
+    url = "postgresql+psycopg://u@host/l?secretly=" + "secret"[::-1]
     with pytest.raises(FatalError) as raised:
         place_of(url)
     assert raised.value.code == "ledger-url-invalid"
