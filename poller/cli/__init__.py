@@ -79,8 +79,9 @@ def program() -> None:
     environment variable, POLLER_<SECTION>__<KEY>.
 
     Exit codes: 0 done. 1 a bug. 2 wrong usage. 3 done, but something needs attention. 69 no daemon
-    runs (status --strict). 75 a service cannot be reached, or another process holds the ledger. 78
-    the settings, the credentials or the ledger cannot be used. 130 interrupted.
+    runs (status --strict). 75 a service cannot be reached, the disk is full, or another process
+    holds the ledger. 78 the settings, the credentials or the ledger cannot be used. 130
+    interrupted.
     """
 
 

@@ -143,9 +143,7 @@ def disk(path: Path) -> Finding:
     return Finding(
         subject="disk",
         text=f"{free / 1e9:,.1f} GB free" if free >= _GB else f"{free / 1e6:,.1f} MB free",
-        hint=f"free space at {folder}: on a full disk nothing can be settled, so nothing is sent"
-        if is_short
-        else None,
+        hint=f"free space at {folder}: on a full disk nothing can be settled" if is_short else None,
         severity=Severity.ATTENTION if is_short else Severity.GOOD,
     )
 

@@ -49,8 +49,8 @@ EXIT_CODES = {
     ExitCode.UNREACHABLE: (
         "Later.",
         """A service could not be reached: a one-shot command tries for about 20 seconds, a
-        backfill for ten minutes. Or another process holds the ledger, or the output
-        cannot be written.""",
+        backfill for ten minutes. Or the disk of the ledger is full, or another process holds the
+        ledger, or the output cannot be written.""",
     ),
     ExitCode.CONFIG: (
         "Someone must act.",

@@ -178,8 +178,9 @@ def test_a_full_disk_is_transient_and_leaves_the_old_state(path: Path) -> None:
             pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
             connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
         many = page(*range(2, 3000))
-        with pytest.raises(TransientError, match="disk is full"):
+        with pytest.raises(TransientError, match="disk is full") as raised:
             ledger.settle(settlement(before, many))
+        assert f"make room on the disk of {path.parent}" in raised.value.hint
         assert ledger.live_span() == before
         assert ledger.settle(settlement(before, many)).reached == numbered(
             2999

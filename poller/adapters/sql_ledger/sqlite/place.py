@@ -14,7 +14,7 @@ from poller.adapters.sql_ledger.lock import Holder, Role
 from poller.adapters.sql_ledger.sqlite import driver, ledger_files
 from poller.adapters.sql_ledger.sqlite.database import SqliteDatabase
 from poller.adapters.sql_ledger.sqlite.lock import FileLock, holder_of
-from poller.adapters.sql_ledger.sqlite.verdicts import verdicts
+from poller.adapters.sql_ledger.sqlite.verdicts import ROOM, verdicts
 from poller.core.errors import TransientError
 
 _TRIED_BYTES = 65_536
@@ -98,7 +98,8 @@ class SqlitePlace:
                 os.fsync(file.fileno())
         except OSError as error:
             raise TransientError(
-                f"ledger {self.path}: nothing can be written beside it: {error.strerror}"
+                f"ledger {self.path}: nothing can be written beside it: {error.strerror}",
+                hint=ROOM.format(folder=paths[-1]),
             ) from None
 
 

@@ -26,12 +26,15 @@ _TRANSIENT_CODES = {
     sqlite3.SQLITE_INTERRUPT: errors.INTERRUPTED,
     sqlite3.SQLITE_SCHEMA: errors.CHANGED,
 }
+_DISK_CODES = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
+ROOM = "nothing is lost: make room on the disk of {folder}, and the work goes on"
 _RESTORE = (
     "stop the program, move the file and those ending in -wal and -shm aside, and put the last "
     "backup in its place: what was settled after the backup is sent again, under the same "
     "message ids"
 )
 _OWNER = "the file and its folder must belong to the user that the program runs as, and be writable"
+_WRITABLE = "the file system is read-only: mend its disk, and mount it for writing"
 _DAMAGE_CODES = {
     sqlite3.SQLITE_CORRUPT: "is damaged",
     sqlite3.SQLITE_NOTADB: "is damaged: it does not begin as a database does",
@@ -93,7 +96,8 @@ def _of_sqlite(path: Path, error: BaseException | None) -> PollerError:
     # (https://www.sqlite.org/rescode.html).
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
     if code in _TRANSIENT_CODES:
-        return TransientError(f"ledger {path} {_TRANSIENT_CODES[code]}")
+        hint = ROOM.format(folder=path.parent) if code in _DISK_CODES else None
+        return TransientError(f"ledger {path} {_TRANSIENT_CODES[code]}", hint=hint)
     if code in _OPEN_CODES:
         text, hint = _OPEN_CODES[code]
         if ledger_files.can_be_used(path):
@@ -109,5 +113,6 @@ def _of_sqlite(path: Path, error: BaseException | None) -> PollerError:
 def _of_system(path: Path, error: OSError) -> PollerError:
     message = f"ledger {path}: {error.filename or path}: {error.strerror or type(error).__name__}"
     if error.errno in _FATAL_ERRNOS:
-        return LedgerFatalError(message, code="ledger-inaccessible", hint=_OWNER)
+        hint = _WRITABLE if error.errno == errno.EROFS else _OWNER
+        return LedgerFatalError(message, code="ledger-inaccessible", hint=hint)
     return TransientError(message)
