@@ -17,7 +17,7 @@ from poller import __version__
 from poller.cli.groups import NAME, SuggestingGroup, examples
 from poller.cli.views.output import ClosedOutputError, mute, prepare_streams, say
 from poller.core.errors import FatalError, TakenOverError, TransientError
-from poller.service.lifecycle.exit_codes import ExitCode
+from poller.service.lifecycle.exit_codes import ExitCode, exit_code_of
 
 COMMANDS = {
     "init": "Write the settings file and its secrets, and check them.",
@@ -140,9 +140,7 @@ def _explain(error: Exception) -> ExitCode:
             headline = f"error[{error.code}]: the settings cannot be used"
             return _fail(ExitCode.CONFIG, headline, *problems)
         case FatalError() | TakenOverError():
-            is_fatal = isinstance(error, FatalError)
-            code = ExitCode.CONFIG if is_fatal else ExitCode.UNREACHABLE
-            return _fail(code, f"error[{error.code}]: {error}", f"  {error.hint}")
+            return _fail(exit_code_of(error), f"error[{error.code}]: {error}", f"  {error.hint}")
         case LedgerHeldError():
             hint = "  stop that process first, or let it do the work"
             return _fail(ExitCode.UNREACHABLE, f"error: {error}", hint)

@@ -3,21 +3,30 @@
 import os
 import sys
 import threading
+from collections.abc import Callable
 
 import structlog
 
-from poller.service.lifecycle.exit_codes import ExitCode
+from poller.core.errors import FatalError, PollerError, TakenOverError
+from poller.service.lifecycle.exit_codes import ExitCode, exit_code_of
 from poller.service.lifecycle.process import GRACE_S, Failed, Process, Reason, Signalled
 
 log = structlog.get_logger()
 
 
-def finish(reason: Reason, process: Process, *, interrupted: ExitCode) -> ExitCode:
+def finish(
+    reason: Reason,
+    process: Process,
+    *,
+    interrupted: ExitCode,
+    grace_s: float = GRACE_S,
+    end_at_once: Callable[[int], object] = os._exit,
+) -> ExitCode:
     """Let the page in hand settle, and return the exit code.
 
-    `interrupted` is the exit code after a signal. A page that is not settled within `GRACE_S` is
-    abandoned. The process then ends at once with the exit code, even if the work has failed,
-    because the call under way may hold its thread for much longer.
+    `interrupted` is the exit code after a signal. A page that is not settled within `grace_s` is
+    abandoned. The process then ends at once, because the call under way may hold its thread for
+    much longer. If the work has failed, the log says so, and the exit code is that of the error.
 
     Raises:
         BaseException: the work failed with this error, and the page is settled.
@@ -26,13 +35,28 @@ def finish(reason: Reason, process: Process, *, interrupted: ExitCode) -> ExitCo
     if isinstance(reason, Signalled):
         _end_without_fail(code)
     log.info("run.stopping", reason=type(reason).__name__.lower())
-    if not process.settle_down():
+    if not process.settle_down(grace_s):
         log.warning("page.abandoned", note="not settled; it is sent again under the same ids")
+        if isinstance(reason, Failed):
+            code = _tell(reason.error)
         sys.stderr.flush()
-        os._exit(code)
+        end_at_once(code)
+        return code
     if isinstance(reason, Failed):
         raise reason.error
     return code
+
+
+def _tell(error: BaseException) -> ExitCode:
+    """Write the error to the log in one line, and return the exit code."""
+    match error:
+        case FatalError() | TakenOverError():
+            log.error("run.failed", code=error.code, reason=str(error), hint=error.hint)
+        case PollerError():
+            log.error("run.failed", reason=str(error))
+        case _:  # the text of a bug may quote an event
+            log.error("run.failed", reason=f"a bug: {type(error).__name__}")
+    return exit_code_of(error)
 
 
 def _end_without_fail(code: ExitCode) -> None:

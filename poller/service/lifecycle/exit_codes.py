@@ -3,6 +3,8 @@
 import enum
 from collections.abc import Iterable
 
+from poller.core.errors import FatalError, PollerError
+
 
 class ExitCode(enum.IntEnum):
     """The exit codes of every command.
@@ -19,6 +21,16 @@ class ExitCode(enum.IntEnum):
     UNREACHABLE = 75
     CONFIG = 78
     INTERRUPTED = 130
+
+
+def exit_code_of(error: BaseException) -> ExitCode:
+    """Return the exit code of a process that this error ends."""
+    match error:
+        case FatalError():
+            return ExitCode.CONFIG
+        case PollerError():
+            return ExitCode.UNREACHABLE
+    return ExitCode.BUG
 
 
 class Severity(enum.Enum):
