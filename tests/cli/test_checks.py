@@ -1,5 +1,6 @@
 """The findings of `check` that need no service."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -17,8 +18,11 @@ from poller.cli.checks import (
     region,
     secrets,
 )
+from poller.cli.commands import check
 from poller.config import SecretPlace, load_settings
+from poller.core.errors import TransientError
 from poller.service.lifecycle.exit_codes import Severity
+from poller.service.upstream.retry import retrying
 
 HOUR = timedelta(hours=1)
 
@@ -206,3 +210,27 @@ def test_urls_of_alerts_that_would_end_the_start_are_found(
     found = list(alert_targets(settings("acme.us.auth0.com", US, POLLER_ALERTS__URLS=urls)))
     assert [finding.text for finding in found] == texts
     assert [finding.severity for finding in found] == severities
+
+
+@pytest.mark.parametrize(
+    ("url", "is_short"),
+    [("sqlite:///{}/ledger.db", True), ("postgresql://db.example/poller", False)],
+)
+def test_only_a_ledger_on_a_server_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, is_short: bool
+) -> None:
+    waits = []
+
+    def fails_at_once(patience: timedelta) -> Iterator[Any]:
+        waits.append(patience)
+        return iter(retrying(timedelta()))
+
+    def is_full(*_: object) -> str:
+        raise TransientError("the disk is full")
+
+    monkeypatch.setattr(check, "retrying", fails_at_once)
+    monkeypatch.setattr(check, "inspect_ledger", is_full)
+    given = settings("a.us.auth0.com", US, POLLER_STATE__URL=url.format(tmp_path))
+    found = list(check._ledger_findings(given, check._Patience()))
+    assert found[0].severity is Severity.UNREACHABLE
+    assert (waits[-1] <= timedelta(seconds=2)) == is_short
