@@ -12,6 +12,7 @@ from poller.cli.commands.status import collect
 from poller.cli.views.status import BacklogReport, StreamReport, show_status
 from poller.config import load_settings
 from poller.core.log_ids import floor_id
+from poller.core.text.dates import iso
 from tests.fakes import NOW, STREAM
 
 HOUR = timedelta(hours=1)
@@ -63,6 +64,15 @@ def test_the_status_shows_the_fatal_error_that_ended_the_daemon(
     shown = capsys.readouterr().out
     assert "error[auth0-credentials-refused]: refused" in shown
     assert "check them" in shown
+
+
+@pytest.mark.parametrize(("error", "said"), [(None, ""), ("the disk is full", ", failed")])
+def test_the_status_tells_a_cycle_that_failed_from_one_that_went_well(
+    bench: Bench, capsys: pytest.CaptureFixture[str], error: str | None, said: str
+) -> None:
+    bench.ledger.note_cycle(at=NOW, error=error)
+    bench.status()
+    assert f"last cycle   {iso(NOW)}{said}\n" in capsys.readouterr().out
 
 
 def test_the_status_with_a_backlog_tells_it_from_the_freshness(

@@ -174,7 +174,7 @@ def _show_stream(stream: StreamReport) -> None:
     _line("drained", iso(stream.drained_at) if stream.drained_at else "never")
     _line("lag", "unknown" if stream.lag_s is None else lasting(stream.lag_s))
     _show_backlog(stream)
-    _line("last cycle", iso(stream.last_cycle_at) if stream.last_cycle_at else "never")
+    _line("last cycle", _last_cycle(stream))
     events = [f"{count:,} {name.replace('_', '-')}" for name, count in stream.events.items()]
     _line("events", ", ".join(events))
     _show_dead_letters(stream)
@@ -182,6 +182,12 @@ def _show_stream(stream: StreamReport) -> None:
     if stream.last_error:
         _line("last error", stream.last_error, fg="yellow")
     _show_blocked(stream.blocked)
+
+
+def _last_cycle(stream: StreamReport) -> str:
+    if stream.last_cycle_at is None:
+        return "never"
+    return f"{iso(stream.last_cycle_at)}{', failed' if stream.last_error else ''}"
 
 
 def _show_backlog(stream: StreamReport) -> None:

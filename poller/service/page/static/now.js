@@ -123,7 +123,7 @@ function daemonCard(state) {
     ["Next try", condition?.next_try_at && fullTime(condition.next_try_at)],
     ["Tenant", settings?.domain], ["Segment source", settings?.source_name],
     ["Polls", settings && `every ${lasting(settings.poll_interval_s)}`],
-    ["Last cycle", status?.last_cycle_at && fullTime(status.last_cycle_at)],
+    ["Last cycle", status?.last_cycle_at && fullTime(status.last_cycle_at) + (status.last_error ? ", failed" : "")],
     ["Last error", status?.last_error],
   ]));
 }
