@@ -1,11 +1,14 @@
 """The settings file of a command, or the folder of settings files."""
 
 import os
+import sys
 from functools import cached_property
 from pathlib import Path
 
 import click
 
+from poller.cli.views.output import is_terminal, say
+from poller.cli.views.wording import laid_out
 from poller.config import (
     SettingsError,
     TomlFile,
@@ -15,6 +18,7 @@ from poller.config import (
     read_toml,
 )
 from poller.config.sources.folder import DEFAULTS
+from poller.config.sources.paths import hidden_file
 
 PIPELINE = "poller.pipeline"
 """The key of the option --pipeline among the notes of click's context."""
@@ -39,12 +43,21 @@ class SettingsFile:
         self._problem: SettingsError | None = None
 
     @cached_property
+    def _path(self) -> Path | None:
+        hidden = hidden_file(self._config, os.environ)
+        if hidden and is_terminal(sys.stderr):
+            text = f"This command reads config.toml of this folder, and not {hidden}. "
+            text += "--config names another."
+            say(*laid_out("", text), is_error=True, fg="yellow")
+        return find_settings_file(self._config, os.environ)
+
+    @cached_property
     def folder(self) -> Path | None:
         """The folder of settings files, or None for a file alone.
 
         A file beside the defaults of a folder is a pipeline of the folder.
         """
-        path = find_settings_file(self._config, os.environ)
+        path = self._path
         return path if path and path.is_dir() else None
 
     @property
@@ -75,7 +88,7 @@ class SettingsFile:
             raise
 
     def _read(self) -> TomlFile | None:
-        path = find_settings_file(self._config, os.environ)
+        path = self._path
         if self.folder is None:
             if self._pipeline:
                 raise click.UsageError("--pipeline needs a folder: name it with --config FOLDER")

@@ -24,6 +24,7 @@ from poller.config.sources.folder import DEFAULTS
 from poller.config.sources.layers import (
     Layer,
     closed_folder,
+    credentials_folder,
     default_layer,
     files_of,
     merge_layers,
@@ -164,11 +165,11 @@ class _Sources:
 
     def _missing_credentials(self) -> Iterator[Problem]:
         if not (self._place_of("auth0.client_secret") or self._place_of("auth0.private_key")):
-            private_key = f"for private-key JWT, {_ways('auth0.private_key')}"
-            ways = f"{_ways('auth0.client_secret')}; or, {private_key}"
+            private_key = f"for private-key JWT, {self._ways('auth0.private_key')}"
+            ways = f"{self._ways('auth0.client_secret')}; or, {private_key}"
             yield self._missing("auth0", "client_secret", ways)
         if not self._place_of("segment.write_key"):
-            yield self._missing("segment", "write_key", _ways("segment.write_key"))
+            yield self._missing("segment", "write_key", self._ways("segment.write_key"))
 
     def _missing_hmac_key(self, settings: Settings) -> Iterator[Problem]:
         if settings.privacy.hmac_key is not None:
@@ -180,13 +181,13 @@ class _Sources:
         }
         for (section, key), is_needed in needs.items():
             if is_needed:
-                wrong = f"makes hashes, which need a key: set {_ways('privacy.hmac_key')}"
+                wrong = f"makes hashes, which need a key: set {self._ways('privacy.hmac_key')}"
                 yield Problem(place=self._place(section, key), wrong=wrong)
 
     def missing_page_token(self, settings: Settings) -> Iterator[Problem]:
         page = settings.page
         if page.listen is not None and not page.listen.is_loopback and page.token is None:
-            ways = _ways("page.token")
+            ways = self._ways("page.token")
             wrong = f"lets other machines ask for the page, which needs your own token: set {ways}"
             yield Problem(place=self._place("page", "listen"), wrong=wrong)
 
@@ -281,13 +282,13 @@ class _Sources:
             return self.file.place(section, key)
         return Place(rank=Rank.ENVIRONMENT, source=_BY_KEY[section, key].variable)
 
-
-def _ways(name: str) -> str:
-    """Return all ways to set a secret."""
-    section, key = name.split(".")
-    secret: Setting = _BY_KEY[section, key]
-    return (
-        f"{secret.key} or {secret.key}_file under [{secret.section}], {secret.variable} or "
-        f"{secret.variable}_FILE, or a file {secret.credential} in $CREDENTIALS_DIRECTORY or, for "
-        "acme.toml, in acme.credentials/"
-    )
+    def _ways(self, name: str) -> str:
+        """Return all ways to set a secret."""
+        section, key = name.split(".")
+        secret: Setting = _BY_KEY[section, key]
+        folder = credentials_folder(self.file.path, {}) if self.file else "NAME.credentials"
+        return (
+            f"{secret.key} or {secret.key}_file under [{secret.section}], {secret.variable} or "
+            f"{secret.variable}_FILE, or a file {secret.credential} in $CREDENTIALS_DIRECTORY or "
+            f"in {folder}"
+        )

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from poller import cli
+from poller.cli import settings_file
 from poller.cli.settings_file import SettingsFile
 from poller.config import SettingsError
+from poller.config.sources import paths
 from tests.paths import ROOT
 
 
@@ -67,9 +69,8 @@ def test_every_command_that_sends_or_deletes_has_the_option_yes() -> None:
         "person",
     }
     texts = {file.name: file.read_text() for file in (ROOT / "poller/cli").rglob("*.py")}
-    # `init` goes on after the answer no, and asks for values too.
     confirming = {name for name, text in texts.items() if "click.confirm" in text}
-    assert confirming == {"confirmation.py", "init.py"}
+    assert confirming == {"confirmation.py"}
     assert {name for name, text in texts.items() if "click.prompt" in text} == {"questions.py"}
 
 
@@ -89,3 +90,23 @@ def test_a_demo_of_less_than_a_second_is_refused(
 ) -> None:
     assert run(monkeypatch, "demo", "--for", "0s") == 2
     assert "must be at least 1s" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("is_typed", [True, False])
+def test_only_a_person_is_told_that_the_folders_file_comes_before_the_installed_one(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    is_typed: bool,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(paths, "SYSTEM_FILE", tmp_path / "installed.toml")
+    monkeypatch.setattr(settings_file, "is_terminal", lambda stream: is_typed)
+    for name in ("config.toml", "installed.toml"):
+        (tmp_path / name).write_text("[auth0]\n")
+    file = SettingsFile(None)
+    for _ in range(2):
+        assert file.content is not None
+        assert file.folder is None
+    said = capsys.readouterr().err
+    assert said.count("reads config.toml of this folder") == is_typed

@@ -29,7 +29,7 @@ from poller.config import (
 )
 from poller.config.parsers.times import parse_start
 from poller.config.sources import paths as folders
-from poller.config.sources.paths import default_ledger
+from poller.config.sources.paths import default_ledger, hidden_file
 from poller.config.sources.toml import key_lines
 from tests.paths import ROOT
 
@@ -219,6 +219,22 @@ def test_the_settings_file_is_looked_for_where_it_was_named_first(
     assert find_settings_file(None, {"POLLER_CONFIG": ""}) == Path("config.toml")
     assert find_settings_file(None, named) == Path("named.toml")
     assert find_settings_file(Path("typed.toml"), named) == Path("typed.toml")
+
+
+def test_the_installed_file_is_hidden_by_one_of_the_folder_unless_a_file_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    system = tmp_path / "etc.toml"
+    monkeypatch.setattr(folders, "SYSTEM_FILE", system)
+    Path("config.toml").touch()
+    assert hidden_file(None, {}) is None
+    system.touch()
+    assert hidden_file(None, {}) == system
+    assert hidden_file(Path("config.toml"), {}) is None
+    assert hidden_file(None, {"POLLER_CONFIG": "config.toml"}) is None
+    monkeypatch.setattr(folders, "SYSTEM_FILE", tmp_path / "config.toml")
+    assert hidden_file(None, {}) is None
 
 
 @pytest.mark.parametrize(
@@ -792,6 +808,7 @@ def test_a_missing_secret_is_told_with_all_ways_to_give_it(
     said = problem(tmp_path, **missing)
     assert "is missing" in said
     assert all(way in said for way in ways)
+    assert said.endswith(f" or in {tmp_path / 'config.credentials'}")
 
 
 @pytest.mark.parametrize("secrets", [True, False])

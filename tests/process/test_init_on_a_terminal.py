@@ -108,3 +108,20 @@ def test_a_person_who_leaves_leaves_nothing_behind(
     assert person.end() == 130, person.seen
     assert person.seen.rstrip().endswith("Nothing was written.")
     assert sorted(plain.folder.rglob("*")) == before
+
+
+def test_a_person_who_changes_nothing_is_told_that_the_files_stay_and_the_next_step(
+    plain: Bench, home: dict[str, str]
+) -> None:
+    text = "[poll]\n"
+    plain.settings.write_text(text)
+    person = Person(plain.folder, home)
+    person.answers("Change it? [y/N]: ", "")
+    assert person.end() == 130, person.seen
+    for line in (
+        "Nothing was written.",
+        "check` looks at them",
+        f"init {plain.settings.name}` asks",
+    ):
+        assert line in person.seen
+    assert plain.settings.read_text() == text

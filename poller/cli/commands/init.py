@@ -23,7 +23,7 @@ from poller.cli.setup.files import (
     write_files,
 )
 from poller.cli.setup.questions import QUESTIONS, answers, environment_values, known_values
-from poller.cli.views.confirmation import confirm, refuse_without_terminal
+from poller.cli.views.confirmation import confirm, is_agreed, refuse_without_terminal
 from poller.cli.views.output import say
 from poller.cli.views.wording import laid_out
 from poller.config import read_toml
@@ -85,11 +85,13 @@ def init(file: Path | None, *, systemd: bool, yes: bool, **given: str | Path | N
     changed = [each.path for each in units]
     if present not in {None, shared_file(EXAMPLE).read_text(encoding="utf-8")}:
         changed.append(path)
-    _confirm_changes(changed, is_answered=yes)
     try:
+        _confirm_changes(changed, is_answered=yes)
         values = answers(given, environment_values(), known_values(path, present))
     except click.Abort:
         say("", "Nothing was written.", is_error=True)
+        if present is not None:
+            _show_what_stays(path, is_service=systemd)
         raise
     if systemd:
         _refuse_other_secrets(values)
@@ -182,8 +184,18 @@ def _check(path: Path) -> int:
     return subprocess.run(command, env=environ, check=False).returncode  # noqa: S603 - our own
 
 
+def _show_what_stays(path: Path, *, is_service: bool) -> None:
+    name = f"--systemd {path.stem}" if is_service else shlex.quote(str(path))
+    say("The files that are there stay as they are. Next:", is_error=True)
+    _say_steps(
+        f"`{NAME} check{_option(path)}` looks at them",
+        f"`{NAME} init {name}` asks again. After y, Enter keeps an answer",
+        is_error=True,
+    )
+
+
 def _show_next(path: Path, code: int) -> None:
-    option = "" if path == _settings_path(None) else f" --config {shlex.quote(str(path))}"
+    option = _option(path)
     if code not in {ExitCode.DONE, ExitCode.ATTENTION}:
         say("", "The files are written. Next:")
         again = (
@@ -199,9 +211,14 @@ def _show_next(path: Path, code: int) -> None:
     )
 
 
-def _say_steps(*steps: str) -> None:
+def _option(path: Path) -> str:
+    """Return the option that names the settings file, or "" if no option is needed here."""
+    return "" if path == _settings_path(None) else f" --config {shlex.quote(str(path))}"
+
+
+def _say_steps(*steps: str, is_error: bool = False) -> None:
     for number, step in enumerate(steps, 1):
-        say(*laid_out(f"  {number}. ", step))
+        say(*laid_out(f"  {number}. ", step), is_error=is_error)
 
 
 def _units() -> list[NewFile]:
@@ -228,7 +245,7 @@ def _set_up_service(path: Path, *, is_answered: bool) -> int:
         say("", "The service stays as it is. Next:")
         _say_steps(f"`{NAME} init --systemd {path.stem}` asks again, and then starts the service")
         return code
-    if not (is_answered or click.confirm(f"\n{_START}", err=True)):
+    if not is_agreed(f"\n{_START}", is_answered=is_answered):
         say(f"Next: `systemctl enable --now {unit}` starts it.")
         return code
     # A service that runs already reads its settings at a start only.

@@ -20,11 +20,22 @@ def confirm(question: str, *, is_answered: bool) -> None:
         click.UsageError: stdin is not a terminal, so no person can answer.
         click.Abort: the answer is no.
     """
+    if not is_agreed(question, is_answered=is_answered):
+        raise click.Abort
+
+
+def is_agreed(question: str, *, is_answered: bool) -> bool:
+    """Ask on the terminal, and return the answer. An empty answer is a no.
+
+    Raises:
+        click.UsageError: stdin is not a terminal, so no person can answer.
+        click.Abort: the person went away.
+    """
     if is_answered:
-        return
+        return True
     if not is_terminal(sys.stdin):
         raise click.UsageError(f'no terminal to ask "{question}": add --yes')
-    click.confirm(question, abort=True, err=True)
+    return click.confirm(question, err=True)
 
 
 def refuse_without_terminal(question: str, *, is_answered: bool) -> None:

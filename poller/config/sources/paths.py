@@ -26,6 +26,14 @@ def find_settings_file(explicit: Path | None, environ: Mapping[str, str]) -> Pat
     return next((path for path in (LOCAL_FILE, SYSTEM_FILE) if is_there(path)), None)
 
 
+def hidden_file(explicit: Path | None, environ: Mapping[str, str]) -> Path | None:
+    """Return the file in /etc if ./config.toml is read in its place, and nobody named a file."""
+    is_named = explicit is not None or environ.get(CONFIG_VARIABLE)
+    if is_named or not (is_there(LOCAL_FILE) and is_there(SYSTEM_FILE)):
+        return None
+    return None if LOCAL_FILE.absolute() == SYSTEM_FILE else SYSTEM_FILE
+
+
 def default_ledger(path: Path | None, environ: Mapping[str, str], pipeline: str = "") -> str | None:
     """Return the default URL of the ledger, or None if the environment does not even name a home.
 
