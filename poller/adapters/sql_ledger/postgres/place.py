@@ -133,8 +133,8 @@ class PostgresPlace:
             return LedgerFatalError(
                 f"the ledger in {self.shown} was there before and is gone",
                 code="ledger-gone",
-                hint="restore the database; or, to begin a new ledger with nothing settled, remove "
-                f"{self.beside(_MARKER)} and set [poll] start",
+                hint="restore the database. Only to begin a new ledger, which does not know what "
+                f"was sent: move {self.beside(_MARKER)} into another folder, and set poll.start",
             )
         return LedgerFatalError(
             f"there is no ledger in {self.shown}",

@@ -194,8 +194,9 @@ def gone_error(path: Path) -> LedgerFatalError:
     return LedgerFatalError(
         f"the ledger {path} was there before and is gone or empty",
         code="ledger-gone",
-        hint="put it or its last backup back; or, to begin a new one with nothing settled, remove "
-        f"{beside(path, '.known').name} and {path.name}-wal beside it and set [poll] start",
+        hint="put it or its last backup back. Only to begin a new one, which does not know what "
+        f"was sent: move {beside(path, '.known').name} and {path.name}-wal from {path.parent} into "
+        "another folder, and set poll.start",
     )
 
 
