@@ -6,13 +6,23 @@ has a lease. `places.acquire_lock` takes either.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Self
 
+from poller.core.errors import TakenOverError
+
 Role = Literal["run", "backfill", "standby"]
 ROLES: tuple[Role, ...] = ("run", "backfill")
 """The roles that work on a ledger."""
+Lost = Callable[[TakenOverError], None]
+"""Told once, by any thread, that another process has taken over the lock. A file lock stays."""
+
+
+def ignore_loss(error: TakenOverError) -> None:
+    """Go on. The fence refuses what an owner without its lock wants to settle."""
+    del error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from poller.adapters.sql_ledger.database import Database
-from poller.adapters.sql_ledger.lock import Holder, LedgerLock, Role
+from poller.adapters.sql_ledger.lock import Holder, LedgerLock, Lost, Role, ignore_loss
 from poller.adapters.sql_ledger.sqlite.place import SqlitePlace
 from poller.core.errors import FatalError
 
@@ -55,13 +55,13 @@ class LedgerPlace(Protocol):
         """
         ...
 
-    def acquire(self, role: Role, now: Callable[[], datetime]) -> LedgerLock:
+    def acquire(self, role: Role, now: Callable[[], datetime], on_lost: Lost) -> LedgerLock:
         """Take the lock of this role. The ledger need not exist.
 
         A file lock is free once its process has ended. A lease in PostgreSQL is free once its
         process has ended on this machine, or 20 s after the owner renewed it last on another one.
         A process that waits for a ledger calls this again, every few seconds, until it succeeds.
-        A lease can be lost while its owner stalls: see `postgres.lease`.
+        A lease can be lost while its owner stalls: see `postgres.lease`. `on_lost` is told then.
 
         Raises:
             LedgerHeldError: another process holds the lock, and the message names it.
@@ -140,7 +140,11 @@ def open_database(url: str, *, change: bool) -> Database:
 
 
 def acquire_lock(
-    url: str, role: Role, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    url: str,
+    role: Role,
+    *,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    on_lost: Lost = ignore_loss,
 ) -> LedgerLock:
     """Take the lock of this role, as `LedgerPlace.acquire` does."""
-    return place_of(url).acquire(role, now)
+    return place_of(url).acquire(role, now, on_lost)

@@ -18,8 +18,8 @@ from poller.cli.views.confirmation import refuse_without_terminal
 from poller.cli.wiring.backfill import BackfillParts
 from poller.cli.wiring.services import background_share, connect, stream_of
 from poller.config import Settings, integrations
-from poller.core.errors import FatalError
-from poller.service.lifecycle.process import Process
+from poller.core.errors import FatalError, TakenOverError
+from poller.service.lifecycle.process import Failed, Process
 from poller.service.observability.logging_setup import configure_logging
 
 _NOT_BEGUN = {"ledger-missing", "stream-unknown"}
@@ -145,7 +145,7 @@ def backfill(
     if destinations is None:
         destinations = settings.backfill.integrations
     with (
-        _open_ledger(settings, create=options.new) as ledger,
+        _open_ledger(settings, process, create=options.new) as ledger,
         connect(
             settings,
             process.stopping,
@@ -175,8 +175,11 @@ def _refuse_misuse(options: BackfillOptions, *, from_file: bool) -> None:
 
 
 @contextmanager
-def _open_ledger(settings: Settings, *, create: bool) -> Iterator[SqlLedger]:
-    with acquire_lock(settings.state.url, "backfill"):
+def _open_ledger(settings: Settings, process: Process, *, create: bool) -> Iterator[SqlLedger]:
+    def end(error: TakenOverError) -> None:
+        process.end(Failed(error))
+
+    with acquire_lock(settings.state.url, "backfill", on_lost=end):
         try:
             ledger = SqlLedger.open(
                 settings.state.url,

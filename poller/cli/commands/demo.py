@@ -235,7 +235,7 @@ def _open_demo() -> Iterator[_Demo]:
         feed, supervisor = Feed(), Supervisor(Notifier(None), Heartbeat())
         observer = observer_of(settings, feed)
         with (
-            open_ledger(settings) as ledger,
+            open_ledger(settings, process) as ledger,
             connect(settings, process.stopping, observer=observer) as services,
             serve_page(
                 settings, feed, observer, supervisor, process, lambda now: collect(settings, now)

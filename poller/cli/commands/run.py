@@ -69,7 +69,7 @@ def run(config: Path | None, *, once: bool, standby: bool, new_stream: bool) -> 
 def _drain_once(settings: Settings, *, new_stream: bool) -> ExitCode:
     process = Process()
     with (
-        open_ledger(settings, adopt=new_stream) as ledger,
+        open_ledger(settings, process, adopt=new_stream) as ledger,
         connect(settings, process.stopping) as services,
         connect_background(settings, services, process.stopping, NO_OBSERVER) as background,
     ):

@@ -54,7 +54,7 @@ def open_pipeline(
     """
     heartbeat, stopping = post.supervisor.heartbeat, work.stopping
     with (
-        post.ledgers.opened(settings, adopt=new_stream, neighbours=neighbours or ()) as ledger,
+        post.ledgers.opened(settings, work, adopt=new_stream, neighbours=neighbours) as ledger,
         alerting(settings, ledger, post.observer) as alerts,
         connect(
             settings,

@@ -55,7 +55,7 @@ def play_wrong_key() -> Iterator[str]:
 
 def _forward(settings: Settings) -> None:
     process = Process()
-    with open_ledger(settings) as ledger, connect(settings, process.stopping) as services:
+    with open_ledger(settings, process) as ledger, connect(settings, process.stopping) as services:
         drain(build_drain(settings, services, ledger, process).pages, PATIENCE)
 
 

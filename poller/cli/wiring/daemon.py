@@ -29,9 +29,11 @@ from poller.service.observability.systemd import Supervisor
 from poller.service.upstream.retry import Backoff
 
 
-def open_ledger(settings: Settings, *, adopt: bool = False) -> AbstractContextManager[SqlLedger]:
-    """Open the ledger of a pipeline that is alone. See `Ledgers.opened`."""
-    return Ledgers().opened(settings, adopt=adopt)
+def open_ledger(
+    settings: Settings, work: Work, *, adopt: bool = False
+) -> AbstractContextManager[SqlLedger]:
+    """Open the ledger of a process that has one. See `Ledgers.opened`."""
+    return Ledgers().opened(settings, work, adopt=adopt)
 
 
 def build_drain(

@@ -9,22 +9,36 @@ import structlog
 
 from poller.adapters.sql_ledger.database import Database
 from poller.adapters.sql_ledger.ledger import SqlLedger
+from poller.adapters.sql_ledger.lock import Lost
 from poller.adapters.sql_ledger.places import LedgerPlace, acquire_lock, place_of
 from poller.cli.wiring.services import stream_of
 from poller.config import Settings
+from poller.core.errors import TakenOverError
 from poller.core.events import Stream
+from poller.service.lifecycle.process import Failed, Work
 
 log = structlog.get_logger()
 
 
 @dataclass(slots=True)
 class _Shared:
-    """A place, which is locked and open as long as a pipeline uses it."""
+    """A place, which is locked and open as long as a pipeline uses it.
+
+    `users` are told when the lock is lost. Until the last of them has left, nobody may enter: a
+    pipeline that went on without the lock would take its span back from the process that has it.
+    """
 
     lock: threading.Lock = field(default_factory=threading.Lock)
-    users: int = 0
+    users: list[Lost] = field(default_factory=list)
+    lost: TakenOverError | None = None
     database: Database | None = None
     stack: ExitStack = field(default_factory=ExitStack)
+
+    def lose(self, error: TakenOverError) -> None:
+        """Tell all users that the lock is lost. Waits for nobody, and raises nothing."""
+        self.lost = error
+        for tell in [*self.users]:
+            tell(error)
 
 
 class Ledgers:
@@ -46,27 +60,34 @@ class Ledgers:
 
     @contextmanager
     def opened(
-        self, settings: Settings, *, adopt: bool = False, neighbours: Collection[Stream] = ()
+        self,
+        settings: Settings,
+        work: Work,
+        *,
+        adopt: bool = False,
+        neighbours: Collection[Stream] | None = None,
     ) -> Iterator[SqlLedger]:
         """Open the ledger, and hold the lock that keeps a second `run` away.
 
         The ledger is created if there is none. With `adopt`, a new stream may begin in a ledger
         that holds other streams. The streams of other pipelines may be there in any case.
+        The work ends once another process has taken the lock over.
 
         Raises:
             LedgerHeldError: another process runs on this ledger.
+            TakenOverError: the lock is lost, and other pipelines have not closed the ledger yet.
             FatalError, TransientError: the ledger cannot be used.
         """
         stream = stream_of(settings)
         url = settings.state.url
         owned = self._owning(url, stream) if self._owning else nullcontext()
-        with owned, self._database(url) as database:
+        with owned, self._database(url, lambda error: work.end(Failed(error))) as database:
             ledger = SqlLedger.open(
                 settings.state.url,
                 stream,
                 create=True,
                 adopt=adopt,
-                neighbours=neighbours,
+                neighbours=neighbours or (),
                 database=database,
                 late_window=settings.poll.late_window,
             )
@@ -79,7 +100,7 @@ class Ledgers:
             yield ledger
 
     @contextmanager
-    def _database(self, url: str) -> Iterator[Database]:
+    def _database(self, url: str, on_lost: Lost) -> Iterator[Database]:
         place = place_of(url)
         with self._lock:
             shared = self._places.setdefault(place, _Shared())
@@ -87,15 +108,17 @@ class Ledgers:
             if shared.database is None:
                 with ExitStack() as stack:
                     if self._owning is None:
-                        stack.enter_context(acquire_lock(url, "run"))
+                        stack.enter_context(acquire_lock(url, "run", on_lost=shared.lose))
                     shared.database = stack.enter_context(closing(place.open(create=True)))
                     shared.stack = stack.pop_all()
-            shared.users += 1
+            shared.users.append(on_lost)
         try:
+            if shared.lost is not None:  # a loss after this look is told to `on_lost`
+                raise shared.lost
             yield shared.database
         finally:
             with shared.lock:
-                shared.users -= 1
+                shared.users.remove(on_lost)
                 if not shared.users:
-                    shared.database = None
+                    shared.database = shared.lost = None
                     shared.stack.close()

@@ -5,8 +5,9 @@ the clock of the database. A thread renews it every 5 s. So a machine that is go
 within 20 s. A lock of a session would not do: a pooler gives each transaction another session, and
 the server may keep a dead session for hours.
 
-A process that has stalled does not notice that its lease has expired. What it writes then is
-refused by the fence numbers of the rows.
+A process that has stalled notices that its lease is lost when it renews the lease next, which is
+at once when the process wakes up. What it writes before is refused by the fence numbers of the
+rows.
 
 A worker shares the ledger with workers on other machines. It has a row that says that the worker
 is alive, and a row for each stream that it owns. The worker renews the first row alone, and the
@@ -44,12 +45,13 @@ from sqlalchemy import (
 )
 
 from poller.adapters.sql_ledger.errors import LedgerHeldError
-from poller.adapters.sql_ledger.lock import Holder, LedgerLock, Role
+from poller.adapters.sql_ledger.lock import Holder, LedgerLock, Lost, Role, ignore_loss
 from poller.adapters.sql_ledger.postgres import connection as begin
 from poller.adapters.sql_ledger.postgres.address import Address
 from poller.adapters.sql_ledger.postgres.verdicts import verdicts
 from poller.adapters.sql_ledger.schema_version import LEASE, read_version
-from poller.core.errors import PollerError
+from poller.adapters.sql_ledger.tables.fences import TAKEN_OVER
+from poller.core.errors import PollerError, TakenOverError
 
 RENEWED_EVERY_S = 5.0
 EXPIRES_AFTER_S = 20
@@ -78,10 +80,11 @@ _EXPIRY = _NOW + timedelta(seconds=EXPIRES_AFTER_S)
 class Lease(LedgerLock):
     """A lease that is renewed until it is closed."""
 
-    def __init__(self, address: Address, role: str) -> None:
+    def __init__(self, address: Address, role: str, on_lost: Lost) -> None:
         self._shown = address.shown
         self._engine = begin.engine(address)
         self._owner = uuid4().hex
+        self._on_lost = on_lost
         self._role = role or f"worker {self._owner}"
         self._is_closing = threading.Event()
         self._thread = threading.Thread(target=self._keep, name=f"lease-{role}", daemon=True)
@@ -89,7 +92,7 @@ class Lease(LedgerLock):
         """True once another process has taken over the lease. It is never got back."""
 
     @classmethod
-    def acquire(cls, address: Address, role: Role) -> Self:
+    def acquire(cls, address: Address, role: Role, on_lost: Lost = ignore_loss) -> Self:
         """Take the lease if it is free, has expired, or belongs to a dead process of this machine.
 
         The ledger need not exist.
@@ -98,11 +101,11 @@ class Lease(LedgerLock):
             LedgerHeldError: another process holds the lease, and the message names it.
             TransientError, FatalError: the database cannot record it, or holds something else.
         """
-        return cls._begin(address, role)
+        return cls._begin(address, role, on_lost)
 
     @classmethod
-    def _begin(cls, address: Address, role: str) -> Self:
-        lease = cls(address, role)
+    def _begin(cls, address: Address, role: str, on_lost: Lost = ignore_loss) -> Self:
+        lease = cls(address, role, on_lost)
         try:
             lease._take(lease._role, _of(lease._role))
         except BaseException:
@@ -147,11 +150,25 @@ class Lease(LedgerLock):
     def _keep(self) -> None:
         """Renew the lease until it is closed or lost. A failure to renew is tried again."""
         while not self._is_closing.wait(RENEWED_EVERY_S):
-            with contextlib.suppress(PollerError), self._transaction() as connection:
-                renewed = update(_lease).where(*self._own()).values(expires_at=_EXPIRY)
-                if connection.execute(renewed).rowcount != 1:
+            with contextlib.suppress(PollerError):
+                if not self._renew() and not self._is_closing.is_set():
                     self.is_lost = True
+                    self._on_lost(self._lost_error())
                     return
+
+    def _renew(self) -> bool:
+        """Renew the lease. Return false if its row is gone, so that another process may work."""
+        renewed = update(_lease).where(*self._own()).values(expires_at=_EXPIRY)
+        with self._transaction() as connection:
+            return connection.execute(renewed).rowcount == 1
+
+    def _lost_error(self) -> TakenOverError:
+        return TakenOverError(
+            f"ledger {self._shown}: another process has taken it over, since this one did not "
+            f"renew its lease within {EXPIRES_AFTER_S} s",
+            code="taken-over",
+            hint=TAKEN_OVER,
+        )
 
     @contextmanager
     def _transaction(self, statements: str = begin.CHANGING) -> Iterator[Connection]:

@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from poller.adapters.sql_ledger.errors import LedgerFatalError
 from poller.adapters.sql_ledger.local_files.private_files import beside, open_private
-from poller.adapters.sql_ledger.lock import Holder, Role
+from poller.adapters.sql_ledger.lock import Holder, Lost, Role
 from poller.adapters.sql_ledger.postgres.address import Address
 from poller.adapters.sql_ledger.postgres.database import PostgresDatabase
 from poller.adapters.sql_ledger.postgres.lease import Lease
@@ -64,11 +64,11 @@ class PostgresPlace:
             raise self._missing_error(was_known=self._was_known())
         return database
 
-    def acquire(self, role: Role, now: Callable[[], datetime]) -> Lease:
+    def acquire(self, role: Role, now: Callable[[], datetime], on_lost: Lost) -> Lease:
         del now  # the clock of the database counts
         with contextlib.suppress(OSError):  # only the socket and the link of the page need it
             self.address.folder.mkdir(mode=_FOLDER_OWNER_ONLY, parents=True, exist_ok=True)
-        return Lease.acquire(self.address, role)
+        return Lease.acquire(self.address, role, on_lost)
 
     def holder_of(self, role: Role) -> Holder | None:
         database = PostgresDatabase(self.address)

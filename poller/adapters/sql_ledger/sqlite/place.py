@@ -10,7 +10,7 @@ from typing import Self
 
 from poller.adapters.sql_ledger.errors import LedgerFatalError
 from poller.adapters.sql_ledger.local_files.private_files import beside, refuse_unsafe_companions
-from poller.adapters.sql_ledger.lock import Holder, Role
+from poller.adapters.sql_ledger.lock import Holder, Lost, Role
 from poller.adapters.sql_ledger.sqlite import driver, ledger_files
 from poller.adapters.sql_ledger.sqlite.database import SqliteDatabase
 from poller.adapters.sql_ledger.sqlite.lock import FileLock, holder_of
@@ -55,7 +55,8 @@ class SqlitePlace:
     def open_read_only(self) -> SqliteDatabase:
         return SqliteDatabase.open_read_only(self.path)
 
-    def acquire(self, role: Role, now: Callable[[], datetime]) -> FileLock:
+    def acquire(self, role: Role, now: Callable[[], datetime], on_lost: Lost) -> FileLock:
+        del on_lost  # the kernel keeps the lock until the process ends
         return FileLock.acquire(self.path, role, now)
 
     def holder_of(self, role: Role) -> Holder | None:

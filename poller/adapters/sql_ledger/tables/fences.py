@@ -12,6 +12,8 @@ from poller.adapters.sql_ledger.tables import schema
 from poller.core.errors import ConflictError, TakenOverError
 from poller.core.spans import LogCursor, ReopenedGap, Resend, UnreadStretch
 
+TAKEN_OVER = "this process ends, and settles nothing more. `status` names the one that runs"
+
 
 def draw_fence(connection: Connection, stream_id: int) -> int:
     """Return the number of a new owner."""
@@ -56,7 +58,7 @@ def check_fence(recorded: int, fence: int) -> None:
         raise TakenOverError(
             f"another process works on this since fence {recorded}, and ours is {fence}",
             code="taken-over",
-            hint="this process ends, and settles nothing more. `status` names the one that runs",
+            hint=TAKEN_OVER,
         )
     if recorded < fence:
         raise ConflictError(f"the work was begun under fence {recorded} and not under {fence}")
