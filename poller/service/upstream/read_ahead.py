@@ -19,14 +19,13 @@ No promise depends on this module:
 - Nothing is fetched above the last page of a walk, so that an idle poll is one request.
 """
 
+import contextlib
 import itertools
 import queue
 import threading
-import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -46,6 +45,9 @@ Profiles of more than 73 users take two searches, so the profiles of both pages 
 _PLACE = ("id", "stream", "reached", "until", "drained_at")
 """The fields of a cursor that decide what is fetched from it."""
 
+IDLE_S = 1.0
+"""The time after which a thread that has nothing to do ends."""
+
 Call = Callable[[], None]
 
 
@@ -62,28 +64,39 @@ class Runner(Protocol):
 
 
 class Worker:
-    """A Runner with one thread, which starts at the first call and ends with the worker.
+    """A Runner with one thread, which starts when a call comes and ends when none came for a while.
 
-    The thread keeps its connections to the services from call to call. A call under way does not
-    keep the process from ending.
+    A process of many pipelines has few threads this way, because most of its tenants are quiet. A
+    call under way does not keep the process from ending.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, idle_s: float = IDLE_S) -> None:
         self._name = name
-        self._calls: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
-        weakref.finalize(self, self._calls.put, None)
+        self._idle_s = idle_s
+        self._calls: queue.SimpleQueue[Call] = queue.SimpleQueue()
+        # The lock guards the field below it, and keeps a call from coming as the thread ends.
+        self._lock = threading.Lock()
+        self._has_thread = False
 
     def submit(self, call: Call) -> None:
-        if self._thread is None:
-            self._thread = start_thread(_run, self._name, self._calls)
-        self._calls.put(call)
+        with self._lock:
+            if not self._has_thread:
+                start_thread(self._run, self._name)
+                self._has_thread = True
+            self._calls.put(call)
 
+    def _run(self) -> None:
+        while (call := self._next()) is not None:
+            call()
+            del call  # it holds a page, which need not stay in memory
 
-def _run(calls: "queue.SimpleQueue[Call | None]") -> None:
-    while (call := calls.get()) is not None:
-        call()
-        del call  # it holds the worker, which could not end otherwise
+    def _next(self) -> Call | None:
+        """Return the next call, or None at the end of the thread."""
+        with contextlib.suppress(queue.Empty):
+            return self._calls.get(timeout=self._idle_s)
+        with self._lock:
+            self._has_thread = not self._calls.empty()
+            return self._calls.get_nowait() if self._has_thread else None
 
 
 class ReadAhead:
@@ -105,7 +118,7 @@ class ReadAhead:
         self._fetching = runner("read-ahead-log")
         self._preparing = [runner(f"read-ahead-users-{number}") for number in range(PAGES_AHEAD)]
 
-    @contextmanager
+    @contextlib.contextmanager
     def walk(self, is_last: Callable[[Page], bool]) -> Iterator["Walk"]:
         """Open a walk over the log. At its end, the pages that were not given are thrown away.
 

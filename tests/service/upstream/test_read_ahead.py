@@ -1,7 +1,8 @@
 """Reading ahead: the order of the pages, the bound on them, and what is thrown away."""
 
-import gc
+import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -262,46 +263,40 @@ def fail_at(number: int, read: Page) -> None:
         raise LATER
 
 
-def test_no_thread_outlives_its_read_ahead() -> None:
-    threads: set[threading.Thread] = set()
+def assert_set(event: threading.Event) -> None:
+    assert event.wait(PATIENCE_S)
 
-    class Log(FakeLog):
-        def fetch(self, cursor: LogCursor) -> Page:
-            threads.add(threading.current_thread())
-            return super().fetch(cursor)
 
-    def prepare(of_page: Page) -> None:
-        assert of_page.events
-        threads.add(threading.current_thread())
+def test_a_worker_makes_its_calls_in_order_and_in_one_thread() -> None:
+    threads: queue.SimpleQueue[threading.Thread] = queue.SimpleQueue()
+    begun = threading.Event()
+    worker = Worker("test", idle_s=0.0)
+    worker.submit(lambda: assert_set(begun))
+    for _ in range(3):
+        worker.submit(lambda: threads.put(threading.current_thread()))
+    begun.set()
+    made = [threads.get(timeout=PATIENCE_S) for _ in range(3)]
+    assert len({*made}) == 1
+    assert made[0].daemon
 
-    read_ahead = ReadAhead(Log([record(n) for n in range(10)], page_size=1), prepare)
-    cursor = cursor_of_all()
-    with read_ahead.walk(lambda page: False) as walk:
-        for _ in range(6):
-            cursor = replace(cursor, reached=walk.fetch(cursor).position)
-    own = threads - {threading.current_thread()}
-    assert len(own) == 1 + PAGES_AHEAD
-    del read_ahead, walk
-    gc.collect()
-    for thread in own:
+
+def test_a_worker_without_calls_has_no_thread_until_the_next_one() -> None:
+    threads: queue.SimpleQueue[threading.Thread] = queue.SimpleQueue()
+    worker = Worker("test", idle_s=0.0)
+    for _ in range(3):
+        worker.submit(lambda: threads.put(threading.current_thread()))
+        thread = threads.get(timeout=PATIENCE_S)
         thread.join(PATIENCE_S)
         assert not thread.is_alive()
 
 
-def test_a_worker_keeps_one_thread_and_ends_it_with_itself() -> None:
-    threads: list[threading.Thread] = []
-    done = threading.Event()
-    worker = Worker("test")
-    worker.submit(lambda: threads.append(threading.current_thread()))
-    worker.submit(lambda: threads.append(threading.current_thread()))
-    worker.submit(done.set)
-    assert done.wait(PATIENCE_S)
-    assert threads[0] is threads[1]
-    assert threads[0].daemon
-    del worker
-    gc.collect()
-    threads[0].join(PATIENCE_S)
-    assert not threads[0].is_alive()
+def test_a_worker_loses_no_call_that_comes_as_its_thread_ends() -> None:
+    done: queue.SimpleQueue[int] = queue.SimpleQueue()
+    worker = Worker("test", idle_s=0.0)
+    for number in range(500):
+        worker.submit(lambda number=number: done.put(number))
+        time.sleep(0)  # lets the other thread run
+    assert [done.get(timeout=PATIENCE_S) for _ in range(500)] == [*range(500)]
 
 
 def test_a_machine_without_room_for_a_thread_is_a_passing_shortage(
