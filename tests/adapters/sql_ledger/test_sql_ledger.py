@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -23,6 +24,7 @@ from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.adapters.sql_ledger.places import acquire_lock
 from poller.adapters.sql_ledger.reader import LedgerReader
 from poller.adapters.sql_ledger.schema_version import check_version
+from poller.adapters.sql_ledger.sqlite.database import SqliteDatabase
 from poller.adapters.sql_ledger.sqlite.migrations import STEPS, migrate
 from poller.adapters.sql_ledger.tables.spans import insert_span
 from poller.adapters.sql_ledger.tables.stretches import leave_unread
@@ -85,6 +87,18 @@ def test_commits_are_durable_and_readers_do_not_wait(path: Path) -> None:
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
         with reading(path) as reader:
             assert reader.streams() == (STREAM,)
+
+
+def test_a_connection_that_made_the_tables_is_closed_with_all_that_it_remembers(
+    path: Path,
+) -> None:
+    def database() -> SqliteDatabase:
+        return SqliteDatabase.open(path, create=True)
+
+    with closing(database()) as first:
+        assert "Connections in pool: 0" in first._engine.pool.status()
+    with closing(database()) as second:
+        assert "Connections in pool: 1" in second._engine.pool.status()
 
 
 def test_a_missing_ledger_is_created_only_on_request(path: Path) -> None:

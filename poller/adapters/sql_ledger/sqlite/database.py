@@ -114,6 +114,9 @@ class SqliteDatabase(Database):
             if version is not None and version < VERSION:
                 back_up(self.path, version)
             migrate(connection)
+        if version != VERSION:
+            # The connection remembers every statement that made the tables, which is 400 KB.
+            self._engine.dispose()
 
     def _refuse_unusable(self) -> None:
         """Refuse to go on if the file was moved away: what is written to it then is lost."""
