@@ -31,6 +31,7 @@ from poller.service.lifecycle.process import Process, Work
 from poller.service.observability.systemd import Notifier, Supervisor
 from poller.service.pipelines.pipeline import Pipeline, Running
 from poller.service.pipelines.pipelines import Pipelines
+from poller.service.watching.event_streams import EventStreams
 from poller.service.watching.feed import Feed
 
 _START_S = 0.05
@@ -73,6 +74,7 @@ class Folder:
         self._pipelines = pipelines
         self._new_stream = new_stream
         self._ledgers = ledgers or Ledgers()
+        self._event_streams = EventStreams()
         self._members: dict[str, Member] = {}
         self._lock = threading.Lock()
         self._open: dict[Stream, str] = {}
@@ -155,6 +157,7 @@ class Folder:
             observer=observer_of(settings or self.shared, feed, is_alone=False),
             supervisor=pipeline.supervisor,
             ledgers=self._ledgers,
+            streams=self._event_streams,
         )
         self._members[name] = Member(name=name, post=post, pipeline=pipeline, settings=settings)
         if old is None or not old.replace():  # it was removed a moment ago, and may be closed now

@@ -19,6 +19,7 @@ from poller.service.lifecycle.process import Work
 from poller.service.observability.instrumented import Observer
 from poller.service.observability.systemd import Supervisor
 from poller.service.pipelines.pipeline import Running
+from poller.service.watching.event_streams import EventStreams
 from poller.service.watching.feed import Feed
 
 
@@ -26,13 +27,15 @@ from poller.service.watching.feed import Feed
 class Post:
     """The place where a pipeline is watched. It stays while the pipeline is opened and closed.
 
-    The `observer` is the meter, or the feed alone if nobody asks for metrics.
+    The `observer` is the meter, or the feed alone if nobody asks for metrics. The pipelines of a
+    process share the `ledgers` and the `streams`.
     """
 
     feed: Feed
     observer: Observer
     supervisor: Supervisor
     ledgers: Ledgers = field(default_factory=Ledgers)
+    streams: EventStreams = field(default_factory=EventStreams)
 
 
 @contextmanager
@@ -63,7 +66,7 @@ def open_pipeline(
             on_step=heartbeat.beat,
         ) as services,
         connect_background(settings, services, stopping, alerts.observer) as background,
-        serve_events(settings, post.feed),
+        serve_events(settings, post.feed, post.streams),
     ):
         parts = (settings, services, background, ledger, work)
         daemon = build_daemon(

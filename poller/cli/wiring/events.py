@@ -18,7 +18,8 @@ from poller.adapters.sql_ledger.local_files.event_socket import (
 )
 from poller.config import Settings
 from poller.core.errors import FatalError, TransientError
-from poller.service.watching.event_stream import VERSION, EventStream
+from poller.service.watching.event_stream import VERSION
+from poller.service.watching.event_streams import EventStreams
 from poller.service.watching.feed import Feed
 
 _CHUNK_BYTES = 65_536
@@ -31,8 +32,12 @@ log = structlog.get_logger()
 
 
 @contextmanager
-def serve_events(settings: Settings, feed: Feed) -> Iterator[None]:
+def serve_events(
+    settings: Settings, feed: Feed, streams: EventStreams | None = None
+) -> Iterator[None]:
     """Let `tail` and `trace` read the feed within this context.
+
+    The pipelines of a process share the thread of `streams`.
 
     If no socket can be made, a warning says so, and the daemon does its work without it.
     """
@@ -42,11 +47,14 @@ def serve_events(settings: Settings, feed: Feed) -> Iterator[None]:
         log.warning("tail.unavailable", reason=error.strerror)
         yield
         return
-    stream = EventStream.open(listening.socket, feed, show=settings.page.show, may_read=_is_ours)
+    streams = streams or EventStreams()
     try:
-        yield
+        stream = streams.open(listening.socket, feed, show=settings.page.show, may_read=_is_ours)
+        try:
+            yield
+        finally:
+            stream.close()
     finally:
-        stream.close()
         listening.remove()
 
 

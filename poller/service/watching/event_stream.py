@@ -18,25 +18,19 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Self
-
-import structlog
+from typing import Any
 
 from poller.service.watching.feed import MOST_EVENTS, Feed, SettledEvent
 from poller.service.watching.rows import row_of
 
 VERSION = 1
 MOST_READERS = 8
-TICK_S = 0.25
-"""The time between two looks at the feed while somebody reads, in seconds."""
 MOST_LINES = 100
 """The number of lines that wait for one reader. Whatever comes later stays in the feed."""
 PATIENCE_S = 5.0
 """The time that a reader has to take its last lines."""
 _STOP_S = 2.0
 _ACCEPT_AGAIN_S = 1.0
-
-log = structlog.get_logger()
 
 
 class _Reader:
@@ -84,11 +78,10 @@ class _Reader:
 
 
 class EventStream:
-    """Gives settled events to readers, in a thread of its own, from `open` to `close`.
+    """The stream of one pipeline. `EventStreams` opens it, and calls all but `close` in one thread.
 
-    Without a reader the thread sleeps. A reader that does not keep up is dropped. Nothing here
-    waits for a reader, and the daemon waits for nothing here. `may_read` says whether a connection
-    is the owner's.
+    A reader that does not keep up is dropped. Nothing here waits for a reader, and the daemon waits
+    for nothing here. `may_read` says whether a connection is the owner's.
     """
 
     def __init__(
@@ -98,55 +91,51 @@ class EventStream:
         *,
         show: str,
         may_read: Callable[[socket.socket], bool],
+        wake: Callable[[], None],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._listening = listening
         self._feed = feed
         self._show = show
         self._may_read = may_read
+        self._wake = wake
         self._monotonic = monotonic
         self._readers: list[_Reader] = []
-        self._selector = selectors.DefaultSelector()
-        self._awake, self._bell = socket.socketpair()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="events", daemon=True)
-
-    @classmethod
-    def open(cls, listening: socket.socket, feed: Feed, **options: Any) -> Self:
-        """Serve on a socket that listens and never blocks."""
-        stream = cls(listening, feed, **options)
-        stream._thread.start()
-        return stream
+        self._selector: selectors.BaseSelector | None = None
+        self._ended = threading.Event()
+        self.is_ending = False
 
     def close(self) -> None:
-        """Tell every reader that the daemon ends, and end the thread."""
-        self._stopping.set()
-        with suppress(OSError):
-            self._bell.send(b"\0")
-        self._thread.join(_STOP_S)
+        """Tell every reader that the daemon ends, and close all sockets."""
+        self.is_ending = True
+        self._wake()
+        self._ended.wait(_STOP_S)
 
-    def _run(self) -> None:
-        try:
-            self._selector.register(self._listening, selectors.EVENT_READ)
-            self._selector.register(self._awake, selectors.EVENT_READ)
-            while not self._stopping.is_set():
-                self._turn()
-        except Exception as error:  # noqa: BLE001 - the stream must not hurt the daemon
-            log.warning("tail.ended", error=type(error).__name__)
-        finally:
-            self._say_goodbye()
-            self._selector.close()
-            for each in (self._listening, self._awake, self._bell):
-                each.close()
+    @property
+    def has_readers(self) -> bool:
+        return bool(self._readers)
 
-    def _turn(self) -> None:
-        timeout_s = TICK_S if self._readers else None
-        for key, _ in self._selector.select(timeout_s):
-            if key.fileobj is self._listening:
-                self._accept()
-            elif isinstance(key.data, _Reader) and _has_gone(key.data.connection):
-                self._drop(key.data)
-        self._hand_out()
+    def begin(self, selector: selectors.BaseSelector) -> None:
+        """Let the selector watch the sockets of the stream."""
+        self._selector = selector
+        self._watch(self._listening, None)
+
+    def serve(self, reader: "_Reader | None") -> None:
+        """Take a new connection, or drop a reader that has gone."""
+        if reader is None:
+            self._accept()
+        elif _has_gone(reader.connection):
+            self._drop(reader)
+
+    def end(self) -> None:
+        """Say goodbye to the readers, and close all sockets."""
+        for reader in [*self._readers]:
+            reader.end("stopped", self._monotonic())
+            with suppress(OSError):
+                reader.send()
+            self._drop(reader)
+        self._forget(self._listening)
+        self._ended.set()
 
     def _accept(self) -> None:
         try:
@@ -154,7 +143,7 @@ class EventStream:
         except BlockingIOError:
             return
         except OSError:  # no descriptor is free
-            self._stopping.wait(_ACCEPT_AGAIN_S)
+            self._ended.wait(_ACCEPT_AGAIN_S)
             return
         connection.setblocking(False)
         if len(self._readers) >= MOST_READERS or not self._may_read(connection):
@@ -164,7 +153,17 @@ class EventStream:
         reader = _Reader(connection, max(last - MOST_EVENTS, 0), last)
         reader.put("hello", version=VERSION, show=self._show)
         self._readers.append(reader)
-        self._selector.register(connection, selectors.EVENT_READ, reader)
+        self._watch(connection, reader)
+
+    def _watch(self, watched: socket.socket, reader: _Reader | None) -> None:
+        if self._selector is not None:
+            self._selector.register(watched, selectors.EVENT_READ, (self, reader))
+
+    def _forget(self, watched: socket.socket) -> None:
+        with suppress(KeyError, ValueError):  # it was never watched, or is closed already
+            if self._selector is not None:
+                self._selector.unregister(watched)
+        watched.close()
 
     def _refuse(self, connection: socket.socket) -> None:
         """Close a connection. The owner gets to know that there are too many."""
@@ -172,14 +171,14 @@ class EventStream:
             if self._may_read(connection):
                 connection.send(encoded("end", reason="full"))
 
-    def _hand_out(self) -> None:
+    def hand_out(self) -> None:
         """Give each reader what is new, as far as the reader takes it."""
         self._for_each(_Reader.send)
         positions = [each.position for each in self._readers if each.is_idle]
         lowest = min(positions, default=self._feed.last)
         events = self._feed.after(lowest) if lowest < self._feed.last else []
         lines = _Lines(events, self._show)
-        self._for_each(lambda reader: self._serve(reader, events, lines))
+        self._for_each(lambda reader: self._give(reader, events, lines))
 
     def _for_each(self, serve: Callable[[_Reader], None]) -> None:
         """Serve each reader, and drop those that are gone."""
@@ -189,7 +188,7 @@ class EventStream:
             except OSError:
                 self._drop(reader)
 
-    def _serve(self, reader: _Reader, events: Sequence[SettledEvent], lines: "_Lines") -> None:
+    def _give(self, reader: _Reader, events: Sequence[SettledEvent], lines: "_Lines") -> None:
         """Send lines until there are no more, or until the reader takes no more.
 
         Raises:
@@ -225,15 +224,7 @@ class EventStream:
 
     def _drop(self, reader: _Reader) -> None:
         self._readers.remove(reader)
-        self._selector.unregister(reader.connection)
-        reader.connection.close()
-
-    def _say_goodbye(self) -> None:
-        for reader in [*self._readers]:
-            reader.end("stopped", self._monotonic())
-            with suppress(OSError):
-                reader.send()
-            self._drop(reader)
+        self._forget(reader.connection)
 
 
 class _Lines:

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from poller.service.watching import event_stream
-from poller.service.watching.event_stream import MOST_READERS, VERSION, EventStream
+from poller.service.watching import event_streams
+from poller.service.watching.event_stream import MOST_READERS, VERSION
+from poller.service.watching.event_streams import EventStreams
 from poller.service.watching.feed import MOST_EVENTS, Feed
 from tests.fakes import NOW
 from tests.service.page.browsers import login, settled
@@ -35,7 +36,7 @@ class Streaming:
         self._path = path
         self._stack = stack
         defaults: dict[str, Any] = {"show": "sent", "may_read": lambda _: True}
-        self.stream = EventStream.open(listening, feed, **defaults | options)
+        self.stream = EventStreams().open(listening, feed, **defaults | options)
         stack.callback(self.stream.close)
 
     def connect(self) -> socket.socket:
@@ -59,7 +60,7 @@ Open = Callable[..., Streaming]
 
 @pytest.fixture
 def opened(tmp_path: Path, feed: Feed, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
-    monkeypatch.setattr(event_stream, "TICK_S", 0.01)
+    monkeypatch.setattr(event_streams, "TICK_S", 0.01)
     with ExitStack() as stack:
         yield lambda **options: Streaming(tmp_path / "s", feed, stack, options)
 
@@ -154,7 +155,7 @@ def test_events_between_two_looks_that_memory_cannot_hold_are_counted(
 ) -> None:
     lines = opened().lines()
     assert [next(lines)["kind"], next(lines)["kind"]] == ["hello", "live"]
-    monkeypatch.setattr(event_stream, "TICK_S", 0.01)
+    monkeypatch.setattr(event_streams, "TICK_S", 0.01)
     feed.count_settled(settled(*[login()] * (MOST_EVENTS + 7)))
     found = [next(lines), next(lines)]
     assert found[0] == {"kind": "skipped", "events": 7}
