@@ -21,7 +21,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Self
 from uuid import uuid4
@@ -57,6 +57,7 @@ RENEWED_EVERY_S = 5.0
 EXPIRES_AFTER_S = 20
 _JOIN_S = 10.0
 _ENDED = {"Z", "X"}
+_BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 _MOMENT = DateTime(timezone=True)
 _lease = Table(
@@ -74,7 +75,6 @@ _lease = Table(
 _STREAM_OF_WORKER = "run "
 """The beginning of the name of each row that is about one stream."""
 _NOW = func.clock_timestamp(type_=_MOMENT)
-_EXPIRY = _NOW + timedelta(seconds=EXPIRES_AFTER_S)
 
 
 class Lease(LedgerLock):
@@ -140,7 +140,7 @@ class Lease(LedgerLock):
                 machine=_machine(),
                 pid=os.getpid(),
                 since=_NOW,
-                expires_at=_EXPIRY,
+                expires_at=_expiry(),
             )
             connection.execute(row)
 
@@ -158,7 +158,7 @@ class Lease(LedgerLock):
 
     def _renew(self) -> bool:
         """Renew the lease. Return false if its row is gone, so that another process may work."""
-        renewed = update(_lease).where(*self._own()).values(expires_at=_EXPIRY)
+        renewed = update(_lease).where(*self._own()).values(expires_at=_expiry())
         with self._transaction() as connection:
             return connection.execute(renewed).rowcount == 1
 
@@ -252,9 +252,13 @@ def _find(connection: Connection, rows: ColumnElement[bool]) -> Holder | None:
     return None
 
 
+def _expiry() -> ColumnElement[datetime]:
+    return _NOW + timedelta(seconds=EXPIRES_AFTER_S)
+
+
 def _machine() -> str:
     """Return what is the same for all processes that see each other by their numbers."""
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    boot = Path(_BOOT_ID).read_text().strip()
     return f"{boot}-{os.stat('/proc/self/ns/pid').st_ino}"  # noqa: PTH116 - a link of the kernel
 
 
