@@ -140,6 +140,30 @@ def test_an_owner_that_was_taken_over_cuts_nothing(
     assert near.fence == far.fence == own.fence
 
 
+def test_an_owner_cuts_no_span_that_it_has_not_begun_or_that_a_later_one_has(
+    earlier: FakeLedger | SqlLedger, later: FakeLedger | SqlLedger
+) -> None:
+    bounded = earlier.begin(after=numbered(0), until=numbered(20))
+    with pytest.raises(ConflictError):
+        later.cut(bounded, numbered(10))
+    own = taken(later, bounded)
+    with pytest.raises(TakenOverError):
+        earlier.cut(own, numbered(10))  # as it reads it in the ledger now
+    assert later.spans() == (own,)
+
+
+def test_an_owner_begins_no_catch_up_of_a_span_that_a_later_one_has(
+    earlier: FakeLedger | SqlLedger, later: FakeLedger | SqlLedger
+) -> None:
+    live = begun(earlier)
+    with pytest.raises(ConflictError):
+        later.begin_catch_up(live, present=numbered(90), ends=())
+    own = taken(later, live)
+    with pytest.raises(TakenOverError):
+        earlier.begin_catch_up(own, present=numbered(90), ends=())
+    assert later.spans() == (own,)
+
+
 def test_an_owner_that_was_taken_over_begins_no_catch_up(
     earlier: FakeLedger | SqlLedger, later: FakeLedger | SqlLedger
 ) -> None:
@@ -208,6 +232,20 @@ def test_an_unread_stretch_is_refused_after_a_takeover(
     assert later.settle(settlement(own, page(3))).reached == numbered(3)
 
 
+def test_an_owner_cuts_no_revisit_that_it_has_not_begun_or_that_a_later_one_has(
+    owners: tuple[SqlLedger, SqlLedger],
+) -> None:
+    earlier, later = owners
+    begun(earlier)
+    (again,) = earlier.begin_resends([(numbered(0), numbered(2))])
+    with pytest.raises(ConflictError):
+        later.cut(again, numbered(1))
+    own = taken(later, again)
+    with pytest.raises(TakenOverError):
+        earlier.cut(own, numbered(1))
+    assert later.revisits() == (own,)
+
+
 def test_a_revisit_is_refused_after_a_takeover(owners: tuple[SqlLedger, SqlLedger]) -> None:
     earlier, later = owners
     begun(earlier)
@@ -235,6 +273,7 @@ def test_a_stalled_daemon_writes_no_note_and_no_alert(
         lambda: earlier.note_blocked(None),
         lambda: earlier.note_catch_up(since=NOW, error=None),
         lambda: earlier.write_alerts([], []),
+        earlier.stop_second_readings,
     ):
         with pytest.raises(TakenOverError):
             write()

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from poller.adapters.sql_ledger.stores.base import StreamStore
+from poller.adapters.sql_ledger.tables.fences import check_fence
 from poller.adapters.sql_ledger.tables.last_sent import note_read_late
 from poller.adapters.sql_ledger.tables.spans import (
     end_span,
@@ -33,8 +34,10 @@ class CatchUpStore(StreamStore):
         Raises:
             ValueError: `ends` do not rise, or do not lie between the position and `present`.
             TakenOverError: another owner has begun to work on the live span.
-            ConflictError: the live span has moved, or `present` is not above its position.
+            ConflictError: the live span has moved, nobody began to work on it, or `present` is not
+                above its position.
         """
+        check_fence(live.fence, self._fence)
         with self._database.writing() as connection:
             spans = read_spans(connection, self._stream, self._stream_id)
             current = find_unmoved(spans, live)

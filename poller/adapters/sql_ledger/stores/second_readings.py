@@ -38,10 +38,14 @@ class SecondReadingStore(StreamStore):
             return forget_passed_ids(connection, self._stream_id)
 
     def stop_second_readings(self) -> None:
-        """Mark everything read so far as confirmed, because second readings are off."""
+        """Mark everything read so far as confirmed, because second readings are off.
+
+        Raises:
+            TakenOverError: a later daemon works on the live span. Its second readings may be on.
+        """
         columns = schema.span.c
         spans = update(schema.span).where(columns.stream_id == self._stream_id)
-        with self._database.writing() as connection:
+        with self._writing_as_daemon() as connection:
             connection.execute(spans.values({"confirmed": columns.reached}))
             for table in (schema.unread_stretch, schema.recent_id):
                 connection.execute(delete(table).where(table.c.stream_id == self._stream_id))
