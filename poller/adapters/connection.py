@@ -11,6 +11,7 @@ import ssl
 import threading
 import time
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -26,11 +27,29 @@ USER_AGENT = f"auth0-segment-poller/{__version__}"
 _SHORTAGES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN}
 
 
-class Connection:
-    """An httpx client, and a second handle on its socket by which a deadline can end a call."""
+_TIMEOUTS = httpx.Timeout(READ_S, connect=CONNECT_S).as_dict()
+_HEADERS = {
+    "Accept": "*/*",
+    "Accept-Encoding": ACCEPTED_ENCODING,
+    "Connection": "keep-alive",
+    "User-Agent": USER_AGENT,
+}
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
-    def __init__(self, client: httpx.Client, *, proxy: str | None, is_tunnelled: bool) -> None:
-        self._client = client
+
+class Connection:
+    """A transport of httpx, and a second handle on its socket by which a deadline can end a call.
+
+    A client of httpx would follow redirects, keep cookies, and log in. A call here does none of
+    this: a 307 would carry the key and the people to another host. To do without also takes less
+    time.
+    """
+
+    def __init__(
+        self, origin: str, transport: httpx.HTTPTransport, *, proxy: str | None, is_tunnelled: bool
+    ) -> None:
+        self._origin = origin
+        self._transport = transport
         self._is_tunnelled = is_tunnelled
         self._opened = time.monotonic()
         self._socket: socket.socket | None = None
@@ -38,6 +57,7 @@ class Connection:
         self._is_past_proxy = False
         self._proxy = proxy
         self.is_expired = False
+        self.is_closed = False
 
     @classmethod
     def open(cls, origin: str, trust: ssl.SSLContext) -> "Connection":
@@ -48,15 +68,7 @@ class Connection:
         """
         proxy = proxy_for(origin)
         try:
-            client = httpx.Client(
-                base_url=origin,
-                verify=trust,
-                proxy=proxy,
-                trust_env=False,  # httpx refuses ranges in NO_PROXY that other programs take
-                timeout=httpx.Timeout(READ_S, connect=CONNECT_S),
-                headers={"Accept-Encoding": ACCEPTED_ENCODING, "User-Agent": USER_AGENT},
-                follow_redirects=False,  # a 307 would carry the key and the people to another host
-            )
+            transport = httpx.HTTPTransport(verify=trust, proxy=proxy, trust_env=False)
         except (httpx.InvalidURL, ValueError, ImportError) as error:
             # The origin was checked with the settings, so the variable is at fault.
             raise FatalError(
@@ -66,22 +78,21 @@ class Connection:
                 "supported",
             ) from None
         is_tunnelled = origin.startswith("https:")
-        return cls(client, proxy=None if proxy is None else shown(proxy), is_tunnelled=is_tunnelled)
+        named = None if proxy is None else shown(proxy)
+        return cls(origin.rstrip("/"), transport, proxy=named, is_tunnelled=is_tunnelled)
 
     @property
     def age_s(self) -> float:
         return time.monotonic() - self._opened
 
     @property
-    def is_closed(self) -> bool:
-        return self._client.is_closed
-
-    @property
     def failing_proxy(self) -> str | None:
         """The proxy, until the call has come past it. Until then a failure is the proxy's."""
         return None if self._is_past_proxy else self._proxy
 
-    def exchange(self, method: str, path: str, **request: Any) -> tuple[int, httpx.Headers, bytes]:
+    def exchange(
+        self, method: str, path: str, *, headers: Mapping[str, str] = _NO_HEADERS, **request: Any
+    ) -> tuple[int, httpx.Headers, bytes]:
         """Send one request and return the status, the headers and the whole body.
 
         Raises:
@@ -89,14 +100,20 @@ class Connection:
                 for.
             httpx.RequestError, httpx.StreamError, OSError: no whole answer came.
         """
-        with self._client.stream(
-            method, path, extensions={"trace": self._note}, **request
-        ) as response:
+        asked = httpx.Request(
+            method,
+            f"{self._origin}{path}",
+            headers={**_HEADERS, **headers},
+            extensions={"timeout": _TIMEOUTS, "trace": self._note},
+            **request,
+        )
+        with contextlib.closing(self._transport.handle_request(asked)) as response:
             body = read_body(response.iter_raw(), response.headers.get("Content-Encoding", ""))
             return response.status_code, response.headers, body
 
     def close(self) -> None:
-        self._client.close()
+        self.is_closed = True
+        self._transport.close()
         self._keep(None)
 
     def _note(self, event: str, info: Mapping[str, Any]) -> None:
