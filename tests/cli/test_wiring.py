@@ -1,10 +1,15 @@
 """The rules of the wiring that no type can hold."""
 
 import re
+import threading
+from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 
 from poller.cli.wiring.metrics import observer_of
-from poller.config import load_settings, read_toml
+from poller.cli.wiring.services import connect, credentials_of
+from poller.cli.wiring.tenants import Tenants
+from poller.config import Settings, load_settings, read_toml
 from poller.service.observability.meter import Meter
 from poller.service.watching.feed import Feed
 from tests.paths import ROOT
@@ -30,3 +35,40 @@ def test_every_translator_takes_the_stream_of_the_ledger() -> None:
         if built.search(path.read_text())
     ]
     assert not wrong
+
+
+def test_pipelines_of_one_tenant_share_limits_and_only_those_of_one_secret_a_token(
+    tmp_path: Path,
+) -> None:
+    def settings_of(name: str, secret: str, domain: str = "acme.us.auth0.com") -> Settings:
+        path = tmp_path / f"{name}.toml"
+        path.write_text(
+            f'[auth0]\ndomain = "{domain}"\nclient_id = "c"\nclient_secret = "{secret}"\n'
+            f'[segment]\nwrite_key = "key-of-{name}"\n'
+        )
+        return load_settings(path, {"HOME": "/home/ada"})
+
+    tenants, stopping = Tenants(), threading.Event()
+    with ExitStack() as stack:
+        first, second, typo, other = (
+            stack.enter_context(connect(each, stopping, tenants=tenants))
+            for each in (
+                settings_of("first", "right"),
+                settings_of("second", "right"),
+                settings_of("typo", "wrong"),
+                settings_of("other", "right", "globex.us.auth0.com"),
+            )
+        )
+        first.rate_limiter.acquire("logs")
+        first.rate_limiter.observe("logs", limit=10, remaining=7, reset_in=timedelta(seconds=1))
+        for each in (first, second, typo):
+            status = each.rate_limiter.status("logs")
+            assert status is not None
+            assert status.remaining == 7
+        assert other.rate_limiter.status("logs") is None
+    one, two, three = (
+        tenants.token_of(settings_of(name, secret), credentials_of(settings_of(name, secret)))
+        for name, secret in (("first", "right"), ("second", "right"), ("typo", "wrong"))
+    )
+    assert one is two
+    assert one is not three

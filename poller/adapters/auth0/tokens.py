@@ -55,6 +55,14 @@ class Token:
     expires_at: float
 
 
+@dataclass(slots=True, kw_only=True)
+class TokenPlace:
+    """The place of the token in force. Token sources with the same credentials may share it."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    token: Token | None = field(default=None, repr=False)
+
+
 class TokenSource:
     """The token in force. Thread-safe.
 
@@ -69,12 +77,12 @@ class TokenSource:
         http: Http,
         *,
         monotonic: Callable[[], float] = time.monotonic,
+        place: TokenPlace | None = None,
     ) -> None:
         self._credentials = credentials
         self._http = http
         self._monotonic = monotonic
-        self._lock = threading.Lock()
-        self._token: Token | None = None
+        self._place = place or TokenPlace()
 
     def current(self) -> Token:
         """Return the token in force. Fetch a token if there is none.
@@ -83,10 +91,11 @@ class TokenSource:
             TransientError: the token endpoint cannot answer now.
             FatalError: the token endpoint refuses the credentials, or the key cannot sign.
         """
-        with self._lock:
-            if self._token is None or self._monotonic() >= self._token.expires_at:
-                self._token = self._fetch()
-            return self._token
+        with self._place.lock:
+            token = self._place.token
+            if token is None or self._monotonic() >= token.expires_at:
+                token = self._place.token = self._fetch()
+            return token
 
     def renew(self, stale: Token) -> Token:
         """Return a token other than `stale`.
@@ -96,10 +105,11 @@ class TokenSource:
         Raises:
             TransientError, FatalError: for the same reasons as in `current`.
         """
-        with self._lock:
-            if self._token is None or self._token.value == stale.value:
-                self._token = self._fetch()
-            return self._token
+        with self._place.lock:
+            token = self._place.token
+            if token is None or token.value == stale.value:
+                token = self._place.token = self._fetch()
+            return token
 
     def _fetch(self) -> Token:
         requested_at = self._monotonic()

@@ -16,6 +16,7 @@ from poller.cli.pipelines.opening import Post, open_pipeline
 from poller.cli.wiring.ledgers import Ledgers
 from poller.cli.wiring.metrics import observer_of
 from poller.cli.wiring.services import stream_of
+from poller.cli.wiring.tenants import Tenants
 from poller.config import (
     Settings,
     SettingsError,
@@ -75,6 +76,7 @@ class Folder:
         self._new_stream = new_stream
         self._ledgers = ledgers or Ledgers()
         self._event_streams = EventStreams()
+        self._tenants = Tenants()
         self._members: dict[str, Member] = {}
         self._lock = threading.Lock()
         self._open: dict[Stream, str] = {}
@@ -158,6 +160,7 @@ class Folder:
             supervisor=pipeline.supervisor,
             ledgers=self._ledgers,
             streams=self._event_streams,
+            tenants=self._tenants,
         )
         self._members[name] = Member(name=name, post=post, pipeline=pipeline, settings=settings)
         if old is None or not old.replace():  # it was removed a moment ago, and may be closed now

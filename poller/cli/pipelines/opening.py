@@ -12,6 +12,7 @@ from poller.cli.wiring.daemon import build_daemon
 from poller.cli.wiring.events import serve_events
 from poller.cli.wiring.ledgers import Ledgers
 from poller.cli.wiring.services import connect
+from poller.cli.wiring.tenants import Tenants
 from poller.config import Settings
 from poller.core.events import Stream
 from poller.service.lifecycle.liveness import StopEvent
@@ -36,6 +37,7 @@ class Post:
     supervisor: Supervisor
     ledgers: Ledgers = field(default_factory=Ledgers)
     streams: EventStreams = field(default_factory=EventStreams)
+    tenants: Tenants = field(default_factory=Tenants)
 
 
 @contextmanager
@@ -64,6 +66,7 @@ def open_pipeline(
             StopEvent(stopping, heartbeat),
             observer=alerts.observer,
             on_step=heartbeat.beat,
+            tenants=post.tenants,
         ) as services,
         connect_background(settings, services, stopping, alerts.observer) as background,
         serve_events(settings, post.feed, post.streams),

@@ -21,6 +21,7 @@ from poller.adapters.http import Http
 from poller.adapters.segment.oauth import OAuthApp, OAuthTokens
 from poller.adapters.segment.tracking import SegmentSink
 from poller.adapters.sql_ledger.reader import LedgerReader
+from poller.cli.wiring.tenants import Tenants
 from poller.config import Settings
 from poller.core.errors import PollerError
 from poller.core.events import Stream
@@ -66,16 +67,21 @@ def connect(
     integrations: Mapping[str, Any] | None = None,
     observer: Observer = NO_OBSERVER,
     on_step: Callable[[], None] = lambda: None,
+    tenants: Tenants | None = None,
 ) -> Iterator[Services]:
     """Build the clients, and close their connections at the end.
 
     `share` is the part of the rate limit to use, by default the setting `auth0.rate_share`.
     `integrations` are the destinations of messages, by default all. `on_step` is called before and
-    after each request, so a watchdog sees that the process is alive.
+    after each request, so a watchdog sees that the process is alive. `tenants` are those that the
+    other pipelines of the process use.
     """
     auth0_clock, segment_clock = ServerClock(), ServerClock()
     introduce(auth0_clock, segment_clock)
-    rate_limiter = RateLimiter(stopping, share=share or settings.auth0.rate_share)
+    tenants = tenants or Tenants()
+    rate_limiter = RateLimiter(
+        stopping, share=share or settings.auth0.rate_share, tenant=tenants.limits_of(settings)
+    )
     with ExitStack() as stack:
 
         def client(service: str, url: str, clock: ServerClock) -> Http:
@@ -87,19 +93,22 @@ def connect(
         segment = client("Segment", settings.segment.endpoint, segment_clock)
         sink = segment_sink(settings, segment, stack, integrations, on_step=on_step)
         clients = {"Auth0": auth0, "Segment": segment}
-        yield _services(settings, clients, auth0_clock, sink, rate_limiter, stopping, observer)
+        credentials = credentials_of(settings)
+        place = tenants.token_of(settings, credentials)
+        tokens = TokenSource(credentials, auth0, place=place)
+        yield _services(settings, clients, tokens, sink, rate_limiter, stopping, observer)
 
 
 def _services(
     settings: Settings,
     clients: Mapping[str, Http],
-    clock: ServerClock,
+    tokens: TokenSource,
     sink: SegmentSink,
     rate_limiter: RateLimiter,
     stopping: threading.Event,
     observer: Observer,
 ) -> Services:
-    tokens = TokenSource(_credentials(settings), clients["Auth0"])
+    clock = clients["Auth0"].clock
     api = ManagementApi(clients["Auth0"], tokens, MeteredRateLimiter(rate_limiter, observer))
     send_rate = SendRate(stopping, per_second=settings.segment.max_messages_per_second)
     return Services(
@@ -244,7 +253,8 @@ def start_of(settings: Settings) -> LogId | Literal["earliest"] | None:
             return None
 
 
-def _credentials(settings: Settings) -> Credentials:
+def credentials_of(settings: Settings) -> Credentials:
+    """Return the credentials of the Auth0 application."""
     auth0 = settings.auth0
     return Credentials(
         domain=auth0.domain,

@@ -25,7 +25,8 @@ a belief that was far too high. Then a smaller part of the refill is believed (`
 answers show that the others have stopped.
 """
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from typing import Self
 
 _SHORTEST_MEASUREMENT_S = 10.0
@@ -157,3 +158,25 @@ class Belief:
         elif has_room:
             self.trust = min(1.0, 2 * self.trust + 0.1)
         self.tokens = max(least, min(self.tokens, most))
+
+
+@dataclass(slots=True, kw_only=True)
+class TenantLimits:
+    """The limits of one tenant as they are known, and the requests that count against them.
+
+    Hold the `lock` to look at the rest. The keys of `under_way` and `live_waiting` are threads.
+    """
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    beliefs: dict[int, Belief] = field(default_factory=dict)
+    """The belief about each limit that the server has reported."""
+    limits: dict[str, int] = field(default_factory=dict)
+    """The limit of each endpoint that has answered."""
+    under_way: dict[int, Request] = field(default_factory=dict)
+    """The request of each thread."""
+    answered: list[Request] = field(default_factory=list)
+    """Answered requests that a pending answer may not yet count."""
+    live_waiting: dict[int, str] = field(default_factory=dict)
+    """The endpoint that each waiting thread of live polling asks for."""
+    background_at: float = float("-inf")
+    """The time at which work in the background took a token last."""

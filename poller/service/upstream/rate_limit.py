@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from poller.core.errors import TransientError
-from poller.service.upstream.bucket_belief import Belief, Request
+from poller.service.upstream.bucket_belief import Belief, Request, TenantLimits
 
 LONGEST_WAIT_S = 60.0
 """The longest time until a reset. A later reset time is not believed."""
@@ -55,7 +55,8 @@ class RateLimiter:
     """Lets requests through as the tenant's rate limits allow.
 
     `share` is the part of each limit that is ours. The rest is reserved for the tenant's own
-    applications. Thread-safe. Each thread has at most one request under way.
+    applications. Rate limiters of one `tenant` share what they know and take, so that together they
+    are as fast as one. Thread-safe. Each thread has at most one request under way.
     """
 
     def __init__(
@@ -65,24 +66,13 @@ class RateLimiter:
         share: float = 1.0,
         monotonic: Callable[[], float] = time.monotonic,
         caller: Callable[[], int] = threading.get_ident,
+        tenant: TenantLimits | None = None,
     ) -> None:
         self._stopping = stopping
         self._share = share
         self._monotonic = monotonic
         self._caller = caller
-        self._lock = threading.Lock()
-        self._beliefs: dict[int, Belief] = {}
-        """The belief about each limit that the server has reported."""
-        self._limits: dict[str, int] = {}
-        """The limit of each endpoint that has answered."""
-        self._under_way: dict[int, Request] = {}
-        """The request of each thread."""
-        self._answered: list[Request] = []
-        """Answered requests that a pending answer may not yet count."""
-        self._live_waiting: dict[int, str] = {}
-        """The endpoint that each waiting thread of live polling asks for."""
-        self._background_at = float("-inf")
-        """The time at which work in the background took a token last."""
+        self._tenant = tenant or TenantLimits()
         self.refused = 0
         """The number of answers with status 429."""
 
@@ -96,8 +86,8 @@ class RateLimiter:
             while (wait_s := self._take(endpoint)) > 0:
                 _wait(self._stopping, wait_s)
         finally:
-            with self._lock:
-                self._live_waiting.pop(self._caller(), None)
+            with self._tenant.lock:
+                self._tenant.live_waiting.pop(self._caller(), None)
 
     def acquire_in_background(self, endpoint: str, stopping: threading.Event) -> bool:
         """Block until a request may go out that lets live requests go first.
@@ -126,14 +116,14 @@ class RateLimiter:
 
         `reset_in` is the time until the next token. A refused request took no token.
         """
-        with self._lock:
+        with self._tenant.lock:
             now = self._monotonic()
             request = self._end(now) or Request(endpoint=endpoint, sent_at=now, answered_before=0)
-            self._limits[endpoint] = limit
-            under_way = len(self._sharing(limit, self._under_way.values()))
-            belief = self._beliefs.get(limit)
+            self._tenant.limits[endpoint] = limit
+            under_way = len(self._sharing(limit, self._tenant.under_way.values()))
+            belief = self._tenant.beliefs.get(limit)
             if belief is None:
-                belief = self._beliefs[limit] = Belief.from_first_answer(
+                belief = self._tenant.beliefs[limit] = Belief.from_first_answer(
                     request, limit=limit, remaining=remaining, now=now, under_way=under_way
                 )
             belief.grow(now, under_way=under_way)
@@ -154,7 +144,9 @@ class RateLimiter:
         The server may have made the answer as early as the request was sent. Upper bound:
         `remaining` plus the tokens regained since the request was sent.
         """
-        others = self._sharing(belief.limit, [*self._under_way.values(), *self._answered])
+        others = self._sharing(
+            belief.limit, [*self._tenant.under_way.values(), *self._tenant.answered]
+        )
         unaccounted = sum(
             other is not request and other.may_be_served_after(request.sent_at) for other in others
         )
@@ -167,16 +159,16 @@ class RateLimiter:
     def observe_nothing(self, endpoint: str) -> None:
         """Take note that this thread's request brought no answer, or one without limits."""
         del endpoint
-        with self._lock:
+        with self._tenant.lock:
             self._end(self._monotonic())
 
     def status(self, endpoint: str) -> RateLimitStatus | None:
         """Return the limit of an endpoint as it is believed, or None before its first answer."""
-        with self._lock:
+        with self._tenant.lock:
             belief = self._belief_of(endpoint)
             if belief is None:
                 return None
-            belief.grow(self._monotonic(), under_way=len(self._under_way))
+            belief.grow(self._monotonic(), under_way=len(self._tenant.under_way))
             return RateLimitStatus(
                 limit=belief.limit,
                 remaining=max(belief.tokens, 0.0),
@@ -188,51 +180,51 @@ class RateLimiter:
 
         Work in the background empties the bucket by design, and leaves its room to all other work.
         """
-        with self._lock:
+        with self._tenant.lock:
             belief, now = self._belief_of(endpoint), self._monotonic()
-            if belief is None or now - self._background_at < _BACKGROUND_REST_S:
+            if belief is None or now - self._tenant.background_at < _BACKGROUND_REST_S:
                 return True
-            belief.grow(now, under_way=len(self._under_way))
+            belief.grow(now, under_way=len(self._tenant.under_way))
             # Without a known refill rate, nothing is known of the bucket after its reset time.
             is_unknown = not belief.growth and now >= belief.reset_at
             return is_unknown or 2 * belief.tokens >= belief.limit
 
     def _belief_of(self, endpoint: str) -> Belief | None:
-        return self._beliefs.get(self._limits.get(endpoint, 0))
+        return self._tenant.beliefs.get(self._tenant.limits.get(endpoint, 0))
 
     def _take(self, endpoint: str, *, in_background: bool = False) -> float:
         """Take one request and return 0, or return the seconds after which to ask again."""
-        with self._lock:
+        with self._tenant.lock:
             now = self._monotonic()
             self._end(now)  # a thread that asks again has finished its previous request
             if not in_background:
-                self._live_waiting[self._caller()] = endpoint
+                self._tenant.live_waiting[self._caller()] = endpoint
             elif self._is_wanted_live(endpoint):
                 return _RECHECK_S
             belief = self._belief_of(endpoint)
             if belief is None and self._awaits_first_answer(endpoint):
                 return _RECHECK_S
-            beliefs = [*self._beliefs.values()] if belief is None else [belief]
+            beliefs = [*self._tenant.beliefs.values()] if belief is None else [belief]
             wait_s = max(
                 (self._wait_s(each, now, in_background=in_background) for each in beliefs),
                 default=0.0,
             )
             if wait_s > 0:
                 return wait_s
-            self._live_waiting.pop(self._caller(), None)
+            self._tenant.live_waiting.pop(self._caller(), None)
             if in_background:
-                self._background_at = now
+                self._tenant.background_at = now
             for each in beliefs:
                 each.tokens -= 1
-            self._under_way[self._caller()] = Request(
+            self._tenant.under_way[self._caller()] = Request(
                 endpoint=endpoint, sent_at=now, answered_before=belief.answered if belief else 0
             )
             return 0.0
 
     def _is_wanted_live(self, endpoint: str) -> bool:
         """Return whether a live request waits for a bucket that this endpoint may share."""
-        limit = self._limits.get(endpoint)
-        wanted = (self._limits.get(each) for each in self._live_waiting.values())
+        limit = self._tenant.limits.get(endpoint)
+        wanted = (self._tenant.limits.get(each) for each in self._tenant.live_waiting.values())
         return any(limit is None or each is None or each == limit for each in wanted)
 
     def _awaits_first_answer(self, endpoint: str) -> bool:
@@ -241,13 +233,13 @@ class RateLimiter:
         While no limit is known, any pending request counts.
         """
         return any(
-            request.endpoint == endpoint or not self._beliefs
-            for request in self._under_way.values()
+            request.endpoint == endpoint or not self._tenant.beliefs
+            for request in self._tenant.under_way.values()
         )
 
     def _wait_s(self, belief: Belief, now: float, *, in_background: bool) -> float:
         """Return the seconds until a token may be available, or zero if one is now."""
-        belief.grow(now, under_way=len(self._under_way))
+        belief.grow(now, under_way=len(self._tenant.under_way))
         reserved = self._reserved(belief.limit)
         kept_for_live = max(0, min(LIVE_RESERVE, (belief.limit - reserved - 1) // 2))
         missing = reserved + (kept_for_live if in_background else 0) + 1 - belief.tokens
@@ -255,14 +247,14 @@ class RateLimiter:
             return 0.0
         # While a refill is believed, the background waits for it, and leaves the reserve alone.
         may_look = not (in_background and belief.growth)
-        if now >= belief.reset_at and not self._under_way and may_look:
+        if now >= belief.reset_at and not self._tenant.under_way and may_look:
             # The reset brought one token. Only an answer can show whether more are free.
             belief.tokens = max(belief.tokens, reserved + 1.0)
             return 0.0
         waits = [belief.reset_at - now] if belief.reset_at > now else []
         if belief.growth:
             waits.append(missing / belief.growth)
-        if self._under_way:
+        if self._tenant.under_way:
             waits.append(_RECHECK_S)
         return max(min(waits), _SHORTEST_WAIT_S)
 
@@ -275,7 +267,9 @@ class RateLimiter:
     def _sharing(self, limit: int, requests: Iterable[Request]) -> list[Request]:
         """Return the requests that may take a token under this limit."""
         return [
-            request for request in requests if self._limits.get(request.endpoint, limit) == limit
+            request
+            for request in requests
+            if self._tenant.limits.get(request.endpoint, limit) == limit
         ]
 
     def _end(self, now: float) -> Request | None:
@@ -284,13 +278,15 @@ class RateLimiter:
         This also forgets the answered requests that the server served before every request that is
         still under way. Every later answer already counts those requests.
         """
-        request = self._under_way.pop(self._caller(), None)
+        request = self._tenant.under_way.pop(self._caller(), None)
         if request is not None:
             request.answered_at = now
-            self._answered.append(request)
-        oldest = min((other.sent_at for other in self._under_way.values()), default=now)
+            self._tenant.answered.append(request)
+        oldest = min((other.sent_at for other in self._tenant.under_way.values()), default=now)
         begun_at = oldest if request is None else min(oldest, request.sent_at)
-        self._answered = [other for other in self._answered if other.may_be_served_after(begun_at)]
+        self._tenant.answered = [
+            other for other in self._tenant.answered if other.may_be_served_after(begun_at)
+        ]
         return request
 
 

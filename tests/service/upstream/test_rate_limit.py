@@ -4,6 +4,7 @@ from datetime import timedelta
 import pytest
 
 from poller.core.errors import TransientError
+from poller.service.upstream.bucket_belief import TenantLimits
 from poller.service.upstream.rate_limit import RateLimiter
 from tests.fake_time import Stopping
 
@@ -223,3 +224,21 @@ def test_work_in_the_background_leaves_its_room_to_work_that_can_wait(
     rate_limiter.acquire("logs")
     rate_limiter.observe("logs", limit=10, remaining=1, reset_in=timedelta(seconds=1))
     assert not rate_limiter.has_room("logs")
+
+
+def test_rate_limiters_of_one_tenant_are_together_as_fast_as_one(stopping: Stopping) -> None:
+    tenant = TenantLimits()
+    shop, rest = (
+        RateLimiter(stopping, monotonic=lambda: stopping.now, tenant=tenant) for _ in range(2)
+    )
+    shop.acquire("logs")
+    shop.observe("logs", limit=10, remaining=2, reset_in=timedelta(seconds=30))
+    began_at = stopping.now
+    rest.acquire("logs")
+    rest.observe("logs", limit=10, remaining=1, reset_in=timedelta(seconds=30))
+    assert left(shop) == 1
+    shop.acquire("logs")
+    shop.observe("logs", limit=10, remaining=0, reset_in=timedelta(seconds=30))
+    assert stopping.now == began_at
+    rest.acquire("logs")
+    assert stopping.now - began_at >= 29
