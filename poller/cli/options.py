@@ -14,6 +14,7 @@ from poller.config import (
     Settings,
     SettingsError,
     find_settings_file,
+    holds_pipelines,
     load_settings,
     parse_duration,
     parse_moment,
@@ -136,7 +137,8 @@ def config_option(function: Callable[..., Any]) -> Callable[..., Any]:
         expose_value=False,
         callback=_note_pipeline,
         shell_complete=_complete_pipeline,
-        help="The pipeline of a folder of settings files: NAME.toml.",
+        help="The pipeline of a folder of settings files, NAME.toml, or the route of a file with "
+        "routes, NAME.ROUTE.",
     )
     return config(pipeline(function))
 
@@ -153,7 +155,7 @@ def _complete_pipeline(
     del parameter
     folder = find_settings_file(context.params.get("config"), os.environ)
     try:
-        names = pipeline_names(folder) if folder else ()
+        names = pipeline_names(folder) if folder and holds_pipelines(folder) else ()
     except SettingsError:
         return []
     return [name for name in names if name.startswith(incomplete)]

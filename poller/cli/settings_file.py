@@ -12,13 +12,15 @@ from poller.cli.views.wording import laid_out
 from poller.config import (
     SettingsError,
     TomlFile,
+    choose_route,
     find_settings_file,
+    holds_pipelines,
     pipeline_names,
+    read_file,
     read_pipeline,
-    read_toml,
 )
-from poller.config.sources.folder import DEFAULTS
 from poller.config.sources.paths import hidden_file
+from poller.config.sources.routes import ROUTES
 
 PIPELINE = "poller.pipeline"
 """The key of the option --pipeline among the notes of click's context."""
@@ -34,7 +36,8 @@ def chosen_pipeline() -> str | None:
 class SettingsFile:
     """The settings file of a command. It is read once, because it may be a pipe: `<(…)`.
 
-    It may also be a folder of them. Then `pipeline` names the file, by default the option does.
+    It may also be a folder of them, or a file with routes. Then `pipeline` names the one that is
+    meant, by default the option does.
     """
 
     def __init__(self, config: Path | None, pipeline: str | None = None) -> None:
@@ -43,7 +46,8 @@ class SettingsFile:
         self._problem: SettingsError | None = None
 
     @cached_property
-    def _path(self) -> Path | None:
+    def path(self) -> Path | None:
+        """The path of the file or the folder, or None if there is neither."""
         hidden = hidden_file(self._config, os.environ)
         if hidden and is_terminal(sys.stderr):
             text = f"This command reads config.toml of this folder, and not {hidden}. "
@@ -53,16 +57,15 @@ class SettingsFile:
 
     @cached_property
     def folder(self) -> Path | None:
-        """The folder of settings files, or None for a file alone.
+        """The folder of settings files, or the file with routes, or None for a file alone.
 
         A file beside the defaults of a folder is a pipeline of the folder.
         """
-        path = self._path
-        return path if path and path.is_dir() else None
+        return self.path if self.path and holds_pipelines(self.path) else None
 
     @property
     def pipelines(self) -> tuple[str, ...] | None:
-        """The pipelines of a folder if the command line names none of them, or else None.
+        """All pipelines if the command line names none of them, or else None.
 
         Raises:
             SettingsError: the folder cannot be read, or holds no pipeline.
@@ -77,7 +80,7 @@ class SettingsFile:
 
         Raises:
             SettingsError: the file cannot be read. A second reading raises the same error.
-            UsageError: the folder holds several files.
+            UsageError: there are several pipelines, or one was named and there is no choice.
         """
         if self._problem is not None:
             raise self._problem
@@ -88,19 +91,27 @@ class SettingsFile:
             raise
 
     def _read(self) -> TomlFile | None:
-        path = self._path
-        if self.folder is None:
-            if self._pipeline:
-                raise click.UsageError("--pipeline needs a folder: name it with --config FOLDER")
-            if path and path.name != DEFAULTS and (path.parent / DEFAULTS).exists():
-                return read_pipeline(path.parent, path.stem)
-            return read_toml(path) if path else None
-        if self._pipeline:
-            return read_pipeline(self.folder, self._pipeline)
-        names = pipeline_names(self.folder)
+        if self.folder is not None:
+            return read_pipeline(self.folder, self._pipeline or self._only(self.folder))
+        file = read_file(self.path) if self.path else None
+        if self._pipeline is None:
+            return file
+        if file is None or ROUTES not in file.tables:
+            raise click.UsageError(
+                "--pipeline needs a folder, or a file with routes: name it with --config"
+            )
+        return choose_route(file, self._pipeline)  # it has a mistake, or comes from a pipe
+
+    def _only(self, folder: Path) -> str:
+        """Return the only pipeline.
+
+        Raises:
+            UsageError: there are several.
+        """
+        names = pipeline_names(folder)
         if len(names) > 1:
             known = f"{', '.join(names[:_MOST_NAMES])}{', ...' if len(names) > _MOST_NAMES else ''}"
             raise click.UsageError(
-                f"{self.folder} holds {len(names)} pipelines: name one with --pipeline ({known})"
+                f"{folder} holds {len(names)} pipelines: name one with --pipeline ({known})"
             )
-        return read_pipeline(self.folder, names[0])
+        return names[0]

@@ -13,7 +13,14 @@ from poller.config.sections.forwarding import PollSettings
 from poller.config.sections.program import LogSettings, StateSettings
 from poller.config.sections.services import Auth0Settings, SegmentSettings
 from poller.config.settings import Settings
-from poller.config.sources.folder import pipeline_names, read_defaults, read_pipeline
+from poller.config.sources.folder import (
+    choose_route,
+    holds_pipelines,
+    pipeline_names,
+    read_defaults,
+    read_file,
+    read_pipeline,
+)
 from poller.config.sources.paths import find_settings_file
 from poller.config.sources.toml import TomlFile, read_toml
 
@@ -29,7 +36,9 @@ __all__ = [
     "SettingsError",
     "StateSettings",
     "TomlFile",
+    "choose_route",
     "find_settings_file",
+    "holds_pipelines",
     "integrations",
     "load_settings",
     "load_shared_settings",
@@ -37,6 +46,7 @@ __all__ = [
     "parse_moment",
     "pipeline_names",
     "read_defaults",
+    "read_file",
     "read_pipeline",
     "read_toml",
     "secret_places",

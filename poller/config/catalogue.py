@@ -36,6 +36,8 @@ class Setting:
     is_default_fixed: bool = False
     secret_key: str | None = None
     """For a `*_file` key: the key whose value the file holds."""
+    route: str = ""
+    """The route that has this key of a section for itself."""
 
     @property
     def name(self) -> str:
@@ -43,14 +45,20 @@ class Setting:
         return f"{self.section}.{self.key}"
 
     @property
+    def place(self) -> str:
+        """The table that holds the key."""
+        return "[[routes]]" if self.route else f"[{self.section}]"
+
+    @property
     def variable(self) -> str:
         """The environment variable."""
-        return f"{PREFIX}{self.section}__{self.key}".upper()
+        section = f"routes__{self.route.replace('-', '_')}" if self.route else self.section
+        return f"{PREFIX}{section}__{self.key}".upper()
 
     @property
     def credential(self) -> str:
         """The name of the file in the credentials directory that may hold a secret."""
-        return f"{self.section}_{self.key}"
+        return f"{self.route}{'.' if self.route else ''}{self.section}_{self.key}"
 
     @property
     def is_secret(self) -> bool:

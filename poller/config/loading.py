@@ -1,13 +1,13 @@
 """Read the settings of a process, or report every problem with them."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from poller.config.catalogue import SETTINGS, Setting
+from poller.config.catalogue import SETTINGS
 from poller.config.errors import (
     BadKeysError,
     BadValueError,
@@ -22,19 +22,17 @@ from poller.config.parsers.ledger_urls import is_postgres
 from poller.config.settings import Settings
 from poller.config.sources.folder import DEFAULTS
 from poller.config.sources.layers import (
-    Layer,
     closed_folder,
-    credentials_folder,
     default_layer,
-    files_of,
     merge_layers,
     read_layers,
     stand_in_layer,
 )
+from poller.config.sources.merged import BY_KEY, MergedSources
 from poller.config.sources.paths import CONFIG_VARIABLE, LOCAL_FILE, SYSTEM_FILE
+from poller.config.sources.routes import ROUTES, read_routes, routing_of
 from poller.config.sources.toml import TomlFile, read_toml
 
-_BY_KEY = {(setting.section, setting.key): setting for setting in SETTINGS}
 OF_THE_PROCESS = {
     *(("log", "level"), ("log", "format"), ("metrics", "listen")),
     *(("page", "listen"), ("page", "show"), ("page", "token")),
@@ -71,7 +69,7 @@ def load_settings(
     if not secrets:
         layers.append(stand_in_layer())
     sources = _Sources(merge_layers(layers), file)
-    problems = [*sources.layer.problems, *sources.rivals(), *sources.misplaced()]
+    problems = [*sources.layer.problems, *sources.misfits()]
     settings, invalid = sources.validate()
     problems += invalid
     if secrets:
@@ -111,12 +109,8 @@ def _closed_problem(folder: Path) -> Problem:
     return Problem(place=Place(rank=Rank.CREDENTIAL, source=str(folder)), wrong=wrong)
 
 
-@dataclass(frozen=True, slots=True)
-class _Sources:
+class _Sources(MergedSources):
     """The merged sources, and the problems that only show when all of them are known."""
-
-    layer: Layer
-    file: TomlFile | None
 
     def validate(self) -> tuple[Settings | None, list[Problem]]:
         """Return the settings, or the problems with their values."""
@@ -124,8 +118,9 @@ class _Sources:
         for (section, key), value in self.layer.values.items():
             tables[section][key] = value
         try:
-            path, pipeline = (self.file.path, self.file.pipeline) if self.file else (None, "")
-            return Settings(path=path, pipeline=pipeline, **tables), []
+            path, pipeline = (self.file.path, self.file.name) if self.file else (None, "")
+            routing = routing_of(self.file)
+            return Settings(path=path, pipeline=pipeline, routing=routing, **tables), []
         except ValidationError as error:
             errors = error.errors(include_url=False, include_input=False)
         return None, [
@@ -135,9 +130,31 @@ class _Sources:
             for problem in self._problems(each)
         ]
 
+    def misfits(self) -> Iterator[Problem]:
+        """Yield the problems that show whatever the values are."""
+        yield from self.wrong_routes()
+        yield from self.rivals()
+        yield from self.misplaced()
+
+    def wrong_routes(self) -> Iterator[Problem]:
+        """Yield the problems with the routes of the file, or one if none of them was named."""
+        if self.file is None:
+            return
+        for each in (self.file, self.file.defaults):
+            if each and each.path.name == DEFAULTS and ROUTES in each.tables:
+                wrong = "belongs into the file of a pipeline, since it divides one tenant's events"
+                yield Problem(place=each.place(ROUTES), wrong=wrong)
+                return
+        routes, problems = read_routes(self.file)
+        yield from problems
+        if routes and not problems and not self.file.route:
+            names = ", ".join(replace(self.file, route=each.name).name for each in routes)
+            wrong = f"makes the file several pipelines, and not one: {names}"
+            yield Problem(place=self.file.place(ROUTES), wrong=wrong)
+
     def rivals(self) -> Iterator[Problem]:
         """Yield a problem if both credentials of the application are set."""
-        secret, key = self._place_of("auth0.client_secret"), self._place_of("auth0.private_key")
+        secret, key = self.place_of("auth0.client_secret"), self.place_of("auth0.private_key")
         if secret and key:
             wrong = f"is set beside the client secret ({secret}): an application has only one"
             yield Problem(place=key, wrong=wrong)
@@ -164,12 +181,13 @@ class _Sources:
             yield from self.missing_page_token(settings)
 
     def _missing_credentials(self) -> Iterator[Problem]:
-        if not (self._place_of("auth0.client_secret") or self._place_of("auth0.private_key")):
-            private_key = f"for private-key JWT, {self._ways('auth0.private_key')}"
-            ways = f"{self._ways('auth0.client_secret')}; or, {private_key}"
+        if not (self.place_of("auth0.client_secret") or self.place_of("auth0.private_key")):
+            private_key = f"for private-key JWT, {self.ways('auth0.private_key')}"
+            ways = f"{self.ways('auth0.client_secret')}; or, {private_key}"
             yield self._missing("auth0", "client_secret", ways)
-        if not self._place_of("segment.write_key"):
-            yield self._missing("segment", "write_key", self._ways("segment.write_key"))
+        is_of_no_route = self.file and ROUTES in self.file.tables and not self.file.route
+        if not self.place_of("segment.write_key") and not is_of_no_route:
+            yield self._missing("segment", "write_key", self.ways("segment.write_key"))
 
     def _missing_hmac_key(self, settings: Settings) -> Iterator[Problem]:
         if settings.privacy.hmac_key is not None:
@@ -181,31 +199,31 @@ class _Sources:
         }
         for (section, key), is_needed in needs.items():
             if is_needed:
-                wrong = f"makes hashes, which need a key: set {self._ways('privacy.hmac_key')}"
-                yield Problem(place=self._place(section, key), wrong=wrong)
+                wrong = f"makes hashes, which need a key: set {self.ways('privacy.hmac_key')}"
+                yield Problem(place=self.place(section, key), wrong=wrong)
 
     def missing_page_token(self, settings: Settings) -> Iterator[Problem]:
         page = settings.page
         if page.listen is not None and not page.listen.is_loopback and page.token is None:
-            ways = self._ways("page.token")
+            ways = self.ways("page.token")
             wrong = f"lets other machines ask for the page, which needs your own token: set {ways}"
-            yield Problem(place=self._place("page", "listen"), wrong=wrong)
+            yield Problem(place=self.place("page", "listen"), wrong=wrong)
 
     def contradictions(self, settings: Settings) -> Iterator[Problem]:
         """Yield a problem for each value that another setting makes wrong."""
         for kind in sorted(settings.events.types.keys() & settings.logins.types):
             wrong = "counts as a login already, by logins.types"
-            yield Problem(place=self._place("events", "types", kind), wrong=wrong)
+            yield Problem(place=self.place("events", "types", kind), wrong=wrong)
         if not is_postgres(settings.state.url):
             for key in ("password", "folder"):
-                if place := self._place_of(f"state.{key}"):
+                if place := self.place_of(f"state.{key}"):
                     wrong = "is for a ledger in PostgreSQL, and state.url names a file"
                     yield Problem(place=place, wrong=wrong)
         if settings.privacy.email == "hmac":
             for path, form in settings.privacy.fields.items():
                 if form == "hmac" and path.endswith(".email"):
                     wrong = 'leaves as a hash already, by privacy.email = "hmac"'
-                    yield Problem(place=self._place("privacy", "fields", path), wrong=wrong)
+                    yield Problem(place=self.place("privacy", "fields", path), wrong=wrong)
 
     def _missing_oauth_parts(self, settings: Settings) -> Iterator[Problem]:
         parts = ("oauth_client_id", "oauth_key_id", "oauth_private_key")
@@ -213,16 +231,16 @@ class _Sources:
         if len(missing) < len(parts):
             for part in missing:
                 wrong = f"is missing: OAuth needs {', '.join(parts[:-1])} and {parts[-1]}"
-                yield Problem(place=self._place("segment", part), wrong=wrong)
+                yield Problem(place=self.place("segment", part), wrong=wrong)
 
     def _missing(self, section: str, key: str, ways: str) -> Problem:
-        return Problem(place=self._place(section, key), wrong=f"is missing: set {ways}")
+        return Problem(place=self.place(section, key), wrong=f"is missing: set {ways}")
 
     def _problems(self, error: Mapping[str, Any]) -> Iterator[Problem]:
         section, key, *_ = (*map(str, error["loc"]), "")
-        place = self._place(section, key)
+        place = self.place(section, key)
         cause = error.get("ctx", {}).get("error")
-        file = self._file_of(place)
+        file = self.file_of(place)
         if isinstance(cause, BadKeysError) and file:
             for name, wrong in cause.wrong:
                 path = (name,) if isinstance(name, str) else name
@@ -232,14 +250,14 @@ class _Sources:
         elif error["type"] == "missing":
             yield Problem(place=place, wrong=self._wrong_if_missing(section, key))
         else:
-            setting = _BY_KEY.get((section, key))
+            setting = BY_KEY.get((section, key))
             must_be = setting.must_be if setting else ""
             wrong = f"must be {must_be}" if must_be else "is not valid"
             yield Problem(place=place, wrong=wrong)
 
     def _other_way(self, cause: BadValueError, section: str, key: str) -> str:
         """Return where a secret can stand instead of its placeholder, or ""."""
-        setting = _BY_KEY.get((section, key))
+        setting = BY_KEY.get((section, key))
         if not isinstance(cause, PlaceholderError) or setting is None or not setting.is_secret:
             return ""
         folder = self.file.path.with_suffix(".credentials").name if self.file else "*.credentials"
@@ -252,43 +270,8 @@ class _Sources:
         if (section, key) == ("state", "url"):
             return (
                 "is missing, and without HOME there is no folder to choose: set it to an absolute "
-                f"path, such as /var/lib/poller/ledger.db, or set {_BY_KEY[section, key].variable}"
+                f"path, such as /var/lib/poller/ledger.db, or set {BY_KEY[section, key].variable}"
             )
         if self.file:
             return "is missing"
         return f"is missing, and there is no settings file: {_WHERE_TO_PUT_A_FILE}"
-
-    def _file_of(self, place: Place | None) -> TomlFile | None:
-        """Return the file that holds this place, if a file does."""
-        files = files_of(self.file) if place and place.rank is Rank.FILE else ()
-        return next((each for each in files if place and str(each.path) == place.source), None)
-
-    def _place_of(self, name: str) -> Place | None:
-        section, key = name.split(".")
-        return self.layer.places.get((section, key))
-
-    def _place(self, section: str, key: str, *path: str) -> Place:
-        """Return the place of the value that counts, or the place where a missing one belongs.
-
-        `path` leads to a value inside a table.
-        """
-        place = self.layer.places.get((section, key))
-        file = self._file_of(place)
-        if path and file:
-            return file.place(section, key, *path)
-        if place:
-            return place
-        if self.file:
-            return self.file.place(section, key)
-        return Place(rank=Rank.ENVIRONMENT, source=_BY_KEY[section, key].variable)
-
-    def _ways(self, name: str) -> str:
-        """Return all ways to set a secret."""
-        section, key = name.split(".")
-        secret: Setting = _BY_KEY[section, key]
-        folder = credentials_folder(self.file.path, {}) if self.file else "NAME.credentials"
-        return (
-            f"{secret.key} or {secret.key}_file under [{secret.section}], {secret.variable} or "
-            f"{secret.variable}_FILE, or a file {secret.credential} in $CREDENTIALS_DIRECTORY or "
-            f"in {folder}"
-        )

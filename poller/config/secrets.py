@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from poller.config.catalogue import SETTINGS
+from poller.config.catalogue import SETTINGS, Setting
 from poller.config.errors import Rank
 from poller.config.sources.layers import CREDENTIALS_VARIABLE, merge_layers, read_layers
+from poller.config.sources.routes import settings_of_route
 from poller.config.sources.secret_files import SecretFile
 from poller.config.sources.toml import TomlFile
 
@@ -43,12 +44,18 @@ def secret_places(file: TomlFile | None, environ: Mapping[str, str]) -> tuple[Se
                     name=setting.name,
                     place=str(replace(place, name=None)),
                     file=_file(layer.values[key], place.rank, path),
-                    credential=folder / setting.credential if folder else None,
+                    credential=folder / _own(setting, file).credential if folder else None,
                     is_credential=place.rank is Rank.CREDENTIAL and is_systemds,
                     is_in_folder=place.rank is Rank.CREDENTIAL and not is_systemds,
                 )
             )
     return tuple(places)
+
+
+def _own(setting: Setting, file: TomlFile | None) -> Setting:
+    """Return the setting, as the route that is meant may have it for itself."""
+    of_route = settings_of_route(file.route) if file and file.route else ()
+    return next((each for each in of_route if each.key == setting.key), setting)
 
 
 def _file(value: object, rank: Rank, path: Path | None) -> Path | None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, InstanceOf
 
 from poller.config.sections.forwarding import (
     BackfillSettings,
@@ -21,6 +21,7 @@ from poller.config.sections.program import (
     StateSettings,
 )
 from poller.config.sections.services import Auth0Settings, SegmentSettings
+from poller.core.translation.rules import Routing
 
 
 class Settings(BaseModel):
@@ -45,7 +46,12 @@ class Settings(BaseModel):
     path: Path | None = None
     """The file that was read."""
     pipeline: str = ""
-    """The name of the pipeline in a folder of settings files. A file alone has none."""
+    """The name of the pipeline in a folder of settings files. A file alone has none.
+
+    A route has the name of the file and its own, such as `acme.shop`.
+    """
+    routing: InstanceOf[Routing] | None = None
+    """The routes of the file, if it has any. Then these are the settings of one of them."""
 
     @property
     def makes_hashes(self) -> bool:

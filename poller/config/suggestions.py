@@ -26,6 +26,14 @@ def nearest_key(section: str, name: str) -> str:
     )
 
 
+def nearest_key_of_route(name: str, known: Iterable[str]) -> str:
+    """Describe an unknown key of a route, which may have the keys of a source for itself."""
+    owners = [f"[{each.section}]" for each in SETTINGS if each.key == name]
+    if owners:
+        return f"{_UNKNOWN} in a route: it belongs under {owners[0]}, for all routes"
+    return _suggest("key", name, known, "{}")
+
+
 def nearest_variable(name: str) -> str:
     """Describe an unknown variable that begins like a setting."""
     return _suggest("setting", name, [setting.variable for setting in SETTINGS], "{}")

@@ -85,12 +85,23 @@ class Forwardable:
     pending_identify: PendingIdentify | None = None
 
 
-FilterReason = Literal["type", "sso_login", "api_signup", "agent", "condition", "no_user"]
+FilterReason = Literal[
+    "type",
+    "sso_login",
+    "api_signup",
+    "agent",
+    "other_route",
+    "no_route",
+    "condition",
+    "no_user",
+]
 """The reason why an event becomes no call.
 
 - `type`: the settings send no event of this type.
 - `sso_login`, `api_signup`, `agent`: `logins.include_sso`, `signups.include_api_created` or
   `logins.include_agents` leaves it out.
+- `other_route`: another route of the tenant takes it.
+- `no_route`: no route of the tenant takes it.
 - `condition`: `events.when` does not hold.
 - `no_user`: the event is of a type under `events.types`, and names no user.
 """

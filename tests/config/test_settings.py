@@ -696,6 +696,9 @@ def test_each_key_has_the_line_it_begins_on(newline: str) -> None:
         ("c", "h", "i"): 13,
         ("c", "h", "i", "j"): 13,
         ("k",): 15,
+        ("k", "0"): 15,
+        ("k", "0", "l"): 16,
+        ("k", "1"): 17,
     }
 
 

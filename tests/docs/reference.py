@@ -14,6 +14,7 @@ from poller.cli import program
 from poller.cli.groups import NAME
 from poller.config import SETTINGS
 from poller.config.catalogue import Setting
+from poller.config.sources.routes import KEYS
 from poller.core.errors import ErrorCode
 from poller.service.lifecycle.exit_codes import ExitCode
 from poller.service.observability.metrics import METRICS, Metric
@@ -265,6 +266,17 @@ def settings() -> Iterator[str]:
             ("setting", "type", "default", "what it is"),
             *(setting_row(setting) for setting in SETTINGS if setting.section == section),
         )
+    yield from ("", "## routes", "")
+    yield plain(
+        """Each `[[routes]]` table is a route to a Segment source. [One tenant to several
+        sources](../guides/many-pipelines.md#one-tenant-to-several-sources) explains it. A route may
+        have every key of `[segment]` for itself, and must have `write_key`. The variable of a key
+        is `POLLER_ROUTES__<NAME>__<KEY>`, and the credential of a secret is
+        `<name>.segment_<key>`."""
+    )
+    yield ""
+    rows = ((f"`routes.{key}`", *described) for key, described in KEYS.items())
+    yield from table(("setting", "type", "default", "what it is"), *rows)
 
 
 def setting_row(setting: Setting) -> tuple[str, str, str, str]:

@@ -118,7 +118,7 @@ class Folder:
             self._supervisor.tell(status)
 
     def _reload(self) -> dict[str, int]:
-        names, shared = pipeline_names(self.path), read_defaults(self.path)
+        names, shared = pipeline_names(self.path, self._members), read_defaults(self.path)
         warn_of_restart(self.shared, load_shared_settings(shared, os.environ))
         counts = Counter[str](added=0, changed=0, removed=0, refused=0)
         for name in {*self._members} - {*names}:
@@ -218,9 +218,9 @@ class Folder:
             holder = self._open.setdefault(stream, name)
         if holder != name:
             raise FatalError(
-                f"{self.path / name}.toml names the tenant and the source of {holder}.toml",
+                f"the pipeline {name} names the tenant and the source of {holder}",
                 code="settings-invalid",
-                hint="remove one of the two files, or give them different sources",
+                hint="remove one of the two, or give them different sources",
             )
         try:
             yield

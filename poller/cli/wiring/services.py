@@ -221,6 +221,7 @@ def rules_of(settings: Settings) -> Rules:
         properties=settings.events.properties,
         identify=settings.events.identify,
         groups=settings.events.groups,
+        routing=settings.routing,
         privacy=Privacy(
             email=settings.privacy.email,
             ip=settings.privacy.ip,

@@ -9,11 +9,21 @@ from poller.config.catalogue import PREFIX, SETTINGS, Setting
 from poller.config.errors import Place, Problem, Rank
 from poller.config.parsers.texts import PLACEHOLDER
 from poller.config.sources.paths import CONFIG_VARIABLE, default_folder, default_ledger
+from poller.config.sources.routes import (
+    OF_ONE_SOURCE,
+    ROUTES,
+    RouteTable,
+    names_of_routes,
+    own_table,
+    settings_of_route,
+)
 from poller.config.sources.secret_files import SecretFile, is_there
 from poller.config.sources.toml import TomlFile
 from poller.config.suggestions import nearest_key, nearest_section, nearest_variable
 
 CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
+_LAYERS_OF_FILE = 3
+"""The layers of a file that has no defaults: the environment, credentials, and the file."""
 
 Key = tuple[str, str]
 """The names of a section and of a key in it."""
@@ -44,17 +54,55 @@ def read_layers(file: TomlFile | None, environ: Mapping[str, str], *, secrets: b
     Without `secrets`, a secret that is missing or cannot be read is not a problem.
     """
     folder = file.path.absolute().parent if file else Path()
-    layers = [_environment_layer(environ, folder, secrets=secrets)]
+    layers = [_environment_layer(file, environ, folder, secrets=secrets)]
     if file is None:
-        return [*layers, _credentials_layer(None, environ, secrets=secrets)]
+        return [*layers, _credentials_layer(SETTINGS, None, environ, secrets=secrets)]
     for each in files_of(file):
         # A placeholder stands for a secret in the folder of credentials, closed to this user.
         is_closed = closed_folder(each.path, environ) is not None
         layers += [
-            _credentials_layer(each, environ, secrets=secrets),
+            _credentials_layer(SETTINGS, each, environ, secrets=secrets),
             _file_layer(each, folder, secrets=secrets, is_closed=is_closed),
         ]
+    if table := own_table(file):
+        layers = [*_route_layers(table, environ, folder, secrets=secrets), *_without_source(layers)]
     return layers
+
+
+def _route_layers(
+    table: RouteTable, environ: Mapping[str, str], folder: Path, *, secrets: bool
+) -> Iterator[Layer]:
+    """Yield the layers of what a route has for itself. They win over those of the whole file."""
+    settings = settings_of_route(table.file.route)
+    given = {each: environ[each.variable] for each in settings if each.variable in environ}
+    yield _layer(given, lambda each: _variable(each.variable), (), folder, secrets=secrets)
+    yield _credentials_layer(settings, table.file, environ, secrets=secrets)
+    written = table.written()
+    if closed_folder(table.file.path, environ):
+        written = {each: value for each, value in written.items() if not _is_left_out(each, value)}
+    yield _layer(
+        written, lambda each: table.place(each.key), table.unknown(), folder, secrets=secrets
+    )
+
+
+def _without_source(layers: list[Layer]) -> Iterator[Layer]:
+    """Yield the layers without the settings that belong to a route. They are a mistake here.
+
+    The defaults of a folder may have them for its other pipelines.
+    """
+    of_defaults = len(layers) > _LAYERS_OF_FILE
+    for number, layer in enumerate(layers):
+        problems = list(layer.problems)
+        if not (of_defaults and number >= _LAYERS_OF_FILE):
+            wrong = (
+                "belongs to one source: set it in each of [[routes]], and leave it out here. A "
+                "last route without `when` takes what no other takes"
+            )
+            misplaced = sorted(OF_ONE_SOURCE & layer.places.keys())
+            problems += [Problem(place=layer.places[key], wrong=wrong) for key in misplaced]
+        values = {key: value for key, value in layer.values.items() if key not in OF_ONE_SOURCE}
+        places = {key: place for key, place in layer.places.items() if key not in OF_ONE_SOURCE}
+        yield Layer(values=values, places=places, problems=tuple(problems))
 
 
 def files_of(file: TomlFile | None) -> tuple[TomlFile, ...]:
@@ -101,16 +149,21 @@ def closed_folder(path: Path | None, environ: Mapping[str, str]) -> Path | None:
     return None
 
 
-def _environment_layer(environ: Mapping[str, str], folder: Path, *, secrets: bool) -> Layer:
+def _environment_layer(
+    file: TomlFile | None, environ: Mapping[str, str], folder: Path, *, secrets: bool
+) -> Layer:
     """Return the values of POLLER_<SECTION>__<KEY>. A path in a `*_FILE` starts in `folder`."""
     written = {
         setting: environ[setting.variable] for setting in SETTINGS if setting.variable in environ
     }
     known = {setting.variable for setting in SETTINGS} | {CONFIG_VARIABLE}
+    known |= {each.variable for name in names_of_routes(file) for each in settings_of_route(name)}
+    # In a folder, the route may be one of another pipeline.
+    others = f"{PREFIX}{ROUTES.upper()}__" if file and file.pipeline else CONFIG_VARIABLE
     unknown = [
         Problem(place=_variable(name), wrong=nearest_variable(name))
         for name in environ
-        if name.startswith(PREFIX) and name not in known
+        if name.startswith(PREFIX) and name not in known and not name.startswith(others)
     ]
     return _layer(
         written, lambda setting: _variable(setting.variable), unknown, folder, secrets=secrets
@@ -118,11 +171,15 @@ def _environment_layer(environ: Mapping[str, str], folder: Path, *, secrets: boo
 
 
 def _credentials_layer(
-    file: TomlFile | None, environ: Mapping[str, str], *, secrets: bool
+    settings: Iterable[Setting],
+    file: TomlFile | None,
+    environ: Mapping[str, str],
+    *,
+    secrets: bool,
 ) -> Layer:
     """Return the files that have the name of a secret, in the folders of credentials."""
     layer = Layer()
-    for setting in SETTINGS:
+    for setting in settings:
         places = _credential_places(setting.credential, file, environ) if setting.is_secret else ()
         found = next(filter(is_there, places), None)
         if found is not None:
@@ -158,6 +215,8 @@ def _file_layer(file: TomlFile, folder: Path, *, secrets: bool, is_closed: bool)
     written: dict[Setting, object] = {}
     problems = []
     for section, table in file.tables.items():
+        if section == ROUTES:
+            continue  # routes have a module of their own
         known = {setting.key: setting for setting in SETTINGS if setting.section == section}
         if not known:
             problems.append(Problem(place=file.place(section), wrong=nearest_section(section)))

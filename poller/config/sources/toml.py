@@ -2,7 +2,8 @@
 
 import re
 import tomllib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ class TomlFile:
     """A parsed file. `lines` holds the first line of every table and key, by its path.
 
     The file of a pipeline in a folder has the name of the `pipeline`, and the `defaults` of the
-    folder, if there are any.
+    folder, if there are any. `route` is the one route that is meant, if the file holds several.
     """
 
     path: Path
@@ -55,6 +56,14 @@ class TomlFile:
     lines: dict[tuple[str, ...], int]
     pipeline: str = ""
     defaults: "TomlFile | None" = None
+    route: str = ""
+
+    @property
+    def name(self) -> str:
+        """The name of the pipeline. A file alone has none."""
+        if self.route:
+            return f"{self.pipeline or self.path.stem}.{self.route}"
+        return self.pipeline
 
     def place(self, *path: str) -> Place:
         """Return the place of a table or key. A missing key has the line of its table."""
@@ -102,19 +111,24 @@ def key_lines(text: str) -> dict[tuple[str, ...], int]:
     """Return the line on which each table and key of a valid TOML text begins.
 
     The standard parser reports no lines. So this function feeds it one statement at a time, below
-    the header of the table. A statement is complete as soon as it parses.
+    the header of the table. A statement is complete as soon as it parses. A table of a list has its
+    number in its path: `("routes", "0", "name")`.
     """
     lines: dict[tuple[str, ...], int] = {}
+    of_lists: Counter[str] = Counter()
     header, statement, first = "", "", 1
     for number, line in enumerate(text.split("\n"), 1):
         statement += line + "\n"
+        is_header = statement.lstrip().startswith("[")
         try:
-            tables = tomllib.loads(header + statement)
+            tables = tomllib.loads(statement if is_header else header + statement)
         except ValueError:
             continue
-        if statement.lstrip().startswith("["):
+        if is_header:
             header = statement
-        for path in _paths(tables):
+        if statement.lstrip().startswith("[["):
+            of_lists.update(tables.keys())
+        for path in _paths(tables, of_lists):
             lines.setdefault(path, first)
         statement, first = "", number + 1
     return lines
@@ -139,8 +153,17 @@ def _in_our_words(message: str) -> str:
     return next((ours for theirs, ours in _MISTAKES.items() if message.startswith(theirs)), _OTHER)
 
 
-def _paths(tables: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+def _paths(
+    tables: dict[str, Any], of_lists: Mapping[str, int], above: tuple[str, ...] = ()
+) -> Iterator[tuple[str, ...]]:
+    """Yield the path of each table and key. `of_lists` counts the tables of each list so far."""
     for key, value in tables.items():
         yield (*above, key)
         if isinstance(value, dict):
-            yield from _paths(value, (*above, key))
+            yield from _paths(value, of_lists, (*above, key))
+        elif isinstance(value, list) and not above:
+            first = max(of_lists[key] - 1, 0)
+            for number, each in enumerate(value, first):
+                yield (key, str(number))
+                if isinstance(each, dict):
+                    yield from _paths(each, of_lists, (key, str(number)))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from poller.core.events import LogEvent
 from poller.core.outcomes import Profile
@@ -51,6 +51,53 @@ def holds(condition: Expression, event: LogEvent, profile: Profile | None) -> bo
     return value is not None and value is not False and value not in ("", [], {})
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """A route to one Segment source. It takes the events for which `when` holds.
+
+    `when` looks at the event alone. Without it, the route takes every event.
+    """
+
+    name: str
+    when: Expression | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routing:
+    """The routes of a tenant in their order, and the `own` one, whose rules these are.
+
+    The first route that takes an event is its only one. All routes decide by the event alone, so
+    they agree on it, whenever each of them reads it.
+    """
+
+    routes: tuple[Route, ...]
+    own: str
+
+    def objection(
+        self, event: LogEvent, *, is_readable: bool = True
+    ) -> Literal["other_route", "no_route"] | None:
+        """Return None if the own route takes the event, and otherwise why it does not.
+
+        A route takes each event on which its condition cannot be evaluated, too. The first route
+        takes each event that is not readable, since no condition can tell whose it is.
+
+        Raises:
+            EvaluationError: the own condition cannot be evaluated on the event.
+        """
+        for route in self.routes:
+            if not is_readable or self._takes(route, event):
+                return None if route.name == self.own else "other_route"
+        return "no_route"
+
+    def _takes(self, route: Route, event: LogEvent) -> bool:
+        try:
+            return route.when is None or holds(route.when, event, None)
+        except EvaluationError:
+            if route.name == self.own:
+                raise
+            return True
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rules:
     """The settings of translation.
@@ -63,6 +110,7 @@ class Rules:
     - `include_api_signups` counts users made through the Management API or the dashboard too.
     - `find_signup_address` looks for the address of a signup that no browser asked for.
     - `include_agents` counts events in which an agent acts for a user.
+    - `routing` says which of the tenant's events are for this route, if there are several.
     - `when` must hold for an event to be forwarded.
     - `linked` says whose id an event of a linked account leaves under: that of the primary account
       if its profile is at hand, or if a search finds it, or the id in the log.
@@ -85,6 +133,7 @@ class Rules:
     preset: PresetName = "rule"
     login_name: str | None = None
     signup_name: str | None = None
+    routing: Routing | None = None
     when: Expression | None = None
     linked: Linked = "at_hand"
     user_id: Expression | None = None

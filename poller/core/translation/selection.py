@@ -93,12 +93,9 @@ class Selector:
     def _decide(
         self, event: LogEvent, address_of: LogEvent | None
     ) -> Candidate | DeadLetter | Filtered:
-        if event.defect and not event.type:
-            return DeadLetter(event=event, reason=event.defect)
-        objection = self._objection(event)
-        if objection is not None:
-            is_declined = event.type in _MAY_BE_OF_INTEREST
-            return Filtered(event=event, reason=objection, is_declined=is_declined)
+        filtered = self._filtered(event)
+        if filtered is not None:
+            return filtered
         if event.defect:
             return DeadLetter(event=event, reason=event.defect)
         condition = self._rules.when
@@ -112,6 +109,19 @@ class Selector:
             is_conditional=is_conditional,
             address_of=address_of,
         )
+
+    def _filtered(self, event: LogEvent) -> Filtered | None:
+        """Return the event as filtered, or None if it is of interest and this route takes it."""
+        routing = self._rules.routing
+        is_unreadable = event.defect and not event.type
+        objection = None if is_unreadable else self._objection(event)
+        if objection is not None:
+            is_declined = event.type in _MAY_BE_OF_INTEREST
+            return Filtered(event=event, reason=objection, is_declined=is_declined)
+        elsewhere = routing.objection(event, is_readable=not is_unreadable) if routing else None
+        if elsewhere is not None:
+            return Filtered(event=event, reason=elsewhere, is_declined=True)
+        return None
 
     def _objection(self, event: LogEvent) -> FilterReason | None:
         """Return the reason why these settings leave the event out, or None if they send it."""
