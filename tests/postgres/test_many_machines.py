@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.postgres.cluster import Cluster
+from tests.postgres.fleet import write_ledger
 from tests.process.bench import Running, eventually
 from tests.process.many import Many, delivers, many_benches
 from tests.process.template import Template
@@ -23,9 +24,7 @@ TENANTS = 4
 def many(cluster: Cluster, database: str, tmp_path: Path, template: Template) -> Iterator[Many]:
     """Four pipelines that share a ledger in PostgreSQL."""
     with many_benches(tmp_path, template) as many:
-        state = cluster.settings(database, tmp_path / "local")
-        lines = [f"{key.partition('__')[2]} = {json.dumps(value)}" for key, value in state.items()]
-        many.write_defaults("[state]\n" + "\n".join(lines) + "\n")
+        write_ledger(many, cluster, database, tmp_path / "local")
         for number in range(TENANTS):
             many.add(f"tenant{number}", is_shared=True)
         many.constants["poller.adapters.shift_queue.queue.SHIFT_S"] = 2.0
@@ -115,5 +114,10 @@ def test_a_stalled_worker_that_wakes_up_is_refused_in_one_line_each(many: Many) 
 
 
 def refused(running: Running) -> list[dict[str, Any]]:
+    """Return the lines by which a worker says that it has lost a pipeline.
+
+    The database refuses a page. If no page came before the end of a shift, the queue refuses.
+    """
     lines = events(running, "pipeline.failed")
-    return [line for line in lines if re.search("since fence", str(line["reason"]))]
+    fenced = [line for line in lines if re.search("since fence", str(line["reason"]))]
+    return fenced + events(running, "pipeline.taken_over")

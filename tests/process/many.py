@@ -81,10 +81,10 @@ class Many:
         self.benches[name] = bench
         return bench
 
-    def start(self, *arguments: str) -> Running:
+    def start(self, *arguments: str, environ: dict[str, str] | None = None) -> Running:
         command = [str(COMMAND), *(arguments or ("run",)), "--config", str(self.folder)]
-        waits = SHORT_WAITS | self.constants
-        return Running(command, self._out, dict(os.environ), self._template, waits)
+        waits, whole = SHORT_WAITS | self.constants, os.environ | (environ or {})
+        return Running(command, self._out, dict(whole), self._template, waits)
 
     def run(self, *arguments: str) -> Ended:
         return self.start(*arguments).wait()

@@ -10,32 +10,34 @@ who should work. The lease on the stream and the fences of the ledger say who ma
 """
 
 import asyncio
-import contextlib
+import math
 import random
 import threading
 from collections.abc import Callable, Collection
+from contextlib import aclosing, suppress
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Protocol
 
 import psycopg
-from pgqueuer.adapters.drivers.psycopg import PsycopgDriver
-from pgqueuer.adapters.persistence import qb
-from pgqueuer.adapters.persistence.queries import Queries
+import structlog
 from pgqueuer.core.qm import QueueManager
 from pgqueuer.domain.errors import RetryRequested
 from pgqueuer.domain.models import Job
 
+from poller.adapters.shift_queue.connection import LastingConnection
+from poller.adapters.shift_queue.statements import HEARTBEAT_TIMEOUT, SHIFT, Statements
 from poller.adapters.shift_queue.tables import SETTINGS, install
 from poller.core.errors import TransientError
 
-HEARTBEAT_TIMEOUT = timedelta(seconds=20)
 SHIFT_S = 300.0
 """The time after which a worker looks whether it should keep a pipeline."""
 LOOK_S = 5.0
 """The time between two looks for pipelines without a job, and for jobs without a worker."""
 _CALL_S = 60.0
 _STOP_S = 10.0
-_ENTRYPOINT = "shift"
+_PRUNED_EVERY_S = 3600.0
+
+log = structlog.get_logger()
 
 
 class Shifts(Protocol):
@@ -46,7 +48,7 @@ class Shifts(Protocol):
         ...
 
     def share(self) -> int:
-        """Return how many pipelines this worker should have."""
+        """Return how many pipelines this worker should have: see `share_of`."""
         ...
 
     def begin(self, name: str, on_end: Callable[[], None]) -> bool:
@@ -65,6 +67,14 @@ class Shifts(Protocol):
         ...
 
 
+def share_of(pipelines: int, *, workers: int, place: int) -> int:
+    """Return how many pipelines the worker at this place should have. Places begin at 0.
+
+    The shares of all workers make up all pipelines, and no two of them differ by more than one.
+    """
+    return pipelines // workers + (place < pipelines % workers)
+
+
 class ShiftQueue:
     """Takes shifts from the queue, and puts them there. It has a thread with an event loop.
 
@@ -80,7 +90,10 @@ class ShiftQueue:
         self._thread = threading.Thread(target=self._run, name="shifts", daemon=True)
         self._loop = asyncio.new_event_loop()
         self._ending = asyncio.Event()
-        self._share = 0
+        self._is_closing = False
+        self._share = self._left_over = 0
+        self._elsewhere: Collection[str] = ()
+        self._statements: Statements
 
     def start(self) -> None:
         """Begin to take shifts.
@@ -96,11 +109,11 @@ class ShiftQueue:
 
     def take_no_more(self) -> None:
         """Take no more shifts. The ones at work go on."""
-        self._share = 0
+        self._is_closing = True
 
     def stop(self) -> None:
         """Give all shifts back. Call it when their pipelines are closed."""
-        with contextlib.suppress(RuntimeError):  # the loop is closed already
+        with suppress(RuntimeError):  # the loop is closed already
             self._loop.call_soon_threadsafe(self._ending.set)
         self._thread.join(_STOP_S)
 
@@ -114,35 +127,40 @@ class ShiftQueue:
                 self._on_failure(error)
 
     async def _work(self) -> None:
-        connection = await psycopg.AsyncConnection.connect(
-            self._conninfo, autocommit=True, prepare_threshold=None
-        )
-        async with connection:
-            queries = _Queries(PsycopgDriver(connection), self._room)
-            manager = QueueManager(queries, channel=SETTINGS.channel)
+        async with aclosing(await LastingConnection.open(self._conninfo, self._ending)) as driver:
+            statements = Statements(driver, self._room)
+            manager = QueueManager(statements, channel=SETTINGS.channel)
             manager.min_dequeue_poll_interval = timedelta(seconds=1)
-            queries.manager = manager
-            manager.entrypoint(_ENTRYPOINT)(self._shift)
+            self._statements = statements
+            statements.manager = manager
+            manager.entrypoint(SHIFT)(self._shift)
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._look(queries, manager))
+                tasks.create_task(self._look(manager))
                 tasks.create_task(self._take(manager))
 
     async def _take(self, manager: QueueManager) -> None:
         try:
             await manager.run(
-                dequeue_timeout=timedelta(seconds=LOOK_S), heartbeat_timeout=HEARTBEAT_TIMEOUT
+                dequeue_timeout=timedelta(seconds=LOOK_S),
+                heartbeat_timeout=HEARTBEAT_TIMEOUT,
+                log_aggregation_interval=timedelta(),  # nobody reads PgQueuer's statistics
             )
         finally:
             self._ending.set()
 
-    async def _look(self, queries: "_Queries", manager: QueueManager) -> None:
+    async def _look(self, manager: QueueManager) -> None:
         """Put a job into the queue for each pipeline that has none, until the end."""
+        pruned_at = -math.inf
         try:
             while not self._ending.is_set():
                 names = await asyncio.to_thread(self._shifts.names)
                 self._share = await asyncio.to_thread(self._shifts.share)
                 async with asyncio.timeout(_CALL_S):
-                    await queries.add_missing(names)
+                    seen = await self._statements.look(names)
+                    if pruned_at < self._loop.time() - _PRUNED_EVERY_S:
+                        await self._statements.prune()
+                        pruned_at = self._loop.time()
+                self._elsewhere, self._left_over = seen.elsewhere, seen.left_over
                 await self._wait(LOOK_S * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
         except psycopg.Error as error:
             self._on_failure(_failure(error))  # at once: the shifts are still to be ended
@@ -151,7 +169,7 @@ class ShiftQueue:
             manager.shutdown.set()
 
     async def _wait(self, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
+        with suppress(TimeoutError):
             await asyncio.wait_for(self._ending.wait(), seconds)
 
     async def _shift(self, job: Job) -> None:
@@ -159,7 +177,7 @@ class ShiftQueue:
         name, closed = (job.payload or b"").decode(), asyncio.Event()
 
         def on_end() -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed already
+            with suppress(RuntimeError):  # the loop is closed already
                 self._loop.call_soon_threadsafe(closed.set)
 
         if not await asyncio.to_thread(self._shifts.begin, name, on_end):
@@ -168,6 +186,11 @@ class ShiftQueue:
         raise RetryRequested(delay=timedelta(), reason="the shift is over")
 
     async def _until(self, closed: asyncio.Event, name: str) -> None:
+        """Return once the pipeline is closed, or at the end. At the end of each shift, look at it.
+
+        A pipeline that another worker has taken over is closed at the end of the shift at last. If
+        nothing happens in a tenant, no settle is refused before that.
+        """
         waits = [asyncio.ensure_future(each.wait()) for each in (closed, self._ending)]
         try:
             while True:
@@ -177,59 +200,24 @@ class ShiftQueue:
                 )
                 if done:
                     return
-                if not await asyncio.to_thread(self._shifts.keeps, name):
-                    self._shifts.end(name)
-                    await closed.wait()
+                if name in self._elsewhere:
+                    log.warning("pipeline.taken_over", pipeline=name, note="by another worker")
+                elif await asyncio.to_thread(self._shifts.keeps, name):
+                    continue
+                self._shifts.end(name)
+                await closed.wait()
         finally:
             for each in waits:
                 each.cancel()
 
     def _room(self, at_work: int) -> int:
-        return self._share - at_work
+        """Return how many more shifts to take.
 
-
-class _Queries(Queries):
-    """PgQueuer's statements. A worker with its share of the pipelines takes no more."""
-
-    manager: QueueManager
-
-    def __init__(self, driver: PsycopgDriver, room: Callable[[int], int]) -> None:
-        super().__init__(
-            driver,
-            qbe=qb.QueryBuilderEnvironment(settings=SETTINGS),
-            qbq=qb.QueryQueueBuilder(settings=SETTINGS),
-            qbs=qb.QuerySchedulerBuilder(settings=SETTINGS),
-        )
-        self._room = room
-
-    async def dequeue(self, batch_size: int, *arguments: Any, **named: Any) -> list[Job]:
-        room = self._room(len(self.manager.job_context))
-        if room <= 0:
-            return []
-        return await super().dequeue(min(batch_size, room), *arguments, **named)
-
-    async def retry_job(self, job: Job, *arguments: Any, **named: Any) -> None:
-        """Put the job back into the queue, unless another worker has taken it over."""
-        table = SETTINGS.qualified.queue_table
-        query = f"SELECT queue_manager_id FROM {table} WHERE id = $1"  # noqa: S608 - ours
-        rows = await self.driver.fetch(query, job.id)
-        if rows and str(rows[0]["queue_manager_id"]) == str(self.manager.queue_manager_id):
-            await super().retry_job(job, *arguments, **named)
-
-    async def add_missing(self, names: Collection[str]) -> None:
-        """Add a job for each name that has none."""
-        table = SETTINGS.qualified.queue_table
-        rows = await self.driver.fetch(f"SELECT dedupe_key FROM {table}")  # noqa: S608 - ours
-        missing = sorted({*names} - {str(row["dedupe_key"]) for row in rows})
-        if missing:
-            count = len(missing)
-            await self.enqueue(
-                [_ENTRYPOINT] * count,
-                [name.encode() for name in missing],
-                [0] * count,
-                dedupe_key=[*missing],
-                on_conflict="skip",
-            )
+        A shift that nobody takes for a while belongs to the share of a worker that is gone.
+        """
+        if self._is_closing:
+            return 0
+        return max(self._share - at_work, self._left_over)
 
 
 def _failure(error: psycopg.Error) -> TransientError:

@@ -118,8 +118,8 @@ class Folder:
             self._supervisor.tell(status)
 
     def _reload(self) -> dict[str, int]:
-        names, shared = pipeline_names(self.path, self._members), read_defaults(self.path)
-        warn_of_restart(self.shared, load_shared_settings(shared, os.environ))
+        names = pipeline_names(self.path, self._members)
+        self._warn_of_restart()
         counts = Counter[str](added=0, changed=0, removed=0, refused=0)
         for name in {*self._members} - {*names}:
             self._members.pop(name).pipeline.remove()
@@ -128,6 +128,10 @@ class Folder:
             counts[self._read_again(name)] += 1
         counts.pop("same", None)
         return dict(counts)
+
+    def _warn_of_restart(self) -> None:
+        shared = load_shared_settings(read_defaults(self.path), os.environ)
+        warn_of_restart(self.shared, shared)
 
     def _read_again(self, name: str) -> str:
         """Read a file of the folder again, and return what came of it."""

@@ -1,12 +1,12 @@
 """One of many workers, on one machine or several, that divide the pipelines of a folder."""
 
-import math
 import os
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 
-from poller.adapters.shift_queue import ShiftQueue
+from poller.adapters.shift_queue import ShiftQueue, share_of
 from poller.adapters.sql_ledger.places import place_of
 from poller.adapters.sql_ledger.postgres.lease import WorkerLease
 from poller.adapters.sql_ledger.postgres.place import PostgresPlace
@@ -44,6 +44,7 @@ class WorkerFolder(Folder):
     _on_end: dict[str, Callable[[], None]]
     _leaving: set[str]
     _share = 0
+    _names: Collection[str] = ()
 
     def join(self, lease: WorkerLease) -> None:
         """Begin without a pipeline."""
@@ -51,15 +52,16 @@ class WorkerFolder(Folder):
 
     def names(self) -> Collection[str]:
         try:
-            return pipeline_names(self.path)
+            self._names = pipeline_names(self.path)
         except SettingsError as error:
-            tell_refused(error, note="no pipeline is begun")
-            return ()
+            tell_refused(error, note="the pipelines that were there before go on")
+        return self._names
 
     def share(self) -> int:
         if self._process.stopping.is_set():
             return 0
-        self._share = math.ceil(len(self.names()) / self.lease.workers())
+        place, workers = self.lease.standing()
+        self._share = share_of(len(self.names()), workers=workers, place=place)
         return self._share
 
     def begin(self, name: str, on_end: Callable[[], None]) -> bool:
@@ -87,6 +89,20 @@ class WorkerFolder(Folder):
         if self.lease.is_lost:
             lost = TransientError("the lease of this worker has expired, and was removed")
             self._process.end(Failed(lost))
+
+    def _reload(self) -> dict[str, int]:
+        """Read the files of this worker's pipelines again. The queue finds new files by itself."""
+        names = {*pipeline_names(self.path)}
+        self._warn_of_restart()
+        counts = Counter[str](changed=0, removed=0, refused=0)
+        for name in self.members:
+            if name in names:
+                counts[self._read_again(name)] += 1
+            else:
+                self.end(name)
+                counts["removed"] += 1
+        counts.pop("same", None)
+        return dict(counts)
 
     def _forget(self, name: str) -> None:
         self._members.pop(name, None)
@@ -138,6 +154,7 @@ def run_worker(path: Path, supervisor: Supervisor) -> ExitCode:
 
         folder = WorkerFolder(path, shared, process, supervisor, pipelines, ledgers=Ledgers(owning))
         folder.join(lease)
+        process.on_reload = folder.reload
         queue = ShiftQueue(place.address.conninfo, folder, lambda error: process.end(Failed(error)))
         queue.start()
         try:

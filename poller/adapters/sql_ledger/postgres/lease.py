@@ -35,6 +35,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    and_,
     delete,
     exists,
     func,
@@ -74,6 +75,9 @@ _lease = Table(
 )
 _STREAM_OF_WORKER = "run "
 """The beginning of the name of each row that is about one stream."""
+_DEAD_KEPT = timedelta(hours=1)
+"""The time for which the row of a killed worker is kept. A stalled one wakes up long before."""
+_IS_WORKER = _lease.c.role.startswith("worker ")
 _NOW = func.clock_timestamp(type_=_MOMENT)
 
 
@@ -132,7 +136,8 @@ class Lease(LedgerLock):
             holder = _find(connection, rivals)
             if holder is not None:
                 raise LedgerHeldError(f"ledger {self._shown} is held by {holder}")
-            connection.execute(delete(_lease).where(rivals))
+            long_dead = and_(_IS_WORKER, _lease.c.expires_at < _NOW - _DEAD_KEPT)
+            connection.execute(delete(_lease).where(or_(rivals, long_dead)))
             row = insert(_lease).values(
                 role=role,
                 owner=self._owner,
@@ -200,12 +205,17 @@ class WorkerLease(Lease):
         """
         return cls._begin(address, "")
 
-    def workers(self) -> int:
-        """Return how many workers are alive, this one included."""
-        valid = [_lease.c.role.startswith("worker "), _lease.c.expires_at > _NOW]
-        query = select(func.count()).select_from(_lease).where(*valid)
+    def standing(self) -> tuple[int, int]:
+        """Return the place of this worker among those alive, from 0 on, and how many there are.
+
+        The one that joined first has the place 0.
+        """
+        query = select(_lease.c.owner).where(_IS_WORKER, _lease.c.expires_at > _NOW)
         with self._transaction(begin.READING) as connection:
-            return max(1, connection.scalar(query) or 0)
+            owners = [*connection.scalars(query.order_by(_lease.c.since, _lease.c.owner))]
+        if self._owner not in owners:  # it has expired, and is about to be renewed
+            owners.append(self._owner)
+        return owners.index(self._owner), len(owners)
 
     @contextmanager
     def owning(self, stream: str) -> Iterator[None]:

@@ -1,0 +1,93 @@
+"""The connection of the queue, which is opened anew after it was lost."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import psycopg
+import structlog
+from pgqueuer.adapters.drivers.psycopg import PsycopgDriver
+from psycopg import sql
+
+_T = TypeVar("_T")
+_RETRY_S = 1.0
+
+log = structlog.get_logger()
+
+
+class LastingConnection(PsycopgDriver):
+    """A driver of PgQueuer that repeats a statement whose connection was lost.
+
+    PgQueuer ends with its connection, and its worker would end with it. All pipelines of the
+    worker would have to be opened again, with a new token each.
+
+    A statement is repeated even if only its answer was lost. At worst a job is then given to two
+    workers, which the ledger makes harmless. Once `ending` is set, nothing is repeated.
+    """
+
+    def __init__(
+        self, conninfo: str, connection: psycopg.AsyncConnection, ending: asyncio.Event
+    ) -> None:
+        super().__init__(connection)
+        self._conninfo = conninfo
+        self._ending = ending
+        self._lock = asyncio.Lock()
+
+    @classmethod
+    async def open(cls, conninfo: str, ending: asyncio.Event) -> "LastingConnection":
+        """Connect.
+
+        Raises:
+            psycopg.Error: the server cannot be reached, or refuses.
+        """
+        return cls(conninfo, await _connect(conninfo), ending)
+
+    async def aclose(self) -> None:
+        await self._connection.close()
+
+    async def fetch(self, query: str, *args: object) -> list[dict[str, object]]:
+        fetch = super().fetch
+        return await self._repeated(lambda: fetch(query, *args))
+
+    async def execute(self, query: str, *args: object) -> str:
+        execute = super().execute
+        return await self._repeated(lambda: execute(query, *args))
+
+    async def watch_notifies(self) -> None:
+        watch = super().watch_notifies
+        await self._repeated(watch)
+
+    async def _repeated(self, act: Callable[[], Awaitable[_T]]) -> _T:
+        while True:
+            connection = self._connection
+            try:
+                return await act()
+            except psycopg.OperationalError:
+                if not connection.closed or self._ending.is_set():
+                    raise
+            await self._replace(connection)
+
+    async def _replace(self, lost: psycopg.AsyncConnection) -> None:
+        """Connect again, unless another task has done so. Try until it is time to end."""
+        async with self._lock:
+            if self._connection is not lost:
+                return
+            log.warning("queue.connection_lost")
+            while True:
+                try:
+                    connection = await _connect(self._conninfo)
+                    for channel in self._listeners:
+                        await connection.execute(
+                            sql.SQL("LISTEN {}").format(sql.Identifier(channel))
+                        )
+                    break
+                except psycopg.OperationalError:
+                    if self._ending.is_set():
+                        raise
+                    await asyncio.sleep(_RETRY_S)
+            self._connection = connection
+            log.info("queue.connected_again")
+
+
+async def _connect(conninfo: str) -> psycopg.AsyncConnection:
+    return await psycopg.AsyncConnection.connect(conninfo, autocommit=True, prepare_threshold=None)

@@ -1,0 +1,113 @@
+"""PgQueuer's statements on the queue, with the rules that a worker adds to them."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, cast
+
+from pgqueuer.adapters.drivers.psycopg import PsycopgDriver
+from pgqueuer.adapters.persistence import qb
+from pgqueuer.adapters.persistence.queries import Queries
+from pgqueuer.core.qm import QueueManager
+from pgqueuer.domain.models import Job
+from pgqueuer.domain.types import JobId
+
+from poller.adapters.shift_queue.tables import SETTINGS
+
+SHIFT = "shift"
+LOG_KEPT = timedelta(days=1)
+"""The age from which on PgQueuer's log of jobs is removed. Nothing of the program reads it."""
+HEARTBEAT_TIMEOUT = timedelta(seconds=20)
+"""The time after which a shift may be taken from a worker that is not heard of."""
+LEFT_OVER_AFTER = timedelta(seconds=8)
+"""The time after which anybody takes a shift that may be taken, and that nobody took.
+
+A worker that has died counts among the workers for 20 s, and has its share of the pipelines.
+"""
+_JOBS, _LOG = SETTINGS.qualified.queue_table, SETTINGS.qualified.queue_table_log
+_OWN = f"SELECT id FROM {_JOBS} WHERE id = ANY($1::bigint[]) AND queue_manager_id = $2"  # noqa: S608 - the names are ours
+_SHIFTS = (
+    "SELECT dedupe_key, queue_manager_id, "  # noqa: S608 - same
+    "CASE status WHEN 'queued' THEN updated ELSE heartbeat + $2::interval END "
+    "< now() - $3::interval AS is_left_over "
+    f"FROM {_JOBS} WHERE entrypoint = $1"
+)
+_PRUNE = f"DELETE FROM {_LOG} WHERE created < now() - $1::interval"  # noqa: S608 - same
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """A look at the shifts: those of other workers, and how many nobody has taken for a while."""
+
+    elsewhere: frozenset[str]
+    left_over: int
+
+
+class Statements(Queries):
+    """PgQueuer's statements, for one worker.
+
+    `room` returns how many more shifts the worker wants, from how many it has.
+
+    PgQueuer changes a job by its number alone. So a worker that was stopped for a while would
+    change a job that another worker has by then. Here a worker changes its own jobs only.
+    """
+
+    manager: QueueManager
+
+    def __init__(self, driver: PsycopgDriver, room: Callable[[int], int]) -> None:
+        super().__init__(
+            driver,
+            qbe=qb.QueryBuilderEnvironment(settings=SETTINGS),
+            qbq=qb.QueryQueueBuilder(settings=SETTINGS),
+            qbs=qb.QuerySchedulerBuilder(settings=SETTINGS),
+        )
+        self._room = room
+
+    async def dequeue(self, batch_size: int, *arguments: Any, **named: Any) -> list[Job]:
+        room = self._room(len(self.manager.job_context))
+        if room <= 0:
+            return []
+        return await super().dequeue(min(batch_size, room), *arguments, **named)
+
+    async def update_heartbeat(self, job_ids: list[JobId]) -> None:
+        if own := await self.own(job_ids):
+            await super().update_heartbeat([*own])
+
+    async def retry_job(self, job: Job, *arguments: Any, **named: Any) -> None:
+        if await self.own([job.id]):
+            await super().retry_job(job, *arguments, **named)
+
+    async def log_jobs(self, job_status: list[tuple[Job, Any, Any]]) -> None:
+        own = await self.own([job.id for job, _, _ in job_status])
+        if kept := [each for each in job_status if each[0].id in own]:
+            await super().log_jobs(kept)
+
+    async def own(self, job_ids: Collection[JobId]) -> set[JobId]:
+        """Return which of these jobs this worker has. Another one may have taken them over."""
+        rows = await self.driver.fetch(_OWN, [*job_ids], self.manager.queue_manager_id)
+        return {JobId(cast("int", row["id"])) for row in rows}
+
+    async def look(self, names: Collection[str]) -> Seen:
+        """Add a shift for each pipeline that has none, and return how the others are."""
+        rows = await self.driver.fetch(_SHIFTS, SHIFT, HEARTBEAT_TIMEOUT, LEFT_OVER_AFTER)
+        missing = sorted({*names} - {str(row["dedupe_key"]) for row in rows})
+        if missing:
+            count = len(missing)
+            await self.enqueue(
+                [SHIFT] * count,
+                [name.encode() for name in missing],
+                [0] * count,
+                dedupe_key=[*missing],
+                on_conflict="skip",
+            )
+        return Seen(
+            elsewhere=frozenset(str(row["dedupe_key"]) for row in rows if self._is_elsewhere(row)),
+            left_over=sum(bool(row["is_left_over"]) for row in rows),
+        )
+
+    def _is_elsewhere(self, row: Mapping[str, object]) -> bool:
+        return row["queue_manager_id"] not in {None, self.manager.queue_manager_id}
+
+    async def prune(self) -> None:
+        """Remove what PgQueuer has logged of jobs long ago."""
+        await self.driver.execute(_PRUNE, LOG_KEPT)

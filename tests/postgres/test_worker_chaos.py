@@ -1,0 +1,98 @@
+"""Workers are killed and stalled, and their server fails, while many tenants have live traffic."""
+
+import os
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.postgres.cluster import Cluster
+from tests.postgres.fleet import Fleet, fleet, seconds_to_fresh
+from tests.process.bench import eventually
+from tests.process.many import PipelineBench, delivers
+from tests.process.template import Template
+
+DRAINS_WITHIN_S = 60.0
+KINDS = ("kill", "stall", "restart", "cut")
+SEED = "WORKER_CHAOS_SEED"
+"""The variable of the environment that repeats a run."""
+
+
+def run(chaos: Fleet, *, workers: int, seconds: float, pauses: tuple[float, float]) -> str:
+    """Let faults strike at random for a while, and compare all tenants. Return what was seen."""
+    seed = int(os.environ.get(SEED, random.randrange(1_000_000)))  # noqa: S311 - no secret
+    dice = random.Random(seed)  # noqa: S311 - to be repeated
+    print(f"{SEED}={seed}")  # noqa: T201 - repeats the run
+    chaos.many.constants["poller.adapters.shift_queue.queue.SHIFT_S"] = 15.0
+    chaos.start(workers)
+    count = len(chaos.tenants)
+    eventually("all owners", lambda: chaos.owned() == count)
+    chaos.watch()
+    for bench in chaos.tenants:
+        bench.sandbox.ask("traffic", rate=1.0)
+    strike(chaos, dice, time.monotonic() + seconds, pauses)
+    seen = judged(chaos)
+    eventually("all owners", lambda: chaos.owned() == count)
+    assert chaos.stop() == [0] * workers
+    return seen
+
+
+def strike(chaos: Fleet, dice: random.Random, until: float, pauses: tuple[float, float]) -> None:
+    """Strike by each kind of fault in turns, the kinds of each turn in a random order."""
+    kinds: list[str] = []
+    while time.monotonic() < until:
+        kinds = kinds or dice.sample(KINDS, len(KINDS))
+        chaos.strike(kinds.pop(), dice)
+        print(chaos.faults[-1])  # noqa: T201 - tells what a failed run was
+        time.sleep(dice.uniform(*pauses))  # the time between two faults
+    for bench in chaos.tenants:
+        eventually(f"news of {bench.name}", lambda bench=bench: is_fresh(chaos, bench))
+
+
+def is_fresh(chaos: Fleet, bench: PipelineBench) -> bool:
+    """Return whether an event has arrived that happened after the last fault."""
+    return seconds_to_fresh(bench, chaos.faults[-1:]) != [None]
+
+
+def judged(chaos: Fleet) -> str:
+    """Compare each tenant's events with what arrived, and return how soon they did."""
+    for bench in chaos.tenants:
+        bench.sandbox.ask("traffic", rate=0)
+    chaos.wake()
+    for bench in chaos.tenants:
+        eventually(bench.name, lambda bench=bench: delivers(bench))
+    for bench in chaos.tenants:
+        bench.assert_conserved()
+    assert chaos.settles() > 0
+    assert chaos.settles_by_two() == []
+    waits = [seconds_to_fresh(bench, chaos.faults) for bench in chaos.tenants]
+    for index, fault in enumerate(chaos.faults):
+        found = sorted(each[index] or 9999.0 for each in waits)
+        print(f"{fault}: median {found[len(found) // 2]:.1f} s, last {found[-1]:.1f} s")  # noqa: T201
+    all_waits = sorted(each or 9999.0 for tenant in waits for each in tenant)
+    assert all_waits[-1] < DRAINS_WITHIN_S
+    middle = all_waits[len(all_waits) // 2]
+    return f"{len(chaos.faults)} faults: median {middle:.1f} s, longest {all_waits[-1]:.1f} s"
+
+
+def test_one_fault_of_each_kind_costs_no_event_and_no_owner(
+    cluster: Cluster, database: str, tmp_path: Path, template: Template
+) -> None:
+    with fleet(cluster, database, tmp_path, template, tenants=6) as chaos:
+        print(run(chaos, workers=2, seconds=40, pauses=(8, 12)))  # noqa: T201 - a measurement
+
+
+@pytest.mark.soak
+def test_five_minutes_of_faults_cost_no_event_and_no_owner(
+    cluster: Cluster,
+    database: str,
+    tmp_path: Path,
+    template: Template,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    settings = {"poll__interval": "3s"}
+    with fleet(cluster, database, tmp_path, template, tenants=30, **settings) as chaos:
+        seen = run(chaos, workers=3, seconds=300, pauses=(5, 20))
+    with capsys.disabled():
+        print(f"\n{seen}")  # noqa: T201 - a measurement
