@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TypeVar
 
 import psycopg
@@ -62,8 +63,8 @@ class LastingConnection(PsycopgDriver):
             connection = self._connection
             try:
                 return await act()
-            except psycopg.OperationalError:
-                if not connection.closed or self._ending.is_set():
+            except psycopg.OperationalError as error:
+                if self._ending.is_set() or not (connection.closed or _is_of_server(error)):
                     raise
             await self._replace(connection)
 
@@ -85,8 +86,18 @@ class LastingConnection(PsycopgDriver):
                     if self._ending.is_set():
                         raise
                     await asyncio.sleep(_RETRY_S)
+            with suppress(psycopg.Error):
+                await lost.close()
             self._connection = connection
             log.info("queue.connected_again")
+
+
+def _is_of_server(error: psycopg.OperationalError) -> bool:
+    """Return whether the server or the connection failed, and not the statement.
+
+    Classes 08 and 57P of the SQLSTATE. The state is None if no answer of the server came.
+    """
+    return error.sqlstate is None or error.sqlstate.startswith(("08", "57P"))
 
 
 async def _connect(conninfo: str) -> psycopg.AsyncConnection:

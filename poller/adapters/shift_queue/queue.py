@@ -121,10 +121,8 @@ class ShiftQueue:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
             try:
                 runner.run(self._work())
-            except psycopg.Error as error:
-                self._on_failure(_failure(error))
             except BaseException as error:  # noqa: BLE001 - the main thread raises it again
-                self._on_failure(error)
+                self._on_failure(_failure(error))
 
     async def _work(self) -> None:
         async with aclosing(await LastingConnection.open(self._conninfo, self._ending)) as driver:
@@ -162,7 +160,7 @@ class ShiftQueue:
                         pruned_at = self._loop.time()
                 self._elsewhere, self._left_over = seen.elsewhere, seen.left_over
                 await self._wait(LOOK_S * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
-        except psycopg.Error as error:
+        except (psycopg.Error, TimeoutError) as error:
             self._on_failure(_failure(error))  # at once: the shifts are still to be ended
             raise
         finally:
@@ -220,8 +218,13 @@ class ShiftQueue:
         return max(self._share - at_work, self._left_over)
 
 
-def _failure(error: psycopg.Error) -> TransientError:
-    state = f" ({error.sqlstate})" if error.sqlstate else ""
+def _failure(error: BaseException) -> BaseException:
+    """Return what ended the queue. Tasks that end together raise a group of errors."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if not isinstance(error, psycopg.Error | TimeoutError):
+        return error
+    state = f" ({error.sqlstate})" if isinstance(error, psycopg.Error) and error.sqlstate else ""
     return TransientError(
         f"the queue of shifts cannot be reached: {type(error).__name__}{state}",
         hint="look at the database of state.url. The service starts again by itself",

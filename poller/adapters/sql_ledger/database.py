@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Engine
 
 from poller.adapters.sql_ledger.lock import Holder, Role
 from poller.core.errors import ConflictError, TransientError
+from poller.core.events import Stream
 
 
 class Database(ABC):
@@ -55,6 +56,11 @@ class Database(ABC):
     @abstractmethod
     def holder_of(self, role: Role) -> Holder | None:
         """Return the process that holds the lock of this role now, or None."""
+
+    def worker_of(self, stream: Stream) -> Holder | None:
+        """Return the worker that owns the stream now, or None. Only PostgreSQL has workers."""
+        del stream
+        return None
 
     def close(self) -> None:
         with self._lock:

@@ -29,10 +29,11 @@ def ignore_loss(error: TakenOverError) -> None:
 class Holder:
     """A process that holds a lock.
 
+    A worker holds the lock of `run` on one stream, with others beside it.
     `host` is None on this machine. `pid` and `since` are None until the process has written them.
     """
 
-    role: Role
+    role: Role | Literal["worker"]
     pid: int | None
     since: datetime | None
     host: str | None = None

@@ -175,6 +175,10 @@ class LedgerReader:
         """Return the process that holds the ledger's lock for this role, or None."""
         return self._database.holder_of(role)
 
+    def worker(self, stream: Stream) -> Holder | None:
+        """Return the worker that owns the stream, or None if none does."""
+        return self._database.worker_of(stream)
+
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
         if self._connection is not None:

@@ -4,6 +4,7 @@ It needs no secret, asks no service, and may run beside the daemon. It must star
 imports nothing that talks to a service.
 """
 
+import socket
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -13,7 +14,7 @@ from pathlib import Path
 import click
 
 from poller import __version__
-from poller.adapters.sql_ledger.lock import Role
+from poller.adapters.sql_ledger.lock import Holder, Role
 from poller.adapters.sql_ledger.places import place_of
 from poller.adapters.sql_ledger.reader import DaemonStatus, LedgerReader
 from poller.cli.groups import examples
@@ -32,6 +33,7 @@ from poller.cli.views.status import (
     SpanReport,
     StatusReport,
     StreamReport,
+    WorkerReport,
     show_status,
 )
 from poller.cli.views.timeline import oldest_known
@@ -104,6 +106,13 @@ def _process(reader: LedgerReader, role: Role) -> DaemonReport | None:
     return DaemonReport(pid=holder.pid, since=holder.since)
 
 
+def _worker(holder: Holder | None) -> WorkerReport | None:
+    if holder is None:
+        return None
+    host = holder.host or socket.gethostname()
+    return WorkerReport(pid=holder.pid, host=host, since=holder.since)
+
+
 def _stream(reader: LedgerReader, stream: Stream, now: datetime) -> StreamReport:
     record, daemon = reader.record(stream), reader.daemon_status(stream)
     live = next((span for span in record.spans if span.is_live), None)
@@ -115,6 +124,7 @@ def _stream(reader: LedgerReader, stream: Stream, now: datetime) -> StreamReport
         last_cycle_at=daemon.cycle_at,
         last_error=daemon.cycle_error,
         blocked=_blocked(daemon),
+        worker=_worker(reader.worker(stream)),
         backlog=_backlog(record.spans, daemon),
         events=reader.totals(stream),
         dead_letters=sum(reasons.values()),

@@ -19,7 +19,7 @@ from poller.cli.views.pipelines import (
     unusable,
     worst_first,
 )
-from poller.cli.views.status import StatusReport, StreamReport
+from poller.cli.views.status import DaemonReport, StatusReport, StreamReport
 from poller.config import Settings, SettingsError
 from poller.core.errors import PollerError
 from poller.service.lifecycle.exit_codes import ExitCode
@@ -56,7 +56,16 @@ def status_line(
     except (SettingsError, PollerError) as error:
         return unusable(name, error)
     own = tuple(each for each in report.streams if _is_of(each, settings))
-    return status_of(name, replace(report, streams=own), strict=strict)
+    report = replace(report, streams=own, daemon=_daemon_of(own, report))
+    return status_of(name, report, strict=strict)
+
+
+def _daemon_of(own: tuple[StreamReport, ...], report: StatusReport) -> DaemonReport | None:
+    """Return the process that works on the pipeline. Workers each have some of the pipelines."""
+    if not own or not any(each.worker for each in report.streams):
+        return report.daemon
+    worker = own[0].worker
+    return DaemonReport(pid=worker.pid, since=worker.since) if worker else None
 
 
 def _is_of(stream: StreamReport, settings: Settings) -> bool:

@@ -4,9 +4,11 @@ import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 
 from poller.adapters.shift_queue import ShiftQueue, share_of
+from poller.adapters.sql_ledger.errors import LedgerHeldError
 from poller.adapters.sql_ledger.places import place_of
 from poller.adapters.sql_ledger.postgres.lease import WorkerLease
 from poller.adapters.sql_ledger.postgres.place import PostgresPlace
@@ -34,6 +36,10 @@ from poller.service.observability.logging_setup import configure_logging
 from poller.service.observability.systemd import Supervisor
 from poller.service.pipelines.pipeline import Running
 from poller.service.pipelines.pipelines import Pipelines
+
+
+_HELD = timedelta(seconds=5)
+"""The pause before a stream is asked for again that another worker still owns."""
 
 
 class WorkerFolder(Folder):
@@ -116,6 +122,10 @@ class WorkerFolder(Folder):
                 yield running
         except TakenOverError:
             self.end(member.name)
+            raise
+        except LedgerHeldError as error:
+            # The queue knows of a dead worker before or after the ledger does, by seconds.
+            error.retry_after = _HELD
             raise
 
     def _neighbours(self, member: Member) -> Collection[Stream]:

@@ -96,6 +96,7 @@ def status_of(pipeline: str, report: StatusReport, *, strict: bool) -> PipelineR
             "" if lag_s is None else f"lag {lasting(lag_s)}",
             counted(letters, "dead letter") if letters else "",
             counted(gaps, "gap") if gaps else "",
+            str(stream.worker) if stream and stream.worker else "",
         ),
     )
 
@@ -147,7 +148,7 @@ def show_pipelines(report: PipelinesReport) -> None:
     states = max((len(each.state) for each in report.pipelines), default=0)
     widths = [
         max((len(each.cells[column]) for each in report.pipelines if each.cells), default=0)
-        for column in range(3)
+        for column in range(4)
     ]
     for each in report.pipelines:
         cells = [f"{cell:<{width}}" for cell, width in zip(each.cells, widths, strict=False)]

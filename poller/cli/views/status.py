@@ -28,6 +28,19 @@ class DaemonReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerReport:
+    """The worker that owns a stream, its machine, and the time since when it owns the stream."""
+
+    pid: int | None
+    host: str
+    since: datetime | None
+
+    def __str__(self) -> str:
+        since = f" since {iso(self.since)}" if self.since else ""
+        return f"process {self.pid} on {self.host}{since}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BlockedReport:
     """The reason why the daemon is blocked."""
 
@@ -103,6 +116,7 @@ class StreamReport:
     last_cycle_at: datetime | None
     last_error: str | None
     blocked: BlockedReport | None
+    worker: WorkerReport | None
     events: Mapping[str, int]
     dead_letters: int
     dead_letters_by_reason: Mapping[str, int]
@@ -170,6 +184,8 @@ def _show_fatal_error(error: FatalExit | None) -> None:
 
 def _show_stream(stream: StreamReport) -> None:
     say("", stream_title(stream.domain, stream.source_name))
+    if stream.worker:
+        _line("worker", str(stream.worker))
     _line("position", moment_text(stream.position) if stream.position else "not begun")
     _line("drained", iso(stream.drained_at) if stream.drained_at else "never")
     _line("lag", "unknown" if stream.lag_s is None else lasting(stream.lag_s))

@@ -18,7 +18,7 @@ from poller.adapters.sql_ledger.database import Database
 from poller.adapters.sql_ledger.lock import Holder, Role
 from poller.adapters.sql_ledger.postgres import connection as begin
 from poller.adapters.sql_ledger.postgres.address import Address
-from poller.adapters.sql_ledger.postgres.lease import read_holder
+from poller.adapters.sql_ledger.postgres.lease import read_holder, read_worker
 from poller.adapters.sql_ledger.postgres.tables import create_tables
 from poller.adapters.sql_ledger.postgres.verdicts import verdicts
 from poller.adapters.sql_ledger.schema_version import (
@@ -27,7 +27,9 @@ from poller.adapters.sql_ledger.schema_version import (
     check_version,
     read_version,
 )
+from poller.adapters.sql_ledger.tables.streams import label
 from poller.core.errors import FatalError
+from poller.core.events import Stream
 
 _OLDEST_SERVER = 130_000
 
@@ -95,6 +97,13 @@ class PostgresDatabase(Database):
                 return read_holder(self._connection, role)
             with self.reading() as connection:
                 return read_holder(connection, role)
+
+    def worker_of(self, stream: Stream) -> Holder | None:
+        with self._lock, self._verdicts():
+            if self._connection is not None:
+                return read_worker(self._connection, label(stream))
+            with self.reading() as connection:
+                return read_worker(connection, label(stream))
 
     def _set_up(self) -> int:
         with self._transaction({begin.BEGIN: begin.SETTING_UP}) as connection:

@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 from uuid import uuid4
 
 from sqlalchemy import (
@@ -73,6 +73,7 @@ _lease = Table(
     Column("since", _MOMENT, nullable=False),
     Column("expires_at", _MOMENT, nullable=False),
 )
+_WHOLE: Role = "run"
 _STREAM_OF_WORKER = "run "
 """The beginning of the name of each row that is about one stream."""
 _DEAD_KEPT = timedelta(hours=1)
@@ -111,7 +112,7 @@ class Lease(LedgerLock):
     def _begin(cls, address: Address, role: str, on_lost: Lost = ignore_loss) -> Self:
         lease = cls(address, role, on_lost)
         try:
-            lease._take(lease._role, _of(lease._role))
+            lease._take(lease._role, lease._rivals())
         except BaseException:
             lease._engine.dispose()
             raise
@@ -133,7 +134,7 @@ class Lease(LedgerLock):
         with self._transaction(begin.SETTING_UP) as connection:
             read_version(connection)  # refuses a database of somebody else
             _lease.create(connection, checkfirst=True)
-            holder = _find(connection, rivals)
+            holder = _find(connection, and_(rivals, _lease.c.owner != self._owner))
             if holder is not None:
                 raise LedgerHeldError(f"ledger {self._shown} is held by {holder}")
             long_dead = and_(_IS_WORKER, _lease.c.expires_at < _NOW - _DEAD_KEPT)
@@ -148,6 +149,10 @@ class Lease(LedgerLock):
                 expires_at=_expiry(),
             )
             connection.execute(row)
+
+    def _rivals(self) -> ColumnElement[bool]:
+        """Return the condition for the rows that keep this process away."""
+        return _of(self._role)
 
     def _own(self) -> tuple[ColumnElement[bool], ...]:
         return _lease.c.role == self._role, _lease.c.owner == self._owner
@@ -196,11 +201,19 @@ class WorkerLease(Lease):
     The worker is alive as long as it renews the lease.
     """
 
+    def __init__(self, address: Address, role: str, on_lost: Lost) -> None:
+        super().__init__(address, role, on_lost)
+        self._lock = threading.Lock()
+        self._owned: set[str] = set()
+        self._may_own_more = False
+        """True if the row of a stream may still be there that this worker does not own."""
+
     @classmethod
     def join(cls, address: Address) -> Self:
         """Begin to share the ledger.
 
         Raises:
+            LedgerHeldError: a process that is no worker owns the whole ledger.
             TransientError, FatalError: the database cannot record it, or holds something else.
         """
         return cls._begin(address, "")
@@ -226,15 +239,41 @@ class WorkerLease(Lease):
             TransientError, FatalError: the database cannot record it.
         """
         role = _STREAM_OF_WORKER + stream
-        self._take(role, _lease.c.role.in_([role, "run"]))
+        with self._lock:
+            self._owned.add(role)
         try:
+            self._take(role, _lease.c.role.in_([role, _WHOLE]))
             yield
         finally:
-            with contextlib.suppress(PollerError), self._transaction() as connection:
-                connection.execute(delete(_lease).where(*self._of_stream(stream)))
+            with self._lock:
+                self._owned.discard(role)
+            with contextlib.suppress(PollerError):
+                self._free_others()
 
-    def _of_stream(self, stream: str) -> tuple[ColumnElement[bool], ...]:
-        return _lease.c.role == _STREAM_OF_WORKER + stream, _lease.c.owner == self._owner
+    def _rivals(self) -> ColumnElement[bool]:
+        return _lease.c.role.in_([self._role, _WHOLE])
+
+    def _renew(self) -> bool:
+        is_valid = super()._renew()
+        if self._may_own_more:
+            self._free_others()
+        return is_valid
+
+    def _free_others(self) -> None:
+        """Free the streams that this worker does not own any more.
+
+        While the server cannot be reached, a stream cannot be freed. Nobody else could take it as
+        long as this worker lives.
+        """
+        with self._lock:
+            owned, self._may_own_more = [*self._owned], False
+        is_left = _lease.c.role.startswith(_STREAM_OF_WORKER), _lease.c.role.not_in(owned)
+        try:
+            with self._transaction() as connection:
+                connection.execute(delete(_lease).where(_lease.c.owner == self._owner, *is_left))
+        except PollerError:
+            self._may_own_more = True
+            raise
 
 
 def read_holder(connection: Connection, role: Role) -> Holder | None:
@@ -242,6 +281,13 @@ def read_holder(connection: Connection, role: Role) -> Holder | None:
     if connection.scalar(select(func.to_regclass(LEASE))) is None:
         return None
     return _find(connection, _of(role))
+
+
+def read_worker(connection: Connection, stream: str) -> Holder | None:
+    """Return the worker that owns the stream of this label now, or None."""
+    if connection.scalar(select(func.to_regclass(LEASE))) is None:
+        return None
+    return _find(connection, _lease.c.role == _STREAM_OF_WORKER + stream)
 
 
 def _of(role: str) -> ColumnElement[bool]:
@@ -257,7 +303,8 @@ def _find(connection: Connection, rows: ColumnElement[bool]) -> Holder | None:
     for row in connection.execute(select(_lease).where(rows, is_valid).order_by(_lease.c.role)):
         is_here = row.machine == _machine()
         if not is_here or _is_alive(row.pid):
-            host, role = None if is_here else row.host, row.role.partition(" ")[0]
+            host = None if is_here else row.host
+            role: Any = "worker" if row.role.startswith(_STREAM_OF_WORKER) else row.role
             return Holder(role=role, pid=row.pid, since=row.since.replace(microsecond=0), host=host)
     return None
 
