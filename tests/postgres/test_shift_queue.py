@@ -24,9 +24,11 @@ PIPELINES = [f"tenant{number}" for number in range(6)]
 JOBS, LOG = SETTINGS.qualified.queue_table, SETTINGS.qualified.queue_table_log
 TO_ANOTHER = "SET queue_manager_id = gen_random_uuid(), heartbeat = now() + '1 hour'"
 ELSEWHERE = f"UPDATE {JOBS} {TO_ANOTHER}"
-CUT = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{USER}'"  # noqa: S608
+OF_WORKERS = f"pg_stat_activity WHERE usename = '{USER}'"
+CUT = f"SELECT pg_terminate_backend(pid) FROM {OF_WORKERS}"  # noqa: S608
 OWNERS = f"SELECT count(DISTINCT queue_manager_id) FROM {JOBS}"  # noqa: S608
-ROWS = f"SELECT id, status, queue_manager_id, heartbeat, attempts FROM {JOBS} ORDER BY id"  # noqa: S608
+COLUMNS = "id, status, queue_manager_id, heartbeat"
+ROWS = f"SELECT {COLUMNS} FROM {JOBS} ORDER BY id"  # noqa: S608
 AGED = f"UPDATE {LOG} SET created = now() - '25 hours'::interval WHERE job_id = %d"  # noqa: S608
 LOGGED = f"SELECT count(DISTINCT job_id) FROM {LOG}"  # noqa: S608
 

@@ -1,19 +1,16 @@
 """Workers share a ledger in PostgreSQL, and each stream has one owner."""
 
 import os
-import signal
-import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
 
 import pytest
 
 from poller.adapters.sql_ledger.errors import LedgerHeldError
-from poller.adapters.sql_ledger.places import acquire_lock, place_of
+from poller.adapters.sql_ledger.places import acquire_lock
 from poller.adapters.sql_ledger.postgres import lease
 from poller.adapters.sql_ledger.postgres.address import Address
-from poller.adapters.sql_ledger.postgres.lease import WorkerLease
+from poller.adapters.sql_ledger.postgres.worker_lease import WorkerLease
 from tests.postgres.cluster import Cluster
 from tests.process.bench import eventually
 
@@ -30,9 +27,9 @@ def worker(url: str) -> Iterator[WorkerLease]:
 def test_a_stream_has_one_worker_and_the_others_have_theirs(postgres_url: str) -> None:
     with worker(postgres_url) as first, worker(postgres_url) as second:
         with first.owning(STREAM):
-            with pytest.raises(LedgerHeldError, match=rf"process {os.getpid()} \(worker, since"):
-                with second.owning(STREAM):
-                    pass
+            named = rf"process {os.getpid()} \(worker, since"
+            with pytest.raises(LedgerHeldError, match=named), second.owning(STREAM):
+                pass
             with second.owning(OTHER):
                 pass
         with second.owning(STREAM):
@@ -51,23 +48,22 @@ def test_a_worker_and_a_process_that_owns_all_streams_keep_each_other_away(
 
 
 def test_a_stream_of_a_worker_that_has_expired_is_free_and_stays_taken(
-    postgres_url: str, cluster: Cluster, database: str, monkeypatch: pytest.MonkeyPatch
+    postgres_url: str, cluster: Cluster, database: str
 ) -> None:
-    with worker(postgres_url) as first, worker(postgres_url) as second:
-        with first.owning(STREAM):
-            expired = "UPDATE ledger_lease SET expires_at = clock_timestamp() WHERE owner = '%s'"
-            cluster.execute(expired % first._owner, database)
-            with second.owning(STREAM):
-                first._renew()
-                assert first.standing() == (0, 2)
-                with pytest.raises(LedgerHeldError), first.owning(STREAM):
-                    pass
-                first._free_others()
-                assert cluster.execute(ROWS, database) == [(f"run {STREAM}",)]
+    with worker(postgres_url) as first, worker(postgres_url) as second, first.owning(STREAM):
+        expired = "UPDATE ledger_lease SET expires_at = clock_timestamp() WHERE owner = '%s'"
+        cluster.execute(expired % first._owner, database)
+        with second.owning(STREAM):
+            first._renew()
+            assert first.standing() == (0, 2)
+            with pytest.raises(LedgerHeldError), first.owning(STREAM):
+                pass
+            first._free_others()
+            assert cluster.execute(ROWS, database) == [(f"run {STREAM}",)]
 
 
-def test_a_worker_of_another_machine_that_is_killed_keeps_its_streams_until_it_expires(
-    postgres_url: str, cluster: Cluster, database: str, monkeypatch: pytest.MonkeyPatch
+def test_a_worker_of_another_machine_keeps_its_streams_until_it_expires(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with worker(postgres_url) as first:
         monkeypatch.setattr(lease, "_machine", lambda: "another")
@@ -82,21 +78,20 @@ def test_a_stream_is_freed_later_if_the_server_is_down(
     postgres_url: str, cluster: Cluster, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease, "RENEWED_EVERY_S", 0.2)
-    with worker(postgres_url) as first, worker(postgres_url) as second:
-        with first.owning(OTHER):
-            with first.owning(STREAM):
-                cluster.stop("immediate")
-            cluster.start()
+    with worker(postgres_url) as first, worker(postgres_url) as second, first.owning(OTHER):
+        with first.owning(STREAM):
+            cluster.stop("immediate")
+        cluster.start()
 
-            def is_free() -> bool:
-                try:
-                    with second.owning(STREAM):
-                        return True
-                except LedgerHeldError:
-                    return False
+        def is_free() -> bool:
+            try:
+                with second.owning(STREAM):
+                    return True
+            except LedgerHeldError:
+                return False
 
-            eventually("a free stream", is_free)
-            assert cluster.execute(ROWS, database) == [(f"run {OTHER}",)]
+        eventually("a free stream", is_free)
+        assert cluster.execute(ROWS, database) == [(f"run {OTHER}",)]
 
 
 def test_a_worker_takes_a_stream_again_that_it_could_not_free(

@@ -25,7 +25,8 @@ LEFT_OVER_AFTER = timedelta(seconds=8)
 A worker that has died counts among the workers for 20 s, and has its share of the pipelines.
 """
 _JOBS, _LOG = SETTINGS.qualified.queue_table, SETTINGS.qualified.queue_table_log
-_OWN = f"SELECT id FROM {_JOBS} WHERE id = ANY($1::bigint[]) AND queue_manager_id = $2"  # noqa: S608 - the names are ours
+_IS_OWN = "id = ANY($1::bigint[]) AND queue_manager_id = $2"
+_OWN = f"SELECT id FROM {_JOBS} WHERE {_IS_OWN}"  # noqa: S608 - the names are ours
 _SHIFTS = (
     "SELECT dedupe_key, queue_manager_id, "  # noqa: S608 - same
     "CASE status WHEN 'queued' THEN updated ELSE heartbeat + $2::interval END "

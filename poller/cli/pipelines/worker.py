@@ -10,8 +10,8 @@ from pathlib import Path
 from poller.adapters.shift_queue import ShiftQueue, share_of
 from poller.adapters.sql_ledger.errors import LedgerHeldError
 from poller.adapters.sql_ledger.places import place_of
-from poller.adapters.sql_ledger.postgres.lease import WorkerLease
 from poller.adapters.sql_ledger.postgres.place import PostgresPlace
+from poller.adapters.sql_ledger.postgres.worker_lease import WorkerLease
 from poller.adapters.sql_ledger.tables.streams import label
 from poller.cli.pipelines.folder import Folder, Member, tell_refused
 from poller.cli.pipelines.running import allow_many_files, watched
@@ -36,7 +36,6 @@ from poller.service.observability.logging_setup import configure_logging
 from poller.service.observability.systemd import Supervisor
 from poller.service.pipelines.pipeline import Running
 from poller.service.pipelines.pipelines import Pipelines
-
 
 _HELD = timedelta(seconds=5)
 """The pause before a stream is asked for again that another worker still owns."""

@@ -18,9 +18,10 @@ from poller.adapters.sql_ledger.database import Database
 from poller.adapters.sql_ledger.lock import Holder, Role
 from poller.adapters.sql_ledger.postgres import connection as begin
 from poller.adapters.sql_ledger.postgres.address import Address
-from poller.adapters.sql_ledger.postgres.lease import read_holder, read_worker
+from poller.adapters.sql_ledger.postgres.lease import read_holder
 from poller.adapters.sql_ledger.postgres.tables import create_tables
 from poller.adapters.sql_ledger.postgres.verdicts import verdicts
+from poller.adapters.sql_ledger.postgres.worker_lease import read_worker
 from poller.adapters.sql_ledger.schema_version import (
     VERSION,
     OlderLedgerError,

@@ -8,11 +8,6 @@ the server may keep a dead session for hours.
 A process that has stalled notices that its lease is lost when it renews the lease next, which is
 at once when the process wakes up. What it writes before is refused by the fence numbers of the
 rows.
-
-A worker shares the ledger with workers on other machines. It has a row that says that the worker
-is alive, and a row for each stream that it owns. The worker renews the first row alone, and the
-rows of its streams are valid as long as that row is. So the cost of a renewal does not grow with
-the number of streams.
 """
 
 import contextlib
@@ -61,7 +56,7 @@ _ENDED = {"Z", "X"}
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 _MOMENT = DateTime(timezone=True)
-_lease = Table(
+leases = Table(
     LEASE,
     MetaData(),
     Column("role", Text, primary_key=True),
@@ -73,13 +68,13 @@ _lease = Table(
     Column("since", _MOMENT, nullable=False),
     Column("expires_at", _MOMENT, nullable=False),
 )
-_WHOLE: Role = "run"
-_STREAM_OF_WORKER = "run "
+WHOLE: Role = "run"
+STREAM_OF_WORKER = "run "
 """The beginning of the name of each row that is about one stream."""
 _DEAD_KEPT = timedelta(hours=1)
 """The time for which the row of a killed worker is kept. A stalled one wakes up long before."""
-_IS_WORKER = _lease.c.role.startswith("worker ")
-_NOW = func.clock_timestamp(type_=_MOMENT)
+IS_WORKER = leases.c.role.startswith("worker ")
+NOW = func.clock_timestamp(type_=_MOMENT)
 
 
 class Lease(LedgerLock):
@@ -126,26 +121,26 @@ class Lease(LedgerLock):
         self._is_closing.set()
         self._thread.join(_JOIN_S)
         with contextlib.suppress(PollerError), self._transaction() as connection:
-            connection.execute(delete(_lease).where(_lease.c.owner == self._owner))
+            connection.execute(delete(leases).where(leases.c.owner == self._owner))
         self._engine.dispose()
 
     def _take(self, role: str, rivals: ColumnElement[bool]) -> None:
         """Write a row with this role, unless one of the rivals is valid."""
         with self._transaction(begin.SETTING_UP) as connection:
             read_version(connection)  # refuses a database of somebody else
-            _lease.create(connection, checkfirst=True)
-            holder = _find(connection, and_(rivals, _lease.c.owner != self._owner))
+            leases.create(connection, checkfirst=True)
+            holder = find_holder(connection, and_(rivals, leases.c.owner != self._owner))
             if holder is not None:
                 raise LedgerHeldError(f"ledger {self._shown} is held by {holder}")
-            long_dead = and_(_IS_WORKER, _lease.c.expires_at < _NOW - _DEAD_KEPT)
-            connection.execute(delete(_lease).where(or_(rivals, long_dead)))
-            row = insert(_lease).values(
+            long_dead = and_(IS_WORKER, leases.c.expires_at < NOW - _DEAD_KEPT)
+            connection.execute(delete(leases).where(or_(rivals, long_dead)))
+            row = insert(leases).values(
                 role=role,
                 owner=self._owner,
                 host=socket.gethostname(),
                 machine=_machine(),
                 pid=os.getpid(),
-                since=_NOW,
+                since=NOW,
                 expires_at=_expiry(),
             )
             connection.execute(row)
@@ -155,7 +150,7 @@ class Lease(LedgerLock):
         return _of(self._role)
 
     def _own(self) -> tuple[ColumnElement[bool], ...]:
-        return _lease.c.role == self._role, _lease.c.owner == self._owner
+        return leases.c.role == self._role, leases.c.owner == self._owner
 
     def _keep(self) -> None:
         """Renew the lease until it is closed or lost. A failure to renew is tried again."""
@@ -168,7 +163,7 @@ class Lease(LedgerLock):
 
     def _renew(self) -> bool:
         """Renew the lease. Return false if its row is gone, so that another process may work."""
-        renewed = update(_lease).where(*self._own()).values(expires_at=_expiry())
+        renewed = update(leases).where(*self._own()).values(expires_at=_expiry())
         with self._transaction() as connection:
             return connection.execute(renewed).rowcount == 1
 
@@ -195,122 +190,34 @@ class Lease(LedgerLock):
                 raise
 
 
-class WorkerLease(Lease):
-    """The lease of a worker, which shares the ledger with other workers. Thread-safe.
-
-    The worker is alive as long as it renews the lease.
-    """
-
-    def __init__(self, address: Address, role: str, on_lost: Lost) -> None:
-        super().__init__(address, role, on_lost)
-        self._lock = threading.Lock()
-        self._owned: set[str] = set()
-        self._may_own_more = False
-        """True if the row of a stream may still be there that this worker does not own."""
-
-    @classmethod
-    def join(cls, address: Address) -> Self:
-        """Begin to share the ledger.
-
-        Raises:
-            LedgerHeldError: a process that is no worker owns the whole ledger.
-            TransientError, FatalError: the database cannot record it, or holds something else.
-        """
-        return cls._begin(address, "")
-
-    def standing(self) -> tuple[int, int]:
-        """Return the place of this worker among those alive, from 0 on, and how many there are.
-
-        The one that joined first has the place 0.
-        """
-        query = select(_lease.c.owner).where(_IS_WORKER, _lease.c.expires_at > _NOW)
-        with self._transaction(begin.READING) as connection:
-            owners = [*connection.scalars(query.order_by(_lease.c.since, _lease.c.owner))]
-        if self._owner not in owners:  # it has expired, and is about to be renewed
-            owners.append(self._owner)
-        return owners.index(self._owner), len(owners)
-
-    @contextmanager
-    def owning(self, stream: str) -> Iterator[None]:
-        """Own a stream within this context.
-
-        Raises:
-            LedgerHeldError: another process owns the stream, or the whole ledger.
-            TransientError, FatalError: the database cannot record it.
-        """
-        role = _STREAM_OF_WORKER + stream
-        with self._lock:
-            self._owned.add(role)
-        try:
-            self._take(role, _lease.c.role.in_([role, _WHOLE]))
-            yield
-        finally:
-            with self._lock:
-                self._owned.discard(role)
-            with contextlib.suppress(PollerError):
-                self._free_others()
-
-    def _rivals(self) -> ColumnElement[bool]:
-        return _lease.c.role.in_([self._role, _WHOLE])
-
-    def _renew(self) -> bool:
-        is_valid = super()._renew()
-        if self._may_own_more:
-            self._free_others()
-        return is_valid
-
-    def _free_others(self) -> None:
-        """Free the streams that this worker does not own any more.
-
-        While the server cannot be reached, a stream cannot be freed. Nobody else could take it as
-        long as this worker lives.
-        """
-        with self._lock:
-            owned, self._may_own_more = [*self._owned], False
-        is_left = _lease.c.role.startswith(_STREAM_OF_WORKER), _lease.c.role.not_in(owned)
-        try:
-            with self._transaction() as connection:
-                connection.execute(delete(_lease).where(_lease.c.owner == self._owner, *is_left))
-        except PollerError:
-            self._may_own_more = True
-            raise
-
-
 def read_holder(connection: Connection, role: Role) -> Holder | None:
     """Return a process that holds the lease of this role now, or None."""
     if connection.scalar(select(func.to_regclass(LEASE))) is None:
         return None
-    return _find(connection, _of(role))
-
-
-def read_worker(connection: Connection, stream: str) -> Holder | None:
-    """Return the worker that owns the stream of this label now, or None."""
-    if connection.scalar(select(func.to_regclass(LEASE))) is None:
-        return None
-    return _find(connection, _lease.c.role == _STREAM_OF_WORKER + stream)
+    return find_holder(connection, _of(role))
 
 
 def _of(role: str) -> ColumnElement[bool]:
     """Return the condition for the rows that keep a process of this role away."""
-    is_role = _lease.c.role == role
-    return or_(is_role, _lease.c.role.startswith(_STREAM_OF_WORKER)) if role == "run" else is_role
+    is_role = leases.c.role == role
+    return or_(is_role, leases.c.role.startswith(STREAM_OF_WORKER)) if role == "run" else is_role
 
 
-def _find(connection: Connection, rows: ColumnElement[bool]) -> Holder | None:
+def find_holder(connection: Connection, rows: ColumnElement[bool]) -> Holder | None:
     """Return the process in one of these rows, or None if all have expired or are dead."""
-    owner = _lease.alias()
-    is_valid = exists().where(owner.c.owner == _lease.c.owner, owner.c.expires_at > _NOW)
-    for row in connection.execute(select(_lease).where(rows, is_valid).order_by(_lease.c.role)):
+    owner = leases.alias()
+    is_valid = exists().where(owner.c.owner == leases.c.owner, owner.c.expires_at > NOW)
+    for row in connection.execute(select(leases).where(rows, is_valid).order_by(leases.c.role)):
         is_here = row.machine == _machine()
         if not is_here or _is_alive(row.pid):
             host = None if is_here else row.host
-            role: Any = "worker" if row.role.startswith(_STREAM_OF_WORKER) else row.role
+            role: Any = "worker" if row.role.startswith(STREAM_OF_WORKER) else row.role
             return Holder(role=role, pid=row.pid, since=row.since.replace(microsecond=0), host=host)
     return None
 
 
 def _expiry() -> ColumnElement[datetime]:
-    return _NOW + timedelta(seconds=EXPIRES_AFTER_S)
+    return NOW + timedelta(seconds=EXPIRES_AFTER_S)
 
 
 def _machine() -> str:
