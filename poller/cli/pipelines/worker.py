@@ -57,7 +57,7 @@ class WorkerFolder(Folder):
 
     def names(self) -> Collection[str]:
         try:
-            self._names = pipeline_names(self.path)
+            self._names = pipeline_names(self.path, self._names)
         except SettingsError as error:
             tell_refused(error, note="the pipelines that were there before go on")
         return self._names
@@ -97,7 +97,7 @@ class WorkerFolder(Folder):
 
     def _reload(self) -> dict[str, int]:
         """Read the files of this worker's pipelines again. The queue finds new files by itself."""
-        names = {*pipeline_names(self.path)}
+        names = {*pipeline_names(self.path, self._members)}
         self._warn_of_restart()
         counts = Counter[str](changed=0, removed=0, refused=0)
         for name in self.members:
