@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cached_property
 from typing import Any
 
 from poller.core.events import LogEvent
@@ -122,7 +121,7 @@ def may_be_first_login(event: LogEvent, known: Mapping[str, Any] | None = None) 
     return logins_count(record) in {None, 1}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EventFacts:
     """An event with a date, and the profile of its user as far as it could be had.
 
@@ -237,10 +236,14 @@ class EventFacts:
             return text(self.known.get("picture"))
         return None
 
-    @cached_property
+    @property
+    def organization_id(self) -> str | None:
+        return text(self.record.get("organization_id"))
+
+    @property
     def context(self) -> dict[str, Any]:
-        """The address, the browser and the organization of the event."""
-        organization = text(self.record.get("organization_id"))
+        """The address, the browser and the organization of the event, in a new dictionary."""
+        organization = self.organization_id
         group = {"groupId": organization} if organization else {}
         if self.address_of is None:
             return group

@@ -1,7 +1,7 @@
 """The guard around each event: an odd record becomes a dead letter and does not stop the log."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 from poller.core.errors import TransientError
 from poller.core.events import LogEvent
@@ -17,16 +17,19 @@ is not the record's fault. Then nothing of the page is settled.
 """
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
-def guarded(event: LogEvent, step: Callable[[LogEvent], T]) -> T | DeadLetter:
-    """Return the result of the step, or a dead letter if the record makes the step fail.
+def guarded(
+    event: LogEvent, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+) -> T | DeadLetter:
+    """Return the result of a step on the event, or a dead letter if the record makes it fail.
 
     Raises:
         TransientError: this machine has no memory left.
     """
     try:
-        return step(event)
+        return step(*args, **kwargs)
     except EvaluationError:
         return DeadLetter(event=event, reason="expression_failed")
     except _ERRORS_OF_A_RECORD:

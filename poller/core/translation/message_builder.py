@@ -1,7 +1,6 @@
 """The messages of one event: identify, group if there is an organization, and tracks."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
@@ -84,7 +83,6 @@ class MessageBuilder:
         """Return the context of the event, with the user's own values in it."""
         context = facts.context
         if self._rules.context:
-            context = deepcopy(context)
             for path, value in self._values({}, self._rules.context, facts).items():
                 _put(context, path.split("."), value)
         return self._rules.privacy.of_fields(context, "context")
@@ -96,19 +94,30 @@ class MessageBuilder:
             return None
         return text(flat(evaluate_or_none(line, facts.event, facts.profile)))
 
-    def identify(self, facts: EventFacts, user_id: str, traits: Mapping[str, Scalar]) -> Identify:
+    def common(self, facts: EventFacts, user_id: str | None) -> dict[str, Any]:
+        """Return what all messages of the event have in common."""
+        return {
+            "log_id": facts.event.log_id,
+            "user_id": user_id,
+            "anonymous_id": self.anonymous_id(facts),
+            "timestamp": facts.date,
+            "context": self.context(facts),
+        }
+
+    def identify(
+        self, facts: EventFacts, common: Mapping[str, Any], traits: Mapping[str, Scalar]
+    ) -> Identify:
         always_send = facts.is_logged_signup or self._rules.identify == "always"
         return Identify(
             message_id=message_id(self._stream, "identify", facts.event.log_id, facts.event.log_id),
-            log_id=facts.event.log_id,
-            user_id=user_id,
-            anonymous_id=self.anonymous_id(facts),
-            timestamp=facts.date,
             traits=traits,
-            context=self.context(facts),
             fingerprint=identify_fingerprint(
-                user_id, traits, is_partial=facts.profile is None, always_send=always_send
+                common["user_id"],
+                traits,
+                is_partial=facts.profile is None,
+                always_send=always_send,
             ),
+            **common,
         )
 
     def later_identify(self, pending: PendingIdentify, profile: Profile) -> Identify | None:
@@ -131,7 +140,7 @@ class MessageBuilder:
         }
         values = self._values(self._preset.traits, lines, facts)
         traits = self._rules.privacy.of_fields(values, "traits")
-        message = self.identify(facts, pending.sent_as, traits)
+        message = self.identify(facts, self.common(facts, pending.sent_as), traits)
         # A run at another time may find another profile. Its identify is another message, or
         # Segment would drop it as a repeat.
         value = message.fingerprint.value if message.fingerprint else ""
@@ -141,26 +150,26 @@ class MessageBuilder:
         )
         return fitting if isinstance(fitting, Identify) else None
 
-    def groups(self, facts: EventFacts, user_id: str) -> Iterable[Group]:
+    def groups(self, facts: EventFacts, common: Mapping[str, Any]) -> Iterable[Group]:
         """Yield the group call of a login to an organization."""
-        group_id = facts.context.get("groupId")
+        group_id = facts.organization_id
         if not self._rules.groups or group_id is None:
             return
         name = text(facts.record.get("organization_name"))
         yield Group(
             message_id=message_id(self._stream, "group", facts.event.log_id, facts.event.log_id),
-            log_id=facts.event.log_id,
-            user_id=user_id,
-            anonymous_id=self.anonymous_id(facts),
-            timestamp=facts.date,
             group_id=group_id,
             traits=self._rules.privacy.of_fields({"name": name} if name else {}, "traits"),
-            context=self.context(facts),
-            fingerprint=group_fingerprint(user_id, group_id),
+            fingerprint=group_fingerprint(common["user_id"], group_id),
+            **common,
         )
 
     def tracks(
-        self, facts: EventFacts, user_id: str, logged_id: str, person: Mapping[str, Scalar]
+        self,
+        facts: EventFacts,
+        common: dict[str, Any],
+        logged_id: str,
+        person: Mapping[str, Scalar],
     ) -> Iterable[Track]:
         """Yield the tracks of an event. A first login that is a signup too has two.
 
@@ -168,14 +177,8 @@ class MessageBuilder:
         into the context.
         """
         preset, log_id = self._preset, facts.event.log_id
-        context = self.context(facts)
-        common: dict[str, Any] = {
-            "log_id": log_id,
-            "user_id": user_id,
-            "anonymous_id": self.anonymous_id(facts),
-            "timestamp": facts.date,
-            "context": {**context, "traits": person} if person else context,
-        }
+        if person:
+            common = {**common, "context": {**common["context"], "traits": person}}
         if counts_as_signup(facts, self._rules):
             signup_id = signup_message_id(self._stream, logged_id, log_id)
             yield Track(
@@ -199,23 +202,19 @@ class MessageBuilder:
         Return None if the event names no user, and no anonymous id can stand for one.
         """
         rules, event_type = self._rules, self._rules.event_types[facts.event.type]
-        anonymous_id = self.anonymous_id(facts)
+        common = self.common(facts, user_id or None)
         user_name = _own_name(facts)
-        if not (user_id or anonymous_id) and event_type.is_anonymous and user_name:
-            anonymous_id = rules.privacy.hmac_of(user_name)
-        if not (user_id or anonymous_id):
+        if not (user_id or common["anonymous_id"]) and event_type.is_anonymous and user_name:
+            common["anonymous_id"] = rules.privacy.hmac_of(user_name)
+        if not (user_id or common["anonymous_id"]):
             return None
         return Track(
             message_id=message_id(self._stream, "track", facts.event.log_id, facts.event.log_id),
-            log_id=facts.event.log_id,
-            user_id=user_id or None,
-            anonymous_id=anonymous_id,
-            timestamp=facts.date,
-            context=self.context(facts),
             event=event_type.name,
             properties=self._properties(
                 self._preset.event_properties, facts, event_type.properties
             ),
+            **common,
         )
 
     def _properties(
@@ -263,6 +262,10 @@ def all_fitting(messages: Iterable[Message]) -> tuple[Message, ...] | None:
 
     Return None if one of them is too large anyway.
     """
-    fitting = [fit(message) for message in messages]
-    whole = tuple(message for message in fitting if message is not None)
-    return whole if len(whole) == len(fitting) else None
+    fitting = []
+    for message in messages:
+        fits = fit(message)
+        if fits is None:
+            return None
+        fitting.append(fits)
+    return tuple(fitting)

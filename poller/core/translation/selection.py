@@ -85,8 +85,7 @@ class Selector:
         """
         found = addresses(events, find=self._rules.find_signup_address)
         decisions = tuple(
-            guarded(event, lambda event: self._decide(event, found.get(event.log_id, event)))
-            for event in events
+            guarded(event, self._decide, event, found.get(event.log_id, event)) for event in events
         )
         return Selection(decisions=decisions, now=now)
 

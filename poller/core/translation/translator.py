@@ -78,14 +78,9 @@ class Translator(ABC):
         for decision in selection.decisions:
             if isinstance(decision, Candidate):
                 profile = profiles.get(decision.user_id) if decision.user_id else None
-                yield self._outcome(decision, profile, selection.now)
+                yield guarded(decision.event, self._translate, decision, profile, selection.now)
             else:
                 yield decision
-
-    def _outcome(
-        self, candidate: Candidate, profile: Profile | None, now: datetime | None
-    ) -> Outcome:
-        return guarded(candidate.event, lambda _: self._translate(candidate, profile, now))
 
     def _translate(
         self, candidate: Candidate, profile: Profile | None, now: datetime | None
@@ -158,13 +153,14 @@ class LiveTranslator(Translator):
 
     def _messages(self, facts: EventFacts, user_id: str, logged_id: str) -> Iterator[Message]:
         builder = self._builder
+        common = builder.common(facts, user_id)
         traits = builder.traits(facts)
-        yield builder.identify(facts, user_id, traits)
-        yield from builder.groups(facts, user_id)
+        yield builder.identify(facts, common, traits)
+        yield from builder.groups(facts, common)
         person = {}
         if self._rules.shape.tells_who:
             person = {key: traits[key] for key in PERSON if key in traits}
-        yield from builder.tracks(facts, user_id, logged_id, person)
+        yield from builder.tracks(facts, common, logged_id, person)
 
 
 class TrackTranslator(Translator):
@@ -186,8 +182,9 @@ class TrackTranslator(Translator):
 
     def _messages(self, facts: EventFacts, user_id: str, logged_id: str) -> Iterator[Message]:
         builder = self._builder
-        yield from builder.groups(facts, user_id)
-        yield from builder.tracks(facts, user_id, logged_id, builder.person(facts))
+        common = builder.common(facts, user_id)
+        yield from builder.groups(facts, common)
+        yield from builder.tracks(facts, common, logged_id, builder.person(facts))
 
 
 class HistoryTranslator(TrackTranslator):
