@@ -98,11 +98,16 @@ def parse_events(records: Sequence[object], *, after: LogId) -> tuple[LogEvent, 
     """
     events = []
     last, unreadable = after, 0
+    is_deep = is_too_deep([*records])  # one look at all of them, since nearly none is too deep
     for record in records:
         log_id = _id_of(record)
         if log_id is not None:
             last, unreadable = log_id, 0
-            events.append(_event(log_id, record))
+            if is_deep and is_too_deep(record):
+                event = replace(_event(log_id, _excerpt(record)), defect="nested_too_deep")
+            else:
+                event = _event(log_id, record)
+            events.append(event)
             continue
         unreadable += 1
         derived = LogId(f"{last}+{unreadable:03d}")
@@ -138,8 +143,6 @@ def canonical(record: object) -> str:
 
 
 def _event(log_id: LogId, record: Any, *, now: datetime | None = None) -> LogEvent:
-    if is_too_deep(record):
-        return replace(_event(log_id, _excerpt(record), now=now), defect="nested_too_deep")
     # Archives of Auth0's own extensions hold the name in `type`, and the code in `type_code`.
     code = record.get("type_code")
     kind = code if isinstance(code, str) and code else record.get("type")

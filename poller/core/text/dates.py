@@ -23,7 +23,8 @@ def parse_date(value: object) -> datetime | None:
     ISO 8601 text stands in every recording. A number is seconds, milliseconds or microseconds since
     1970, by its magnitude.
     """
-    value = _unwrapped(value)
+    if isinstance(value, dict):
+        value = _unwrapped(value)
     try:
         if isinstance(value, str):
             return _from_text(value.strip())

@@ -78,9 +78,9 @@ def decode_of_any_depth(text: str) -> Any:
         ValueError: the text is not JSON.
     """
     try:
-        return json.loads(text, parse_float=_number, parse_int=_whole_number)
+        return DECODER.decode(text)
     except RecursionError:
-        return json.loads(_cut(text), parse_float=_number, parse_int=_whole_number)
+        return DECODER.decode(_cut(text))
 
 
 def _cut(text: str) -> str:
