@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime, time, tzinfo
 
 from poller.core.count_names import AGAIN, FIRST, LOG, UNDATED
 from poller.core.events import LogEvent
@@ -106,13 +106,10 @@ def tally_all(
     outcomes: Iterable[tuple[LogEvent, str]], settled_at: datetime, *, origin: str = LOG
 ) -> Counter[TallyKey]:
     """Return the number of events by outcome, in the hours in which the events are counted."""
-    counted = Counter(
-        (hour_of(event, settled_at), event.type, outcome) for event, outcome in outcomes
-    )
     return Counter(
         {
             TallyKey(hour=hour, type=type_, outcome=outcome, origin=origin): number
-            for (hour, type_, outcome), number in counted.items()
+            for hour, type_, outcome, number in _count_by_hour(outcomes, settled_at)
         }
     )
 
@@ -122,8 +119,27 @@ def hour_of(event: LogEvent, settled_at: datetime) -> datetime:
 
     An event that has no time of its own is counted in the hour in which it was settled.
     """
-    moment = event.date or believed_date(None, id_time=moment_of(event.log_id)) or settled_at
-    return beginning_of_hour(moment)
+    return beginning_of_hour(_moment_of(event, settled_at))
+
+
+def _moment_of(event: LogEvent, settled_at: datetime) -> datetime:
+    return event.date or believed_date(None, id_time=moment_of(event.log_id)) or settled_at
+
+
+def _count_by_hour(
+    events: Iterable[tuple[LogEvent, str]], settled_at: datetime
+) -> Iterator[tuple[datetime, str, str, int]]:
+    """Yield the hour, the type, the text that is given with the event, and the number of events.
+
+    The day and the hour are counted as they are, since to make and compare the beginning of the
+    hour of each event would take most of the time.
+    """
+    counted: Counter[tuple[date, int, tzinfo | None, str, str]] = Counter()
+    for event, text in events:
+        moment = _moment_of(event, settled_at)
+        counted[moment.date(), moment.hour, moment.tzinfo, event.type, text] += 1
+    for (day, hour, zone, type_, text), number in counted.items():
+        yield datetime.combine(day, time(hour, tzinfo=zone)), type_, text, number
 
 
 def beginning_of_hour(moment: datetime) -> datetime:
@@ -135,11 +151,10 @@ def count_sent(
     tracks: Iterable[SentTrack], settled_at: datetime, *, origin: str = LOG
 ) -> Counter[SentKey]:
     """Return the number of tracks by name, in the hours in which their events are counted."""
-    counted = Counter((hour_of(event, settled_at), event.type, name) for event, name in tracks)
     return Counter(
         {
             SentKey(hour=hour, type=type_, name=name, origin=origin): number
-            for (hour, type_, name), number in counted.items()
+            for hour, type_, name, number in _count_by_hour(tracks, settled_at)
         }
     )
 

@@ -5,6 +5,7 @@ do in Python, by code point.
 """
 
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from sqlalchemy import BigInteger, Column, Dialect, ForeignKey, Integer, Text, TypeDecorator
 from sqlalchemy.types import TypeEngine
@@ -35,13 +36,19 @@ class UtcText(TypeDecorator[datetime]):
         del dialect
         if value is None:
             return None
-        return value.astimezone(UTC).isoformat(timespec="microseconds")
+        return _text_of(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:
         del dialect
         if value is None:
             return None
         return datetime.fromisoformat(value)
+
+
+@lru_cache(maxsize=128)
+def _text_of(moment: datetime) -> str:
+    """Return the moment as text. The rows of a page have few moments, and repeat them."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 class PlainText(TypeDecorator[str]):
