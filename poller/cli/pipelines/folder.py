@@ -28,6 +28,7 @@ from poller.config import (
 )
 from poller.core.errors import FatalError, PollerError
 from poller.core.events import Stream
+from poller.service.daemon.backlog_threads import BacklogThreads
 from poller.service.lifecycle.process import Process, Work
 from poller.service.observability.systemd import Notifier, Supervisor
 from poller.service.pipelines.pipeline import Pipeline, Running
@@ -77,6 +78,7 @@ class Folder:
         self._ledgers = ledgers or Ledgers()
         self._event_streams = EventStreams()
         self._tenants = Tenants()
+        self._backlog_threads = BacklogThreads()
         self._members: dict[str, Member] = {}
         self._lock = threading.Lock()
         self._open: dict[Stream, str] = {}
@@ -165,6 +167,7 @@ class Folder:
             ledgers=self._ledgers,
             streams=self._event_streams,
             tenants=self._tenants,
+            backlog_threads=self._backlog_threads,
         )
         self._members[name] = Member(name=name, post=post, pipeline=pipeline, settings=settings)
         if old is None or not old.replace():  # it was removed a moment ago, and may be closed now

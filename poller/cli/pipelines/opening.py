@@ -15,6 +15,7 @@ from poller.cli.wiring.services import connect
 from poller.cli.wiring.tenants import Tenants
 from poller.config import Settings
 from poller.core.events import Stream
+from poller.service.daemon.backlog_threads import BacklogThreads
 from poller.service.lifecycle.liveness import StopEvent
 from poller.service.lifecycle.process import Work
 from poller.service.observability.instrumented import Observer
@@ -29,7 +30,7 @@ class Post:
     """The place where a pipeline is watched. It stays while the pipeline is opened and closed.
 
     The `observer` is the meter, or the feed alone if nobody asks for metrics. The pipelines of a
-    process share the `ledgers` and the `streams`.
+    process share all that has a default here.
     """
 
     feed: Feed
@@ -38,6 +39,7 @@ class Post:
     ledgers: Ledgers = field(default_factory=Ledgers)
     streams: EventStreams = field(default_factory=EventStreams)
     tenants: Tenants = field(default_factory=Tenants)
+    backlog_threads: BacklogThreads = field(default_factory=BacklogThreads)
 
 
 @contextmanager
@@ -62,8 +64,7 @@ def open_pipeline(
         post.ledgers.opened(settings, work, adopt=new_stream, neighbours=neighbours) as ledger,
         alerting(settings, ledger, post.observer) as alerts,
         connect(
-            settings,
-            StopEvent(stopping, heartbeat),
+            *(settings, StopEvent(stopping, heartbeat)),
             observer=alerts.observer,
             on_step=heartbeat.beat,
             tenants=post.tenants,
@@ -71,11 +72,11 @@ def open_pipeline(
         connect_background(settings, services, stopping, alerts.observer) as background,
         serve_events(settings, post.feed, post.streams),
     ):
-        parts = (settings, services, background, ledger, work)
         daemon = build_daemon(
-            *parts,
+            *(settings, services, background, ledger, work),
             observer=alerts.observer,
             supervisor=post.supervisor,
+            threads=post.backlog_threads,
             never_ends=neighbours is not None,
         )
         check_key_in_background(settings)

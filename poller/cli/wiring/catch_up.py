@@ -23,6 +23,7 @@ from poller.core.forward import Forwarded
 from poller.core.ports import MessageSink
 from poller.core.spans import LogCursor
 from poller.service.backfill.estimate import parallelism
+from poller.service.daemon.backlog_threads import BacklogThreads
 from poller.service.daemon.backlog_workers import BacklogWorkers
 from poller.service.daemon.catch_up import CatchUpRule
 from poller.service.lifecycle.process import Failed, Finished, Process, Reason, Work
@@ -115,8 +116,9 @@ def build_backlog_workers(
     process: Work,
     *,
     observer: Observer,
+    threads: BacklogThreads,
 ) -> BacklogWorkers:
-    """Build the threads that work on the backlog while the daemon runs."""
+    """Build the work on the backlog while the daemon runs. Pipelines share the threads."""
     parts = CatchUpParts(settings=settings, services=background, ledger=ledger, observer=observer)
 
     def identifies() -> IdentifyRunner:
@@ -130,6 +132,7 @@ def build_backlog_workers(
         process,
         identifies,
         parallel=lambda: _parallel(background.rate_limiter),
+        threads=threads,
         is_rate_limited=background.is_rate_limited,
     )
 

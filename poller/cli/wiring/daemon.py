@@ -11,6 +11,7 @@ from poller.cli.wiring.services import Services, profiles_of, rules_of, start_of
 from poller.config import Settings
 from poller.core.delivery import BatchSender
 from poller.core.translation.translator import LiveTranslator
+from poller.service.daemon.backlog_threads import BacklogThreads
 from poller.service.daemon.daemon import Daemon
 from poller.service.daemon.drain import Drain
 from poller.service.daemon.first_start import FirstStart
@@ -103,13 +104,16 @@ def build_daemon(  # noqa: PLR0913 - all the parts
     *,
     observer: Observer,
     supervisor: Supervisor,
+    threads: BacklogThreads,
     never_ends: bool = False,
 ) -> Daemon:
     """Build the daemon, which drains the live span at every interval.
 
-    It works on a backlog with the services of the `background`.
+    It works on a backlog with the services of the `background`, in some of the `threads`.
     """
-    backlog = build_backlog_workers(settings, background, ledger, work, observer=observer)
+    backlog = build_backlog_workers(
+        settings, background, ledger, work, observer=observer, threads=threads
+    )
     drain = build_drain(
         settings, services, ledger, work, begun=backlog.look_for_work, observer=observer
     )

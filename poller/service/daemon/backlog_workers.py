@@ -5,6 +5,7 @@ somebody to act pauses all slices, and the live loop tells of it and lets them t
 for itself. A stop ends the work between two pages. The next start goes on with what is left.
 """
 
+import contextvars
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ import structlog
 from poller.core.errors import FatalError, PollerError, TransientError
 from poller.core.log_ids import moment_of
 from poller.core.spans import Span
+from poller.service.daemon.backlog_threads import BacklogThreads, Claim, Place
 from poller.service.lifecycle.backlog import NO_BACKLOG, Backlog
 from poller.service.lifecycle.process import Failed, Work
 from poller.service.slices.deferred_identify import Identified, IdentifyRunner
@@ -52,7 +54,8 @@ class BacklogWorkers:
     """The work on the backlog. Thread-safe.
 
     `walker` makes the walk of one thread. `identifies` makes a runner for the identifies at the
-    end. `parallel` tells how many threads to start. No slice is cut while `is_rate_limited`.
+    end. `parallel` tells how many threads are of use. The pipelines of a process share `threads`.
+    No slice is cut while `is_rate_limited`.
     """
 
     def __init__(  # noqa: PLR0913 - the work, where it is recorded, and how much at once
@@ -63,6 +66,7 @@ class BacklogWorkers:
         identifies: Callable[[], IdentifyRunner],
         *,
         parallel: Callable[[], int],
+        threads: BacklogThreads | None = None,
         is_rate_limited: Callable[[], bool] = lambda: False,
         backoff: Callable[[], Backoff] = Backoff,
         monotonic: Callable[[], float] = time.monotonic,
@@ -72,6 +76,8 @@ class BacklogWorkers:
         self._process = process
         self._identifies = identifies
         self._parallel = parallel
+        self._places = threads or BacklogThreads()
+        self._claim = Claim(self._start_thread)
         self._backoff = backoff
         self._monotonic = monotonic
         self._queue = SliceQueue(
@@ -81,6 +87,7 @@ class BacklogWorkers:
         self._lock = threading.Lock()
         self._backoffs: dict[int, Backoff] = {}
         self._threads = 0
+        self._context = contextvars.Context()
         self._since: datetime | None = None
         self._runner: IdentifyRunner | None = None
         self._postponed: str | None = None
@@ -145,31 +152,43 @@ class BacklogWorkers:
     def _start_threads(self) -> None:
         with self._lock:
             is_over = self._since is None or self._process.stopping.is_set()
-            for _ in range(0 if is_over else self._parallel() - self._threads):
-                try:
-                    start_thread(self._work, "backlog")
-                except TransientError:
-                    if self._threads:
-                        return
-                    raise
-                self._threads += 1
+            self._context = contextvars.copy_context()
+        if not is_over:
+            self._places.ask(self._claim, self._parallel())
+
+    def _start_thread(self) -> None:
+        """Start a thread, maybe from a thread of another pipeline, which has given up its place.
+
+        Raises:
+            TransientError: the pipeline ends, or this machine has no room for one more thread.
+        """
+        with self._lock:
+            if self._process.stopping.is_set():
+                raise TransientError("the pipeline ends")
+            self._context.copy().run(start_thread, self._work, "backlog")
+            self._threads += 1
 
     def _work(self) -> None:
-        with self._process.working():
+        with self._process.working(), self._places.place(self._claim) as place:
             try:
                 walk = self._walker()
-                while not self._is_over():
-                    while (own := self._queue.take()) is not None:
-                        self._walk(walk, own)
-                    self._identify()
+                is_over = False
+                while not is_over:
+                    while (own := self._queue.take(place.gives_way)) is not None:
+                        self._walk(walk, own, place)
+                    self._identify(place)
+                    is_over = self._is_over(place)
             except BaseException as error:  # noqa: BLE001 - the main thread raises it again
                 self._process.end(Failed(error))
 
-    def _walk(self, walk: Walk, own: Slice) -> None:
+    def _walk(self, walk: Walk, own: Slice, place: Place) -> None:
         delay_s = _END_UNPROVED_S
         try:
             for _ in self._queue.pages(walk, own):
                 self._note_success(own.cursor.id)
+                if place.gives_way():
+                    delay_s = 0.0
+                    break
         except FatalError as error:
             self._block(error)
             delay_s = 0.0
@@ -180,14 +199,14 @@ class BacklogWorkers:
         else:
             self._queue.put_back(own, after_s=delay_s)
 
-    def _identify(self) -> None:
+    def _identify(self, place: Place) -> None:
         """Send the pending identifies, when no slice is left. All threads share a runner."""
-        while (runner := self._current_runner()) is not None:
+        while not place.is_given_up and (runner := self._current_runner()) is not None:
             try:
-                runner.work()
+                runner.work(place.gives_way)
             except FatalError as error:
                 self._block(error)
-                self._queue.wait_while_paused()
+                self._queue.wait_while_paused(place.gives_way)
             except TransientError as error:
                 self._process.stopping.wait(self._postpone(_IDENTIFIES, error))
             else:
@@ -207,10 +226,10 @@ class BacklogWorkers:
                 self._runner = self._identifies()
             return self._runner
 
-    def _is_over(self) -> bool:
+    def _is_over(self, place: Place) -> bool:
         """Return whether this thread ends. The last one of all ends the catch-up."""
         with self._lock:
-            is_stopped = self._process.stopping.is_set()
+            is_stopped = self._process.stopping.is_set() or place.is_given_up
             has_worked = self._runner is not None
             if not is_stopped and not (has_worked and self._queue.is_empty):
                 return False

@@ -109,8 +109,11 @@ class IdentifyRunner:
         self.is_begun = False
         self.done = Identified()
 
-    def work(self) -> None:
-        """Send identifies until none is left, or until the process is to stop.
+    def work(
+        self,
+        gives_way: Callable[[], bool] = lambda: False,  # every thread works to the end
+    ) -> None:
+        """Send identifies until none is left, or until the process or this thread is to end.
 
         Raises:
             TransientError: `patience` went by without a success.
@@ -118,13 +121,13 @@ class IdentifyRunner:
         if self._make_sender is None or self._process.stopping.is_set():
             return
         try:
-            self._send_all(self._make_sender())
+            self._send_all(self._make_sender(), gives_way)
         except TransientError:
             # A stop interrupts the wait for the next attempt.
             if not self._process.stopping.is_set():
                 raise
 
-    def _send_all(self, sender: "IdentifySender") -> None:
+    def _send_all(self, sender: "IdentifySender", gives_way: Callable[[], bool]) -> None:
         while batch := self._next_batch():
             for attempt in retrying(self._patience, self._process.stopping):
                 with attempt:
@@ -137,6 +140,8 @@ class IdentifyRunner:
                         return
             with self._lock:
                 self.done += done
+            if gives_way():
+                return
 
     def _next_batch(self) -> Sequence[QueuedIdentify]:
         with self._lock:

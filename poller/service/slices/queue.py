@@ -43,6 +43,12 @@ _WAIT_S = 0.2
 """A worker without a slice looks at the queue again after this time, to notice a stop."""
 
 Walk = Callable[[LogCursor], Iterator[Forwarded]]
+GivesWay = Callable[[], bool]
+"""Returns whether the thread that asks is to end, because another one gets its place."""
+
+
+def _never() -> bool:
+    return False
 
 
 class SliceLedger(Protocol):
@@ -157,14 +163,17 @@ class SliceQueue:
             self._is_paused = False
             self._changed.notify_all()
 
-    def wait_while_paused(self) -> None:
-        """Wait until the queue is resumed, or until the stop."""
+    def wait_while_paused(self, gives_way: GivesWay = _never) -> None:
+        """Wait until the queue is resumed, until the stop, or until the thread is to end."""
         with self._changed:
-            while self._is_paused and not self._stopping.is_set():
+            while self._is_paused and not self._stopping.is_set() and not gives_way():
                 self._changed.wait(_WAIT_S)
 
-    def take(self) -> Slice | None:
-        """Wait for a slice and take it. Return None when all slices are done, or at a stop."""
+    def take(self, gives_way: GivesWay = _never) -> Slice | None:
+        """Wait for a slice and take it.
+
+        Return None when all slices are done, at a stop, and when a thread that waits is to end.
+        """
         with self._changed:
             self._idle += 1
             try:
@@ -173,6 +182,8 @@ class SliceQueue:
                         return self._begin(min(ready, key=lambda each: each.cursor.reached))
                     if not self._waiting and not self._at_work:
                         self._changed.notify_all()
+                        return None
+                    if gives_way():
                         return None
                     self._changed.wait(_WAIT_S)
                 return None

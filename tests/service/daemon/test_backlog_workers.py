@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from structlog.contextvars import bound_contextvars, get_contextvars
 from structlog.testing import capture_logs
 
 from poller.adapters.sql_ledger.ledger import SqlLedger
@@ -17,9 +18,12 @@ from poller.core.forward import forward
 from poller.core.log_ids import LogId, floor_id
 from poller.core.messages import Batch, Identify, Receipt, Track
 from poller.core.translation.translator import HistoryTranslator, LiveTranslator
+from poller.service.daemon import backlog_threads
+from poller.service.daemon.backlog_threads import BacklogThreads
 from poller.service.daemon.backlog_workers import BacklogWorkers
 from poller.service.lifecycle.backlog import NO_BACKLOG
 from poller.service.lifecycle.process import Failed, Process
+from poller.service.slices import deferred_identify
 from poller.service.slices.deferred_identify import IdentifyRunner, IdentifySender
 from poller.service.slices.queue import Walk
 from poller.service.upstream.retry import Backoff
@@ -56,6 +60,7 @@ class Bench:
     process: Process = field(default_factory=Process)
     sink: Gate = field(default_factory=Gate)
     parallel: int = 3
+    threads: BacklogThreads = field(default_factory=BacklogThreads)
 
     def __post_init__(self) -> None:
         self.records = [
@@ -79,6 +84,7 @@ class Bench:
             self.process,
             self.identifies,
             parallel=lambda: self.parallel,
+            threads=self.threads,
             backoff=lambda: Backoff(first=SHORT, most=SHORT),
         )
 
@@ -541,3 +547,108 @@ def test_a_page_that_is_settled_ends_the_block_while_slices_are_left(bench: Benc
     finally:
         go.set()
     bench.finish()
+
+
+@pytest.fixture
+def two(bench: Bench, tmp_path: Path) -> Iterator[tuple[Bench, Bench]]:
+    """Two pipelines of a process that has one thread for their backlogs."""
+    threads = BacklogThreads(1)
+    ledger = SqlLedger.open(f"sqlite:///{tmp_path / 'other.db'}", STREAM, create=True)
+    other = Bench(ledger, parallel=1, threads=threads)
+    yield Bench(bench.ledger, parallel=1, threads=threads), other
+    other.stop()
+    ledger.close()
+
+
+def test_two_pipelines_take_turns_in_one_thread_and_each_sends_all_once(
+    two: tuple[Bench, Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backlog_threads, "TURN_S", 0.0)
+    monkeypatch.setattr(deferred_identify, "USERS_PER_BATCH", 2)
+    at_once: list[int] = []
+    names: set[str] = set()
+    before = set(threading.enumerate())
+
+    def look(batch: Batch) -> None:
+        del batch
+        new = set(threading.enumerate()) - before
+        at_once.append(len([each for each in new if each.name == "backlog"]))
+        names.add(str(get_contextvars()["pipeline"]))
+
+    for name, bench in zip("ab", two, strict=True):
+        bench.sink.before = look
+        bench.fall_behind()
+        with bound_contextvars(pipeline=name):
+            bench.workers.look_for_work(NOW)
+    for bench in two:
+        bench.finish()
+        bench.assert_all_is_sent_once()
+    assert names == {"a", "b"}
+    assert max(at_once) <= 2  # one of them has given up its place, and is about to end
+    for bench in two:
+        bench.stop()
+
+
+def test_a_pipeline_whose_backlog_is_blocked_or_fails_keeps_no_thread_from_another(
+    two: tuple[Bench, Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backlog_threads, "TURN_S", 0.0)
+    first, second = two
+    errors: list[Exception] = [TransientError("Segment answered 503"), NEVER]
+
+    def fail(batch: Batch) -> None:
+        del batch
+        if errors:
+            raise errors.pop(0) if len(errors) > 1 else errors[0]
+
+    first.sink.before = fail
+    first.fall_behind()
+    first.workers.look_for_work(NOW)
+    wait_until(lambda: first.workers.blocked is not None)
+    second.catch_up()
+    second.assert_all_is_sent_once()
+    errors.clear()
+    first.workers.resume()
+    first.workers.look_for_work(NOW)
+    first.finish()
+    first.assert_all_is_sent_once()
+    for bench in two:
+        bench.stop()
+
+
+def test_identifies_give_way_too(two: tuple[Bench, Bench], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backlog_threads, "TURN_S", 0.0)
+    first, second = two
+    is_refused = True
+
+    def refuse(batch: Batch) -> None:
+        if is_refused and any(isinstance(each, Identify) for each in batch.messages):
+            raise NEVER
+
+    first.sink.before = refuse
+    first.fall_behind()
+    first.workers.look_for_work(NOW)
+    wait_until(lambda: first.workers.blocked is not None)
+    second.catch_up()
+    second.assert_all_is_sent_once()
+    is_refused = False
+    first.workers.resume()
+    first.finish()
+    first.assert_all_is_sent_once()
+    for bench in two:
+        bench.stop()
+
+
+def test_a_pipeline_that_has_ended_gets_no_thread(two: tuple[Bench, Bench]) -> None:
+    first, second = two
+    go = threading.Event()
+    first.sink.before = lambda batch: bool(go.wait(PATIENCE_S)) and None
+    for bench in two:
+        bench.fall_behind()
+        bench.workers.look_for_work(NOW)
+    second.stop()
+    go.set()
+    first.finish()
+    assert second.log.asked == []
+    first.stop()
+    assert first.threads._claims == []
