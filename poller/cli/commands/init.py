@@ -1,7 +1,6 @@
 """The command `init`: ask for what the program needs, write the settings, and prove them."""
 
 import os
-import re
 import shlex
 import subprocess
 import sys
@@ -23,20 +22,16 @@ from poller.cli.setup.files import (
     write_files,
 )
 from poller.cli.setup.questions import QUESTIONS, answers, environment_values, known_values
+from poller.cli.setup.service import missing_units, service_settings, systemctl, unit_of
 from poller.cli.views.confirmation import confirm, is_agreed, refuse_without_terminal
 from poller.cli.views.output import say
 from poller.cli.views.wording import laid_out
 from poller.config import read_toml
 from poller.config.sources.layers import Key
-from poller.config.sources.paths import CONFIG_VARIABLE, LOCAL_FILE, SYSTEM_FILE
+from poller.config.sources.paths import CONFIG_VARIABLE, LOCAL_FILE
 from poller.config.sources.secret_files import read_text
 from poller.service.lifecycle.exit_codes import ExitCode
 
-_INSTALLED = Path("/opt/auth0-segment-poller/bin/auth0-segment-poller")
-"""The program that the units start."""
-_UNITS = Path("/etc/systemd/system")
-_PACKAGED_UNITS = (Path("/usr/lib/systemd/system"), Path("/lib/systemd/system"))
-_SERVICE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,23}")
 _START = "Start the service now, and at each boot?"
 
 
@@ -76,11 +71,11 @@ def init(file: Path | None, *, systemd: bool, yes: bool, **given: str | Path | N
     because every user of the machine can read that. Each secret goes to a file of its own, beside
     FILE. Everything else in a FILE that is there stays.
     """
-    path = _service_settings(file) if systemd else _settings_path(file)
+    path = service_settings(file) if systemd else _settings_path(file)
     if systemd:
         refuse_without_terminal(_START, is_answered=yes)
     refuse_unfit(path, is_folder_made=systemd)
-    units = _units() if systemd else []
+    units = missing_units() if systemd else []
     present = _present(path)
     changed = [each.path for each in units]
     if present not in {None, shared_file(EXAMPLE).read_text(encoding="utf-8")}:
@@ -113,29 +108,6 @@ def _mode(path: Path, *, is_service: bool) -> int:
 
 def _settings_path(file: Path | None) -> Path:
     return file or Path(os.environ.get(CONFIG_VARIABLE) or LOCAL_FILE)
-
-
-def _service_settings(name: Path | None) -> Path:
-    """Return the settings file of a service, and make sure that this machine can run one."""
-    if name is None:
-        name = SYSTEM_FILE
-    path = SYSTEM_FILE.with_name(f"{name.stem}.toml")
-    if name not in {Path(path.stem), Path(path.name), path} or not _SERVICE_NAME.fullmatch(
-        path.stem
-    ):
-        raise click.UsageError(
-            "with --systemd, FILE is a name of at most 24 characters of a-z, 0-9 and -, such as "
-            "acme"
-        )
-    if os.geteuid() != 0:
-        raise click.UsageError("--systemd writes to /etc: run it as root")
-    if not Path("/run/systemd/system").is_dir():
-        raise click.UsageError("systemd does not run on this machine: leave off --systemd")
-    if not _INSTALLED.exists():
-        raise click.UsageError(
-            f"the units start {_INSTALLED}, which is not there: install the program as in the guide"
-        )
-    return path
 
 
 def _refuse_other_secrets(values: Mapping[Key, str]) -> None:
@@ -221,24 +193,9 @@ def _say_steps(*steps: str, is_error: bool = False) -> None:
         say(*laid_out(f"  {number}. ", step), is_error=is_error)
 
 
-def _units() -> list[NewFile]:
-    """Return the units that are missing or differ. Those of a package, and links, stay."""
-    units = []
-    for source in sorted(shared_file("systemd").glob("*.service")):
-        path, text = _UNITS / source.name, source.read_text(encoding="utf-8")
-        is_packaged = any((folder / source.name).exists() for folder in _PACKAGED_UNITS)
-        # A link is the administrator's, such as that of `systemctl mask`.
-        is_kept = is_packaged or path.is_symlink()
-        if not is_kept and not (path.exists() and path.read_text(encoding="utf-8") == text):
-            units.append(NewFile(path=path, content=text, mode=0o644, folder_mode=0o755))
-    return units
-
-
 def _set_up_service(path: Path, *, is_answered: bool) -> int:
-    unit = "auth0-segment-poller"
-    if path != SYSTEM_FILE:
-        unit += f"@{path.stem}"
-    if not _systemctl("daemon-reload"):
+    unit = unit_of(path)
+    if not systemctl("daemon-reload"):
         return ExitCode.CONFIG
     code = _check(path)
     if code not in {ExitCode.DONE, ExitCode.ATTENTION}:
@@ -249,7 +206,7 @@ def _set_up_service(path: Path, *, is_answered: bool) -> int:
         say(f"Next: `systemctl enable --now {unit}` starts it.")
         return code
     # A service that runs already reads its settings at a start only.
-    if not (_systemctl("enable", unit) and _systemctl("restart", unit)):
+    if not (systemctl("enable", unit) and systemctl("restart", unit)):
         return ExitCode.CONFIG
     say("", "Next:")
     _say_steps(
@@ -257,11 +214,3 @@ def _set_up_service(path: Path, *, is_answered: bool) -> int:
         f"`{NAME} status --config {path}` says how far it got",
     )
     return code
-
-
-def _systemctl(*arguments: str) -> bool:
-    """Show a command of systemd and run it. Return whether it succeeded."""
-    say(f"Run systemctl {' '.join(arguments)}")
-    sys.stdout.flush()
-    ended = subprocess.run(["systemctl", *arguments], check=False)  # noqa: S603, S607 - root's PATH
-    return ended.returncode == 0
