@@ -15,6 +15,8 @@ from poller.config.sources.paths import PROGRAM, SYSTEM_FILE
 _INSTALLED = Path("/opt/auth0-segment-poller/bin/auth0-segment-poller")
 """The program that the units start."""
 _UNITS = Path("/etc/systemd/system")
+_RUNNING = Path("/run/systemd/system")
+"""The folder that exists while systemd runs the machine. It holds units until the next boot."""
 _PACKAGED_UNITS = (Path("/usr/lib/systemd/system"), Path("/lib/systemd/system"))
 _SERVICE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,23}")
 
@@ -33,13 +35,30 @@ def service_settings(name: Path | None) -> Path:
         )
     if os.geteuid() != 0:
         raise click.UsageError("--systemd writes to /etc: run it as root")
-    if not Path("/run/systemd/system").is_dir():
+    if not _RUNNING.is_dir():
         raise click.UsageError("systemd does not run on this machine: leave off --systemd")
     if not _INSTALLED.exists():
         raise click.UsageError(
             f"the units start {_INSTALLED}, which is not there: install the program as in the guide"
         )
+    _refuse_masked(path)
     return path
+
+
+def _refuse_masked(path: Path) -> None:
+    """Refuse a unit that the administrator has forbidden, alone or with all of its template."""
+    unit = unit_of(path)
+    names = [f"{unit}.service"]
+    if "@" in unit:
+        names.append(f"{PROGRAM}@.service")
+    for folder, option in ((_UNITS, ""), (_RUNNING, "--runtime ")):
+        for name in names:
+            # A mask is a link to /dev/null, or an empty file (systemd.unit(5)).
+            if (folder / name).exists() and not (folder / name).stat().st_size:
+                raise click.UsageError(
+                    f"{folder / name} masks the unit, so systemd never starts it: "
+                    f"`systemctl unmask {option}{name}` allows it again"
+                )
 
 
 def unit_of(path: Path) -> str:
