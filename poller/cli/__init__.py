@@ -142,8 +142,8 @@ def _explain(error: Exception) -> ExitCode:
         case FatalError() | TakenOverError():
             return _fail(exit_code_of(error), f"error[{error.code}]: {error}", f"  {error.hint}")
         case LedgerHeldError():
-            hint = "  stop that process first, or let it do the work"
-            return _fail(ExitCode.UNREACHABLE, f"error: {error}", hint)
+            hint = error.hint or "stop that process first, or let it do the work"
+            return _fail(ExitCode.UNREACHABLE, f"error: {error}", f"  {hint}")
         case TransientError():
             hint = error.hint or "nothing is lost: `check` shows which service does not answer"
             return _fail(ExitCode.UNREACHABLE, f"error: {error}", f"  {hint}")

@@ -15,4 +15,4 @@ class LedgerFatalError(FatalError):
 
 
 class LedgerHeldError(TransientError):
-    """Another process of this role holds the ledger."""
+    """Another process holds the ledger, in this role or in one that is in the way."""

@@ -2,12 +2,17 @@
 
 import contextlib
 import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from poller.adapters.sql_ledger.errors import LedgerHeldError
 from poller.adapters.sql_ledger.inspection import inspect_ledger
 from poller.adapters.sql_ledger.ledger import SqlLedger
+from poller.adapters.sql_ledger.places import acquire_lock
 from poller.adapters.sql_ledger.reader import LedgerReader
 from poller.adapters.sql_ledger.sqlite.migrations import STEPS
 from poller.core.errors import FatalError
@@ -112,3 +117,49 @@ def test_a_reader_can_open_the_ledger_after_the_start_has_upgraded_it(older: Pat
     ledger.close()
     with reading(older) as reader:
         assert reader.streams() == (STREAM,)
+
+
+@pytest.fixture
+def earlier(older: Path) -> Iterator[Callable[[str], subprocess.Popen[bytes]]]:
+    """Start a process that holds the lock of a role, as an earlier program does."""
+    with contextlib.ExitStack() as stack:
+
+        def start(role: str) -> subprocess.Popen[bytes]:
+            lines = (
+                "import sys; from poller.adapters.sql_ledger.places import acquire_lock",
+                f"acquire_lock({url(older)!r}, {role!r}); print('held', flush=True)",
+                "sys.stdin.read()",
+            )
+            process = subprocess.Popen(
+                [sys.executable, "-c", "\n".join(lines)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            )
+            stack.enter_context(process)
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"held\n"
+            return process
+
+        yield start
+
+
+@pytest.mark.parametrize("role", ["run", "backfill"])
+def test_a_ledger_stays_older_while_another_process_works_on_it(
+    older: Path, earlier: Callable[[str], subprocess.Popen[bytes]], role: str
+) -> None:
+    process = earlier(role)
+    with pytest.raises(LedgerHeldError) as error, opened(older):
+        pass
+    assert f"process {process.pid} ({role}, since" in str(error.value)
+    assert f"to version {NEW}. Nothing was changed" in error.value.hint
+    assert version(older) == OLD
+    assert not backup(older).exists()
+    process.communicate()
+    with opened(older):
+        pass
+    assert (version(older), version(backup(older))) == (NEW, OLD)
+
+
+def test_the_locks_of_the_process_itself_do_not_keep_the_ledger_older(older: Path) -> None:
+    with acquire_lock(url(older), "run"), acquire_lock(url(older), "backfill"), opened(older):
+        assert version(older) == NEW

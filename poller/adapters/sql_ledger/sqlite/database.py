@@ -8,7 +8,7 @@ from typing import Any, Self
 from sqlalchemy import Connection
 
 from poller.adapters.sql_ledger.database import Database
-from poller.adapters.sql_ledger.errors import LedgerFatalError
+from poller.adapters.sql_ledger.errors import LedgerFatalError, LedgerHeldError
 from poller.adapters.sql_ledger.lock import Holder, Role
 from poller.adapters.sql_ledger.schema_version import (
     VERSION,
@@ -18,7 +18,7 @@ from poller.adapters.sql_ledger.schema_version import (
 )
 from poller.adapters.sql_ledger.sqlite import driver, ledger_files
 from poller.adapters.sql_ledger.sqlite.backup import back_up, way_back
-from poller.adapters.sql_ledger.sqlite.lock import holder_of
+from poller.adapters.sql_ledger.sqlite.lock import holder_of, other_holder
 from poller.adapters.sql_ledger.sqlite.migrations import migrate
 from poller.adapters.sql_ledger.sqlite.verdicts import verdicts
 
@@ -42,6 +42,7 @@ class SqliteDatabase(Database):
         sets a ledger up.
 
         Raises:
+            LedgerHeldError: a process of an earlier program works on an older ledger.
             TransientError: the ledger is locked, or the disk is full.
             FatalError: the ledger is missing, was removed after it was made, is not writable,
                 damaged or no ledger, or was written by a later version.
@@ -112,11 +113,23 @@ class SqliteDatabase(Database):
             # migration begins with, and no process can change the ledger between the two.
             version = read_version(connection)
             if version is not None and version < VERSION:
+                self._refuse_work_of_an_earlier_program(version)
                 back_up(self.path, version)
             migrate(connection)
         if version != VERSION:
             # The connection remembers every statement that made the tables, which is 400 KB.
             self._engine.dispose()
+
+    def _refuse_work_of_an_earlier_program(self, version: int) -> None:
+        """Leave the tables as they are while a process works on them that knows no others."""
+        holder = other_holder(self.path)
+        if holder is not None:
+            raise LedgerHeldError(
+                f"ledger {self.path} is of version {version}, and {holder} of an earlier program "
+                "works on it",
+                hint="let that process end, or stop it: then a start brings the ledger to version "
+                f"{VERSION}. Nothing was changed",
+            )
 
     def _refuse_unusable(self) -> None:
         """Refuse to go on if the file was moved away: what is written to it then is lost."""

@@ -16,20 +16,26 @@ from poller.adapters.sql_ledger.local_files.private_files import (
     open_private,
     refuse_unsafe_companions,
 )
-from poller.adapters.sql_ledger.lock import Holder, LedgerLock, Role
+from poller.adapters.sql_ledger.lock import ROLES, Holder, LedgerLock, Role
 from poller.adapters.sql_ledger.sqlite import ledger_files
 from poller.adapters.sql_ledger.sqlite.verdicts import verdicts
 
 _PATIENCE_S = 0.2
 """`status` takes the lock for a moment to see whether it is free. A start waits for that long."""
 _LONGEST_TEXT_BYTES = 100
+_held: set[tuple[Path, Role]] = set()
+"""The locks of this process. To `flock`, a process is a stranger to its own locks.
+
+The number of a process does not tell: two containers that share a volume can both have number 1.
+"""
 
 
 class FileLock(LedgerLock):
     """A lock that is held until it is closed."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, path: Path, role: Role) -> None:
         self._descriptor: int | None = descriptor
+        self._key = (path, role)
 
     @classmethod
     def acquire(cls, path: Path, role: Role, now: Callable[[], datetime]) -> Self:
@@ -52,13 +58,15 @@ class FileLock(LedgerLock):
             except BaseException:
                 os.close(descriptor)
                 raise
-            return cls(descriptor)
+            _held.add((path, role))
+            return cls(descriptor, path, role)
 
     def close(self) -> None:
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             # The file stays. If it were removed, a process that opened it before and another one
             # that makes it anew could hold a lock each, on two files of one name.
+            _held.discard(self._key)
             os.close(descriptor)
 
 
@@ -80,6 +88,16 @@ def holder_of(path: Path, role: Role) -> Holder | None:
         return _read_holder(descriptor, role)
     finally:
         os.close(descriptor)
+
+
+def other_holder(path: Path) -> Holder | None:
+    """Return another process that works on the ledger now, or None.
+
+    Raises:
+        OSError, FatalError: as `holder_of`.
+    """
+    others = (role for role in ROLES if (path, role) not in _held)
+    return next(filter(None, (holder_of(path, role) for role in others)), None)
 
 
 def _lock_file(path: Path, role: Role) -> Path:
