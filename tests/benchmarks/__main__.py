@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.benchmarks import cpu, databases, field, live, many, memory, page, speed, start
+from tests.benchmarks import cpu, databases, field, live, many, memory, page, speed, start, workers
 from tests.benchmarks.figure import Figure, table
 
 CASES: dict[str, Callable[[Path], Iterator[Figure]]] = {
@@ -25,6 +25,7 @@ CASES: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "databases": databases.against_sqlite,
     "many": many.idle,
     "thousand": many.thousand,
+    "workers": workers.doubled,
     "extension": field.against_the_extension,
 }
 

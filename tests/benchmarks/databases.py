@@ -26,7 +26,7 @@ _SAFE = "fsync = on\nfull_page_writes = on\nautovacuum = on\nshared_buffers = 12
 
 def against_sqlite(folder: Path) -> Iterator[Figure]:
     """Measure settles, and `status` beside three million recent ids and beside few."""
-    with _server() as cluster, cluster.database() as database, cluster.database() as other:
+    with server() as cluster, cluster.database() as database, cluster.database() as other:
         many = {
             "SQLite": f"sqlite:///{folder / 'ledger.db'}",
             "PostgreSQL": cluster.url(database, folder / "local"),
@@ -63,7 +63,8 @@ def _of_status(folder: Path, name: str, many: str, few: str) -> Figure:
 
 
 @contextmanager
-def _server() -> Iterator[Cluster]:
+def server() -> Iterator[Cluster]:
+    """Run a server that keeps each commit on the disk."""
     folder = programs()
     if folder is None:
         raise SystemExit("needs Debian's PostgreSQL: apt-get install postgresql")

@@ -1,17 +1,19 @@
 """Workers of one folder under faults that a seed chooses, and what the database saw of them."""
 
 import json
+import math
 import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from poller.adapters.shift_queue.tables import SETTINGS
 from tests.postgres.cluster import USER, Cluster
 from tests.process.bench import Running
 from tests.process.many import Many, PipelineBench, many_benches
@@ -46,6 +48,12 @@ AND worker.expires_at > clock_timestamp()
 """
 
 
+HAD = f"""
+SELECT dedupe_key FROM {SETTINGS.qualified.queue_table}
+JOIN ledger_lease ON owner = replace(queue_manager_id::text, '-', '') WHERE pid = %d
+"""  # noqa: S608 - the names are ours
+
+
 def write_ledger(many: Many, cluster: Cluster, database: str, folder: Path) -> None:
     """Let all pipelines of the folder share a ledger in PostgreSQL."""
     state = cluster.settings(database, folder)
@@ -60,6 +68,8 @@ class Fault:
     kind: str
     at: datetime
     name: str = ""
+    struck: frozenset[str] = frozenset()
+    """The pipelines whose worker was killed or stopped."""
 
     def __str__(self) -> str:
         return f"{self.at:%H:%M:%S} {self.kind} {self.name}".rstrip()
@@ -122,14 +132,15 @@ class Fleet:
 
     def strike(self, kind: str, dice: random.Random) -> None:
         """Let a fault of this kind strike."""
-        strike: dict[str, Callable[[random.Random], str]] = {
-            "kill": self._kill_one,
-            "stall": self._stall_one,
-            "restart": self._restart_server,
-            "cut": self._cut_connections,
-        }
-        at = datetime.now(UTC)
-        self.faults.append(Fault(kind=kind, at=at, name=strike[kind](dice)))
+        at, struck = datetime.now(UTC), frozenset[str]()
+        match kind:
+            case "restart":
+                name = self._restart_server(dice)
+            case "cut":
+                name = self._cut_connections(dice)
+            case _:
+                name, struck = self._strike_one(kind, dice)
+        self.faults.append(Fault(kind=kind, at=at, name=name, struck=struck))
 
     def watch(self) -> None:
         """Note from now on who settles what. The ledger must be there."""
@@ -191,18 +202,17 @@ class Fleet:
             worker.running.signal(signal.SIGCONT)
             worker.wakes_at = None
 
-    def _kill_one(self, dice: random.Random) -> str:
+    def _strike_one(self, kind: str, dice: random.Random) -> tuple[str, frozenset[str]]:
+        """Kill or stop a worker. Return its name, and the pipelines that it had."""
         with self._lock:
             worker = self._one(dice)
-            worker.running.signal(signal.SIGKILL)
-            return f"worker-{worker.number}-{worker.starts}"
-
-    def _stall_one(self, dice: random.Random) -> str:
-        with self._lock:
-            worker = self._one(dice)
-            worker.running.signal(signal.SIGSTOP)
-            worker.wakes_at = time.monotonic() + dice.uniform(*STALLED_S)
-            return f"worker-{worker.number}-{worker.starts}"
+            if kind == "kill":
+                worker.running.signal(signal.SIGKILL)
+            else:
+                worker.running.signal(signal.SIGSTOP)
+                worker.wakes_at = time.monotonic() + dice.uniform(*STALLED_S)
+            rows = self.cluster.execute(HAD % worker.running.process.pid, self.database)
+            return f"worker-{worker.number}-{worker.starts}", frozenset(name for (name,) in rows)
 
     def _one(self, dice: random.Random) -> Worker:
         """Return a worker, if there is one that runs and is not stopped."""
@@ -241,10 +251,11 @@ def fleet(
         yield made
 
 
-def seconds_to_fresh(bench: PipelineBench, faults: list[Fault]) -> list[float | None]:
+def seconds_to_fresh(bench: PipelineBench, faults: list[Fault]) -> list[float]:
     """Return how long after each fault the first event arrived that happened after the fault.
 
-    None means that no such event arrived at all.
+    If another worker that had the pipeline was killed or stopped meanwhile, the time counts from
+    then on. It is infinite if no such event arrived at all.
     """
     arrivals = [
         (
@@ -253,9 +264,10 @@ def seconds_to_fresh(bench: PipelineBench, faults: list[Fault]) -> list[float | 
         )
         for arrival in bench.sandbox.ask("messages", count=1_000_000)
     ]
-    return [_first(arrivals, fault.at) for fault in faults]
-
-
-def _first(arrivals: list[tuple[datetime, datetime]], after: datetime) -> float | None:
-    waits = [(at - after).total_seconds() for happened, at in arrivals if happened > after]
-    return min(waits, default=None)
+    waits = []
+    for fault in faults:
+        fresh_at = min((at for happened, at in arrivals if happened > fault.at), default=None)
+        struck = [each.at for each in faults if bench.name in each.struck]
+        since = max([fault.at, *(at for at in struck if fresh_at and fault.at < at < fresh_at)])
+        waits.append((fresh_at - since).total_seconds() if fresh_at else math.inf)
+    return waits

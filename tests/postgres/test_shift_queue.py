@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -100,7 +101,7 @@ def _short_shifts(monkeypatch: pytest.MonkeyPatch) -> None:
 def at_work(conninfo: str, worker: Worker) -> Iterator[ShiftQueue]:
     """Let a worker take shifts."""
     failures: list[BaseException] = []
-    made = ShiftQueue(conninfo, worker, failures.append)
+    made = ShiftQueue(conninfo, uuid4(), worker, failures.append)
     made.start()
     try:
         yield made

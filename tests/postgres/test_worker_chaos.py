@@ -1,5 +1,6 @@
 """Workers are killed and stalled, and their server fails, while many tenants have live traffic."""
 
+import math
 import os
 import random
 import time
@@ -52,7 +53,7 @@ def strike(chaos: Fleet, dice: random.Random, until: float, pauses: tuple[float,
 
 def is_fresh(chaos: Fleet, bench: PipelineBench) -> bool:
     """Return whether an event has arrived that happened after the last fault."""
-    return seconds_to_fresh(bench, chaos.faults[-1:]) != [None]
+    return seconds_to_fresh(bench, chaos.faults[-1:]) != [math.inf]
 
 
 def judged(chaos: Fleet) -> str:
@@ -68,10 +69,10 @@ def judged(chaos: Fleet) -> str:
     assert chaos.settles_by_two() == []
     waits = [seconds_to_fresh(bench, chaos.faults) for bench in chaos.tenants]
     for index, fault in enumerate(chaos.faults):
-        found = sorted(each[index] or 9999.0 for each in waits)
+        found = sorted(each[index] for each in waits)
         middle, last = found[len(found) // 2], found[-1]
         print(f"{fault}: median {middle:.1f} s, last {last:.1f} s")  # noqa: T201 - as above
-    all_waits = sorted(each or 9999.0 for tenant in waits for each in tenant)
+    all_waits = sorted(each for tenant in waits for each in tenant)
     assert all_waits[-1] < DRAINS_WITHIN_S
     middle = all_waits[len(all_waits) // 2]
     return f"{len(chaos.faults)} faults: median {middle:.1f} s, longest {all_waits[-1]:.1f} s"
@@ -94,6 +95,6 @@ def test_five_minutes_of_faults_cost_no_event_and_no_owner(
 ) -> None:
     settings = {"poll__interval": "3s"}
     with fleet(cluster, database, tmp_path, template, tenants=30, **settings) as chaos:
-        seen = run(chaos, workers=3, seconds=300, pauses=(5, 20))
+        seen = run(chaos, workers=3, seconds=300, pauses=(5, 25))
     with capsys.disabled():
         print(f"\n{seen}")  # noqa: T201 - a measurement

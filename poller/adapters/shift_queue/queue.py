@@ -17,12 +17,14 @@ from collections.abc import Callable, Collection
 from contextlib import aclosing, suppress
 from datetime import timedelta
 from typing import Protocol
+from uuid import UUID
 
 import psycopg
 import structlog
 from pgqueuer.core.qm import QueueManager
 from pgqueuer.domain.errors import RetryRequested
 from pgqueuer.domain.models import Job
+from pgqueuer.domain.types import QueueManagerId
 
 from poller.adapters.shift_queue.connection import LastingConnection
 from poller.adapters.shift_queue.statements import HEARTBEAT_TIMEOUT, SHIFT, Statements
@@ -78,13 +80,19 @@ def share_of(pipelines: int, *, workers: int, place: int) -> int:
 class ShiftQueue:
     """Takes shifts from the queue, and puts them there. It has a thread with an event loop.
 
-    `on_failure` is called by the thread if the queue cannot go on.
+    `on_failure` is called by the thread if the queue cannot go on. The rows of the queue name this
+    worker by `worker`.
     """
 
     def __init__(
-        self, conninfo: str, shifts: Shifts, on_failure: Callable[[BaseException], None]
+        self,
+        conninfo: str,
+        worker: UUID,
+        shifts: Shifts,
+        on_failure: Callable[[BaseException], None],
     ) -> None:
         self._conninfo = conninfo
+        self._worker = worker
         self._shifts = shifts
         self._on_failure = on_failure
         self._thread = threading.Thread(target=self._run, name="shifts", daemon=True)
@@ -128,6 +136,7 @@ class ShiftQueue:
         async with aclosing(await LastingConnection.open(self._conninfo, self._ending)) as driver:
             statements = Statements(driver, self._room)
             manager = QueueManager(statements, channel=SETTINGS.channel)
+            manager.queue_manager_id = QueueManagerId(self._worker)
             manager.min_dequeue_poll_interval = timedelta(seconds=1)
             self._statements = statements
             statements.manager = manager

@@ -164,7 +164,9 @@ def run_worker(path: Path, supervisor: Supervisor) -> ExitCode:
         folder = WorkerFolder(path, shared, process, supervisor, pipelines, ledgers=Ledgers(owning))
         folder.join(lease)
         process.on_reload = folder.reload
-        queue = ShiftQueue(place.address.conninfo, folder, lambda error: process.end(Failed(error)))
+        queue = ShiftQueue(
+            place.address.conninfo, lease.id, folder, lambda error: process.end(Failed(error))
+        )
         queue.start()
         try:
             with (

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Self
+from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, delete, func, select
 
@@ -52,6 +53,11 @@ class WorkerLease(Lease):
             TransientError, FatalError: the database cannot record it, or holds something else.
         """
         return cls._begin(address, "")
+
+    @property
+    def id(self) -> UUID:
+        """The number of this worker, which no other one has."""
+        return UUID(hex=self._owner)
 
     def standing(self) -> tuple[int, int]:
         """Return the place of this worker among those alive, from 0 on, and how many there are.
