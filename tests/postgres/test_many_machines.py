@@ -1,7 +1,6 @@
 """Workers divide the pipelines of a folder, and take over from one that dies or stalls."""
 
 import json
-import re
 import signal
 import socket
 import time
@@ -171,7 +170,7 @@ def test_a_stalled_worker_that_wakes_up_is_refused_in_one_line_each(many: Many) 
         assert took < TAKEN_OVER_WITHIN_S
         second.signal(signal.SIGCONT)
         grow(many)
-        eventually("a refusal", lambda: len(refused(second)) == had)
+        eventually("a refusal of each", lambda: len(refused(second)) == had)
         eventually("all events", lambda: all_delivered(many))
         assert second.stop().code == 0
         assert first.stop().code == 0
@@ -179,11 +178,10 @@ def test_a_stalled_worker_that_wakes_up_is_refused_in_one_line_each(many: Many) 
     assert_conserved(many)
 
 
-def refused(running: Running) -> list[dict[str, Any]]:
-    """Return the lines by which a worker says that it has lost a pipeline.
+def refused(running: Running) -> set[str]:
+    """Return the pipelines of which a worker says that it has lost them.
 
-    The database refuses a page. If no page came before the end of a shift, the queue refuses.
+    The database refuses a page, or the lease. If the end of a shift comes first, the queue refuses.
     """
-    lines = events(running, "pipeline.failed")
-    fenced = [line for line in lines if re.search("since fence", str(line["reason"]))]
-    return fenced + events(running, "pipeline.taken_over")
+    lines = [line for line in events(running, "pipeline.failed") if line["code"] == "taken-over"]
+    return {line["pipeline"] for line in lines + events(running, "pipeline.taken_over")}

@@ -15,6 +15,7 @@ from tests.postgres.cluster import Cluster
 from tests.process.bench import eventually
 
 STREAM, OTHER = "acme to web", "other to web"
+EXPIRED = "UPDATE ledger_lease SET expires_at = clock_timestamp() WHERE owner = '%s'"
 ROWS = "SELECT role FROM ledger_lease WHERE role LIKE 'run %' ORDER BY role"
 
 
@@ -51,8 +52,7 @@ def test_a_stream_of_a_worker_that_has_expired_is_free_and_stays_taken(
     postgres_url: str, cluster: Cluster, database: str
 ) -> None:
     with worker(postgres_url) as first, worker(postgres_url) as second, first.owning(STREAM):
-        expired = "UPDATE ledger_lease SET expires_at = clock_timestamp() WHERE owner = '%s'"
-        cluster.execute(expired % first._owner, database)
+        cluster.execute(EXPIRED % first._owner, database)
         with second.owning(STREAM):
             first._renew()
             assert first.standing() == (0, 2)
@@ -105,6 +105,26 @@ def test_a_worker_takes_a_stream_again_that_it_could_not_free(
             pass
 
 
+def test_a_worker_is_told_of_a_stream_that_another_one_took_and_left(
+    postgres_url: str, cluster: Cluster, database: str
+) -> None:
+    told: list[tuple[str, str]] = []
+    with (
+        worker(postgres_url) as first,
+        worker(postgres_url) as second,
+        first.owning(STREAM, lambda error: told.append((STREAM, error.code))),
+        first.owning(OTHER, lambda error: told.append((OTHER, error.code))),
+    ):
+        assert first._renew()
+        assert told == []
+        cluster.execute(EXPIRED % first._owner, database)
+        with second.owning(STREAM):
+            pass
+        for _ in range(2):
+            assert first._renew()
+            assert told == [(STREAM, "taken-over")]
+
+
 def test_workers_stand_in_the_order_in_which_they_joined(
     postgres_url: str, cluster: Cluster, database: str
 ) -> None:
@@ -113,8 +133,7 @@ def test_workers_stand_in_the_order_in_which_they_joined(
             places = [each.standing() for each in (first, second, third)]
             assert places == [(0, 3), (1, 3), (2, 3)]
         assert second.standing() == (1, 2)
-        expired = "UPDATE ledger_lease SET expires_at = clock_timestamp() WHERE owner = '%s'"
-        cluster.execute(expired % first._owner, database)
+        cluster.execute(EXPIRED % first._owner, database)
         assert second.standing() == (0, 1)
         assert first.standing() == (1, 2)  # it does not know yet that it has expired
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from poller.adapters.shift_queue import ShiftQueue, share_of
 from poller.adapters.sql_ledger.errors import LedgerHeldError
+from poller.adapters.sql_ledger.lock import Lost
 from poller.adapters.sql_ledger.places import place_of
 from poller.adapters.sql_ledger.postgres.place import PostgresPlace
 from poller.adapters.sql_ledger.postgres.worker_lease import WorkerLease
@@ -156,10 +157,10 @@ def run_worker(path: Path, supervisor: Supervisor) -> ExitCode:
     pipelines = Pipelines(process, supervisor)
     with closing(WorkerLease.join(place.address)) as lease:
 
-        def owning(url: str, stream: Stream) -> AbstractContextManager[None]:
+        def owning(url: str, stream: Stream, on_lost: Lost) -> AbstractContextManager[None]:
             if place_of(url) != place:
                 raise _refusal("a worker needs one ledger for all pipelines")
-            return lease.owning(label(stream))
+            return lease.owning(label(stream), on_lost)
 
         folder = WorkerFolder(path, shared, process, supervisor, pipelines, ledgers=Ledgers(owning))
         folder.join(lease)

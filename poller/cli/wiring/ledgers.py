@@ -20,6 +20,9 @@ from poller.service.lifecycle.process import Failed, Work
 log = structlog.get_logger()
 
 
+Owning = Callable[[str, Stream, Lost], AbstractContextManager[None]]
+
+
 @dataclass(slots=True)
 class _Shared:
     """A place, which is locked and open as long as a pipeline uses it.
@@ -48,12 +51,10 @@ class Ledgers:
     too, and because a second connection to SQLite would only wait.
 
     With `owning`, other processes may use the place too: the context that `owning` makes of a URL
-    and a stream keeps them away from that stream.
+    and a stream keeps them away from that stream, and tells when they have taken it over.
     """
 
-    def __init__(
-        self, owning: Callable[[str, Stream], AbstractContextManager[None]] | None = None
-    ) -> None:
+    def __init__(self, owning: Owning | None = None) -> None:
         self._owning = owning
         self._lock = threading.Lock()
         self._places: dict[LedgerPlace, _Shared] = {}
@@ -80,8 +81,9 @@ class Ledgers:
         """
         stream = stream_of(settings)
         url = settings.state.url
-        owned = self._owning(url, stream) if self._owning else nullcontext()
-        with owned, self._database(url, lambda error: work.end(Failed(error))) as database:
+        on_lost = _ending(work)
+        owned = self._owning(url, stream, on_lost) if self._owning else nullcontext()
+        with owned, self._database(url, on_lost) as database:
             ledger = SqlLedger.open(
                 settings.state.url,
                 stream,
@@ -122,3 +124,12 @@ class Ledgers:
                 if not shared.users:
                     shared.database = shared.lost = None
                     shared.stack.close()
+
+
+def _ending(work: Work) -> Lost:
+    """Return the function that ends the work when the lock is lost."""
+
+    def end(error: TakenOverError) -> None:
+        work.end(Failed(error))
+
+    return end

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, delete, func, select
 
-from poller.adapters.sql_ledger.lock import Holder, Lost
+from poller.adapters.sql_ledger.lock import Holder, Lost, ignore_loss
 from poller.adapters.sql_ledger.postgres import connection as begin
 from poller.adapters.sql_ledger.postgres.address import Address
 from poller.adapters.sql_ledger.postgres.lease import (
@@ -41,6 +41,9 @@ class WorkerLease(Lease):
         super().__init__(address, role, on_lost)
         self._lock = threading.Lock()
         self._owned: set[str] = set()
+        """The rows of streams that may be there."""
+        self._held: dict[str, Lost] = {}
+        """The rows of streams that must be there."""
         self._may_own_more = False
         """True if the row of a stream may still be there that this worker does not own."""
 
@@ -72,8 +75,11 @@ class WorkerLease(Lease):
         return owners.index(self._owner), len(owners)
 
     @contextmanager
-    def owning(self, stream: str) -> Iterator[None]:
+    def owning(self, stream: str, on_lost: Lost = ignore_loss) -> Iterator[None]:
         """Own a stream within this context.
+
+        `on_lost` is told by a thread of the lease, within seconds, that another process has taken
+        the stream over. It must not wait.
 
         Raises:
             LedgerHeldError: another process owns the stream, or the whole ledger.
@@ -84,10 +90,13 @@ class WorkerLease(Lease):
             self._owned.add(role)
         try:
             self._take(role, leases.c.role.in_([role, WHOLE]))
+            with self._lock:
+                self._held[role] = on_lost
             yield
         finally:
             with self._lock:
                 self._owned.discard(role)
+                self._held.pop(role, None)
             with contextlib.suppress(PollerError):
                 self._free_others()
 
@@ -98,7 +107,23 @@ class WorkerLease(Lease):
         is_valid = super()._renew()
         if self._may_own_more:
             self._free_others()
+        self._tell_of_lost_streams()
         return is_valid
+
+    def _tell_of_lost_streams(self) -> None:
+        """Tell of each stream that another worker has taken, even if that one is gone again.
+
+        Where a tenant has no events, no settle is refused.
+        """
+        with self._lock:
+            held = {*self._held}
+        query = select(leases.c.role).where(leases.c.owner == self._owner)
+        with self._transaction(begin.READING) as connection:
+            lost = held - {*connection.scalars(query)}
+        for role in lost:
+            with self._lock:
+                on_lost = self._held.pop(role, ignore_loss)
+            on_lost(self._lost_error())
 
     def _free_others(self) -> None:
         """Free the streams that this worker does not own any more.
