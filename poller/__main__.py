@@ -12,6 +12,10 @@ def main() -> None:
     # an import takes a tenth less time. The collections begin again when a command is imported.
     gc.disable()
     try:
+        if sys.argv[1:2] == ["run"]:
+            from poller.service.lifecycle import hang_up  # noqa: PLC0415 - as below
+
+            hang_up.remember()
         from poller.cli import run_command  # noqa: PLC0415 - Ctrl-C may come during the import
 
         code = run_command()

@@ -13,7 +13,9 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from types import FrameType
 
+from poller.service.lifecycle import hang_up
 from poller.service.lifecycle.exit_codes import ExitCode
+from poller.service.lifecycle.hang_up import has_terminal
 
 GRACE_S = 8.0
 """The time for the page at hand to be sent and settled.
@@ -113,7 +115,7 @@ class Process(Work):
         super().__init__(self._reasons.put, stopping=stopping)
         self._abandon = abandon
         self.on_reload = on_reload
-        self._has_terminal = _has_terminal()
+        self._has_terminal = has_terminal()
         self._is_signalled = False
 
     def wait(self, on_tick: Callable[[], None] = lambda: None) -> Reason:
@@ -149,6 +151,8 @@ class Process(Work):
         handled = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
         before = {number: signal.signal(number, self._on_signal) for number in handled}
         try:
+            if hang_up.take():
+                self._on_signal(signal.SIGHUP, None)
             yield
         finally:
             for number, handler in before.items():
@@ -169,17 +173,8 @@ class Process(Work):
 
         The kernel takes the terminal from all processes before it tells them by SIGHUP (tty(4)).
         """
-        return self._has_terminal and not _has_terminal()
+        return self._has_terminal and not has_terminal()
 
 
 class _Reload:
     """The settings are to be read again."""
-
-
-def _has_terminal() -> bool:
-    """Return whether the process has a controlling terminal. Opening any other one fails."""
-    try:
-        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC))
-    except OSError:
-        return False
-    return True
