@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tests.process.template import Template
 
 SCHEMAS = json.loads((TESTS / "schemas/commands.json").read_text())["$defs"]
 METRICS = '[metrics]\nlisten = "127.0.0.1:0"\n'
+PAGE = '[page]\nlisten = "127.0.0.1:0"\n'
 
 
 @pytest.fixture
@@ -25,13 +27,20 @@ def many(tmp_path: Path, template: Template) -> Iterator[Many]:
         yield made
 
 
+def opened_page(link: str) -> str:
+    """Return the page behind a link, as a browser gets it."""
+    browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+    with browser.open(link, timeout=60) as answer:
+        return str(answer.read().decode())
+
+
 def lines(running: Running, event: str) -> list[dict[str, object]]:
     found = (json.loads(line) for line in running.err.splitlines() if line.startswith("{"))
     return [line for line in found if line["event"] == event]
 
 
 def test_pipelines_in_trouble_are_told_apart_and_never_stop_another(many: Many) -> None:
-    many.write_defaults(METRICS)
+    many.write_defaults(METRICS + PAGE)
     acme = many.add("acme")
     many.add("secret", auth0__client_secret="wrong")
     dead = many.add("dead")
@@ -68,6 +77,12 @@ def test_pipelines_in_trouble_are_told_apart_and_never_stop_another(many: Many) 
         assert 'poller_blocked{pipeline="secret"} 1.0' in metrics
         assert re.search(r'messages_acknowledged_total\{kind="track",pipeline="acme"\} \d', metrics)
         assert metrics.count("build_info{") == 1
+        text = opened_page(many.run("page", "url").out.strip())
+        names = re.findall(r'href="/pipelines/(\w+)/"', text)
+        assert ({*names[:3]}, names[-1]) == ({"secret", "held", "typo"}, "acme")
+        own = many.run("page", "url", "--pipeline", "acme").out.strip()
+        assert "/pipelines/acme/?token=" in own
+        assert "<strong>acme</strong>" in opened_page(own)
         assert running.stop().code == 0
     acme.assert_conserved()
 

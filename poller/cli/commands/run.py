@@ -55,7 +55,7 @@ def run(config: Path | None, *, once: bool, standby: bool, new_stream: bool) -> 
             raise click.UsageError(
                 "--standby is for one settings file: the pipelines of a folder try again anyway"
             )
-        return run_folder(file.folder or Path(), supervisor, new_stream=new_stream)
+        return run_folder(file.folder or Path(), supervisor, collect, new_stream=new_stream)
     with recording_fatal_exit(file, supervisor):
         settings = read_settings(file)
         configure_logging(settings.log.level, settings.log.format)

@@ -5,7 +5,7 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -84,6 +84,8 @@ class Folder:
         self._open: dict[Stream, str] = {}
         """The pipeline that has each stream open."""
         self._told = ""
+        self.on_open: Callable[[Settings], AbstractContextManager[None]] = lambda _: nullcontext()
+        """Returns a context that each pipeline enters as long as it is open."""
 
     @property
     def members(self) -> Mapping[str, Member]:
@@ -207,6 +209,7 @@ class Folder:
                 new_stream=self._new_stream,
                 neighbours=self._neighbours(member),
             ) as running,
+            self.on_open(settings),
         ):
             yield running
 

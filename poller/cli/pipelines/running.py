@@ -3,8 +3,8 @@
 import faulthandler
 import os
 import resource
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -107,17 +107,21 @@ def _read_again(
     supervisor.reloaded("the settings were read")
 
 
-def run_folder(path: Path, supervisor: Supervisor, *, new_stream: bool) -> ExitCode:
+def run_folder(
+    path: Path,
+    supervisor: Supervisor,
+    collect: Callable[[Settings, datetime], StatusReport],
+    *,
+    new_stream: bool,
+) -> ExitCode:
     """Run the pipelines of a folder until there is a reason to stop.
 
     Raises:
         SettingsError: the folder holds no pipeline, or its defaults cannot be used.
-        FatalError: the address of the metrics cannot be listened on.
+        FatalError: the address of the metrics or of the page cannot be listened on.
     """
     shared = load_shared_settings(read_defaults(path), os.environ)
     configure_logging(shared.log.level, shared.log.format)
-    if shared.page.listen is not None:
-        log.warning("live_page.unavailable", note="a folder of pipelines has no live page yet")
     allow_many_files()
     process = Process()
     pipelines = Pipelines(process, supervisor)
@@ -129,6 +133,7 @@ def run_folder(path: Path, supervisor: Supervisor, *, new_stream: bool) -> ExitC
         with (
             serve_metrics_of_pipelines(shared, supervisor.heartbeat, lambda: watched(folder)),
             ping_while_all_are_well(shared, lambda: _are_all_well(folder)),
+            _serve_page_of_folder(folder, process, collect),
         ):
             _tell_where_it_hangs(supervisor)
             memory = Memory()
@@ -139,6 +144,21 @@ def run_folder(path: Path, supervisor: Supervisor, *, new_stream: bool) -> ExitC
 
             reason = pipelines.run(tick, pipelines=len(pipelines))
             return finish(reason, process, interrupted=ExitCode.DONE)
+
+
+@contextmanager
+def _serve_page_of_folder(
+    folder: Folder, process: Process, collect: Callable[[Settings, datetime], StatusReport]
+) -> Iterator[None]:
+    """Serve the live page within this context, if the settings say so."""
+    if (address := folder.shared.page.listen) is None:
+        yield
+        return
+    # This imports the web server, and a process without the page need not wait for it.
+    from poller.cli.pipelines.page import open_page_of_folder  # noqa: PLC0415
+
+    with open_page_of_folder(folder, address, lambda: watched(folder), process, collect):
+        yield
 
 
 def watched(folder: Folder) -> Mapping[str, "Watched"]:

@@ -1,6 +1,6 @@
 """All pipelines of a folder in one table, the worst first."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from poller.cli.views.check import CheckReport
@@ -8,6 +8,7 @@ from poller.cli.views.output import NOT_IN_JSON, say
 from poller.cli.views.status import StatusReport, StreamReport
 from poller.cli.views.wording import counted, lasting
 from poller.service.lifecycle.exit_codes import ExitCode
+from poller.service.observability.systemd import Condition
 
 _WORST = (
     ExitCode.CONFIG,
@@ -21,6 +22,12 @@ _CHECKED = {
     ExitCode.CONFIG: "unusable",
     ExitCode.UNREACHABLE: "unreachable",
     ExitCode.ATTENTION: "attention",
+}
+_LIVE = {
+    "blocked": ExitCode.CONFIG,
+    "failed": ExitCode.CONFIG,
+    "postponed": ExitCode.UNREACHABLE,
+    "starting": ExitCode.UNAVAILABLE,
 }
 _COLOURS = {ExitCode.CONFIG: "red", ExitCode.ATTENTION: "red", ExitCode.DONE: None}
 
@@ -97,6 +104,30 @@ def status_of(pipeline: str, report: StatusReport, *, strict: bool) -> PipelineR
             counted(letters, "dead letter") if letters else "",
             counted(gaps, "gap") if gaps else "",
             str(stream.worker) if stream and stream.worker else "",
+        ),
+    )
+
+
+def live_of(
+    pipeline: str, condition: Condition, problem: str | None, ages: Mapping[str, float | None]
+) -> PipelineReport:
+    """Return the line of a pipeline of this process. `problem` says why it is not ready, or None.
+
+    `ages` are those of the metrics by name.
+    """
+    is_late = condition.kind == "running" and problem is not None
+    freshness_s, backlog_s = ages.get("freshness_seconds"), ages.get("backlog_seconds")
+    return PipelineReport(
+        pipeline=pipeline,
+        state="late" if is_late else condition.kind,
+        code=ExitCode.ATTENTION if is_late else _LIVE.get(condition.kind, ExitCode.DONE),
+        error=condition.code,
+        text=problem if is_late else condition.reason,
+        hint=condition.hint,
+        lateness_s=freshness_s or 0.0,
+        cells=(
+            "" if freshness_s is None else f"freshness {lasting(freshness_s)}",
+            f"backlog {lasting(backlog_s)}" if backlog_s else "",
         ),
     )
 

@@ -21,22 +21,16 @@ log = structlog.get_logger()
 
 
 class Actions:
-    """The routes of dead letters. Used within one event loop.
+    """The answers about dead letters. Used within one event loop.
 
     A request for an action holds the token of exactly this action, and a confirmation.
     """
 
-    def __init__(self, letters: DeadLetters, access: Access) -> None:
+    def __init__(self, letters: DeadLetters, access: Access, pipeline: str = "") -> None:
         self._letters = letters
         self._access = access
+        self._pipeline = pipeline
         self._under_way: asyncio.Task[dict[str, Any]] | None = None
-
-    def routes(self) -> list[web.RouteDef]:
-        return [
-            web.get("/dead-letters", self.list),
-            web.get("/dead-letters/{log_id}", self.detail),
-            web.post("/dead-letters/{action:replay|discard}", self.act),
-        ]
 
     async def list(self, request: web.Request) -> web.StreamResponse:
         """Return the reasons, and the next dead letters above the log id `after`."""
@@ -73,7 +67,7 @@ class Actions:
         target = Target(log_id=form.get("log_id", ""), reason=form.get("reason", ""))
         if bool(target.log_id) == bool(target.reason):
             raise web.HTTPBadRequest(reason="name a log id, or a reason")
-        if not self._access.may_act(_purpose(action, target), form.get("token", "")):
+        if not self._access.may_act(self._purpose(action, target), form.get("token", "")):
             raise web.HTTPForbidden(reason="the token of the action is wrong: load the page again")
         if form.get("confirmed") != _CONFIRMED:
             raise web.HTTPBadRequest(reason="the action is not confirmed")
@@ -106,10 +100,9 @@ class Actions:
 
     def _tokens(self, target: Target) -> dict[str, str]:
         return {
-            action: self._access.action_token(_purpose(action, target))
+            action: self._access.action_token(self._purpose(action, target))
             for action in get_args(Action)
         }
 
-
-def _purpose(action: Action, target: Target) -> str:
-    return f"{action} id={target.log_id} reason={target.reason}"
+    def _purpose(self, action: Action, target: Target) -> str:
+        return f"{self._pipeline} {action} id={target.log_id} reason={target.reason}"

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from poller.service.observability.http_endpoint import Query, Response
 from poller.service.page.numbers import Numbers
 from poller.service.watching.feed import Feed
 from poller.service.watching.rows import Encode
@@ -59,3 +60,18 @@ class PageParts:
     state: Callable[[], dict[str, Any]]
     dead_letters: DeadLetters
     numbers: Numbers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManyParts:
+    """The functions that the page of many pipelines asks. None of them waits.
+
+    - `find` returns the parts of a pipeline by its name. They are the same object until its
+      settings change. It returns None for a pipeline that has no settings now.
+    - `state` returns the state of all pipelines as JSON values, the worst first.
+    - `ready` answers `/readyz`.
+    """
+
+    find: Callable[[str], PageParts | None]
+    state: Callable[[], dict[str, Any]]
+    ready: Callable[[Query], Response]

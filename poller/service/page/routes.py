@@ -10,39 +10,49 @@
 | `/dead-letters?after=ID&reason=R` | the dead letters, and the tokens of their actions |
 | `/dead-letters/ID` | one dead letter |
 | `POST /dead-letters/replay`, `POST /dead-letters/discard` | an action |
+
+A process of many pipelines has these below `/pipelines/NAME`, and others at the top:
+
+| path | answer |
+| --- | --- |
+| `/` | all pipelines, the worst first |
+| `/state` | the same as JSON |
+| `/readyz?pipeline=NAME` | whether the pipeline is ready, as the metrics' address answers it |
 """
 
 import asyncio
-from http import HTTPStatus
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 from aiohttp import web
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from poller import __version__
 from poller.service.page.access import Access
-from poller.service.page.actions import Actions
 from poller.service.page.guard import explain_failure, guard_of, set_headers
-from poller.service.page.numbers import SAMPLE_S
-from poller.service.page.parts import PageParts
-from poller.service.page.viewers import Viewers
-from poller.service.watching.rows import detail_of, row_of
+from poller.service.page.parts import ManyParts, PageParts
+from poller.service.page.pipeline_page import PipelinePage
 
 MOST_REQUEST_BYTES = 16_384
 _FOLDER = Path(__file__).parent
 _JAVASCRIPT, _CSS, _SVG = "text/javascript", "text/css", "image/svg+xml"
 _TYPES = {".js": _JAVASCRIPT, ".css": _CSS, ".svg": _SVG}
+_PIPELINE = "/pipelines/{pipeline}"
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Routes:
-    """The pages, the streams and the actions. Used within one event loop."""
+    """The pages, the streams and the actions. Used within one event loop.
 
-    def __init__(self, parts: PageParts, access: Access) -> None:
+    `parts` are those of one pipeline, or of many. The page of one of many begins to work when
+    somebody looks at it first.
+    """
+
+    def __init__(self, parts: PageParts | ManyParts, access: Access) -> None:
         self._parts = parts
         self._access = access
-        self._actions = Actions(parts.dead_letters, access)
-        self.viewers = Viewers(self._rows, lambda: parts.feed.last, parts.state, parts.feed.run)
+        self._pages: dict[str, PipelinePage] = {}
         self._templates = Environment(
             loader=FileSystemLoader(_FOLDER / "templates"),
             autoescape=True,
@@ -56,24 +66,22 @@ class Routes:
             client_max_size=MOST_REQUEST_BYTES,
         )
         application.on_response_prepare.append(set_headers)
-        application.add_routes(
-            [
-                web.get("/", self.index),
-                web.get("/static/{name}", self.static),
-                web.get("/stream", self.stream, allow_head=False),
-                web.get("/events/{number:[0-9]{1,15}}", self.event),
-                web.get("/state", self.state),
-                web.get("/history", self.history),
-                *self._actions.routes(),
-            ]
-        )
+        application.add_routes([web.get("/static/{name}", self.static)])
+        if isinstance(self._parts, PageParts):
+            self._page("")
+            application.add_routes(self._of_pipeline(""))
+        else:
+            application.add_routes([*self._of_many(self._parts), *self._of_pipeline(_PIPELINE)])
         return application
 
-    async def index(self, request: web.Request) -> web.StreamResponse:
-        del request
-        page = self._templates.get_template("index.html")
-        text = page.render(show=self._parts.show, version=__version__)
-        return web.Response(text=text, content_type="text/html")
+    @property
+    def connections(self) -> set[web.RequestHandler]:
+        """Return the connections of all viewers."""
+        return {each for page in self._pages.values() for each in page.viewers.connections}
+
+    def close(self) -> None:
+        for page in self._pages.values():
+            page.close()
 
     async def static(self, request: web.Request) -> web.StreamResponse:
         """Return a file of the program. The name is looked up, and never joined to a path."""
@@ -83,36 +91,59 @@ class Routes:
         body = await asyncio.to_thread(path.read_bytes)
         return web.Response(body=body, content_type=_TYPES[path.suffix], charset="utf-8")
 
-    async def stream(self, request: web.Request) -> web.StreamResponse:
-        """Send events as they are settled. The ninth viewer gets 503."""
-        if self.viewers.is_full:
-            text = "8 viewers look already: close a page first\n"
-            return web.Response(status=HTTPStatus.SERVICE_UNAVAILABLE, text=text)
-        return await self.viewers.serve(request)
+    def _of_pipeline(self, prefix: str) -> list[web.RouteDef]:
+        def on(handler: Callable[[PipelinePage], Handler]) -> Handler:
+            async def answer(request: web.Request) -> web.StreamResponse:
+                return await handler(self._page(request.match_info.get("pipeline", "")))(request)
 
-    async def sample(self) -> None:
-        """Take a sample of the numbers from time to time, until cancelled."""
-        while True:
-            self._parts.numbers.take_sample()
-            await asyncio.sleep(SAMPLE_S)
+            return answer
 
-    async def event(self, request: web.Request) -> web.StreamResponse:
-        """Return the calls of one event, and with `show = "all"` its record."""
-        parts = self._parts
-        settled = parts.feed.event(int(request.match_info["number"]))
-        if settled is None:
-            raise web.HTTPNotFound(reason="the page keeps the last 1,000 events")
-        return web.json_response(detail_of(settled, parts.show, parts.encode))
+        letters = f"{prefix}/dead-letters"
+        return [
+            web.get(f"{prefix}/", self._index),
+            web.get(f"{prefix}/stream", on(lambda page: page.stream), allow_head=False),
+            web.get(f"{prefix}/events/{{number:[0-9]{{1,15}}}}", on(lambda page: page.event)),
+            web.get(f"{prefix}/state", on(lambda page: page.state)),
+            web.get(f"{prefix}/history", on(lambda page: page.history)),
+            web.get(letters, on(lambda page: page.actions.list)),
+            web.get(f"{letters}/{{log_id}}", on(lambda page: page.actions.detail)),
+            web.post(f"{letters}/{{action:replay|discard}}", on(lambda page: page.actions.act)),
+        ]
 
-    async def state(self, request: web.Request) -> web.StreamResponse:
-        del request
-        return web.json_response(await asyncio.to_thread(self._parts.state))
+    async def _index(self, request: web.Request) -> web.StreamResponse:
+        name = request.match_info.get("pipeline", "")
+        show = self._page(name).parts.show
+        return self._rendered("index.html", show=show, pipeline=name)
 
-    async def history(self, request: web.Request) -> web.StreamResponse:
-        """Return the samples of the last hour."""
-        del request
-        return web.json_response({"samples": self._parts.numbers.samples})
+    def _page(self, name: str) -> PipelinePage:
+        """Return the page of a pipeline. It begins anew after a change of the settings."""
+        parts = self._parts if isinstance(self._parts, PageParts) else self._parts.find(name)
+        page = self._pages.get(name)
+        if page is not None and page.parts is not parts:
+            del self._pages[name]
+            page.close()
+            page = None
+        if parts is None:
+            raise web.HTTPNotFound(reason="no pipeline has this name, or its settings have errors")
+        if page is None:
+            page = self._pages[name] = PipelinePage(parts, self._access, name)
+        return page
 
-    def _rows(self, after: int, most: int) -> list[dict[str, Any]]:
-        parts = self._parts
-        return [row_of(each, parts.show) for each in parts.feed.after(after, most=most)]
+    def _of_many(self, parts: ManyParts) -> list[web.RouteDef]:
+        async def overview(request: web.Request) -> web.StreamResponse:
+            del request
+            return self._rendered("overview.html", pipelines=parts.state()["pipelines"])
+
+        async def state(request: web.Request) -> web.StreamResponse:
+            del request
+            return web.json_response(parts.state())
+
+        async def ready(request: web.Request) -> web.StreamResponse:
+            answer = parts.ready(request.query)
+            return web.Response(body=answer.body, status=answer.status, content_type="text/plain")
+
+        return [web.get("/", overview), web.get("/state", state), web.get("/readyz", ready)]
+
+    def _rendered(self, template: str, **values: object) -> web.Response:
+        text = self._templates.get_template(template).render(version=__version__, **values)
+        return web.Response(text=text, content_type="text/html")

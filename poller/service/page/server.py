@@ -14,7 +14,7 @@ from aiohttp import web
 
 from poller.service.observability.http_endpoint import shown_address
 from poller.service.page.access import Access
-from poller.service.page.parts import PageParts
+from poller.service.page.parts import ManyParts, PageParts
 from poller.service.page.routes import Routes
 
 MOST_CONNECTIONS = 64
@@ -37,7 +37,9 @@ log = structlog.get_logger()
 class PageServer:
     """The page on one address, from `open` to `close`."""
 
-    def __init__(self, listening: socket.socket, parts: PageParts, access: Access) -> None:
+    def __init__(
+        self, listening: socket.socket, parts: PageParts | ManyParts, access: Access
+    ) -> None:
         self.access = access
         self.host, self.port = listening.getsockname()[:2]
         self._listening = listening
@@ -49,7 +51,7 @@ class PageServer:
         self._begun: dict[Connection, float] = {}
 
     @classmethod
-    def open(cls, listening: socket.socket, parts: PageParts, access: Access) -> Self:
+    def open(cls, listening: socket.socket, parts: PageParts | ManyParts, access: Access) -> Self:
         """Serve on a socket that listens already."""
         server = cls(listening, parts, access)
         server._thread.start()
@@ -79,16 +81,12 @@ class PageServer:
         server = await self._loop.create_server(
             lambda: self._accepted(cast("web.Server", runner.server)), sock=self._listening
         )
-        tasks = [
-            self._loop.create_task(self._routes.viewers.run()),
-            self._loop.create_task(self._routes.sample()),
-            self._loop.create_task(self._close_overdue()),
-        ]
+        overdue = self._loop.create_task(self._close_overdue())
         self._started.set()
         await self._ended.wait()
         server.close()
-        for task in tasks:
-            task.cancel()
+        overdue.cancel()
+        self._routes.close()
         # A connection that comes just now is opened by a task, and can be cut only then.
         if ending := asyncio.all_tasks() - {asyncio.current_task()}:
             await asyncio.wait(ending, timeout=_END_S)
@@ -127,7 +125,7 @@ class PageServer:
 
     def _others(self) -> list[Connection]:
         """Return the connections that carry no stream, the oldest first."""
-        streams = self._routes.viewers.connections
+        streams = self._routes.connections
         return [each for each in self._begun if each not in streams]
 
     def _cut(self, connection: Connection) -> None:

@@ -3,7 +3,7 @@
 import http.client
 import json
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,11 +18,11 @@ from poller.core.settlement import build_settlement
 from poller.core.spans import LogCursor, Span
 from poller.core.translation.rules import Rules
 from poller.core.translation.translator import LiveTranslator
-from poller.service.observability.http_endpoint import listen
+from poller.service.observability.http_endpoint import Query, Response, health_response, listen
 from poller.service.observability.meter import Meter
 from poller.service.page.access import Access
 from poller.service.page.numbers import Numbers
-from poller.service.page.parts import Action, PageParts, Target
+from poller.service.page.parts import Action, ManyParts, PageParts, Target
 from poller.service.page.server import PageServer
 from poller.service.watching.feed import Feed
 from tests.builders import calls_of_page
@@ -65,11 +65,11 @@ class Browser:
         return self
 
     @contextmanager
-    def stream(self, **headers: str) -> Iterator[Iterator[tuple[str, Any]]]:
+    def stream(self, path: str = "/stream", **headers: str) -> Iterator[Iterator[tuple[str, Any]]]:
         """Yield the names and the data of server-sent events as they come."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         with closing(self._connection()) as connection:
-            connection.request("GET", "/stream", headers={"Cookie": self.cookie, **named})
+            connection.request("GET", path, headers={"Cookie": self.cookie, **named})
             with connection.getresponse() as answer:
                 assert answer.status == 200
                 yield _events(answer)
@@ -143,8 +143,27 @@ def served(feed: Feed, *, show: str = "sent", port: int = 0, **parts: Any) -> It
     """Serve the page on a free port, or on this one. Yield a browser that is not signed in."""
     listening = listen("127.0.0.1", port)
     port = listening.getsockname()[1]
-    access = Access(token=TOKEN, port=port, is_loopback=True)
-    made = PageParts(
+    with _served(parts_of(feed, show, **parts), port, listening) as browser:
+        yield browser
+
+
+@contextmanager
+def served_many(
+    find: Callable[[str], PageParts | None], state: dict[str, Any]
+) -> Iterator[Browser]:
+    """Serve the page of many pipelines. Each is ready whose name begins with a `w`."""
+    listening = listen("127.0.0.1", 0)
+
+    def ready(query: Query) -> Response:
+        return health_response(None if query["pipeline"].startswith("w") else "it is late")
+
+    parts = ManyParts(find=find, state=lambda: state, ready=ready)
+    with _served(parts, listening.getsockname()[1], listening) as browser:
+        yield browser
+
+
+def parts_of(feed: Feed, show: str = "sent", **parts: Any) -> PageParts:
+    return PageParts(
         feed=feed,
         show=show,
         encode=MessageEncoder().encode,
@@ -155,7 +174,12 @@ def served(feed: Feed, *, show: str = "sent", port: int = 0, **parts: Any) -> It
             **parts,
         },
     )
-    server = PageServer.open(listening, made, access)
+
+
+@contextmanager
+def _served(parts: PageParts | ManyParts, port: int, listening: socket.socket) -> Iterator[Browser]:
+    access = Access(token=TOKEN, port=port, is_loopback=True)
+    server = PageServer.open(listening, parts, access)
     try:
         yield Browser(port=port)
     finally:

@@ -1,7 +1,8 @@
 """The parts of the live page, and its server."""
 
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from ipaddress import ip_address
 
 import structlog
@@ -20,7 +21,7 @@ from poller.service.observability.meter import Meter
 from poller.service.observability.systemd import Supervisor
 from poller.service.page.access import Access, new_token
 from poller.service.page.numbers import Numbers
-from poller.service.page.parts import PageParts
+from poller.service.page.parts import ManyParts, PageParts
 from poller.service.page.server import PageServer
 from poller.service.watching.feed import Feed
 
@@ -44,27 +45,57 @@ def open_page(
     Raises:
         FatalError: the address cannot be listened on.
     """
-    token = settings.page.token.get_secret_value() if settings.page.token else new_token()
-    listening = listen(*address, setting="page.listen")
-    port = listening.getsockname()[1]
+    parts = parts_of(settings, feed, observer, supervisor, process.stopping, report)
+    with serve(settings, address, parts) as link, link_beside(settings, link):
+        yield link
+
+
+def parts_of(
+    settings: Settings,
+    feed: Feed,
+    observer: Observer,
+    supervisor: Supervisor,
+    stopping: threading.Event,
+    report: Report,
+) -> PageParts:
+    """Return what the page needs of one pipeline."""
     numbers = Numbers(observer if isinstance(observer, Meter) else Meter())
-    parts = PageParts(
+    return PageParts(
         feed=feed,
         show=settings.page.show,
         encode=MessageEncoder().encode,
         state=PageState(settings, report, supervisor, numbers).read,
-        dead_letters=PageLetters(settings, process.stopping),
+        dead_letters=PageLetters(settings, stopping),
         numbers=numbers,
     )
+
+
+@contextmanager
+def serve(settings: Settings, address: Socket, parts: PageParts | ManyParts) -> Iterator[str]:
+    """Serve a page within this context. Yield its link.
+
+    Raises:
+        FatalError: the address cannot be listened on.
+    """
+    token = settings.page.token.get_secret_value() if settings.page.token else new_token()
+    listening = listen(*address, setting="page.listen")
+    port = listening.getsockname()[1]
     access = Access(token=token, port=port, is_loopback=address.is_loopback)
-    server = PageServer.open(listening, parts, access)
-    link = _link(address.host, port, token)
+    with closing(PageServer.open(listening, parts, access)):
+        yield _link(address.host, port, token)
+
+
+@contextmanager
+def link_beside(settings: Settings, link: str) -> Iterator[None]:
+    """Keep the link in a file beside the ledger within this context."""
     try:
-        _write_link(settings.state.url, link)
-        yield link
+        write_page_link(settings.state.url, link, settings.pipeline)
+    except OSError as error:
+        log.warning("live_page.link_not_written", reason=error.strerror)
+    try:
+        yield
     finally:
-        server.close()
-        remove_page_link(settings.state.url)
+        remove_page_link(settings.state.url, settings.pipeline)
 
 
 def _link(host: str, port: int, token: str) -> str:
@@ -72,10 +103,3 @@ def _link(host: str, port: int, token: str) -> str:
     address = ip_address(host)
     name = _ANYWHERE[address.version] if address.is_unspecified else host
     return f"http://{shown_address(name, port)}/?token={token}"
-
-
-def _write_link(url: str, link: str) -> None:
-    try:
-        write_page_link(url, link)
-    except OSError as error:
-        log.warning("live_page.link_not_written", reason=error.strerror)

@@ -26,7 +26,7 @@ export class Detail {
 
   async open(number) {
     this.number = number;
-    const answer = await fetch(`/events/${number}`, { cache: "no-store" }).catch(() => null);
+    const answer = await fetch(`events/${number}`, { cache: "no-store" }).catch(() => null);
     if (this.number !== number) return; // another row was opened meanwhile
     const content = answer?.ok
       ? this.content(await answer.json())

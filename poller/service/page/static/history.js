@@ -15,7 +15,7 @@ export class History {
   /** Load what the daemon kept. Without an answer the page begins with what it sees itself. */
   async load() {
     try {
-      const answer = await fetch("/history", { cache: "no-store" });
+      const answer = await fetch("history", { cache: "no-store" });
       if (answer.ok) this.samples = (await answer.json()).samples;
     } catch {
       // The next state comes anyhow.

@@ -40,7 +40,7 @@ export class LetterView {
   }
 
   async load(after) {
-    const answer = await ask(`/dead-letters?after=${encodeURIComponent(after)}`);
+    const answer = await ask(`dead-letters?after=${encodeURIComponent(after)}`);
     if (!answer.ok) return this.tell(answer.text);
     const { letters, reasons } = answer.json;
     this.letters = after ? [...this.letters, ...letters] : letters;
@@ -75,7 +75,7 @@ export class LetterView {
   }
 
   async open(id) {
-    const answer = await ask(`/dead-letters/${encodeURIComponent(id)}`);
+    const answer = await ask(`dead-letters/${encodeURIComponent(id)}`);
     const letter = answer.json;
     const title = make("h2", { id: "letter-title", tabindex: "-1" }, `Dead letter ${id}`);
     const buttons = answer.ok ? this.buttons({ log_id: id }, letter.tokens, `dead letter ${id}`) : [];
@@ -95,7 +95,7 @@ export class LetterView {
 
   async act(name, target, token, what) {
     if (!(await confirmed(ACTIONS[name], what))) return;
-    const answer = await ask(`/dead-letters/${name}`, {
+    const answer = await ask(`dead-letters/${name}`, {
       method: "POST", body: new URLSearchParams({ ...target, token, confirmed: "yes" }),
     });
     if (answer.ok && target.log_id) this.close();

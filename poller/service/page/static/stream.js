@@ -11,7 +11,7 @@ export function openStream(on) {
   let hadBeenLost = false;
 
   function listen() {
-    source = new EventSource("/stream");
+    source = new EventSource("stream");
     source.addEventListener("open", opened);
     source.addEventListener("events", (event) => on.events(JSON.parse(event.data)));
     source.addEventListener("state", (event) => on.state(JSON.parse(event.data)));
@@ -39,7 +39,7 @@ export function openStream(on) {
   async function askAgain() {
     let reason = "";
     try {
-      const answer = await fetch("/state", { cache: "no-store" });
+      const answer = await fetch("state", { cache: "no-store" });
       if (answer.status === 401) reason = "Signed out: open the link of `page url` again";
       else if (answer.ok) reason = "8 viewers look already";
     } catch {
