@@ -1,6 +1,6 @@
 """Total deadlines of calls.
 
-The timeouts of httpx are for one read each, so a server that sends single bytes outlives them.
+The timeouts of httpcore are for one read each, so a server that sends single bytes outlives them.
 One thread watches over all calls of a process. A timer for each call would cost a thread each.
 """
 

@@ -6,16 +6,14 @@ Its deadlines hold, it follows no redirect, and it keeps no connection after a f
 import re
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-import httpx
-
 from poller.adapters.bodies import UnusableBodyError, parse_json, parse_json_of_any_depth
 from poller.adapters.clocks import ServerClock
-from poller.adapters.connection import Connection, is_unknown_host, trouble
+from poller.adapters.connection import FAILURES, Connection, is_unknown_host, trouble
 from poller.adapters.deadlines import Deadlines
 from poller.adapters.environment import trust
 from poller.adapters.parsing import parse_http_date, parse_retry_after
@@ -36,6 +34,7 @@ _DEADLINES = Deadlines()
 class Answer:
     """A whole response.
 
+    - `headers` have their names in small letters.
     - `at` is the best known time: the server's if another clock agrees, else the host's.
     - `believed_at` is the server's own time of this answer, or None if no other clock agrees.
     - `date` is the server's own time, whether or not another clock agrees. Other times in the
@@ -43,7 +42,7 @@ class Answer:
     """
 
     status: int
-    headers: httpx.Headers = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
     at: datetime
     believed_at: datetime | None = None
@@ -68,7 +67,7 @@ class Answer:
     @property
     def form(self) -> str:
         """The status and the media type for an error message, such as `403 text/html`."""
-        media_type = self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        media_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
         is_one = re.fullmatch(r"[a-z0-9.+-]{1,40}/[a-z0-9.+-]{1,60}", media_type)
         return f"{self.status} {media_type if is_one else 'without a media type'}"
 
@@ -83,7 +82,7 @@ class Answer:
 
     @property
     def retry_after(self) -> timedelta | None:
-        return parse_retry_after(self.headers.get("Retry-After"), now=self.date or self.at)
+        return parse_retry_after(self.headers.get("retry-after"), now=self.date or self.at)
 
 
 Observe = Callable[[str, int | None, float], None]
@@ -129,7 +128,7 @@ class Http:
         """The time by which this host's clock was behind the server's at the last answer."""
 
     def call(self, method: str, path: str, **request: Any) -> Answer:
-        """Make one attempt. `request` holds arguments of httpx: params, json, content, headers.
+        """Make one attempt. `request` holds what `Connection.exchange` takes.
 
         Raises:
             TransientError: no whole answer came in time, or this machine is short of a resource.
@@ -151,7 +150,9 @@ class Http:
         while self._connections:
             self._connections.pop().close()
 
-    def _exchange(self, method: str, path: str, **request: Any) -> tuple[int, httpx.Headers, bytes]:
+    def _exchange(
+        self, method: str, path: str, **request: Any
+    ) -> tuple[int, Mapping[str, str], bytes]:
         connection = None
         try:
             connection = self._connection()
@@ -162,15 +163,15 @@ class Http:
         except UnusableBodyError as error:
             self._drop(connection)
             raise UnusableAnswerError(f"{self._origin}: {error}", service=self._service) from None
-        except (httpx.RequestError, httpx.StreamError, OSError, MemoryError) as error:
+        except (*FAILURES, OSError, MemoryError) as error:
             self._drop(connection)
             kind = UnknownHostError if is_unknown_host(error) else TransientError
             raise kind(trouble(self._origin, connection, error), service=self._service) from None
 
-    def _answer(self, status: int, headers: httpx.Headers, body: bytes) -> Answer:
+    def _answer(self, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
         # A cache adds `Age` to an answer that it kept (RFC 9111, 5.1). Its `Date` is an old one.
-        is_kept = "Age" in headers
-        date, believed_at = None if is_kept else parse_http_date(headers.get("Date")), None
+        is_kept = "age" in headers
+        date, believed_at = None if is_kept else parse_http_date(headers.get("date")), None
         if date is not None:
             believed_at = self.clock.observe(date)
             self.skew = date - datetime.now(UTC)

@@ -1,5 +1,7 @@
 """Proxies and CA certificates, as the variables of the environment name them."""
 
+import base64
+import contextlib
 import re
 import shutil
 import socket
@@ -133,6 +135,26 @@ def test_a_proxy_that_refuses_is_named_with_its_status_alone(
         str(raised.value)
         == f"the proxy {proxy}, on the way to https://acme.us.auth0.com: it answered 407"
     )
+
+
+@pytest.mark.parametrize("origin", ["https://acme.us.auth0.com", "http://acme.us.auth0.com"])
+def test_a_proxy_gets_its_user_and_password_and_the_name_of_the_server(
+    monkeypatch: pytest.MonkeyPatch, serve: Serve, origin: str
+) -> None:
+    asked: list[bytes] = []
+
+    def handle(connection: socket.socket) -> None:
+        asked.append(read_request(connection))
+        connection.sendall(b"HTTP/1.1 407 Own text\r\nContent-Length: 0\r\n\r\n")
+
+    monkeypatch.setenv("ALL_PROXY", serve(handle).replace("http://", "http://m%C3%A9:s%40crt@"))
+    client = Http(origin, ServerClock())
+    with contextlib.suppress(TransientError):  # only a tunnel fails by the answer of the proxy
+        client.call("GET", "/")
+    client.close()
+    credentials = base64.b64encode("mé:s@crt".encode())
+    assert b"Proxy-Authorization: Basic " + credentials in asked[0]
+    assert b"Host: acme.us.auth0.com" in asked[0]
 
 
 def test_a_failure_behind_the_proxy_names_the_server_and_not_the_proxy(

@@ -208,6 +208,26 @@ def test_a_call_is_told_of_before_and_after_also_where_it_fails(serve: Serve) ->
     assert steps[3:] == ["step", "step"]
 
 
+def test_a_path_and_a_query_are_encoded_once(scripted: Scripted) -> None:
+    client = Http(scripted.origin, ServerClock())
+    client.call("GET", "/é/auth0%7C1", params={"q": 'user_id:"a|b"+é %7C'})
+    client.call("GET", "/x?é=%C3%A9")
+    client.close()
+    assert [asked.path for asked in scripted.asked] == ["/%C3%A9/auth0%7C1", "/x"]
+    assert scripted.asked[0].query == {"q": 'user_id:"a|b"+é %7C'}
+    assert scripted.asked[1].query == {"é": "é"}
+
+
+def test_headers_are_found_in_small_letters_and_repeated_ones_become_a_list(serve: Serve) -> None:
+    def handle(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(OK.replace(b"\r\n\r\n", b"\r\nLink: <a>\r\nLINK: <b>\r\n\r\n"))
+
+    client = Http(serve(handle), ServerClock())
+    assert client.call("GET", "/").headers["link"] == "<a>, <b>"
+    client.close()
+
+
 @pytest.mark.parametrize(
     ("encoding", "body"),
     [

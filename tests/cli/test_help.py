@@ -73,7 +73,8 @@ def test_a_mistyped_command_is_answered_with_what_comes_near(typed: str, said: s
 @pytest.mark.parametrize("name", ["status", "dead_letters", "ledger"])
 def test_a_command_that_asks_no_service_does_not_wait_for_the_libraries_that_do(name: str) -> None:
     slow = (
-        "aiohttp apscheduler auth0 httpx jmespath prometheus_client rich segment structlog tenacity"
+        "aiohttp apscheduler auth0 httpcore jmespath prometheus_client rich segment structlog "
+        "tenacity"
     )
     look = (
         f"import sys, poller.cli.commands.{name}; "

@@ -126,7 +126,7 @@ class ManagementApi:
             at=answer.at,
             believed_at=answer.believed_at,
             date=answer.date,
-            next_from=_next_from(answer.headers.get("Link", "")),
+            next_from=_next_from(answer.headers.get("link", "")),
         )
 
     def dated(self, reply: Reply, newest: datetime | None, *, is_end: bool) -> Reply:

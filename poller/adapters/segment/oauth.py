@@ -137,7 +137,7 @@ class OAuthTokens:
             "client_assertion": self._assertion(),
             "scope": self._app.scope,
         }
-        return self._http.call("POST", PATH, data=form)
+        return self._http.call("POST", PATH, form=form)
 
     def _assertion(self) -> str:
         """Return a signed assertion with times by the server's clock.
@@ -208,5 +208,5 @@ def _wait(answer: Answer) -> timedelta | None:
 
     `X-RateLimit-Reset` is a number of seconds here (Segment's Python library 2.4.0).
     """
-    reset = answer.headers.get("X-RateLimit-Reset")
+    reset = answer.headers.get("x-ratelimit-reset")
     return answer.retry_after or parse_retry_after(reset, now=answer.at)

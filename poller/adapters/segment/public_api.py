@@ -231,7 +231,7 @@ def _wait(answer: Answer, error: Mapping[str, Any]) -> timedelta | None:
     if isinstance(milliseconds, int) and not isinstance(milliseconds, bool) and milliseconds >= 0:
         longest = LONGEST_RETRY_AFTER // timedelta(milliseconds=1)
         return timedelta(milliseconds=min(milliseconds, longest))
-    reset = parse_http_date(answer.headers.get("X-RateLimit-Reset"))
+    reset = parse_http_date(answer.headers.get("x-ratelimit-reset"))
     if reset is None:
         return None
     return min(max(reset - (answer.date or answer.at), timedelta()), LONGEST_RETRY_AFTER)

@@ -30,7 +30,7 @@ def configure_logging(level: str, form: str = "auto") -> None:
     everywhere else. In the journal each line begins with its priority, in every form, and journald
     removes it.
 
-    The loggers of the libraries stay silent: the lines of httpx hold user ids, and the lines of
+    The loggers of the libraries stay silent: the lines of httpcore hold user ids, and the lines of
     Segment's library hold the write key.
     """
     stream = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115 - open as long as the process
