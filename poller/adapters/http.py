@@ -85,6 +85,11 @@ class Answer:
         return parse_retry_after(self.headers.get("retry-after"), now=self.date or self.at)
 
 
+def answer_in_place_of(service: str, answer: Answer) -> str:
+    """Say that a proxy, a portal or a firewall answered in place of the service."""
+    return f"something between here and {service} answered: {answer.form}"
+
+
 Observe = Callable[[str, int | None, float], None]
 """A function that is told of each call when it is over.
 

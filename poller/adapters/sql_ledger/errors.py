@@ -1,5 +1,8 @@
 """The errors of every ledger, whatever database holds it, and the words that they share."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from poller.core.errors import FatalError, TransientError
 
 LOCKED = "is locked by another process"
@@ -16,3 +19,16 @@ class LedgerFatalError(FatalError):
 
 class LedgerHeldError(TransientError):
     """Another process holds the ledger, in this role or in one that is in the way."""
+
+
+@contextmanager
+def naming(shown: str) -> Iterator[None]:
+    """Let every fatal error name the place of the ledger."""
+    try:
+        yield
+    except LedgerFatalError:
+        raise
+    except FatalError as error:
+        raise LedgerFatalError(
+            f"ledger {shown}: {error}", code=error.code, hint=error.hint
+        ) from error

@@ -45,8 +45,8 @@ def serve_metrics(settings: Settings, heartbeat: Heartbeat, observer: Observer) 
     if settings.metrics.listen is None:
         yield
         return
-    from poller.service.observability.health import Health  # noqa: PLC0415 - as in observer_of
     from poller.service.observability.http_endpoint import (  # noqa: PLC0415 - as in observer_of
+        Health,
         Listener,
         routes_of,
     )
@@ -72,8 +72,10 @@ def serve_metrics_of_pipelines(
     if shared.metrics.listen is None:
         yield
         return
-    from poller.service.observability.health import liveness_problem  # noqa: PLC0415
-    from poller.service.observability.http_endpoint import Listener  # noqa: PLC0415
+    from poller.service.observability.http_endpoint import (  # noqa: PLC0415 - as in observer_of
+        Listener,
+        liveness_problem,
+    )
     from poller.service.pipelines.endpoint import routes_of_pipelines  # noqa: PLC0415
 
     routes = routes_of_pipelines(watched, lambda: liveness_problem(heartbeat), __version__)
@@ -83,7 +85,7 @@ def serve_metrics_of_pipelines(
 
 def watched_of(settings: Settings, observer: Observer, supervisor: Supervisor) -> "Watched":
     """Return a pipeline as the endpoint sees it. Its observer is a meter, as the settings want."""
-    from poller.service.observability.health import Health  # noqa: PLC0415
+    from poller.service.observability.http_endpoint import Health  # noqa: PLC0415
     from poller.service.observability.meter import Meter  # noqa: PLC0415
     from poller.service.pipelines.endpoint import Watched  # noqa: PLC0415
 

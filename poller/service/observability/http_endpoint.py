@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from io import BytesIO
@@ -20,8 +21,8 @@ import structlog
 from prometheus_client import generate_latest
 
 from poller.core.errors import FatalError
+from poller.service.lifecycle.liveness import Heartbeat
 from poller.service.observability.connections import MOST_CONNECTIONS, Connections
-from poller.service.observability.health import Health
 from poller.service.observability.meter import Meter
 
 _TEXT = "text/plain; charset=utf-8"
@@ -46,6 +47,41 @@ Routes = Mapping[str, Callable[[Query], Response]]
 
 It must not wait for anything, because every other client waits meanwhile.
 """
+
+
+class Health:
+    """The problems of the daemon in words, or None without a problem.
+
+    An outage of Auth0 or Segment makes the daemon late. It does not make it dead: a restart would
+    not help.
+    """
+
+    def __init__(self, meter: Meter, heartbeat: Heartbeat, *, ready_lag: timedelta) -> None:
+        self._meter = meter
+        self._heartbeat = heartbeat
+        self._ready_lag_s = ready_lag.total_seconds()
+
+    def liveness_problem(self) -> str | None:
+        """Return why the daemon is not alive, by the heartbeat that systemd's watchdog uses too."""
+        return liveness_problem(self._heartbeat)
+
+    def readiness_problem(self) -> str | None:
+        """Return why new events do not arrive. A backlog beside them is no problem."""
+        if self._meter.is_blocked:
+            return "blocked: `status` says why"
+        lag_s = self._meter.ages.freshness_s()
+        if lag_s is None:
+            return "nothing was read yet"
+        if lag_s > self._ready_lag_s:
+            return f"new events are {lag_s:.0f} s late, above {self._ready_lag_s:.0f} s"
+        return None
+
+
+def liveness_problem(heartbeat: Heartbeat) -> str | None:
+    """Return why a process is not alive, or None."""
+    if heartbeat.is_alive:
+        return None
+    return "the loop hangs: it gave no sign of life in time"
 
 
 def routes_of(meter: Meter, health: Health) -> Routes:

@@ -8,9 +8,9 @@ from typing import cast
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 
-from poller.service.observability.health import Health
 from poller.service.observability.http_endpoint import (
     EXPOSITION,
+    Health,
     Query,
     Response,
     Routes,

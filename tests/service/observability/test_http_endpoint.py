@@ -21,8 +21,8 @@ from poller.core.spans import Span
 from poller.service.lifecycle.liveness import SILENCE_S, Heartbeat
 from poller.service.observability import connections
 from poller.service.observability import http_endpoint as module
-from poller.service.observability.health import Health
 from poller.service.observability.http_endpoint import (
+    Health,
     Listener,
     Query,
     Response,

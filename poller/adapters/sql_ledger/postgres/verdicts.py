@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from poller.adapters.sql_ledger import errors
 from poller.adapters.sql_ledger.errors import LedgerFatalError
-from poller.core.errors import ConflictError, FatalError, PollerError, TransientError
+from poller.core.errors import ConflictError, PollerError, TransientError
 
 _ENDED = "cannot be reached: the server ended the connection, or is starting or stopping"
 _TRANSIENT = {
@@ -55,13 +55,8 @@ _LONGEST_REASON = 200
 def verdicts(shown: str) -> Iterator[None]:
     """Turn errors of SQLAlchemy and psycopg into errors that name the database."""
     try:
-        yield
-    except LedgerFatalError:
-        raise
-    except FatalError as error:
-        raise LedgerFatalError(
-            f"ledger {shown}: {error}", code=error.code, hint=error.hint
-        ) from error
+        with errors.naming(shown):
+            yield
     except DBAPIError as error:
         # Not from the error: a traceback must not lead to a key or a row.
         verdict = _of_postgres(shown, error.orig)

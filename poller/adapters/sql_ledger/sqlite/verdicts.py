@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from poller.adapters.sql_ledger import errors
 from poller.adapters.sql_ledger.errors import LedgerFatalError
 from poller.adapters.sql_ledger.sqlite import ledger_files
-from poller.core.errors import ConflictError, FatalError, PollerError, TransientError
+from poller.core.errors import ConflictError, PollerError, TransientError
 
 _TRANSIENT_CODES = {
     sqlite3.SQLITE_BUSY: errors.LOCKED,
@@ -70,13 +70,8 @@ _FATAL_ERRNOS = {
 def verdicts(path: Path) -> Iterator[None]:
     """Turn errors of SQLAlchemy, SQLite and the file system into errors that name the file."""
     try:
-        yield
-    except LedgerFatalError:
-        raise
-    except FatalError as error:
-        raise LedgerFatalError(
-            f"ledger {path}: {error}", code=error.code, hint=error.hint
-        ) from error
+        with errors.naming(str(path)):
+            yield
     except IntegrityError as error:
         raise ConflictError(f"ledger {path}: another writer was first ({error.orig})") from error
     except DBAPIError as error:
