@@ -12,7 +12,7 @@ import nox
 
 BIN = Path(sys.executable).parent
 REQUIREMENTS = {
-    "requirements": ("pyproject.toml", "--extra", "alerts", "--extra", "postgres"),
+    "requirements": ("pyproject.toml", "--extra", "alerts", "--extra", "ha", "--extra", "postgres"),
     "build": ("--group", "build"),
 }
 """The files of pinned versions, and what uv makes each from."""

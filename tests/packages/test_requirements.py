@@ -11,7 +11,7 @@ from tests.packages.distributions import pinned
 from tests.paths import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-EXTRAS = ("alerts", "postgres")
+EXTRAS = ("alerts", "ha", "postgres")
 NEEDED = {
     "requirements.txt": [
         *PROJECT["project"]["dependencies"],
