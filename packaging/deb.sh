@@ -38,10 +38,12 @@ doc=$share/doc/$name
 mkdir -p "$STAGE/usr/lib/systemd/system" "$share/zsh" "$doc" "$STAGE/etc/$name"
 mv "$venv/share/man" "$venv/share/bash-completion" "$venv/share/fish" "$share"
 mv "$venv/share/zsh/site-functions" "$share/zsh/vendor-completions"
-mv "$venv/share/$name/systemd/"*.service "$STAGE/usr/lib/systemd/system"
-mv "$venv/share/$name/systemd" "$share/$name"
-mv "$venv/share/$name/config.example.toml" "$STAGE/etc/$name"
-rm -r "$venv/share"
+own=$venv/share/$name # `init` reads the units and the example settings here
+cp "$own/systemd/"*.service "$STAGE/usr/lib/systemd/system"
+mkdir "$share/$name"
+mv "$own/systemd/monitoring" "$share/$name"
+cp "$own/config.example.toml" "$STAGE/etc/$name"
+find "$venv/share" -mindepth 1 -maxdepth 1 ! -name "$name" -exec rm -r {} +
 cp LICENSE "$doc/copyright"
 cp CHANGELOG.md "$doc"
 cp "$parts" "$doc/sbom.cdx.json"

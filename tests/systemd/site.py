@@ -1,6 +1,7 @@
 """The program as the guides install it, and a settings file with its units and its tenant."""
 
 import shutil
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,6 +93,22 @@ class Site:
         }
         for name, text in secrets.items():
             self.machine.write(f"{ETC}/{self.name}.credentials/{name}", text + "\n", 0o600)
+
+    def init(self, *options: str) -> subprocess.CompletedProcess[str]:
+        """Run `init --systemd` with the answers in the environment, without a terminal."""
+        facts = self.sandbox.facts
+        environ = {
+            "POLLER_AUTH0__DOMAIN": facts["domain"],
+            "POLLER_AUTH0__CLIENT_ID": facts["client_id"],
+            "POLLER_AUTH0__CLIENT_SECRET": facts["client_secret"],
+            "POLLER_AUTH0__BASE_URL": facts["auth0_url"],
+            "POLLER_SEGMENT__WRITE_KEY": facts["write_key"],
+            "POLLER_SEGMENT__ENDPOINT": facts["segment_url"],
+            "POLLER_POLL__INTERVAL": "1s",
+            "POLLER_POLL__START": "earliest",
+        }
+        command = ("auth0-segment-poller", "init", "--systemd", self.name, *options)
+        return self.machine.run(*command, is_checked=False, environ=environ)
 
     def drop_in(self, *lines: str) -> None:
         """Change the unit for this test, as `systemctl edit` does."""

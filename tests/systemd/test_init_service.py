@@ -1,6 +1,5 @@
 """`init --systemd` sets up a service, as the guide says."""
 
-import subprocess
 from collections.abc import Callable
 
 from tests.process.bench import eventually
@@ -8,23 +7,6 @@ from tests.systemd.machine import Machine
 from tests.systemd.site import ETC, UNITS, Site
 
 _UNIT_FOLDER = "/etc/systemd/system"
-
-
-def init(site: Site, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run `init --systemd` with the answers in the environment, without a terminal."""
-    facts = site.sandbox.facts
-    environ = {
-        "POLLER_AUTH0__DOMAIN": facts["domain"],
-        "POLLER_AUTH0__CLIENT_ID": facts["client_id"],
-        "POLLER_AUTH0__CLIENT_SECRET": facts["client_secret"],
-        "POLLER_AUTH0__BASE_URL": facts["auth0_url"],
-        "POLLER_SEGMENT__WRITE_KEY": facts["write_key"],
-        "POLLER_SEGMENT__ENDPOINT": facts["segment_url"],
-        "POLLER_POLL__INTERVAL": "1s",
-        "POLLER_POLL__START": "earliest",
-    }
-    command = ("auth0-segment-poller", "init", "--systemd", site.name, *options)
-    return site.machine.run(*command, is_checked=False, environ=environ)
 
 
 def owners_and_modes(machine: Machine, folder: str) -> dict[str, str]:
@@ -37,10 +19,10 @@ def test_init_brings_a_service_up_and_may_be_typed_again(
 ) -> None:
     site = make_site(seed=3, events=100, name="made-by-init")
     installed.run("sh", "-c", f"rm -r {ETC}/{site.name}.* {_UNIT_FOLDER}/auth0-segment-poller*")
-    refused = init(site)
+    refused = site.init()
     assert refused.returncode == 2
     assert "add --yes" in refused.stderr
-    ended = init(site, "--yes")
+    ended = site.init("--yes")
     assert ended.returncode in {0, 3}, ended.stdout + ended.stderr
     for step in (
         "Write ",
@@ -62,7 +44,7 @@ def test_init_brings_a_service_up_and_may_be_typed_again(
     settings = f"{ETC}/{site.name}.toml"
     before = installed.run("cat", settings).stdout
     pid = site.show("MainPID")
-    again = init(site, "--yes")
+    again = site.init("--yes")
     assert again.returncode in {0, 3}, again.stdout + again.stderr
     assert _UNIT_FOLDER not in again.stdout
     assert installed.run("cat", settings).stdout == before
@@ -75,7 +57,7 @@ def test_init_brings_a_service_up_and_may_be_typed_again(
 def test_a_check_that_fails_keeps_the_service_down(make_site: Callable[..., Site]) -> None:
     site = make_site(seed=4, name="not-started")
     site.sandbox.facts = site.sandbox.facts | {"client_secret": "wrong"}
-    ended = init(site, "--yes")
+    ended = site.init("--yes")
     assert ended.returncode == 78
     assert "The service stays as it is." in ended.stdout
     assert (site.show("ActiveState"), site.show("UnitFileState")) == ("inactive", "disabled")
