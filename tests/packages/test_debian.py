@@ -3,6 +3,8 @@
 import contextlib
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,7 +27,7 @@ PLACES = ("/etc", "/opt", "/run", "/usr", "/var/lib")
 
 @pytest.fixture(scope="module")
 def package(dist: Distributions, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return debian.build(dist, tmp_path_factory.mktemp("deb"))
+    return debian.build(dist.wheel, tmp_path_factory.mktemp("deb"))
 
 
 @pytest.fixture(scope="module")
@@ -79,13 +81,30 @@ def test_the_package_names_no_place_of_the_machine_that_built_it(tree: Path) -> 
     assert script.startswith(f"#!{INSTALLED}/bin/python\n")
 
 
+def test_the_same_source_gives_the_same_package_in_another_folder_and_later(
+    dist: Distributions, package: Path, tmp_path: Path
+) -> None:
+    copy, folder, wheel = tmp_path / "clone", tmp_path / "deb", tmp_path / "wheel"
+    for each in (folder, wheel):
+        each.mkdir()
+    shutil.copytree(ROOT / "packaging", copy / "packaging", copy_function=shutil.copyfile)
+    for script in (copy / "packaging/deb.sh", *(copy / "packaging/debian").iterdir()):
+        script.chmod(0o755)
+    for name in ("CHANGELOG.md", "LICENSE"):
+        shutil.copyfile(ROOT / name, copy / name)
+    again = debian.build(shutil.copyfile(dist.wheel, wheel / dist.wheel.name), folder, clone=copy)
+    assert again.name == package.name
+    for name in (again.name, *(path.name for path in package.parent.glob("*.cdx.json"))):
+        assert (folder / name).read_bytes() == (package.parent / name).read_bytes()
+
+
 def test_the_list_of_parts_names_what_is_installed_with_its_version(tree: Path) -> None:
     parts = json.loads((tree / f"usr/share/doc/{NAME}/sbom.cdx.json").read_text())
     named = {
         part["name"].lower().replace("_", "-"): part["version"] for part in parts["components"]
     }
     versions = pinned("requirements.txt")
-    elsewhere = {"tzdata": versions["tzdata"]}  # for Windows
+    elsewhere = {name: versions[name] for name in ("colorama", "tzdata")}  # for Windows
     assert named | elsewhere == versions | {NAME: __version__}
 
 
@@ -111,6 +130,37 @@ def test_the_package_installs_the_program_and_starts_and_enables_nothing(
     page = f"/usr/share/man/man1/{NAME}.1.gz"
     assert machine.run("dpkg", "--search", page).stdout.startswith(NAME)
     assert machine.run("sh", "-c", f"zcat {page} | head -2").stdout.count(".TH") == 1
+
+
+def test_init_refuses_a_masked_unit_and_starts_the_one_of_the_package(
+    machine: Machine, sites: list[Site]
+) -> None:
+    site = sites[0]
+    machine.systemctl("mask", site.unit)
+    assert f"systemctl unmask {site.unit}" in site.init("--yes").stderr
+    machine.systemctl("unmask", site.unit)
+    ended = site.init("--yes")
+    assert ended.returncode in {0, 3}, ended.stdout + ended.stderr
+    assert not (machine.root / BY_HAND.lstrip("/")).exists()
+    assert (site.show("ActiveState"), site.show("UnitFileState")) == ("active", "enabled")
+    eventually("all events", lambda: site.is_delivered)
+
+
+def test_an_upgrade_waits_for_a_command_that_someone_typed(
+    machine: Machine, package: Path, sites: list[Site]
+) -> None:
+    line = "print('up', flush=True); input()"
+    typed = [*machine.entry(), f"{INSTALLED}/bin/python", "-c", line]
+    pid = sites[0].show("MainPID")
+    with subprocess.Popen(typed, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"up\n"
+        said = install(machine, package, is_checked=False)
+        process.communicate(b"\n")
+    assert "still runs the version that is installed. Nothing was changed." in said
+    assert sites[0].show("ActiveState") == "active"
+    assert sites[0].show("MainPID") != pid
+    assert machine.run(NAME, "--version").returncode == 0
 
 
 def test_an_upgrade_migrates_the_ledgers_and_starts_again_what_ran(
