@@ -61,7 +61,8 @@ def check(config: Path | None, *, as_json: bool) -> int:
     """
     file = SettingsFile(config)
     if file.folder is not None and file.pipelines is not None:
-        return show_table(check_lines(file.folder, file.pipelines, _prepare), as_json=as_json)
+        lines = check_lines(file.folder, file.pipelines, _prepare)
+        return show_table(file.folder, lines, as_json=as_json)
     checked = _prepare(file, lambda finding: None if as_json else _show(finding))()
     if as_json:
         say_json(checked)

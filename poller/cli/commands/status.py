@@ -68,6 +68,7 @@ def status(config: Path | None, *, as_json: bool, strict: bool) -> int:
     if file.folder is not None and file.pipelines is not None:
         folder = file.folder
         return show_table(
+            folder,
             (status_line(folder, each, now, collect, strict=strict) for each in file.pipelines),
             as_json=as_json,
         )

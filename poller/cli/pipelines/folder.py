@@ -13,6 +13,8 @@ from pathlib import Path
 import structlog
 
 from poller.cli.pipelines.opening import Post, open_pipeline
+from poller.cli.pipelines.pasting import options_of
+from poller.cli.wiring.fatal_exit import recorded
 from poller.cli.wiring.ledgers import Ledgers
 from poller.cli.wiring.metrics import observer_of
 from poller.cli.wiring.services import stream_of
@@ -166,6 +168,7 @@ class Folder:
             feed=feed,
             observer=observer_of(settings or self.shared, feed, is_alone=False),
             supervisor=pipeline.supervisor,
+            options=options_of(self.path, name),
             ledgers=self._ledgers,
             streams=self._event_streams,
             tenants=self._tenants,
@@ -201,6 +204,7 @@ class Folder:
             member.settings = _known(lambda: self._load(member.name))
         settings = _with_own_switch(member.settings, self.shared)
         with (
+            self._recorded(member, settings.state.url),
             self._claimed(stream_of(settings), member.name),
             open_pipeline(
                 settings,
@@ -212,6 +216,12 @@ class Folder:
             self.on_open(settings),
         ):
             yield running
+
+    def _recorded(self, member: Member, url: str) -> AbstractContextManager[None]:
+        """Record a fatal error in the ledger, unless other pipelines use it too."""
+        others = (each.settings for each in self.members.values() if each is not member)
+        is_shared = any(each is not None and each.state.url == url for each in others)
+        return nullcontext() if is_shared else recorded(url)
 
     def _neighbours(self, member: Member) -> Collection[Stream]:
         """Return the streams of the other pipelines, which may be in the ledger."""

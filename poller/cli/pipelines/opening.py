@@ -36,6 +36,8 @@ class Post:
     feed: Feed
     observer: Observer
     supervisor: Supervisor
+    options: str = ""
+    """The options by which a command finds this pipeline of several."""
     ledgers: Ledgers = field(default_factory=Ledgers)
     streams: EventStreams = field(default_factory=EventStreams)
     tenants: Tenants = field(default_factory=Tenants)
@@ -62,7 +64,7 @@ def open_pipeline(
     heartbeat, stopping = post.supervisor.heartbeat, work.stopping
     with (
         post.ledgers.opened(settings, work, adopt=new_stream, neighbours=neighbours) as ledger,
-        alerting(settings, ledger, post.observer) as alerts,
+        alerting(settings, ledger, post.observer, post.options) as alerts,
         connect(
             *(settings, StopEvent(stopping, heartbeat)),
             observer=alerts.observer,

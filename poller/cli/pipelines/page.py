@@ -7,6 +7,7 @@ from typing import Any
 
 from poller import __version__
 from poller.cli.pipelines.folder import Folder
+from poller.cli.pipelines.pasting import completed, options_of
 from poller.cli.views.pipelines import PipelineReport, live_of, worst_first
 from poller.cli.views.status import StatusReport
 from poller.cli.wiring.page.opening import link_beside, parts_of, serve
@@ -50,8 +51,7 @@ class FolderPage:
         """Return all pipelines, the worst first, by what this process knows of them."""
         report = worst_first(_line(*each) for each in self._watched().items())
         lines = [
-            {**_values(each), "figures": [cell for cell in each.cells if cell]}
-            for each in report.pipelines
+            _values(each, options_of(self._folder.path, each.pipeline)) for each in report.pipelines
         ]
         return {"code": report.code, "pipelines": lines}
 
@@ -81,12 +81,13 @@ def _line(name: str, watched: Watched) -> PipelineReport:
     return live_of(name, watched.supervisor.condition, watched.readiness_problem(), ages)
 
 
-def _values(line: PipelineReport) -> dict[str, Any]:
+def _values(line: PipelineReport, options: str) -> dict[str, Any]:
     return {
         "pipeline": line.pipeline,
         "state": line.state,
         "code": line.code,
         "error": line.error,
         "text": line.text,
-        "hint": line.hint,
+        "hint": line.hint and completed(line.hint, options),
+        "figures": [cell for cell in line.cells if cell],
     }

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 import structlog
 
 from poller.cli.options import act_as_ledger_owner, read_settings
+from poller.cli.pipelines.failures import telling_of_failures
 from poller.cli.pipelines.folder import Folder, tell_refused, warn_of_restart
 from poller.cli.pipelines.memory import Memory
 from poller.cli.pipelines.opening import Post, open_pipeline
+from poller.cli.pipelines.pasting import CompletedCommands
 from poller.cli.pipelines.shared_switch import ping_while_all_are_well
 from poller.cli.views.status import StatusReport
 from poller.cli.wiring.metrics import (
@@ -121,7 +123,7 @@ def run_folder(
         FatalError: the address of the metrics or of the page cannot be listened on.
     """
     shared = load_shared_settings(read_defaults(path), os.environ)
-    configure_logging(shared.log.level, shared.log.format)
+    configure_logging(shared.log.level, shared.log.format, CompletedCommands(path))
     allow_many_files()
     process = Process()
     pipelines = Pipelines(process, supervisor)
@@ -133,6 +135,7 @@ def run_folder(
         with (
             serve_metrics_of_pipelines(shared, supervisor.heartbeat, lambda: watched(folder)),
             ping_while_all_are_well(shared, lambda: _are_all_well(folder)),
+            telling_of_failures(folder),
             _serve_page_of_folder(folder, process, collect),
         ):
             _tell_where_it_hangs(supervisor)

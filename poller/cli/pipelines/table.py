@@ -8,6 +8,7 @@ from pathlib import Path
 
 from poller.adapters.sql_ledger.places import place_of
 from poller.cli.options import read_settings
+from poller.cli.pipelines.pasting import completed, options_of
 from poller.cli.settings_file import SettingsFile
 from poller.cli.views.check import CheckReport
 from poller.cli.views.output import say_json
@@ -28,14 +29,20 @@ _AT_ONCE = 8
 """The pipelines that are checked at a time. A check mostly waits for answers."""
 
 
-def show_table(lines: Iterable[PipelineReport], *, as_json: bool) -> ExitCode:
+def show_table(folder: Path, lines: Iterable[PipelineReport], *, as_json: bool) -> ExitCode:
     """Write the lines, the worst first, and return the exit code of the worst."""
-    report = worst_first(lines)
+    report = worst_first(_pasted(folder, each) for each in lines)
     if as_json:
         say_json(report)
     else:
         show_pipelines(report)
     return report.code
+
+
+def _pasted(folder: Path, line: PipelineReport) -> PipelineReport:
+    if line.hint is None:
+        return line
+    return replace(line, hint=completed(line.hint, options_of(folder, line.pipeline)))
 
 
 def status_line(

@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,7 +14,9 @@ from poller.adapters.sql_ledger.places import place_of
 from poller.adapters.sql_ledger.postgres.place import PostgresPlace
 from poller.adapters.sql_ledger.postgres.worker_lease import WorkerLease
 from poller.adapters.sql_ledger.tables.streams import label
+from poller.cli.pipelines.failures import telling_of_failures
 from poller.cli.pipelines.folder import Folder, Member, tell_refused
+from poller.cli.pipelines.pasting import CompletedCommands
 from poller.cli.pipelines.running import allow_many_files, watched
 from poller.cli.wiring.ledgers import Ledgers
 from poller.cli.wiring.metrics import serve_metrics_of_pipelines
@@ -128,6 +130,10 @@ class WorkerFolder(Folder):
             error.retry_after = _HELD
             raise
 
+    def _recorded(self, member: Member, url: str) -> AbstractContextManager[None]:
+        del member, url  # all workers share the ledger
+        return nullcontext()
+
     def _neighbours(self, member: Member) -> Collection[Stream]:
         names = tuple(self.names())
         if names != self._known[0]:
@@ -150,7 +156,7 @@ def run_worker(path: Path, supervisor: Supervisor) -> ExitCode:
         FatalError: the ledger is not in PostgreSQL, or cannot be used.
     """
     shared = load_shared_settings(read_defaults(path), os.environ)
-    configure_logging(shared.log.level, shared.log.format)
+    configure_logging(shared.log.level, shared.log.format, CompletedCommands(path))
     place = _place(path)
     allow_many_files()
     process = Process()
@@ -173,6 +179,7 @@ def run_worker(path: Path, supervisor: Supervisor) -> ExitCode:
             with (
                 pipelines,
                 serve_metrics_of_pipelines(shared, supervisor.heartbeat, lambda: watched(folder)),
+                telling_of_failures(folder),
             ):
                 reason = pipelines.run(folder.look, pipelines=len(folder.names()))
                 queue.take_no_more()

@@ -41,8 +41,12 @@ class Alerting:
 
 
 @contextmanager
-def alerting(settings: Settings, ledger: SqlLedger, observer: Observer) -> Iterator[Alerting]:
+def alerting(
+    settings: Settings, ledger: SqlLedger, observer: Observer, options: str = ""
+) -> Iterator[Alerting]:
     """Send alerts within this context, from a thread of their own.
+
+    `options` are those that a command needs to find this pipeline of several.
 
     Raises:
         SettingsError: the extra is not installed, or a URL cannot be used.
@@ -53,7 +57,7 @@ def alerting(settings: Settings, ledger: SqlLedger, observer: Observer) -> Itera
         return
     watch = Watch(settings.poll.interval)
     pings = Pings(heartbeat) if heartbeat is not None else None
-    sender = AlertSender(watch, ledger, targets, place_of(settings), pings=pings)
+    sender = AlertSender(watch, ledger, targets, place_of(settings, options), pings=pings)
     sender.start()
     try:
         yield Alerting(observer=Observers(observer, watch), sender=sender)
@@ -64,15 +68,16 @@ def alerting(settings: Settings, ledger: SqlLedger, observer: Observer) -> Itera
         sender.join()
 
 
-def place_of(settings: Settings) -> Place:
-    """Return where the daemon runs, and the option by which a command finds its settings."""
+def place_of(settings: Settings, options: str = "") -> Place:
+    """Return where the daemon runs, and the options by which a command finds its settings."""
     stream, path = stream_of(settings), settings.path
     is_found = path is None or path == SYSTEM_FILE or not path.is_file()
     return Place(
         host=socket.gethostname(),
         domain=stream.domain,
         source_name=stream.source_name,
-        options="" if is_found else f" --config {shlex.quote(str(path))}",
+        options=options or ("" if is_found else f" --config {shlex.quote(str(path))}"),
+        pipeline=settings.pipeline if options else "",
     )
 
 

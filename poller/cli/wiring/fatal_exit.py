@@ -31,15 +31,32 @@ def recording_fatal_exit(file: SettingsFile, supervisor: Supervisor) -> Iterator
         raise
 
 
+@contextmanager
+def recorded(url: str) -> Iterator[None]:
+    """Record in its ledger a fatal error that ends a pipeline of several, and raise it again.
+
+    A ledger that other pipelines use is left alone: its place for an error is that of its process.
+    """
+    try:
+        yield
+    except FatalError as error:
+        with suppress(PollerError, OSError):
+            _write(url, error)
+        raise
+
+
 def _record(file: SettingsFile, supervisor: Supervisor, error: FatalError) -> None:
     supervisor.ended(error)
     # Without a ledger, or if the settings do not name it, the log and systemd's status must do.
     with suppress(PollerError, SettingsError, OSError):
-        url = read_settings(file, secrets=False).state.url
-        if not place_of(url).exists():
-            return
-        # The lock is not free while a daemon runs. Then this error is not the daemon's own.
-        with acquire_lock(url, "run"):
-            at = datetime.now(UTC)
-            recorded = FatalExit(at=at, code=error.code, error=str(error), hint=error.hint)
-            record_fatal_exit(url, recorded)
+        _write(read_settings(file, secrets=False).state.url, error)
+
+
+def _write(url: str, error: FatalError) -> None:
+    if not place_of(url).exists():
+        return
+    # The lock is not free while a daemon runs. Then this error is not the daemon's own.
+    with acquire_lock(url, "run"):
+        at = datetime.now(UTC)
+        left = FatalExit(at=at, code=error.code, error=str(error), hint=error.hint)
+        record_fatal_exit(url, left)

@@ -23,6 +23,7 @@ class Kind(StrEnum):
     GAP = "gap"
     DEAD_LETTERS = "dead-letters"
     CRASH = "crash"
+    FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,5 +123,16 @@ KINDS: dict[Kind, Declaration] = {
         severity="warning",
         section="it-is-down",
         command="status",
+    ),
+    Kind.FAILED: Declaration(
+        title="A pipeline cannot be opened",
+        meaning="Nothing of it is forwarded until the cause is mended. It is tried again by "
+        "itself, and the other pipelines go on",
+        severity="critical",
+        section="a-pipeline-cannot-be-opened",
+        command="status",
+        recovered="The pipeline is open again",
+        after=timedelta(minutes=5),
+        is_down=True,
     ),
 }

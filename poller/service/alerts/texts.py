@@ -15,16 +15,26 @@ _PROGRAM = "auth0-segment-poller"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """The host and the stream of a daemon. `options` are those that a command needs."""
+    """The host and the stream of a daemon. `options` are those that a command needs.
+
+    A pipeline of several has a name. Its stream is not known if its file has a mistake.
+    """
 
     host: str
-    domain: str
-    source_name: str
+    domain: str = ""
+    source_name: str = ""
     options: str = ""
+    pipeline: str = ""
 
     @property
     def stream(self) -> str:
-        return f"{self.domain} to {self.source_name}"
+        return f"{self.domain} to {self.source_name}" if self.domain else self.pipeline
+
+    @property
+    def names(self) -> list[str]:
+        """The lines that name the stream and the pipeline, as far as they are known."""
+        lines = {"Pipeline": self.pipeline, "Stream": self.stream if self.domain else ""}
+        return [f"{name}: {value}" for name, value in lines.items() if value]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +62,7 @@ def alert_of(telling: Telling, place: Place) -> Alert:
             [
                 *lines,
                 f"Host: {place.host}",
-                f"Stream: {place.stream}",
+                *place.names,
                 f"To type: {_PROGRAM} {declared.command}{place.options}",
                 f"Runbook: {RUNBOOK}#{section}",
             ]

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TextIO, cast
 
 import structlog
+from structlog.typing import Processor
 
 from poller.core.text.plain_text import visible
 
@@ -22,13 +23,15 @@ _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 """The priorities of syslog, in the form of sd-daemon(3)."""
 
 
-def configure_logging(level: str, form: str = "auto") -> None:
+def configure_logging(level: str, form: str = "auto", *steps: Processor) -> None:
     """Send the lines of structlog to stderr, if there is one.
 
     `level` is the name of a level of the standard library, in lower case. `form` is `auto`, `text`
     or `json`. `auto` means coloured columns on a terminal, text in systemd's journal, and JSON
     everywhere else. In the journal each line begins with its priority, in every form, and journald
     removes it.
+
+    Each line goes through the `steps` before it is written.
 
     The loggers of the libraries stay silent: the lines of httpcore hold user ids, and the lines of
     Segment's library hold the write key.
@@ -40,6 +43,7 @@ def configure_logging(level: str, form: str = "auto") -> None:
         processors=[
             structlog.contextvars.merge_contextvars,  # the pipeline, if there are several
             structlog.processors.add_log_level,
+            *steps,
             *_rendering(is_terminal=is_terminal, is_journal=is_journal, form=form),
             *([_with_priority] if is_journal else []),
         ],
