@@ -1,7 +1,7 @@
 """The wired daemon sends a backlog beside live polling through the faults of both services."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -76,12 +76,15 @@ class Running:
 
     def cycle_until_sent(self) -> None:
         """Cycle until all is delivered and no backlog is left."""
+        self.cycle_until(lambda: self.is_caught_up() and not self.world.sandbox.reconcile().lost)
+
+    def cycle_until(self, holds: Callable[[], object]) -> None:
         for _ in range(int(PATIENCE_S / 0.05)):
             self.cycle()
-            if self.is_caught_up() and not self.world.sandbox.reconcile().lost:
+            if holds():
                 return
             threading.Event().wait(0.05)
-        raise AssertionError("never sent")
+        raise AssertionError("it never came so far")
 
     def is_caught_up(self) -> bool:
         return not self.slices() and self.ledger.catch_up_since() is None
@@ -149,24 +152,34 @@ def begin(outage: Outage) -> None:
         running.ledger.note_catch_up(since=now, error=None)
 
 
-PASSING = {
-    "Auth0 refuses requests by its rate limit": Fault(
-        action="status", path="/api/v2/logs", status=429, skip=3, times=2
-    ),
-    "Segment is down": Fault(action="status", path="/v1/batch", status=503, skip=2, times=2),
-    "an answer of Segment is lost": Fault(action="drop_answer", path="/v1/batch", skip=2),
-    "an answer of Auth0 is lost": Fault(action="truncate", path="/api/v2/logs", skip=4),
+PASSING: dict[str, dict[str, Any]] = {
+    "Auth0 refuses requests by its rate limit": {
+        "action": "status",
+        "path": "/api/v2/logs",
+        "status": 429,
+        "skip": 3,
+    },
+    "Segment is down": {"action": "status", "path": "/v1/batch", "status": 503, "skip": 2},
+    "an answer of Segment is lost": {"action": "drop_answer", "path": "/v1/batch", "skip": 2},
+    "an answer of Auth0 is lost": {"action": "truncate", "path": "/api/v2/logs", "skip": 4},
 }
+POSTPONED = {"catch_up.postponed", "cycle.postponed"}
 
 
 @pytest.mark.parametrize("name", PASSING)
 def test_a_fault_that_passes_postpones_and_loses_nothing(outage: Outage, name: str) -> None:
-    outage.fail(PASSING[name])
+    """The fault passes once it has postponed something.
+
+    A single fault may meet a page that was read ahead, and is thrown away when its walk ends.
+    """
+    fault = Fault(**PASSING[name], times=None)
+    outage.fail(fault)
     with capture_logs() as lines, outage.running() as running:
+        running.cycle_until(lambda: POSTPONED & {line["event"] for line in lines})
+        fault.times = 0
         running.cycle_until_sent()
     events = {line["event"] for line in lines}
     assert {"catch_up.began", "catch_up.finished"} <= events
-    assert events & {"catch_up.postponed", "cycle.postponed"}
     assert "daemon.blocked" not in events
     outage.assert_conserved()
 
@@ -236,11 +249,7 @@ def test_a_slice_below_retention_is_a_gap_and_the_rest_is_sent(outage: Outage) -
     outage.sandbox.tenant.retention = 25 * HOUR
     outage.sandbox.clock.advance(22 * HOUR)
     with outage.running() as running:
-        for _ in range(int(PATIENCE_S / 0.05)):
-            running.cycle()
-            if running.is_caught_up():
-                break
-            threading.Event().wait(0.05)
+        running.cycle_until(running.is_caught_up)
         gaps = running.ledger.gaps()
     lost = outage.sandbox.reconcile().lost
     assert lost
