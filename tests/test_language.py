@@ -1,13 +1,11 @@
 """The rules of our English that a program can check, over the syntax trees of all modules."""
 
-import ast
 import re
 from collections.abc import Callable
-from functools import cache
 
 import pytest
 
-from tests.paths import ROOT
+from tests.syntax import MODULES, facts
 
 LONGEST_LINE = 100
 MOST_SEMICOLONS = 0.05
@@ -21,45 +19,20 @@ RIDDLE_NAME = re.compile(
 )
 """The openings of a test's name that leave its subject to a guess."""
 
-FILES = {
-    str(path.relative_to(ROOT)): path.read_text()
-    for folder in ("poller", "tests")
-    for path in sorted((ROOT / folder).rglob("*.py"))
-    if "node_modules" not in path.parts
-}
-
-
-@cache
-def docstrings(text: str) -> list[tuple[int, str]]:
-    """Return the docstrings of a module with their lines, those below a value included."""
-    return [
-        (statement.lineno, statement.value.value)
-        for node in ast.walk(ast.parse(text))
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        for statement in node.body
-        if isinstance(statement, ast.Expr)
-        and isinstance(statement.value, ast.Constant)
-        and isinstance(statement.value.value, str)
-    ]
-
 
 def riddles(text: str) -> list[int]:
     """Return the lines of the docstrings that open with a word of a riddle."""
-    return [line for line, docstring in docstrings(text) if RIDDLE.match(docstring.strip())]
+    return [line for line, docstring in facts(text).docstrings if RIDDLE.match(docstring.strip())]
 
 
 def semicolons(text: str) -> list[int]:
     """Return the lines of the docstrings that hold a semicolon."""
-    return [line for line, docstring in docstrings(text) if ";" in docstring]
+    return [line for line, docstring in facts(text).docstrings if ";" in docstring]
 
 
 def riddle_names(text: str) -> list[int]:
     """Return the lines of the tests whose names do not open with their subject."""
-    return [
-        node.lineno
-        for node in ast.walk(ast.parse(text))
-        if isinstance(node, ast.FunctionDef) and RIDDLE_NAME.match(node.name)
-    ]
+    return [each.line for each in facts(text).functions if RIDDLE_NAME.match(each.name)]
 
 
 def long_lines(text: str) -> list[int]:
@@ -78,25 +51,25 @@ def room_of(name: str) -> str:
 
 
 def test_a_docstring_opens_with_a_verb_or_a_noun() -> None:
-    wrong = places(riddles, FILES)
+    wrong = places(riddles, MODULES)
     assert not wrong, "\n".join(["Open these docstrings with a verb or a noun:", *wrong])
 
 
 def test_the_name_of_a_test_opens_with_its_subject() -> None:
-    wrong = places(riddle_names, FILES)
+    wrong = places(riddle_names, MODULES)
     assert not wrong, "\n".join(["State the rule in these names as a sentence:", *wrong])
 
 
 def test_no_line_is_longer_than_100_columns() -> None:
-    wrong = places(long_lines, FILES)
+    wrong = places(long_lines, MODULES)
     assert not wrong, "\n".join(["Break these lines:", *wrong])
 
 
-@pytest.mark.parametrize("room", sorted({room_of(name) for name in FILES}))
+@pytest.mark.parametrize("room", sorted({room_of(name) for name in MODULES}))
 def test_at_most_one_docstring_in_twenty_of_a_room_holds_a_semicolon(room: str) -> None:
-    files = {name: text for name, text in FILES.items() if room_of(name) == room}
+    files = {name: text for name, text in MODULES.items() if room_of(name) == room}
     wrong = places(semicolons, files)
-    total = sum(len(docstrings(text)) for text in files.values())
+    total = sum(len(facts(text).docstrings) for text in files.values())
     assert len(wrong) <= MOST_SEMICOLONS * total, "\n".join(
         [f"{len(wrong)} of {total} docstrings in {room} hold a semicolon:", *wrong]
     )
