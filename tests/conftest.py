@@ -54,6 +54,7 @@ _LONG = (
 )
 """The other files whose tests take many seconds. They come next, so that none runs on alone."""
 _ONE_MACHINE = "tests/systemd/"
+_ONE_BY_ONE = ("tests/process/", *(f"tests/{path}" for path in _LONG))
 
 pytest_plugins = ["tests.postgres.plugin"]
 
@@ -130,7 +131,8 @@ def _turn(item: pytest.Item) -> int:
     room = _room(item)
     if room in _OF_PROCESSES:
         return _OF_PROCESSES.index(room)
-    return len(_OF_PROCESSES) + (not _is_long(item))
+    is_of_all_modules = item.path.parent == TESTS
+    return len(_OF_PROCESSES) + (0 if _is_long(item) else 1 if is_of_all_modules else 2)
 
 
 def _is_long(item: pytest.Item) -> bool:
@@ -175,18 +177,26 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 class Scheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist publishes no type of it
-    """Give each test to the next free worker, but all tests of the units to one.
+    """Give each long test to the next free worker, and quick tests file by file.
 
-    The tests of the units share a machine. The groups of xdist (`--dist loadgroup`) would change
-    the ids of tests after the collection, and pytest 9.2 does not notice that.
+    xdist looks at all units of work after each test, so thousands of them take it many seconds.
+    The tests of one file also share what they have cached. The tests of the units share a machine.
+    The groups of xdist (`--dist loadgroup`) would change the ids of tests after the collection, and
+    pytest 9.2 does not notice that.
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        return _ONE_MACHINE if nodeid.startswith(_ONE_MACHINE) else nodeid
+        if nodeid.startswith(_ONE_MACHINE):
+            return _ONE_MACHINE
+        if nodeid.startswith(_ONE_BY_ONE):
+            return nodeid
+        path = nodeid.partition("::")[0]
+        return path if path.count("/") > 1 else "tests/"
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Scheduling:
+    config.option.loadscopereorder = False  # the order is that of `_turn`
     return Scheduling(config, log)
 
 

@@ -8,13 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from poller.adapters.sql_ledger import places
 from tests.postgres.cluster import Cluster, programs
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let other tests of the ledger run on the server: `--ledger=postgres`."""
     parser.addoption("--ledger", choices=["sqlite", "postgres"], default="sqlite")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Move the ledgers only if it is asked for: a fixture of every test takes its time."""
+    if config.getoption("ledger") == "postgres":
+        config.pluginmanager.register(LedgersOnTheServer())
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -50,28 +55,30 @@ def postgres_url(cluster: Cluster, database: str, tmp_path: Path) -> str:
     return cluster.url(database, tmp_path / "local")
 
 
-@pytest.fixture(autouse=True)
-def _ledger_on_the_server(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[None]:
-    """Keep each ledger of a test in a database of its own, if `--ledger=postgres` asks for it."""
-    if request.config.getoption("ledger") != "postgres":
-        yield
-        return
-    cluster: Cluster = request.getfixturevalue("cluster")
-    with ExitStack() as databases:
+class LedgersOnTheServer:
+    """The plugin of `--ledger=postgres`."""
 
-        @cache
-        def moved(url: str) -> str:
-            database = databases.enter_context(cluster.database())
-            return cluster.url(database, Path(url.removeprefix("sqlite:///")).parent / "local")
+    @pytest.fixture(autouse=True)
+    def _ledger_on_the_server(
+        self, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+    ) -> Iterator[None]:
+        """Keep each ledger of a test in a database of its own."""
+        # The process that hands out the tests reads this module too.
+        from poller.adapters.sql_ledger import places  # noqa: PLC0415
 
-        original = places.place_of
+        with ExitStack() as databases:
 
-        def place_of(url: str) -> places.LedgerPlace:
-            return original(moved(url) if url.startswith("sqlite:") else url)
+            @cache
+            def moved(url: str) -> str:
+                database = databases.enter_context(cluster.database())
+                return cluster.url(database, Path(url.removeprefix("sqlite:///")).parent / "local")
 
-        for name, module in [*sys.modules.items()]:
-            if name.startswith("poller.") and getattr(module, "place_of", None) is original:
-                monkeypatch.setattr(module, "place_of", place_of)
-        yield
+            original = places.place_of
+
+            def place_of(url: str) -> places.LedgerPlace:
+                return original(moved(url) if url.startswith("sqlite:") else url)
+
+            for name, module in [*sys.modules.items()]:
+                if name.startswith("poller.") and getattr(module, "place_of", None) is original:
+                    monkeypatch.setattr(module, "place_of", place_of)
+            yield
