@@ -10,6 +10,7 @@ import pytest
 
 from tests.paths import ROOT
 from tests.process.bench import SandboxThread
+from tests.systemd.libraries import lend_libraries
 from tests.systemd.machine import Machine, booted, missing
 from tests.systemd.site import BLOCKS, CLONE, COPY_UNITS, FAULT, IN_A_CLONE, INSTALLED, Site, typed
 
@@ -46,6 +47,8 @@ def installed(clone: Machine) -> Machine:
     if not (clone.root / INSTALLED.lstrip("/")).exists():
         for line in (*BLOCKS[0], COPY_UNITS):
             typed(clone, line)
+            if " -m venv " in line:
+                lend_libraries(clone)
     return clone
 
 
