@@ -160,11 +160,14 @@ class Bench:
         self.settings.touch(mode=0o600)
         self.settings.write_text(text + "\n")
 
-    def start(self, *arguments: str, environ: dict[str, str] | None = None) -> "Running":
+    def start(
+        self, *arguments: str, environ: dict[str, str] | None = None, has_config: bool = True
+    ) -> "Running":
         """Start a command, forked from the template where the interpreter is the same."""
-        is_other = any(name.startswith("PYTHON") for name in environ or ())
+        changed = {name for name in environ or () if name.startswith("PYTHON")}
+        is_other = bool(changed - {"PYTHONIOENCODING"})
         return Running(
-            self._command(arguments),
+            self._command(arguments) if has_config else [str(COMMAND), *arguments],
             self.folder,
             dict(os.environ) | (environ or {}),
             None if is_other else self.template,
@@ -172,10 +175,14 @@ class Bench:
         )
 
     def run(
-        self, *arguments: str, timeout_s: float = PATIENCE_S, environ: dict[str, str] | None = None
+        self,
+        *arguments: str,
+        timeout_s: float = PATIENCE_S,
+        environ: dict[str, str] | None = None,
+        has_config: bool = True,
     ) -> Ended:
-        """Run a command to its end."""
-        return self.start(*arguments, environ=environ).wait(timeout_s)
+        """Run a command to its end, with `--config` and the settings unless told otherwise."""
+        return self.start(*arguments, environ=environ, has_config=has_config).wait(timeout_s)
 
     def on_a_terminal(self, *arguments: str, **environ: str) -> tuple[int, str]:
         """Run a command that writes to a terminal, and return its exit code and what it wrote."""
@@ -240,12 +247,12 @@ def new_outputs(folder: Path) -> tuple[Path, Path]:
     return folder / f"{number}.out", folder / f"{number}.err"
 
 
-def ended(code: int, out: Path, err: Path) -> Ended:
+def ended(code: int, out: Path, err: Path, encoding: str = "utf-8") -> Ended:
     """Return how a command ended, and fail if its log holds a secret or personal data."""
-    log = err.read_text()
+    log = err.read_text(encoding)
     leaked = NEVER_LOGGED.search(log)
     assert leaked is None, f"{leaked} in the log:\n{log}"
-    return Ended(code, out.read_text(), log)
+    return Ended(code, out.read_text(encoding), log)
 
 
 class Running:
@@ -260,6 +267,7 @@ class Running:
         constants: dict[str, Any] | None = None,
     ) -> None:
         self._out, self._err = new_outputs(folder)
+        self._encoding = environ.get("PYTHONIOENCODING", "utf-8")
         self.process: subprocess.Popen[bytes] | Forked
         if template is not None:
             self._out.touch()  # the child opens both later, and a test may read before it does
@@ -285,7 +293,7 @@ class Running:
             self.process.kill()
             self.process.wait()
             raise AssertionError(f"still running after {timeout_s} s:\n{self.err}") from None
-        return ended(code, self._out, self._err)
+        return ended(code, self._out, self._err, self._encoding)
 
     @property
     def out(self) -> str:

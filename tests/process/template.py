@@ -2,7 +2,8 @@
 
 Every start of the command costs most of a second of processor time for its imports. The template
 makes the imports once, and reads the certificates. Each command that it forks is a process of its
-own, with its own environment, folder and output.
+own, with its own environment, folder and output. A command ends without freeing the objects of the
+template: that copies the memory of the template, and takes longer than most commands do.
 """
 
 import json
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 PROGRAM = """
-import gc, importlib, io, json, os, pkgutil, sys, time
+import atexit, gc, importlib, io, json, os, pkgutil, sys, threading, time
 import _strptime, encodings.utf_8_sig, httpcore  # which others import when they need them
 from datetime import timedelta
 import poller
@@ -50,8 +51,11 @@ def code_of(command):
 def stream_of(number, errors, *, line_buffering):
     "Return a stream as Python makes it at its start in the locale C.UTF-8."
     binary = open(number, "wb", closefd=False)
+    encoding = os.environ.get("PYTHONIOENCODING")
+    if encoding and number == 1:
+        errors = "strict"
     return io.TextIOWrapper(
-        binary, encoding="utf-8", errors=errors, line_buffering=line_buffering
+        binary, encoding=encoding or "utf-8", errors=errors, line_buffering=line_buffering
     )
 
 def become(command):
@@ -83,11 +87,25 @@ def replace(name, value):
     is_time = isinstance(values[argument], timedelta)
     values[argument] = timedelta(seconds=value) if is_time else value
 
+def leave(code):
+    "End the process as Python does, but without freeing the objects that the template made."
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        code = 120
+    os._exit(code)
+
 trust()
 gc.freeze()
 if (command := next_command()) is not None:
     become(command)
-    main()
+    try:
+        main()
+    except SystemExit as ended:
+        leave(ended.code)
 """
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.paths import ROOT
-from tests.process.bench import COMMAND, PATIENCE_S, SHORT_PATIENCE, Bench, eventually
+from tests.process.bench import COMMAND, PATIENCE_S, SHORT_PATIENCE, Bench, Ended, eventually
 
 
 def marks(text: str) -> dict[str, str]:
@@ -243,28 +243,27 @@ def test_preview_shows_the_newest_and_sends_and_stores_nothing(plain: Bench) -> 
 def test_preview_of_files_asks_no_service_and_needs_no_secret(plain: Bench, tmp_path: Path) -> None:
     records, expected = tmp_path / "records.json", tmp_path / "calls.json"
     records.write_text(json.dumps([{"type": "s", "log_id": "9001", "user_id": "auth0|1"}]))
-    outside = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+    plain.settings.unlink()
 
-    def run(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
-        command = [COMMAND, "preview", *arguments]
-        return subprocess.run(
-            command,
-            input=text,
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-            env=outside,
-            check=False,
-        )
+    def run(*arguments: str) -> Ended:
+        return plain.run("preview", *arguments, has_config=False)
 
-    ended = run("-", "--json", text=records.read_text())
-    assert ended.returncode == 0, ended.stderr
-    assert json.loads(ended.stdout)[0]["dead_letter"] == "unparseable_date"
-    assert run("records.json", "--write-expect", "calls.json").returncode == 0
-    assert run("records.json", "--expect", "calls.json").returncode == 0
+    piped = subprocess.run(
+        [COMMAND, "preview", "-", "--json"],
+        input=records.read_text(),
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={"HOME": str(tmp_path), "PATH": os.environ["PATH"]},
+        check=False,
+    )
+    assert piped.returncode == 0, piped.stderr
+    assert json.loads(piped.stdout)[0]["dead_letter"] == "unparseable_date"
+    assert run("records.json", "--write-expect", "calls.json").code == 0
+    assert run("records.json", "--expect", "calls.json").code == 0
     expected.write_text("[]")
-    assert run("records.json", "--expect", "calls.json").returncode == 3
-    assert "needs files to read" in run("--expect", "calls.json").stderr
+    assert run("records.json", "--expect", "calls.json").code == 3
+    assert "needs files to read" in run("--expect", "calls.json").err
     assert plain.sandbox.ask("collector") == {}
 
 
