@@ -21,6 +21,7 @@ from poller.core.log_ids import floor_id, moment_of
 from poller.core.spans import Span
 from poller.sandbox import Fault, Sandbox
 from poller.service.daemon import catch_up
+from poller.service.daemon.backlog_threads import BacklogThreads
 from poller.service.daemon.first_start import START_MARGIN
 from poller.service.lifecycle.liveness import Heartbeat, StopEvent
 from poller.service.lifecycle.process import Failed, Finished, Process, Reason
@@ -47,7 +48,7 @@ class Running:
     def __enter__(self) -> Self:
         self.process = Process()
         self.settings = self.world.settings(poll__start="earliest", **self.changes)
-        self.ledger: SqlLedger = self.stack.enter_context(open_ledger(self.settings))
+        self.ledger: SqlLedger = self.stack.enter_context(open_ledger(self.settings, self.process))
         stopping = StopEvent(self.process.stopping, self.heartbeat)
         self.services: Services = self.stack.enter_context(
             connect(self.settings, stopping, on_step=self.heartbeat.beat)
@@ -63,6 +64,7 @@ class Running:
             self.process,
             observer=NO_OBSERVER,
             supervisor=Supervisor(Notifier(None), self.heartbeat),
+            threads=BacklogThreads(),
         )
         return self
 
@@ -143,7 +145,9 @@ def begin(outage: Outage) -> None:
     """Begin a catch-up of which nothing is sent yet, as a daemon does that is killed then."""
     now = outage.sandbox.clock.now()
     with outage.running() as running:
-        live = running.ledger.live_span()
+        found = running.ledger.live_span()
+        assert found is not None
+        live = running.ledger.begin_work(found)
         assert live is not None
         after = moment_of(live.reached)
         assert after is not None

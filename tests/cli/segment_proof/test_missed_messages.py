@@ -53,7 +53,10 @@ class Day:
             kinds=["login"],
         )
         process = Process()
-        with open_ledger(settings) as ledger, connect(settings, process.stopping) as services:
+        with (
+            open_ledger(settings, process) as ledger,
+            connect(settings, process.stopping) as services,
+        ):
             drain(build_drain(settings, services, ledger, process).pages, PATIENCE)
             sandbox.clock.advance(timedelta(minutes=20))
             services.log.oldest_kept()  # the clock of the services moved meanwhile
@@ -127,7 +130,7 @@ def test_the_alert_ends_when_the_ledger_is_told_and_all_of_it_arrives_again(day:
     told = compare_last_day(settings, day.world.sandbox.clock.now())
     assert told is not None
     assert (told.missing, is_alarming(told)) == (0, False)
-    with open_ledger(settings) as ledger, connect(settings, process.stopping) as services:
+    with open_ledger(settings, process) as ledger, connect(settings, process.stopping) as services:
         parts = BackfillParts(settings=settings, services=services, ledger=ledger)
         begun = (ledger.begin_work(each) for each in ledger.revisits())
         pages = [page for each in begun if each for page in parts.walker()(each)]
