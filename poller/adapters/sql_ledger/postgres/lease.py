@@ -41,7 +41,14 @@ from sqlalchemy import (
 )
 
 from poller.adapters.sql_ledger.errors import LedgerHeldError
-from poller.adapters.sql_ledger.lock import Holder, LedgerLock, Lost, Role, ignore_loss
+from poller.adapters.sql_ledger.lock import (
+    Holder,
+    LedgerLock,
+    Lost,
+    Role,
+    ignore_loss,
+    process_state,
+)
 from poller.adapters.sql_ledger.postgres import connection as begin
 from poller.adapters.sql_ledger.postgres.address import Address
 from poller.adapters.sql_ledger.postgres.verdicts import verdicts
@@ -131,7 +138,7 @@ class Lease(LedgerLock):
             leases.create(connection, checkfirst=True)
             holder = find_holder(connection, and_(rivals, leases.c.owner != self._owner))
             if holder is not None:
-                raise LedgerHeldError(f"ledger {self._shown} is held by {holder}")
+                raise LedgerHeldError(f"ledger {self._shown} is held by {holder}", hint=holder.hint)
             long_dead = and_(IS_WORKER, leases.c.expires_at < NOW - _DEAD_KEPT)
             connection.execute(delete(leases).where(or_(rivals, long_dead)))
             row = insert(leases).values(
@@ -233,8 +240,5 @@ def _is_alive(pid: int) -> bool:
         return False
     except PermissionError:
         return True
-    with contextlib.suppress(OSError):
-        # A process that ended stays as a zombie until its parent asks (proc(5)).
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        return state not in _ENDED
-    return True
+    # A process that ended stays as a zombie until its parent asks (proc(5)).
+    return process_state(pid) not in _ENDED

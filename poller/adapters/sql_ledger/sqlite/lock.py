@@ -113,4 +113,5 @@ def _read_holder(descriptor: int, role: Role) -> Holder:
 
 
 def _held_error(path: Path, descriptor: int, role: Role) -> LedgerHeldError:
-    return LedgerHeldError(f"ledger {path} is held by {_read_holder(descriptor, role)}")
+    holder = _read_holder(descriptor, role)
+    return LedgerHeldError(f"ledger {path} is held by {holder}", hint=holder.hint)

@@ -13,7 +13,9 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from poller.adapters.sql_ledger import errors
 from poller.adapters.sql_ledger.errors import LedgerFatalError
+from poller.adapters.sql_ledger.lock import is_stopped, wake_up
 from poller.adapters.sql_ledger.sqlite import ledger_files
+from poller.adapters.sql_ledger.sqlite.writer import writer_of
 from poller.core.errors import ConflictError, PollerError, TransientError
 
 _TRANSIENT_CODES = {
@@ -90,6 +92,8 @@ def _of_sqlite(path: Path, error: BaseException | None) -> PollerError:
     # The lower byte is the code. The upper bits only tell sub-cases of it apart
     # (https://www.sqlite.org/rescode.html).
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    if code == sqlite3.SQLITE_BUSY and (pid := writer_of(path)) is not None:
+        return _locked_error(path, pid)
     if code in _TRANSIENT_CODES:
         hint = ROOM.format(folder=path.parent) if code in _DISK_CODES else None
         return TransientError(f"ledger {path} {_TRANSIENT_CODES[code]}", hint=hint)
@@ -103,6 +107,13 @@ def _of_sqlite(path: Path, error: BaseException | None) -> PollerError:
         return ledger_files.not_a_ledger_error(path, "is a file, and no ledger")
     text = _DAMAGE_CODES.get(code, f"failed ({error})")
     return LedgerFatalError(f"ledger {path} {text}", code="ledger-damaged", hint=_RESTORE)
+
+
+def _locked_error(path: Path, pid: int) -> TransientError:
+    if is_stopped(pid):
+        text = f"is locked by process {pid}, which is stopped"
+        return TransientError(f"ledger {path} {text}", hint=wake_up(pid))
+    return TransientError(f"ledger {path} is locked by process {pid}")
 
 
 def _of_system(path: Path, error: OSError) -> PollerError:
