@@ -4,17 +4,21 @@ import os
 import select
 import signal
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import Connection, text
 
 from poller.adapters.sql_ledger import errors
 from poller.adapters.sql_ledger.inspection import inspect_ledger
 from poller.adapters.sql_ledger.ledger import SqlLedger
-from poller.adapters.sql_ledger.places import place_of
+from poller.adapters.sql_ledger.places import acquire_lock, place_of
 from poller.adapters.sql_ledger.postgres import connection as begin
+from poller.adapters.sql_ledger.postgres.address import Address
 from poller.adapters.sql_ledger.postgres.connection import driver_connection
 from poller.adapters.sql_ledger.reader import LedgerReader
 from poller.core.errors import FatalError, TransientError
@@ -50,7 +54,7 @@ def failing(words: str) -> Iterator[None]:
     with pytest.raises(TransientError) as raised:
         yield
     assert words in str(raised.value)
-    assert type(raised.value) is TransientError
+    assert type(raised.value) in {TransientError, errors.LedgerLockedError}
 
 
 def test_a_server_that_was_restarted_is_used_again_without_an_error(
@@ -159,6 +163,72 @@ def test_a_session_that_stalls_within_a_transaction_is_ended_by_the_server(
         select.select([driver], [], [], 30)  # until the server says good-bye
         connection.execute(text("SELECT 1"))
     settle_next(ledger)
+
+
+def stall_after_a_flush(session: psycopg.Connection[Any]) -> None:
+    """Leave the session as psycopg leaves it after many statements at once."""
+    session.cursor().executemany("UPDATE span SET fence = fence WHERE id = %s", [(-1,), (-2,)])
+
+
+def stall_in_a_message(session: psycopg.Connection[Any]) -> None:
+    """Leave the session as a network does that fails between two packets."""
+    session.pgconn.enter_pipeline_mode()
+    session.pgconn.send_query_params(b"SELECT 1", [])
+    session.pgconn.flush()
+
+
+STALLS = [stall_after_a_flush, stall_in_a_message]
+Stall = Callable[[psycopg.Connection[Any]], None]
+
+
+@contextmanager
+def stalled(url: str, stall: Stall, seconds: float = 0.5) -> Iterator[None]:
+    """Let a session stall with the lock on the stream, until the server would have ended it."""
+    with closing(begin.connect(Address.of(url))) as session:
+        session.execute(begin.writing_to(1))
+        session.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{seconds}s'")
+        stall(session)
+        time.sleep(seconds)  # of the stall
+        yield
+
+
+def have_short_patience(ledger: SqlLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = ledger._database._writing.removeprefix(begin.CHANGING)  # type: ignore[attr-defined]
+    short = f"{begin.CHANGING}; SET LOCAL lock_timeout = '50ms'{lock}"
+    monkeypatch.setattr(ledger._database, "_writing", short)
+
+
+@pytest.mark.parametrize("stall", STALLS)
+def test_a_writer_that_waited_for_a_stalled_session_goes_on_at_the_next_attempt(
+    ledger: SqlLedger, postgres_url: str, monkeypatch: pytest.MonkeyPatch, stall: Stall
+) -> None:
+    monkeypatch.setattr(begin, "STALLED_AFTER_S", 0.5)
+    have_short_patience(ledger, monkeypatch)
+    with stalled(postgres_url, stall):
+        with failing(errors.LOCKED):
+            settle_next(ledger)
+        settle_next(ledger)
+    assert position(ledger) == numbered(2)
+
+
+@pytest.mark.parametrize("stall", STALLS)
+def test_a_process_that_takes_the_lease_waits_for_no_stalled_session(
+    ledger: SqlLedger, postgres_url: str, monkeypatch: pytest.MonkeyPatch, stall: Stall
+) -> None:
+    del ledger
+    monkeypatch.setattr(begin, "STALLED_AFTER_S", 0.5)
+    with stalled(postgres_url, stall), acquire_lock(postgres_url, "run"):
+        SqlLedger.open(postgres_url, STREAM, create=False).close()
+
+
+def test_a_session_that_works_is_left_alone(
+    ledger: SqlLedger, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    have_short_patience(ledger, monkeypatch)
+    with stalled(postgres_url, stall_after_a_flush):
+        for _ in range(2):
+            with failing(errors.LOCKED):
+                settle_next(ledger)
 
 
 @contextmanager

@@ -17,6 +17,10 @@ class LedgerFatalError(FatalError):
     """A fatal error whose message names the place of the ledger."""
 
 
+class LedgerLockedError(TransientError):
+    """Another transaction keeps its locks for longer than this one waits."""
+
+
 class LedgerHeldError(TransientError):
     """Another process holds the ledger, in this role or in one that is in the way."""
 

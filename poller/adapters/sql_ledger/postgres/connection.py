@@ -9,14 +9,15 @@ from typing import Any
 
 import psycopg
 from psycopg import pq
-from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
+from sqlalchemy import Connection, Engine, QueuePool, create_engine, event, text
 
 from poller.adapters.sql_ledger.postgres.address import Address
 
 BEGIN = "poller_begin"
 """The execution option of a connection that holds the statements which begin a transaction."""
+STALLED_AFTER_S = 15.0
 # The server ends a session that stalls within a transaction. Otherwise the locks of a process that
-# was stopped would stay as long as its machine answers.
+# was stopped would stay as long as its machine answers. See `end_stalled`.
 _LIMITS = (
     "SET LOCAL statement_timeout = '60s'; SET LOCAL lock_timeout = '5s'; "
     "SET LOCAL idle_in_transaction_session_timeout = '15s'; "
@@ -32,6 +33,13 @@ CHANGING = f"BEGIN ISOLATION LEVEL READ COMMITTED; {_LIMITS}; {_DURABLE}"
 WRITING = f"{CHANGING}; SELECT FROM ledger_version FOR UPDATE"
 SETTING_UP = f"{CHANGING}; SELECT pg_advisory_xact_lock(3141592653589793)"
 """A lock of the transaction alone, for the time before there is a row to lock."""
+_END_STALLED = """
+SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+WHERE datname = current_database() AND usename = session_user
+AND application_name = current_setting('application_name')
+AND wait_event = 'ClientRead' AND xact_start IS NOT NULL
+AND state_change < clock_timestamp() - make_interval(secs => :seconds)
+"""
 _LONGEST_CALL_S = 75.0
 """The time after which no answer is waited for. It is longer than the limit of a statement."""
 _NO_PASSWORD = "28P01"  # noqa: S105 - a SQLSTATE
@@ -46,6 +54,17 @@ def writing_to(stream_id: int) -> str:
     """
     own = f"SELECT FROM stream WHERE id = {stream_id:d} FOR UPDATE"
     return f"{CHANGING}; SELECT FROM ledger_version FOR SHARE; {own}"
+
+
+def end_stalled(connection: Connection) -> None:
+    """End the sessions of this program that have stalled within a transaction, to free their locks.
+
+    The server does so in most cases by itself. It does not if it has got only a part of a message,
+    or if it has nothing to say to the last one, such as to the Flush after an `executemany` of
+    psycopg. The locks of a machine that is gone would then stay until TCP gives up, which may
+    take hours.
+    """
+    connection.execute(text(_END_STALLED), {"seconds": STALLED_AFTER_S})
 
 
 class BoundedConnection(psycopg.Connection[Any]):

@@ -8,13 +8,14 @@ other.
 """
 
 import copy
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, Self
 
 from sqlalchemy import Connection
 
 from poller.adapters.sql_ledger.database import Database
+from poller.adapters.sql_ledger.errors import LedgerLockedError
 from poller.adapters.sql_ledger.lock import Holder, Role
 from poller.adapters.sql_ledger.postgres import connection as begin
 from poller.adapters.sql_ledger.postgres.address import Address
@@ -29,7 +30,7 @@ from poller.adapters.sql_ledger.schema_version import (
     read_version,
 )
 from poller.adapters.sql_ledger.tables.streams import label
-from poller.core.errors import FatalError
+from poller.core.errors import FatalError, PollerError
 from poller.core.events import Stream
 
 _OLDEST_SERVER = 130_000
@@ -105,6 +106,17 @@ class PostgresDatabase(Database):
                 return read_worker(self._connection, label(stream))
             with self.reading() as connection:
                 return read_worker(connection, label(stream))
+
+    @contextmanager
+    def _transaction(self, options: Mapping[str, Any]) -> Iterator[Connection]:
+        try:
+            with super()._transaction(options) as connection:
+                yield connection
+        except LedgerLockedError:
+            # The next attempt succeeds if the locks belonged to a session that has stalled.
+            with suppress(PollerError), self.reading() as connection:
+                begin.end_stalled(connection)
+            raise
 
     def _set_up(self) -> int:
         with self._transaction({begin.BEGIN: begin.SETTING_UP}) as connection:

@@ -133,6 +133,8 @@ class Lease(LedgerLock):
 
     def _take(self, role: str, rivals: ColumnElement[bool]) -> None:
         """Write a row with this role, unless one of the rivals is valid."""
+        with self._transaction(begin.READING) as connection:
+            begin.end_stalled(connection)
         with self._transaction(begin.SETTING_UP) as connection:
             read_version(connection)  # refuses a database of somebody else
             leases.create(connection, checkfirst=True)

@@ -13,9 +13,10 @@ import psycopg
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from poller.adapters.sql_ledger import errors
-from poller.adapters.sql_ledger.errors import LedgerFatalError
+from poller.adapters.sql_ledger.errors import LedgerFatalError, LedgerLockedError
 from poller.core.errors import ConflictError, PollerError, TransientError
 
+_LOCK_NOT_AVAILABLE = "55P03"
 _ENDED = "cannot be reached: the server ended the connection, or is starting or stopping"
 _TRANSIENT = {
     "08": "cannot be reached: the connection was lost",
@@ -26,7 +27,7 @@ _TRANSIENT = {
     "53100": errors.DISK_FULL,
     "53200": errors.OUT_OF_MEMORY,
     "53300": "cannot be reached: the server has too many connections",
-    "55P03": errors.LOCKED,
+    _LOCK_NOT_AVAILABLE: errors.LOCKED,
     "57": _ENDED,
     "57014": errors.INTERRUPTED,
     "58": errors.INPUT_OUTPUT,
@@ -83,7 +84,8 @@ def _of_postgres(shown: str, error: BaseException | None) -> PollerError:
             return _fatal(f"ledger {shown} {text} (SQLSTATE {code})", kind)
     text = _TRANSIENT.get(code) or _TRANSIENT.get(code[:2])
     if text is not None:
-        return TransientError(f"ledger {shown} {text} (SQLSTATE {code})")
+        kind_of_error = LedgerLockedError if code == _LOCK_NOT_AVAILABLE else TransientError
+        return kind_of_error(f"ledger {shown} {text} (SQLSTATE {code})")
     return _fatal(f"ledger {shown} failed (SQLSTATE {code})", "ledger-damaged")
 
 
