@@ -85,7 +85,8 @@ class MetricsSettings(Section):
     )
     ready_lag: Interval = Field(
         unparsed("10m"),
-        description="/readyz answers 503 when the lag exceeds poll.interval plus this time.",
+        description="/readyz answers 503 when new events are later than poll.interval plus this "
+        "time.",
     )
 
 
