@@ -15,6 +15,8 @@ from poller.core.translation.log_types import KNOWN_TYPES
 from poller.core.translation.rules import Rules
 from poller.service.lifecycle.exit_codes import Severity
 
+ROUTES = "routes"
+"""The subject of the finding on the routes."""
 NEWEST = 100
 """The events that are looked at: one page of the search."""
 
@@ -57,6 +59,23 @@ def types_seen(events: Sequence[LogEvent], rules: Rules) -> Iterator[Finding]:
         )
 
 
+def events_by_route(events: Sequence[LogEvent], rules: Rules) -> Iterator[Finding]:
+    """Say how many of these events each route takes, and how many none takes."""
+    routing = rules.routing
+    if routing is None:
+        return
+    takers = Counter(routing.taker(event) for event in events if event.type in rules.types)
+    others = [f"{each.name} takes {takers[each.name]}" for each in routing.routes]
+    others.remove(f"{routing.own} takes {takers[routing.own]}")
+    text = f"takes {takers[routing.own]} of the newest {counted(takers.total(), 'event')}"
+    text += f" of a type that is sent; {', '.join([*others, f'no route takes {takers[None]}'])}"
+    yield Finding(
+        subject=ROUTES,
+        text=text,
+        hint="a last route without `when` takes what no other takes" if takers[None] else None,
+    )
+
+
 def newest_events(settings: Settings, services: Services) -> Iterator[Finding]:
     """Report on the newest events. An earlier finding tells if the log cannot be read."""
     try:
@@ -64,6 +83,7 @@ def newest_events(settings: Settings, services: Services) -> Iterator[Finding]:
     except PollerError:
         return
     yield from types_seen(newest, rules_of(settings))
+    yield from events_by_route(newest, rules_of(settings))
     if services.log.has_other_link:
         yield Finding(
             subject="log",

@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from poller.cli.event_checks import types_seen
+from poller.cli.event_checks import events_by_route, types_seen
+from poller.config.parsers.expressions import JmesPath
 from poller.core.events import parse_events
 from poller.core.log_ids import EARLIEST
 from poller.core.translation.event_types import EventType
-from poller.core.translation.rules import Rules
+from poller.core.translation.rules import Route, Routing, Rules
 from tests.samples import login
 
 
@@ -44,3 +45,23 @@ def test_logins_by_agents_are_counted() -> None:
         "among them: 1. logins.include_agents leaves them out"
         in texts(Rules(include_agents=False), *agents)[-1]
     )
+
+
+def test_each_route_is_told_what_it_takes_of_the_newest_events_and_what_none_takes() -> None:
+    shop = Route(name="shop", when=JmesPath("log.client_id == 'shop'"))
+    rest = Route(name="rest", when=JmesPath("length(log.client_id) == `4`"))
+    records = [{"client_id": "shop"}, {"client_id": "else"}, {"client_id": "7"}, {"type": "fp"}]
+    events = parse_events(
+        [login(log_id=f"900{number}") | each for number, each in enumerate(records)], after=EARLIEST
+    )
+    rules = Rules(routing=Routing(routes=(shop, rest), own="rest"))
+    (found,) = events_by_route(events, rules)
+    assert found.text == (
+        "takes 1 of the newest 3 events of a type that is sent; shop takes 1, no route takes 1"
+    )
+    assert found.hint is not None
+    all_taken = Rules(routing=Routing(routes=(shop, Route(name="all")), own="all"))
+    (found,) = events_by_route(events, all_taken)
+    assert found.text.endswith("shop takes 1, no route takes 0")
+    assert found.hint is None
+    assert not [*events_by_route(events, Rules())]

@@ -149,3 +149,27 @@ def test_a_file_that_holds_no_users_is_an_error(
         expectation(settings, written(tmp_path / "log", login()), users=tmp_path / "users")
     with pytest.raises(click.UsageError, match="--expect"):
         compare(tmp_path / "none", [])
+
+
+def test_a_preview_shows_each_event_as_its_own_route_sends_it(tmp_path: Path) -> None:
+    config = tmp_path / "acme.toml"
+    config.write_text(
+        '[[routes]]\nname = "shop"\nwhen = "log.client_id == \'shop\'"\nsource_name = "s"\n'
+        '[[routes]]\nname = "app"\nwhen = "log.client_id == \'app\'"\nsource_name = "a"\n'
+    )
+    records = [login(log_id=f"900{number}", client_id=each) for number, each in enumerate("xyz")]
+    records[0]["client_id"], records[1]["client_id"] = "shop", "app"
+    text = "".join(f"{json.dumps(each)}\n" for each in (*records, login(log_id="9009", type=None)))
+    command = ["--config", str(config), "-", "--json"]
+    ended = CliRunner().invoke(preview, command, input=text, catch_exceptions=False)
+    rows = json.loads(ended.output)
+    assert [row["route"] for row in rows] == ["shop", "app", None, "shop"]
+    assert [row["filtered"] for row in rows] == [None, None, "no_route", None]
+    assert rows[3]["dead_letter"]
+    of_shop, of_app = (row["calls"][0]["messageId"] for row in rows[:2])
+    one = CliRunner().invoke(preview, [*command, "--pipeline", "acme.shop"], input=text)
+    rows = json.loads(one.output)
+    assert [row["filtered"] for row in rows] == [None, "other_route", "no_route", None]
+    assert rows[0]["calls"][0]["messageId"] == of_shop != of_app
+    shown = CliRunner().invoke(preview, command[:-1], input=text, catch_exceptions=False).output
+    assert "By route: shop 2, app 1, no route 1." in " ".join(shown.split())

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import click
@@ -36,6 +37,7 @@ from poller.cli.views.check import CheckReport, FindingReport
 from poller.cli.views.output import say, say_json
 from poller.cli.views.wording import laid_out, lasting
 from poller.cli.wiring.services import Services, connect, stream_of
+from poller.cli.wiring.tenants import Tenants
 from poller.config import Settings, load_settings, secret_places
 from poller.core.errors import FatalError, PollerError, TransientError, UnknownHostError
 from poller.core.log_ids import floor_id, moment_of
@@ -61,7 +63,8 @@ def check(config: Path | None, *, as_json: bool) -> int:
     """
     file = SettingsFile(config)
     if file.folder is not None and file.pipelines is not None:
-        lines = check_lines(file.folder, file.pipelines, _prepare)
+        prepare = partial(_prepare, tenants=Tenants())
+        lines = check_lines(file.folder, file.pipelines, prepare)
         return show_table(file.folder, lines, as_json=as_json)
     checked = _prepare(file, lambda finding: None if as_json else _show(finding))()
     if as_json:
@@ -72,6 +75,7 @@ def check(config: Path | None, *, as_json: bool) -> int:
 def _prepare(
     file: SettingsFile,
     tell: Callable[[Finding], None] = lambda finding: None,  # noqa: ARG005 - unused
+    tenants: Tenants | None = None,
 ) -> Callable[[], CheckReport]:
     """Read everything that only root may read, and return the check.
 
@@ -90,7 +94,7 @@ def _prepare(
 
     def check() -> CheckReport:
         results = []
-        with connect(settings, threading.Event()) as services:
+        with connect(settings, threading.Event(), tenants=tenants) as services:
             for finding in findings(settings, about_secrets, services):
                 results.append(finding)
                 tell(finding)

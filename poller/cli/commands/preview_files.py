@@ -31,19 +31,24 @@ _MOST_DIFFERENT_LINES = 200
 
 
 def outcomes_of_files(
-    settings: Settings, paths: Sequence[Path], *, record: str | None, users: Path | None
+    settings: Settings,
+    paths: Sequence[Path],
+    *,
+    record: str | None,
+    users: Path | None,
+    routes: Sequence[Settings] = (),
 ) -> list[tuple[LogEvent, Outcome]]:
     """Return the records of the files with what becomes of them, in the order of the files.
 
     `record` is a JMESPath expression that finds the event in each object. `users` is a file of
-    profiles.
+    profiles. `routes` are the settings of all routes of a file, if each event is to be shown as its
+    own route sends it.
 
     Raises:
         UsageError: a file cannot be read to its end, or `record` is not an expression.
     """
-    # The message ids are those of the settings, since no ledger takes part.
-    stream = stream_of(settings)
-    translator = LiveTranslator(stream, rules_of(settings))
+    routes = routes or [settings]
+    translators = [*map(_translator, routes)]
     profiles = _profiles(users) if users is not None else {}
     try:
         unwrap = by_expression(record) if record else unwrapped
@@ -60,9 +65,34 @@ def outcomes_of_files(
                 unwrap=unwrap,
             )
             for events in _pages(file):
-                outcomes = translator.outcomes(translator.select(events), profiles)
-                found += zip(events, outcomes, strict=True)
+                each = [[*made.outcomes(made.select(events), profiles)] for made in translators]
+                found += of_own_routes(routes, events, each)
     return found
+
+
+def _translator(settings: Settings) -> LiveTranslator:
+    # The message ids are those of the settings, since no ledger takes part.
+    stream = stream_of(settings)
+    return LiveTranslator(stream, rules_of(settings))
+
+
+def of_own_routes(
+    routes: Sequence[Settings], events: Sequence[LogEvent], outcomes: Sequence[Sequence[Outcome]]
+) -> Iterator[tuple[LogEvent, Outcome]]:
+    """Yield each event with its outcome on the route that takes it.
+
+    `outcomes` are those of all events on each route.
+    """
+    for number, event in enumerate(events):
+        yield event, outcomes[deciding_route(routes, event)][number]
+
+
+def deciding_route(routes: Sequence[Settings], event: LogEvent) -> int:
+    """Return the number of the settings that decide what becomes of the event."""
+    routing = routes[0].routing
+    name = routing.taker(event) if routing else None
+    names = [each.routing.own for each in routes if each.routing]
+    return names.index(name) if name in names else 0
 
 
 def _pages(file: LogFile) -> Iterator[tuple[LogEvent, ...]]:

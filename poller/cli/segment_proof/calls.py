@@ -36,10 +36,8 @@ class JudgedCall:
         return f"{self.call} {doing}: {subject}{self.reason}"
 
 
-def newest_calls(
-    settings: Settings, services: Services, last: int
-) -> list[tuple[LogEvent, Outcome]]:
-    """Return the newest events of interest with their outcomes, newest first.
+def newest_events(settings: Settings, services: Services, last: int) -> Sequence[LogEvent]:
+    """Return the newest events of interest, newest first.
 
     Raises:
         TransientError, FatalError: Auth0 cannot be read.
@@ -48,7 +46,18 @@ def newest_calls(
     for attempt in retrying():
         with attempt:
             events = services.search.find(types=types, most=last)
-    return outcomes_of(settings, services, events)
+    return events
+
+
+def newest_calls(
+    settings: Settings, services: Services, last: int
+) -> list[tuple[LogEvent, Outcome]]:
+    """Return the newest events of interest with their outcomes, newest first.
+
+    Raises:
+        TransientError, FatalError: Auth0 cannot be read.
+    """
+    return outcomes_of(settings, services, newest_events(settings, services, last))
 
 
 def outcomes_of(

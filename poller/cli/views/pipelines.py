@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
 from poller.cli.views.check import CheckReport
 from poller.cli.views.output import NOT_IN_JSON, say
@@ -136,6 +137,7 @@ def check_of(pipeline: str, report: CheckReport) -> PipelineReport:
     """Return the line of a pipeline from what a check found. The first thing to mend is told."""
     state = next((word for code, word in _CHECKED.items() if code == report.code), "good")
     wrong = next((each for each in report.findings if not each.is_well), None)
+    routes = next((each.text for each in report.findings if each.subject == "routes"), "")
     return PipelineReport(
         pipeline=pipeline,
         state=state,
@@ -144,6 +146,7 @@ def check_of(pipeline: str, report: CheckReport) -> PipelineReport:
         text=f"{wrong.subject}: {wrong.text}" if wrong else None,
         hint=wrong.hint if wrong else None,
         report=report,
+        cells=(routes,),
     )
 
 
@@ -177,10 +180,8 @@ def show_pipelines(report: PipelinesReport) -> None:
     """Write the table, with a line below each pipeline that has an error to tell."""
     names = max((len(each.pipeline) for each in report.pipelines), default=0)
     states = max((len(each.state) for each in report.pipelines), default=0)
-    widths = [
-        max((len(each.cells[column]) for each in report.pipelines if each.cells), default=0)
-        for column in range(4)
-    ]
+    columns = zip_longest(*(each.cells for each in report.pipelines), fillvalue="")
+    widths = [max(map(len, column)) for column in columns]
     for each in report.pipelines:
         cells = [f"{cell:<{width}}" for cell, width in zip(each.cells, widths, strict=False)]
         line = "  ".join([f"{each.pipeline:<{names}}", f"{each.state:<{states}}", *cells])

@@ -1,6 +1,7 @@
 """The user's rules of translation: which events count as what, and how they leave."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -61,6 +62,15 @@ class Route:
     name: str
     when: Expression | None = None
 
+    def takes(self, event: LogEvent) -> bool:
+        """Return whether the condition holds. No condition keeps an event that cannot be read.
+
+        Raises:
+            EvaluationError: the condition cannot be evaluated on this event.
+        """
+        is_unreadable = event.defect is not None and not event.type
+        return is_unreadable or self.when is None or holds(self.when, event, None)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Routing:
@@ -73,29 +83,34 @@ class Routing:
     routes: tuple[Route, ...]
     own: str
 
-    def objection(
-        self, event: LogEvent, *, is_readable: bool = True
-    ) -> Literal["other_route", "no_route"] | None:
+    def objection(self, event: LogEvent) -> Literal["other_route", "no_route"] | None:
         """Return None if the own route takes the event, and otherwise why it does not.
 
         A route takes each event on which its condition cannot be evaluated, too. The first route
-        takes each event that is not readable, since no condition can tell whose it is.
+        takes each event that cannot be read, since no condition can tell whose it is.
 
         Raises:
             EvaluationError: the own condition cannot be evaluated on the event.
         """
         for route in self.routes:
-            if not is_readable or self._takes(route, event):
+            try:
+                is_taken = route.takes(event)
+            except EvaluationError:
+                if route.name == self.own:
+                    raise
+                is_taken = True
+            if is_taken:
                 return None if route.name == self.own else "other_route"
         return "no_route"
 
-    def _takes(self, route: Route, event: LogEvent) -> bool:
-        try:
-            return route.when is None or holds(route.when, event, None)
-        except EvaluationError:
-            if route.name == self.own:
-                raise
-            return True
+    def taker(self, event: LogEvent) -> str | None:
+        """Return the name of the route that takes the event, or None."""
+        for route in self.routes:
+            with suppress(EvaluationError):
+                if not route.takes(event):
+                    continue
+            return route.name
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -117,7 +117,7 @@ class Selector:
         if objection is not None:
             is_declined = event.type in _MAY_BE_OF_INTEREST
             return Filtered(event=event, reason=objection, is_declined=is_declined)
-        elsewhere = routing.objection(event, is_readable=not is_unreadable) if routing else None
+        elsewhere = routing.objection(event) if routing else None
         if elsewhere is not None:
             return Filtered(event=event, reason=elsewhere, is_declined=True)
         return None
