@@ -11,7 +11,6 @@ from poller.config.catalogue import SETTINGS
 from poller.config.errors import (
     BadKeysError,
     BadValueError,
-    Place,
     PlaceholderError,
     Problem,
     Rank,
@@ -28,9 +27,9 @@ from poller.config.sources.layers import (
     read_layers,
     stand_in_layer,
 )
-from poller.config.sources.merged import BY_KEY, MergedSources
+from poller.config.sources.merged import BY_KEY, MergedSources, closed_problem
 from poller.config.sources.paths import CONFIG_VARIABLE, LOCAL_FILE, SYSTEM_FILE
-from poller.config.sources.routes import ROUTES, read_routes, routing_of
+from poller.config.sources.routes import ROUTES, read_routes, routing_of, source_twice
 from poller.config.sources.toml import TomlFile, read_toml
 
 OF_THE_PROCESS = {
@@ -60,6 +59,13 @@ def load_settings(
             value of any setting.
     """
     file = read_toml(source) if isinstance(source, Path) else source
+    settings = _load(file, environ, secrets=secrets)
+    if settings.routing is None or not secrets:
+        return settings
+    return settings.model_copy(update={"sources_of_routes": _sources_of_routes(file, environ)})
+
+
+def _load(file: TomlFile | None, environ: Mapping[str, str], *, secrets: bool) -> Settings:
     layers = read_layers(file, environ, secrets=secrets)
     if secrets and file is None and not layers[0].values:
         raise SettingsError(
@@ -75,13 +81,34 @@ def load_settings(
     if secrets:
         missing = [*sources.missing_secrets(settings)]
         closed = closed_folder(file.path if file else None, environ)
-        problems += [_closed_problem(closed)] if closed and missing else missing
+        problems += [closed_problem(closed)] if closed and missing else missing
     if settings is not None:
         problems += sources.contradictions(settings)
     if settings is None or problems:
         # Not inside an except block: a traceback must not lead to an error that holds values.
         raise settings_error(problems)
     return settings
+
+
+def _sources_of_routes(
+    file: TomlFile | None, environ: Mapping[str, str]
+) -> tuple[tuple[str, str], ...]:
+    """Return the source name and the generation of each route of a file.
+
+    A route with a mistake thus stops the other routes too. They would pass over its events, and it
+    could not say where it begins.
+
+    Raises:
+        SettingsError: the settings of a route cannot be used, or two routes have one source.
+    """
+    assert file is not None  # noqa: S101 - it has routes
+    sources: dict[tuple[str, str], str] = {}
+    for route in read_routes(file)[0]:
+        segment = _load(replace(file, route=route.name), environ, secrets=True).segment
+        other = sources.setdefault((segment.source_name or "", segment.generation), route.name)
+        if other != route.name:
+            raise settings_error([source_twice(replace(file, route=route.name), other)])
+    return tuple(sources)
 
 
 def load_shared_settings(defaults: TomlFile | None, environ: Mapping[str, str]) -> Settings:
@@ -96,17 +123,6 @@ def load_shared_settings(defaults: TomlFile | None, environ: Mapping[str, str]) 
     if missing:
         raise settings_error(missing)
     return settings
-
-
-def _closed_problem(folder: Path) -> Problem:
-    """Return the one problem that stands for every secret which may be in a closed folder."""
-    owner = folder.stat().st_uid
-    ways = "root" if owner == 0 else f"root, or as user {owner}, who owns it"
-    wrong = (
-        "is closed to you, and the secrets that are not set elsewhere may be in it: run the "
-        f"command as {ways}"
-    )
-    return Problem(place=Place(rank=Rank.CREDENTIAL, source=str(folder)), wrong=wrong)
 
 
 class _Sources(MergedSources):

@@ -52,6 +52,8 @@ class Settings(BaseModel):
     """
     routing: InstanceOf[Routing] | None = None
     """The routes of the file, if it has any. Then these are the settings of one of them."""
+    sources_of_routes: tuple[tuple[str, str], ...] = ()
+    """The source name and the generation of each route, in their order, if secrets were read."""
 
     @property
     def makes_hashes(self) -> bool:

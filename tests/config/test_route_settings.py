@@ -147,12 +147,6 @@ def test_systemds_credentials_of_a_route_have_its_name(
         (SHOP.replace("log.client_id", "'shop'"), 11, "routes.shop.when", "names nothing of the"),
         (SHOP.replace("log.client_id", "client_id"), 11, "routes.shop.when", "is neither"),
         (SHOP.replace('"log.', '" log.'), 11, "routes.shop.when", "has white space"),
-        (
-            SHOP + SHOP.replace('name = "shop"', 'name = "second"'),
-            17,
-            "routes.second.write_key",
-            "is that of the route shop",
-        ),
     ],
 )
 def test_a_mistake_in_a_route_is_told_with_its_line_and_what_to_do(
@@ -174,7 +168,6 @@ def test_a_route_without_a_write_key_is_told_every_way_to_set_one(acme: Path) ->
     assert problem.startswith(f"{acme}:9: routes.shop.write_key: is missing: set write_key or ")
     assert "under [[routes]], POLLER_ROUTES__SHOP__WRITE_KEY" in problem
     assert "a file shop.segment_write_key in" in problem
-    assert write_key(load(acme, "acme.rest")) == "key-of-rest"
 
 
 @pytest.mark.parametrize("key", ["write_key", "source_name", "source_id"])
@@ -194,11 +187,34 @@ def test_an_unknown_key_of_a_route_suggests_the_one_that_was_meant(acme: Path) -
     assert other.startswith(f"{acme}:14: routes.shop.interval: unknown in a route: it belongs")
 
 
-def test_a_value_that_is_wrong_stops_its_own_route_only(acme: Path) -> None:
+@pytest.mark.parametrize("name", ["acme.shop", "acme.rest"])
+def test_a_wrong_value_of_a_route_stops_every_route_of_the_file(acme: Path, name: str) -> None:
+    """Another route would pass over events that the wrong one has no position for."""
     acme.write_text(TOP + SHOP + "refusal_limit = true\n" + REST)
-    (problem,) = problems(acme)
+    (problem,) = problems(acme, name)
     assert problem.startswith(f"{acme}:13: routes.shop.refusal_limit: must be a whole number")
-    assert load(acme, "acme.rest").segment.refusal_limit == 20
+    status = load_settings(read_pipeline(acme, "acme.rest"), HOME, secrets=False)
+    assert status.segment.refusal_limit == 20
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+def test_two_routes_to_one_source_are_a_mistake(acme: Path, *, is_named: bool) -> None:
+    second = SHOP.replace('name = "shop"', 'name = "second"')
+    own = 'source_name = "web"\n' if is_named else ""
+    acme.write_text(TOP + SHOP + own + second + own)
+    (problem,) = problems(acme)
+    line = 18 + is_named if is_named else 14
+    assert problem.startswith(
+        f"{acme}:{line}: routes.second.source_name: is that of the route shop"
+    )
+    acme.write_text(TOP + SHOP + second + 'generation = "2"\n')
+    assert load(acme).sources_of_routes != ()
+
+
+def test_each_route_knows_the_streams_of_all_routes_in_their_order(acme: Path) -> None:
+    shop, rest = load(acme), load(acme, "acme.rest")
+    assert shop.sources_of_routes == rest.sources_of_routes
+    assert shop.sources_of_routes == ((shop.segment.source_name, ""), ("web", ""))
 
 
 def test_an_unknown_route_names_those_that_there_are(acme: Path) -> None:

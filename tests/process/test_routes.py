@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -26,7 +27,9 @@ class RoutedBench(Bench):
 
     def write_settings(self, **changes: Any) -> None:
         super().write_settings(**changes)
-        text = re.sub(r"write_key = .*\nendpoint = .*\n", "", self.settings.read_text())
+        text = self.settings.read_text()
+        if self.routes:
+            text = re.sub(r"write_key = .*\nendpoint = .*\n", "", text)
         for name, (when, endpoint) in self.routes.items():
             values = {"name": name, "when": when, "source_name": name, "endpoint": endpoint}
             values["write_key"] = self.sandbox.facts["write_key"]
@@ -106,5 +109,50 @@ def test_a_blocked_route_stops_no_other_and_both_keep_to_one_rate_limit(routed: 
     assert shop
     assert rest
     assert not shop & rest
-    assert all(seen["status"] == 200 for seen in routed.requests("/api/v2/"))
+    assert {seen["status"] for seen in routed.requests("/api/v2/")} == {200}
     assert len(routed.requests("/oauth/token")) == 1
+    checked = routed.bench.run("check").out
+    assert re.search(
+        r"config\.rest  good +takes \d+ of .*; shop takes \d+, no route takes 0", checked
+    )
+    assert len(routed.requests("/oauth/token")) == 2
+
+
+def test_routes_come_and_go_without_an_event_between_them(routed: Routed) -> None:
+    bench, routes = routed.bench, routed.bench.routes
+    bench.routes = {}
+    bench.write_settings(segment__source_name="rest")
+    with bench.start("run") as running:
+        eventually("all events", lambda: len(routed.ids()[1]) == routed.expected())
+        bench.routes = routes
+        bench.write_settings()
+        running.signal(signal.SIGHUP)
+        (refused,) = eventually("a word", lambda: lines(running, "settings.refused"))
+        assert "restart the service" in str(refused["problems"])
+        assert running.stop().code == 0
+    assert not routed.ids()[0]
+    routed.tenant.ask("grow", count=40, seconds=0)
+    with bench.start("run") as running:
+        eventually("both", lambda: routed.delivered() == routed.expected())
+        (begun,) = lines(running, "route.begun")
+        assert begun["source_name"] == "shop"
+        of_shop = routed.ids()[0]
+        assert of_shop
+        bench.routes = {"rest": routes["rest"]}
+        bench.write_settings()
+        running.signal(signal.SIGHUP)
+        (read,) = eventually("the new settings", lambda: lines(running, "settings.read"))
+        assert (read["changed"], read["removed"]) == (1, 1)
+        eventually("the end of the shop", lambda: lines(running, "pipeline.removed"))
+        routed.tenant.ask("grow", count=40, seconds=0)
+        eventually("all of it", lambda: routed.delivered() == routed.expected())
+        bench.routes = {}
+        bench.write_settings(segment__source_name="rest")
+        running.signal(signal.SIGHUP)
+        eventually("one pipeline", lambda: len(lines(running, "settings.read")) == 2)
+        routed.tenant.ask("grow", count=5, seconds=0)
+        eventually("the last ones", lambda: routed.delivered() == routed.expected())
+        assert running.stop().code == 0
+    shop, rest = routed.ids()
+    assert shop == of_shop
+    assert not shop & rest

@@ -16,7 +16,7 @@ from poller.cli.groups import examples
 from poller.cli.options import BoundType, WholeNumber, config_option, read_settings, yes_option
 from poller.cli.views.confirmation import refuse_without_terminal
 from poller.cli.wiring.backfill import BackfillParts
-from poller.cli.wiring.services import background_share, connect, stream_of
+from poller.cli.wiring.services import background_share, connect, stream_of, streams_of_routes
 from poller.config import Settings, integrations
 from poller.core.errors import FatalError, TakenOverError
 from poller.service.lifecycle.process import Failed, Process
@@ -185,6 +185,7 @@ def _open_ledger(settings: Settings, process: Process, *, create: bool) -> Itera
                 settings.state.url,
                 stream_of(settings),
                 create=create,
+                neighbours={*streams_of_routes(settings)} - {stream_of(settings)},
                 late_window=settings.poll.late_window,
             )
         except FatalError as error:

@@ -18,6 +18,7 @@ from poller.cli.pipelines.memory import Memory
 from poller.cli.pipelines.opening import Post, open_pipeline
 from poller.cli.pipelines.pasting import CompletedCommands
 from poller.cli.pipelines.shared_switch import ping_while_all_are_well
+from poller.cli.settings_file import SettingsFile
 from poller.cli.views.status import StatusReport
 from poller.cli.wiring.metrics import (
     observer_of,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from poller.service.pipelines.endpoint import Watched
 
 _STDERR = 2
+_ROUTES_BEGIN_LATER = SettingsError(("the file has routes now: restart the service to begin them",))
 
 log = structlog.get_logger()
 
@@ -94,7 +96,10 @@ def _read_again(
     """Read the settings again. With a mistake in them, the old ones go on."""
     supervisor.reloading()
     try:
-        settings = read_settings(config)
+        file = SettingsFile(config)
+        if file.pipelines is not None:
+            raise _ROUTES_BEGIN_LATER
+        settings = read_settings(file)
     except (SettingsError, PollerError) as error:
         tell_refused(error, note="the old settings go on")
         supervisor.reloaded("the settings have a mistake: the old ones go on")

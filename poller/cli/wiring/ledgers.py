@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import structlog
 
@@ -11,11 +12,14 @@ from poller.adapters.sql_ledger.database import Database
 from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.adapters.sql_ledger.lock import Lost
 from poller.adapters.sql_ledger.places import LedgerPlace, acquire_lock, place_of
-from poller.cli.wiring.services import stream_of
+from poller.adapters.sql_ledger.routes import begin_routes
+from poller.cli.wiring.services import stream_of, streams_of_routes
 from poller.config import Settings
 from poller.core.errors import TakenOverError
 from poller.core.events import Stream
 from poller.service.lifecycle.process import Failed, Work
+
+_NEW_ROUTE = "it begins where the routes below it stand; `backfill` sends what was before"
 
 log = structlog.get_logger()
 
@@ -85,20 +89,17 @@ class Ledgers:
         owned = self._owning(url, stream, on_lost) if self._owning else nullcontext()
         with owned, self._database(url, on_lost) as database:
             ledger = SqlLedger.open(
-                settings.state.url,
+                url,
                 stream,
                 create=True,
                 adopt=adopt,
-                neighbours=neighbours or (),
+                neighbours={*(neighbours or ()), *streams_of_routes(settings)} - {stream},
                 database=database,
                 late_window=settings.poll.late_window,
             )
-            log.info(
-                "ledger.opened",
-                ledger=place_of(settings.state.url).shown,
-                domain=stream.domain,
-                source_name=stream.source_name,
-            )
+            _begin_routes(settings, database)
+            facts = {"domain": stream.domain, "source_name": stream.source_name}
+            log.info("ledger.opened", ledger=place_of(url).shown, **facts)
             yield ledger
 
     @contextmanager
@@ -133,3 +134,11 @@ def _ending(work: Work) -> Lost:
         work.end(Failed(error))
 
     return end
+
+
+def _begin_routes(settings: Settings, database: Database) -> None:
+    """Begin the new routes of the file, so that no event falls between two routes."""
+    routes = streams_of_routes(settings)
+    begun = begin_routes(database, routes, datetime.now(UTC)) if routes else {}
+    for stream, after in begun.items():
+        log.info("route.begun", source_name=stream.source_name, after=after, note=_NEW_ROUTE)

@@ -184,6 +184,14 @@ def stream_of(settings: Settings) -> Stream:
     )
 
 
+def streams_of_routes(settings: Settings) -> tuple[Stream, ...]:
+    """Return the streams of all routes of the file in their order, or none without routes."""
+    return tuple(
+        Stream(domain=settings.auth0.domain, source_name=name, generation=generation)
+        for name, generation in settings.sources_of_routes
+    )
+
+
 def recorded_stream(settings: Settings) -> Stream:
     """Return the stream with the names that its message ids hold by the ledger.
 

@@ -109,10 +109,14 @@ def is_in_folder(path: Path) -> bool:
 def choose_route(file: TomlFile, name: str) -> TomlFile:
     """Return the file as the route of this name sees it. The name is that of the pipeline.
 
+    A file without routes is the pipeline of its own name.
+
     Raises:
-        SettingsError: the file has routes, and none of this name.
+        SettingsError: the file has no route of this name.
     """
     routes, problems = read_routes(file)
+    if not routes and name == file.path.stem:
+        return file
     chosen = {each.name: replace(file, route=each.name) for each in routes}
     named = {each.name: each for each in chosen.values()}
     if name in named:

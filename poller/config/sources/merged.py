@@ -1,9 +1,10 @@
 """The merged sources of settings, and the place of each value in them."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from poller.config.catalogue import SETTINGS, Setting
-from poller.config.errors import Place, Rank
+from poller.config.errors import Place, Problem, Rank
 from poller.config.sources.layers import Layer, credentials_folder, files_of
 from poller.config.sources.routes import own_table, settings_of_route
 from poller.config.sources.toml import TomlFile
@@ -61,3 +62,14 @@ class MergedSources:
         """Return the setting that the route has for itself, or None."""
         own = settings_of_route(self.file.route) if self.file and self.file.route else ()
         return next((each for each in own if (each.section, each.key) == (section, key)), None)
+
+
+def closed_problem(folder: Path) -> Problem:
+    """Return the one problem that stands for every secret which may be in a closed folder."""
+    owner = folder.stat().st_uid
+    ways = "root" if owner == 0 else f"root, or as user {owner}, who owns it"
+    wrong = (
+        "is closed to you, and the secrets that are not set elsewhere may be in it: run the "
+        f"command as {ways}"
+    )
+    return Problem(place=Place(rank=Rank.CREDENTIAL, source=str(folder)), wrong=wrong)

@@ -8,7 +8,7 @@ from typing import Any
 from poller.config.catalogue import SETTINGS, Setting
 from poller.config.errors import BadValueError, Place, Problem
 from poller.config.parsers.expressions import JmesPath, expression
-from poller.config.parsers.texts import PLACEHOLDER, text
+from poller.config.parsers.texts import text
 from poller.config.sources.toml import TomlFile
 from poller.config.suggestions import nearest_key_of_route
 from poller.core.translation.rules import Route, Routing
@@ -100,12 +100,10 @@ def read_routes(file: TomlFile) -> tuple[tuple[Route, ...], list[Problem]]:
         wrong = "must be one table or more, each of which begins with [[routes]]"
         return (), [Problem(place=file.place(ROUTES), wrong=wrong)]
     routes, problems, seen = [], [], dict[str, str]()
-    sources = dict[tuple[object, ...], str]()
     for table in tables:
         is_last = table is tables[-1]
         try:
             name = _name(table, seen)
-            _note_source(table, name, sources)
             routes.append(Route(name=name, when=_condition(table, is_last=is_last)))
         except _RouteError as error:
             problems.append(error.problem)
@@ -151,23 +149,15 @@ def _name(table: RouteTable, seen: dict[str, str]) -> str:
     return name
 
 
-def _note_source(table: RouteTable, name: str, sources: dict[tuple[object, ...], str]) -> None:
-    """Note the source of a route, as far as the file says it.
-
-    Raises:
-        _RouteError: another route has the same source, so both would be one stream.
-    """
-    key = next((each for each in ("source_name", "write_key") if each in table.table), None)
-    value = table.table.get(key or "")
-    if key is None or not isinstance(value, str) or value == PLACEHOLDER:
-        return
-    other = sources.setdefault((key, value, str(table.table.get("generation", ""))), name)
-    if other != name:
-        wrong = (
-            f"is that of the route {other}: for two conditions and one source, make them one route "
-            "whose conditions are joined by ||"
-        )
-        raise _RouteError(table, key, wrong)
+def source_twice(file: TomlFile, other: str) -> Problem:
+    """Return the problem of a route that has the source of another route."""
+    table = own_table(file)
+    assert table is not None  # noqa: S101 - the file is that of a route
+    wrong = (
+        f"is that of the route {other}: for two conditions and one source, make them one route "
+        "whose conditions are joined by ||"
+    )
+    return Problem(place=table.place("source_name"), wrong=wrong)
 
 
 def _condition(table: RouteTable, *, is_last: bool) -> JmesPath | None:
