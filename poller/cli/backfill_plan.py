@@ -33,6 +33,7 @@ class BackfillOptions:
     since: Bound | None = None
     until: Bound | None = None
     parallel: int | None = None
+    share: bool = False
     again: bool = False
     no_identify: bool = False
     integrations: dict[str, Any] | None = None

@@ -64,6 +64,18 @@ class SettingsFile:
         return self.path if self.path and holds_pipelines(self.path) else None
 
     @property
+    def name(self) -> str | None:
+        """The pipeline of the folder that is meant, or None for a file alone.
+
+        Raises:
+            SettingsError: the folder cannot be read, or holds no pipeline.
+            UsageError: there are several pipelines, and none was named.
+        """
+        if self.folder is None:
+            return None
+        return self._pipeline or self._only(self.folder)
+
+    @property
     def pipelines(self) -> tuple[str, ...] | None:
         """All pipelines if the command line names none of them, or else None.
 

@@ -1,5 +1,9 @@
-"""The queue of shifts, by which the workers on many machines divide the pipelines among them."""
+"""The queue of shifts, by which the workers on many machines divide the pipelines among them.
+
+It also holds the slices of backfills that the workers share.
+"""
 
 from poller.adapters.shift_queue.queue import ShiftQueue, Shifts, share_of
+from poller.adapters.shift_queue.slices import SliceOrder, SliceOrders, Walked
 
-__all__ = ["ShiftQueue", "Shifts", "share_of"]
+__all__ = ["ShiftQueue", "Shifts", "SliceOrder", "SliceOrders", "Walked", "share_of"]

@@ -14,6 +14,7 @@ import math
 import random
 import threading
 from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
 from datetime import timedelta
 from typing import Protocol
@@ -27,14 +28,16 @@ from pgqueuer.domain.models import Job
 from pgqueuer.domain.types import QueueManagerId
 
 from poller.adapters.shift_queue.connection import LastingConnection
+from poller.adapters.shift_queue.slices import SLICE, SliceOrder, Walked
 from poller.adapters.shift_queue.statements import HEARTBEAT_TIMEOUT, SHIFT, Statements
-from poller.adapters.shift_queue.tables import SETTINGS, install
-from poller.core.errors import TransientError
+from poller.adapters.shift_queue.tables import SETTINGS, failure, install
 
 SHIFT_S = 300.0
 """The time after which a worker looks whether it should keep a pipeline."""
 LOOK_S = 5.0
 """The time between two looks for pipelines without a job, and for jobs without a worker."""
+MOST_SLICES = 4
+"""The slices of backfills that a worker walks at a time."""
 _CALL_S = 60.0
 _STOP_S = 10.0
 _PRUNED_EVERY_S = 3600.0
@@ -68,6 +71,10 @@ class Shifts(Protocol):
         """Close the pipeline after the page at hand."""
         ...
 
+    def walk(self, order: SliceOrder) -> Walked:
+        """Walk a slice of a backfill to its end, or until the worker stops."""
+        ...
+
 
 def share_of(pipelines: int, *, workers: int, place: int) -> int:
     """Return how many pipelines the worker at this place should have. Places begin at 0.
@@ -99,6 +106,7 @@ class ShiftQueue:
         self._loop = asyncio.new_event_loop()
         self._ending = asyncio.Event()
         self._is_closing = False
+        self._threads = ThreadPoolExecutor(MOST_SLICES, "slice")
         self._share = self._left_over = 0
         self._elsewhere: Collection[str] = ()
         self._statements: Statements
@@ -112,7 +120,7 @@ class ShiftQueue:
         try:
             install(self._conninfo)
         except psycopg.Error as error:
-            raise _failure(error) from None
+            raise failure(error) from None
         self._thread.start()
 
     def take_no_more(self) -> None:
@@ -130,7 +138,7 @@ class ShiftQueue:
             try:
                 runner.run(self._work())
             except BaseException as error:  # noqa: BLE001 - the main thread raises it again
-                self._on_failure(_failure(error))
+                self._on_failure(failure(error))
 
     async def _work(self) -> None:
         async with aclosing(await LastingConnection.open(self._conninfo, self._ending)) as driver:
@@ -141,6 +149,7 @@ class ShiftQueue:
             self._statements = statements
             statements.manager = manager
             manager.entrypoint(SHIFT)(self._shift)
+            manager.entrypoint(SLICE)(self._slice)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._look(manager))
                 tasks.create_task(self._take(manager))
@@ -170,7 +179,7 @@ class ShiftQueue:
                 self._elsewhere, self._left_over = seen.elsewhere, seen.left_over
                 await self._wait(LOOK_S * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
         except (psycopg.Error, TimeoutError) as error:
-            self._on_failure(_failure(error))  # at once: the shifts are still to be ended
+            self._on_failure(failure(error))  # at once: the shifts are still to be ended
             raise
         finally:
             manager.shutdown.set()
@@ -191,6 +200,14 @@ class ShiftQueue:
             return
         await self._until(closed, name)
         raise RetryRequested(delay=timedelta(), reason="the shift is over")
+
+    async def _slice(self, job: Job) -> None:
+        """Walk a slice, and put the job back into the queue if there is more to do."""
+        order = SliceOrder.decode(job.payload or b"")
+        walked = await self._loop.run_in_executor(self._threads, self._shifts.walk, order)
+        await self._statements.note_counts(order.run, walked.counts)
+        if not walked.is_over:
+            raise RetryRequested(delay=walked.again_after, reason="the slice is not finished")
 
     async def _until(self, closed: asyncio.Event, name: str) -> None:
         """Return once the pipeline is closed, or at the end. At the end of each shift, look at it.
@@ -217,24 +234,13 @@ class ShiftQueue:
             for each in waits:
                 each.cancel()
 
-    def _room(self, at_work: int) -> int:
-        """Return how many more shifts to take.
+    def _room(self, entrypoint: str, at_work: int) -> int:
+        """Return how many more jobs to take.
 
         A shift that nobody takes for a while belongs to the share of a worker that is gone.
         """
         if self._is_closing:
             return 0
+        if entrypoint == SLICE:
+            return MOST_SLICES - at_work
         return max(self._share - at_work, self._left_over)
-
-
-def _failure(error: BaseException) -> BaseException:
-    """Return what ended the queue. Tasks that end together raise a group of errors."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    if not isinstance(error, psycopg.Error | TimeoutError):
-        return error
-    state = f" ({error.sqlstate})" if isinstance(error, psycopg.Error) and error.sqlstate else ""
-    return TransientError(
-        f"the queue of shifts cannot be reached: {type(error).__name__}{state}",
-        hint="look at the database of state.url. The service starts again by itself",
-    )

@@ -1,5 +1,6 @@
 """PgQueuer's statements on the queue, with the rules that a worker adds to them."""
 
+import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,7 +13,7 @@ from pgqueuer.core.qm import QueueManager
 from pgqueuer.domain.models import Job
 from pgqueuer.domain.types import JobId
 
-from poller.adapters.shift_queue.tables import SETTINGS
+from poller.adapters.shift_queue.tables import COUNTS, SETTINGS
 
 SHIFT = "shift"
 LOG_KEPT = timedelta(days=1)
@@ -25,6 +26,8 @@ LEFT_OVER_AFTER = timedelta(seconds=8)
 A worker that has died counts among the workers for 20 s, and has its share of the pipelines.
 """
 _JOBS, _LOG = SETTINGS.qualified.queue_table, SETTINGS.qualified.queue_table_log
+COUNTS_KEPT = timedelta(days=30)
+"""The time for which counts are kept, longer than a backfill takes."""
 _IS_OWN = "id = ANY($1::bigint[]) AND queue_manager_id = $2"
 _OWN = f"SELECT id FROM {_JOBS} WHERE {_IS_OWN}"  # noqa: S608 - the names are ours
 _SHIFTS = (
@@ -33,6 +36,8 @@ _SHIFTS = (
     "< now() - $3::interval AS is_left_over "
     f"FROM {_JOBS} WHERE entrypoint = $1"
 )
+_NOTE = f"INSERT INTO {COUNTS} (run, counts) VALUES ($1, $2::jsonb)"  # noqa: S608 - same
+_PRUNE_COUNTS = f"DELETE FROM {COUNTS} WHERE at < now() - $1::interval"  # noqa: S608 - same
 _PRUNE = f"DELETE FROM {_LOG} WHERE created < now() - $1::interval"  # noqa: S608 - same
 
 
@@ -47,7 +52,7 @@ class Seen:
 class Statements(Queries):
     """PgQueuer's statements, for one worker.
 
-    `room` returns how many more shifts the worker wants, from how many it has.
+    `room` returns how many more jobs of a kind the worker wants, from how many it has.
 
     PgQueuer changes a job by its number alone. So a worker that was stopped for a while would
     change a job that another worker has by then. Here a worker changes its own jobs only.
@@ -55,7 +60,7 @@ class Statements(Queries):
 
     manager: QueueManager
 
-    def __init__(self, driver: PsycopgDriver, room: Callable[[int], int]) -> None:
+    def __init__(self, driver: PsycopgDriver, room: Callable[[str, int], int]) -> None:
         super().__init__(
             driver,
             qbe=qb.QueryBuilderEnvironment(settings=SETTINGS),
@@ -63,12 +68,22 @@ class Statements(Queries):
             qbs=qb.QuerySchedulerBuilder(settings=SETTINGS),
         )
         self._room = room
+        self._kinds: dict[JobId, str] = {}
+        """The kinds of the jobs that this worker has taken."""
 
-    async def dequeue(self, batch_size: int, *arguments: Any, **named: Any) -> list[Job]:
-        room = self._room(len(self.manager.job_context))
-        if room <= 0:
-            return []
-        return await super().dequeue(min(batch_size, room), *arguments, **named)
+    async def dequeue(
+        self, batch_size: int, entrypoints: Mapping[Any, Any], *arguments: Any, **named: Any
+    ) -> list[Job]:
+        at_work = self.manager.job_context
+        self._kinds = {id_: kind for id_, kind in self._kinds.items() if id_ in at_work}
+        jobs: list[Job] = []
+        for kind, parameters in entrypoints.items():
+            room = self._room(kind, sum(each == kind for each in self._kinds.values()))
+            if room > 0:
+                limits = (min(batch_size, room), {kind: parameters}, *arguments)
+                jobs += await super().dequeue(*limits, **named)
+        self._kinds |= {job.id: job.entrypoint for job in jobs}
+        return jobs
 
     async def update_heartbeat(self, job_ids: list[JobId]) -> None:
         if own := await self.own(job_ids):
@@ -109,6 +124,11 @@ class Statements(Queries):
     def _is_elsewhere(self, row: Mapping[str, object]) -> bool:
         return row["queue_manager_id"] not in {None, self.manager.queue_manager_id}
 
+    async def note_counts(self, run: str, counts: Mapping[str, int]) -> None:
+        """Tell a run of a backfill what this worker has sent for it."""
+        await self.driver.execute(_NOTE, run, json.dumps(dict(counts)))
+
     async def prune(self) -> None:
-        """Remove what PgQueuer has logged of jobs long ago."""
+        """Remove what PgQueuer has logged of jobs long ago, and the counts of old backfills."""
         await self.driver.execute(_PRUNE, LOG_KEPT)
+        await self.driver.execute(_PRUNE_COUNTS, COUNTS_KEPT)

@@ -14,6 +14,7 @@ from poller.cli.commands.backfill_files import check_files, send_files
 from poller.cli.commands.backfill_log import send_log
 from poller.cli.groups import examples
 from poller.cli.options import BoundType, WholeNumber, config_option, read_settings, yes_option
+from poller.cli.settings_file import SettingsFile
 from poller.cli.views.confirmation import refuse_without_terminal
 from poller.cli.wiring.backfill import BackfillParts
 from poller.cli.wiring.services import background_share, connect, stream_of, streams_of_routes
@@ -21,6 +22,7 @@ from poller.config import Settings, integrations
 from poller.core.errors import FatalError, TakenOverError
 from poller.service.lifecycle.process import Failed, Process
 from poller.service.observability.logging_setup import configure_logging
+from poller.service.slices.workers import SliceWorkers
 
 _NOT_BEGUN = {"ledger-missing", "stream-unknown"}
 """The errors after which `--new` helps."""
@@ -110,6 +112,11 @@ def _file_options(function: Callable[..., Any]) -> Callable[..., Any]:
     help="How many slices or files to work on at once. The default depends on the tenant.",
 )
 @click.option(
+    "--share",
+    is_flag=True,
+    help="Let the workers of the folder walk the slices, each on its machine.",
+)
+@click.option(
     "--again",
     is_flag=True,
     help="Also send what is settled already, under the same message ids.",
@@ -138,7 +145,8 @@ def backfill(
     check_files(paths, options.files_from, options.record, from_file=from_file)
     _refuse_misuse(options, from_file=from_file)
     refuse_without_terminal(QUESTION, is_answered=options.yes or options.dry_run)
-    settings = read_settings(config)
+    file = SettingsFile(config)
+    settings = read_settings(file)
     configure_logging(settings.log.level, settings.log.format)
     process = Process()
     destinations = options.integrations
@@ -162,12 +170,31 @@ def backfill(
         )
         if from_file:
             return send_files(history, process, options, paths)
-        return send_log(history, process, options)
+        return send_log(history, process, options, _workers(file, history, options))
+
+
+def _workers(
+    file: SettingsFile, history: BackfillParts, options: BackfillOptions
+) -> Callable[..., SliceWorkers]:
+    """Return the class of the workers, or what makes them if other machines help.
+
+    Raises:
+        UsageError: the pipeline is not one that workers can have.
+        TransientError: no worker runs.
+    """
+    if not options.share:
+        return SliceWorkers
+    # The queue is an extra.
+    from poller.cli.pipelines.shared_slices import shared_by_workers  # noqa: PLC0415
+
+    return shared_by_workers(file, history, options)
 
 
 def _refuse_misuse(options: BackfillOptions, *, from_file: bool) -> None:
     if options.since is None and not from_file:
         raise click.UsageError("Missing option '--since'.")
+    if options.share and (from_file or options.again):
+        raise click.UsageError("--share is for what was not sent yet of the tenant's log")
     if from_file and options.again:
         raise click.UsageError(
             "--again is for the tenant's log. To send files again, set a new segment.generation"

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from poller.cli.backfill_plan import (
@@ -26,7 +27,12 @@ from poller.service.slices.workers import SliceWorkers
 from poller.service.upstream.retry import PATIENCE, retrying
 
 
-def send_log(history: BackfillParts, process: Process, options: BackfillOptions) -> int:
+def send_log(
+    history: BackfillParts,
+    process: Process,
+    options: BackfillOptions,
+    workers: Callable[..., SliceWorkers] = SliceWorkers,
+) -> int:
     """Show the plan, ask, and send the events of the tenant's log."""
     for attempt in retrying(PATIENCE, process.stopping):
         with attempt:
@@ -39,7 +45,7 @@ def send_log(history: BackfillParts, process: Process, options: BackfillOptions)
             leave_end_open(history.ledger, planned.plan)
         return _exit_code(planned)
     confirm(QUESTION, is_answered=options.yes)
-    return _LogRun(history, options, process, planned).run()
+    return _LogRun(history, options, process, planned, workers).run()
 
 
 def _exit_code(planned: PlannedBackfill) -> ExitCode:
@@ -55,6 +61,9 @@ def _print(report: PlanReport | SummaryReport, options: BackfillOptions) -> None
         say(*report.lines())
 
 
+_SHARED_PIECES = 4
+
+
 @dataclass(frozen=True, slots=True)
 class _LogRun:
     """One run over the tenant's log."""
@@ -63,6 +72,7 @@ class _LogRun:
     options: BackfillOptions
     process: Process
     planned: PlannedBackfill
+    workers: Callable[..., SliceWorkers]
 
     def run(self) -> ExitCode:
         """Walk every slice, show the progress, and print the summary."""
@@ -70,7 +80,7 @@ class _LogRun:
         # All slices are in the ledger before the first is walked. So a later run finds the slices
         # of this one, even if this one is killed.
         spans = self._begin()
-        work = SliceWorkers(
+        work = self.workers(
             history.walker,
             history.ledger,
             self.process,
@@ -98,13 +108,17 @@ class _LogRun:
         for attempt in retrying(PATIENCE, self.process.stopping):
             with attempt:
                 try:
-                    spans = begin(history.ledger, planned.plan, planned.parallel, is_open=is_open)
+                    spans = begin(history.ledger, planned.plan, self._pieces(), is_open=is_open)
                 except ConflictError:
                     planned = survey(
                         history.settings, history.ledger, history.services, self.options
                     )
                     raise
         return spans
+
+    def _pieces(self) -> int:
+        """Return into how many slices to cut. A slice that is shared is never cut again."""
+        return self.planned.parallel * (_SHARED_PIECES if self.options.share else 1)
 
     def _summary(self, work: SliceWorkers, seconds: float) -> SummaryReport:
         counts, progress = work.count.facts(), work.progress

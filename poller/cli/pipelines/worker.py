@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, closing, contextmanager, nullcont
 from datetime import timedelta
 from pathlib import Path
 
-from poller.adapters.shift_queue import ShiftQueue, share_of
+from poller.adapters.shift_queue import ShiftQueue, SliceOrder, Walked, share_of
 from poller.adapters.sql_ledger.errors import LedgerHeldError
 from poller.adapters.sql_ledger.lock import Lost
 from poller.adapters.sql_ledger.places import place_of
@@ -18,6 +18,7 @@ from poller.cli.pipelines.failures import telling_of_failures
 from poller.cli.pipelines.folder import Folder, Member, tell_refused
 from poller.cli.pipelines.pasting import CompletedCommands
 from poller.cli.pipelines.running import allow_many_files, watched
+from poller.cli.pipelines.slice_walks import SliceWalks
 from poller.cli.wiring.ledgers import Ledgers
 from poller.cli.wiring.metrics import serve_metrics_of_pipelines
 from poller.cli.wiring.services import stream_of
@@ -91,6 +92,9 @@ class WorkerFolder(Folder):
         if member is not None:
             self._leaving.add(name)
             member.pipeline.remove()
+
+    def walk(self, order: SliceOrder) -> Walked:
+        return SliceWalks(self.path, self._process, self._tenants).walk(order)
 
     def look(self) -> None:
         super().look()

@@ -1,0 +1,102 @@
+"""The slices of backfills that a worker walks, of any pipeline of its folder."""
+
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import structlog
+from structlog.contextvars import bound_contextvars
+
+from poller.adapters.shift_queue import SliceOrder, Walked
+from poller.adapters.sql_ledger.ledger import SqlLedger
+from poller.cli.wiring.backfill import BackfillParts
+from poller.cli.wiring.services import background_share, connect, stream_of
+from poller.cli.wiring.tenants import Tenants
+from poller.config import Settings, SettingsError, load_settings, read_pipeline
+from poller.core.errors import FatalError, PollerError, TakenOverError
+from poller.core.spans import Span
+from poller.service.lifecycle.one_shot import drain
+from poller.service.lifecycle.process import Work
+from poller.service.observability.logging_setup import describe_bug
+from poller.service.slices.queue import SliceQueue
+from poller.service.upstream.retry import LONG_PATIENCE
+
+_AGAIN_AFTER = timedelta(seconds=30)
+"""The time after which a slice that failed is tried again, by this worker or another one."""
+_COUNTED = ("pages", "read", "filtered", "forwarded", "dead_lettered", "redated")
+
+log = structlog.get_logger()
+
+
+class SliceWalks:
+    """Walks slices. Used by several threads at once, each with a slice of its own."""
+
+    def __init__(self, path: Path, process: Work, tenants: Tenants) -> None:
+        self._path = path
+        self._process = process
+        self._tenants = tenants
+
+    def walk(self, order: SliceOrder) -> Walked:
+        """Walk a slice to its end, or until the process stops.
+
+        The slice is over too if its span is gone, or if somebody else works on it.
+        """
+        with self._process.working(), bound_contextvars(pipeline=order.pipeline):
+            try:
+                file = read_pipeline(self._path, order.pipeline)
+                return self._walk(order, load_settings(file, os.environ))
+            except TakenOverError as error:
+                log.warning("slice.taken_over", code=error.code, reason=str(error))
+                return Walked(is_over=True)
+            except (PollerError, SettingsError) as error:
+                code = error.code if isinstance(error, FatalError | SettingsError) else None
+                log.error("slice.failed", code=code, reason=str(error))  # noqa: TRY400 - expected
+            except Exception as error:  # noqa: BLE001 - a bug in one slice
+                log.error("slice.failed", **describe_bug(error))  # noqa: TRY400 - no text of it
+            return Walked(is_over=False, again_after=_AGAIN_AFTER)
+
+    def _walk(self, order: SliceOrder, settings: Settings) -> Walked:
+        ledger = SqlLedger.open(
+            settings.state.url,
+            stream_of(settings),
+            create=False,
+            late_window=settings.poll.late_window,
+        )
+        try:
+            span = next((each for each in ledger.spans() if each.id == order.span), None)
+            if span is None or span.is_done:
+                return Walked(is_over=True)
+            with connect(
+                settings,
+                self._process.stopping,
+                share=background_share(settings),
+                integrations=order.integrations,
+                tenants=self._tenants,
+            ) as services:
+                parts = BackfillParts(
+                    settings=settings,
+                    services=services,
+                    ledger=ledger,
+                    no_identify=order.no_identify,
+                )
+                return self._walk_span(parts, span)
+        finally:
+            ledger.close()
+
+    def _walk_span(self, parts: BackfillParts, span: Span) -> Walked:
+        stopping = self._process.stopping
+        queue = SliceQueue(parts.ledger, stopping)
+        queue.add([span])
+        own = queue.take()
+        if own is None:  # the process stops
+            return Walked(is_over=False)
+        walk = parts.walker()
+        try:
+            drain(lambda: queue.pages(walk, own), LONG_PATIENCE, stopping=stopping)
+        except PollerError:
+            if not stopping.is_set():
+                raise
+        counts = queue.count.facts()
+        log.info("slice.walked", after=own.after, is_finished=own.is_finished, **counts)
+        facts = {name: counts[name] for name in _COUNTED} | {"lost": queue.lost}
+        return Walked(is_over=own.is_finished, counts=facts)
