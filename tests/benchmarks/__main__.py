@@ -4,6 +4,7 @@
 a figure misses its bound.
 """
 
+import argparse
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -30,19 +31,35 @@ CASES: dict[str, Callable[[Path], Iterator[Figure]]] = {
 }
 
 
-def main(names: list[str]) -> int:
-    strange = set(names) - set(CASES)
-    if strange:
-        sys.stderr.write(f"no such benchmark: {', '.join(strange)}; there are {', '.join(CASES)}\n")
-        return 2
+def main(arguments: list[str]) -> int:
     figures: list[Figure] = []
-    for name in names or CASES:
+    for name in _names(arguments) or CASES:
         with tempfile.TemporaryDirectory() as folder:
             for figure in CASES[name](Path(folder)):
                 sys.stderr.write(f"{figure.name}: {figure.value:.2f}\n")
                 figures.append(figure)
     sys.stdout.write(table(figures))
     return 0 if all(figure.holds for figure in figures) else 1
+
+
+def _names(arguments: list[str]) -> list[str]:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks",
+        description="Run the benchmarks with these names, or all of them in about five minutes.",
+        epilog="\n".join(["benchmarks:", *map(_line, CASES)]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="a name of the list below")
+    names: list[str] = parser.parse_args(arguments).names
+    strange = [name for name in names if name not in CASES]
+    if strange:
+        parser.error(f"no such benchmark: {', '.join(strange)}; there are {', '.join(CASES)}")
+    return names
+
+
+def _line(name: str) -> str:
+    about = (CASES[name].__doc__ or "").partition("\n")[0]
+    return f"  {name:<14}{about}"
 
 
 if __name__ == "__main__":

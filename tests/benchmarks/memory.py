@@ -8,6 +8,7 @@ from tests.benchmarks.reference import backfill, reference
 
 
 def over_many_pages(folder: Path) -> Iterator[Figure]:
+    """Measure the memory of a backfill of 2,000 pages, above that of 200."""
     peaks = []
     for pages in (200, 2000):
         part = folder / str(pages)

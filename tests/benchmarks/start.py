@@ -16,9 +16,10 @@ LIBRARIES = "import click, pydantic.fields, pydantic.main, sqlalchemy.dialects.s
 
 
 def of_status(folder: Path) -> Iterator[Figure]:
-    """Run the programs in turn, and compare their shortest times.
+    """Measure the CPU time of `status`, over the times of smaller programs.
 
-    CPU time is measured and not wall time, so that other work on the machine changes little.
+    The programs run in turn, and their shortest times are compared. CPU time is measured and not
+    wall time, so that other work on the machine changes little.
     """
     url = f"sqlite:///{folder / 'ledger.db'}"
     SqlLedger.open(url, Stream(domain="acme.us.auth0.com", source_name="web"), create=True).close()

@@ -13,7 +13,10 @@ _EVENTS = 30
 
 
 def against_the_extension(folder: Path) -> Iterator[Figure]:
-    """Return the figures, none without node and `npm install --prefix tests/benchmarks/field`."""
+    """Measure the speed against that of Auth0's extension, which needs node.
+
+    Return no figure without node and `npm install --prefix tests/benchmarks/field`.
+    """
     node = shutil.which("node")
     if node is None or not (_HERE / "node_modules/analytics-node").is_dir():
         return
