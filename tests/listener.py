@@ -57,3 +57,10 @@ def listening(address: str) -> Iterator[Listener]:
         yield listener
     finally:
         listener.close()
+
+
+def heard(listener: Listener, kept: dict[str, str]) -> dict[str, str]:
+    """Add the messages since the last call to those that were kept, and return the last of each."""
+    for message in listener.heard():
+        kept |= message
+    return kept

@@ -280,6 +280,15 @@ def test_a_stalled_daemon_writes_no_note_and_no_alert(
     later.note_cycle(at=NOW, error=None)
 
 
+def test_a_later_daemon_notes_its_trouble_before_it_begins_to_work(
+    owners: tuple[SqlLedger, SqlLedger],
+) -> None:
+    earlier, later = owners
+    begun(earlier)
+    later.note_cycle(at=NOW, error="Auth0 cannot be reached")
+    later.note_blocked(None)
+
+
 def test_a_backfill_that_begins_later_leaves_the_daemon_its_notes(
     owners: tuple[SqlLedger, SqlLedger],
 ) -> None:

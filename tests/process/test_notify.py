@@ -5,14 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.listener import Listener, listening
+from tests.listener import heard, listening
 from tests.process.bench import Bench, eventually
-
-
-def heard(listener: Listener, kept: dict[str, str]) -> dict[str, str]:
-    for message in listener.heard():
-        kept |= message
-    return kept
 
 
 def test_the_daemon_is_ready_when_the_ledger_is_open_although_no_service_answers(

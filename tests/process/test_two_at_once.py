@@ -4,7 +4,9 @@ import contextlib
 import signal
 import sqlite3
 import time
+from pathlib import Path
 
+from tests.listener import heard, listening
 from tests.process.bench import Bench, Running, eventually
 
 
@@ -36,11 +38,17 @@ def test_a_daemon_that_was_suspended_holds_the_ledger_and_goes_on(plain: Bench) 
     assert plain.assert_conserved()["resent"] == []
 
 
-def test_a_standby_takes_over_when_the_daemon_is_killed(plain: Bench) -> None:
-    with plain.start("run") as daemon:
+def test_a_standby_takes_over_when_the_daemon_is_killed(plain: Bench, tmp_path: Path) -> None:
+    environ = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "3000000"}
+    with plain.start("run") as daemon, listening(environ["NOTIFY_SOCKET"]) as listener:
         eventually("a drain", lambda: daemon.says("cycle.finished"))
-        with plain.start("run", "--standby") as standby:
+        with plain.start("run", "--standby", environ=environ) as standby:
             eventually("a standby", lambda: standby.says("standby.waiting"))
+            kept = heard(listener, {})
+            assert kept["READY"] == "1"
+            assert kept["STATUS"].startswith("standby, and takes over when it is free: ledger ")
+            assert f"is held by process {daemon.process.pid} (run, since " in kept["STATUS"]
+            eventually("a sign of life", lambda: "WATCHDOG" in heard(listener, {}))
             found = eventually("a note of it", lambda: plain.status()["standby"])
             assert found["pid"] == standby.process.pid
             assert plain.status()["daemon"]["pid"] == daemon.process.pid
@@ -49,6 +57,7 @@ def test_a_standby_takes_over_when_the_daemon_is_killed(plain: Bench) -> None:
             plain.sandbox.ask("grow", count=150, seconds=0)
             eventually("a takeover", lambda: standby.says("standby.took_over"))
             eventually("the rest", lambda: not plain.sandbox.truth()["lost"])
+            eventually("its cycle", lambda: "lag" in heard(listener, {}).get("STATUS", ""))
             assert plain.status()["standby"] is None
             assert standby.stop().code == 0
     plain.assert_conserved()

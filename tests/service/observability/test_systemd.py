@@ -175,6 +175,7 @@ def test_the_status_describes_the_cycles_and_the_failures(address: str, listener
         pages=1, read=12, forwarded=3, newest=NOW - timedelta(seconds=4), served_at=NOW
     )
     supervisor.opening()
+    supervisor.standing_by(TransientError("ledger l.db is held by process 4711 (run)"))
     supervisor.ready()
     supervisor.postponed(TransientError("https://x: no answer in time"), timedelta(seconds=8))
     supervisor.progressed(count)
@@ -187,6 +188,11 @@ def test_the_status_describes_the_cycles_and_the_failures(address: str, listener
     last = "2026-11-23 10:00:00 UTC"
     assert listener.heard() == [
         {"STATUS": "opening the ledger", "EXTEND_TIMEOUT_USEC": "600000000"},
+        {
+            "READY": "1",
+            "STATUS": "standby, and takes over when it is free: "
+            "ledger l.db is held by process 4711 (run)",
+        },
         {"READY": "1", "STATUS": "started; the first cycle is under way"},
         {"STATUS": "trying again in 8 s: https://x: no answer in time; last whole cycle: none yet"},
         {"STATUS": "lag 4 s; draining: 12 read, 3 forwarded, 0 dead-lettered so far"},

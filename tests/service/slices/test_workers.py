@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
+from structlog.testing import capture_logs
 
 from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.core.delivery import BatchSender
-from poller.core.errors import ConflictError, FatalError, TransientError
-from poller.core.forward import forward
+from poller.core.errors import ConflictError, FatalError, TakenOverError, TransientError
+from poller.core.forward import Forwarded, forward
 from poller.core.log_ids import LogId, floor_id
 from poller.core.messages import Track
 from poller.core.pages import Page
@@ -161,6 +163,48 @@ def test_a_slice_that_ends_beyond_the_log_is_left_at_the_end_of_the_log(tmp_path
         assert bench.run(span) == Finished()
         (left,) = ledger.spans()
         assert (left.reached, left.is_done) == (records[-1]["log_id"], False)
+
+
+class TakenOverBench(Bench):
+    """Workers that lose each slice to a later owner after its first page."""
+
+    later: SqlLedger
+
+    def walker(self) -> Walk:
+        walk = super().walker()
+
+        def interrupted(span: LogCursor) -> Iterator[Forwarded]:
+            for forwarded in walk(span):
+                yield forwarded
+                assert self.later.begin_work(forwarded.cursor) is not None
+
+        return interrupted
+
+
+def test_a_slice_of_a_catch_up_that_the_daemon_takes_over_is_left_to_it(tmp_path: Path) -> None:
+    records = uneven(100)
+    with opened(tmp_path) as ledger, opened(tmp_path) as later:
+        bench = TakenOverBench(ledger, records, parallel=1)
+        bench.later = later
+        live = ledger.begin(after=floor_id(NOW - DAY))
+        ledger.begin_catch_up(live, present=LogId(records[-1]["log_id"]), ends=())
+        structlog.reset_defaults()
+        with capture_logs() as logs:
+            assert bench.run(*ledger.catch_up_spans()) == Finished()
+        (left,) = [line for line in logs if line["event"] == "slice.left_to_daemon"]
+        assert (left["code"], left["log_level"]) == ("taken-over", "warning")
+        (own,) = later.catch_up_spans()
+        assert own.reached == records[9]["log_id"]
+
+
+def test_a_backfill_ends_when_a_later_one_takes_over_its_slice(tmp_path: Path) -> None:
+    records = uneven(100)
+    with opened(tmp_path) as ledger, opened(tmp_path) as later:
+        bench = TakenOverBench(ledger, records, parallel=1)
+        bench.later = later
+        reason = bench.run(whole(ledger, records))
+        assert isinstance(reason, Failed)
+        assert isinstance(reason.error, TakenOverError)
 
 
 def test_a_slice_of_a_few_pages_is_not_worth_cutting(tmp_path: Path) -> None:
