@@ -172,14 +172,17 @@ class BacklogWorkers:
         with self._process.working(), self._places.place(self._claim) as place:
             try:
                 walk = self._walker()
-                is_over = False
-                while not is_over:
-                    while (own := self._queue.take(place.gives_way)) is not None:
-                        self._walk(walk, own, place)
+                while True:
+                    self._walk_slices(walk, place)
                     self._identify(place)
-                    is_over = self._is_over(place)
+                    if self._is_over(place):
+                        return
             except BaseException as error:  # noqa: BLE001 - the main thread raises it again
                 self._process.end(Failed(error))
+
+    def _walk_slices(self, walk: Walk, place: Place) -> None:
+        while not place.is_given_up and (own := self._queue.take(place.gives_way)) is not None:
+            self._walk(walk, own, place)
 
     def _walk(self, walk: Walk, own: Slice, place: Place) -> None:
         delay_s = _END_UNPROVED_S
@@ -187,7 +190,6 @@ class BacklogWorkers:
             for _ in self._queue.pages(walk, own):
                 self._note_success(own.cursor.id)
                 if place.gives_way():
-                    delay_s = 0.0
                     break
         except FatalError as error:
             self._block(error)
@@ -197,10 +199,10 @@ class BacklogWorkers:
         if own.is_finished:
             self._queue.leave(own)
         else:
-            self._queue.put_back(own, after_s=delay_s)
+            self._queue.put_back(own, after_s=0.0 if place.is_given_up else delay_s)
 
     def _identify(self, place: Place) -> None:
-        """Send the pending identifies, when no slice is left. All threads share a runner."""
+        """Send the pending identifies, once no slice is left. All threads share a runner."""
         while not place.is_given_up and (runner := self._current_runner()) is not None:
             try:
                 runner.work(place.gives_way)

@@ -1,5 +1,6 @@
 """Threads that work on a backlog, over fakes and a real ledger."""
 
+import itertools
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -61,6 +62,8 @@ class Bench:
     sink: Gate = field(default_factory=Gate)
     parallel: int = 3
     threads: BacklogThreads = field(default_factory=BacklogThreads)
+    begun: int = 0
+    """The threads that have begun."""
 
     def __post_init__(self) -> None:
         self.records = [
@@ -89,6 +92,7 @@ class Bench:
         )
 
     def walker(self) -> Walk:
+        self.begun += 1
         translator = HistoryTranslator(STREAM)
         return lambda span: forward(
             self.log, FakeDirectory({}), translator, BatchSender(self.sink), self.ledger, span
@@ -566,14 +570,14 @@ def test_two_pipelines_take_turns_in_one_thread_and_each_sends_all_once(
     monkeypatch.setattr(backlog_threads, "TURN_S", 0.0)
     monkeypatch.setattr(deferred_identify, "USERS_PER_BATCH", 2)
     at_once: list[int] = []
-    names: set[str] = set()
+    names: list[str] = []
     before = set(threading.enumerate())
 
     def look(batch: Batch) -> None:
         del batch
         new = set(threading.enumerate()) - before
         at_once.append(len([each for each in new if each.name == "backlog"]))
-        names.add(str(get_contextvars()["pipeline"]))
+        names.append(str(get_contextvars()["pipeline"]))
 
     for name, bench in zip("ab", two, strict=True):
         bench.sink.before = look
@@ -583,7 +587,9 @@ def test_two_pipelines_take_turns_in_one_thread_and_each_sends_all_once(
     for bench in two:
         bench.finish()
         bench.assert_all_is_sent_once()
-    assert names == {"a", "b"}
+    runs = [len([*run]) for _, run in itertools.groupby(names)]
+    assert set(names) == {"a", "b"}
+    assert max(runs[1:-1]) <= 2  # the other one gets the thread after each page
     assert max(at_once) <= 2  # one of them has given up its place, and is about to end
     for bench in two:
         bench.stop()
@@ -649,6 +655,6 @@ def test_a_pipeline_that_has_ended_gets_no_thread(two: tuple[Bench, Bench]) -> N
     second.stop()
     go.set()
     first.finish()
-    assert second.log.asked == []
+    assert (second.begun, second.log.asked) == (0, [])
     first.stop()
     assert first.threads._claims == []
