@@ -10,6 +10,7 @@ from poller.core.errors import FatalError, TransientError
 from poller.service.lifecycle.liveness import Heartbeat
 from poller.service.lifecycle.process import Failed, Process, Reason, Work
 from poller.service.observability.systemd import Notifier, Supervisor
+from poller.service.pipelines import pipeline
 from poller.service.pipelines.pipeline import LONGEST_PAUSE, Open, Pipeline, Running
 from poller.service.pipelines.pipelines import Pipelines
 from poller.service.pipelines.schedule import Pause
@@ -27,6 +28,7 @@ class Part:
         self.steps: list[Exception] = []
         self.told: list[str] = []
         self.work: Work | None = None
+        self.during = lambda: None
 
     @contextmanager
     def opened(self, work: Work) -> Iterator[Running]:
@@ -35,12 +37,18 @@ class Part:
         self.work = work
         self.told.append("opened")
         try:
-            yield Running(step=self._step, end=lambda error: self.told.append(f"end {error}"))
+            yield Running(step=self._step, end=self._end)
         finally:
             self.told.append("closed")
 
+    def _end(self, error: BaseException | None) -> None:
+        assert self.work is not None
+        assert self.work.stopping.is_set()
+        self.told.append(f"end {error}")
+
     def _step(self) -> timedelta:
         self.told.append("step")
+        self.during()
         if self.steps:
             raise self.steps.pop(0)
         return INTERVAL
@@ -150,8 +158,111 @@ def test_a_removed_pipeline_is_closed_for_good() -> None:
     bench = Bench(part.opened)
     bench.pipeline.step()
     bench.pipeline.remove()
+    assert part.work is not None
+    assert part.work.stopping.is_set()
+    assert bench.woken == 1
     assert bench.pipeline.step() is None
     assert part.told == ["opened", "step", "end None", "closed"]
+    assert not bench.pipeline.replace()
+
+
+def test_a_removed_pipeline_that_comes_back_in_time_is_opened_anew() -> None:
+    old, new = Part(), Part()
+    bench = Bench(old.opened)
+    bench.pipeline.step()
+    bench.pipeline.remove()
+    assert bench.pipeline.replace(new.opened)
+    assert bench.pipeline.step() is not None
+    assert old.told[-1] == "closed"
+    assert new.told == ["opened", "step"]
+
+
+def test_the_first_error_of_its_threads_is_the_one_that_is_told() -> None:
+    part = Part()
+    bench = Bench(part.opened)
+    bench.pipeline.step()
+    assert part.work is not None
+    for text in ("first", "second"):
+        part.work.end(Failed(TransientError(text)))
+    bench.pipeline.step()
+    assert bench.supervisor.condition.reason == "first"
+    bench.pipeline.step()
+    assert part.told[-2:] == ["opened", "step"]
+
+
+def test_an_error_of_the_old_parts_does_not_hurt_the_new_ones() -> None:
+    old, new = Part(), Part()
+    bench = Bench(old.opened)
+    bench.pipeline.step()
+    assert old.work is not None
+    old.work.end(Failed(TransientError("gone")))
+    bench.pipeline.replace(new.opened)
+    bench.pipeline.step()
+    assert bench.supervisor.condition.kind == "starting"
+    assert new.told == ["opened", "step"]
+
+
+def test_a_page_that_is_not_settled_in_time_is_abandoned_before_the_parts_are_closed(
+    logs: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "GRACE_S", 0.0)
+    part = Part()
+    bench = Bench(part.opened)
+    bench.pipeline.step()
+    assert part.work is not None
+    bench.pipeline.replace()
+    with part.work.working():
+        bench.pipeline.step()
+    assert "page.abandoned" in [line["event"] for line in logs]
+
+
+def test_the_parts_are_told_to_stop_before_they_are_closed() -> None:
+    part = Part()
+    bench = Bench(part.opened)
+    bench.pipeline.open()
+    assert part.work is not None
+    bench.pipeline.close()
+    assert part.work.stopping.is_set()
+
+
+def test_the_pauses_begin_anew_after_a_success() -> None:
+    part = Part()
+    bench = Bench(part.opened)
+    part.steps = [HELD, HELD]
+    assert [bench.pause_s(), bench.pause_s()] == [1.0, 2.0]
+    bench.pause_s()
+    part.steps = [HELD]
+    assert bench.pause_s() == 1.0
+
+
+def test_a_step_is_under_way_in_its_process() -> None:
+    part = Part()
+    bench = Bench(part.opened)
+    settled: list[bool] = []
+    part.during = lambda: settled.append(bench.process.settle_down(0.0))
+    bench.pipeline.step()
+    assert settled == [False]
+
+
+def test_a_pipeline_that_has_gone_is_forgotten_and_a_new_one_of_its_name_is_not() -> None:
+    process, supervisor = Process(), Supervisor(Notifier(None), Heartbeat())
+    gone: list[str] = []
+
+    def made(name: str) -> Pipeline:
+        return Pipeline(
+            "acme", Part().opened, process, supervisor, on_gone=lambda: gone.append(name)
+        )
+
+    first, second = made("first"), made("second")
+    pipelines = Pipelines(process, supervisor)
+    pipelines.add(first)
+    first.remove()
+    pipelines.add(second)
+    pipelines._step(first)
+    assert pipelines.get("acme") is second
+    second.remove()
+    pipelines._step(second)
+    assert (len(pipelines), gone) == (0, ["second"])
 
 
 def test_a_pipeline_that_is_alone_raises_its_error() -> None:

@@ -131,6 +131,36 @@ def test_a_name_is_forgotten_after_its_last_step() -> None:
     assert bench.steps == 1
 
 
+def test_a_step_that_lasts_long_is_not_planned_again_meanwhile() -> None:
+    bench = Bench()
+    planned: list[Job] = []
+
+    def nudge() -> None:
+        bench.now += 600.0
+        planned.extend(bench.planned())
+        bench.schedule.nudge()
+        planned.extend(bench.planned())
+
+    bench.during = nudge
+    bench.run_job()
+    before, after = planned
+    assert before is after
+
+
+def test_a_name_that_is_added_again_during_its_last_step_goes_on() -> None:
+    bench = Bench(None)
+    again: list[str] = []
+
+    def step() -> Pause:
+        again.append("step")
+        return Pause(length=INTERVAL)
+
+    bench.during = lambda: bench.schedule.add(NAME, step)
+    bench.run_job()
+    bench.run_job()
+    assert again == ["step"]
+
+
 def test_no_step_begins_after_the_stop() -> None:
     bench = Bench()
     bench.schedule.stop()

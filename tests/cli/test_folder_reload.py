@@ -1,0 +1,238 @@
+"""The pipelines of a folder: which are opened, by which settings, and what a reload changes."""
+
+from collections.abc import Collection, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import structlog
+from structlog.testing import capture_logs
+
+from poller.adapters.sql_ledger.ledger import SqlLedger
+from poller.adapters.sql_ledger.reader import LedgerReader
+from poller.cli.pipelines import folder as module
+from poller.cli.pipelines.folder import Folder
+from poller.cli.pipelines.opening import Post
+from poller.config import Settings, load_shared_settings, read_defaults
+from poller.core.errors import FatalError
+from poller.core.events import Stream
+from poller.service.lifecycle.liveness import Heartbeat
+from poller.service.lifecycle.process import Process, Work
+from poller.service.observability.systemd import Condition, Notifier, Supervisor
+from poller.service.pipelines.pipeline import Running
+from poller.service.pipelines.pipelines import Pipelines
+
+REFUSED = FatalError("it is refused", code="ledger-inaccessible", hint="look")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    settings: Settings
+    neighbours: Collection[Stream]
+
+
+class Bench:
+    """A folder whose pipelines do nothing. A test does what the schedule does."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.opened: dict[str, Opened] = {}
+        self.told: list[str] = []
+        self.error: FatalError | None = None
+        self.write_defaults()
+
+    def write_defaults(self, text: str = "") -> None:
+        (self.path / "_defaults.toml").write_text(text)
+
+    def write(self, name: str, *, source: str = "", more: str = "") -> None:
+        text = (
+            f'[auth0]\ndomain = "acme.us.auth0.com"\nclient_id = "id"\nclient_secret = "s"\n{more}'
+        )
+        text += f'[segment]\nwrite_key = "wk"\nsource_name = "{source or name}"\n'
+        (self.path / f"{name}.toml").write_text(text)
+
+    def start(self) -> None:
+        shared = load_shared_settings(read_defaults(self.path), {"HOME": str(self.path)})
+        supervisor, process = Supervisor(Notifier(None), Heartbeat()), Process()
+        self.pipelines = Pipelines(process, supervisor)
+        self.folder = Folder(self.path, shared, process, supervisor, self.pipelines)
+        self.folder.start()
+        self.step_all()
+
+    def step_all(self) -> None:
+        for pipeline in sorted(self.pipelines, key=lambda each: each.name):
+            self.pipelines._step(pipeline)
+
+    def reload(self) -> None:
+        self.folder.reload()
+        self.step_all()
+
+    def condition(self, name: str) -> Condition:
+        return self.folder.members[name].post.supervisor.condition
+
+    @contextmanager
+    def open_pipeline(
+        self,
+        settings: Settings,
+        work: Work,
+        post: Post,
+        *,
+        new_stream: bool,
+        neighbours: Collection[Stream],
+    ) -> Iterator[Running]:
+        del work, new_stream
+        name = settings.pipeline
+        assert post.options.endswith(f" --pipeline {name}")
+        if self.error is not None:
+            raise self.error
+        self.told.append(f"{name} opened")
+        self.opened[name] = Opened(settings=settings, neighbours=neighbours)
+        yield Running(step=lambda: timedelta(seconds=30))
+        del self.opened[name]
+        self.told.append(f"{name} closed")
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    structlog.reset_defaults()
+    folder = tmp_path / "many"
+    folder.mkdir()
+    made = Bench(folder)
+    monkeypatch.setattr(module, "open_pipeline", made.open_pipeline)
+    return made
+
+
+def test_two_files_never_have_one_stream_open_at_once(bench: Bench) -> None:
+    bench.write("first", source="web")
+    bench.write("second", source="web")
+    bench.start()
+    assert bench.opened.keys() == {"first"}
+    failed = bench.condition("second")
+    assert (failed.kind, failed.code) == ("failed", "settings-invalid")
+    assert "names the tenant and the source of first" in str(failed.reason)
+    (bench.path / "first.toml").unlink()
+    bench.reload()
+    assert bench.opened.keys() == {"second"}
+
+
+def test_a_pipeline_knows_the_streams_of_all_others(bench: Bench) -> None:
+    for name in "abc":
+        bench.write(name)
+    bench.write("typo", more="colour = 1\n")
+    bench.start()
+    names = {
+        name: {each.source_name for each in one.neighbours} for name, one in bench.opened.items()
+    }
+    assert names == {"a": {"b", "c"}, "b": {"a", "c"}, "c": {"a", "b"}}
+
+
+def test_a_file_with_a_mistake_lets_the_old_settings_go_on(bench: Bench) -> None:
+    bench.write("acme")
+    bench.start()
+    before = bench.opened["acme"]
+    bench.write("acme", more="colour = 1\n")
+    with capture_logs() as logs:
+        bench.reload()
+    assert bench.opened["acme"] is before
+    assert bench.told == ["acme opened"]
+    (refused,) = [line for line in logs if line["event"] == "settings.refused"]
+    assert (refused["pipeline"], refused["note"]) == ("acme", "the old settings go on")
+    bench.write("acme", more='[poll]\ninterval = "7s"\n')
+    bench.reload()
+    assert bench.opened["acme"].settings.poll.interval == timedelta(seconds=7)
+
+
+def test_a_mistake_in_the_defaults_changes_nothing(bench: Bench) -> None:
+    bench.write("acme")
+    bench.write("gone")
+    bench.start()
+    bench.write_defaults("[poll")
+    (bench.path / "gone.toml").unlink()
+    bench.reload()
+    assert bench.told == ["acme opened", "gone opened"]
+
+
+def test_a_reload_opens_anew_only_what_has_changed(bench: Bench) -> None:
+    bench.write("same")
+    bench.write("changed")
+    bench.start()
+    bench.told.clear()
+    bench.write("changed", more='[poll]\ninterval = "7s"\n')
+    with capture_logs() as logs:
+        bench.reload()
+    assert bench.told == ["changed closed", "changed opened"]
+    assert bench.opened["changed"].settings.poll.interval == timedelta(seconds=7)
+    (read,) = [line for line in logs if line["event"] == "settings.read"]
+    assert (read["added"], read["changed"], read["removed"], read["refused"]) == (0, 1, 0, 0)
+
+
+def test_a_reload_begins_new_files_and_ends_removed_ones(bench: Bench) -> None:
+    bench.write("gone")
+    bench.write("stays")
+    bench.start()
+    bench.told.clear()
+    bench.write("new")
+    (bench.path / "gone.toml").unlink()
+    bench.reload()
+    assert sorted(bench.told) == ["gone closed", "new opened"]
+    assert bench.folder.members.keys() == {"new", "stays"}
+    assert {each.name for each in bench.pipelines} == {"new", "stays"}
+
+
+def test_a_file_that_comes_back_before_its_pipeline_is_closed_opens_it_anew(bench: Bench) -> None:
+    bench.write("acme")
+    bench.write("stays")
+    bench.start()
+    bench.told.clear()
+    (bench.path / "acme.toml").unlink()
+    bench.folder.reload()
+    bench.write("acme", more='[poll]\ninterval = "7s"\n')
+    bench.reload()
+    assert bench.told == ["acme closed", "acme opened"]
+    assert bench.opened["acme"].settings.poll.interval == timedelta(seconds=7)
+
+
+def test_one_pipeline_never_pings_the_switch_that_all_share(bench: Bench) -> None:
+    bench.write_defaults('[alerts]\nheartbeat_url = "https://hc.example/all"\n')
+    bench.write("shares")
+    bench.write("own", more='[alerts]\nheartbeat_url = "https://hc.example/own"\n')
+    bench.start()
+    assert bench.opened["shares"].settings.alerts.heartbeat_url is None
+    own = bench.opened["own"].settings.alerts.heartbeat_url
+    assert own is not None
+    assert own.get_secret_value() == "https://hc.example/own"
+
+
+def ledger(bench: Bench, name: str) -> str:
+    """Make a ledger, and return its URL."""
+    url = f"sqlite:///{bench.path}/{name}.db"
+    stream = Stream(domain="acme.us.auth0.com", source_name="web", generation=1)
+    SqlLedger.open(url, stream, create=True).close()
+    return url
+
+
+def error_in(url: str) -> str | None:
+    with closing(LedgerReader.open(url)) as reader:
+        recorded = reader.fatal_exit()
+    return recorded and recorded.code
+
+
+def test_status_shows_the_error_of_a_pipeline_that_cannot_be_opened(bench: Bench) -> None:
+    url = ledger(bench, "own")
+    bench.write("acme", more=f'[state]\nurl = "{url}"\n')
+    bench.error = REFUSED
+    bench.start()
+    assert error_in(url) == "ledger-inaccessible"
+
+
+def test_the_error_of_one_pipeline_is_not_that_of_a_ledger_which_others_use(bench: Bench) -> None:
+    url = ledger(bench, "shared")
+    bench.write_defaults(f'[state]\nurl = "{url}"\n')
+    for name in ("acme", "globex"):
+        bench.write(name)
+    bench.error = REFUSED
+    bench.start()
+    assert error_in(url) is None
