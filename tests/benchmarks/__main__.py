@@ -25,6 +25,7 @@ CASES: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "memory": memory.over_many_pages,
     "databases": databases.against_sqlite,
     "many": many.idle,
+    "beside": many.beside,
     "thousand": many.thousand,
     "workers": workers.doubled,
     "extension": field.against_the_extension,

@@ -1,21 +1,30 @@
 """Many pipelines in one process: what idle ones cost, and what a busy one takes from the others."""
 
 import json
+import math
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.benchmarks.figure import Figure
+from tests.benchmarks.reference import FETCH_S, SEND_S
 from tests.process.bench import COMMAND, SandboxProcess, eventually
 
 INTERVAL_S = 30
 _MEASURED_S = 60.0
 _LONGEST_S = 900.0
+_OTHERS = 10
+_SHORT_INTERVAL_S = 5
+_EVENTS_PER_S = 5
+_ALONE_S = 30.0
+_BUSY_PAGES = 600
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -41,6 +50,68 @@ def thousand(folder: Path) -> Iterator[Figure]:
         note=str(cost),
     )
     yield Figure(name="memory of 1,000 idle pipelines, MB", value=cost.memory_mb, bound=1500.0)
+
+
+def beside(folder: Path) -> Iterator[Figure]:
+    """Measure how late events of ten pipelines are while an eleventh works on a backlog.
+
+    The ten read one tenant, each for a source of its own. The eleventh is added while they run. No
+    rate limit slows it down.
+    """
+    quiet, busy = SandboxProcess(seed=1, plan="unlimited"), SandboxProcess(seed=2, plan="unlimited")
+    try:
+        for sandbox in (quiet, busy):
+            sandbox.ask("latency", auth0=FETCH_S, segment=SEND_S)
+        busy.ask("grow", count=100 * _BUSY_PAGES, seconds=86_400)
+        for sandbox in (quiet, busy):
+            sandbox.ask("tenant", longest_lag=0.01, index_lag=0)
+        many = folder / "many"
+        for number in range(_OTHERS):
+            write(many, f"p{number:04d}", quiet, folder)
+        (many / "_defaults.toml").write_text(f'[poll]\ninterval = "{_SHORT_INTERVAL_S}s"\n')
+        with running(many, folder / "log") as process:
+            eventually("all", lambda: opened(folder / "log") == _OTHERS, _LONGEST_S)
+            quiet.ask("traffic", rate=_EVENTS_PER_S)
+            alone = _ages(quiet, lambda: time.sleep(_ALONE_S))
+            write(many, "busy", busy, folder, '[poll]\nstart = "earliest"\n')
+            process.send_signal(signal.SIGHUP)
+            eventually("the busy one", lambda: busy.truth()["delivered"] > 0, _LONGEST_S)
+            began = time.monotonic()
+            beside = _ages(quiet, lambda: eventually("its end", lambda: _is_done(busy), _LONGEST_S))
+            seconds = time.monotonic() - began
+    finally:
+        quiet.close()
+        busy.close()
+    yield Figure(
+        name="age of 99 of 100 events of ten pipelines beside a busy one, in intervals",
+        value=_of_99(beside) / _SHORT_INTERVAL_S,
+        bound=2.0,
+        note=f"{len(beside)} events, the oldest of {beside[-1]:.1f} s; without the busy one "
+        f"{_of_99(alone) / _SHORT_INTERVAL_S:.2f}; {_BUSY_PAGES} pages in {seconds:.0f} s",
+    )
+
+
+def _ages(sandbox: SandboxProcess, wait: Callable[[], object]) -> list[float]:
+    """Return the ages at their arrival of the events that happen meanwhile, the youngest first."""
+    begun = datetime.now(UTC)
+    wait()
+    ended = datetime.now(UTC)
+    time.sleep(2 * _SHORT_INTERVAL_S)  # the last of them arrive
+    ages = []
+    for arrival in sandbox.ask("messages", count=1_000_000):
+        happened = datetime.fromisoformat(arrival["message"]["timestamp"])
+        if arrival["type"] == "track" and begun < happened < ended:
+            ages.append((datetime.fromisoformat(arrival["at"]) - happened).total_seconds())
+    return sorted(ages)
+
+
+def _of_99(ages: list[float]) -> float:
+    return ages[math.ceil(0.99 * len(ages)) - 1]
+
+
+def _is_done(sandbox: SandboxProcess) -> bool:
+    truth = sandbox.truth()
+    return bool(truth["delivered"] == truth["expected"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,8 +160,8 @@ def _idle(folder: Path, count: int) -> Cost:
         sandbox.close()
 
 
-def write(folder: Path, name: str, sandbox: SandboxProcess, ledgers: Path) -> None:
-    """Write the settings of a pipeline with a source and a ledger of its own."""
+def write(folder: Path, name: str, sandbox: SandboxProcess, ledgers: Path, more: str = "") -> None:
+    """Write the settings of a pipeline with a source and a ledger of its own, and more of them."""
     folder.mkdir(exist_ok=True)
     facts = sandbox.facts
     values = {
@@ -111,7 +182,7 @@ def write(folder: Path, name: str, sandbox: SandboxProcess, ledgers: Path) -> No
         f"[{section}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in table.items())
         for section, table in values.items()
     ]
-    (folder / f"{name}.toml").write_text("".join(lines))
+    (folder / f"{name}.toml").write_text("".join(lines) + more)
 
 
 @contextmanager
