@@ -33,6 +33,23 @@ addEventListener("DOMContentLoaded", () => {
 """Notes each row that appears with its delay, and each violation of the security policy."""
 
 
+_SEVERE = {"serious", "critical"}
+
+
+def severe(page: Page, axe: str) -> list[str]:
+    """Return what axe-core finds serious or critical, with the elements."""
+    if not page.evaluate("Boolean(window.axe)"):
+        page.evaluate(axe)
+    found: dict[str, Any] = page.evaluate("axe.run()")
+    assert len(found["passes"]) > 10
+    return [
+        f"{rule['id']}: {node['html'][:200]}"
+        for rule in found["violations"]
+        if rule["impact"] in _SEVERE
+        for node in rule["nodes"]
+    ]
+
+
 @dataclass(slots=True, kw_only=True)
 class Window:
     """One window on the page."""

@@ -3,28 +3,12 @@
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from tests.browser.letters import Letters
-from tests.browser.looking import Desk
+from tests.browser.looking import Desk, severe
 from tests.browser.states import BLOCKED
 from tests.service.page.browsers import login
-
-SEVERE = {"serious", "critical"}
-
-
-def severe(page: Page, axe: str) -> list[str]:
-    """Return what axe-core finds serious or critical, with the elements."""
-    if not page.evaluate("Boolean(window.axe)"):
-        page.evaluate(axe)
-    found: dict[str, Any] = page.evaluate("axe.run()")
-    assert len(found["passes"]) > 10
-    return [
-        f"{rule['id']}: {node['html'][:200]}"
-        for rule in found["violations"]
-        if rule["impact"] in SEVERE
-        for node in rule["nodes"]
-    ]
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 390), ("dark", 1440)])

@@ -30,6 +30,25 @@ from tests.fakes import NOW, STREAM, numbered
 
 TOKEN = "t" * 32
 PATIENCE_S = 30.0
+BLOCKED = {
+    "pipeline": "blocked",
+    "state": "blocked",
+    "code": 78,
+    "error": "auth0-token-refused",
+    "text": "<b>refused</b>",
+    "hint": "look",
+    "figures": ["freshness 3 h"],
+}
+WELL = {
+    "pipeline": "well",
+    "state": "running",
+    "code": 0,
+    "error": None,
+    "text": None,
+    "hint": None,
+    "figures": [],
+}
+"""Two lines of the page of many pipelines."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,8 @@ import pytest
 from poller.service.page.parts import PageParts
 from poller.service.watching.feed import Feed
 from tests.service.page.browsers import (
+    BLOCKED,
+    WELL,
     Browser,
     FakeLetters,
     login,
@@ -15,24 +17,6 @@ from tests.service.page.browsers import (
     settled,
 )
 
-BLOCKED = {
-    "pipeline": "blocked",
-    "state": "blocked",
-    "code": 78,
-    "error": "auth0-token-refused",
-    "text": "<b>refused</b>",
-    "hint": "look",
-    "figures": ["freshness 3 h"],
-}
-WELL = {
-    "pipeline": "well",
-    "state": "running",
-    "code": 0,
-    "error": None,
-    "text": None,
-    "hint": None,
-    "figures": [],
-}
 STATE = {"code": 78, "pipelines": [BLOCKED, WELL]}
 
 
