@@ -15,6 +15,7 @@ class Asked:
     """A request as the scripted server saw it."""
 
     method: str
+    target: str
     path: str
     query: dict[str, str]
     headers: Message
@@ -51,7 +52,14 @@ class _Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         query = dict(parse_qsl(url.query))
         self.server.asked.append(
-            Asked(method=self.command, path=url.path, query=query, headers=self.headers, body=body)
+            Asked(
+                method=self.command,
+                target=self.path,
+                path=url.path,
+                query=query,
+                headers=self.headers,
+                body=body,
+            )
         )
         reply = (
             self.server.replies.pop(0) if len(self.server.replies) > 1 else self.server.replies[0]

@@ -62,8 +62,9 @@ class Connection:
     def __init__(
         self, origin: str, pool: httpcore.ConnectionPool, *, proxy: str | None, is_tunnelled: bool
     ) -> None:
-        self._origin = origin
-        self._headers = {"Host": urlsplit(origin).netloc, **_HEADERS}
+        url = urlsplit(origin)
+        self._place = url.scheme, url.hostname or "", url.port
+        self._headers = {"Host": url.netloc, **_HEADERS}
         self._pool = pool
         self._is_tunnelled = is_tunnelled
         self._opened = time.monotonic()
@@ -133,11 +134,10 @@ class Connection:
         elif form is not None:
             content = urlencode(form).encode()
             asked["Content-Type"] = "application/x-www-form-urlencoded"
-        target = quote(f"{path}?{urlencode(params)}" if params else path, safe=_SAFE)
         extensions = {"timeout": _TIMEOUTS, "trace": self._note}
         with self._pool.stream(
             method,
-            self._origin + target,
+            self._url(f"{path}?{urlencode(params)}" if params else path),
             headers=[*asked.items()],
             content=content,
             extensions=extensions,
@@ -151,8 +151,21 @@ class Connection:
         self._pool.close()
         self._keep(None)
 
+    def _url(self, path: str) -> httpcore.URL:
+        # httpcore would parse a text, and leave out what follows a semicolon in the path.
+        target = quote(path, safe=_SAFE)
+        scheme, host, port = self._place
+        return httpcore.URL(
+            scheme=scheme,
+            host=host,
+            port=port,
+            target=target if target.startswith("/") else f"/{target}",
+        )
+
     def _note(self, event: str, info: Mapping[str, Any]) -> None:
-        if event == "connection.connect_tcp.complete":
+        if event == "connection.connect_tcp.started":  # the pool opens a closed connection again
+            self._is_past_proxy = False
+        elif event == "connection.connect_tcp.complete":
             # TLS takes the original socket over, so a duplicate is kept. Both are one connection.
             self._keep(info["return_value"].get_extra_info("socket").dup())
             self._is_past_proxy = not self._is_tunnelled
@@ -188,7 +201,9 @@ def _pool(proxy: str | None, trust: ssl.SSLContext) -> httpcore.ConnectionPool:
         raise ValueError("not the URL of an HTTP proxy")
     name, password = unquote(url.username or "").encode(), unquote(url.password or "").encode()
     return httpcore.HTTPProxy(
-        httpcore.URL(scheme=url.scheme, host=url.hostname, port=url.port, target="/"),
+        httpcore.URL(
+            scheme=url.scheme, host=url.hostname.encode("idna"), port=url.port, target="/"
+        ),
         proxy_auth=(name, password) if name or password else None,
         ssl_context=trust,
         max_connections=1,

@@ -6,6 +6,7 @@ import re
 import shutil
 import socket
 import ssl
+import threading
 from pathlib import Path
 
 import certifi
@@ -174,12 +175,38 @@ def test_a_failure_behind_the_proxy_names_the_server_and_not_the_proxy(
     assert str(raised.value).startswith("https://acme.us.auth0.com: ")
 
 
+def test_a_proxy_that_goes_down_after_an_answer_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        proxy = f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+        def answer_once() -> None:
+            connection = listener.accept()[0]
+            with connection:
+                read_request(connection)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            listener.close()
+
+        monkeypatch.setenv("HTTP_PROXY", proxy)
+        client = Http("http://acme.us.auth0.com", ServerClock())
+        answering = threading.Thread(target=answer_once)
+        answering.start()
+        assert client.call("GET", "/").status == 200
+        answering.join()
+    with pytest.raises(TransientError, match=f"^the proxy {proxy}, on the way to"):
+        client.call("GET", "/")
+    client.close()
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
         ("ALL_PROXY", "socks5://127.0.0.1:1"),
         ("HTTPS_PROXY", "http://proxy:abc"),
         ("HTTPS_PROXY", "foo://proxy"),
+        ("HTTPS_PROXY", f"http://{64 * 'p'}:1"),
+        ("HTTPS_PROXY", "http://pröxy..example:1"),
     ],
 )
 def test_a_proxy_variable_that_cannot_be_used_is_fatal_and_named(

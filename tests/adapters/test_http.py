@@ -218,6 +218,14 @@ def test_a_path_and_a_query_are_encoded_once(scripted: Scripted) -> None:
     assert scripted.asked[1].query == {"é": "é"}
 
 
+@pytest.mark.parametrize("path", ["/hooks;v=1/a;b", "/a;b?c=d;e", "/a//b;", "/"])
+def test_a_path_is_asked_for_as_a_whole(scripted: Scripted, path: str) -> None:
+    client = Http(scripted.origin, ServerClock())
+    client.call("GET", path)
+    client.close()
+    assert scripted.asked[0].target == path
+
+
 def test_headers_are_found_in_small_letters_and_repeated_ones_become_a_list(serve: Serve) -> None:
     def handle(connection: socket.socket) -> None:
         read_request(connection)
