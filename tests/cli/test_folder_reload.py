@@ -129,6 +129,13 @@ def test_a_pipeline_knows_the_streams_of_all_others(bench: Bench) -> None:
     assert names == {"a": {"b", "c"}, "b": {"a", "c"}, "c": {"a", "b"}}
 
 
+def test_many_pipelines_share_the_memory_of_events(bench: Bench) -> None:
+    for number in range(40):
+        bench.write(f"p{number}")
+    bench.start()
+    assert {each.post.feed.most for each in bench.folder.members.values()} == {500}
+
+
 def test_a_file_with_a_mistake_lets_the_old_settings_go_on(bench: Bench) -> None:
     bench.write("acme")
     bench.start()

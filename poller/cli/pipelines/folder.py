@@ -36,7 +36,7 @@ from poller.service.observability.systemd import Notifier, Supervisor
 from poller.service.pipelines.pipeline import Pipeline, Running
 from poller.service.pipelines.pipelines import Pipelines
 from poller.service.watching.event_streams import EventStreams
-from poller.service.watching.feed import Feed
+from poller.service.watching.feed import MOST_EVENTS, Feed, events_of_each
 
 _START_S = 0.05
 """The time between the starts of two pipelines, on average, so that not all begin at once."""
@@ -79,6 +79,7 @@ class Folder:
         self._new_stream = new_stream
         self._ledgers = ledgers or Ledgers()
         self._event_streams = EventStreams()
+        self._events_of_each = MOST_EVENTS
         self._tenants = Tenants()
         self._backlog_threads = BacklogThreads()
         self._members: dict[str, Member] = {}
@@ -100,6 +101,7 @@ class Folder:
             SettingsError: the folder holds no pipeline, or cannot be read.
         """
         names = pipeline_names(self.path)
+        self._events_of_each = events_of_each(len(names))
         spread_s = _START_S * len(names)
         for name in names:
             self._add(name, random.uniform(0.0, spread_s))  # noqa: S311 - no secret
@@ -162,7 +164,7 @@ class Folder:
             settings = self._load(name)
         except SettingsError:
             settings = None  # the first step reads the file again, and tells of the mistake
-        old, feed = self._pipelines.get(name), Feed()
+        old, feed = self._pipelines.get(name), Feed(most=self._events_of_each)
         pipeline = old or self._pipeline(name)
         post = Post(
             feed=feed,

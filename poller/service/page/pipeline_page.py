@@ -43,7 +43,7 @@ class PipelinePage:
         parts = self.parts
         settled = parts.feed.event(int(request.match_info["number"]))
         if settled is None:
-            raise web.HTTPNotFound(reason="the page keeps the last 1,000 events")
+            raise web.HTTPNotFound(reason=f"the page keeps the last {parts.feed.most:,} events")
         return web.json_response(detail_of(settled, parts.show, parts.encode))
 
     async def state(self, request: web.Request) -> web.StreamResponse:

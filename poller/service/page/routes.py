@@ -112,8 +112,9 @@ class Routes:
 
     async def _index(self, request: web.Request) -> web.StreamResponse:
         name = request.match_info.get("pipeline", "")
-        show = self._page(name).parts.show
-        return self._rendered("index.html", show=show, pipeline=name)
+        parts = self._page(name).parts
+        kept = f"{parts.feed.most:,}"
+        return self._rendered("index.html", show=parts.show, pipeline=name, kept=kept)
 
     def _page(self, name: str) -> PipelinePage:
         """Return the page of a pipeline. It begins anew after a change of the settings."""

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from poller.service.watching.feed import MOST_EVENTS, Feed, SettledEvent
+from poller.service.watching.feed import Feed, SettledEvent
 from poller.service.watching.rows import row_of
 
 VERSION = 1
@@ -150,7 +150,7 @@ class EventStream:
             self._refuse(connection)
             return
         last = self._feed.last
-        reader = _Reader(connection, max(last - MOST_EVENTS, 0), last)
+        reader = _Reader(connection, max(last - self._feed.most, 0), last)
         reader.put("hello", version=VERSION, show=self._show)
         self._readers.append(reader)
         self._watch(connection, reader)
@@ -199,7 +199,7 @@ class EventStream:
         if reader.ends_at is not None:
             if reader.is_idle or self._monotonic() >= reader.ends_at:
                 self._drop(reader)
-        elif not reader.is_idle and self._feed.last - reader.position > MOST_EVENTS:
+        elif not reader.is_idle and self._feed.last - reader.position > self._feed.most:
             reader.end("slow", self._monotonic() + PATIENCE_S)
 
     def _fill(self, reader: _Reader, events: Sequence[SettledEvent], lines: "_Lines") -> bool:

@@ -16,6 +16,14 @@ from poller.service.observability.instrumented import Observer
 
 MOST_EVENTS = 1000
 """The number of events that the feed keeps at least, if there were as many."""
+_OF_ALL_FEEDS = 20_000
+"""The number of events that all feeds of a process keep. An event takes about two kilobytes."""
+_LEAST_EVENTS = 100
+
+
+def events_of_each(feeds: int) -> int:
+    """Return how many events each of so many feeds keeps."""
+    return min(max(_OF_ALL_FEEDS // max(feeds, 1), _LEAST_EVENTS), MOST_EVENTS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,11 +64,17 @@ class Feed(Observer):
     looks, by the thread of whoever looks. Nothing of the feed is ever written to disk.
 
     `now` is the tenant's time. `run` tells this process from the one before, whose numbers began at
-    1 too.
+    1 too. The feed keeps `most` events at least, if there were as many.
     """
 
-    def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        *,
+        most: int = MOST_EVENTS,
+    ) -> None:
         self.now = now
+        self.most = most
         self.run = secrets.token_hex(4)
         self._lock = threading.Lock()
         self._pages: deque[_SettledPage] = deque()
@@ -78,7 +92,7 @@ class Feed(Observer):
             self._pages.append(page)
             self._last += size
             self._kept += size
-            while self._kept - self._pages[0].size >= MOST_EVENTS:
+            while self._kept - self._pages[0].size >= self.most:
                 self._kept -= self._pages.popleft().size
 
     @property
@@ -105,7 +119,7 @@ class Feed(Observer):
 
     def _holds(self, number: int) -> bool:
         with self._lock:
-            return self._last - min(self._kept, MOST_EVENTS) < number <= self._last
+            return self._last - min(self._kept, self.most) < number <= self._last
 
 
 def worker_of(cursor: LogCursor) -> str:

@@ -62,7 +62,11 @@ Open = Callable[..., Streaming]
 def opened(tmp_path: Path, feed: Feed, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
     monkeypatch.setattr(event_streams, "TICK_S", 0.01)
     with ExitStack() as stack:
-        yield lambda **options: Streaming(tmp_path / "s", feed, stack, options)
+
+        def open_(*, feed: Feed = feed, **options: Any) -> Streaming:
+            return Streaming(tmp_path / "s", feed, stack, options)
+
+        yield open_
 
 
 def test_a_reader_gets_the_events_in_memory_and_then_the_new_ones(opened: Open, feed: Feed) -> None:
@@ -100,6 +104,16 @@ def test_a_full_memory_arrives_whole_and_in_order(opened: Open, feed: Feed) -> N
     next(lines)
     numbers = [next(lines)["number"] for _ in range(MOST_EVENTS)]
     assert numbers == [*range(201, MOST_EVENTS + 201)]
+    assert next(lines)["kind"] == "live"
+
+
+def test_a_small_memory_arrives_without_a_word_of_what_it_has_forgotten(opened: Open) -> None:
+    small = Feed(now=lambda: NOW, most=100)
+    for _ in range(3):
+        small.count_settled(settled(*[login()] * 100))
+    lines = opened(feed=small).lines()
+    next(lines)
+    assert [next(lines)["number"] for _ in range(100)] == [*range(201, 301)]
     assert next(lines)["kind"] == "live"
 
 

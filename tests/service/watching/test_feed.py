@@ -11,7 +11,7 @@ from poller.core.log_ids import EARLIEST
 from poller.core.spans import LogCursor, Redelivery, ReopenedGap, SecondReading, Span, UnreadStretch
 from poller.core.translation.privacy import Privacy
 from poller.core.translation.rules import Rules
-from poller.service.watching.feed import MOST_EVENTS, Feed, worker_of
+from poller.service.watching.feed import MOST_EVENTS, Feed, events_of_each, worker_of
 from poller.service.watching.rows import detail_of, row_of
 from tests.fakes import NOW, STREAM, numbered
 from tests.service.page.browsers import login, settled
@@ -41,6 +41,18 @@ def test_a_refused_event_shows_the_status_of_segment(feed: Feed) -> None:
     feed.count_settled(settled(login(), is_refused=True))
     (dead,) = feed.after(0)
     assert (dead.outcome, dead.reason, dead.status) == ("dead_lettered", "refused_by_segment", 400)
+
+
+def test_the_feeds_of_many_pipelines_share_the_memory() -> None:
+    assert [events_of_each(number) for number in (0, 1, 20, 40, 200, 1000)] == [
+        *(1000, 1000, 1000, 500, 100, 100),
+    ]
+    feed = Feed(now=lambda: NOW, most=100)
+    for _ in range(15):
+        feed.count_settled(settled(*[login()] * 10))
+    assert [each.number for each in feed.after(0)] == [*range(51, 151)]
+    assert feed.event(50) is None
+    assert feed.event(51) is not None
 
 
 def test_the_feed_forgets_the_oldest_pages_and_keeps_a_thousand_events(feed: Feed) -> None:

@@ -31,7 +31,7 @@ export class Detail {
     const content = answer?.ok
       ? this.content(await answer.json())
       : [make("p", {}, answer?.status === 404
-        ? "The daemon keeps the last 1,000 events only. This one is gone: `trace` finds it."
+        ? "The daemon keeps the newest events only. This one is gone: `trace` finds it."
         : "The daemon does not answer now.")];
     this.panel.replaceChildren(this.header(number), ...content);
     this.panel.hidden = false;
