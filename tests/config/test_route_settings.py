@@ -103,6 +103,16 @@ def test_the_routes_of_a_folder_are_pipelines_of_it(acme: Path) -> None:
     assert load(acme).state.url == load(acme.parent, "acme.rest").state.url
 
 
+def test_a_route_never_takes_the_source_that_the_defaults_have_for_others(acme: Path) -> None:
+    others = '[segment]\nwrite_key = "of-the-others"\nsource_name = "theirs"\nsource_id = "x"\n'
+    (acme.parent / "_defaults.toml").write_text(others)
+    shop = load(acme.parent).segment
+    assert (shop.source_name != "theirs", shop.source_id) == (True, None)
+    acme.write_text(TOP + SHOP.replace('write_key = "key-of-shop"\n', "") + REST)
+    (problem,) = problems(acme.parent)
+    assert "routes.shop.write_key: is missing" in problem
+
+
 def test_a_write_key_may_be_a_file_a_credential_or_a_variable(acme: Path) -> None:
     acme.write_text(TOP + SHOP.replace("write_key", "write_key_file") + REST)
     (acme.parent / "key-of-shop").write_text("from-file\n")

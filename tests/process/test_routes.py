@@ -26,7 +26,7 @@ class RoutedBench(Bench):
     """The condition and the Segment endpoint of each route."""
 
     def write_settings(self, **changes: Any) -> None:
-        super().write_settings(**changes)
+        super().write_settings(auth0__rate_share=1, **changes)
         text = self.settings.read_text()
         if self.routes:
             text = re.sub(r"write_key = .*\nendpoint = .*\n", "", text)
@@ -42,7 +42,7 @@ class Routed:
     """The tenant, and the sources of its two routes."""
 
     def __init__(self, path: Path, template: Template | None, stack: ExitStack) -> None:
-        self.tenant = SandboxThread(seed=1, events=60, plan="essentials-tenfold")
+        self.tenant = SandboxThread(seed=1, events=60, plan="essentials")
         self.shop = SandboxThread(seed=2)
         stack.callback(self.tenant.close)
         stack.callback(self.shop.close)
@@ -94,7 +94,7 @@ def test_a_blocked_route_stops_no_other_and_both_keep_to_one_rate_limit(routed: 
         eventually("the rest", lambda: routed.ids()[1])
         blocked = eventually("the shop", lambda: lines(running, "daemon.blocked"))
         assert {line["pipeline"] for line in blocked} == {"config.shop"}
-        routed.tenant.ask("grow", count=300, seconds=0)
+        routed.tenant.ask("grow", count=100, seconds=0)
         before = len(routed.ids()[1])
         eventually("more of the rest", lambda: len(routed.ids()[1]) > before)
         assert not routed.ids()[0]
@@ -102,6 +102,7 @@ def test_a_blocked_route_stops_no_other_and_both_keep_to_one_rate_limit(routed: 
         jsonschema.validate(report, {"$defs": SCHEMAS, "$ref": "#/$defs/pipelines"})
         states = [(each["pipeline"], each["state"]) for each in report["pipelines"]]
         assert states == [("config.shop", "blocked"), ("config.rest", "running")]
+        routed.tenant.ask("grow", count=700, seconds=0)  # many pages for 100 requests a minute
         routed.shop.ask("faults", clear=True)
         eventually("everything", lambda: routed.delivered() == routed.expected())
         assert running.stop().code == 0
@@ -111,6 +112,7 @@ def test_a_blocked_route_stops_no_other_and_both_keep_to_one_rate_limit(routed: 
     assert not shop & rest
     assert {seen["status"] for seen in routed.requests("/api/v2/")} == {200}
     assert len(routed.requests("/oauth/token")) == 1
+    routed.tenant.ask("tenant", plan="unlimited")
     checked = routed.bench.run("check").out
     assert re.search(
         r"config\.rest  good +takes \d+ of .*; shop takes \d+, no route takes 0", checked
