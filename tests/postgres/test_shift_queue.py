@@ -14,7 +14,7 @@ from pgqueuer.adapters.drivers.psycopg import PsycopgDriver
 from pgqueuer.core.qm import QueueManager
 from pgqueuer.domain.models import Job
 
-from poller.adapters.shift_queue import ShiftQueue, queue, share_of, statements
+from poller.adapters.shift_queue import ShiftQueue, SliceOrder, Walked, queue, share_of, statements
 from poller.adapters.shift_queue.statements import HEARTBEAT_TIMEOUT, Statements
 from poller.adapters.shift_queue.tables import SETTINGS, install
 from poller.adapters.sql_ledger.postgres.address import Address
@@ -76,6 +76,10 @@ class Worker:
     def end(self, name: str) -> None:
         if on_end := self.held.pop(name, None):
             on_end()
+
+    def walk(self, order: SliceOrder) -> Walked:  # noqa: ARG002 - of the protocol
+        """Leave a slice as it is."""
+        return Walked(is_over=True)
 
     def leave(self) -> None:
         """Close all pipelines."""
@@ -193,7 +197,7 @@ def with_statements(conninfo: str, act: Callable[[Statements, list[Job]], Any]) 
     async def run() -> None:
         connection = await psycopg.AsyncConnection.connect(conninfo, autocommit=True)
         async with connection:
-            made = Statements(PsycopgDriver(connection), lambda _: 10)
+            made = Statements(PsycopgDriver(connection), lambda kind, at_work: 10)
             made.manager = manager = QueueManager(made, channel=SETTINGS.channel)
             manager.entrypoint("shift")(asyncio.sleep)
             await made.look(PIPELINES)
