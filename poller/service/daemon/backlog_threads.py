@@ -129,8 +129,10 @@ class BacklogThreads:
         """Take a place from a pipeline, if another one is to have it."""
         with self._lock:
             threads = [each.threads for each in self._waiting() if each is not claim]
-            if not threads or not self._is_full():
+            if not threads:
                 return False
+            for _ in range(self._leaving):  # their places are promised already
+                threads[threads.index(min(threads))] += 1
             fewest = min(threads)
             is_turn_over = fewest == 0 and self._monotonic() - claim.got_at >= TURN_S
             if fewest >= claim.threads - 1 and not is_turn_over:

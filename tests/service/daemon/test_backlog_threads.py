@@ -89,6 +89,13 @@ def test_a_later_pipeline_gets_its_share_after_a_page() -> None:
     assert sorted(bench.counts.values()) == [1, 3, 4]
 
 
+def test_a_pipeline_gives_up_no_more_places_than_the_other_one_gets() -> None:
+    bench = Bench(8)
+    bench.ask("a")
+    bench.ask("b")
+    assert [place.gives_way() for _, place, _ in bench.running] == [True] * 4 + [False] * 4
+
+
 def test_the_places_of_a_backlog_that_is_done_go_to_the_others() -> None:
     bench = Bench(8)
     bench.ask("a")
@@ -130,6 +137,7 @@ def test_a_place_that_was_given_up_is_taken_once_its_thread_has_ended() -> None:
     assert first[1].gives_way()
     assert not second[1].gives_way()
     assert first[1].gives_way()
+    bench.ask("c")
     assert bench.counts == {"a": 2}
     bench._end(first)
     assert bench.counts == {"a": 1, "b": 1}
