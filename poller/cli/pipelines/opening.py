@@ -29,15 +29,14 @@ from poller.service.watching.feed import Feed
 class Post:
     """The place where a pipeline is watched. It stays while the pipeline is opened and closed.
 
-    The `observer` is the meter, or the feed alone if nobody asks for metrics. The pipelines of a
-    process share all that has a default here.
+    The `observer` is the meter, or the feed alone if nobody asks for metrics. `options` are those
+    by which a command finds this pipeline of several. The pipelines of a process share the rest.
     """
 
     feed: Feed
     observer: Observer
     supervisor: Supervisor
     options: str = ""
-    """The options by which a command finds this pipeline of several."""
     ledgers: Ledgers = field(default_factory=Ledgers)
     streams: EventStreams = field(default_factory=EventStreams)
     tenants: Tenants = field(default_factory=Tenants)
