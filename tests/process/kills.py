@@ -4,6 +4,7 @@ import random
 import signal
 import time
 from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tests.process.bench import Bench, Running
@@ -19,43 +20,66 @@ def set_faults(bench: Bench, *faults: Fault) -> None:
     bench.sandbox.ask("faults", clear=True, set=list(faults))
 
 
-def kill_somewhere(bench: Bench, dice: random.Random) -> bool:
-    """Run one process and kill it at a request or a moment that the seed chooses.
+def kill(
+    bench: Bench,
+    running: Running,
+    dice: random.Random,
+    *,
+    steps: Mapping[str, int],
+    at_request: float,
+    latest_s: float,
+) -> None:
+    """Kill a process at a request, or after a moment of its work.
 
-    Return false if the process ended before the kill.
+    `at_request` is the probability of the first, and `latest_s` the latest moment of the second.
     """
-    arguments = ("run", "--once") if dice.random() < 0.5 else ("run",)
-    bench.sandbox.ask("grow", count=dice.randrange(100, 400), seconds=0)
-    with bench.start(*arguments) as running:
-        if dice.random() < 0.7:
-            kill_at_request(bench, running, dice)
-        else:
-            time.sleep(dice.uniform(0.05, 0.6))  # until somewhere in its work
+    if dice.random() < at_request:
+        _kill_at_request(bench, running, dice, steps)
+    else:
+        time.sleep(dice.uniform(0.02, latest_s))  # until somewhere in its work
+    running.process.kill()
+    running.process.wait()
     set_faults(bench)
-    return running.process.returncode == -signal.SIGKILL
 
 
-def kill_at_request(bench: Bench, running: Running, dice: random.Random) -> None:
-    path = dice.choice([*STEPS])
+def _kill_at_request(
+    bench: Bench, running: Running, dice: random.Random, steps: Mapping[str, int]
+) -> None:
+    path = dice.choice([*steps])
     fault = {
         "action": dice.choice(["kill_before", "kill_after"]),
         "path": path,
-        "skip": dice.randrange(STEPS[path]),
+        "skip": dice.randrange(steps[path]),
         "pid": running.process.pid,
     }
     set_faults(bench, fault)
-    deadline = (
-        time.monotonic() + 4
-    )  # a drain that ends before its n-th request is no kill, and no harm
+    deadline = time.monotonic() + 4  # a process with fewer requests than that is killed then
     while running.process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
 
 
-def run_with_kills(bench: Bench, seed: int) -> None:
-    dice = random.Random(seed)  # noqa: S311 - to be repeated, not to be secret
+def repeat_until_killed(run: Callable[[], Running]) -> None:
+    """Call a function that runs one process, until KILLS of the processes were killed.
+
+    A process may end before its kill. That is no harm.
+    """
     kills = 0
     while kills < KILLS:
-        kills += kill_somewhere(bench, dice)
+        kills += run().process.returncode == -signal.SIGKILL
+
+
+def run_with_kills(bench: Bench, seed: int) -> None:
+    """Kill drains and daemons between new events, and assert that nothing is lost or doubled."""
+    dice = random.Random(seed)  # noqa: S311 - to be repeated, not to be secret
+
+    def run() -> Running:
+        arguments = ("run", "--once") if dice.random() < 0.5 else ("run",)
+        bench.sandbox.ask("grow", count=dice.randrange(100, 400), seconds=0)
+        with bench.start(*arguments) as running:
+            kill(bench, running, dice, steps=STEPS, at_request=0.7, latest_s=0.6)
+        return running
+
+    repeat_until_killed(run)
     assert bench.run("run", "--once").code == 0
     truth = bench.assert_conserved()
     arrivals = Counter(

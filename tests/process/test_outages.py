@@ -7,7 +7,6 @@ import contextlib
 import random
 import signal
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
@@ -16,13 +15,13 @@ from typing import Any
 import pytest
 
 from tests.process.bench import Bench, MakeBench, Running, eventually
+from tests.process.kills import kill, repeat_until_killed, set_faults
 
 DRAIN_S = "poller.service.daemon.catch_up.DRAIN_S"
 HOUR_S = 3600
-KILLS = 5
 DISORDER = timedelta(minutes=1)
 """The log is in the order of its ids, so that the dates in it may go back by some seconds."""
-PATHS = {"/oauth/token": 1, "/api/v2/logs": 12, "/api/v2/users": 3, "/v1/batch": 8}
+STEPS = {"/oauth/token": 1, "/api/v2/logs": 12, "/api/v2/users": 3, "/v1/batch": 8}
 """The paths at which a process is killed, and up to which of its requests to each path."""
 
 
@@ -46,10 +45,6 @@ def fall_behind(bench: Bench, count: int, *, hours: float) -> None:
 def all_delivered(bench: Bench) -> bool:
     truth = bench.sandbox.truth()
     return bool(truth["expected"] == truth["delivered"])
-
-
-def set_faults(bench: Bench, *faults: dict[str, Any]) -> None:
-    bench.sandbox.ask("faults", clear=True, set=list(faults))
 
 
 def stream(bench: Bench) -> dict[str, Any]:
@@ -155,25 +150,6 @@ def test_a_kill_between_the_last_slice_and_the_identifies_leaves_them_to_the_nex
 # Kills
 
 
-def kill_somewhere(bench: Bench, dice: random.Random) -> bool:
-    """Run one process and kill it at a request or a moment that the seed chooses.
-
-    Return false if the process ended before the kill.
-    """
-    if dice.random() < 0.5:
-        fall_behind(bench, dice.randrange(100, 400), hours=dice.uniform(0.3, 3))
-    with bench.start("run", *(["--once"] if dice.random() < 0.4 else [])) as running:
-        with backfill_beside(bench, dice):
-            if dice.random() < 0.6:
-                kill_at_request(bench, running, dice)
-            else:
-                time.sleep(dice.uniform(0.02, 1.2))  # until somewhere in its work
-            running.process.kill()
-        running.process.wait()
-    set_faults(bench)
-    return running.process.returncode == -signal.SIGKILL
-
-
 @contextmanager
 def backfill_beside(bench: Bench, dice: random.Random) -> Iterator[None]:
     """Let a backfill run beside the daemon now and then, and kill it or let it end."""
@@ -186,25 +162,21 @@ def backfill_beside(bench: Bench, dice: random.Random) -> Iterator[None]:
         yield
 
 
-def kill_at_request(bench: Bench, running: Running, dice: random.Random) -> None:
-    path = dice.choice([*PATHS])
-    fault = {
-        "action": dice.choice(["kill_before", "kill_after"]),
-        "path": path,
-        "skip": dice.randrange(PATHS[path]),
-        "pid": running.process.pid,
-    }
-    set_faults(bench, fault)
-    deadline = time.monotonic() + 4  # fewer requests than that are no kill at one of them
-    while running.process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-
-
 def run_with_kills(bench: Bench, seed: int) -> None:
+    """Kill drains and daemons after outages, and assert that nothing is lost or doubled."""
     dice = random.Random(seed)  # noqa: S311 - to be repeated, not to be secret
-    kills = 0
-    while kills < KILLS:
-        kills += kill_somewhere(bench, dice)
+
+    def run() -> Running:
+        if dice.random() < 0.5:
+            fall_behind(bench, dice.randrange(100, 400), hours=dice.uniform(0.3, 3))
+        with (
+            bench.start("run", *(["--once"] if dice.random() < 0.4 else [])) as running,
+            backfill_beside(bench, dice),
+        ):
+            kill(bench, running, dice, steps=STEPS, at_request=0.6, latest_s=1.2)
+        return running
+
+    repeat_until_killed(run)
     assert bench.run("backfill", "--since", "30d", "--yes").code == 0
     assert bench.run("run", "--once").code == 0
     assert_caught_up(bench)

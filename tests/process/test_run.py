@@ -13,6 +13,7 @@ import time
 from datetime import datetime, timedelta
 
 from tests.process.bench import COMMAND, SHORT_PATIENCE, Bench, MakeBench, Running, eventually
+from tests.process.kills import set_faults
 
 STOP_TIMEOUT_S = 15.0
 """The units' TimeoutStopSec: what takes longer is killed."""
@@ -21,10 +22,6 @@ STOP_TIMEOUT_S = 15.0
 def delivered(bench: Bench) -> bool:
     truth = bench.sandbox.truth()
     return bool(truth["expected"] == truth["delivered"])
-
-
-def set_faults(bench: Bench, *faults: dict[str, object]) -> None:
-    bench.sandbox.ask("faults", clear=True, set=list(faults))
 
 
 # One drain
