@@ -102,7 +102,7 @@ def test_a_blocked_route_stops_no_other_and_both_keep_to_one_rate_limit(routed: 
         jsonschema.validate(report, {"$defs": SCHEMAS, "$ref": "#/$defs/pipelines"})
         states = [(each["pipeline"], each["state"]) for each in report["pipelines"]]
         assert states == [("config.shop", "blocked"), ("config.rest", "running")]
-        routed.tenant.ask("grow", count=700, seconds=0)  # many pages for 100 requests a minute
+        routed.tenant.ask("grow", count=350, seconds=0)  # many pages for 100 requests a minute
         routed.shop.ask("faults", clear=True)
         eventually("everything", lambda: routed.delivered() == routed.expected())
         assert running.stop().code == 0
