@@ -1,11 +1,14 @@
 """Two processes at one ledger, a process that is suspended, and a copy of a ledger in use."""
 
 import contextlib
+import os
 import signal
 import sqlite3
 import time
 from pathlib import Path
 
+from poller.adapters.sql_ledger.places import acquire_lock
+from tests.adapters.sql_ledger.ledgers import as_of_version
 from tests.listener import heard, listening
 from tests.process.bench import Bench, Running, eventually
 
@@ -142,4 +145,31 @@ def test_a_locked_ledger_is_waited_out(plain: Bench) -> None:
         ended = daemon.stop()
     assert ended.code == 0
     assert any("locked" in line["reason"] for line in ended.events("cycle.postponed"))
+    plain.assert_conserved()
+
+
+def make_older(ledger: Path) -> None:
+    """Turn the ledger into the one of an earlier version that settled the same."""
+    with contextlib.closing(sqlite3.connect(ledger)) as connection, connection:
+        spans = connection.execute("SELECT after, reached, until, confirmed FROM span").fetchall()
+        as_of_version(connection, 4, spans)
+
+
+def test_a_new_version_waits_for_a_backfill_of_an_earlier_one_and_then_goes_on(
+    plain: Bench,
+) -> None:
+    assert plain.run("run", "--once").code == 0
+    make_older(plain.ledger)
+    plain.sandbox.ask("grow", count=150, seconds=0)
+    with acquire_lock(str(plain.ledger), "backfill"):
+        refused = plain.run("run", "--once")
+        assert refused.code == 75
+        assert f"process {os.getpid()} (backfill, since" in refused.err
+        assert "of an earlier program works on it" in refused.err
+        assert "let that process end, or stop it" in refused.err
+        with plain.start("run", "--standby") as standby:
+            eventually("a standby", lambda: standby.says("standby.waiting"))
+            assert plain.sandbox.truth()["lost"]
+            standby.stop()
+    assert plain.run("run", "--once").code == 0
     plain.assert_conserved()
