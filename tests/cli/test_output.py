@@ -5,12 +5,15 @@ import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from poller import cli
 from poller.cli import COMMANDS
 from poller.cli.views import output
+from poller.cli.views.demo import DemoView
+from poller.cli.views.terminal import Terminal
 from tests.paths import ROOT
 
 SIGNS = {"output.py", "timeline.py"}
@@ -70,3 +73,13 @@ def test_no_line_has_a_colour_where_the_environment_says_so(
     monkeypatch.setenv("NO_COLOR", "1")
     output.say("plain", fg="red")
     assert capsys.readouterr().out == "\x1b[31mred\x1b[0m\nplain\n"
+
+
+def test_the_demo_keeps_its_signs_while_another_object_stands_for_stdout(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shown, faults = io.StringIO(), SimpleNamespace(seen=list)
+    view = DemoView(SimpleNamespace(faults=faults))  # type: ignore[arg-type] # its faults only
+    monkeypatch.setattr("sys.stdout", io.TextIOBase())
+    Terminal(file=shown, width=100).print(view.render())
+    assert "Auth0 → Segment" in shown.getvalue()

@@ -40,6 +40,8 @@ class DemoView:
         self._rows: deque[tuple[LogEvent, str]] = deque(maxlen=_ROWS)
         self._lock = threading.Lock()
         self._began = time.monotonic()
+        # While rich has the screen, stdout is an object that tells no encoding.
+        self._arrow = sign("→")
 
     def watch(self, pages: Iterator[Forwarded]) -> Iterator[Forwarded]:
         """Yield these pages, and keep what is to be shown of them."""
@@ -80,7 +82,7 @@ class DemoView:
         return Group(table, Text(f"{self._faults()}."))
 
     def _title(self) -> str:
-        title = f"Auth0 {sign('→')} Segment: both services are simulated, the daemon is real."
+        title = f"Auth0 {self._arrow} Segment: both services are simulated, the daemon is real."
         if time.monotonic() - self._began > _ALL_FAULTS_SHOWN_AFTER_S:
             return f"{title} Press Ctrl-C to see the result."
         return f"{title} Press Ctrl-C to end."
