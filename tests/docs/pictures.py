@@ -28,7 +28,10 @@ SEED = 7
 WIDTH = 96
 _CONTROL = re.compile(r"\x1b\[(\??\d*)([A-Za-z])|\x1b\][^\x07]*\x07")
 _FULL_SCREEN = "?1049"
-_PORT = re.compile(r"127\.0\.0\.1:\d+(?:/\?token=[\w-]+)?")
+_STYLE = r"(?:\x1b\[[\d;]*m)*"
+_LINK = ("/", r"\?", "token", "=", r"[\w-]+")
+_PORT = re.compile(rf"127\.0\.0\.1:\d+(?:{_STYLE}{_STYLE.join(_LINK)})?")
+"""The address of a service, and the token of the live page, coloured or not."""
 _SETTINGS = """
 [auth0]
 domain = "{sandbox.tenant.domain}"
