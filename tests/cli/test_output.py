@@ -55,7 +55,9 @@ def test_a_sign_is_plain_where_the_output_cannot_show_it(
     assert signs == shown
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("--version",), *((n, "-h") for n in COMMANDS)])
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("--version",), *((name, "--help") for name in COMMANDS)]
+)
 def test_a_command_that_cannot_print_its_answer_never_exits_with_0(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
 ) -> None:
