@@ -51,6 +51,7 @@ def test_a_passing_failure_is_told_by_its_code_in_the_words_of_sqlite(
             is_locked = code == "55P03"
             assert type(verdict) is (LedgerLockedError if is_locked else TransientError)
             assert words in str(verdict)
+            assert ("the disk of the server" in verdict.hint) == (code == "53100")
             assert str(verdict).startswith(f"ledger {PLACE} ")
             assert code in str(verdict)
 

@@ -17,6 +17,7 @@ from poller.adapters.sql_ledger.errors import LedgerFatalError, LedgerLockedErro
 from poller.core.errors import ConflictError, PollerError, TransientError
 
 _LOCK_NOT_AVAILABLE = "55P03"
+_DISK_FULL = "53100"
 _ENDED = "cannot be reached: the server ended the connection, or is starting or stopping"
 _TRANSIENT = {
     "08": "cannot be reached: the connection was lost",
@@ -24,7 +25,7 @@ _TRANSIENT = {
     "25P03": _ENDED,
     "40": errors.CHANGED,
     "53": "cannot be used: the server is short of something",
-    "53100": errors.DISK_FULL,
+    _DISK_FULL: errors.DISK_FULL,
     "53200": errors.OUT_OF_MEMORY,
     "53300": "cannot be reached: the server has too many connections",
     _LOCK_NOT_AVAILABLE: errors.LOCKED,
@@ -49,6 +50,7 @@ _RESTORE = (
     "stop the program, and let the administrator of the database repair it or restore the last "
     "backup: what was settled after the backup is sent again, under the same message ids"
 )
+_ROOM = "nothing is lost: make room on the disk of the server, and the work goes on"
 _LONGEST_REASON = 200
 
 
@@ -85,7 +87,8 @@ def _of_postgres(shown: str, error: BaseException | None) -> PollerError:
     text = _TRANSIENT.get(code) or _TRANSIENT.get(code[:2])
     if text is not None:
         kind_of_error = LedgerLockedError if code == _LOCK_NOT_AVAILABLE else TransientError
-        return kind_of_error(f"ledger {shown} {text} (SQLSTATE {code})")
+        hint = _ROOM if code == _DISK_FULL else None
+        return kind_of_error(f"ledger {shown} {text} (SQLSTATE {code})", hint=hint)
     return _fatal(f"ledger {shown} failed (SQLSTATE {code})", "ledger-damaged")
 
 
