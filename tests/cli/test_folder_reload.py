@@ -24,6 +24,7 @@ from poller.service.observability.systemd import Condition, Notifier, Supervisor
 from poller.service.pipelines.pipeline import Running
 from poller.service.pipelines.pipelines import Pipelines
 
+ROUTED = '[auth0]\ndomain = "acme.us.auth0.com"\nclient_id = "id"\nclient_secret = "s"\n'
 REFUSED = FatalError("it is refused", code="ledger-inaccessible", hint="look")
 
 
@@ -187,6 +188,21 @@ def test_a_reload_begins_new_files_and_ends_removed_ones(bench: Bench) -> None:
     assert sorted(bench.told) == ["gone closed", "new opened"]
     assert bench.folder.members.keys() == {"new", "stays"}
     assert {each.name for each in bench.pipelines} == {"new", "stays"}
+
+
+def test_a_removed_route_is_told_with_what_to_do_and_a_removed_file_is_not(bench: Bench) -> None:
+    shop = "[[routes]]\nname = 'shop'\nwhen = 'log.a'\nwrite_key = 'a'\n"
+    rest = "[[routes]]\nname = 'rest'\nwrite_key = 'b'\n"
+    bench.write("globex")
+    (bench.path / "acme.toml").write_text(ROUTED + shop + rest)
+    bench.start()
+    (bench.path / "globex.toml").unlink()
+    (bench.path / "acme.toml").write_text(ROUTED + rest)
+    with capture_logs() as logs:
+        bench.reload()
+    (told,) = [each for each in logs if each["event"] == "route.removed"]
+    assert told["pipeline"] == "acme.shop"
+    assert "Change the routes" in told["note"]
 
 
 def test_a_file_that_comes_back_before_its_pipeline_is_closed_opens_it_anew(bench: Bench) -> None:

@@ -41,6 +41,11 @@ from poller.service.watching.feed import MOST_EVENTS, Feed, events_of_each
 _START_S = 0.05
 """The time between the starts of two pipelines, on average, so that not all begin at once."""
 
+_REMOVED_ROUTE = (
+    "the other routes may have passed events that were still ahead of this one, so nobody sends "
+    "them. The guide on many pipelines says under `Change the routes` how they are sent"
+)
+
 log = structlog.get_logger()
 
 
@@ -130,7 +135,10 @@ class Folder:
         self._warn_of_restart()
         counts = Counter[str](added=0, changed=0, removed=0, refused=0)
         for name in {*self._members} - {*names}:
-            self._members.pop(name).pipeline.remove()
+            member = self._members.pop(name)
+            member.pipeline.remove()
+            if member.settings is not None and member.settings.routing is not None:
+                log.warning("route.removed", note=_REMOVED_ROUTE, pipeline=name)
             counts["removed"] += 1
         for name in names:
             counts[self._read_again(name)] += 1
