@@ -11,6 +11,7 @@ from poller.cli.pipelines.failures import Failures
 from poller.cli.pipelines.folder import Folder
 from poller.cli.pipelines.pasting import CompletedCommands, completed
 from poller.config import Settings, SettingsError, load_shared_settings, read_defaults
+from poller.service.daemon.first_start import BEGUN_NOW
 from poller.service.lifecycle.liveness import Heartbeat
 from poller.service.lifecycle.process import Process
 from poller.service.observability.systemd import Notifier, Supervisor
@@ -100,6 +101,12 @@ def test_a_command_in_a_text_is_completed_for_its_pipeline() -> None:
         "see `auth0-segment-poller ledger show --config /etc/many --pipeline acme`, "
         "or `auth0-segment-poller status --config /etc/many --pipeline acme`. "
         "`run` creates it, and `timedatectl` is not ours"
+    )
+
+
+def test_the_note_of_a_first_start_holds_a_command_that_can_be_completed() -> None:
+    assert completed(BEGUN_NOW, " --pipeline acme").endswith(
+        ": `auth0-segment-poller backfill --since earliest --pipeline acme`"
     )
 
 

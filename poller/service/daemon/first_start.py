@@ -17,10 +17,10 @@ START_MARGIN = timedelta(seconds=10)
 An event takes up to 6 s to appear in the log, in recordings of 2018 to 2023. So an event of the
 last seconds may still be on its way.
 """
-_BEGUN_NOW = (
+BEGUN_NOW = (
     "first start: the daemon sends what comes from now on. To send what the tenant still keeps of "
     "the time before, run once, also beside the daemon: "
-    "auth0-segment-poller backfill --since earliest"
+    "`backfill --since earliest`"
 )
 _BEGUN_AT_EARLIEST = "first start: everything that the tenant still keeps is sent"
 
@@ -86,7 +86,7 @@ class FirstStart:
         self._ledger.note_beginning(wanted)
         holes = holes_between(self._ledger.spans(), since=wanted)
         is_everything = self._start == "earliest" and not holes
-        note = _BEGUN_AT_EARLIEST if is_everything else _BEGUN_NOW
+        note = _BEGUN_AT_EARLIEST if is_everything else BEGUN_NOW
         log.warning("span.begun", after=span.reached, note=note)
         _log_holes(holes)
         return span
@@ -141,5 +141,5 @@ def _log_holes(holes: Sequence[LogRange]) -> None:
             after=hole.after,
             until=hole.until,
             note="no span holds this stretch: it lies beside what a backfill has begun",
-            hint=f"auth0-segment-poller backfill --since {since}",
+            hint=f"run `backfill --since {since}`",
         )
