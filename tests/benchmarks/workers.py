@@ -16,9 +16,10 @@ from tests.postgres.cluster import PASSWORD, USER, Cluster
 from tests.process.bench import SandboxProcess, eventually
 
 _LATENCY_S = 0.1
-_EVENTS = 40_000
-"""More than a worker sends within the measured time."""
-_MEASURED_S = 15.0
+_PAGES = 100
+"""The pages of each pipeline that are timed."""
+_FIRST_PAGES = 5
+"""The pages of each pipeline before them."""
 _COUNTS = (1, 2, 4)
 _RUN = """
 import sys
@@ -40,16 +41,9 @@ class Speed:
 
 
 def doubled(folder: Path) -> Iterator[Figure]:
-    """Measure drains of as many pipelines as there are workers, with answers that take 100 ms."""
+    """Measure drains of as many tenants as there are workers, with answers that take 100 ms."""
     with server() as cluster:
-        sandbox = SandboxProcess(seed=1, plan="unlimited", events=_EVENTS)
-        try:
-            sandbox.ask("latency", auth0=_LATENCY_S, segment=_LATENCY_S)
-            speeds = {
-                count: _speed(folder / str(count), sandbox, cluster, count) for count in _COUNTS
-            }
-        finally:
-            sandbox.close()
+        speeds = {count: _speed(folder / str(count), cluster, count) for count in _COUNTS}
     for count in _COUNTS[1:]:
         now, before = speeds[count], speeds[count // 2]
         yield Figure(
@@ -62,20 +56,26 @@ def doubled(folder: Path) -> Iterator[Figure]:
         )
 
 
-def _speed(folder: Path, sandbox: SandboxProcess, cluster: Cluster, count: int) -> Speed:
+def _speed(folder: Path, cluster: Cluster, count: int) -> Speed:
+    """Let each worker have one tenant, and then let each tenant have events."""
     folder.mkdir()
     with cluster.database() as database, ExitStack() as stack:
-        for number in range(count):
-            write(folder / "many", f"p{number}", sandbox, folder)
+        tenants = [SandboxProcess(seed=number, plan="unlimited") for number in range(count)]
+        for number, tenant in enumerate(tenants):
+            stack.callback(tenant.close)
+            write(folder / "many", f"p{number}", tenant, folder)
         _share_ledger(folder / "many", cluster, database)
         logs = [folder / f"{number}.log" for number in range(count)]
         workers = [stack.enter_context(_worker(folder / "many", log)) for log in logs]
         eventually("one each", lambda: all(_held(log) == 1 for log in logs))
-        eventually("pages of each", lambda: all(_pages(log) > 10 for log in logs))
+        for tenant in tenants:
+            tenant.ask("latency", auth0=_LATENCY_S, segment=_LATENCY_S)
+            tenant.ask("grow", count=100 * (_FIRST_PAGES + _PAGES), seconds=0)
+        eventually("pages of each", lambda: all(_pages(log) >= _FIRST_PAGES for log in logs))
         pages, used_s, at = _seen(logs, workers)
-        time.sleep(_MEASURED_S)
+        whole = count * (_FIRST_PAGES + _PAGES)
+        eventually("nearly all pages", lambda: sum(map(_pages, logs)) > 0.9 * whole)
         pages_after, used_after_s, ended_at = _seen(logs, workers)
-        assert all(_held(log) == 1 for log in logs)
         seconds = ended_at - at
         return Speed(pages=(pages_after - pages) / seconds, cores=(used_after_s - used_s) / seconds)
 
@@ -89,7 +89,7 @@ def _share_ledger(folder: Path, cluster: Cluster, database: str) -> None:
     for file in folder.glob("p*.toml"):
         file.write_text(file.read_text().split("[state]")[0])
     (folder / "_defaults.toml").write_text(
-        '[poll]\nstart = "earliest"\ncatch_up = "off"\n[log]\nlevel = "debug"\n'
+        '[poll]\ninterval = "1s"\ncatch_up = "off"\n[log]\nlevel = "debug"\n'
         f'[state]\nurl = "postgresql+psycopg://{USER}@127.0.0.1:{cluster.port}/{database}"\n'
         f'folder = "{folder.parent}/local"\n'
     )
@@ -109,7 +109,8 @@ def _worker(folder: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _pages(log: Path) -> int:
-    return log.read_text().count('"page.forwarded"')
+    """Return how many full pages were settled."""
+    return log.read_text().count('"read": 100, "pipeline"')
 
 
 def _held(log: Path) -> int:
