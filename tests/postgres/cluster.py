@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import secrets
 import shutil
 import socket
 import subprocess
@@ -33,7 +34,9 @@ local all all scram-sha-256
 host all all 127.0.0.1/32 scram-sha-256
 """
 _ATTEMPTS = 5
-_PATIENCE_S = 60
+_PATIENCE_S = 180
+"""The longest time for a start or a stop. It suits a machine that is very slow."""
+_LOWEST_PORT = 10_000
 
 
 def programs() -> Path | None:
@@ -161,11 +164,19 @@ class Cluster:
             stderr=subprocess.DEVNULL,
             timeout=_PATIENCE_S,
             cwd=self.folder,
-            env=os.environ | {"LC_ALL": "C.UTF-8"},
+            env=os.environ | {"LC_ALL": "C.UTF-8", "PGCTLTIMEOUT": str(_PATIENCE_S - 10)},
             **self._as_user,
         )
 
 
 def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
+    """Return a free port below those that the kernel gives to connections.
+
+    A connection that gets the port of the server while the server restarts would keep it down.
+    """
+    ports = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text()
+    highest = max(int(ports.split()[0]), _LOWEST_PORT + 2_000)
+    while True:
+        port = _LOWEST_PORT + secrets.randbelow(highest - _LOWEST_PORT)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
