@@ -37,7 +37,7 @@ def fatal_classes() -> set[str]:
         names |= {
             node.name
             for tree in trees().values()
-            for node in ast.walk(tree)
+            for node in tree.body
             if isinstance(node, ast.ClassDef)
             and any(isinstance(base, ast.Name) and base.id in names for base in node.bases)
         }
