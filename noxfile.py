@@ -1,7 +1,7 @@
 """The tasks of a contributor and of CI, in the environment that runs nox.
 
-`.venv/bin/nox` runs the quick checks, `.venv/bin/nox -s tests` runs every test, and
-`.venv/bin/nox --list` shows all tasks.
+`.venv/bin/nox` runs the quick checks, `.venv/bin/nox -s tests` runs every test that
+needs Python alone, and `.venv/bin/nox --list` shows all tasks.
 """
 
 import os
@@ -76,7 +76,7 @@ def fast(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run every test but the long runs."""
+    """Run every test that needs Python alone, but the long runs."""
     run(session, "pytest", *session.posargs)
 
 
@@ -133,6 +133,12 @@ def postgres(session: nox.Session) -> None:
     run(session, "pytest", "-n", "2", "-m", "postgres", *session.posargs)
     if not session.posargs:
         run(session, "pytest", "-n", "2", "--ledger=postgres", *ON_EITHER_DATABASE)
+
+
+@nox.session
+def systemd(session: nox.Session) -> None:
+    """Type the guides on a private systemd, and test the units."""
+    run(session, "pytest", "-n", "0", "-m", "systemd", *session.posargs)
 
 
 @nox.session

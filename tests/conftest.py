@@ -38,10 +38,10 @@ _CHANGES_THE_PROGRAM = re.compile(
 HTTPS_PROXY stays, because pip may need it. The tests speak plain HTTP.
 """
 
-_OF_PROCESSES = ("systemd", "process")
-"""The folders whose tests start real processes. They take longest and run first."""
+_OF_PROCESSES = "process"
+"""The folder whose tests start real processes. They take longest and run first."""
 
-_OF_A_COMMAND = ("browser", "packages", "postgres")
+_OF_A_COMMAND = ("browser", "packages", "postgres", "systemd")
 """The folders whose tests have their own command, and a marker of the same name."""
 
 _LONG = (
@@ -53,7 +53,6 @@ _LONG = (
     "service/verify/test_segment_day.py",
 )
 """The other files whose tests take many seconds. They come next, so that none runs on alone."""
-_ONE_MACHINE = "tests/systemd/"
 _ONE_BY_ONE = ("tests/process/", *(f"tests/{path}" for path in _LONG))
 
 pytest_plugins = ["tests.postgres.plugin"]
@@ -114,7 +113,7 @@ def _connect_on_this_machine(self: socket.socket, address: Any) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test by its folder, and put the long tests first."""
     for item in items:
-        if _room(item) in _OF_PROCESSES:
+        if _room(item) == _OF_PROCESSES:
             item.add_marker("process")
         elif _room(item) in _OF_A_COMMAND:
             item.add_marker(_room(item))
@@ -128,11 +127,10 @@ def _room(item: pytest.Item) -> str:
 
 
 def _turn(item: pytest.Item) -> int:
-    room = _room(item)
-    if room in _OF_PROCESSES:
-        return _OF_PROCESSES.index(room)
+    if _room(item) == _OF_PROCESSES:
+        return 0
     is_of_all_modules = item.path.parent == TESTS
-    return len(_OF_PROCESSES) + (0 if _is_long(item) else 1 if is_of_all_modules else 2)
+    return 1 if _is_long(item) else 2 if is_of_all_modules else 3
 
 
 def _is_long(item: pytest.Item) -> bool:
@@ -180,14 +178,11 @@ class Scheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist publishes n
     """Give each long test to the next free worker, and quick tests file by file.
 
     xdist looks at all units of work after each test, so thousands of them take it many seconds.
-    The tests of one file also share what they have cached. The tests of the units share a machine.
-    The groups of xdist (`--dist loadgroup`) would change the ids of tests after the collection, and
-    pytest 9.2 does not notice that.
+    The tests of one file also share what they have cached. The groups of xdist (`--dist loadgroup`)
+    would change the ids of tests after the collection, and pytest 9.2 does not notice that.
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        if nodeid.startswith(_ONE_MACHINE):
-            return _ONE_MACHINE
         if nodeid.startswith(_ONE_BY_ONE):
             return nodeid
         path = nodeid.partition("::")[0]
