@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from poller.config.catalogue import SETTINGS
+from poller.config.catalogue import PREFIX, SETTINGS
 from poller.config.errors import (
     BadKeysError,
     BadValueError,
@@ -117,6 +117,9 @@ def load_shared_settings(defaults: TomlFile | None, environ: Mapping[str, str]) 
     Raises:
         SettingsError: the settings cannot be used.
     """
+    # The pipelines look at the variables of their routes.
+    of_routes = f"{PREFIX}{ROUTES.upper()}__"
+    environ = {name: each for name, each in environ.items() if not name.startswith(of_routes)}
     settings = load_settings(defaults, environ, secrets=False)
     layers = merge_layers(read_layers(defaults, environ, secrets=False))
     missing = [*_Sources(layers, defaults).missing_page_token(settings)]

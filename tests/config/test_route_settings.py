@@ -87,6 +87,16 @@ def test_the_routes_of_a_file_share_its_ledger_and_all_that_it_says_of_the_rest(
     assert shared.auth0.domain == "acme.us.auth0.com"
 
 
+def test_a_process_of_routes_takes_the_variables_of_the_routes(acme: Path) -> None:
+    environ = {**HOME, "POLLER_ROUTES__SHOP__WRITE_KEY": "from-variable"}
+    assert load_shared_settings(read_defaults(acme), environ)
+    assert load_shared_settings(read_defaults(acme.parent), environ)
+    (acme.parent / "_defaults.toml").write_text("[page]\nlisten = '127.0.0.1:0'\n")
+    assert load_shared_settings(read_defaults(acme.parent), environ).page.listen
+    with pytest.raises(SettingsError, match="POLLER_ROTES__SHOP__WRITE_KEY: unknown setting"):
+        load_shared_settings(read_defaults(acme), {**HOME, "POLLER_ROTES__SHOP__WRITE_KEY": "x"})
+
+
 def test_a_key_of_a_route_wins_over_that_of_the_segment_section(acme: Path) -> None:
     acme.write_text(TOP + SHOP + 'endpoint = "https://proxy.example.com"\n' + REST)
     assert load(acme).segment.endpoint == "https://proxy.example.com"
