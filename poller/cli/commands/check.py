@@ -30,7 +30,7 @@ from poller.cli.checks import (
 from poller.cli.event_checks import newest_events, twice_counted
 from poller.cli.groups import examples
 from poller.cli.options import act_as_ledger_owner, config_option, json_option
-from poller.cli.pipelines.table import check_lines, show_table
+from poller.cli.pipelines.table import Prepared, check_lines, show_table
 from poller.cli.segment_proof.workspace import prove_source
 from poller.cli.settings_file import SettingsFile
 from poller.cli.views.check import CheckReport, FindingReport
@@ -66,7 +66,8 @@ def check(config: Path | None, *, as_json: bool) -> int:
         prepare = partial(_prepare, tenants=Tenants())
         lines = check_lines(file.folder, file.pipelines, prepare)
         return show_table(file.folder, lines, as_json=as_json)
-    checked = _prepare(file, lambda finding: None if as_json else _show(finding))()
+    _, run_checks = _prepare(file, lambda finding: None if as_json else _show(finding))
+    checked = run_checks()
     if as_json:
         say_json(checked)
     return checked.code
@@ -76,8 +77,8 @@ def _prepare(
     file: SettingsFile,
     tell: Callable[[Finding], None] = lambda finding: None,  # noqa: ARG005 - unused
     tenants: Tenants | None = None,
-) -> Callable[[], CheckReport]:
-    """Read everything that only root may read, and return the check.
+) -> Prepared:
+    """Read everything that only root may read, and return the stream and the check.
 
     Raises:
         SettingsError: the settings cannot be used.
@@ -101,7 +102,7 @@ def _prepare(
         code = worst(finding.severity for finding in results).exit_code
         return CheckReport(code=code, findings=tuple(map(_report, results)))
 
-    return check
+    return stream_of(settings), check
 
 
 def findings(

@@ -14,6 +14,7 @@ import structlog
 
 from poller.cli.pipelines.opening import Post, open_pipeline
 from poller.cli.pipelines.pasting import options_of
+from poller.cli.pipelines.table import claim
 from poller.cli.wiring.fatal_exit import recorded
 from poller.cli.wiring.ledgers import Ledgers
 from poller.cli.wiring.metrics import observer_of
@@ -245,13 +246,7 @@ class Folder:
     def _claimed(self, stream: Stream, name: str) -> Iterator[None]:
         """Keep a second pipeline of the process from the same stream, in whatever ledger."""
         with self._lock:
-            holder = self._open.setdefault(stream, name)
-        if holder != name:
-            raise FatalError(
-                f"the pipeline {name} names the tenant and the source of {holder}",
-                code="settings-invalid",
-                hint="remove one of the two, or give them different sources",
-            )
+            claim(stream, name, self._open)
         try:
             yield
         finally:

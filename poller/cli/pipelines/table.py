@@ -22,9 +22,12 @@ from poller.cli.views.pipelines import (
 )
 from poller.cli.views.status import DaemonReport, StatusReport, StreamReport
 from poller.config import Settings, SettingsError
-from poller.core.errors import PollerError
+from poller.core.errors import FatalError, PollerError
+from poller.core.events import Stream
 from poller.service.lifecycle.exit_codes import ExitCode
 
+Prepared = tuple[Stream, Callable[[], CheckReport]]
+"""The stream of a pipeline, and the check of it."""
 _AT_ONCE = 8
 """The pipelines that are checked at a time. A check mostly waits for answers."""
 
@@ -43,6 +46,21 @@ def _pasted(folder: Path, line: PipelineReport) -> PipelineReport:
     if line.hint is None:
         return line
     return replace(line, hint=completed(line.hint, options_of(folder, line.pipeline)))
+
+
+def claim(stream: Stream, name: str, holders: dict[Stream, str]) -> None:
+    """Note that a pipeline has a stream.
+
+    Raises:
+        FatalError: another pipeline has it. Only one of them can run.
+    """
+    holder = holders.setdefault(stream, name)
+    if holder != name:
+        raise FatalError(
+            f"the pipeline {name} names the tenant and the source of {holder}",
+            code="settings-invalid",
+            hint="remove one of the two, or give them different sources",
+        )
 
 
 def status_line(
@@ -83,13 +101,16 @@ def _is_of(stream: StreamReport, settings: Settings) -> bool:
 
 
 def check_lines(
-    folder: Path, names: Iterable[str], prepare: Callable[[SettingsFile], Callable[[], CheckReport]]
+    folder: Path, names: Iterable[str], prepare: Callable[[SettingsFile], Prepared]
 ) -> Iterator[PipelineReport]:
     """Check the pipelines, several at a time. All that only root may read is read first."""
     checks: dict[str, Callable[[], CheckReport]] = {}
+    holders: dict[Stream, str] = {}
     for name in names:
         try:
-            checks[name] = prepare(SettingsFile(folder, name))
+            stream, check = prepare(SettingsFile(folder, name))
+            claim(stream, name, holders)
+            checks[name] = check
         except (SettingsError, PollerError) as error:
             yield unusable(name, error)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
