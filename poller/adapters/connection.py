@@ -49,6 +49,10 @@ FAILURES = (
     httpcore.UnsupportedProtocol,
 )
 """The errors of httpcore if no whole answer came."""
+_REASONS = {
+    httpcore.TimeoutException: "no answer in time",
+    httpcore.RemoteProtocolError: "the answer breaks off, or is no HTTP",
+}
 
 
 class Connection:
@@ -279,5 +283,5 @@ def _reason(error: BaseException) -> str:
             break
         if isinstance(cause, OSError) and cause.strerror:
             return cause.strerror
-    is_timeout = isinstance(error, httpcore.TimeoutException)
-    return "no answer in time" if is_timeout else type(error).__name__
+    named = (text for kind, text in _REASONS.items() if isinstance(error, kind))
+    return next(named, type(error).__name__)

@@ -218,6 +218,27 @@ def test_a_path_and_a_query_are_encoded_once(scripted: Scripted) -> None:
     assert scripted.asked[1].query == {"é": "é"}
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nshort\r\n",
+        b"\x15\x03\x01\x00\x02\x02\x46",
+    ],
+    ids=["nothing", "length", "chunks", "TLS"],
+)
+def test_an_answer_that_breaks_off_is_none_and_is_named(serve: Serve, answer: bytes) -> None:
+    def handle(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(answer)
+
+    client = Http(serve(handle), ServerClock())
+    with pytest.raises(TransientError, match="the answer breaks off, or is no HTTP"):
+        client.call("GET", "/")
+    client.close()
+
+
 @pytest.mark.parametrize("path", ["/hooks;v=1/a;b", "/a;b?c=d;e", "/a//b;", "/"])
 def test_a_path_is_asked_for_as_a_whole(scripted: Scripted, path: str) -> None:
     client = Http(scripted.origin, ServerClock())
