@@ -205,6 +205,17 @@ def test_a_removed_route_is_told_with_what_to_do_and_a_removed_file_is_not(bench
     assert "Change the routes" in told["note"]
 
 
+def test_a_route_with_another_name_is_no_removed_one(bench: Bench) -> None:
+    rest = "[[routes]]\nname = 'rest'\nwrite_key = 'b'\n"
+    (bench.path / "acme.toml").write_text(ROUTED + rest)
+    bench.start()
+    (bench.path / "acme.toml").write_text(ROUTED + rest.replace("'rest'", "'others'"))
+    with capture_logs() as logs:
+        bench.reload()
+    assert bench.folder.members.keys() == {"acme.others"}
+    assert not [each for each in logs if each["event"] == "route.removed"]
+
+
 def test_a_file_that_comes_back_before_its_pipeline_is_closed_opens_it_anew(bench: Bench) -> None:
     bench.write("acme")
     bench.write("stays")

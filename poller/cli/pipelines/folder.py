@@ -134,17 +134,23 @@ class Folder:
     def _reload(self) -> dict[str, int]:
         names = pipeline_names(self.path, self._members)
         self._warn_of_restart()
-        counts = Counter[str](added=0, changed=0, removed=0, refused=0)
+        counts, gone = Counter[str](added=0, changed=0, removed=0, refused=0), list[Member]()
         for name in {*self._members} - {*names}:
-            member = self._members.pop(name)
-            member.pipeline.remove()
-            if member.settings is not None and member.settings.routing is not None:
-                log.warning("route.removed", note=_REMOVED_ROUTE, pipeline=name)
+            gone.append(self._members.pop(name))
+            gone[-1].pipeline.remove()
             counts["removed"] += 1
         for name in names:
             counts[self._read_again(name)] += 1
+        self._warn_of_removed_routes(gone)
         counts.pop("same", None)
         return dict(counts)
+
+    def _warn_of_removed_routes(self, gone: Collection[Member]) -> None:
+        """Warn of each route that ends. One that has another name now goes on."""
+        streams = {stream_of(each.settings) for each in self._members.values() if each.settings}
+        for each in gone:
+            if (own := each.settings) and own.routing and stream_of(own) not in streams:
+                log.warning("route.removed", note=_REMOVED_ROUTE, pipeline=each.name)
 
     def _warn_of_restart(self) -> None:
         shared = load_shared_settings(read_defaults(self.path), os.environ)
