@@ -45,10 +45,13 @@ _OF_A_COMMAND = ("browser", "packages", "postgres", "systemd")
 """The folders whose tests have their own command, and a marker of the same name."""
 
 _LONG = (
+    "adapters/test_bodies.py",
     "cli/segment_proof/test_missed_messages.py",
     "cli/test_backlog_faults.py",
     "docs/test_monitoring.py",
+    "service/alerts/test_week.py",
     "service/daemon/test_catch_up_speed.py",
+    "service/daemon/test_late_arrivals.py",
     "service/test_conservation_model.py",
     "service/verify/test_segment_day.py",
 )
