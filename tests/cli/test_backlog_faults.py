@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.adapters.sql_ledger.set_position import set_position
-from poller.cli.wiring.catch_up import begin_backlog_job, connect_background
+from poller.cli.wiring.catch_up import begin_backlog_job, connect_background, identified_since
 from poller.cli.wiring.daemon import build_daemon, open_ledger
 from poller.cli.wiring.services import Services, connect, stream_of
 from poller.core.errors import FatalError, TransientError
@@ -339,6 +339,20 @@ def test_a_job_fails_if_no_answer_proves_the_end_of_a_slice(
     assert isinstance(reason, Failed)
     assert isinstance(reason.error, TransientError)
     assert not isinstance(reason.error, FatalError)
+
+
+# The clock
+
+
+def test_before_the_first_answer_no_identify_that_was_sent_is_new_enough(outage: Outage) -> None:
+    """The clock of the sandbox is hours ahead of the host's."""
+    with outage.running() as running:
+        early = identified_since(running.background)
+        running.cycle_until_sent()
+        late = identified_since(running.background)
+    now = outage.sandbox.clock.now()
+    assert early > now
+    assert abs(late - now) < timedelta(minutes=1)
 
 
 # The watchdog

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import structlog
 
@@ -123,8 +123,8 @@ def build_backlog_workers(
 
     def identifies() -> IdentifyRunner:
         # A failure postpones the identifies at once, so that no attempt waits inside the runner.
-        now = background.clock.now()
-        return parts.identify_runner(process, begun_at=now, role="run", patience=timedelta(0))
+        since = identified_since(background)
+        return parts.identify_runner(process, begun_at=since, role="run", patience=timedelta(0))
 
     return BacklogWorkers(
         parts.walker,
@@ -135,6 +135,15 @@ def build_backlog_workers(
         threads=threads,
         is_rate_limited=background.is_rate_limited,
     )
+
+
+def identified_since(background: Services) -> datetime:
+    """Return the time from which on an identify that was sent is new enough: now.
+
+    Before two clocks agree, it is later than any time. The host's clock alone may be late, and then
+    a user whose last identify is old would be left out.
+    """
+    return background.clock.agreed() or datetime.max.replace(tzinfo=UTC)
 
 
 def begin_backlog_job(
@@ -167,7 +176,9 @@ def begin_backlog_job(
         ledger,
         process,
         parallel=_parallel(background.rate_limiter),
-        identifies=parts.identify_runner(process, begun_at=background.clock.now(), role="run"),
+        identifies=parts.identify_runner(
+            process, begun_at=identified_since(background), role="run"
+        ),
         is_rate_limited=background.is_rate_limited,
     )
     workers.begin(spans, finish)
