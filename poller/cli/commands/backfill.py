@@ -14,6 +14,7 @@ from poller.cli.commands.backfill_files import check_files, send_files
 from poller.cli.commands.backfill_log import send_log
 from poller.cli.groups import examples
 from poller.cli.options import BoundType, WholeNumber, config_option, read_settings, yes_option
+from poller.cli.pipelines import needing_queue
 from poller.cli.settings_file import SettingsFile
 from poller.cli.views.confirmation import refuse_without_terminal
 from poller.cli.wiring.backfill import BackfillParts
@@ -181,11 +182,12 @@ def _workers(
     Raises:
         UsageError: the pipeline is not one that workers can have.
         TransientError: no worker runs.
+        FatalError: the queue of the workers is not installed.
     """
     if not options.share:
         return SliceWorkers
-    # The queue is an extra.
-    from poller.cli.pipelines.shared_slices import shared_by_workers  # noqa: PLC0415
+    with needing_queue():
+        from poller.cli.pipelines.shared_slices import shared_by_workers  # noqa: PLC0415
 
     return shared_by_workers(file, history, options)
 

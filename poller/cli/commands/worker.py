@@ -7,8 +7,8 @@ import click
 
 from poller.cli.groups import examples
 from poller.cli.options import config_option
+from poller.cli.pipelines import needing_queue
 from poller.cli.settings_file import SettingsFile
-from poller.core.errors import FatalError
 from poller.service.lifecycle.exit_codes import ExitCode
 from poller.service.lifecycle.liveness import Heartbeat
 from poller.service.observability.systemd import Supervisor
@@ -26,13 +26,7 @@ def worker(config: Path | None) -> ExitCode:
     file = SettingsFile(config)
     if file.pipelines is None or file.folder is None:
         raise click.UsageError("a worker needs a folder of settings files: --config FOLDER")
-    try:
-        # The queue is an extra.
+    with needing_queue():
         from poller.cli.pipelines.worker import run_worker  # noqa: PLC0415
-    except ImportError:
-        raise FatalError(
-            "the queue of the workers is missing",
-            code="ledger-driver-missing",
-            hint="install it beside the program: pip install 'auth0-segment-poller[ha]'",
-        ) from None
+
     return run_worker(file.folder, supervisor)
