@@ -2,6 +2,7 @@
 
 import copy
 import json
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -200,6 +201,7 @@ class FakeLedger:
         self.settled: list[str] = []
         self.failures: list[Exception | None] = []
         self._fingerprints: dict[str, str] = {}
+        self._settling = threading.Lock()
 
     def last_fingerprints(self, keys: Sequence[str]) -> dict[str, str]:
         return {key: self._fingerprints[key] for key in keys if key in self._fingerprints}
@@ -291,6 +293,10 @@ class FakeLedger:
         self._spans.update(joined)
 
     def settle(self, settlement: Settlement) -> LogCursor:
+        with self._settling:
+            return self._settle(settlement)
+
+    def _settle(self, settlement: Settlement) -> LogCursor:
         failure = self.failures.pop(0) if self.failures else None
         if failure is not None:
             raise failure

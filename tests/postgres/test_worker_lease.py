@@ -46,6 +46,12 @@ def test_a_worker_and_a_process_that_owns_all_streams_keep_each_other_away(
         acquire_lock(postgres_url, "run").close()  # no stream has an owner
         with joined.owning(STREAM), pytest.raises(LedgerHeldError):
             acquire_lock(postgres_url, "run")
+        with (
+            closing(acquire_lock(postgres_url, "run")),
+            pytest.raises(LedgerHeldError),
+            joined.owning(STREAM),
+        ):
+            pass
 
 
 def test_a_stream_of_a_worker_that_has_expired_is_free_and_stays_taken(
