@@ -130,7 +130,7 @@ def tools_of_a_release(session: nox.Session) -> dict[str, str]:
 @nox.session
 def postgres(session: nox.Session) -> None:
     """Run the tests on a real PostgreSQL server, which they start themselves."""
-    run(session, "pytest", "-n", "2", "-m", "postgres", *session.posargs)
+    run(session, "pytest", "-n", "2", "-m", "postgres and not soak", *session.posargs)
     if not session.posargs:
         run(session, "pytest", "-n", "2", "--ledger=postgres", *ON_EITHER_DATABASE)
 
