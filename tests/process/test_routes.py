@@ -120,6 +120,15 @@ def test_a_blocked_route_stops_no_other_and_both_keep_to_one_rate_limit(routed: 
     assert len(routed.requests("/oauth/token")) == 2
 
 
+def test_a_route_that_starts_late_misses_nothing_that_another_has_passed_over(
+    routed: Routed,
+) -> None:
+    for name in ("rest", "shop"):
+        assert routed.bench.run("run", "--once", "--pipeline", f"config.{name}").code == 0
+    assert routed.delivered() == routed.expected()
+    assert all(routed.ids())
+
+
 def test_routes_come_and_go_without_an_event_between_them(routed: Routed) -> None:
     bench, routes = routed.bench, routed.bench.routes
     bench.routes = {}

@@ -58,11 +58,14 @@ class SqlLedger(
         stream: Stream,
         stream_id: int,
         *,
+        whole: Database,
         fence: int,
         late_window: timedelta,
         now: Callable[[], datetime],
     ) -> None:
         super().__init__(database, stream, stream_id, fence)
+        self.whole = whole
+        """The database for a caller who writes to several streams."""
         self._late_window = late_window
         self._now = now
 
@@ -100,8 +103,13 @@ class SqlLedger(
             if database is None:
                 opened.close()
             raise
-        own_rows = opened.of_stream(stream_id)
-        return cls(own_rows, own, stream_id, fence=fence, late_window=late_window, now=now)
+        return cls(
+            *(opened.of_stream(stream_id), own, stream_id),
+            whole=opened,
+            fence=fence,
+            late_window=late_window,
+            now=now,
+        )
 
     def close(self) -> None:
         self._database.close()

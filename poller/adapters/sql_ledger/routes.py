@@ -21,14 +21,17 @@ from poller.core.spans import Span, unfinished_catch_up
 
 
 def begin_routes(
-    database: Database, routes: Sequence[Stream], now: datetime
+    database: Database, routes: Sequence[Stream], now: datetime, first: LogId | None = None
 ) -> dict[Stream, LogId]:
     """Begin the live spans of new routes, and return where. `routes` are in their order.
 
     A new route takes events from the routes below it. They pass over these events from now on, from
     their own positions on. So the new route begins at the lowest of these positions, and no event
-    falls between. Where no route below has begun, the daemon chooses the beginning as for any
-    pipeline.
+    falls between.
+
+    Where no route below has begun, it begins at `first`, and without `first` not yet. The daemon
+    gives the `first` that it chose for the first of the routes, before that one reads a page. A
+    route that begins later by itself would miss what the others have passed over.
 
     A route that may not begin in this ledger is left out: its own start says why.
     """
@@ -36,7 +39,9 @@ def begin_routes(
     with database.writing() as connection:
         for number in reversed(range(len(routes))):
             below = [_unsettled_from(connection, each) for each in routes[number + 1 :]]
-            positions = [each for each in below if each is not None]
+            positions = [each for each in below if each is not None] or [
+                each for each in (first,) if each is not None
+            ]
             if positions and _unsettled_from(connection, routes[number]) is None:
                 with suppress(FatalError):
                     new, others = routes[number], {*routes} - {routes[number]}

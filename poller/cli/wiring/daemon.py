@@ -6,7 +6,7 @@ from datetime import datetime
 
 from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.cli.wiring.catch_up import build_backlog_workers, build_rule
-from poller.cli.wiring.ledgers import Ledgers
+from poller.cli.wiring.ledgers import Ledgers, begin_new_routes
 from poller.cli.wiring.services import Services, profiles_of, rules_of, start_of
 from poller.config import Settings
 from poller.core.delivery import BatchSender
@@ -61,7 +61,10 @@ def build_drain(
         translator=translator,
         sender=sender,
         ledger=ledger,
-        first_start=FirstStart(ledger, services.log, start_of(settings)),
+        first_start=FirstStart(
+            *(ledger, services.log, start_of(settings)),
+            lambda first: begin_new_routes(settings, ledger.whole, first),
+        ),
         second_reader=SecondReader(
             source=services.log,
             profiles=profiles,

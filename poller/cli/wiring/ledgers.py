@@ -17,9 +17,11 @@ from poller.cli.wiring.services import stream_of, streams_of_routes
 from poller.config import Settings
 from poller.core.errors import TakenOverError
 from poller.core.events import Stream
+from poller.core.log_ids import LogId
 from poller.service.lifecycle.process import Failed, Work
 
 _NEW_ROUTE = "it begins where the routes below it stand; `backfill` sends what was before"
+_FIRST_ROUTES = "first start: the routes that had not begun begin together, at `poll.start`"
 
 log = structlog.get_logger()
 
@@ -97,7 +99,7 @@ class Ledgers:
                 database=database,
                 late_window=settings.poll.late_window,
             )
-            _begin_routes(settings, database)
+            begin_new_routes(settings, database)
             facts = {"domain": stream.domain, "source_name": stream.source_name}
             log.info("ledger.opened", ledger=place_of(url).shown, **facts)
             yield ledger
@@ -136,9 +138,13 @@ def _ending(work: Work) -> Lost:
     return end
 
 
-def _begin_routes(settings: Settings, database: Database) -> None:
-    """Begin the new routes of the file, so that no event falls between two routes."""
+def begin_new_routes(settings: Settings, database: Database, first: LogId | None = None) -> None:
+    """Begin the new routes of the file, so that no event falls between two routes.
+
+    `first` is where all of them begin if none has begun. See `begin_routes`.
+    """
     routes = streams_of_routes(settings)
-    begun = begin_routes(database, routes, datetime.now(UTC)) if routes else {}
+    begun = begin_routes(database, routes, datetime.now(UTC), first) if routes else {}
+    note = _NEW_ROUTE if first is None else _FIRST_ROUTES
     for stream, after in begun.items():
-        log.info("route.begun", source_name=stream.source_name, after=after, note=_NEW_ROUTE)
+        log.info("route.begun", source_name=stream.source_name, after=after, note=note)

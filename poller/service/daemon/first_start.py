@@ -1,6 +1,6 @@
 """The first start: the choice of the position at which the live span begins."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Literal, Protocol
 
@@ -60,13 +60,22 @@ class LogBounds(Protocol):
 class FirstStart:
     """Begins the live span.
 
-    `start` is a position, or `"earliest"` for the oldest event kept, or None for now.
+    `start` is a position, or `"earliest"` for the oldest event kept, or None for now. `together`
+    gets the chosen position before anything is read. It begins the streams that must begin where
+    this one does, and may begin this one among them.
     """
 
-    def __init__(self, ledger: LiveLedger, bounds: LogBounds, start: Start) -> None:
+    def __init__(
+        self,
+        ledger: LiveLedger,
+        bounds: LogBounds,
+        start: Start,
+        together: Callable[[LogId], None] = lambda _: None,
+    ) -> None:
         self._ledger = ledger
         self._bounds = bounds
         self._start = start
+        self._together = together
 
     def begin(self) -> Span:
         """Choose the beginning, record the live span, and return it.
@@ -80,15 +89,25 @@ class FirstStart:
             TransientError, FatalError: Auth0 or the ledger cannot answer.
         """
         wanted = self._choose()
-        # A backfill that has begun owns everything below its end, so the live span begins there.
-        ends = [span.until for span in self._ledger.spans() if span.until is not None]
-        span = self._ledger.begin(after=max([wanted, *ends]))
-        self._ledger.note_beginning(wanted)
+        self._together(wanted)
+        span = self._begun() or self._begin(wanted)
         holes = holes_between(self._ledger.spans(), since=wanted)
         is_everything = self._start == "earliest" and not holes
         note = _BEGUN_AT_EARLIEST if is_everything else BEGUN_NOW
         log.warning("span.begun", after=span.reached, note=note)
         _log_holes(holes)
+        return span
+
+    def _begun(self) -> Span | None:
+        """Return the live span if it has begun together with others."""
+        live = self._ledger.live_span()
+        return None if live is None else self._ledger.begin_work(live)
+
+    def _begin(self, wanted: LogId) -> Span:
+        # A backfill that has begun owns everything below its end, so the live span begins there.
+        ends = [span.until for span in self._ledger.spans() if span.until is not None]
+        span = self._ledger.begin(after=max([wanted, *ends]))
+        self._ledger.note_beginning(wanted)
         return span
 
     def _choose(self) -> LogId:

@@ -74,6 +74,24 @@ def test_a_new_route_below_all_others_begins_as_any_pipeline(database: Database)
     assert opened(database, REST).live_span() is None
 
 
+def test_routes_that_have_never_run_begin_together(database: Database) -> None:
+    shop = opened(database, SHOP)
+    both = {SHOP: numbered(20), REST: numbered(20)}
+    assert begin_routes(database, (SHOP, REST), NOW, numbered(20)) == both
+    live = live_of(shop)
+    assert live is not None
+    assert live.reached == numbered(20)
+    assert begin_routes(database, (SHOP, REST), NOW, numbered(30)) == {}
+
+
+def test_a_route_above_the_first_one_begins_where_a_route_below_it_stands(
+    database: Database,
+) -> None:
+    at(database, DB, 50)
+    begun = begin_routes(database, (SHOP, DB, REST), NOW, numbered(90))
+    assert begun == {SHOP: numbered(50), REST: numbered(90)}
+
+
 def test_a_backfill_of_the_new_route_keeps_what_it_has_begun(database: Database) -> None:
     at(database, REST, 50)
     opened(database, SHOP).begin(after=numbered(10), until=numbered(60))
