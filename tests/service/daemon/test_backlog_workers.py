@@ -177,6 +177,7 @@ def test_without_a_backlog_no_thread_is_started(bench: Bench) -> None:
 def test_a_backlog_is_sent_once_and_each_user_is_identified_once_at_the_end(bench: Bench) -> None:
     with capture_logs() as logs:
         bench.catch_up()
+        wait_until(lambda: any(line["event"] == "catch_up.finished" for line in logs))
     bench.assert_all_is_sent_once()
     kinds = [isinstance(each, Identify) for each in bench.sink.taken]
     assert kinds == sorted(kinds)
@@ -322,6 +323,7 @@ def test_a_slice_that_fails_postpones_itself_and_the_others_go_on(bench: Bench) 
     bench.sink.before = fail
     with capture_logs() as logs:
         bench.catch_up()
+        wait_until(lambda: any(line["event"] == "catch_up.finished" for line in logs))
     bench.assert_all_is_sent_once()
     assert failures
     assert bench.process.stopping.is_set() is False
