@@ -10,6 +10,7 @@ from poller.cli.wiring.ledgers import Ledgers, begin_new_routes
 from poller.cli.wiring.services import Services, profiles_of, rules_of, start_of
 from poller.config import Settings
 from poller.core.delivery import BatchSender
+from poller.core.log_ids import LogId
 from poller.core.translation.translator import LiveTranslator
 from poller.service.daemon.backlog_threads import BacklogThreads
 from poller.service.daemon.daemon import Daemon
@@ -61,10 +62,7 @@ def build_drain(
         translator=translator,
         sender=sender,
         ledger=ledger,
-        first_start=FirstStart(
-            *(ledger, services.log, start_of(settings)),
-            lambda first: begin_new_routes(settings, ledger.whole, first),
-        ),
+        first_start=_first_start(settings, services, ledger),
         second_reader=SecondReader(
             source=services.log,
             profiles=profiles,
@@ -79,6 +77,13 @@ def build_drain(
         stopping=work.stopping,
         observer=observer,
     )
+
+
+def _first_start(settings: Settings, services: Services, ledger: SqlLedger) -> FirstStart:
+    def together(first: LogId) -> None:
+        begin_new_routes(settings, ledger.whole, first)
+
+    return FirstStart(ledger, services.log, start_of(settings), together)
 
 
 def build_maintenance(
