@@ -21,7 +21,7 @@ from poller.config.sections.program import (
     StateSettings,
 )
 from poller.config.sections.services import Auth0Settings, SegmentSettings
-from poller.core.translation.rules import Routing
+from poller.core.translation.routing import Routing
 
 
 class Settings(BaseModel):

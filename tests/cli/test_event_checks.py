@@ -7,7 +7,8 @@ from poller.config.parsers.expressions import JmesPath
 from poller.core.events import parse_events
 from poller.core.log_ids import EARLIEST
 from poller.core.translation.event_types import EventType
-from poller.core.translation.rules import Route, Routing, Rules
+from poller.core.translation.routing import Route, Routing
+from poller.core.translation.rules import Rules
 from tests.samples import login
 
 

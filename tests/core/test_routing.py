@@ -16,7 +16,8 @@ from poller.core.forward import forward
 from poller.core.log_ids import EARLIEST
 from poller.core.outcomes import DeadLetter, Filtered, Forwardable, Outcome
 from poller.core.translation.event_types import EventType
-from poller.core.translation.rules import Route, Routing, Rules
+from poller.core.translation.routing import Route, Routing
+from poller.core.translation.rules import Rules
 from poller.core.translation.translator import LiveTranslator
 from tests.builders import JSON, outcome_of, record
 from tests.fakes import STREAM, FakeDirectory, FakeLedger, FakeLog, FakeSink

@@ -45,7 +45,7 @@ from poller.core.errors import PollerError
 from poller.core.events import LogEvent
 from poller.core.log_ids import LogId
 from poller.core.outcomes import DeadLetter, Filtered, FilterReason, Outcome
-from poller.core.translation.rules import Routing
+from poller.core.translation.routing import Routing
 from poller.service.lifecycle.exit_codes import ExitCode
 from poller.service.observability.logging_setup import configure_logging
 

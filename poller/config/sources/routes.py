@@ -11,7 +11,7 @@ from poller.config.parsers.expressions import JmesPath, expression
 from poller.config.parsers.texts import text
 from poller.config.sources.toml import TomlFile
 from poller.config.suggestions import nearest_key_of_route
-from poller.core.translation.rules import Route, Routing
+from poller.core.translation.routing import Route, Routing
 
 ROUTES = "routes"
 _SEGMENT = "segment"

@@ -6,7 +6,7 @@ from typing import ParamSpec, TypeVar
 from poller.core.errors import TransientError
 from poller.core.events import LogEvent
 from poller.core.outcomes import DeadLetter
-from poller.core.translation.rules import EvaluationError
+from poller.core.translation.expressions import EvaluationError
 
 _ERRORS_OF_A_RECORD = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 """The errors that a record of an odd form makes Python raise.

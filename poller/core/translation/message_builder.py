@@ -21,10 +21,10 @@ from poller.core.outcomes import PendingIdentify, Profile
 from poller.core.translation.change_detection import group_fingerprint, identify_fingerprint
 from poller.core.translation.event_facts import EventFacts
 from poller.core.translation.event_types import SIGNUP
-from poller.core.translation.expressions import Lines
+from poller.core.translation.expressions import Lines, evaluate_or_none
 from poller.core.translation.fields import flat, is_masked_email, text
 from poller.core.translation.presets import Values
-from poller.core.translation.rules import Rules, counts_as_signup, evaluate_or_none
+from poller.core.translation.rules import Rules, counts_as_signup
 from poller.core.translation.size_limit import fit
 
 _NO_LINES: Lines = MappingProxyType({})

@@ -8,9 +8,10 @@ from poller.core.events import LogEvent
 from poller.core.outcomes import DeadLetter, Filtered, FilterReason
 from poller.core.translation.event_facts import agent_of, is_made_by_api, is_sso
 from poller.core.translation.event_types import GROUPS, LOGIN_TYPES, SIGNUP
+from poller.core.translation.expressions import holds
 from poller.core.translation.fields import user_id_of
 from poller.core.translation.guard import guarded
-from poller.core.translation.rules import Rules, holds
+from poller.core.translation.rules import Rules
 from poller.core.translation.signup_address import addresses
 
 _MAY_BE_OF_INTEREST = {*LOGIN_TYPES, SIGNUP}.union(*GROUPS.values())

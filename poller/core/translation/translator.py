@@ -22,10 +22,11 @@ from poller.core.outcomes import (
     Profiles,
 )
 from poller.core.translation.event_facts import EventFacts, may_be_first_login
+from poller.core.translation.expressions import evaluate, evaluate_or_none, holds
 from poller.core.translation.fields import flat, text
 from poller.core.translation.guard import guarded
 from poller.core.translation.message_builder import PERSON, MessageBuilder, all_fitting
-from poller.core.translation.rules import DEFAULT, Rules, evaluate, evaluate_or_none, holds
+from poller.core.translation.rules import DEFAULT, Rules
 from poller.core.translation.selection import Candidate, Selection, Selector
 
 
