@@ -23,6 +23,7 @@ def test_a_blocked_daemon_says_what_to_type_until_it_recovers(desk: Desk) -> Non
         expect(alarm).to_be_hidden()
         desk.change(condition=BLOCKED)
         expect(alarm).to_contain_text("error[auth0-scope-missing]: Auth0 answered 403")
+        expect(alarm).not_to_contain_text("`")
         expect(alarm.locator(".type-this code")).to_have_text("auth0-segment-poller check")
         expect(window.page.locator("#say")).to_have_text("The daemon is blocked now")
         window.open("now")
@@ -67,6 +68,18 @@ def test_each_drawing_says_its_content_and_has_a_table(desk: Desk) -> None:
             expect(card.locator("table tbody tr").first).to_be_visible()
         expect(cards.first).to_contain_text("gap: removed before it was read 60 min")
         expect(cards.first.locator("svg rect.f-bad")).not_to_have_count(0)
+
+
+def test_a_sentence_says_which_new_events_are_settled(desk: Desk) -> None:
+    at = datetime.now(UTC)
+    with desk.serve():
+        window = desk.look()
+        window.open("time")
+        said = window.page.locator("#time .card", has_text="Freshness and backlog").locator("> p")
+        desk.change(sample=sample_of(at + timedelta(seconds=10), freshness_seconds=0.2))
+        expect(said).to_contain_text("Every new event is settled: forwarded,")
+        desk.change(sample=sample_of(at + timedelta(seconds=20), freshness_seconds=25.0))
+        expect(said).to_contain_text("Every new event but those of the last 25 s is settled")
 
 
 def test_the_events_of_a_minute_are_counted_from_samples(desk: Desk) -> None:

@@ -31,7 +31,7 @@ _HEADERS = {
 }
 _MISDIRECTED = "ask by 127.0.0.1, [::1] or localhost: this address answers to no other Host\n"
 _OTHER_ORIGIN = "another web site sent this request\n"
-_SIGN_IN = "open the link that `auth0-segment-poller page url` prints\n"
+_SIGN_IN = "open the link that this command prints: auth0-segment-poller page url\n"
 
 
 async def set_headers(request: web.Request, response: web.StreamResponse) -> None:

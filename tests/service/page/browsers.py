@@ -36,7 +36,7 @@ BLOCKED = {
     "code": 78,
     "error": "auth0-token-refused",
     "text": "<b>refused</b>",
-    "hint": "look",
+    "hint": "look by `check`",
     "figures": ["freshness 3 h"],
 }
 WELL = {

@@ -38,6 +38,7 @@ def test_the_overview_shows_all_pipelines_in_their_order_and_leads_to_each(
     assert text.index("/pipelines/blocked/") < text.index("/pipelines/well/")
     assert "/readyz?pipeline=blocked" in text
     assert "&lt;b&gt;refused" in text
+    assert "look by <code>check</code>" in text
     assert "freshness 3 h" in text
     assert browser.ask("/state").json == STATE
 

@@ -1,7 +1,7 @@
 // One opened event: its facts, its calls, and with `show = "all"` its record beside them.
 
 import {
-  byId, copyButton, fullTime, lasting, make, outcomeSign, reasonText, typeMeaning,
+  byId, copyButton, fullTime, lasting, make, outcomeSign, reasonWithCode, typeMeaning, withCode,
 } from "./text.js";
 
 const MOST_SHOWN = 60_000;
@@ -30,9 +30,9 @@ export class Detail {
     if (this.number !== number) return; // another row was opened meanwhile
     const content = answer?.ok
       ? this.content(await answer.json())
-      : [make("p", {}, answer?.status === 404
-        ? "The daemon keeps the newest events only. This one is gone: `trace` finds it."
-        : "The daemon does not answer now.")];
+      : [make("p", {}, ...withCode(answer?.status === 404
+        ? "The daemon keeps the newest events only. This one is gone. `auth0-segment-poller trace` finds it."
+        : "The daemon does not answer now."))];
     this.panel.replaceChildren(this.header(number), ...content);
     this.panel.hidden = false;
     this.panel.parentElement.classList.add("open");
@@ -70,7 +70,7 @@ export class Detail {
     const beside = record && bodies.length;
     return [
       factsOf(event),
-      bodies.length || record ? null : make("p", { class: "dim" }, withoutBodies(event)),
+      bodies.length || record ? null : make("p", { class: "dim" }, ...withCode(withoutBodies(event))),
       make("div", { class: beside ? "bodies beside" : "bodies" },
         make("div", { class: "bodies" }, ...bodies), record),
     ].filter(Boolean);
@@ -79,12 +79,12 @@ export class Detail {
 
 function withoutBodies(event) {
   if (event.outcome === "filtered") return "Nothing was sent for this event.";
-  return 'Nothing of this event has left. The page shows its record with page.show = "all".';
+  return 'Nothing of this event has left. The page shows its record with `page.show = "all"`.';
 }
 
 function factsOf(event) {
   const outcome = make("span", {}, outcomeSign(event.outcome));
-  if (event.reason) outcome.append(make("span", { class: "why" }, reasonText(event.reason)));
+  if (event.reason) outcome.append(make("span", { class: "why" }, reasonWithCode(event.reason)));
   if (event.status) outcome.append(make("span", { class: "why" }, `HTTP ${event.status}`));
   const id = make("span", {}, make("code", {}, event.log_id), " ",
     copyButton(() => event.log_id, "Copy", "Copy the log id"));

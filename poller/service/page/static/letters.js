@@ -1,7 +1,7 @@
 // Dead letters: their reasons, the list, one of them, and the two actions. Each action asks first.
 
 import { bodyOf, facts } from "./detail.js";
-import { announce, byId, counted, fullTime, make, number, reasonText } from "./text.js";
+import { announce, byId, counted, fullTime, make, number, reasonText, reasonWithCode, withCode } from "./text.js";
 
 const PAGE = 100;
 const ACTIONS = {
@@ -49,7 +49,7 @@ export class LetterView {
     this.body.replaceChildren(...this.letters.map((letter) => this.rowOf(letter)));
     this.reasons.replaceChildren(...reasons.map((each) => this.reasonOf(each)));
     const total = reasons.reduce((sum, each) => sum + each.count, 0);
-    return this.tell(total ? `${counted(total, "event")} could not be sent. All others went on.`
+    return this.tell(total ? `${counted(total, "event")} could not be sent. All others went on. Each reason has buttons of its own.`
       : "No dead letters: every event so far was sent or filtered.");
   }
 
@@ -62,14 +62,14 @@ export class LetterView {
   reasonOf({ reason, count, tokens }) {
     const what = `${counted(count, "dead letter")} (${reasonText(reason)})`;
     return make("section", { class: "card reason", "aria-label": what },
-      make("p", {}, make("strong", {}, number(count)), ` ${reasonText(reason)}`),
-      make("p", { class: "buttons" }, ...this.buttons({ reason }, tokens, what, "all")));
+      make("p", {}, make("strong", {}, number(count)), " ", reasonWithCode(reason)),
+      make("p", { class: "buttons" }, ...this.buttons({ reason }, tokens, what, "all with this reason")));
   }
 
   /** Make the buttons of both actions. The token of an action serves for these dead letters only. */
   buttons(target, tokens, what, all = "") {
     return Object.entries(ACTIONS).map(([name, action]) => make("button", {
-      type: "button", class: action.isDangerous ? "small danger" : "small", "aria-label": `${action.label} ${all} ${what}`.replace("  ", " "),
+      type: "button", class: action.isDangerous ? "small danger" : "small", "aria-label": `${action.label} ${all ? `${all}: ` : ""}${what}`,
       onclick: () => this.act(name, target, tokens[name], what),
     }, `${action.label} ${all}`.trim()));
   }
@@ -81,7 +81,7 @@ export class LetterView {
     const buttons = answer.ok ? this.buttons({ log_id: id }, letter.tokens, `dead letter ${id}`) : [];
     const close = make("button", { type: "button", class: "small", onclick: () => this.close() }, "Close");
     this.detail.replaceChildren(make("header", {}, title, ...buttons, close),
-      ...(answer.ok ? contentOf(letter) : [make("p", {}, answer.text)]));
+      ...(answer.ok ? contentOf(letter) : [make("p", {}, ...withCode(answer.text))]));
     this.detail.hidden = false;
     this.detail.scrollIntoView({ block: "nearest" });
     title.focus();
@@ -104,7 +104,7 @@ export class LetterView {
     announce(this.status.textContent);
   }
 
-  tell(text) { this.status.textContent = text; }
+  tell(text) { this.status.replaceChildren(...withCode(text)); }
 }
 
 const reasonOf = (letter) => `${reasonText(letter.reason)}${letter.status ? ` (HTTP ${letter.status})` : ""}`;
@@ -118,10 +118,11 @@ function sentenceOf({ note, ...numbers }) {
 
 function contentOf(letter) {
   return [facts([
-    ["Reason", reasonOf(letter)], ["Type", letter.type], ["Application", letter.application],
+    ["Reason", reasonWithCode(letter.reason)], ["Answer of Segment", letter.status && `HTTP ${letter.status}`], ["Type", letter.type], ["Application", letter.application],
     ["Happened", fullTime(letter.date)], ["Kept since", fullTime(letter.dead_lettered_at)],
   ]), letter.record ? make("div", { class: "bodies" }, bodyOf("Record of Auth0", letter.record))
-    : make("p", { class: "dim" }, 'The page shows the record with page.show = "all". In a terminal, `dead-letters show` shows it.')];
+    : make("p", { class: "dim" }, ...withCode(
+      `The page shows the record with \`page.show = "all"\`. In a terminal, \`auth0-segment-poller dead-letters show ${letter.log_id}\` shows it.`))];
 }
 
 /** Ask the daemon. The answer has a text for a person if it is not what was asked for. */

@@ -2,7 +2,7 @@
 
 import { facts } from "./detail.js";
 import {
-  announce, byId, copyButton, counted, fullTime, lasting, make, number, reasonText, setText, sign,
+  announce, byId, copyButton, counted, fullTime, lasting, make, number, reasonText, reasonWithCode, setText, sign, withCode,
 } from "./text.js";
 
 const CONDITIONS = {
@@ -64,7 +64,7 @@ export class NowView {
     if (found === null) return;
     alarm.className = found.isSoft ? "alarm soft" : "alarm";
     alarm.replaceChildren(make("h2", {}, found.title),
-      ...found.lines.filter(Boolean).map((line) => make("p", {}, line)),
+      ...found.lines.filter(Boolean).map((line) => make("p", {}, ...withCode(line))),
       ...found.commands.map((command) => make("p", { class: "type-this" },
         make("span", {}, "Type"), make("code", {}, command), copyButton(() => command, "Copy", `Copy ${command}`))));
   }
@@ -167,7 +167,7 @@ function countsCard(status) {
   const reasons = Object.entries(status.dead_letters_by_reason);
   return card("Events since the ledger began", facts(rows),
     reasons.length ? make("p", {}, "Dead letters by reason:") : null,
-    reasons.length ? facts(reasons.map(([reason, count]) => [reasonText(reason), number(count)])) : null);
+    reasons.length ? facts(reasons.map(([reason, count]) => [reasonWithCode(reason), number(count)])) : null);
 }
 
 function gapsCard(status) {

@@ -40,7 +40,7 @@ export function openStream(on) {
     let reason = "";
     try {
       const answer = await fetch("state", { cache: "no-store" });
-      if (answer.status === 401) reason = "Signed out: open the link of `page url` again";
+      if (answer.status === 401) reason = "Signed out: ask for a new link";
       else if (answer.ok) reason = "8 viewers look already";
     } catch {
       // Nobody answers: the daemon is down.

@@ -12,6 +12,10 @@ export function make(name, attributes = {}, ...children) {
   return element;
 }
 
+/** Return the nodes of a text in which names of commands and settings stand between backquotes. */
+export const withCode = (text) =>
+  text.split("`").map((part, at) => (at % 2 ? make("code", {}, part) : part)).filter(Boolean);
+
 export const byId = (id) => document.getElementById(id);
 
 /** Set a text only if it differs, so that nothing is drawn or announced for nothing. */
@@ -110,6 +114,10 @@ const REASONS = {
 
 /** Return a reason as a person says it. */
 export const reasonText = (reason) => REASONS[reason] ?? (reason ?? "").replaceAll("_", " ");
+
+/** Return a reason with its code, which the commands, the JSON output and the guides use. */
+export const reasonWithCode = (reason) =>
+  make("span", {}, `${reasonText(reason)} `, make("code", {}, reason));
 
 const TYPES = {
   s: "login", ss: "signup", f: "failed login", fp: "wrong password", fu: "unknown user",

@@ -16,7 +16,8 @@ export class TimeView {
     this.events = new Card("Events a minute", { legend: [
       ["forwarded", block("good")], ["filtered", block("quiet")], ["dead letters", block("bad")]] });
     this.ages = new Card("Freshness and backlog", { legend: [
-      ["freshness, the age of new events", stroke("accent")], ["backlog, log still to read", stroke("warn")]] });
+      ["freshness, the time since all new events were settled", stroke("accent")],
+      ["backlog, the log that an outage left unread", stroke("warn")]] });
     this.limit = new Card("Rate limit of the log", { legend: [
       ["left", stroke("accent")], ["used", stroke("warn")], ["limit", stroke("cyan")]] });
     this.requests = new Card("Requests by outcome", {
@@ -59,7 +60,7 @@ export class TimeView {
   showAges(samples, times) {
     const last = samples.at(-1);
     this.ages.show(
-      last ? `New events are ${lasting(last.freshness_seconds)} old when they are settled. ${last.backlog_seconds ? `${lasting(last.backlog_seconds)} of an earlier log are still to be read.` : "There is no backlog."}` : "Nothing is known yet.",
+      last ? `${freshnessOf(last)} ${backlogOf(last)}` : "Nothing is known yet.",
       (width) => lines(width, times, [
         { tone: "accent", values: column(samples, "freshness_seconds") },
         { tone: "warn", values: column(samples, "backlog_seconds") }], LENGTH),
@@ -100,6 +101,19 @@ export class TimeView {
 const sum = (values) => values.reduce((total, value) => total + value, 0);
 const isKnown = (value) => value !== null && value !== undefined;
 const column = (samples, key) => samples.map((each) => each[key] ?? null);
+
+const SETTLED = "forwarded, filtered, or kept as a dead letter";
+
+function freshnessOf({ freshness_seconds: seconds }) {
+  if (!isKnown(seconds)) return "Nothing is settled yet.";
+  if (seconds < 1) return `Every new event is settled: ${SETTLED}.`;
+  return `Every new event but those of the last ${lasting(seconds)} is settled: ${SETTLED}.`;
+}
+
+function backlogOf({ backlog_seconds: seconds }) {
+  if (!seconds) return "There is no backlog: no outage left a part of the log unread.";
+  return `An outage left ${lasting(seconds)} of the log, which are still to be read.`;
+}
 
 /** Return the last sample of each minute, the newest first. */
 function byMinute(samples) {
