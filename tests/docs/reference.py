@@ -103,7 +103,6 @@ FIELDS = {
     "hours_agreeing": "Hours that agree to the event.",
     "hours_judged": "Hours that were compared.",
     "kind": "Its form.",
-    "lag_s": "The time since all of the log was settled.",
     "last": "The time of its last event.",
     "ledger": "Where the ledger is.",
     "line": "How far it was read, in lines.",

@@ -123,7 +123,7 @@ class _LogRun:
     def _summary(self, work: SliceWorkers, seconds: float) -> SummaryReport:
         counts, progress = work.count.facts(), work.progress
         return SummaryReport(
-            **{"lag_s": None} | counts,
+            **{"newest_age_s": None} | counts,
             identified=progress.identified.sent,
             identify_left_out=progress.identified.left_out,
             pending_identifies=self.history.pending_identifies(),

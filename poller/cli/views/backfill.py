@@ -100,7 +100,7 @@ class SummaryReport:
     forwarded: int
     dead_lettered: int
     redated: int
-    lag_s: float | None
+    newest_age_s: float | None
     identified: int
     identify_left_out: int
     pending_identifies: int

@@ -106,6 +106,6 @@ def _totals(count: CycleCount) -> str:
     facts = count.facts()
     names = ("read", "filtered", "forwarded", "dead_lettered")
     totals = [f"{name.replace('_', '-')} {facts[name]}" for name in names]
-    if "lag_s" in facts:
-        totals.append(f"lag {facts['lag_s']:.1f} s")
+    if "newest_age_s" in facts:
+        totals.append(f"newest event {facts['newest_age_s']:.1f} s old")
     return "   ".join(totals)

@@ -85,8 +85,7 @@ class MetricsSettings(Section):
     )
     ready_lag: Interval = Field(
         unparsed("10m"),
-        description="/readyz answers 503 when new events are later than poll.interval plus this "
-        "time.",
+        description="/readyz answers 503 when the freshness is above poll.interval plus this time.",
     )
 
 

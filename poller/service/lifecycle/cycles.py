@@ -47,16 +47,18 @@ class CycleCount(OutcomeCount):
         self.served_at = page.served_at
 
     def facts(self) -> dict[str, Any]:
-        """Return the keys of a log line: the counts, and `lag_s` if an event with a date was read.
+        """Return the keys of a log line: the counts, and the age of the newest event.
 
-        `lag_s` is the age of the newest event when it was read, by the server's clock.
+        `newest_age_s` is its age when it was read, by the server's clock. It is left out if no
+        event with a date was read.
         """
         facts: dict[str, Any] = {
             name: getattr(self, name)
             for name in ("pages", "read", "filtered", "forwarded", "dead_lettered", "redated")
         }
         if self.newest and self.served_at:
-            facts["lag_s"] = round(max((self.served_at - self.newest).total_seconds(), 0.0), 1)
+            age = (self.served_at - self.newest).total_seconds()
+            facts["newest_age_s"] = round(max(age, 0.0), 1)
         return facts
 
 

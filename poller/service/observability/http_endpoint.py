@@ -69,11 +69,11 @@ class Health:
         """Return why new events do not arrive. A backlog beside them is no problem."""
         if self._meter.is_blocked:
             return "blocked: `status` says why"
-        lag_s = self._meter.ages.freshness_s()
-        if lag_s is None:
+        freshness_s = self._meter.ages.freshness_s()
+        if freshness_s is None:
             return "nothing was read yet"
-        if lag_s > self._ready_lag_s:
-            return f"new events are {lag_s:.0f} s late, above {self._ready_lag_s:.0f} s"
+        if freshness_s > self._ready_lag_s:
+            return f"the freshness is {freshness_s:.0f} s, above {self._ready_lag_s:.0f} s"
         return None
 
 

@@ -102,13 +102,14 @@ METRICS = (
     Metric(
         "gauge",
         "lag_seconds",
-        "Time since the whole log was settled, by event time. It is small on a quiet tenant, and "
-        "large while a backlog is left.",
+        "Time since the whole log was settled, by event time. A backlog counts. Without a backlog "
+        "it is the same as the freshness. It stays small on a quiet tenant.",
     ),
     Metric(
         "gauge",
         "freshness_seconds",
-        "Time since all new events were settled, by event time. A backlog does not count.",
+        "Time since all new events were settled, by event time. A backlog does not count. It stays "
+        "small on a quiet tenant.",
     ),
     Metric(
         "histogram",

@@ -168,7 +168,7 @@ class Supervisor:
     def progressed(self, count: CycleCount, backlog: Backlog = NO_BACKLOG) -> None:
         """Tell how far a long cycle is."""
         self._notifier.send(
-            STATUS=f"lag {_lag(count)}; draining: {_counts(count)} so far{_backlog(backlog)}"
+            STATUS=f"{_newest(count)}; draining: {_counts(count)} so far{_backlog(backlog)}"
         )
 
     def finished(self, count: CycleCount, backlog: Backlog = NO_BACKLOG) -> None:
@@ -177,7 +177,7 @@ class Supervisor:
         self._last_cycle = f"{self._now():%Y-%m-%d %H:%M:%S} UTC"
         counts = _counts(count)
         self._notifier.send(
-            STATUS=f"lag {_lag(count)}; last cycle {self._last_cycle}: {counts}{_backlog(backlog)}"
+            STATUS=f"{_newest(count)}; last cycle {self._last_cycle}: {counts}{_backlog(backlog)}"
         )
 
     def postponed(self, error: TransientError, delay: timedelta) -> None:
@@ -219,9 +219,12 @@ def _microseconds(duration: timedelta) -> int:
     return duration // timedelta(microseconds=1)
 
 
-def _lag(count: CycleCount) -> str:
-    # A cycle that read nothing was at the end of the log, so nothing is late.
-    return f"{count.facts().get('lag_s', 0.0):.0f} s"
+def _newest(count: CycleCount) -> str:
+    """Return the age of the newest event when it was read."""
+    age_s = count.facts().get("newest_age_s")
+    if age_s is None:
+        return "no event with a date" if count.read else "no new event"
+    return f"newest event {age_s:.0f} s old"
 
 
 def _counts(count: CycleCount) -> str:
@@ -229,7 +232,7 @@ def _counts(count: CycleCount) -> str:
 
 
 def _backlog(backlog: Backlog) -> str:
-    """Return what is left of a backlog, which the lag does not show."""
+    """Return what is left of a backlog, which the newest event does not show."""
     if backlog.since is None:
         return ""
     hours = backlog.time_left / timedelta(hours=1)

@@ -105,7 +105,7 @@ def test_a_cycle_that_did_something_is_one_line_with_its_counts(
         "filtered": 5,
         "forwarded": 0,
         "dead_lettered": 0,
-        "lag_s": 7.0,
+        "newest_age_s": 7.0,
     }
     assert expected.items() <= logs[0].items()
 

@@ -359,7 +359,7 @@ def test_a_daemon_that_is_blocked_or_late_is_not_ready() -> None:
     bench.meter.start_at(live_span(drained_at=NOW))
     assert bench.health.readiness_problem() is None
     bench.seconds = 601
-    assert bench.health.readiness_problem() == "new events are 601 s late, above 600 s"
+    assert bench.health.readiness_problem() == "the freshness is 601 s, above 600 s"
     bench.meter.start_at(live_span(drained_at=NOW + timedelta(seconds=600)))
     assert bench.health.readiness_problem() is None
     bench.meter.set_blocked(is_blocked=True)
