@@ -16,6 +16,7 @@ from poller.config.settings import Settings
 from poller.config.sources.folder import (
     choose_route,
     holds_pipelines,
+    pipeline_file,
     pipeline_names,
     read_defaults,
     read_file,
@@ -44,6 +45,7 @@ __all__ = [
     "load_shared_settings",
     "parse_duration",
     "parse_moment",
+    "pipeline_file",
     "pipeline_names",
     "read_defaults",
     "read_file",

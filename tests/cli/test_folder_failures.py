@@ -10,19 +10,13 @@ from poller.cli.pipelines import failures
 from poller.cli.pipelines.failures import Failures
 from poller.cli.pipelines.folder import Folder
 from poller.cli.pipelines.pasting import CompletedCommands, completed
-from poller.cli.pipelines.table import Prepared, check_lines
-from poller.cli.settings_file import SettingsFile
-from poller.cli.views.check import CheckReport
-from poller.cli.wiring.services import stream_of
 from poller.config import (
     Settings,
     SettingsError,
-    load_settings,
     load_shared_settings,
     read_defaults,
 )
 from poller.service.daemon.first_start import BEGUN_NOW
-from poller.service.lifecycle.exit_codes import ExitCode
 from poller.service.lifecycle.liveness import Heartbeat
 from poller.service.lifecycle.process import Process
 from poller.service.observability.systemd import Notifier, Supervisor
@@ -103,26 +97,6 @@ def test_targets_that_cannot_be_used_keep_no_other_pipeline_from_telling(
     bench.fail()
     assert bench.receivers["own"].bodies == []
     assert len(bench.receivers["all"].bodies) == 1
-
-
-def test_check_refuses_the_second_of_two_pipelines_that_run_would_never_run_at_once(
-    tmp_path: Path,
-) -> None:
-    for name in ("first", "second"):
-        (tmp_path / f"{name}.toml").write_text(PIPELINE)
-
-    def prepare(file: SettingsFile) -> Prepared:
-        return stream_of(load_settings(file.content, dict(os.environ))), lambda: CheckReport(
-            code=ExitCode.DONE, findings=()
-        )
-
-    lines = list(check_lines(tmp_path, ("first", "second"), prepare))
-    assert {each.pipeline: each.error for each in lines} == {
-        "first": None,
-        "second": "settings-invalid",
-    }
-    (refused,) = [each.text for each in lines if each.error]
-    assert "names the tenant and the source of first" in refused
 
 
 def test_a_command_in_a_text_is_completed_for_its_pipeline() -> None:

@@ -1,122 +1,23 @@
 """The pipelines of a folder: which are opened, by which settings, and what a reload changes."""
 
-from collections.abc import Collection, Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-import structlog
 from structlog.testing import capture_logs
 
 from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.adapters.sql_ledger.reader import LedgerReader
-from poller.cli.pipelines import folder as module
-from poller.cli.pipelines.folder import Folder
-from poller.cli.pipelines.opening import Post
-from poller.config import Settings, load_shared_settings, read_defaults
-from poller.core.errors import FatalError
 from poller.core.events import Stream
-from poller.service.lifecycle.liveness import Heartbeat
-from poller.service.lifecycle.process import Process, Work
-from poller.service.observability.systemd import Condition, Notifier, Supervisor
-from poller.service.pipelines.pipeline import Running
-from poller.service.pipelines.pipelines import Pipelines
+from tests.cli.folder_bench import REFUSED, Bench, bench_of
 
 ROUTED = '[auth0]\ndomain = "acme.us.auth0.com"\nclient_id = "id"\nclient_secret = "s"\n'
-REFUSED = FatalError("it is refused", code="ledger-inaccessible", hint="look")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Opened:
-    settings: Settings
-    neighbours: Collection[Stream]
-
-
-class Bench:
-    """A folder whose pipelines do nothing. A test does what the schedule does."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.opened: dict[str, Opened] = {}
-        self.told: list[str] = []
-        self.error: FatalError | None = None
-        self.write_defaults()
-
-    def write_defaults(self, text: str = "") -> None:
-        (self.path / "_defaults.toml").write_text(text)
-
-    def write(self, name: str, *, source: str = "", more: str = "") -> None:
-        text = (
-            f'[auth0]\ndomain = "acme.us.auth0.com"\nclient_id = "id"\nclient_secret = "s"\n{more}'
-        )
-        text += f'[segment]\nwrite_key = "wk"\nsource_name = "{source or name}"\n'
-        (self.path / f"{name}.toml").write_text(text)
-
-    def start(self) -> None:
-        shared = load_shared_settings(read_defaults(self.path), {"HOME": str(self.path)})
-        supervisor, process = Supervisor(Notifier(None), Heartbeat()), Process()
-        self.pipelines = Pipelines(process, supervisor)
-        self.folder = Folder(self.path, shared, process, supervisor, self.pipelines)
-        self.folder.start()
-        self.step_all()
-
-    def step_all(self) -> None:
-        for pipeline in sorted(self.pipelines, key=lambda each: each.name):
-            self.pipelines._step(pipeline)
-
-    def reload(self) -> None:
-        self.folder.reload()
-        self.step_all()
-
-    def condition(self, name: str) -> Condition:
-        return self.folder.members[name].post.supervisor.condition
-
-    @contextmanager
-    def open_pipeline(
-        self,
-        settings: Settings,
-        work: Work,
-        post: Post,
-        *,
-        new_stream: bool,
-        neighbours: Collection[Stream],
-    ) -> Iterator[Running]:
-        del work, new_stream
-        name = settings.pipeline
-        assert post.options.endswith(f" --pipeline {name}")
-        if self.error is not None:
-            raise self.error
-        self.told.append(f"{name} opened")
-        self.opened[name] = Opened(settings=settings, neighbours=neighbours)
-        yield Running(step=lambda: timedelta(seconds=30))
-        del self.opened[name]
-        self.told.append(f"{name} closed")
 
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    structlog.reset_defaults()
-    folder = tmp_path / "many"
-    folder.mkdir()
-    made = Bench(folder)
-    monkeypatch.setattr(module, "open_pipeline", made.open_pipeline)
-    return made
-
-
-def test_two_files_never_have_one_stream_open_at_once(bench: Bench) -> None:
-    bench.write("first", source="web")
-    bench.write("second", source="web")
-    bench.start()
-    assert bench.opened.keys() == {"first"}
-    failed = bench.condition("second")
-    assert (failed.kind, failed.code) == ("failed", "settings-invalid")
-    assert "names the tenant and the source of first" in str(failed.reason)
-    (bench.path / "first.toml").unlink()
-    bench.reload()
-    assert bench.opened.keys() == {"second"}
+    return bench_of(tmp_path, monkeypatch)
 
 
 def test_a_pipeline_knows_the_streams_of_all_others(bench: Bench) -> None:

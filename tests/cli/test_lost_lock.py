@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
+from structlog.testing import capture_logs
 
 from poller.adapters.sql_ledger.lock import LedgerLock, Lost
 from poller.adapters.sql_ledger.places import acquire_lock
@@ -83,3 +85,16 @@ def test_a_lock_that_is_lost_before_the_ledger_is_open_is_given_back(
             stack.enter_context(Ledgers().opened(one, Work()))
     with Ledgers().opened(one, Work()):
         pass
+
+
+def test_a_stream_that_goes_on_in_another_ledger_is_told(tmp_path: Path) -> None:
+    structlog.reset_defaults()
+    opened, other = Ledgers(), tmp_path / "other"
+    other.mkdir()
+    with capture_logs() as logs:
+        for folder in (tmp_path, tmp_path, other):
+            with opened.opened(settings(folder, "web"), Work()):
+                pass
+    (changed,) = [each for each in logs if each["event"] == "ledger.changed"]
+    assert changed["before"] == str(tmp_path / "ledger.db")
+    assert changed["now"] == str(other / "ledger.db")

@@ -138,7 +138,7 @@ def test_two_files_of_one_tenant_and_source_never_run_at_once(many: Many) -> Non
     many.add("second", first.sandbox, segment__source_name="first")
     with many.start() as running:
         (failed,) = eventually("a refusal", lambda: lines(running, "pipeline.failed")[:1])
-        assert "names the tenant and the source of" in str(failed["reason"])
+        assert "the pipeline second (second.toml) names the tenant" in str(failed["reason"])
         eventually("the other one", lambda: delivers(first))
         assert running.stop().code == 0
     assert not first.sandbox.truth()["duplicated"]

@@ -30,7 +30,7 @@ from poller.cli.checks import (
 from poller.cli.event_checks import newest_events, twice_counted
 from poller.cli.groups import examples
 from poller.cli.options import act_as_ledger_owner, config_option, json_option
-from poller.cli.pipelines.table import Prepared, check_lines, show_table
+from poller.cli.pipelines.table import Prepared, check_lines, refuse_second, show_table
 from poller.cli.segment_proof.workspace import prove_source
 from poller.cli.settings_file import SettingsFile
 from poller.cli.views.check import CheckReport, FindingReport
@@ -66,6 +66,7 @@ def check(config: Path | None, *, as_json: bool) -> int:
         prepare = partial(_prepare, tenants=Tenants())
         lines = check_lines(file.folder, file.pipelines, prepare)
         return show_table(file.folder, lines, as_json=as_json)
+    refuse_second(file)
     _, run_checks = _prepare(file, lambda finding: None if as_json else _show(finding))
     checked = run_checks()
     if as_json:

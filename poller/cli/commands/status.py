@@ -19,7 +19,7 @@ from poller.adapters.sql_ledger.places import place_of
 from poller.adapters.sql_ledger.reader import DaemonStatus, LedgerReader
 from poller.cli.groups import examples
 from poller.cli.options import config_option, json_option, read_settings
-from poller.cli.pipelines.table import show_table, status_line
+from poller.cli.pipelines.table import show_table, status_lines
 from poller.cli.settings_file import SettingsFile
 from poller.cli.views.output import say_json
 from poller.cli.views.status import (
@@ -69,7 +69,7 @@ def status(config: Path | None, *, as_json: bool, strict: bool) -> int:
         folder = file.folder
         return show_table(
             folder,
-            (status_line(folder, each, now, collect, strict=strict) for each in file.pipelines),
+            status_lines(folder, file.pipelines, lambda each: collect(each, now), strict=strict),
             as_json=as_json,
         )
     settings = read_settings(file, secrets=False)

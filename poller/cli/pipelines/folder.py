@@ -2,7 +2,6 @@
 
 import os
 import random
-import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -14,7 +13,7 @@ import structlog
 
 from poller.cli.pipelines.opening import Post, open_pipeline
 from poller.cli.pipelines.pasting import options_of
-from poller.cli.pipelines.table import claim
+from poller.cli.pipelines.table import refusal_of_second
 from poller.cli.wiring.fatal_exit import recorded
 from poller.cli.wiring.ledgers import Ledgers
 from poller.cli.wiring.metrics import observer_of
@@ -34,6 +33,7 @@ from poller.core.events import Stream
 from poller.service.daemon.backlog_threads import BacklogThreads
 from poller.service.lifecycle.process import Process, Work
 from poller.service.observability.systemd import Notifier, Supervisor
+from poller.service.pipelines.claims import StreamClaims
 from poller.service.pipelines.pipeline import Pipeline, Running
 from poller.service.pipelines.pipelines import Pipelines
 from poller.service.watching.event_streams import EventStreams
@@ -89,9 +89,7 @@ class Folder:
         self._tenants = Tenants()
         self._backlog_threads = BacklogThreads()
         self._members: dict[str, Member] = {}
-        self._lock = threading.Lock()
-        self._open: dict[Stream, str] = {}
-        """The pipeline that has each stream open."""
+        self._claims = StreamClaims(lambda *names: refusal_of_second(path, *names), pipelines.wake)
         self._told = ""
         self.on_open: Callable[[Settings], AbstractContextManager[None]] = lambda _: nullcontext()
         """Returns a context that each pipeline enters as long as it is open."""
@@ -109,14 +107,16 @@ class Folder:
         names = pipeline_names(self.path)
         self._events_of_each = events_of_each(len(names))
         spread_s = _START_S * len(names)
-        for name in names:
-            self._add(name, random.uniform(0.0, spread_s))  # noqa: S311 - no secret
+        with self._claims.changing(self._named):
+            for name in names:
+                self._add(name, random.uniform(0.0, spread_s))  # noqa: S311 - no secret
 
     def reload(self) -> None:
         """Read all files again. Pipelines whose settings are as before go on undisturbed."""
         self._supervisor.reloading()
         try:
-            counts = self._reload()
+            with self._claims.changing(self._named):
+                counts = self._reload()
         except SettingsError as error:
             tell_refused(error, note="the old settings go on")
             self._supervisor.reloaded("the settings have a mistake: the old ones go on")
@@ -218,11 +218,12 @@ class Folder:
     @contextmanager
     def _opened(self, member: Member, work: Work) -> Iterator[Running]:
         if member.settings is None:
-            member.settings = _known(lambda: self._load(member.name))
+            with self._claims.changing(self._named):
+                member.settings = _known(lambda: self._load(member.name))
         settings = _with_own_switch(member.settings, self.shared)
         with (
             self._recorded(member, settings.state.url),
-            self._claimed(stream_of(settings), member.name),
+            self._claims.held(stream_of(settings), member.name, member.pipeline.reopen),
             open_pipeline(
                 settings,
                 work,
@@ -242,22 +243,15 @@ class Folder:
 
     def _neighbours(self, member: Member) -> Collection[Stream]:
         """Return the streams of the other pipelines, which may be in the ledger."""
-        return [
-            stream_of(each.settings)
-            for each in self.members.values()
-            if each.settings is not None and each is not member
-        ]
+        return [stream for name, stream in self._named().items() if name != member.name]
 
-    @contextmanager
-    def _claimed(self, stream: Stream, name: str) -> Iterator[None]:
-        """Keep a second pipeline of the process from the same stream, in whatever ledger."""
-        with self._lock:
-            claim(stream, name, self._open)
-        try:
-            yield
-        finally:
-            with self._lock:
-                del self._open[stream]
+    def _named(self) -> dict[str, Stream]:
+        """Return the stream that each pipeline names, as far as its file has no mistake."""
+        return {
+            each.name: stream_of(each.settings)
+            for each in self.members.values()
+            if each.settings is not None
+        }
 
     def _status(self) -> str:
         """Return how many pipelines are in each condition."""

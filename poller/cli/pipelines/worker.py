@@ -49,7 +49,7 @@ class WorkerFolder(Folder):
     """The pipelines of the folder that this worker has. Implements the `Shifts` of the queue."""
 
     lease: WorkerLease
-    _known: tuple[tuple[str, ...], tuple[Stream, ...]] = ((), ())
+    _seen: tuple[list[tuple[Path, int]], dict[str, Stream]] = ([], {})
     _on_end: dict[str, Callable[[], None]]
     _leaving: set[str]
     _share = 0
@@ -77,14 +77,16 @@ class WorkerFolder(Folder):
         is_free = name in self.names() and name not in self._members
         if is_free and not self._process.stopping.is_set():
             self._on_end[name] = on_end
-            self._add(name, 0.0)
+            with self._claims.changing(self._named):
+                self._add(name, 0.0)
         return is_free
 
     def keeps(self, name: str) -> bool:
         have = len(self._members) - len(self._leaving)
         if name not in self.names() or have > self._share:
             return False
-        self._read_again(name)
+        with self._claims.changing(self._named):
+            self._read_again(name)
         return True
 
     def end(self, name: str) -> None:
@@ -138,17 +140,28 @@ class WorkerFolder(Folder):
         del member, url  # all workers share the ledger
         return nullcontext()
 
-    def _neighbours(self, member: Member) -> Collection[Stream]:
-        names = tuple(self.names())
-        if names != self._known[0]:
-            self._known = (names, tuple(self._streams(names)))
-        own = stream_of(member.settings) if member.settings else None
-        return [each for each in self._known[1] if each != own]
+    def _named(self) -> dict[str, Stream]:
+        """Return the streams of all pipelines, whichever worker has them."""
+        files = _versions(self.path)
+        if files != self._seen[0]:
+            self._seen = (files, dict(self._streams(self.names())))
+        all_named = self._seen[1]
+        own = super()._named()
+        return all_named | {name: own[name] for name in own if name in all_named}
 
-    def _streams(self, names: Collection[str]) -> Iterator[Stream]:
+    def _streams(self, names: Collection[str]) -> Iterator[tuple[str, Stream]]:
         for name in names:
             with suppress(SettingsError):  # its own step tells of it
-                yield stream_of(self._load(name))
+                yield name, stream_of(self._load(name))
+
+
+def _versions(path: Path) -> list[tuple[Path, int]]:
+    """Return the settings files, and when each was changed."""
+    versions = []
+    for file in sorted([path] if path.is_file() else path.glob("*.toml")):
+        with suppress(FileNotFoundError):
+            versions.append((file, file.stat().st_mtime_ns))
+    return versions
 
 
 def run_worker(path: Path, supervisor: Supervisor) -> ExitCode:

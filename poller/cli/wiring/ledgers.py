@@ -23,6 +23,11 @@ from poller.service.lifecycle.process import Failed, Work
 _NEW_ROUTE = "it begins where the routes below it stand; `backfill` sends what was before"
 _FIRST_ROUTES = "first start: the routes that had not begun begin together, at `poll.start`"
 
+_OTHER_LEDGER = (
+    "the position of the stream is in the ledger before. A new ledger begins at `poll.start`: send "
+    "what is in between by `backfill`, or stop the process and move the ledger"
+)
+
 log = structlog.get_logger()
 
 
@@ -64,6 +69,8 @@ class Ledgers:
         self._owning = owning
         self._lock = threading.Lock()
         self._places: dict[LedgerPlace, _Shared] = {}
+        self._place_of: dict[Stream, LedgerPlace] = {}
+        """The ledger that each stream was in last."""
 
     @contextmanager
     def opened(
@@ -102,7 +109,14 @@ class Ledgers:
             begin_new_routes(settings, database)
             facts = {"domain": stream.domain, "source_name": stream.source_name}
             log.info("ledger.opened", ledger=place_of(url).shown, **facts)
+            self._warn_of_move(stream, place_of(url))
             yield ledger
+
+    def _warn_of_move(self, stream: Stream, place: LedgerPlace) -> None:
+        """Warn of a stream that goes on in another ledger: its file has another name, for one."""
+        before, self._place_of[stream] = self._place_of.get(stream, place), place
+        if before != place:
+            log.warning("ledger.changed", before=before.shown, now=place.shown, note=_OTHER_LEDGER)
 
     @contextmanager
     def _database(self, url: str, on_lost: Lost) -> Iterator[Database]:

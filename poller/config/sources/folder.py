@@ -47,6 +47,14 @@ def pipeline_names(path: Path, known: Iterable[str] = ()) -> tuple[str, ...]:
     return tuple(sorted({name for file in files for name in _names(file, known)}))
 
 
+def pipeline_file(path: Path, name: str) -> Path:
+    """Return the settings file of a pipeline of a folder or of a file with routes."""
+    if path.is_file():
+        return path
+    own = path / f"{name}.toml"
+    return own if is_there(own) else path / f"{name.rpartition('.')[0]}.toml"
+
+
 def read_defaults(path: Path) -> TomlFile | None:
     """Return what the pipelines share, or None if they share nothing.
 

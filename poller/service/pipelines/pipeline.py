@@ -19,8 +19,15 @@ from poller.service.upstream.retry import Backoff
 
 LONGEST_PAUSE = timedelta(minutes=10)
 """The longest pause before a pipeline that failed is opened again."""
+_WAIT = timedelta(seconds=1)
+_MOST_WAITS = 60
+"""A pipeline that waits for another one for longer than this many attempts has failed."""
 
 log = structlog.get_logger()
+
+
+class NotYetError(TransientError):
+    """Another pipeline is about to close what this one needs. Nothing has failed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +85,7 @@ class Pipeline:
         self._is_alone = is_alone
         self._backoff = backoff or Backoff(most=LONGEST_PAUSE)
         self._opened: _Opened | None = None
+        self._waits = 0
         self._lock = threading.Lock()  # guards the fields below it
         self._is_changed = False
         self._is_removed = False
@@ -122,6 +130,12 @@ class Pipeline:
         self._interrupt()
         return True
 
+    def reopen(self) -> None:
+        """Open the pipeline anew, unless it was removed. The page at hand is settled first."""
+        with self._lock:
+            self._is_changed = True
+        self._interrupt()
+
     def remove(self) -> None:
         """Close the pipeline for good. The page at hand is settled first."""
         with self._lock:
@@ -162,7 +176,11 @@ class Pipeline:
         if error is not None and not is_changed:
             raise error
         if self._opened is None:
-            self.open()
+            try:
+                self.open()
+            except NotYetError as error:
+                return self._wait(error)
+            self._waits = 0
             log.info("pipeline.opened")
         assert self._opened is not None  # noqa: S101 - it was opened just now
         delay = self._opened.running.step()
@@ -170,6 +188,18 @@ class Pipeline:
         if self.supervisor.condition.kind == "running":
             return Pause(length=delay)
         return Pause(length=delay, lane="trouble")
+
+    def _wait(self, error: NotYetError) -> Pause:
+        """Return the pause before the pipeline is opened again.
+
+        Raises:
+            NotYetError: it has waited for too long.
+        """
+        self._waits += 1
+        if self._waits > _MOST_WAITS:
+            raise error
+        log.debug("pipeline.waits", reason=str(error))
+        return Pause(length=_WAIT)
 
     def _has_gone(self) -> bool:
         """Return whether the pipeline is still to be removed. From then on it stays so."""

@@ -11,7 +11,7 @@ from poller.service.lifecycle.liveness import Heartbeat
 from poller.service.lifecycle.process import Failed, Process, Reason, Work
 from poller.service.observability.systemd import Notifier, Supervisor
 from poller.service.pipelines import pipeline
-from poller.service.pipelines.pipeline import LONGEST_PAUSE, Open, Pipeline, Running
+from poller.service.pipelines.pipeline import LONGEST_PAUSE, NotYetError, Open, Pipeline, Running
 from poller.service.pipelines.pipelines import Pipelines
 from poller.service.pipelines.schedule import Pause
 from poller.service.upstream.retry import Backoff
@@ -98,6 +98,36 @@ def test_a_pipeline_that_cannot_be_opened_is_tried_again_ever_more_rarely(
     condition = bench.supervisor.condition
     assert (condition.kind, condition.reason) == ("failed", str(HELD))
     assert bench.pause_s() == INTERVAL.total_seconds()
+
+
+def test_a_pipeline_that_waits_for_another_one_has_not_failed(
+    logs: list[dict[str, object]],
+) -> None:
+    part = Part(opening=[NotYetError("it is still open")] * 60)
+    bench = Bench(part.opened)
+    assert {bench.pause_s() for _ in range(60)} == {1.0}
+    assert bench.supervisor.condition.kind == "starting"
+    assert bench.pause_s() == INTERVAL.total_seconds()
+    assert [line["event"] for line in logs if line["log_level"] != "debug"] == ["pipeline.opened"]
+
+
+def test_a_pipeline_that_waits_for_a_minute_has_failed() -> None:
+    part = Part(opening=[NotYetError("it is still open")] * 61)
+    bench = Bench(part.opened)
+    for _ in range(61):
+        bench.pipeline.step()
+    condition = bench.supervisor.condition
+    assert (condition.kind, condition.reason) == ("failed", "it is still open")
+
+
+def test_a_removed_pipeline_that_is_to_be_opened_anew_stays_removed() -> None:
+    part = Part()
+    bench = Bench(part.opened)
+    bench.pipeline.step()
+    bench.pipeline.remove()
+    bench.pipeline.reopen()
+    assert bench.pipeline.step() is None
+    assert part.told[-1] == "closed"
 
 
 def test_a_pipeline_in_trouble_waits_among_those_in_trouble() -> None:

@@ -1,0 +1,208 @@
+"""Two settings files of a folder that name one stream, and files that give a stream away."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from structlog.testing import capture_logs
+
+from poller.cli.pipelines.table import Prepared, check_lines, refuse_second, status_lines
+from poller.cli.pipelines.worker import WorkerFolder
+from poller.cli.settings_file import SettingsFile
+from poller.cli.views.check import CheckReport
+from poller.cli.views.status import StatusReport
+from poller.cli.wiring.services import stream_of
+from poller.config import Settings, load_settings
+from poller.core.errors import FatalError
+from poller.service.lifecycle.exit_codes import ExitCode
+from tests.cli.folder_bench import REFUSED, Bench, bench_of
+
+REFUSAL = (
+    "the pipeline second (second.toml) names the tenant, the source and the generation of "
+    "first (first.toml). Only first runs, because its name comes first"
+)
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    return bench_of(tmp_path, monkeypatch)
+
+
+def refusals(logs: list[dict[str, Any]]) -> list[str]:
+    return [str(line["reason"]) for line in logs if line["event"] == "pipeline.failed"]
+
+
+def with_two_of_one_stream(bench: Bench, *, order: Sequence[str] = ()) -> None:
+    bench.write("first", source="web")
+    bench.write("second", source="web")
+    bench.start(order)
+
+
+@pytest.mark.parametrize("order", [("first", "second"), ("second", "first")])
+def test_the_first_by_name_of_two_files_of_one_stream_runs_whichever_begins_first(
+    bench: Bench, order: tuple[str, str]
+) -> None:
+    with_two_of_one_stream(bench, order=order)
+    assert bench.opened.keys() == {"first"}
+    failed = bench.condition("second")
+    assert (failed.kind, failed.code) == ("failed", "settings-invalid")
+    assert failed.reason == REFUSAL
+    assert "remove one of them. Then send SIGHUP" in str(failed.hint)
+
+
+def test_the_second_of_one_stream_does_not_run_while_the_first_fails(bench: Bench) -> None:
+    with_two_of_one_stream(bench)
+    bench.interrupt("first", REFUSED)
+    bench.error = REFUSED
+    bench.step("first")
+    bench.step("first")
+    bench.error = None
+    bench.step("second")
+    assert not bench.opened
+    bench.step("first")
+    assert bench.opened.keys() == {"first"}
+
+
+@pytest.mark.parametrize("is_failing", [False, True])
+def test_the_second_of_one_stream_takes_over_at_once_when_the_first_is_removed(
+    bench: Bench, is_failing: bool
+) -> None:
+    bench.error = REFUSED if is_failing else None
+    with_two_of_one_stream(bench)
+    bench.error = None
+    (bench.path / "first.toml").unlink()
+    bench.woken.clear()
+    bench.folder.reload()
+    bench.step_woken()
+    assert bench.opened.keys() == {"second"}
+
+
+def test_the_second_of_one_stream_runs_once_the_first_names_another_one(bench: Bench) -> None:
+    with_two_of_one_stream(bench)
+    bench.write("first", source="shop")
+    bench.woken.clear()
+    bench.folder.reload()
+    bench.step_woken()
+    assert bench.opened.keys() == {"first", "second"}
+
+
+def test_a_new_file_that_comes_first_takes_over_without_a_false_alarm(bench: Bench) -> None:
+    bench.write("second", source="web")
+    bench.start()
+    bench.write("first", source="web")
+    with capture_logs() as logs:
+        bench.folder.reload()
+        bench.step("first")  # `second` is not closed yet
+        assert not refusals(logs)
+        bench.step("second")
+        bench.step("first")
+    assert bench.told == ["second opened", "second closed", "first opened"]
+    (refused,) = refusals(logs)
+    assert refused.startswith("the pipeline second ")
+
+
+def test_a_mistake_names_no_stream_until_it_is_corrected(bench: Bench) -> None:
+    bench.write("first", source="web", more="colour = 1\n")
+    bench.write("second", source="web")
+    bench.start()
+    assert bench.opened.keys() == {"second"}
+    bench.write("first", source="web")
+    bench.woken.clear()
+    bench.step("first")
+    bench.step_woken()
+    bench.step_woken()
+    assert bench.opened.keys() == {"first"}
+    assert bench.condition("second").kind == "failed"
+
+
+@pytest.mark.parametrize("order", [("a", "b"), ("b", "a")])
+def test_two_files_swap_their_streams_without_a_false_alarm(
+    bench: Bench, order: tuple[str, str]
+) -> None:
+    bench.write("a", source="web")
+    bench.write("b", source="shop")
+    bench.start()
+    bench.write("a", source="shop")
+    bench.write("b", source="web")
+    with capture_logs() as logs:
+        bench.folder.reload()
+        bench.step_each(order)
+        bench.step_woken()
+    sources = {name: each.settings.segment.source_name for name, each in bench.opened.items()}
+    assert sources == {"a": "shop", "b": "web"}
+    assert not refusals(logs)
+    assert {bench.condition(name).kind for name in "ab"} == {"starting"}
+
+
+def test_a_renamed_file_waits_until_its_stream_is_closed(bench: Bench) -> None:
+    bench.write("old", source="web")
+    bench.start()
+    (bench.path / "old.toml").rename(bench.path / "new.toml")
+    with capture_logs() as logs:
+        bench.folder.reload()
+        bench.step_each(("new", "old"))
+        bench.step_woken()
+    assert bench.told == ["old opened", "old closed", "new opened"]
+    assert not refusals(logs)
+
+
+def test_a_worker_refuses_the_second_of_one_stream_even_if_another_worker_has_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = bench_of(tmp_path, monkeypatch, WorkerFolder)
+    bench.write("second", source="web")
+    bench.make()
+    worker = bench.folder
+    assert isinstance(worker, WorkerFolder)
+    worker.join(cast("Any", None))  # the pipelines of this test need no lease
+    worker._share = 9
+    worker.begin("second", lambda: None)
+    bench.step("second")
+    assert bench.opened.keys() == {"second"}
+    bench.write("first", source="web")
+    bench.woken.clear()
+    worker.keeps("second")
+    bench.step_woken()
+    assert not bench.opened
+    assert bench.condition("second").reason == REFUSAL
+    bench.write("first", source="shop")
+    worker.keeps("second")
+    bench.step_woken()
+    assert bench.opened.keys() == {"second"}
+
+
+def test_check_refuses_the_pipeline_that_run_would_refuse(bench: Bench) -> None:
+    bench.write("first", source="web")
+    bench.write("second", source="web")
+
+    def prepare(file: SettingsFile) -> Prepared:
+        return stream_of(load_settings(file.content, dict(os.environ))), lambda: CheckReport(
+            code=ExitCode.DONE, findings=()
+        )
+
+    lines = list(check_lines(bench.path, ("first", "second"), prepare))
+    assert {each.pipeline: each.text for each in lines} == {"first": None, "second": REFUSAL}
+    refuse_second(SettingsFile(bench.path, "first"))
+    with pytest.raises(FatalError) as refused:
+        refuse_second(SettingsFile(bench.path, "second"))
+    assert str(refused.value) == REFUSAL
+
+
+def test_status_shows_no_pipeline_by_the_numbers_of_another_one(bench: Bench) -> None:
+    bench.write_defaults(f'[state]\nurl = "sqlite:///{bench.path}/shared.db"\n')
+    bench.write("first", source="web")
+    bench.write("second", source="web")
+    (bench.path / "shared.db").touch()
+    read = list[str]()
+
+    def collect(settings: Settings) -> StatusReport:
+        read.append(settings.pipeline)
+        return StatusReport(
+            ledger="x", version="0", daemon=None, standby=None, last_fatal_error=None, streams=()
+        )
+
+    lines = status_lines(bench.path, ("first", "second"), collect, strict=False)
+    assert {each.pipeline: each.text for each in lines} == {"first": None, "second": REFUSAL}
+    assert read == ["first"]
