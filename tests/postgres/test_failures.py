@@ -344,6 +344,21 @@ def test_a_ledger_of_a_later_program_is_refused(
     assert raised.value.code == "ledger-too-new"
 
 
+@pytest.mark.usefixtures("ledger")
+def test_a_ledger_of_an_earlier_program_is_refused_by_the_start_and_by_check(
+    postgres_url: str, cluster: Cluster, database: str
+) -> None:
+    cluster.execute("UPDATE ledger_version SET version = version - 1", database)
+    for act in (
+        lambda: SqlLedger.open(postgres_url, STREAM, create=True),
+        lambda: inspect_ledger(postgres_url, STREAM),
+    ):
+        with pytest.raises(FatalError) as raised:
+            act()
+        assert raised.value.code == "ledger-too-old"
+        assert "install the version that wrote it" in raised.value.hint
+
+
 def test_a_role_that_may_lose_its_last_commits_may_not_here(
     ledger: SqlLedger, cluster: Cluster, database: str
 ) -> None:

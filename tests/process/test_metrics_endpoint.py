@@ -157,7 +157,7 @@ def test_a_daemon_in_an_outage_of_segment_is_alive_and_not_ready(plain: Bench) -
         )
         plain.sandbox.ask("traffic", rate=20)
         status, text = eventually("not ready", lambda: is_503(scraper.ask("/readyz")))
-        assert (status, text.split()[:3]) == (503, ["new", "events", "are"])
+        assert (status, text.split()[:3]) == (503, ["the", "freshness", "is"])
         assert scraper.ask("/healthz") == (200, "ok\n")
         values = eventually("events in hand", lambda: with_events_in_hand(scraper.values()))
         assert values["lag_seconds"] == values["freshness_seconds"] > 2
@@ -176,7 +176,7 @@ def test_the_lag_of_a_start_in_an_outage_comes_from_the_ledger(plain: Bench) -> 
     with plain.start("run") as daemon:
         scraper = Scraper(daemon)
         eventually("trouble", lambda: daemon.says("cycle.postponed"))
-        eventually("not ready", lambda: "new events are" in scraper.ask("/readyz")[1])
+        eventually("not ready", lambda: "the freshness is" in scraper.ask("/readyz")[1])
         assert scraper.ask("/healthz")[0] == 200
         values = scraper.values()
         assert values["lag_seconds"] > 1

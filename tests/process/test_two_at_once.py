@@ -60,7 +60,7 @@ def test_a_standby_takes_over_when_the_daemon_is_killed(plain: Bench, tmp_path: 
             plain.sandbox.ask("grow", count=150, seconds=0)
             eventually("a takeover", lambda: standby.says("standby.took_over"))
             eventually("the rest", lambda: not plain.sandbox.truth()["lost"])
-            eventually("its cycle", lambda: "lag" in heard(listener, {}).get("STATUS", ""))
+            eventually("its cycle", lambda: "last cycle" in heard(listener, {}).get("STATUS", ""))
             assert plain.status()["standby"] is None
             assert standby.stop().code == 0
     plain.assert_conserved()

@@ -15,7 +15,7 @@ from typing import Any, Self
 from sqlalchemy import Connection
 
 from poller.adapters.sql_ledger.database import Database
-from poller.adapters.sql_ledger.errors import LedgerLockedError
+from poller.adapters.sql_ledger.errors import LedgerFatalError, LedgerLockedError
 from poller.adapters.sql_ledger.lock import Holder, Role
 from poller.adapters.sql_ledger.postgres import connection as begin
 from poller.adapters.sql_ledger.postgres.address import Address
@@ -25,7 +25,6 @@ from poller.adapters.sql_ledger.postgres.verdicts import verdicts
 from poller.adapters.sql_ledger.postgres.worker_lease import read_worker
 from poller.adapters.sql_ledger.schema_version import (
     VERSION,
-    OlderLedgerError,
     check_version,
     read_version,
 )
@@ -62,7 +61,7 @@ class PostgresDatabase(Database):
                     return None
                 check_version(version)
                 if version < VERSION:
-                    raise OlderLedgerError(address.shown, version)  # noqa: TRY301 - closed below
+                    raise _older_ledger_error(address.shown, version)  # noqa: TRY301 - closed below
                 if not change:
                     database._writing = begin.READING
             except BaseException:
@@ -130,6 +129,16 @@ class PostgresDatabase(Database):
 
     def _options(self, *, writes: bool) -> Mapping[str, Any]:
         return {begin.BEGIN: self._writing if writes else begin.READING}
+
+
+def _older_ledger_error(shown: str, found: int) -> LedgerFatalError:
+    # The steps of a migration are those of SQLite. No earlier version used PostgreSQL.
+    return LedgerFatalError(
+        f"ledger {shown}: its schema is version {found}, and this program reads version {VERSION}",
+        code="ledger-too-old",
+        hint="install the version that wrote it: this one brings no ledger in PostgreSQL up; "
+        "nothing was changed",
+    )
 
 
 def _refuse_unsuitable(connection: Connection) -> None:
