@@ -68,7 +68,7 @@ _NEXT = (
     "--for",
     "run_for",
     type=DurationType(),
-    help="How long to run, such as 30s or 1m. Without a terminal the default is 10s.",
+    help="How long to run, such as 30s or 1m. By default until Ctrl-C in a terminal, else 10s.",
 )
 @click.option(
     "--fault",

@@ -92,9 +92,9 @@ def trace(
 
     LOG_ID names one event. MESSAGE_ID names a call that Segment got, and only the running daemon
     knows it, for its last 1,000 events. --user finds the newest events of a user, of every type.
-    --at narrows the search to a time. Without --user it finds logins and signups. The calls are
-    made now, as in a preview. The command sends nothing and stores nothing, and may run beside the
-    daemon.
+    --at finds events of a time. Without --user these are only the types that the settings send, by
+    default logins and signups. The calls are made now, as in a preview. The command sends nothing
+    and stores nothing, and may run beside the daemon.
     """
     is_search = user_id is not None or around is not None
     if is_search == (event_id is not None):

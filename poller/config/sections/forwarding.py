@@ -126,7 +126,7 @@ class EventsSettings(Section):
         default_factory=dict,
         description="More log event types to send as track calls. Each key is a type or a group: "
         + ", ".join(GROUPS)
-        + ".",
+        + ". Its table has the key name, and may have anonymous and properties.",
     )
     when: Query = Field(
         None, description="A condition. Only events for which it holds are forwarded."
