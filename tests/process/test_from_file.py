@@ -2,14 +2,17 @@
 
 import gzip
 import json
+import os
 import signal
+import subprocess
 import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.process.bench import Bench, MakeBench, eventually, messages, sent, tracks
+from tests.docs.pages import page, shell_blocks
+from tests.process.bench import COMMAND, Bench, MakeBench, eventually, messages, sent, tracks
 
 EARLIEST = "900" + "0" * 53
 
@@ -74,6 +77,32 @@ def assert_conserved(bench: Bench, upto: str) -> None:
     assert truth["delivered"] == truth["expected"] > 0, upto
     assert not truth["duplicated"]
     assert not truth["unexpected"]
+
+
+def test_the_guide_sends_a_month_again_as_new_events_and_leaves_the_ledger_of_the_service_alone(
+    make: MakeBench, tmp_path: Path
+) -> None:
+    bench = tenant(make, 200)
+    bench.write_settings(poll__start="earliest")
+    assert bench.run("run", "--once").code == 0
+    before, position = tracks(bench), bench.position()
+    (tmp_path / "archive").mkdir()
+    archive = tmp_path / "archive/2026-01-31.json.gz"
+    archive.write_bytes(gzip.compress(lines(exported(bench)).encode()))
+    section = page("guides/from-files.md").split("\n## Send a month again\n")[1]
+    (block,) = shell_blocks(section)
+    typed = block.replace("/var/lib/auth0-segment-poller", str(tmp_path))
+    # Without a terminal nobody can say yes.
+    type_into_a_shell(typed.replace("--new\n", "--new --yes\n"), bench)
+    after = tracks(bench)
+    assert len(after) == len(set(after)) == 2 * len(before) > 0
+    assert bench.position() == position
+
+
+def type_into_a_shell(commands: str, bench: Bench) -> None:
+    environ = os.environ | {"PATH": f"{COMMAND.parent}:{os.environ['PATH']}"}
+    shell = ["/bin/bash", "-e", "-c", commands]
+    subprocess.run(shell, check=True, cwd=bench.folder, env=environ, capture_output=True)
 
 
 def test_files_of_every_shape_arrive_once_and_a_second_run_sends_nothing(
