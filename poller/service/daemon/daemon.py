@@ -121,8 +121,10 @@ class Daemon:
         """
         count = CycleCount()
         try:
-            self._backlog.look_for_work()
             self._drain(count)
+            # The drain comes first: by its answers the clocks of the services prove each other.
+            # Before that, the host's clock alone would date the profiles of the backlog.
+            self._backlog.look_for_work()
         except FatalError as error:
             if self._may_end:
                 raise

@@ -294,7 +294,25 @@ def test_a_live_loop_that_is_blocked_pauses_the_backlog_until_a_cycle_succeeds()
     backlog = bench.daemon._backlog = NotedBacklog()
     for _ in range(4):
         bench.daemon.cycle()
-    assert backlog.told == ["look", "resume", "look", "pause", "look", "look", "resume"]
+    assert backlog.told == ["look", "resume", "pause", "look", "resume"]
+
+
+def test_a_backlog_goes_on_only_after_the_first_drain_has_proved_the_clocks() -> None:
+    bench = Bench()
+    backlog = bench.daemon._backlog = NotedBacklog()
+    drains = iter([TransientError("Auth0 does not answer"), None, None])
+
+    def pages() -> Iterator[Forwarded]:
+        backlog.told.append("drain")
+        error = next(drains)
+        if error is not None:
+            raise error
+        yield forwarded()
+
+    bench.daemon._pages = pages
+    for _ in range(3):
+        bench.daemon.cycle()
+    assert backlog.told == ["drain", *["drain", "look", "resume"] * 2]
 
 
 class Statuses(Notifier):
