@@ -125,6 +125,21 @@ def test_a_killed_process_of_this_machine_frees_the_ledger_at_once(postgres_url:
         acquire_lock(postgres_url, "run").close()
 
 
+@pytest.mark.parametrize("hidden", [["_BOOT_ID"], ["_BOOT_ID", "_MACHINE_ID"]])
+def test_a_process_that_may_not_see_the_number_of_the_boot_can_hold_a_ledger(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch, hidden: list[str]
+) -> None:
+    """The units hide it, by `ProcSubset=pid`."""
+    seen = lease._machine()
+    for name in hidden:
+        monkeypatch.setattr(lease, name, "/hidden")
+    assert lease._machine() != seen
+    with acquire_lock(postgres_url, "run"):
+        found = place_of(postgres_url).holder_of("run")
+    assert found is not None
+    assert (found.pid, found.host) == (os.getpid(), None)
+
+
 def test_a_lease_is_renewed_and_outlives_a_restart_of_the_server(
     postgres_url: str, cluster: Cluster, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,6 +61,8 @@ EXPIRES_AFTER_S = 20
 _JOIN_S = 10.0
 _ENDED = {"Z", "X"}
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
+_MACHINE_ID = "/etc/machine-id"
+_UNKNOWN = uuid4().hex
 
 _MOMENT = DateTime(timezone=True)
 leases = Table(
@@ -231,8 +233,18 @@ def _expiry() -> ColumnElement[datetime]:
 
 def _machine() -> str:
     """Return what is the same for all processes that see each other by their numbers."""
-    boot = Path(_BOOT_ID).read_text().strip()
-    return f"{boot}-{os.stat('/proc/self/ns/pid').st_ino}"  # noqa: PTH116 - a link of the kernel
+    return f"{_boot()}-{os.stat('/proc/self/ns/pid').st_ino}"  # noqa: PTH116 - of the kernel
+
+
+def _boot() -> str:
+    """Return the number of the boot, or else of the machine: the units hide the first one.
+
+    Without both, no other process is taken for one of this machine, so each lease has to expire.
+    """
+    for path, name in ((_BOOT_ID, ""), (_MACHINE_ID, socket.gethostname())):
+        with contextlib.suppress(OSError):
+            return Path(path).read_text().strip() + name
+    return _UNKNOWN
 
 
 def _is_alive(pid: int) -> bool:
