@@ -28,11 +28,12 @@ SCHEMAS = json.loads((TESTS / "schemas/commands.json").read_text())["$defs"]
 
 @pytest.fixture
 def many(cluster: Cluster, database: str, tmp_path: Path, template: Template) -> Iterator[Many]:
-    """Four pipelines that share a ledger in PostgreSQL."""
+    """Four pipelines that share a ledger in PostgreSQL. Each has a folder of its own for it."""
     with many_benches(tmp_path, template) as many:
         write_ledger(many, cluster, database, tmp_path / "local")
         for number in range(TENANTS):
-            many.add(f"tenant{number}", is_shared=True)
+            folder = str(tmp_path / f"local/tenant{number}")
+            many.add(f"tenant{number}", is_shared=True, state__folder=folder)
         many.constants["poller.adapters.shift_queue.queue.SHIFT_S"] = 2.0
         yield many
 

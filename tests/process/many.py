@@ -41,7 +41,7 @@ class PipelineBench(Bench):
         super().write_settings(**changes)
         text = re.sub(r"\[log\]\nlevel = .*\n", "", self.settings.read_text())
         if self.is_shared:
-            text = re.sub(r"\[state\]\nurl = .*\n", "", text)
+            text = re.sub(r"(\[state\]\n)url = .*\n", r"\1", text)
         self.settings.write_text(text)
 
 
