@@ -37,9 +37,10 @@ EXIT_CODES = {
     ExitCode.USAGE: ("The command line is wrong.", "The message names what is wrong."),
     ExitCode.ATTENTION: (
         "Done, and somebody should look.",
-        """`status`: a gap, a blocked daemon, or a daemon that a fatal error ended; with
+        """`status`: a gap, a blocked daemon, or a daemon that a fatal error ended. With
         `--strict` dead letters too. `backfill`: slices, identify calls, bad records or
-        lost stretches are left. `verify`: something differs. `check`: a warning.
+        lost stretches are left. `verify`, `preview --expect`: something differs. `check`: a
+        warning.
         `dead-letters replay`: a letter is still dead. `alerts test`: an alert did not
         arrive. `demo`: something was lost. `trace`: nothing was found.""",
     ),
@@ -246,7 +247,8 @@ def option_help(option: click.Option, context: click.Context) -> str:
     """Return the help of one option, with its default where it shows one."""
     extra = option.get_help_extra(context)
     default = f" Default: `{extra['default']}`." if extra.get("default") else ""
-    allowed = f" From `{extra['range']}`." if extra.get("range") else ""
+    lowest, _, highest = (extra.get("range") or "").partition("<=x<=")
+    allowed = f" From {lowest} to {highest}." if highest else ""
     return f"{sentence(option.help or '')}{default}{allowed}"
 
 

@@ -132,7 +132,7 @@ def move(config: Path | None, position: str, source_name: str | None, *, yes: bo
 
     The daemon must not run meanwhile. After a move forward, the events between are not sent until
     a backfill sends them. After a move back, events are sent again under the same message ids,
-    which Segment drops for at least a day.
+    which Segment drops for about a day.
     """
     settings = read_settings(config, secrets=position == _EARLIEST)
     target = _oldest(settings) if position == _EARLIEST else _position(position)

@@ -65,7 +65,7 @@ class _OutcomeType(click.ParamType[str]):
     default=0,
     type=WholeNumber(0, MOST_EVENTS),
     show_default=True,
-    help="First show so many of the events that the daemon remembers.",
+    help="First show this many of the events that the daemon remembers.",
 )
 @json_option
 def tail(

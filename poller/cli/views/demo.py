@@ -105,7 +105,4 @@ def _cells(event: LogEvent, outcome: str) -> tuple[Text, ...]:
 def _totals(count: CycleCount) -> str:
     facts = count.facts()
     names = ("read", "filtered", "forwarded", "dead_lettered")
-    totals = [f"{name.replace('_', '-')} {facts[name]}" for name in names]
-    if "newest_age_s" in facts:
-        totals.append(f"newest event {facts['newest_age_s']:.1f} s old")
-    return "   ".join(totals)
+    return "   ".join(f"{name.replace('_', '-')} {facts[name]}" for name in names)
