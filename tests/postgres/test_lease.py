@@ -15,7 +15,10 @@ from poller.adapters.sql_ledger.errors import LedgerHeldError
 from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.adapters.sql_ledger.places import acquire_lock, place_of
 from poller.adapters.sql_ledger.postgres import lease
+from poller.cli.wiring.ledgers import Ledgers
+from poller.config import Settings, load_settings
 from poller.core.errors import FatalError
+from poller.service.lifecycle.process import Work
 from tests.fakes import STREAM
 from tests.paths import ROOT
 from tests.postgres.cluster import Cluster
@@ -123,6 +126,27 @@ def test_a_killed_process_of_this_machine_frees_the_ledger_at_once(postgres_url:
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it stays as a zombie
         assert place_of(postgres_url).holder_of("run") is None
         acquire_lock(postgres_url, "run").close()
+
+
+def test_the_pipelines_of_a_process_share_a_ledger_although_each_has_a_folder(
+    cluster: Cluster, database: str, tmp_path: Path
+) -> None:
+    ledgers = Ledgers()
+
+    def settings(name: str) -> Settings:
+        state = cluster.settings(database, tmp_path / name).items()
+        environ = {f"POLLER_{key.upper()}": value for key, value in state} | {
+            "POLLER_AUTH0__DOMAIN": STREAM.domain,
+            "POLLER_SEGMENT__SOURCE_NAME": name,
+        }
+        return load_settings(None, environ, secrets=False)
+
+    with (
+        ledgers.opened(settings("one"), Work()),
+        ledgers.opened(settings("two"), Work(), adopt=True),
+    ):
+        count = "SELECT count(DISTINCT owner) FROM ledger_lease"
+        assert cluster.execute(count, database) == [(1,)]
 
 
 @pytest.mark.parametrize("hidden", [["_BOOT_ID"], ["_BOOT_ID", "_MACHINE_ID"]])

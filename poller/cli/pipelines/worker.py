@@ -181,7 +181,7 @@ def run_worker(path: Path, supervisor: Supervisor) -> ExitCode:
     with closing(WorkerLease.join(place.address)) as lease:
 
         def owning(url: str, stream: Stream, on_lost: Lost) -> AbstractContextManager[None]:
-            if place_of(url).shown != place.shown:  # each pipeline has a folder of its own
+            if place_of(url) != place:
                 raise _refusal("a worker needs one ledger for all pipelines")
             return lease.owning(label(stream), on_lost)
 

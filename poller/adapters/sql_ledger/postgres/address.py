@@ -28,12 +28,13 @@ _NAME_CHARACTERS = 12
 class Address:
     """A database, and the folder of this machine for what belongs to its ledger.
 
-    `conninfo` may hold a password. `shown` never does.
+    `conninfo` may hold a password. `shown` never does. Pipelines with one database share a ledger,
+    although each of them has a folder of its own.
     """
 
     conninfo: str = field(repr=False)
     shown: str
-    folder: Path
+    folder: Path = field(compare=False)
 
     @classmethod
     def of(cls, url: str) -> Self:
