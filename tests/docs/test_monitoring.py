@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from poller.cli.views.timeline import STYLES
 from poller.service.alerts import kinds
 from poller.service.alerts.kinds import KINDS, Kind
 from poller.service.observability.metrics import METRICS, PREFIX
@@ -186,3 +187,14 @@ def test_the_scrape_settings_that_are_shown_are_prometheus_own(tmp_path: Path) -
     promtool("check", "config", str(file))
     (job,) = re.findall(r"job_name: (\S+)", shown)
     assert set(re.findall(r'job="([^"]+)"', ALERTS)) == {job}
+
+
+def test_the_guide_explains_each_line_and_each_sign_of_the_status() -> None:
+    section = page("guides/monitoring.md").split("\n## Read the status\n")[1].split("\n## ")[0]
+    lines, signs = section.split("\nBelow, ")
+    rows = re.findall(r"^\| (`.+`) \|", lines, re.MULTILINE)
+    explained = {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
+    code = (ROOT / "poller/cli/views/status.py").read_text()
+    assert explained == set(re.findall(r'_line\("([^"]+)"', code))
+    meanings = {style.meaning for style in STYLES.values() if style.meaning}
+    assert set(re.findall(r"^\| ([a-z ]+?) \| [A-Z]", signs, re.MULTILINE)) == meanings
