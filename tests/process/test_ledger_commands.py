@@ -46,9 +46,10 @@ def test_dead_letters_are_listed_without_people_and_shown_with_them(plain: Bench
     assert NEVER_LOGGED.search(text) is None
     shown = json.loads(plain.run("dead-letters", "show", ids[0]).out)
     assert (shown["event"]["user_id"], shown["status"]) == (USERS[0], 400)
-    missing = plain.run("dead-letters", "show", "9" * 56)
+    unknown = "90020260131080003417000000000000000001223372036854778213"
+    missing = plain.run("dead-letters", "show", unknown)
     assert missing.code == 78
-    assert "dead-letters list" in missing.err
+    assert f"`dead-letters list` shows the ids. {unknown} is not among them" in missing.err
 
 
 def test_a_replay_sends_under_the_same_ids_and_removes_what_was_acknowledged(plain: Bench) -> None:

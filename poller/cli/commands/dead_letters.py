@@ -250,9 +250,10 @@ def _check_known(
     }
     if missing := sorted(set(log_ids) - known):
         raise FatalError(
-            f"no dead letter has the id {missing[0]}",
+            "no dead letter has this id",
             code="dead-letter-unknown",
-            hint="`dead-letters list` shows the ids",
+            # An error shows a log id as its time, and a hint shows it as it was typed.
+            hint=f"`dead-letters list` shows the ids. {missing[0]} is not among them",
         )
 
 
