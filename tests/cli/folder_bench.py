@@ -104,6 +104,7 @@ class Bench:
         del new_stream
         name = settings.pipeline
         self.works[name] = work
+        assert post.alert_groups is self.folder.alert_groups
         assert post.options.endswith(f" --pipeline {name}")
         if self.error is not None:
             raise self.error

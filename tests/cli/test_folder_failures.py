@@ -9,13 +9,14 @@ import pytest
 from poller.cli.pipelines import failures
 from poller.cli.pipelines.failures import Failures
 from poller.cli.pipelines.folder import Folder
-from poller.cli.pipelines.pasting import CompletedCommands, completed
+from poller.cli.pipelines.pasting import CompletedCommands, completed, options_of_all
 from poller.config import (
     Settings,
     SettingsError,
     load_shared_settings,
     read_defaults,
 )
+from poller.service.alerts.groups import AlertGroups
 from poller.service.daemon.first_start import BEGUN_NOW
 from poller.service.lifecycle.liveness import Heartbeat
 from poller.service.lifecycle.process import Process
@@ -46,20 +47,25 @@ class Bench:
         supervisor = Supervisor(Notifier(None), Heartbeat())
         self.pipelines = Pipelines(Process(), supervisor)
         self.folder = Folder(path, shared, Process(), supervisor, self.pipelines)
+        self.folder.alert_groups = AlertGroups(options_of_all(path), monotonic=self._seconds)
         self.folder.start()
         self.failures = Failures(self.folder, now=lambda: self.now)
+
+    def _seconds(self) -> float:
+        return self.now.timestamp()
 
     def targets_of(self, settings: Settings) -> tuple[Receiver, ...]:
         urls = [url.get_secret_value() for url in settings.alerts.urls]
         return tuple(self.receivers[url.split(".")[0].removeprefix("https://")] for url in urls)
 
     def fail(self) -> None:
-        """Open each pipeline in vain, and look ten minutes later."""
+        """Open each pipeline in vain, and look ten minutes later, and a minute after that."""
         for pipeline in self.pipelines:
             pipeline.step()
         self.failures.look()
-        self.now += timedelta(minutes=10)
-        self.failures.look()
+        for minutes in (10, 1):
+            self.now += timedelta(minutes=minutes)
+            self.failures.look()
 
 
 @pytest.fixture
@@ -97,6 +103,17 @@ def test_targets_that_cannot_be_used_keep_no_other_pipeline_from_telling(
     bench.fail()
     assert bench.receivers["own"].bodies == []
     assert len(bench.receivers["all"].bodies) == 1
+
+
+def test_failures_of_several_pipelines_are_one_message(bench: Bench) -> None:
+    for name in "abc":
+        (bench.folder.path / f"{name}.toml").write_text(PIPELINE + "colour = 1\n")
+    bench.folder.reload()
+    bench.fail()
+    (body,) = bench.receivers["all"].bodies
+    assert body.startswith("4 pipelines tell the same: a, b, c, typo\n")
+    assert f"auth0-segment-poller status --config {bench.folder.path}\n" in body
+    assert len(bench.receivers["own"].bodies) == 1
 
 
 def test_a_command_in_a_text_is_completed_for_its_pipeline() -> None:

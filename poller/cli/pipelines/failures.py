@@ -77,7 +77,11 @@ class Failures:
             if member.post.supervisor.condition.kind != FAILED:
                 return
             told = self._told[member.name] = _Told(
-                FailureAlerts(member.post.supervisor, now=self._now)
+                FailureAlerts(
+                    member.post.supervisor,
+                    deliver=self._folder.alert_groups.of(member.name),
+                    now=self._now,
+                )
             )
         settings = member.settings or self._folder.shared
         if told.settings is not settings:

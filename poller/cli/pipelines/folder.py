@@ -12,7 +12,7 @@ from pathlib import Path
 import structlog
 
 from poller.cli.pipelines.opening import Post, open_pipeline
-from poller.cli.pipelines.pasting import options_of
+from poller.cli.pipelines.pasting import options_of, options_of_all
 from poller.cli.pipelines.table import refusal_of_second
 from poller.cli.wiring.fatal_exit import recorded
 from poller.cli.wiring.ledgers import Ledgers
@@ -30,6 +30,7 @@ from poller.config import (
 )
 from poller.core.errors import FatalError, PollerError
 from poller.core.events import Stream
+from poller.service.alerts.groups import AlertGroups
 from poller.service.daemon.backlog_threads import BacklogThreads
 from poller.service.lifecycle.process import Process, Work
 from poller.service.observability.systemd import Notifier, Supervisor
@@ -88,6 +89,7 @@ class Folder:
         self._events_of_each = MOST_EVENTS
         self._tenants = Tenants()
         self._backlog_threads = BacklogThreads()
+        self.alert_groups = AlertGroups(options_of_all(path))
         self._members: dict[str, Member] = {}
         self._claims = StreamClaims(lambda *names: refusal_of_second(path, *names), pipelines.wake)
         self._told = ""
@@ -190,6 +192,7 @@ class Folder:
             streams=self._event_streams,
             tenants=self._tenants,
             backlog_threads=self._backlog_threads,
+            alert_groups=self.alert_groups,
         )
         self._members[name] = Member(name=name, post=post, pipeline=pipeline, settings=settings)
         if old is None or not old.replace():  # it was removed a moment ago, and may be closed now

@@ -15,6 +15,7 @@ from poller.cli.wiring.services import connect
 from poller.cli.wiring.tenants import Tenants
 from poller.config import Settings
 from poller.core.events import Stream
+from poller.service.alerts.groups import AlertGroups
 from poller.service.daemon.backlog_threads import BacklogThreads
 from poller.service.lifecycle.liveness import StopEvent
 from poller.service.lifecycle.process import Work
@@ -41,6 +42,7 @@ class Post:
     streams: EventStreams = field(default_factory=EventStreams)
     tenants: Tenants = field(default_factory=Tenants)
     backlog_threads: BacklogThreads = field(default_factory=BacklogThreads)
+    alert_groups: AlertGroups | None = None
 
 
 @contextmanager
@@ -63,7 +65,7 @@ def open_pipeline(
     heartbeat, stopping = post.supervisor.heartbeat, work.stopping
     with (
         post.ledgers.opened(settings, work, adopt=new_stream, neighbours=neighbours) as ledger,
-        alerting(settings, ledger, post.observer, post.options) as alerts,
+        alerting(settings, ledger, post.observer, post.options, post.alert_groups) as alerts,
         connect(
             *(settings, StopEvent(stopping, heartbeat)),
             observer=alerts.observer,

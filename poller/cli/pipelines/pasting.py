@@ -17,7 +17,12 @@ _TEXTS = ("reason", "hint", "note")
 
 def options_of(folder: Path, name: str) -> str:
     """Return the options by which a command finds a pipeline."""
-    return f" --config {shlex.quote(str(folder))} --pipeline {name}"
+    return f"{options_of_all(folder)} --pipeline {name}"
+
+
+def options_of_all(folder: Path) -> str:
+    """Return the options by which a command finds all pipelines."""
+    return f" --config {shlex.quote(str(folder))}"
 
 
 def completed(text: str, options: str) -> str:

@@ -17,8 +17,10 @@ from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.cli.wiring.services import stream_of
 from poller.config import Settings, SettingsError
 from poller.config.sources.paths import SYSTEM_FILE
+from poller.core.errors import FatalError
 from poller.service.alerts.dead_mans_switch import Pings
-from poller.service.alerts.sender import AlertSender
+from poller.service.alerts.groups import AlertGroups
+from poller.service.alerts.sender import AlertSender, send_alone
 from poller.service.alerts.texts import Place
 from poller.service.alerts.watch import Watch
 from poller.service.observability.instrumented import Observer, Observers
@@ -33,20 +35,31 @@ class Alerting:
 
     observer: Observer
     sender: AlertSender | None = None
+    is_opened_again: bool = False
 
     def end(self, error: BaseException | None) -> None:
-        """Say why the daemon stops. The last alerts are sent while the page at hand settles."""
+        """Say why the daemon stops. The last alerts are sent while the page at hand settles.
+
+        A pipeline of several is opened again after an error. Its alert comes if that fails.
+        """
+        if self.is_opened_again and isinstance(error, FatalError):
+            error = None
         if self.sender is not None:
             self.sender.end(error)
 
 
 @contextmanager
 def alerting(
-    settings: Settings, ledger: SqlLedger, observer: Observer, options: str = ""
+    settings: Settings,
+    ledger: SqlLedger,
+    observer: Observer,
+    options: str = "",
+    groups: AlertGroups | None = None,
 ) -> Iterator[Alerting]:
     """Send alerts within this context, from a thread of their own.
 
-    `options` are those that a command needs to find this pipeline of several.
+    `options` are those that a command needs to find this pipeline of several. The alerts of several
+    pipelines are sent together, by the `groups`.
 
     Raises:
         SettingsError: the extra is not installed, or a URL cannot be used.
@@ -57,12 +70,18 @@ def alerting(
         return
     watch = Watch(settings.poll.interval)
     pings = Pings(heartbeat) if heartbeat is not None else None
-    sender = AlertSender(watch, ledger, targets, place_of(settings, options), pings=pings)
+    deliver = groups.of(settings.pipeline) if groups is not None else send_alone
+    sender = AlertSender(
+        *(watch, ledger, targets, place_of(settings, options)), pings=pings, deliver=deliver
+    )
+    alerts = Alerting(
+        observer=Observers(observer, watch), sender=sender, is_opened_again=groups is not None
+    )
     sender.start()
     try:
-        yield Alerting(observer=Observers(observer, watch), sender=sender)
+        yield alerts
     except BaseException as error:
-        sender.end(error)
+        alerts.end(error)
         raise
     finally:
         sender.join()

@@ -9,7 +9,7 @@ from typing import Any
 
 from poller.service.alerts.kinds import Kind
 from poller.service.alerts.rules import Condition
-from poller.service.alerts.sender import AlertSender, Target
+from poller.service.alerts.sender import AlertSender, Deliver, Target, send_alone
 from poller.service.alerts.texts import Place
 from poller.service.alerts.watch import Watch
 from poller.service.observability.systemd import Supervisor
@@ -56,9 +56,14 @@ class FailureAlerts:
     """Tells of the failures of one pipeline, each at most once an hour. Used by one thread."""
 
     def __init__(
-        self, supervisor: Supervisor, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        supervisor: Supervisor,
+        *,
+        deliver: Deliver = send_alone,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._watch = FailureWatch(supervisor)
+        self._deliver = deliver
         self._now = now
         self._memory = AlertMemory()
         self._sender: AlertSender | None = None
@@ -67,7 +72,9 @@ class FailureAlerts:
         """Send to these targets from now on."""
         if self._sender is not None:
             self._sender.end(None)
-        self._sender = AlertSender(self._watch, self._memory, targets, place, now=self._now)
+        self._sender = AlertSender(
+            *(self._watch, self._memory, targets, place), deliver=self._deliver, now=self._now
+        )
         self._sender.load()
 
     def look(self) -> None:

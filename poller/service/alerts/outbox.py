@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from poller.service.alerts.kinds import Severity
+from poller.service.alerts.kinds import Kind, Severity
 from poller.service.alerts.texts import Alert
 
 MOST_QUEUED = 50
@@ -26,6 +26,7 @@ class QueuedAlert:
 
     number: int
     target: str
+    kind: Kind
     title: str
     body: str
     severity: Severity
@@ -52,6 +53,7 @@ class Outbox:
         added = QueuedAlert(
             number=number,
             target=target,
+            kind=alert.kind,
             title=alert.title,
             body=alert.body,
             severity=alert.severity,
@@ -85,8 +87,13 @@ class Outbox:
 
     def postponed(self, failed: QueuedAlert, now: datetime) -> "Outbox":
         """Let an alert that failed wait, twice as long after each failure."""
-        delay = min(FIRST_DELAY * 2 ** min(failed.attempts, 10), LONGEST_DELAY)
-        later = replace(failed, attempts=failed.attempts + 1, due_at=now + delay)
+        due_at = now + delay_after(failed.attempts)
+        later = replace(failed, attempts=failed.attempts + 1, due_at=due_at)
         return Outbox(
             tuple(later if each.number == failed.number else each for each in self.queued)
         )
+
+
+def delay_after(attempts: int) -> timedelta:
+    """Return the delay after an attempt that failed, and so many before it."""
+    return min(FIRST_DELAY * (1 << min(attempts, 10)), LONGEST_DELAY)

@@ -6,7 +6,7 @@ ping that comes after it by some seconds.
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -44,6 +44,19 @@ class Target(Protocol):
     def send(self, title: str, body: str, severity: Severity) -> None: ...
 
 
+Deliver = Callable[[Target, QueuedAlert], bool]
+"""Sends an alert, and returns whether it arrived. It may have to wait, and is offered again then.
+
+It raises a TransientError if the alert may not have arrived.
+"""
+
+
+def send_alone(target: Target, queued: QueuedAlert) -> bool:
+    """Send an alert at once. See `Deliver`."""
+    target.send(queued.title, queued.body, queued.severity)
+    return True
+
+
 class AlertLedger(Protocol):
     """The part of a ledger that keeps the state of the alerts."""
 
@@ -69,6 +82,7 @@ class AlertSender:
         place: Place,
         *,
         pings: Pings | None = None,
+        deliver: Deliver = send_alone,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._watch = watch
@@ -76,6 +90,7 @@ class AlertSender:
         self._targets = targets
         self._place = place
         self._pings = pings
+        self._deliver_to = deliver
         self._now = now
         self._memories: dict[Kind, Memory] = {}
         self._outbox = Outbox()
@@ -128,7 +143,7 @@ class AlertSender:
         memories, queued = self._ledger.read_alerts()
         read = (Memory(**{**row, "kind": Kind(row["kind"])}) for row in memories)
         self._memories = {memory.kind: memory for memory in read}
-        outbox = Outbox(tuple(QueuedAlert(**row) for row in queued))
+        outbox = Outbox(tuple(QueuedAlert(**{**row, "kind": Kind(row["kind"])}) for row in queued))
         self._outbox = outbox.for_targets(target.key for target in self._targets)
         self._watch.recall(self._memories)
         crashed = self._memories.get(Kind.CRASH, Memory(kind=Kind.CRASH)).mark == _RUNNING
@@ -197,19 +212,21 @@ class AlertSender:
         for target in self._targets:
             while (queued := self._outbox.due(target.key, self._now())) is not None:
                 if not self._send(target, queued):
-                    self._outbox = self._outbox.postponed(queued, self._now())
                     break
                 self._outbox = self._outbox.without(queued)
                 self._save()
         self._save()
 
     def _send(self, target: Target, queued: QueuedAlert) -> bool:
+        """Return whether the alert arrived. If the attempt failed, the alert is postponed."""
         body = queued.body
         if queued.dropped:
             body += f"\nNot sent for lack of room: {queued.dropped} older alerts"
         try:
-            target.send(queued.title, body, queued.severity)
+            if not self._deliver_to(target, replace(queued, body=body)):
+                return False
         except PollerError as error:
+            self._outbox = self._outbox.postponed(queued, self._now())
             if target.key not in self._failing:
                 self._failing.add(target.key)
                 log.warning("alert.not_sent", target=target.name, reason=str(error))
@@ -225,9 +242,10 @@ class AlertSender:
             state = (self._with_mark_of_run(), self._outbox)
             if state == self._saved or not self._is_loaded:
                 return
-            memories = [asdict(memory) | {"kind": str(kind)} for kind, memory in state[0].items()]
+            memories = [_row_of(memory) for memory in state[0].values()]
+            queued = [_row_of(each) for each in state[1].queued]
             try:
-                self._ledger.write_alerts(memories, [asdict(each) for each in state[1].queued])
+                self._ledger.write_alerts(memories, queued)
             except PollerError as error:
                 if not self._has_failed_to_save:
                     self._has_failed_to_save = True
@@ -240,3 +258,7 @@ class AlertSender:
         marks = {Kind.CRASH: "" if self._ending.is_set() else _RUNNING}
         marked = with_marks(self._memories, marks)
         return {**self._memories, **{memory.kind: memory for memory in marked}}
+
+
+def _row_of(value: Memory | QueuedAlert) -> Row:
+    return asdict(value) | {"kind": str(value.kind)}

@@ -4,6 +4,7 @@ It is made of declarations, counts, times, and names from the settings. No text 
 an event is in it, so it holds no person, no key and no body.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -11,6 +12,7 @@ from poller.service.alerts.kinds import KINDS, RUNBOOK, Declaration, Kind, Sever
 from poller.service.alerts.rules import Memory, Telling
 
 _PROGRAM = "auth0-segment-poller"
+_MOST_NAMES = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +71,28 @@ def alert_of(telling: Telling, place: Place) -> Alert:
         ),
         severity="good" if telling.is_recovery else declared.severity,
     )
+
+
+def group_text(
+    kind: Kind, severity: Severity, bodies: Mapping[str, str], options: str
+) -> tuple[str, str]:
+    """Return the title and the body of one message for the same alert of several pipelines.
+
+    `bodies` holds the alert of each pipeline. The first one by name is shown. `options` are those
+    by which a command finds all pipelines.
+    """
+    declared, names = KINDS[kind], sorted(bodies)
+    headline = declared.recovered if severity == "good" else declared.title
+    others = len(names) - _MOST_NAMES
+    shown = ", ".join(names[:_MOST_NAMES]) + (f", and {others} others" if others > 0 else "")
+    lines = [
+        f"{len(names)} pipelines tell the same: {shown}",
+        f"To see all of them: {_PROGRAM} status{options}",
+        "",
+        f"The alert of {names[0]}:",
+        bodies[names[0]],
+    ]
+    return f"{headline} ({len(names)} pipelines)", "\n".join(lines)
 
 
 def _problem(telling: Telling, declared: Declaration) -> list[str]:

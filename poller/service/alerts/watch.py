@@ -108,11 +108,8 @@ class Watch(Observer):
     def conditions(self, at: datetime) -> dict[Kind, Condition | None]:
         """Return the states at this time of the host. See `Facts`."""
         with self._lock:
-            blocked, is_known, settled_at = (
-                self._blocked,
-                self._is_blocked_known,
-                self._settled_at,
-            )
+            blocked, is_known = self._blocked, self._is_blocked_known
+            settled_at, has_settled = self._settled_at, self._settled > 0
         now_s = self._monotonic()
         found: dict[Kind, Condition | None] = {}
         if is_known:
@@ -123,7 +120,9 @@ class Watch(Observer):
             )
         if blocked is None:
             # A daemon that is blocked settles nothing either, and one cause is one alert.
-            found[Kind.STUCK] = _since(at, now_s - settled_at, self._stuck_after_s)
+            stuck = _since(at, now_s - settled_at, self._stuck_after_s)
+            if stuck is not None or has_settled:  # a start alone is no end of what was told before
+                found[Kind.STUCK] = stuck
             found[Kind.BACKLOG] = self._backlog(at, now_s)
         found.update(self._retention(at))
         if self._segment is not None:

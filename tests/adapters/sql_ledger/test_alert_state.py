@@ -27,27 +27,29 @@ MEMORY = Memory(
 QUEUED = QueuedAlert(
     number=7,
     target="key",
+    kind=Kind.GAP,
     title="title",
     body="body\nbody",
     severity="good",
     attempts=1,
     due_at=NOW,
 )
+QUEUED_ROW = asdict(QUEUED) | {"kind": "gap"}
 
 
 def test_the_state_is_read_as_it_was_written(tmp_path: Path) -> None:
     with opened(tmp_path / "ledger.db") as ledger:
-        ledger.write_alerts([asdict(MEMORY) | {"kind": "gap"}], [asdict(QUEUED)])
+        ledger.write_alerts([asdict(MEMORY) | {"kind": "gap"}], [QUEUED_ROW])
     with opened(tmp_path / "ledger.db") as ledger:
         (memory,), (queued,) = ledger.read_alerts()
     assert Memory(**{**memory, "kind": Kind(memory["kind"])}) == MEMORY
-    assert QueuedAlert(**queued) == QUEUED
+    assert queued == QUEUED_ROW
 
 
 def test_a_written_state_replaces_the_one_before_and_keeps_the_order(tmp_path: Path) -> None:
     with opened(tmp_path / "ledger.db") as ledger:
-        ledger.write_alerts([asdict(MEMORY) | {"kind": "gap"}], [asdict(QUEUED)])
-        several = [asdict(replace(QUEUED, number=number)) for number in (9, 8, 10)]
+        ledger.write_alerts([asdict(MEMORY) | {"kind": "gap"}], [QUEUED_ROW])
+        several = [QUEUED_ROW | {"number": number} for number in (9, 8, 10)]
         ledger.write_alerts([], several)
         memories, queued = ledger.read_alerts()
         assert memories == []

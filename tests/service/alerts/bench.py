@@ -11,7 +11,7 @@ from poller.core.log_ids import EARLIEST
 from poller.core.spans import Span
 from poller.service.alerts.dead_mans_switch import Pings
 from poller.service.alerts.kinds import Severity
-from poller.service.alerts.sender import AlertSender
+from poller.service.alerts.sender import AlertSender, Deliver, send_alone
 from poller.service.alerts.texts import Place
 from poller.service.alerts.watch import Watch
 from poller.service.lifecycle.backlog import NO_BACKLOG, Backlog
@@ -111,7 +111,15 @@ class Switch:
 class Bench:
     """One daemon with its alerts. Time passes by `run` only."""
 
-    def __init__(self, ledger: Any = None, *receivers: Receiver) -> None:
+    def __init__(
+        self,
+        ledger: Any = None,
+        *receivers: Receiver,
+        deliver: Deliver = send_alone,
+        place: Place = PLACE,
+    ) -> None:
+        self.deliver = deliver
+        self.place = place
         self.now = BEGIN
         self.elapsed_s = 0.0
         self.ledger = ledger or MemoryLedger()
@@ -134,7 +142,8 @@ class Bench:
             self.watch,
             self.ledger,
             self.receivers,
-            PLACE,
+            self.place,
+            deliver=self.deliver,
             pings=Pings(self.switch, monotonic=lambda: self.elapsed_s),  # type: ignore[arg-type]
             now=lambda: self.now,
         )

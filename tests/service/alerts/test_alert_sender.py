@@ -233,6 +233,20 @@ def test_a_state_that_was_told_stays_told_over_a_restart_until_it_is_known_to_be
     assert bench.told == [RECOVERED]
 
 
+def test_a_restart_alone_does_not_end_a_state_in_which_nothing_was_settled() -> None:
+    bench = Bench()
+    bench.run(minutes=1)
+    bench.is_settling = False
+    bench.run(minutes=40)
+    bench.sender.finish(None)
+    bench.start()
+    bench.run(minutes=40)
+    assert bench.told == ["No page was settled for half an hour"]
+    bench.is_settling = True
+    bench.run()
+    assert bench.told == ["Pages are settled again"]
+
+
 def test_a_start_after_a_crash_is_told_and_a_start_after_a_stop_is_not() -> None:
     bench = Bench()
     bench.run(minutes=1)

@@ -197,8 +197,8 @@ CREATE TABLE alert_memory (
 ) WITHOUT ROWID;
 CREATE TABLE queued_alert (
   stream_id INTEGER NOT NULL REFERENCES stream (id), number INTEGER NOT NULL,
-  target TEXT NOT NULL, title TEXT NOT NULL, body TEXT NOT NULL, severity TEXT NOT NULL,
-  attempts INTEGER NOT NULL, due_at TEXT NOT NULL, dropped INTEGER NOT NULL,
+  target TEXT NOT NULL, kind TEXT NOT NULL, title TEXT NOT NULL, body TEXT NOT NULL,
+  severity TEXT NOT NULL, attempts INTEGER NOT NULL, due_at TEXT NOT NULL, dropped INTEGER NOT NULL,
   PRIMARY KEY (stream_id, number)
 ) WITHOUT ROWID
 """

@@ -288,6 +288,7 @@ queued_alert = _keyed_table(
     stream_id(is_key=True),
     Column("number", Number, primary_key=True),
     Column("target", Text, nullable=False),  # a hash of the URL
+    Column("kind", Text, nullable=False),
     Column("title", PlainText, nullable=False),
     Column("body", PlainText, nullable=False),
     Column("severity", Text, nullable=False),
