@@ -1,14 +1,12 @@
 """Messages as Segment's own library builds them, encoded as they are posted."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic_core import to_json
 from segment.analytics import Client
 
 from poller.core.messages import Group, Identify, Message, Track
-
-_encode = json.JSONEncoder(allow_nan=False).encode  # json.dumps would make one for each call
 
 
 class MessageEncoder:
@@ -25,7 +23,7 @@ class MessageEncoder:
         self._client = Client("unused", send=False)
 
     def encode(self, message: Message) -> bytes:
-        return _encode(self.build(message)).encode()
+        return to_json(self.build(message))  # pydantic's own, several times as fast as `json`
 
     def build(self, message: Message) -> dict[str, Any]:
         """Return the message as Segment's library spells it."""
