@@ -17,7 +17,7 @@ RUNNING = {
 BLOCKED = {
     **RUNNING,
     "kind": "blocked",
-    "reason": "Auth0 answered 403",
+    "reason": "Auth0 answered 403 to `logs`",
     "code": "auth0-scope-missing",
     "hint": "grant read:logs to the application: `auth0-segment-poller check` says what is missing",
 }

@@ -113,18 +113,20 @@ function commandsOf(hint) {
     .filter((each) => each.includes(" "));
 }
 
+const spanOf = (text) => text && make("span", {}, ...withCode(text));
+
 const card = (title, ...content) => make("section", { class: "card", "aria-label": title }, make("h3", {}, title), ...content);
 
 function daemonCard(state) {
   const { condition, settings, status } = state;
   const [text, mark, tone] = conditionOf(state);
   return card("Daemon", make("p", { class: "big" }, sign(text, mark, tone)), facts([
-    ["Since", condition && fullTime(condition.since)], ["Reason", condition?.reason],
+    ["Since", condition && fullTime(condition.since)], ["Reason", spanOf(condition?.reason)],
     ["Next try", condition?.next_try_at && fullTime(condition.next_try_at)],
     ["Tenant", settings?.domain], ["Segment source", settings?.source_name],
     ["Polls", settings && `every ${lasting(settings.poll_interval_s)}`],
     ["Last cycle", status?.last_cycle_at && fullTime(status.last_cycle_at) + (status.last_error ? ", failed" : "")],
-    ["Last error", status?.last_error],
+    ["Last error", spanOf(status?.last_error)],
   ]));
 }
 
