@@ -6,6 +6,7 @@ import re
 import shlex
 from datetime import timedelta
 from pathlib import Path
+from typing import get_args
 
 import click
 import pytest
@@ -15,7 +16,7 @@ from poller.cli import program
 from poller.config import SETTINGS
 from poller.core.events import Stream, parse_events
 from poller.core.log_ids import EARLIEST
-from poller.core.outcomes import DEAD_LETTER_REASONS, Profile
+from poller.core.outcomes import DEAD_LETTER_REASONS, FilterReason, Profile
 from poller.core.translation.translator import LiveTranslator
 from tests.builders import calls_of
 from tests.docs.pages import ALL, FILES, README, ROOT, json_blocks, page, shell_blocks
@@ -120,6 +121,12 @@ def test_the_reasons_of_dead_letters_are_the_programs() -> None:
     assert made == DEAD_LETTER_REASONS
     rows = re.findall(r"^\| `([a-z_]+)` \|", page("guides/dead-letters.md"), re.MULTILINE)
     assert set(rows) == made
+
+
+def test_the_reasons_of_filtered_events_are_the_programs() -> None:
+    section = page("what-is-sent.md").split("| reason | the event is left out because |")[1]
+    rows = re.findall(r"^\| `([a-z_]+)` \|", section.split("\n\n")[0], re.MULTILINE)
+    assert sorted(rows) == sorted(get_args(FilterReason))
 
 
 def test_the_example_of_what_is_sent_is_what_is_made() -> None:

@@ -110,6 +110,7 @@ export function outcomeSign(outcome) {
 const REASONS = {
   type: "type is not sent", sso_login: "login by single sign-on", api_signup: "created by the API",
   agent: "an agent's login", condition: "events.when does not hold", no_user: "names no user",
+  other_route: "another route takes it", no_route: "no route takes it",
 };
 
 /** Return a reason as a person says it. */
