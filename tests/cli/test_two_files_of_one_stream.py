@@ -148,18 +148,25 @@ def test_a_renamed_file_waits_until_its_stream_is_closed(bench: Bench) -> None:
     assert not refusals(logs)
 
 
+def begun(bench: Bench, *names: str) -> WorkerFolder:
+    """Begin the pipelines in a worker. They need no lease here."""
+    bench.make()
+    worker = bench.folder
+    assert isinstance(worker, WorkerFolder)
+    worker.join(cast("Any", None))
+    worker._share = 9
+    for name in names:
+        worker.begin(name, lambda: None)
+    bench.step_each(names)
+    return worker
+
+
 def test_a_worker_refuses_the_second_of_one_stream_even_if_another_worker_has_the_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = bench_of(tmp_path, monkeypatch, WorkerFolder)
     bench.write("second", source="web")
-    bench.make()
-    worker = bench.folder
-    assert isinstance(worker, WorkerFolder)
-    worker.join(cast("Any", None))  # the pipelines of this test need no lease
-    worker._share = 9
-    worker.begin("second", lambda: None)
-    bench.step("second")
+    worker = begun(bench, "second")
     assert bench.opened.keys() == {"second"}
     bench.write("first", source="web")
     bench.woken.clear()
@@ -171,6 +178,20 @@ def test_a_worker_refuses_the_second_of_one_stream_even_if_another_worker_has_th
     worker.keeps("second")
     bench.step_woken()
     assert bench.opened.keys() == {"second"}
+
+
+def test_a_file_that_gets_a_mistake_keeps_its_stream_in_a_worker_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = bench_of(tmp_path, monkeypatch, WorkerFolder)
+    bench.write("first", source="web")
+    bench.write("second", source="web")
+    worker = begun(bench, "second", "first")
+    bench.write("first", source="web", more="colour = 1\n")
+    for name in ("first", "second"):
+        worker.keeps(name)
+    bench.step_each(("second", "first"))
+    assert bench.opened.keys() == {"first"}
 
 
 def test_check_refuses_the_pipeline_that_run_would_refuse(bench: Bench) -> None:

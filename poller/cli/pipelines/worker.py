@@ -142,12 +142,11 @@ class WorkerFolder(Folder):
 
     def _named(self) -> dict[str, Stream]:
         """Return the streams of all pipelines, whichever worker has them."""
-        files = _versions(self.path)
+        files, names = _versions(self.path), self.names()
         if files != self._seen[0]:
-            self._seen = (files, dict(self._streams(self.names())))
-        all_named = self._seen[1]
-        own = super()._named()
-        return all_named | {name: own[name] for name in own if name in all_named}
+            self._seen = (files, dict(self._streams(names)))
+        own = super()._named()  # a file with a mistake names the stream that it named before
+        return self._seen[1] | {name: stream for name, stream in own.items() if name in names}
 
     def _streams(self, names: Collection[str]) -> Iterator[tuple[str, Stream]]:
         for name in names:
