@@ -141,7 +141,7 @@ function positionCard({ status, numbers }) {
       ["Log id", status.position && make("code", {}, status.position)],
       ["Lag", lasting(status.lag_s)],
       ["End of the log seen", status.drained_at ? fullTime(status.drained_at) : "never"],
-      ["Second readings", status.pending_second_readings.length ? `${number(status.pending_second_readings.length)} wait` : "none waits"],
+      ["Second readings", status.pending_second_readings.length ? `${number(status.pending_second_readings.length)} left to do` : "none left to do"],
     ]));
 }
 
@@ -151,7 +151,7 @@ const WORK = { catch_up: "Catch-up", backfill: "Backfill", gap: "Gap read after 
 /** Show backfills and a catch-up, each slice with the part that is done. */
 function progressCard({ slices = [], is_backfill_running: isRunning, numbers }) {
   const left = numbers?.ages?.backlog_seconds;
-  if (!slices.length) return card("Backfills and catch-up", make("p", {}, isRunning ? "A backfill has just begun." : "Nothing of the past is at work."));
+  if (!slices.length) return card("Backfills and catch-up", make("p", {}, isRunning ? "A backfill has just begun." : "No backfill and no catch-up runs now."));
   return card("Backfills and catch-up",
     left ? make("p", {}, `A catch-up has ${lasting(left)} of the log left.`) : null,
     isRunning ? make("p", {}, "A backfill runs beside the daemon.") : null,
@@ -178,7 +178,7 @@ function gapsCard(status) {
     ...status.holes.map((hole) => ["Not sent", `${momentOf(hole.after)} to ${momentOf(hole.until)}. A backfill sends it.`]),
     ...status.revisits.map((each) => ["Read again", `${reasonText(each.kind)}, at ${momentOf(each.reached)}`]),
   ];
-  return lines.length ? card("Gaps", facts(lines)) : card("Gaps", make("p", {}, sign("no gap, and no hole", "✓", "good")));
+  return lines.length ? card("Gaps", facts(lines)) : card("Gaps", make("p", {}, sign("no part of the log is missing", "✓", "good")));
 }
 
 const ID = /^90\d(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)/;
