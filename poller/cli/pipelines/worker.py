@@ -49,7 +49,7 @@ class WorkerFolder(Folder):
     """The pipelines of the folder that this worker has. Implements the `Shifts` of the queue."""
 
     lease: WorkerLease
-    _seen: tuple[list[tuple[Path, int]], dict[str, Stream]] = ([], {})
+    _seen: tuple[dict[str, int], dict[str, Stream]] = ({}, {})
     _on_end: dict[str, Callable[[], None]]
     _leaving: set[str]
     _share = 0
@@ -142,11 +142,11 @@ class WorkerFolder(Folder):
 
     def _named(self) -> dict[str, Stream]:
         """Return the streams of all pipelines, whichever worker has them."""
-        files, names = _versions(self.path), self.names()
+        files = _versions(self.path)
         if files != self._seen[0]:
-            self._seen = (files, dict(self._streams(names)))
+            self._seen = (files, dict(self._streams(self.names())))
         own = super()._named()  # a file with a mistake names the stream that it named before
-        return self._seen[1] | {name: stream for name, stream in own.items() if name in names}
+        return self._seen[1] | {name: own[name] for name in own if name in self._names}
 
     def _streams(self, names: Collection[str]) -> Iterator[tuple[str, Stream]]:
         for name in names:
@@ -154,12 +154,15 @@ class WorkerFolder(Folder):
                 yield name, stream_of(self._load(name))
 
 
-def _versions(path: Path) -> list[tuple[Path, int]]:
-    """Return the settings files, and when each was changed."""
-    versions = []
-    for file in sorted([path] if path.is_file() else path.glob("*.toml")):
-        with suppress(FileNotFoundError):
-            versions.append((file, file.stat().st_mtime_ns))
+def _versions(path: Path) -> dict[str, int]:
+    """Return when each settings file was changed. A worker asks often, in a folder of thousands."""
+    versions = {}
+    folder = path.parent if path.is_file() else path
+    with suppress(OSError), os.scandir(folder) as entries:  # `names` tells of the error
+        for each in entries:
+            if each.name.endswith(".toml"):
+                with suppress(FileNotFoundError):
+                    versions[each.name] = each.stat().st_mtime_ns
     return versions
 
 
