@@ -118,7 +118,7 @@ def was_wrong(
 ) -> int:
     """Send everything since a time again, because none of it arrived.
 
-    It is sent under new message ids, by a backfill. What was settled before that time stays
+    It is sent under new message ids, by a backfill. Events that were settled before that time stay
     settled, and the service goes on from its position.
     """
     now = datetime.now(UTC)
