@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,7 +27,7 @@ from poller.service.lifecycle.liveness import Heartbeat, StopEvent
 from poller.service.lifecycle.process import Failed, Finished, Process, Reason
 from poller.service.observability.instrumented import NO_OBSERVER
 from poller.service.observability.systemd import Notifier, Supervisor
-from poller.service.slices import queue
+from poller.service.slices import deferred_identify, queue
 from poller.service.upstream.retry import Backoff
 from tests.cli.segment_proof.world import World
 
@@ -353,6 +353,26 @@ def test_before_the_first_answer_no_identify_that_was_sent_is_new_enough(outage:
     now = outage.sandbox.clock.now()
     assert early > now
     assert abs(late - now) < timedelta(minutes=1)
+
+
+def test_after_a_restart_the_services_date_the_profiles_of_a_backlog(
+    outage: Outage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock of the sandbox is hours ahead of the host's."""
+    begin(outage)
+    with monkeypatch.context() as patch, outage.running() as running:
+        patch.setattr(deferred_identify.IdentifyRunner, "work", fail)
+        running.cycle_until(lambda: running.ledger.catch_up_since() and not running.slices())
+    known = len(outage.sandbox.collector.published("identify"))
+    now = outage.sandbox.clock.now()
+    outage.grow(1, start=now, end=now)
+    # A backlog that did not wait for the first poll would read its profiles meanwhile.
+    outage.fail(Fault(action="hang", path="/api/v2/logs", seconds=0.5))
+    with outage.running() as running:
+        running.cycle_until_sent()
+    dates = [each.timestamp for each in outage.sandbox.collector.published("identify")[known:]]
+    assert len(dates) > 20
+    assert datetime.fromisoformat(min(dates)) >= now - timedelta(minutes=1)
 
 
 # The watchdog
