@@ -136,9 +136,12 @@ def test_pipelines_share_the_ledger_of_the_defaults(many: Many, tmp_path: Path) 
 def test_two_files_of_one_tenant_and_source_never_run_at_once(many: Many) -> None:
     first = many.add("first")
     many.add("second", first.sandbox, segment__source_name="first")
+    refusal = "the pipeline second (second.toml) names the tenant"
+    checked = many.run("check", "--pipeline", "second")
+    assert (checked.code, refusal in checked.err) == (78, True)
     with many.start() as running:
         (failed,) = eventually("a refusal", lambda: lines(running, "pipeline.failed")[:1])
-        assert "the pipeline second (second.toml) names the tenant" in str(failed["reason"])
+        assert refusal in str(failed["reason"])
         eventually("the other one", lambda: delivers(first))
         assert running.stop().code == 0
     assert not first.sandbox.truth()["duplicated"]
