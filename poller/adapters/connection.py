@@ -31,7 +31,7 @@ _SHORTAGES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAG
 
 _KEPT_S = 5.0
 """Seconds for which a connection is kept that no call uses."""
-_TIMEOUTS = {"connect": CONNECT_S, "read": READ_S, "write": READ_S, "pool": READ_S}
+_TIMEOUTS = {"connect": CONNECT_S, "read": READ_S, "write": READ_S}
 _HEADERS = {
     "Accept": "*/*",
     "Accept-Encoding": ACCEPTED_ENCODING,
@@ -46,7 +46,7 @@ FAILURES = (
     httpcore.TimeoutException,
     httpcore.ProtocolError,
     httpcore.ProxyError,
-    httpcore.UnsupportedProtocol,
+    httpcore.ConnectionNotAvailable,  # another thread closed it
 )
 """The errors of httpcore if no whole answer came."""
 _REASONS = {
@@ -58,9 +58,9 @@ _REASONS = {
 class Connection:
     """A connection of httpcore, and a second handle on its socket by which a deadline ends a call.
 
-    httpcore is what httpx is built on. A client of httpx would follow redirects, keep cookies and
-    log in, and takes twice the time. A call here does none of this: a 307 would carry the key and
-    the people to another host.
+    It connects at its first call, and never again. httpcore is what httpx is built on. A client of
+    httpx would follow redirects, keep cookies and log in, and takes twice the time. A call here
+    does none of this: a 307 would carry the key and the people to another host.
     """
 
     def __init__(
@@ -69,7 +69,9 @@ class Connection:
         url = urlsplit(origin)
         self._place = url.scheme, url.hostname or "", url.port
         self._headers = {"Host": url.netloc, **_HEADERS}
-        self._pool = pool
+        # The pool knows how to go through a proxy. It keeps no connection, and would take more
+        # time for each call.
+        self._http = pool.create_connection(self._url("/").origin)
         self._is_tunnelled = is_tunnelled
         self._opened = time.monotonic()
         self._socket: socket.socket | None = None
@@ -77,7 +79,6 @@ class Connection:
         self._is_past_proxy = False
         self._proxy = proxy
         self.is_expired = False
-        self.is_closed = False
 
     @classmethod
     def open(cls, origin: str, trust: ssl.SSLContext) -> "Connection":
@@ -100,6 +101,11 @@ class Connection:
         is_tunnelled = origin.startswith("https:")
         named = None if proxy is None else shown(proxy)
         return cls(origin.rstrip("/"), pool, proxy=named, is_tunnelled=is_tunnelled)
+
+    @property
+    def has_ended(self) -> bool:
+        """True if no further call can use it: either side closed it, or it rested for too long."""
+        return self._http.is_closed() or self._http.has_expired()
 
     @property
     def age_s(self) -> float:
@@ -138,21 +144,19 @@ class Connection:
         elif form is not None:
             content = urlencode(form).encode()
             asked["Content-Type"] = "application/x-www-form-urlencoded"
-        extensions = {"timeout": _TIMEOUTS, "trace": self._note}
-        with self._pool.stream(
+        with self._http.stream(
             method,
             self._url(f"{path}?{urlencode(params)}" if params else path),
             headers=[*asked.items()],
             content=content,
-            extensions=extensions,
+            extensions=self._extensions(),
         ) as response:
             answered = _by_name(response.headers)
             body = read_body(response.iter_stream(), answered.get("content-encoding", ""))
             return response.status, answered, body
 
     def close(self) -> None:
-        self.is_closed = True
-        self._pool.close()
+        self._http.close()
         self._keep(None)
 
     def _url(self, path: str) -> httpcore.URL:
@@ -166,10 +170,13 @@ class Connection:
             target=target if target.startswith("/") else f"/{target}",
         )
 
+    def _extensions(self) -> dict[str, Any]:
+        """Return the timeouts of a call. The first call connects, and is traced for that."""
+        traced = {"trace": self._note} if self._socket is None else {}
+        return {"timeout": _TIMEOUTS, **traced}
+
     def _note(self, event: str, info: Mapping[str, Any]) -> None:
-        if event == "connection.connect_tcp.started":  # the pool opens a closed connection again
-            self._is_past_proxy = False
-        elif event == "connection.connect_tcp.complete":
+        if event == "connection.connect_tcp.complete":
             # TLS takes the original socket over, so a duplicate is kept. Both are one connection.
             self._keep(info["return_value"].get_extra_info("socket").dup())
             self._is_past_proxy = not self._is_tunnelled
@@ -193,13 +200,13 @@ class Connection:
 
 
 def _pool(proxy: str | None, trust: ssl.SSLContext) -> httpcore.ConnectionPool:
-    """Return a pool of one connection.
+    """Return a pool that makes connections to the origin, or through the proxy.
 
     Raises:
         ValueError: the URL of the proxy is none that can be used.
     """
     if proxy is None:
-        return httpcore.ConnectionPool(trust, max_connections=1, keepalive_expiry=_KEPT_S)
+        return httpcore.ConnectionPool(trust, keepalive_expiry=_KEPT_S)
     url = urlsplit(proxy)
     if url.scheme not in {"http", "https"} or not url.hostname:
         raise ValueError("not the URL of an HTTP proxy")
@@ -210,7 +217,6 @@ def _pool(proxy: str | None, trust: ssl.SSLContext) -> httpcore.ConnectionPool:
         ),
         proxy_auth=(name, password) if name or password else None,
         ssl_context=trust,
-        max_connections=1,
         keepalive_expiry=_KEPT_S,
     )
 

@@ -192,7 +192,7 @@ class Http:
                 idle = self._idle.pop()
             except IndexError:  # another thread took it
                 break
-            if not idle.is_closed and idle.age_s <= CONNECTION_LIFETIME_S:
+            if not idle.has_ended and idle.age_s <= CONNECTION_LIFETIME_S:
                 return idle
             self._drop(idle)
         self._trust = self._trust or trust()

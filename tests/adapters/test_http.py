@@ -91,6 +91,32 @@ def test_calls_share_a_connection_and_a_failure_drops_it(http: Callable[..., Htt
     assert len(connections) == 2
 
 
+@pytest.mark.parametrize("way", ["closed", "announced", "rested"])
+def test_a_connection_that_ended_between_two_calls_is_not_used_again(
+    http: Callable[..., Http], monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    if way == "rested":
+        monkeypatch.setattr("poller.adapters.connection._KEPT_S", -1.0)
+    is_closed, connections = threading.Event(), []
+
+    def handle(connection: socket.socket) -> None:
+        connections.append(connection)
+        read_request(connection)
+        announced = b"\r\nConnection: close\r\n\r\n"
+        connection.sendall(OK.replace(b"\r\n\r\n", announced) if way == "announced" else OK)
+        if way == "closed":
+            connection.close()
+            is_closed.set()
+        else:
+            connection.recv(1)  # until the other side closes
+
+    client = http(handle)
+    assert client.call("POST", "/", content=b"one").status == 200
+    assert way != "closed" or is_closed.wait(10)
+    assert client.call("POST", "/", content=b"two").status == 200
+    assert len(connections) == 2
+
+
 def test_a_redirect_is_an_answer_and_is_never_followed(
     http: Callable[..., Http], serve: Serve
 ) -> None:
