@@ -37,7 +37,7 @@ SHIFT_S = 300.0
 LOOK_S = 5.0
 """The time between two looks for pipelines without a job, and for jobs without a worker."""
 MOST_SLICES = 4
-"""The slices of backfills that a worker walks at a time."""
+"""The slices of backfills and catch-ups that a worker walks at a time."""
 _CALL_S = 60.0
 _STOP_S = 10.0
 _PRUNED_EVERY_S = 3600.0
@@ -72,7 +72,7 @@ class Shifts(Protocol):
         ...
 
     def walk(self, order: SliceOrder) -> Walked:
-        """Walk a slice of a backfill to its end, or until the worker stops."""
+        """Walk a slice of a backfill or of a catch-up to its end, or until the worker stops."""
         ...
 
 
@@ -205,7 +205,8 @@ class ShiftQueue:
         """Walk a slice, and put the job back into the queue if there is more to do."""
         order = SliceOrder.decode(job.payload or b"")
         walked = await self._loop.run_in_executor(self._threads, self._shifts.walk, order)
-        await self._statements.note_counts(order.run, walked.counts)
+        if order.run:
+            await self._statements.note_counts(order.run, walked.counts)
         if not walked.is_over:
             raise RetryRequested(delay=walked.again_after, reason="the slice is not finished")
 

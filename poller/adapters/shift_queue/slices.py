@@ -1,4 +1,4 @@
-"""The slices of a backfill that the workers walk, and the count of what they sent.
+"""The slices of a backfill and of a catch-up that the workers walk, and the count of a backfill.
 
 A job is a slice: one span of the ledger. The ledger knows how far each slice is settled, so a job
 that is lost or given to two workers costs time, and never an event.
@@ -27,7 +27,10 @@ _COUNTED = f"SELECT counts FROM {COUNTS} WHERE run = %s"  # noqa: S608 - the nam
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SliceOrder:
-    """A slice that any worker may walk. `run` names the run of the command that wants it."""
+    """A slice that any worker may walk. `run` names the run of the command that wants it.
+
+    It is empty for a slice of a catch-up, which the owner of the pipeline wants.
+    """
 
     run: str
     pipeline: str
@@ -59,7 +62,7 @@ class Walked:
 
 
 class SliceOrders:
-    """The orders of one run of a command. Used by one thread."""
+    """The orders of one run of a command, or of one slice of a catch-up. Used by one thread."""
 
     def __init__(self, connection: psycopg.Connection) -> None:
         self._connection = connection
@@ -82,19 +85,24 @@ class SliceOrders:
             raise failure(error) from None
 
     def place(self, orders: Sequence[SliceOrder]) -> None:
-        """Put each slice into the queue that is not there. A slice at work stays as it is."""
+        """Put each slice into the queue that is not there. A slice at work stays as it is.
+
+        Those of a catch-up go first, because the tenant's events of today wait in them.
+        """
         if orders:
             self._queries.enqueue(
                 [SLICE] * len(orders),
                 [each.encode() for each in orders],
-                [0] * len(orders),
+                [int(not each.run) for each in orders],
                 dedupe_key=[each.key for each in orders],
                 on_conflict="skip",
             )
 
-    def withdraw(self, orders: Collection[SliceOrder]) -> None:
-        """Take the slices that nobody walks yet out of the queue."""
-        self._connection.execute(_WITHDRAW.encode(), [[each.key for each in orders]])
+    def withdraw(self, orders: Collection[SliceOrder]) -> int:
+        """Take the slices that nobody walks yet out of the queue. Return how many there were."""
+        return self._connection.execute(
+            _WITHDRAW.encode(), [[each.key for each in orders]]
+        ).rowcount
 
     def counts(self, run: str) -> Counter[str]:
         """Return what the workers have sent in this run, as far as they have told."""

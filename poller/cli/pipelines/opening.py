@@ -1,9 +1,10 @@
 """One pipeline, from its settings to its parts."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.cli.segment_proof.background import check_key_in_background
 from poller.cli.segment_proof.hourly_look import look_hourly
 from poller.cli.wiring.alerts import alerting
@@ -17,6 +18,7 @@ from poller.config import Settings
 from poller.core.events import Stream
 from poller.service.alerts.groups import AlertGroups
 from poller.service.daemon.backlog_threads import BacklogThreads
+from poller.service.daemon.helped_slices import Helpers
 from poller.service.lifecycle.liveness import StopEvent
 from poller.service.lifecycle.process import Work
 from poller.service.observability.instrumented import Observer
@@ -31,13 +33,15 @@ class Post:
     """The place where a pipeline is watched. It stays while the pipeline is opened and closed.
 
     The `observer` is the meter, or the feed alone if nobody asks for metrics. `options` are those
-    by which a command finds this pipeline of several. The pipelines of a process share the rest.
+    by which a command finds this pipeline of several. `helpers` makes those of a catch-up. The
+    pipelines of a process share the rest.
     """
 
     feed: Feed
     observer: Observer
     supervisor: Supervisor
     options: str = ""
+    helpers: Callable[[Settings, SqlLedger], Helpers] | None = None
     ledgers: Ledgers = field(default_factory=Ledgers)
     streams: EventStreams = field(default_factory=EventStreams)
     tenants: Tenants = field(default_factory=Tenants)
@@ -80,6 +84,7 @@ def open_pipeline(
             observer=alerts.observer,
             supervisor=post.supervisor,
             threads=post.backlog_threads,
+            helpers=post.helpers and post.helpers(settings, ledger),
             never_ends=neighbours is not None,
         )
         check_key_in_background(settings)

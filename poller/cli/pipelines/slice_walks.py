@@ -1,28 +1,38 @@
-"""The slices of backfills that a worker walks, of any pipeline of its folder."""
+"""The slices that a worker walks, of any pipeline of its folder, and those that it gives away."""
 
 import os
+import threading
+import time
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 import structlog
 from structlog.contextvars import bound_contextvars
 
-from poller.adapters.shift_queue import SliceOrder, Walked
+from poller.adapters.shift_queue import MOST_SLICES, SliceOrder, SliceOrders, Walked
 from poller.adapters.sql_ledger.ledger import SqlLedger
+from poller.adapters.sql_ledger.tables.streams import label
 from poller.cli.wiring.backfill import BackfillParts
+from poller.cli.wiring.catch_up import CatchUpParts
 from poller.cli.wiring.services import background_share, connect, stream_of
 from poller.cli.wiring.tenants import Tenants
 from poller.config import Settings, SettingsError, load_settings, read_pipeline
 from poller.core.errors import FatalError, PollerError, TakenOverError
 from poller.core.spans import Span
+from poller.service.daemon.backlog_threads import BacklogThreads
 from poller.service.lifecycle.one_shot import drain
 from poller.service.lifecycle.process import Work
 from poller.service.observability.logging_setup import describe_bug
 from poller.service.slices.queue import SliceQueue
+from poller.service.slices.slice import Slice
 from poller.service.upstream.retry import LONG_PATIENCE
 
 _AGAIN_AFTER = timedelta(seconds=30)
 """The time after which a slice that failed is tried again, by this worker or another one."""
+_LOOK_S = 2.0
+_TAKEN_WITHIN_S = 20.0
+"""The time after which a slice that no worker takes goes back to the owner of the pipeline."""
 _COUNTED = ("pages", "read", "filtered", "forwarded", "dead_lettered", "redated")
 
 log = structlog.get_logger()
@@ -73,7 +83,7 @@ class SliceWalks:
                 integrations=order.integrations,
                 tenants=self._tenants,
             ) as services:
-                parts = BackfillParts(
+                parts = CatchUpParts(
                     settings=settings,
                     services=services,
                     ledger=ledger,
@@ -100,3 +110,59 @@ class SliceWalks:
         log.info("slice.walked", after=own.after, is_finished=own.is_finished, **counts)
         facts = {name: counts[name] for name in _COUNTED} | {"lost": queue.lost}
         return Walked(is_over=own.is_finished, counts=facts)
+
+
+class SliceHelpers:
+    """Other workers that walk slices of a pipeline's catch-up. Implements `Helpers`.
+
+    `workers` returns how many workers are alive, with this one.
+    """
+
+    def __init__(
+        self,
+        conninfo: str,
+        pipeline: str,
+        settings: Settings,
+        ledger: SqlLedger,
+        *,
+        workers: Callable[[], int],
+        threads: BacklogThreads,
+    ) -> None:
+        self._conninfo = conninfo
+        self._pipeline = pipeline
+        self._integrations = settings.catch_up.integrations
+        self._ledger = ledger
+        self._workers = workers
+        self.threads = threads
+
+    def count(self) -> int:
+        return MOST_SLICES * (self._workers() - 1)
+
+    def walk(self, own: Slice, stopping: threading.Event) -> None:
+        order, fence = self._order(own), own.cursor.fence
+        give_up_at = time.monotonic() + _TAKEN_WITHIN_S
+        with SliceOrders.open(self._conninfo) as orders:
+            while (span := self._unfinished(own)) is not None:
+                own.cursor = span
+                orders.place([order])
+                if stopping.wait(_LOOK_S):
+                    orders.withdraw([order])
+                    return
+                # The fence of a worker that has begun is higher, so that only workers may go on.
+                is_late = span.fence == fence and time.monotonic() > give_up_at
+                if is_late and orders.withdraw([order]):
+                    return
+        own.is_finished = True
+
+    def _unfinished(self, own: Slice) -> Span | None:
+        spans = self._ledger.catch_up_spans()
+        return next((each for each in spans if each.id == own.cursor.id), None)
+
+    def _order(self, own: Slice) -> SliceOrder:
+        return SliceOrder(
+            run="",
+            pipeline=self._pipeline,
+            stream=label(self._ledger.stream),
+            span=own.cursor.id,
+            integrations=self._integrations,
+        )

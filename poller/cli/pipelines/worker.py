@@ -4,11 +4,14 @@ import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
+from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from poller.adapters.shift_queue import ShiftQueue, SliceOrder, Walked, share_of
 from poller.adapters.sql_ledger.errors import LedgerHeldError
+from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.adapters.sql_ledger.lock import Lost
 from poller.adapters.sql_ledger.places import place_of
 from poller.adapters.sql_ledger.postgres.place import PostgresPlace
@@ -18,7 +21,7 @@ from poller.cli.pipelines.failures import telling_of_failures
 from poller.cli.pipelines.folder import Folder, Member, tell_refused
 from poller.cli.pipelines.pasting import CompletedCommands
 from poller.cli.pipelines.running import allow_many_files, watched
-from poller.cli.pipelines.slice_walks import SliceWalks
+from poller.cli.pipelines.slice_walks import SliceHelpers, SliceWalks
 from poller.cli.wiring.ledgers import Ledgers
 from poller.cli.wiring.metrics import serve_metrics_of_pipelines
 from poller.cli.wiring.services import stream_of
@@ -33,6 +36,7 @@ from poller.config import (
 )
 from poller.core.errors import FatalError, TakenOverError, TransientError
 from poller.core.events import Stream
+from poller.service.daemon.backlog_threads import BacklogThreads
 from poller.service.lifecycle.ending import finish
 from poller.service.lifecycle.exit_codes import ExitCode
 from poller.service.lifecycle.process import Failed, Process, Work
@@ -41,6 +45,8 @@ from poller.service.observability.systemd import Supervisor
 from poller.service.pipelines.pipeline import Running
 from poller.service.pipelines.pipelines import Pipelines
 
+_MOST_HELPED = 8
+"""The most slices of catch-ups that a worker gives to others at a time."""
 _HELD = timedelta(seconds=5)
 """The pause before a stream is asked for again that another worker still owns."""
 
@@ -49,15 +55,19 @@ class WorkerFolder(Folder):
     """The pipelines of the folder that this worker has. Implements the `Shifts` of the queue."""
 
     lease: WorkerLease
+    conninfo: str
     _seen: tuple[dict[str, int], dict[str, Stream]] = ({}, {})
     _on_end: dict[str, Callable[[], None]]
     _leaving: set[str]
     _share = 0
+    _workers = 1
     _names: Collection[str] = ()
 
-    def join(self, lease: WorkerLease) -> None:
-        """Begin without a pipeline."""
-        self.lease, self._on_end, self._leaving = lease, {}, set()
+    def join(self, lease: WorkerLease, conninfo: str) -> None:
+        """Begin without a pipeline. The queue is at `conninfo`."""
+        self.lease, self.conninfo = lease, conninfo
+        self._on_end, self._leaving = {}, set()
+        self._helped = BacklogThreads(_MOST_HELPED)
 
     def names(self) -> Collection[str]:
         try:
@@ -69,8 +79,8 @@ class WorkerFolder(Folder):
     def share(self) -> int:
         if self._process.stopping.is_set():
             return 0
-        place, workers = self.lease.standing()
-        self._share = share_of(len(self.names()), workers=workers, place=place)
+        place, self._workers = self.lease.standing()
+        self._share = share_of(len(self.names()), workers=self._workers, place=place)
         return self._share
 
     def begin(self, name: str, on_end: Callable[[], None]) -> bool:
@@ -125,6 +135,8 @@ class WorkerFolder(Folder):
 
     @contextmanager
     def _opened(self, member: Member, work: Work) -> Iterator[Running]:
+        helpers = partial(self._helpers, member.name)
+        member.post = replace(member.post, helpers=helpers)
         try:
             with super()._opened(member, work) as running:
                 yield running
@@ -135,6 +147,13 @@ class WorkerFolder(Folder):
             # The queue knows of a dead worker before or after the ledger does, by seconds.
             error.retry_after = _HELD
             raise
+
+    def _helpers(self, name: str, settings: Settings, ledger: SqlLedger) -> SliceHelpers:
+        return SliceHelpers(
+            *(self.conninfo, name, settings, ledger),
+            workers=lambda: self._workers,
+            threads=self._helped,
+        )
 
     def _recorded(self, member: Member, url: str) -> AbstractContextManager[None]:
         del member, url  # all workers share the ledger
@@ -188,7 +207,7 @@ def run_worker(path: Path, supervisor: Supervisor) -> ExitCode:
             return lease.owning(label(stream), on_lost)
 
         folder = WorkerFolder(path, shared, process, supervisor, pipelines, ledgers=Ledgers(owning))
-        folder.join(lease)
+        folder.join(lease, place.address.conninfo)
         process.on_reload = folder.reload
         queue = ShiftQueue(
             place.address.conninfo, lease.id, folder, lambda error: process.end(Failed(error))

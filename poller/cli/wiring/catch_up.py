@@ -26,6 +26,7 @@ from poller.service.backfill.estimate import parallelism
 from poller.service.daemon.backlog_threads import BacklogThreads
 from poller.service.daemon.backlog_workers import BacklogWorkers
 from poller.service.daemon.catch_up import CatchUpRule
+from poller.service.daemon.helped_slices import Helpers
 from poller.service.lifecycle.process import Failed, Finished, Process, Reason, Work
 from poller.service.observability.instrumented import (
     NO_OBSERVER,
@@ -117,6 +118,7 @@ def build_backlog_workers(
     *,
     observer: Observer,
     threads: BacklogThreads,
+    helpers: Helpers | None,
 ) -> BacklogWorkers:
     """Build the work on the backlog while the daemon runs. Pipelines share the threads."""
     parts = CatchUpParts(settings=settings, services=background, ledger=ledger, observer=observer)
@@ -133,6 +135,7 @@ def build_backlog_workers(
         identifies,
         parallel=lambda: _parallel(background.rate_limiter),
         threads=threads,
+        helpers=helpers,
         is_rate_limited=background.is_rate_limited,
     )
 

@@ -16,6 +16,7 @@ from poller.service.daemon.backlog_threads import BacklogThreads
 from poller.service.daemon.daemon import Daemon
 from poller.service.daemon.drain import Drain
 from poller.service.daemon.first_start import FirstStart
+from poller.service.daemon.helped_slices import Helpers
 from poller.service.daemon.late_arrivals import SecondReader
 from poller.service.daemon.maintenance import Maintenance
 from poller.service.lifecycle.process import Work
@@ -113,14 +114,16 @@ def build_daemon(  # noqa: PLR0913 - all the parts
     observer: Observer,
     supervisor: Supervisor,
     threads: BacklogThreads,
+    helpers: Helpers | None = None,
     never_ends: bool = False,
 ) -> Daemon:
     """Build the daemon, which drains the live span at every interval.
 
-    It works on a backlog with the services of the `background`, in some of the `threads`.
+    It works on a backlog with the services of the `background`, in some of the `threads`, and with
+    the `helpers`.
     """
     backlog = build_backlog_workers(
-        settings, background, ledger, work, observer=observer, threads=threads
+        settings, background, ledger, work, observer=observer, threads=threads, helpers=helpers
     )
     drain = build_drain(
         settings, services, ledger, work, begun=backlog.look_for_work, observer=observer

@@ -10,18 +10,19 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
 
 import structlog
 
-from poller.core.errors import FatalError, PollerError, TransientError
+from poller.core.errors import FatalError, PollerError, TakenOverError, TransientError
 from poller.core.log_ids import moment_of
 from poller.core.spans import Span
 from poller.service.daemon.backlog_threads import BacklogThreads, Claim, Place
+from poller.service.daemon.catch_up import BacklogLedger
+from poller.service.daemon.helped_slices import HelpedSlices, Helpers
 from poller.service.lifecycle.backlog import NO_BACKLOG, Backlog
 from poller.service.lifecycle.process import Failed, Work
 from poller.service.slices.deferred_identify import Identified, IdentifyRunner
-from poller.service.slices.queue import SliceLedger, SliceQueue, Walk
+from poller.service.slices.queue import SliceQueue, Walk
 from poller.service.slices.slice import Slice
 from poller.service.upstream.retry import Backoff
 from poller.service.upstream.threads import start_thread
@@ -34,28 +35,12 @@ _END_UNPROVED_S = 30.0
 log = structlog.get_logger()
 
 
-class BacklogLedger(SliceLedger, Protocol):
-    """The part of a ledger that knows the slices of catch-ups, and the notes about them."""
-
-    def catch_up_spans(self) -> Sequence[Span]:
-        """Return the slices of catch-ups that are not finished, oldest first."""
-        ...
-
-    def catch_up_since(self) -> datetime | None:
-        """Return the time since when the daemon catches up, or None if nothing is left to do."""
-        ...
-
-    def note_catch_up(self, *, since: datetime | None, error: str | None) -> None:
-        """Note since when the daemon catches up, and why it cannot go on now."""
-        ...
-
-
 class BacklogWorkers:
     """The work on the backlog. Thread-safe.
 
     `walker` makes the walk of one thread. `identifies` makes a runner for the identifies at the
     end. `parallel` tells how many threads are of use. The pipelines of a process share `threads`.
-    No slice is cut while `is_rate_limited`.
+    `helpers` walk slices in other processes. No slice is cut while `is_rate_limited`.
     """
 
     def __init__(  # noqa: PLR0913 - the work, where it is recorded, and how much at once
@@ -67,6 +52,7 @@ class BacklogWorkers:
         *,
         parallel: Callable[[], int],
         threads: BacklogThreads | None = None,
+        helpers: Helpers | None = None,
         is_rate_limited: Callable[[], bool] = lambda: False,
         backoff: Callable[[], Backoff] = Backoff,
         monotonic: Callable[[], float] = time.monotonic,
@@ -83,6 +69,7 @@ class BacklogWorkers:
         self._queue = SliceQueue(
             ledger, process.stopping, is_rate_limited=is_rate_limited, monotonic=monotonic
         )
+        self._helped = HelpedSlices(self._queue, process, helpers) if helpers else None
         # The lock guards everything below it.
         self._lock = threading.Lock()
         self._backoffs: dict[int, Backoff] = {}
@@ -155,6 +142,8 @@ class BacklogWorkers:
             self._context = contextvars.copy_context()
         if not is_over:
             self._places.ask(self._claim, self._parallel())
+            if self._helped and not self._queue.is_empty:
+                self._helped.ask()
 
     def _start_thread(self) -> None:
         """Start a thread, maybe from a thread of another pipeline, which has given up its place.
@@ -191,6 +180,10 @@ class BacklogWorkers:
                 self._note_success(own.cursor.id)
                 if place.gives_way():
                     break
+        except TakenOverError:
+            if self._helped is None:
+                raise
+            # A helper walks it, maybe for an earlier owner of the pipeline.
         except FatalError as error:
             self._block(error)
             delay_s = 0.0

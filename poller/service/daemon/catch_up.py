@@ -17,6 +17,7 @@ from poller.core.log_ids import LogId, floor_id, moment_of
 from poller.core.pages import Page
 from poller.core.spans import LogCursor, LogRange, Span
 from poller.service.daemon.first_start import START_MARGIN
+from poller.service.slices.queue import SliceLedger
 from poller.service.slices.slice import cut_into_slices
 
 DRAIN_S = 30.0
@@ -30,6 +31,22 @@ class CatchUpLedger(Protocol):
 
     def begin_catch_up(self, live: Span, *, present: LogId, ends: Sequence[LogId]) -> Span:
         """Begin slices up to `present`, which end at `ends`, and return the new live span."""
+        ...
+
+
+class BacklogLedger(SliceLedger, Protocol):
+    """The part of a ledger that knows the slices of catch-ups, and the notes about them."""
+
+    def catch_up_spans(self) -> Sequence[Span]:
+        """Return the slices of catch-ups that are not finished, oldest first."""
+        ...
+
+    def catch_up_since(self) -> datetime | None:
+        """Return the time since when the daemon catches up, or None if nothing is left to do."""
+        ...
+
+    def note_catch_up(self, *, since: datetime | None, error: str | None) -> None:
+        """Note since when the daemon catches up, and why it cannot go on now."""
         ...
 
 

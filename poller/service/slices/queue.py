@@ -262,7 +262,8 @@ class SliceQueue:
                 return None
             if self._is_rate_limited():
                 return None
-            if own.pages_left < max(each.pages_left for each in self._at_work):
+            # This slice has moved by a page just now. The others may be about to.
+            if own.pages_left + 1 < max(each.pages_left for each in self._at_work):
                 return None
             middle = own.middle()
             if middle is None:

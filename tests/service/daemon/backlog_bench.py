@@ -14,6 +14,7 @@ from poller.core.messages import Batch, Identify, Receipt, Track
 from poller.core.translation.translator import HistoryTranslator
 from poller.service.daemon.backlog_threads import BacklogThreads
 from poller.service.daemon.backlog_workers import BacklogWorkers
+from poller.service.daemon.helped_slices import Helpers
 from poller.service.lifecycle.process import Process
 from poller.service.slices.deferred_identify import IdentifyRunner, IdentifySender
 from poller.service.slices.queue import Walk
@@ -51,6 +52,7 @@ class Bench:
     sink: Gate = field(default_factory=Gate)
     parallel: int = 3
     threads: BacklogThreads = field(default_factory=BacklogThreads)
+    helpers: Helpers | None = None
     begun: int = 0
     """The threads that have begun."""
 
@@ -77,6 +79,7 @@ class Bench:
             self.identifies,
             parallel=lambda: self.parallel,
             threads=self.threads,
+            helpers=self.helpers,
             backoff=lambda: Backoff(first=SHORT, most=SHORT),
         )
 
