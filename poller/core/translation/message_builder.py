@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from types import MappingProxyType
 from typing import Any
 
 from poller.core.events import LogEvent, Stream
@@ -21,13 +20,12 @@ from poller.core.outcomes import PendingIdentify, Profile
 from poller.core.translation.change_detection import group_fingerprint, identify_fingerprint
 from poller.core.translation.event_facts import EventFacts
 from poller.core.translation.event_types import SIGNUP
-from poller.core.translation.expressions import Lines, evaluate_or_none
+from poller.core.translation.expressions import Expression, Lines, evaluate_or_none
 from poller.core.translation.fields import flat, is_masked_email, text
-from poller.core.translation.presets import Values
+from poller.core.translation.presets import Read, Values
 from poller.core.translation.rules import Rules, counts_as_signup
 from poller.core.translation.size_limit import fit
 
-_NO_LINES: Lines = MappingProxyType({})
 PERSON = ("email", "name")
 """The traits that destinations keyed on a person look for in the context of a track."""
 
@@ -45,11 +43,16 @@ class MessageBuilder:
     def __init__(self, stream: Stream, rules: Rules) -> None:
         self._stream = stream
         self._rules = rules
-        self._preset = rules.shape
-        self._person = {
-            key: read for key in PERSON if (read := self._preset.traits.get(key)) is not None
+        self._preset = preset = rules.shape
+        self._traits = _readers(preset.traits, rules.traits)
+        self._person = {key: self._traits[key] for key in PERSON if key in self._traits}
+        self._context = _readers({}, rules.context)
+        self._signup = _readers(preset.signup_properties, rules.properties)
+        self._login = _readers(preset.login_properties, rules.properties)
+        self._others = {
+            name: _readers(preset.event_properties, {**rules.properties, **each.properties})
+            for name, each in rules.event_types.items()
         }
-        self._person_lines = {key: line for key, line in rules.traits.items() if key in PERSON}
 
     def facts(
         self,
@@ -70,21 +73,17 @@ class MessageBuilder:
         )
 
     def traits(self, facts: EventFacts) -> dict[str, Scalar]:
-        values = self._values(self._preset.traits, self._rules.traits, facts)
-        return dict(self._rules.privacy.of_fields(values, "traits"))
+        return dict(self._rules.privacy.of_fields(_values(self._traits, facts), "traits"))
 
-    def person(self, facts: EventFacts) -> dict[str, Scalar]:
+    def person(self, facts: EventFacts) -> Mapping[str, Scalar]:
         """Return the traits that name the user, in the order of `PERSON`."""
-        values = self._values(self._person, self._person_lines, facts)
-        shown = self._rules.privacy.of_fields(values, "traits")
-        return {key: shown[key] for key in PERSON if key in shown}
+        return self._rules.privacy.of_fields(_values(self._person, facts), "traits")
 
     def context(self, facts: EventFacts) -> Mapping[str, Any]:
         """Return the context of the event, with the user's own values in it."""
         context = facts.context
-        if self._rules.context:
-            for path, value in self._values({}, self._rules.context, facts).items():
-                _put(context, path.split("."), value)
+        for path, value in _values(self._context, facts).items():
+            _put(context, path.split("."), value)
         return self._rules.privacy.of_fields(context, "context")
 
     def anonymous_id(self, facts: EventFacts) -> str | None:
@@ -138,7 +137,7 @@ class MessageBuilder:
             key: None if line and line.names_log else line
             for key, line in self._rules.traits.items()
         }
-        values = self._values(self._preset.traits, lines, facts)
+        values = _values(_readers(self._preset.traits, lines), facts)
         traits = self._rules.privacy.of_fields(values, "traits")
         message = self.identify(facts, self.common(facts, pending.sent_as), traits)
         # A run at another time may find another profile. Its identify is another message, or
@@ -184,7 +183,7 @@ class MessageBuilder:
             yield Track(
                 message_id=signup_id,
                 event=preset.signed_up,
-                properties=self._properties(preset.signup_properties, facts),
+                properties=self._properties(self._signup, facts),
                 fingerprint=Fingerprint(key=signup_id, value="signed up", always_send=True),
                 **common,
             )
@@ -192,7 +191,7 @@ class MessageBuilder:
             yield Track(
                 message_id=message_id(self._stream, "track", log_id, log_id),
                 event=preset.logged_in,
-                properties=self._properties(preset.login_properties, facts),
+                properties=self._properties(self._login, facts),
                 **common,
             )
 
@@ -211,34 +210,35 @@ class MessageBuilder:
         return Track(
             message_id=message_id(self._stream, "track", facts.event.log_id, facts.event.log_id),
             event=event_type.name,
-            properties=self._properties(
-                self._preset.event_properties, facts, event_type.properties
-            ),
+            properties=self._properties(self._others[facts.event.type], facts),
             **common,
         )
 
-    def _properties(
-        self, preset: Values, facts: EventFacts, more: Lines = _NO_LINES
-    ) -> Mapping[str, Scalar]:
-        lines = {**self._rules.properties, **more} if more else self._rules.properties
-        values = self._values(preset, lines, facts)
-        return self._rules.privacy.of_fields(values, "properties")
+    def _properties(self, readers: Values, facts: EventFacts) -> Mapping[str, Scalar]:
+        return self._rules.privacy.of_fields(_values(readers, facts), "properties")
 
-    @staticmethod
-    def _values(preset: Values, lines: Lines, facts: EventFacts) -> dict[str, Scalar]:
-        """Return the preset's values with the user's own lines over them, without absent values.
 
-        A line that cannot be evaluated gives no value, since no trait is worth an event.
-        """
-        values: dict[str, Scalar | None] = {key: read(facts) for key, read in preset.items()}
-        for key, line in lines.items():
-            evaluated = None if line is None else evaluate_or_none(line, facts.event, facts.profile)
-            values[key] = flat(evaluated)
-        return {
-            key: value
-            for key, value in values.items()
-            if value is not None and not is_masked_email(value)
-        }
+def _readers(preset: Values, lines: Lines) -> Values:
+    """Return the readers of the preset's values, with the user's own lines in place of them."""
+    own = {key: None if line is None else _reader(line) for key, line in lines.items()}
+    return {key: read for key, read in {**preset, **own}.items() if read is not None}
+
+
+def _reader(line: Expression) -> Read:
+    """Return the reader of a line.
+
+    A line that cannot be evaluated gives no value, since no trait is worth an event.
+    """
+    return lambda facts: flat(evaluate_or_none(line, facts.event, facts.profile))
+
+
+def _values(readers: Values, facts: EventFacts) -> dict[str, Scalar]:
+    """Return the values that are there. A masked e-mail is none."""
+    return {
+        key: value
+        for key, read in readers.items()
+        if (value := read(facts)) is not None and not is_masked_email(value)
+    }
 
 
 def _own_name(facts: EventFacts) -> str | None:

@@ -148,9 +148,7 @@ def switch_to_wal(connection: Connection) -> None:
     Raises:
         FatalError: the file system cannot hold a ledger in this mode.
     """
-    driver_connection = connection.connection.driver_connection
-    assert isinstance(driver_connection, sqlite3.Connection)  # noqa: S101 - made by `engine`
-    (mode,) = driver_connection.execute("PRAGMA journal_mode = WAL").fetchone()
+    (mode,) = _driver_connection(connection).execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":
         raise FatalError(
             "it cannot be in WAL mode here",
@@ -167,4 +165,10 @@ def _begin(connection: Connection) -> None:
     the write lock at its beginning.
     """
     writes = connection.get_execution_options().get(WRITES, False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    _driver_connection(connection).execute("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _driver_connection(connection: Connection) -> sqlite3.Connection:
+    driver_connection = connection.connection.driver_connection
+    assert isinstance(driver_connection, sqlite3.Connection)  # noqa: S101 - made by `engine`
+    return driver_connection
