@@ -244,7 +244,7 @@ class FakeLedger:
         self._join()
         return begun
 
-    def catch_up_spans(self) -> tuple[Span, ...]:
+    def backlog(self) -> tuple[Span, ...]:
         return unfinished_catch_up(self.spans())
 
     def cut(self, cursor: LogCursor, at: LogId) -> tuple[LogCursor, LogCursor]:

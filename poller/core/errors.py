@@ -98,6 +98,10 @@ class TransientError(PollerError):
             self.hint = hint
 
 
+class NotYetError(TransientError):
+    """Another pipeline is about to close what this one needs. Nothing has failed."""
+
+
 class UnknownHostError(TransientError):
     """No DNS server knows the name of a service. The name may be mistyped.
 

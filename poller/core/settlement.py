@@ -55,9 +55,14 @@ class EventOutcomes:
     """The messages that Segment acknowledged, those of dead letters too."""
 
     @property
-    def ids_to_remember(self) -> tuple[LogId, ...]:
+    def ids_taken(self) -> tuple[LogId, ...]:
+        """The ids of the events that were forwarded or became dead letters."""
         dead = (letter.event for letter in self.dead_letters)
-        return tuple(event.log_id for event in (*self.forwarded, *dead, *self.declined))
+        return tuple(event.log_id for event in (*self.forwarded, *dead))
+
+    @property
+    def ids_to_remember(self) -> tuple[LogId, ...]:
+        return (*self.ids_taken, *(event.log_id for event in self.declined))
 
     @property
     def redated_count(self) -> int:

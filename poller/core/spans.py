@@ -126,6 +126,11 @@ class ReopenedGap(LogCursor):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Inherited(LogCursor):
+    """A settled part that is read again for the events that a removed route left behind there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Resend(LogCursor):
     """A settled part that is sent again at will. Its events were counted before."""
 
@@ -136,6 +141,11 @@ class Redelivery(Resend):
 
     Its events were counted before, and are not settled again until it is read.
     """
+
+
+def is_in(ranges: Iterable[LogRange], log_id: LogId) -> bool:
+    """Return whether one of the ranges holds the id."""
+    return any(each.after < log_id <= each.until for each in ranges)
 
 
 def union(ranges: Iterable[LogRange]) -> tuple[LogRange, ...]:
@@ -256,8 +266,8 @@ def unfinished_catch_up(spans: Iterable[Span]) -> tuple[Span, ...]:
 
 
 def is_of_catch_up(cursor: LogCursor) -> bool:
-    """Return whether the cursor is a slice of the daemon's catch-up."""
-    return isinstance(cursor, Span) and cursor.is_catch_up
+    """Return whether the cursor is a part of the daemon's backlog."""
+    return isinstance(cursor, Inherited) or (isinstance(cursor, Span) and cursor.is_catch_up)
 
 
 def range_covering(ranges: Iterable[LogRange], begin: datetime, end: datetime) -> LogRange | None:

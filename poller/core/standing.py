@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from poller.core.log_ids import LogId
-from poller.core.spans import Gap, LogCursor, Redelivery, Span, UnreadStretch
+from poller.core.spans import Gap, Inherited, LogCursor, Redelivery, Span, UnreadStretch
 
 Place = Literal[
     "settled",
@@ -23,7 +23,7 @@ Place = Literal[
 - `settled`: a span has settled it.
 - `ahead`: the daemon has not read it yet.
 - `backlog`, `unfinished_backfill`: it lies in the unread part of a slice of the catch-up or of a
-  backfill.
+  backfill. An inherited part is a backlog too.
 - `second_reading`: it came late, and the second reading will find it.
 - `gap`: retention had removed it when it was asked for.
 - `reopened_gap`, `redelivery`: it lies in a stretch that a backfill is to read again.
@@ -70,8 +70,16 @@ def standing_of(
 def _of_revisits(log_id: LogId, revisits: Iterable[LogCursor]) -> Iterator[Standing]:
     for each in revisits:
         if _holds(each.reached, log_id, each.until):
-            place: Place = "redelivery" if isinstance(each, Redelivery) else "reopened_gap"
-            yield Standing(place=place, after=each.reached, until=each.until)
+            yield Standing(place=_place_of(each), after=each.reached, until=each.until)
+
+
+def _place_of(revisit: LogCursor) -> Place:
+    match revisit:
+        case Redelivery():
+            return "redelivery"
+        case Inherited():
+            return "backlog"
+    return "reopened_gap"
 
 
 def _of_late_arrivals(

@@ -168,13 +168,13 @@ def pages_of(ledger: SqlLedger, span: LogCursor) -> Iterator[Forwarded]:
 def test_a_backfill_walks_a_catch_up_until_a_daemon_starts(
     catching_up: SqlLedger, tmp_path: Path
 ) -> None:
-    span = catching_up.catch_up_spans()[0]
+    span = catching_up.backlog()[0]
     parts = parts_of(catching_up)
     pages = parts.until_daemon_takes_over(span, pages_of(catching_up, span))
     assert next(pages).cursor.reached == numbered(3, NOW - timedelta(hours=3))
     with acquire_lock(f"sqlite:///{tmp_path / 'ledger.db'}", "run"):
         assert next(pages, None) is None
-        reached = catching_up.catch_up_spans()[0].reached
+        reached = catching_up.backlog()[0].reached
         assert reached == numbered(3, NOW - timedelta(hours=3))
 
 

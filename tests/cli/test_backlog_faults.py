@@ -92,7 +92,7 @@ class Running:
         return not self.slices() and self.ledger.catch_up_since() is None
 
     def slices(self) -> tuple[Span, ...]:
-        return self.ledger.catch_up_spans()
+        return self.ledger.backlog()
 
 
 @dataclass

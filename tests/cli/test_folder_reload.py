@@ -91,32 +91,6 @@ def test_a_reload_begins_new_files_and_ends_removed_ones(bench: Bench) -> None:
     assert {each.name for each in bench.pipelines} == {"new", "stays"}
 
 
-def test_a_removed_route_is_told_with_what_to_do_and_a_removed_file_is_not(bench: Bench) -> None:
-    shop = "[[routes]]\nname = 'shop'\nwhen = 'log.a'\nwrite_key = 'a'\n"
-    rest = "[[routes]]\nname = 'rest'\nwrite_key = 'b'\n"
-    bench.write("globex")
-    (bench.path / "acme.toml").write_text(ROUTED + shop + rest)
-    bench.start()
-    (bench.path / "globex.toml").unlink()
-    (bench.path / "acme.toml").write_text(ROUTED + rest)
-    with capture_logs() as logs:
-        bench.reload()
-    (told,) = [each for each in logs if each["event"] == "route.removed"]
-    assert told["pipeline"] == "acme.shop"
-    assert "Change the routes" in told["note"]
-
-
-def test_a_route_with_another_name_is_no_removed_one(bench: Bench) -> None:
-    rest = "[[routes]]\nname = 'rest'\nwrite_key = 'b'\n"
-    (bench.path / "acme.toml").write_text(ROUTED + rest)
-    bench.start()
-    (bench.path / "acme.toml").write_text(ROUTED + rest.replace("'rest'", "'others'"))
-    with capture_logs() as logs:
-        bench.reload()
-    assert bench.folder.members.keys() == {"acme.others"}
-    assert not [each for each in logs if each["event"] == "route.removed"]
-
-
 def test_a_file_that_comes_back_before_its_pipeline_is_closed_opens_it_anew(bench: Bench) -> None:
     bench.write("acme")
     bench.write("stays")

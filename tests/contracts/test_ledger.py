@@ -295,13 +295,13 @@ def test_a_catch_up_makes_slices_of_the_backlog_and_a_new_live_span(behind: Live
         (numbered(90), numbered(90), None, False),
     ]
     assert live_of(behind) == begun
-    assert behind.catch_up_spans() == behind.spans()[:-1]
+    assert behind.backlog() == behind.spans()[:-1]
     assert [each.confirmed for each in behind.spans()] == [each.reached for each in behind.spans()]
 
 
 def test_a_catch_up_without_ends_makes_one_slice(behind: LiveLedger) -> None:
     behind.begin_catch_up(live_of(behind), present=numbered(90), ends=())
-    assert [(each.reached, each.until) for each in behind.catch_up_spans()] == [
+    assert [(each.reached, each.until) for each in behind.backlog()] == [
         (numbered(5, OLD), numbered(90))
     ]
 
@@ -328,20 +328,20 @@ def test_a_slice_knows_when_the_end_of_the_log_was_seen(behind: LiveLedger) -> N
     empty = Page(events=(), position=live_of(behind).reached, is_end=True, served_at=NOW)
     behind.settle(settlement(live_of(behind), replace(empty, drained_to=NOW)))
     behind.begin_catch_up(live_of(behind), present=numbered(90), ends=[numbered(20)])
-    behind.cut(behind.catch_up_spans()[0], numbered(10))
-    assert {each.drained_at for each in behind.catch_up_spans()} == {NOW}
+    behind.cut(behind.backlog()[0], numbered(10))
+    assert {each.drained_at for each in behind.backlog()} == {NOW}
     assert live_of(behind).drained_at is None
 
 
 def test_a_finished_catch_up_is_joined_to_one_live_span(behind: LiveLedger) -> None:
     behind.begin_catch_up(live_of(behind), present=numbered(90, OLD), ends=old(20))
     live = behind.settle(settlement(live_of(behind), old_page(91)))
-    upper, lower = reversed(behind.catch_up_spans())
+    upper, lower = reversed(behind.backlog())
     behind.settle(settlement(upper, old_page(25, position=numbered(90, OLD))))
-    assert behind.catch_up_spans() == (lower,)
+    assert behind.backlog() == (lower,)
     behind.settle(settlement(lower, old_page(6, position=numbered(20, OLD))))
     assert behind.spans() == (replace(live, after=numbered(0, OLD)),)
-    assert behind.catch_up_spans() == ()
+    assert behind.backlog() == ()
 
 
 def test_a_second_outage_adds_to_the_slices_that_are_left(behind: LiveLedger) -> None:
@@ -349,7 +349,7 @@ def test_a_second_outage_adds_to_the_slices_that_are_left(behind: LiveLedger) ->
     behind.settle(settlement(live_of(behind), old_page(21)))
     behind.begin_catch_up(live_of(behind), present=numbered(90), ends=old(50))
     five, twenty, one, fifty = old(5, 20, 21, 50)
-    assert [(each.reached, each.until) for each in behind.catch_up_spans()] == [
+    assert [(each.reached, each.until) for each in behind.backlog()] == [
         (five, twenty),
         (one, fifty),
         (fifty, numbered(90)),
@@ -402,8 +402,8 @@ def test_a_page_that_was_read_before_a_catch_up_conflicts(
 
 def test_a_cut_keeps_the_mark_of_a_catch_up_in_both_halves(behind: LiveLedger) -> None:
     behind.begin_catch_up(live_of(behind), present=numbered(90), ends=())
-    near, far = behind.cut(behind.catch_up_spans()[0], numbered(40, OLD))
-    assert behind.catch_up_spans() == (near, far)
+    near, far = behind.cut(behind.backlog()[0], numbered(40, OLD))
+    assert behind.backlog() == (near, far)
     assert (near.reached, near.until) == (numbered(5, OLD), numbered(40, OLD))
     assert (far.reached, far.until) == (numbered(40, OLD), numbered(90))
 
@@ -412,7 +412,7 @@ def test_a_backfills_slice_is_no_slice_of_a_catch_up(behind: LiveLedger) -> None
     begin = numbered(1, OLD - timedelta(hours=1))
     behind.begin(after=begin, until=numbered(0, OLD))
     behind.begin_catch_up(live_of(behind), present=numbered(90), ends=())
-    assert [each.reached for each in behind.catch_up_spans()] == old(5)
+    assert [each.reached for each in behind.backlog()] == old(5)
     assert behind.spans()[0].is_catch_up is False
 
 

@@ -161,7 +161,7 @@ def jobs(cluster: Cluster, database: str) -> list[Any]:
 def test_a_slice_that_no_worker_takes_goes_back_and_leaves_the_queue(
     helpers: SliceHelpers, ledger: SqlLedger, cluster: Cluster, database: str
 ) -> None:
-    (span,) = ledger.catch_up_spans()
+    (span,) = ledger.backlog()
     own = Slice(cursor=span, after=span.after)
     helpers.walk(own, threading.Event())
     assert not own.is_finished
@@ -172,7 +172,7 @@ def test_a_slice_that_no_worker_takes_goes_back_and_leaves_the_queue(
 def test_a_slice_that_a_worker_has_begun_stays_in_the_queue_until_it_is_done(
     helpers: SliceHelpers, ledger: SqlLedger, postgres_url: str, cluster: Cluster, database: str
 ) -> None:
-    (span,) = ledger.catch_up_spans()
+    (span,) = ledger.backlog()
     own = Slice(cursor=span, after=span.after)
     other, stopping = SqlLedger.open(postgres_url, STREAM, create=False), threading.Event()
     with ThreadPoolExecutor(1) as pool, closing(other):
@@ -194,7 +194,7 @@ def test_a_slice_that_a_worker_has_begun_stays_in_the_queue_until_it_is_done(
 def test_a_stop_takes_the_slice_out_of_the_queue(
     helpers: SliceHelpers, ledger: SqlLedger, cluster: Cluster, database: str
 ) -> None:
-    (span,) = ledger.catch_up_spans()
+    (span,) = ledger.backlog()
     own, stopping = Slice(cursor=span, after=span.after), threading.Event()
     stopping.set()
     helpers.walk(own, stopping)

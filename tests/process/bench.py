@@ -310,8 +310,18 @@ class Running:
         self.process.send_signal(number)
 
     def stop(self) -> Ended:
+        """Stop the process in order, once it listens. Before that, a signal only kills it."""
+        eventually("an ear for the stop", self._listens_or_has_ended)
         self.signal()
         return self.wait()
+
+    def _listens_or_has_ended(self) -> bool:
+        """Return whether the process has a handler of SIGTERM, or needs none any more."""
+        if self.process.poll() is not None:
+            return True
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        caught = re.findall(r"^SigCgt:\s*(\w+)", status, re.MULTILINE)[0]
+        return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
 
     def __enter__(self) -> Self:
         return self

@@ -57,6 +57,10 @@ class Routed:
         """Return the events that arrived at the shop, and those that arrived elsewhere."""
         return tracks(self.shop), tracks(self.tenant)
 
+    def block_shop(self) -> None:
+        refusal = {"action": "status", "status": 401, "body": '{"success": false}', "times": None}
+        self.shop.ask("faults", set=[{**refusal, "service": "segment"}])
+
     def delivered(self) -> int:
         return sum(map(len, self.ids()))
 
@@ -88,8 +92,7 @@ def lines(running: Running, event: str) -> list[dict[str, Any]]:
 
 
 def test_a_blocked_route_stops_no_other_and_both_keep_to_one_rate_limit(routed: Routed) -> None:
-    refusal = {"action": "status", "status": 401, "body": '{"success": false}', "times": None}
-    routed.shop.ask("faults", set=[{**refusal, "service": "segment"}])
+    routed.block_shop()
     with routed.bench.start("run") as running:
         eventually("the rest", lambda: routed.ids()[1])
         blocked = eventually("the shop", lambda: lines(running, "daemon.blocked"))
@@ -127,6 +130,56 @@ def test_a_route_that_starts_late_misses_nothing_that_another_has_passed_over(
         assert routed.bench.run("run", "--once", "--pipeline", f"config.{name}").code == 0
     assert routed.delivered() == routed.expected()
     assert all(routed.ids())
+
+
+@pytest.mark.parametrize("is_reload", [True, False])
+def test_a_removed_route_leaves_the_events_ahead_of_it_to_the_others(
+    routed: Routed, *, is_reload: bool
+) -> None:
+    bench = routed.bench
+    routed.block_shop()
+    with bench.start("run") as running:
+        eventually("the rest", lambda: routed.ids()[1])
+        eventually("the shop", lambda: lines(running, "daemon.blocked"))
+        bench.routes = {"rest": bench.routes["rest"]}
+        bench.write_settings()
+        if is_reload:
+            running.signal(signal.SIGHUP)
+            eventually("everything", lambda: len(routed.ids()[1]) == routed.expected())
+            (changed,) = lines(running, "routes.changed")
+            assert changed["removed"] == ["shop"]
+            assert not lines(running, "pipeline.failed")
+        assert running.stop().code == 0
+    with bench.start("run") as running:
+        routed.tenant.ask("grow", count=20, seconds=0)
+        eventually("everything", lambda: len(routed.ids()[1]) == routed.expected())
+        assert running.stop().code == 0
+    assert not routed.ids()[0]
+    assert bench.run("status", "--json").code == 0
+
+
+def test_a_new_condition_holds_for_the_events_that_no_route_had_passed(routed: Routed) -> None:
+    bench = routed.bench
+    routed.block_shop()
+    with bench.start("run") as running:
+        eventually("the rest", lambda: routed.ids()[1])
+        eventually("the shop", lambda: lines(running, "daemon.blocked"))
+        assert running.stop().code == 0
+    _, endpoint = bench.routes["shop"]
+    bench.routes = {"shop": ("log.client_name == 'nobody'", endpoint), "rest": bench.routes["rest"]}
+    bench.write_settings()
+    routed.shop.ask("faults", clear=True)
+    with bench.start("run") as running:
+        routed.tenant.ask("grow", count=20, seconds=0)
+        eventually("everything", lambda: routed.delivered() == routed.expected())
+        before = routed.ids()[0]
+        assert before
+        routed.tenant.ask("grow", count=40, seconds=0)
+        eventually("the new ones", lambda: routed.delivered() == routed.expected())
+        assert running.stop().code == 0
+    shop, rest = routed.ids()
+    assert shop == before
+    assert not shop & rest
 
 
 def test_routes_come_and_go_without_an_event_between_them(routed: Routed) -> None:

@@ -350,7 +350,7 @@ class Conservation(RuleBasedStateMachine):
             self.cycle([], [])
             self.pass_time(700)
         assert self.slices() == []
-        assert self.ledger.catch_up_spans() == ()
+        assert self.ledger.backlog() == ()
         assert self.ledger.unread_stretches() == ()
         with self.ledger._database.reading() as connection:
             ids = connection.exec_driver_sql("SELECT log_id FROM recent_id").scalars().all()

@@ -37,7 +37,7 @@ from poller.core.file_pages import FileMark
 from poller.core.log_ids import LogId
 from poller.core.ports import AnyCursor
 from poller.core.settlement import FileSettlement, Settlement
-from poller.core.spans import Gap, LogCursor, ReopenedGap, Resend, Span, UnreadStretch
+from poller.core.spans import Gap, Inherited, LogCursor, ReopenedGap, Resend, Span, UnreadStretch
 
 LATE_WINDOW = timedelta(minutes=10)
 
@@ -198,7 +198,7 @@ class SqlLedger(
             match cursor:
                 case Span():
                     return cut_span(connection, self._stream_id, cursor, at)
-                case ReopenedGap() | Resend():
+                case ReopenedGap() | Resend() | Inherited():
                     return cut_revisit(connection, self._stream_id, cursor, at)
         raise ValueError(f"a {type(cursor).__name__} cannot be cut")
 

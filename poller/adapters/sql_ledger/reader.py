@@ -28,7 +28,7 @@ from poller.core.count_names import LOG, OUTCOMES
 from poller.core.errors import PollerError
 from poller.core.events import Stream
 from poller.core.log_ids import LogId
-from poller.core.spans import Gap, Redelivery, ReopenedGap, Span, UnreadStretch
+from poller.core.spans import Gap, Inherited, Redelivery, ReopenedGap, Span, UnreadStretch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,15 +54,15 @@ class DaemonStatus:
 class Record:
     """Everything that is settled of one stream, as of one moment.
 
-    `revisits` are gaps that are read after all, and redeliveries. Above their positions nothing is
-    settled.
+    `revisits` are gaps that are read after all, redeliveries and inherited parts. Above their
+    positions nothing is settled.
     `first_hour` is the oldest hour in which an event of the log was counted. `begun_after` is the
     lowest place at which the daemon was to begin.
     """
 
     spans: tuple[Span, ...]
     gaps: tuple[Gap, ...]
-    revisits: tuple[ReopenedGap | Redelivery, ...]
+    revisits: tuple[ReopenedGap | Redelivery | Inherited, ...]
     unread: tuple[UnreadStretch, ...]
     first_hour: datetime | None
     begun_after: LogId | None
@@ -138,7 +138,9 @@ class LedgerReader:
                 spans=read_spans(connection, stream, stream_id),
                 gaps=read_gaps(connection, stream_id),
                 revisits=tuple(
-                    each for each in revisits if isinstance(each, ReopenedGap | Redelivery)
+                    each
+                    for each in revisits
+                    if isinstance(each, ReopenedGap | Redelivery | Inherited)
                 ),
                 unread=read_unread(connection, stream, stream_id),
                 first_hour=_first_hour(connection, stream_id),

@@ -5,8 +5,8 @@ The kind of the cursor says what moves:
 
 - For a *span*, `reached` moves. `confirmed` follows as far as the log was read late enough.
 - For a *second reading*, only `confirmed` of the live span moves.
-- An *unread stretch* and a revisit (a *reopened gap*, a *resend* or a *redelivery*) have rows of
-  their own. The row is deleted when the cursor reaches its end.
+- An *unread stretch* and a revisit (a *reopened gap*, a *resend*, a *redelivery* or an *inherited*
+  part) have rows of their own. The row is deleted when the cursor reaches its end.
 """
 
 from collections.abc import Iterable
@@ -31,6 +31,7 @@ from poller.core.errors import ConflictError
 from poller.core.pages import Page, advance
 from poller.core.settlement import Settlement
 from poller.core.spans import (
+    Inherited,
     LogCursor,
     Redelivery,
     ReopenedGap,
@@ -65,20 +66,22 @@ def settle_page(
             _move_confirmed(connection, stream_id, cursor, page)
             _record(connection, stream_id, settlement)
             return replace(cursor, reached=page.position)
+        case Resend():
+            _record_resent(connection, stream_id, settlement)
+            return move_stretch(connection, cursor, page.position)
         case UnreadStretch():
             _refuse_unbelieved(cursor, page)
-            _record(connection, stream_id, settlement)
-            return move_stretch(connection, cursor, page.position)
         case ReopenedGap():
             shrink_gaps(connection, stream_id, cursor.reached, page.position)
             # A second reading may still pass here, and must not take these events for late ones.
             record_ids(connection, stream_id, settlement.ids_to_remember)
-            _record(connection, stream_id, settlement)
-            return move_stretch(connection, cursor, page.position)
-        case Resend():
-            _record_resent(connection, stream_id, settlement)
-            return move_stretch(connection, cursor, page.position)
-    raise TypeError(type(cursor).__name__)
+        case Inherited():
+            # What it declines may be a late arrival, which the second reading is to find.
+            record_ids(connection, stream_id, settlement.ids_taken)
+        case _:
+            raise TypeError(type(cursor).__name__)
+    _record(connection, stream_id, settlement)
+    return move_stretch(connection, cursor, page.position)
 
 
 def _record(connection: Connection, stream_id: int, settlement: Settlement) -> None:

@@ -23,6 +23,7 @@ from poller.cli.pipelines.table import show_table, status_lines
 from poller.cli.settings_file import SettingsFile
 from poller.cli.views.output import say_json
 from poller.cli.views.status import (
+    INHERITED,
     REDELIVERY,
     REOPENED_GAP,
     BacklogReport,
@@ -41,6 +42,7 @@ from poller.config import Settings
 from poller.core.events import Stream
 from poller.core.log_ids import moment_of
 from poller.core.spans import (
+    Inherited,
     LogRange,
     Redelivery,
     ReopenedGap,
@@ -165,9 +167,9 @@ def _span(span: Span) -> SpanReport:
     )
 
 
-def _revisit(revisit: ReopenedGap | Redelivery) -> RevisitReport:
-    kind = REDELIVERY if isinstance(revisit, Redelivery) else REOPENED_GAP
-    return RevisitReport(kind=kind, reached=revisit.reached, until=revisit.until)
+def _revisit(revisit: ReopenedGap | Redelivery | Inherited) -> RevisitReport:
+    kinds = {ReopenedGap: REOPENED_GAP, Redelivery: REDELIVERY, Inherited: INHERITED}
+    return RevisitReport(kind=kinds[type(revisit)], reached=revisit.reached, until=revisit.until)
 
 
 def _blocked(daemon: DaemonStatus) -> BlockedReport | None:

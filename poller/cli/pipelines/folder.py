@@ -43,11 +43,6 @@ from poller.service.watching.feed import MOST_EVENTS, Feed, events_of_each
 _START_S = 0.05
 """The time between the starts of two pipelines, on average, so that not all begin at once."""
 
-_REMOVED_ROUTE = (
-    "the other routes may have passed events that were still ahead of this one, so nobody sends "
-    "them. The guide on many pipelines says under `Change the routes` how they are sent"
-)
-
 log = structlog.get_logger()
 
 
@@ -136,23 +131,14 @@ class Folder:
     def _reload(self) -> dict[str, int]:
         names = pipeline_names(self.path, self._members)
         self._warn_of_restart()
-        counts, gone = Counter[str](added=0, changed=0, removed=0, refused=0), list[Member]()
+        counts = Counter[str](added=0, changed=0, removed=0, refused=0)
         for name in {*self._members} - {*names}:
-            gone.append(self._members.pop(name))
-            gone[-1].pipeline.remove()
+            self._members.pop(name).pipeline.remove()
             counts["removed"] += 1
         for name in names:
             counts[self._read_again(name)] += 1
-        self._warn_of_removed_routes(gone)
         counts.pop("same", None)
         return dict(counts)
-
-    def _warn_of_removed_routes(self, gone: Collection[Member]) -> None:
-        """Warn of each route that ends. One that has another name now goes on."""
-        streams = {stream_of(each.settings) for each in self._members.values() if each.settings}
-        for each in gone:
-            if (own := each.settings) and own.routing and stream_of(own) not in streams:
-                log.warning("route.removed", note=_REMOVED_ROUTE, pipeline=each.name)
 
     def _warn_of_restart(self) -> None:
         shared = load_shared_settings(read_defaults(self.path), os.environ)

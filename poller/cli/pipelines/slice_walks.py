@@ -139,6 +139,8 @@ class SliceHelpers:
         return MOST_SLICES * (self._workers() - 1)
 
     def walk(self, own: Slice, stopping: threading.Event) -> None:
+        if not isinstance(own.cursor, Span):
+            return  # an order names a span
         order, fence = self._order(own), own.cursor.fence
         give_up_at = time.monotonic() + _TAKEN_WITHIN_S
         with SliceOrders.open(self._conninfo) as orders:
@@ -155,7 +157,8 @@ class SliceHelpers:
         own.is_finished = True
 
     def _unfinished(self, own: Slice) -> Span | None:
-        spans = self._ledger.catch_up_spans()
+        backlog = self._ledger.backlog()
+        spans = (each for each in backlog if isinstance(each, Span))
         return next((each for each in spans if each.id == own.cursor.id), None)
 
     def _order(self, own: Slice) -> SliceOrder:

@@ -14,7 +14,11 @@ from poller.core.spans import Gap, LogCursor, LogRange
 from poller.core.text.dates import iso
 from poller.service.lifecycle.exit_codes import ExitCode
 
-REOPENED_GAP, REDELIVERY = "reopened_gap", "redelivery"
+REOPENED_GAP, REDELIVERY, INHERITED = "reopened_gap", "redelivery", "inherited"
+_REVISITS = {
+    REDELIVERY: "sent to a wrong write key: {bounds} (`backfill` sends it again)",
+    INHERITED: "of a removed route: {bounds} (read again for the events that it left)",
+}
 _INDENT = "  "
 _NARROWEST_PICTURE = 24
 
@@ -238,9 +242,9 @@ def _show_gaps(stream: StreamReport) -> None:
         bounds = f"{moment_text(gap.after)} to {moment_text(gap.before)}"
         say(*laid_out("    ", f"lost, removed by retention: {bounds}"), fg="red")
     for each in stream.revisits:
-        if each.kind == REDELIVERY:
+        if each.kind in _REVISITS:
             bounds = f"{moment_text(each.reached)} to {moment_text(each.until or each.reached)}"
-            text = f"sent to a wrong write key: {bounds} (`backfill` sends it again)"
+            text = _REVISITS[each.kind].format(bounds=bounds)
             say(*laid_out("    ", text), fg="yellow")
     for hole in stream.holes:
         bounds = f"{moment_text(hole.after)} to {moment_text(hole.until)}"

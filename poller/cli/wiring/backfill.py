@@ -11,12 +11,14 @@ from datetime import datetime, timedelta
 import structlog
 
 from poller.adapters.sql_ledger.ledger import SqlLedger
+from poller.cli.wiring.routes import rules_since_changes
 from poller.cli.wiring.services import Services, profiles_of, rules_of
 from poller.config import Settings
 from poller.core.delivery import BatchSender
 from poller.core.forward import Forwarded, forward
 from poller.core.ports import MessageSink
-from poller.core.spans import LogCursor, Resend, is_of_catch_up
+from poller.core.spans import LogCursor, Redelivery, Resend, is_of_catch_up
+from poller.core.translation.rules import Rules
 from poller.core.translation.translator import HistoryTranslator, TrackTranslator
 from poller.service.lifecycle.process import Work
 from poller.service.slices.deferred_identify import IdentifyRunner, IdentifySender, Role
@@ -39,10 +41,10 @@ class BackfillParts:
     no_identify: bool = False
     again: bool = False
 
-    def translator(self) -> TrackTranslator:
-        """Build a translator for history."""
+    def translator(self, rules: Rules | None = None) -> TrackTranslator:
+        """Build a translator for history, by these rules or by those of the settings."""
         kind = TrackTranslator if self.no_identify else HistoryTranslator
-        return kind(self.ledger.stream, rules_of(self.settings))
+        return kind(self.ledger.stream, rules or rules_of(self.settings))
 
     def sender(self) -> BatchSender:
         """Build a sender, which counts refusals on its own."""
@@ -55,11 +57,16 @@ class BackfillParts:
         """
         profiles = profiles_of(self.settings, self.services)
         translator, sender = self.translator(), self.sender()
+        of_backlog = self.translator(rules_since_changes(self.settings, self.ledger.whole))
         afresh = self.ledger.ignoring_sent_before(self.services.clock.now())
 
         def walk(span: LogCursor) -> Iterator[Forwarded]:
             ledger = afresh if self.again or isinstance(span, Resend) else self.ledger
-            pages = forward(self.services.log, profiles, translator, sender, ledger, span)
+            # A backlog was left by the routes of its time. What a person asks for goes by the
+            # routes of now.
+            is_left = is_of_catch_up(span) or isinstance(span, Redelivery)
+            own = of_backlog if is_left else translator
+            pages = forward(self.services.log, profiles, own, sender, ledger, span)
             return self.until_daemon_takes_over(span, pages)
 
         return walk

@@ -160,7 +160,7 @@ def begin_backlog_job(
 
     `end` is called when the job is done, at its first failure, and at once if there is no backlog.
     """
-    spans, since = ledger.catch_up_spans(), ledger.catch_up_since()
+    spans, since = ledger.backlog(), ledger.catch_up_since()
     if not spans and since is None:
         end(Finished())
         return
@@ -195,7 +195,7 @@ def _conclude(ledger: SqlLedger, workers: SliceWorkers) -> None:
     """
     if workers.unproved:
         raise TransientError("no answer of Auth0 proves that the backlog is read to its end")
-    if not ledger.catch_up_spans():
+    if not ledger.backlog():
         ledger.note_catch_up(since=None, error=None)
     log.info("catch_up.finished", lost=workers.lost, **workers.count.facts())
 

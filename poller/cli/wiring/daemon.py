@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import datetime
 
 from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.cli.wiring.catch_up import build_backlog_workers, build_rule
-from poller.cli.wiring.ledgers import Ledgers, begin_new_routes
-from poller.cli.wiring.services import Services, profiles_of, rules_of, start_of
+from poller.cli.wiring.ledgers import Ledgers
+from poller.cli.wiring.routes import keep_routes_of, rules_since_changes
+from poller.cli.wiring.services import Services, profiles_of, start_of
 from poller.config import Settings
 from poller.core.delivery import BatchSender
 from poller.core.log_ids import LogId
@@ -53,21 +55,22 @@ def build_drain(
     `begun` is called with the server's time when a catch-up has begun.
     """
     profiles = profiles_of(settings, services)
-    translator = LiveTranslator(ledger.stream, rules_of(settings))
+    rules = rules_since_changes(settings, ledger.whole)
+    late_rules = replace(rules, routing=rules.routing and rules.routing.for_late_arrivals())
     sender = BatchSender(
         MeteredSink(services.sink, observer), refusal_limit=settings.segment.refusal_limit
     )
     return Drain(
         source=TimedLog(services.log, observer),
         profiles=profiles,
-        translator=translator,
+        translator=LiveTranslator(ledger.stream, rules),
         sender=sender,
         ledger=ledger,
         first_start=_first_start(settings, services, ledger),
         second_reader=SecondReader(
             source=services.log,
             profiles=profiles,
-            translator=translator,
+            translator=LiveTranslator(ledger.stream, late_rules),
             sender=sender,
             ledger=ledger,
             window=settings.poll.late_window,
@@ -82,7 +85,7 @@ def build_drain(
 
 def _first_start(settings: Settings, services: Services, ledger: SqlLedger) -> FirstStart:
     def together(first: LogId) -> None:
-        begin_new_routes(settings, ledger.whole, first)
+        keep_routes_of(settings, ledger.whole, first)
 
     return FirstStart(ledger, services.log, start_of(settings), together)
 

@@ -4,7 +4,6 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 import structlog
 
@@ -12,16 +11,12 @@ from poller.adapters.sql_ledger.database import Database
 from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.adapters.sql_ledger.lock import Lost
 from poller.adapters.sql_ledger.places import LedgerPlace, acquire_lock, place_of
-from poller.adapters.sql_ledger.routes import begin_routes
+from poller.cli.wiring.routes import file_of, keep_routes_of, routes_of
 from poller.cli.wiring.services import stream_of, streams_of_routes
 from poller.config import Settings
-from poller.core.errors import TakenOverError
+from poller.core.errors import NotYetError, TakenOverError
 from poller.core.events import Stream
-from poller.core.log_ids import LogId
 from poller.service.lifecycle.process import Failed, Work
-
-_NEW_ROUTE = "it begins where the routes below it stand; `backfill` sends what was before"
-_FIRST_ROUTES = "first start: the routes that had not begun begin together, at `poll.start`"
 
 _OTHER_LEDGER = (
     "the position of the stream is in the ledger before. A new ledger begins at `poll.start`: send "
@@ -71,6 +66,8 @@ class Ledgers:
         self._places: dict[LedgerPlace, _Shared] = {}
         self._place_of: dict[Stream, LedgerPlace] = {}
         """The ledger that each stream was in last."""
+        self._routes: dict[tuple[LedgerPlace, str], dict[Stream, object]] = {}
+        """The routes by which the open pipelines of each settings file work."""
 
     @contextmanager
     def opened(
@@ -88,6 +85,7 @@ class Ledgers:
         The work ends once another process has taken the lock over.
 
         Raises:
+            NotYetError: another pipeline of the file still works by other routes.
             LedgerHeldError: another process runs on this ledger.
             TakenOverError: the lock is lost, and other pipelines have not closed the ledger yet.
             FatalError, TransientError: the ledger cannot be used.
@@ -96,7 +94,8 @@ class Ledgers:
         url = settings.state.url
         on_lost = _ending(work)
         owned = self._owning(url, stream, on_lost) if self._owning else nullcontext()
-        with owned, self._database(url, on_lost) as database:
+        with owned, self._database(url, on_lost) as database, self._by_same_routes(settings):
+            keep_routes_of(settings, database)
             ledger = SqlLedger.open(
                 url,
                 stream,
@@ -106,7 +105,6 @@ class Ledgers:
                 database=database,
                 late_window=settings.poll.late_window,
             )
-            begin_new_routes(settings, database)
             facts = {"domain": stream.domain, "source_name": stream.source_name}
             log.info("ledger.opened", ledger=place_of(url).shown, **facts)
             self._warn_of_move(stream, place_of(url))
@@ -117,6 +115,26 @@ class Ledgers:
         before, self._place_of[stream] = self._place_of.get(stream, place), place
         if before != place:
             log.warning("ledger.changed", before=before.shown, now=place.shown, note=_OTHER_LEDGER)
+
+    @contextmanager
+    def _by_same_routes(self, settings: Settings) -> Iterator[None]:
+        """Let the pipelines of a file begin to work by new routes after all have left the old ones.
+
+        Raises:
+            NotYetError: a pipeline of the file still works by other routes.
+        """
+        key, stream = (place_of(settings.state.url), file_of(settings)), stream_of(settings)
+        routes = routes_of(settings)
+        with self._lock:
+            at_work = self._routes.setdefault(key, {})
+            if any(each != routes for each in at_work.values()):
+                raise NotYetError("another route of the file still works by the old settings")
+            at_work[stream] = routes
+        try:
+            yield
+        finally:
+            with self._lock:
+                del at_work[stream]
 
     @contextmanager
     def _database(self, url: str, on_lost: Lost) -> Iterator[Database]:
@@ -150,15 +168,3 @@ def _ending(work: Work) -> Lost:
         work.end(Failed(error))
 
     return end
-
-
-def begin_new_routes(settings: Settings, database: Database, first: LogId | None = None) -> None:
-    """Begin the new routes of the file, so that no event falls between two routes.
-
-    `first` is where all of them begin if none has begun. See `begin_routes`.
-    """
-    routes = streams_of_routes(settings)
-    begun = begin_routes(database, routes, datetime.now(UTC), first) if routes else {}
-    note = _NEW_ROUTE if first is None else _FIRST_ROUTES
-    for stream, after in begun.items():
-        log.info("route.begun", source_name=stream.source_name, after=after, note=note)

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from poller.adapters.sql_ledger.dead_letters import DeadLetterStore, StoredDeadLetter, event_of
 from poller.cli.views.output import say
@@ -69,7 +70,8 @@ def _replay(
             replayed = replay(
                 tuple(events.values()),
                 profiles_of(settings, services),
-                LiveTranslator(stream, rules_of(settings)),
+                # The event is that of this route, wherever the routes of now would send it.
+                LiveTranslator(stream, replace(rules_of(settings), routing=None)),
                 BatchSender(services.sink, refusal_limit=settings.segment.refusal_limit),
             )
     for letter in replayed.dead_letters:

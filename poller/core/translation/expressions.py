@@ -11,6 +11,11 @@ class Expression(Protocol):
     """A pure function of a profile and a record. Either may be anything that JSON can be."""
 
     @property
+    def text(self) -> str:
+        """The expression as the settings have it."""
+        ...
+
+    @property
     def user_fields(self) -> frozenset[str] | None:
         """The fields of the profile that the expression looks at. None stands for any field."""
         ...

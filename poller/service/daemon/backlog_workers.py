@@ -15,7 +15,7 @@ import structlog
 
 from poller.core.errors import FatalError, PollerError, TakenOverError, TransientError
 from poller.core.log_ids import moment_of
-from poller.core.spans import Span
+from poller.core.spans import LogCursor
 from poller.service.daemon.backlog_threads import BacklogThreads, Claim, Place
 from poller.service.daemon.catch_up import BacklogLedger
 from poller.service.daemon.helped_slices import HelpedSlices, Helpers
@@ -23,12 +23,12 @@ from poller.service.lifecycle.backlog import NO_BACKLOG, Backlog
 from poller.service.lifecycle.process import Failed, Work
 from poller.service.slices.deferred_identify import Identified, IdentifyRunner
 from poller.service.slices.queue import SliceQueue, Walk
-from poller.service.slices.slice import Slice
+from poller.service.slices.slice import Key, Slice
 from poller.service.upstream.retry import Backoff
 from poller.service.upstream.threads import start_thread
 
 PROGRESS_INTERVAL_S = 60.0
-_IDENTIFIES = 0  # the key of their backoff, beside the ids of the slices
+_IDENTIFIES = (object, 0)  # the key of their backoff, beside the keys of the slices
 _END_UNPROVED_S = 30.0
 """The delay of a slice whose end no answer could prove to be reached."""
 
@@ -72,7 +72,7 @@ class BacklogWorkers:
         self._helped = HelpedSlices(self._queue, process, helpers) if helpers else None
         # The lock guards everything below it.
         self._lock = threading.Lock()
-        self._backoffs: dict[int, Backoff] = {}
+        self._backoffs: dict[Key, Backoff] = {}
         self._threads = 0
         self._context = contextvars.Context()
         self._since: datetime | None = None
@@ -113,7 +113,7 @@ class BacklogWorkers:
         Raises:
             TransientError, FatalError: the ledger cannot be read, or no thread can be started.
         """
-        spans, noted = self._ledger.catch_up_spans(), self._ledger.catch_up_since()
+        spans, noted = self._ledger.backlog(), self._ledger.catch_up_since()
         if not spans and noted is None:
             return
         with self._lock:
@@ -177,7 +177,7 @@ class BacklogWorkers:
         delay_s = _END_UNPROVED_S
         try:
             for _ in self._queue.pages(walk, own):
-                self._note_success(own.cursor.id)
+                self._note_success(own.key)
                 if place.gives_way():
                     break
         except TakenOverError:
@@ -188,7 +188,7 @@ class BacklogWorkers:
             self._block(error)
             delay_s = 0.0
         except TransientError as error:
-            delay_s = self._postpone(own.cursor.id, error)
+            delay_s = self._postpone(own.key, error)
         if own.is_finished:
             self._queue.leave(own)
         else:
@@ -239,7 +239,7 @@ class BacklogWorkers:
 
     # What happens on the way
 
-    def _note_success(self, key: int) -> None:
+    def _note_success(self, key: Key) -> None:
         with self._lock:
             self._backoffs.pop(key, None)
             was_in_trouble = self._postponed is not None or self._blocked is not None
@@ -258,7 +258,7 @@ class BacklogWorkers:
         with self._lock:
             self._blocked = error
 
-    def _postpone(self, key: int, error: TransientError) -> float:
+    def _postpone(self, key: Key, error: TransientError) -> float:
         """Return the seconds until the next attempt at a slice, or 0 if it is blocked now."""
         if self._process.stopping.is_set():
             return 0.0
@@ -287,7 +287,7 @@ class BacklogWorkers:
             log.warning("daemon_status.failed", reason=str(error))
 
 
-def _end_of(spans: Sequence[Span]) -> datetime:
+def _end_of(spans: Sequence[LogCursor]) -> datetime:
     """Return the time at which the highest slice ends. The catch-up began a little later."""
     moments = [moment_of(span.until) for span in spans if span.until]
     return max(filter(None, moments), default=None) or datetime.now(UTC)

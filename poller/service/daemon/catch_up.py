@@ -35,10 +35,10 @@ class CatchUpLedger(Protocol):
 
 
 class BacklogLedger(SliceLedger, Protocol):
-    """The part of a ledger that knows the slices of catch-ups, and the notes about them."""
+    """The part of a ledger that knows the backlog, and the notes about it."""
 
-    def catch_up_spans(self) -> Sequence[Span]:
-        """Return the slices of catch-ups that are not finished, oldest first."""
+    def backlog(self) -> Sequence[LogCursor]:
+        """Return the slices of catch-ups and the inherited parts that are not finished."""
         ...
 
     def catch_up_since(self) -> datetime | None:

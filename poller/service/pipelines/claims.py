@@ -8,9 +8,8 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from poller.core.errors import FatalError
+from poller.core.errors import FatalError, NotYetError
 from poller.core.events import Stream
-from poller.service.pipelines.pipeline import NotYetError
 
 
 class StreamClaims:

@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 from structlog.contextvars import bound_contextvars
 
-from poller.core.errors import FatalError, PollerError, TakenOverError, TransientError
+from poller.core.errors import FatalError, NotYetError, PollerError, TakenOverError, TransientError
 from poller.service.lifecycle.process import GRACE_S, Failed, Reason, Work
 from poller.service.observability.logging_setup import describe_bug
 from poller.service.observability.systemd import Supervisor
@@ -24,10 +24,6 @@ _MOST_WAITS = 60
 """A pipeline that waits for another one for longer than this many attempts has failed."""
 
 log = structlog.get_logger()
-
-
-class NotYetError(TransientError):
-    """Another pipeline is about to close what this one needs. Nothing has failed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,11 +27,11 @@ from typing import Protocol
 from poller.core.forward import Forwarded
 from poller.core.log_ids import LogId
 from poller.core.ports import AnyCursor
-from poller.core.spans import LogCursor, Span
+from poller.core.spans import LogCursor
 from poller.service.lifecycle.cycles import CycleCount
 from poller.service.observability.page_log import report
 from poller.service.slices.deferred_identify import Identified
-from poller.service.slices.slice import Slice
+from poller.service.slices.slice import Slice, key_of
 
 CUT_MINIMUM_PAGES = 4.0
 """Pages that must be left for a cut to be worth its cost.
@@ -140,16 +140,16 @@ class SliceQueue:
             self._waiting += [(now, Slice(cursor=each, after=each.after)) for each in cursors]
             self._changed.notify_all()
 
-    def add_missing(self, spans: Iterable[Span]) -> int:
-        """Add the spans that are neither waiting nor at work. Return how many were added.
+    def add_missing(self, cursors: Iterable[LogCursor]) -> int:
+        """Add the cursors that are neither waiting nor at work. Return how many were added.
 
-        The caller has read them from the ledger before. A span that was finished meanwhile is found
+        The caller has read them from the ledger before. One that was finished meanwhile is found
         to be finished by the worker that takes it.
         """
         with self._changed:
             held = [*self._at_work, *(each for _, each in self._waiting)]
-            known = {each.cursor.id for each in held}
-            missing = [span for span in spans if span.id not in known]
+            known = {each.key for each in held}
+            missing = [each for each in cursors if key_of(each) not in known]
             self.add(missing)
             return len(missing)
 

@@ -11,6 +11,13 @@ from poller.core.spans import LogCursor, LogRange
 
 SHORTEST_SLICE = timedelta(minutes=10)
 
+Key = tuple[type, int]
+"""The kind of a cursor, and its id, which is that of no other cursor of the kind."""
+
+
+def key_of(cursor: LogCursor) -> Key:
+    return type(cursor), cursor.id
+
 
 @dataclass(slots=True, kw_only=True)
 class Slice:
@@ -28,6 +35,10 @@ class Slice:
     page_time: timedelta | None = None
     is_finished: bool = False
     """True once the walk has come to the end of the slice."""
+
+    @property
+    def key(self) -> Key:
+        return key_of(self.cursor)
 
     @property
     def pages_left(self) -> float:

@@ -11,7 +11,7 @@ from poller.core.count_names import DEAD_LETTERED, FILTERED, FORWARDED
 from poller.core.events import LogEvent
 from poller.core.forward import Forwarded
 from poller.core.messages import Message
-from poller.core.spans import LogCursor, Redelivery, ReopenedGap, Resend, Span
+from poller.core.spans import Inherited, LogCursor, Redelivery, ReopenedGap, Resend, Span
 from poller.service.observability.instrumented import Observer
 
 MOST_EVENTS = 1000
@@ -135,7 +135,7 @@ def worker_of(cursor: LogCursor) -> str:
     match cursor:
         case Span(is_live=True):
             return "live"
-        case Span(is_catch_up=True):
+        case Span(is_catch_up=True) | Inherited():
             return "catch_up"
         case Span():
             return "backfill"

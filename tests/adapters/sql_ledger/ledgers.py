@@ -56,7 +56,7 @@ LATER: dict[int, tuple[str, ...]] = {
 """The tables of version 3 that a ledger of an older version did not have."""
 TABLES_OF_VERSION_4 = """
 DELETE FROM span; ALTER TABLE span DROP COLUMN is_catch_up;
-DROP TABLE names_in_ids; DROP TABLE alert_memory; DROP TABLE queued_alert;
+DROP TABLE names_in_ids; DROP TABLE alert_memory; DROP TABLE queued_alert; DROP TABLE routing;
 ALTER TABLE stream DROP COLUMN begun_after; ALTER TABLE stream DROP COLUMN last_fence;
 ALTER TABLE span DROP COLUMN fence; ALTER TABLE unread_stretch DROP COLUMN fence;
 ALTER TABLE revisit DROP COLUMN fence; ALTER TABLE pending_identify DROP COLUMN fence;

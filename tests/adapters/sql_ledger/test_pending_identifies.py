@@ -31,7 +31,7 @@ def ledger(path: Path) -> Iterator[SqlLedger]:
     with closing(SqlLedger.open(url(path), STREAM, create=True)) as made:
         live = made.begin(after=numbered(0))
         made.begin_catch_up(live, present=numbered(90), ends=())
-        walk(made, made.catch_up_spans()[0], 1, 3)
+        walk(made, made.backlog()[0], 1, 3)
         yield made
 
 
@@ -100,7 +100,7 @@ def test_a_newer_event_of_a_catch_up_needs_an_identify_after_a_backfill_showed_t
         walk(ledger, ledger.begin(after=numbered(0), until=numbered(2)), 1)
         ledger.begin_catch_up(ledger.begin(after=numbered(2)), present=numbered(90), ends=())
         read = replace(page(3), events=(replace(page(1).events[0], log_id=numbered(3)),))
-        settle(ledger, ledger.catch_up_spans()[0], read)
+        settle(ledger, ledger.backlog()[0], read)
         (user,) = ledger.claim_identifies("run", BEGINNING, 10)
         assert (user.who.log_id, user.queued_at) == (numbered(3), NOW)
 

@@ -139,7 +139,7 @@ def catching_up(tmp_path: Path) -> str:
         assert isinstance(live, Span)
         live = ledger.begin_catch_up(live, present=numbered(30), ends=[numbered(20)])
         ledger.settle(settlement(live, page(35)))
-        ledger.settle(settlement(ledger.catch_up_spans()[1], page(24)))
+        ledger.settle(settlement(ledger.backlog()[1], page(24)))
     return url
 
 
@@ -170,7 +170,7 @@ def test_slices_of_a_catch_up_keep_what_lies_below_the_position(
 
 def test_the_worker_of_a_slice_that_was_cut_off_conflicts(catching_up: str) -> None:
     with closing(SqlLedger.open(catching_up, STREAM, create=False)) as ledger:
-        _, upper = ledger.catch_up_spans()
+        _, upper = ledger.backlog()
         set_position(catching_up, STREAM, numbered(22))
         assert ledger.begin_work(upper) is None
         with pytest.raises(ConflictError):

@@ -130,7 +130,7 @@ class Bench:
     def assert_all_is_sent_once(self) -> None:
         assert self.tracks() == Counter(str(item["log_id"]) for item in self.records)
         assert self.identified() == Counter(f"auth0|{number}" for number in range(USERS))
-        assert self.ledger.catch_up_spans() == ()
+        assert self.ledger.backlog() == ()
         assert self.ledger.count_pending_identifies() == 0
 
     def await_stop(self) -> None:

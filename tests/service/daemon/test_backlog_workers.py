@@ -153,7 +153,7 @@ def test_a_stop_ends_the_work_between_pages_and_a_restart_goes_on(bench: Bench) 
     sent = bench.tracks()
     assert 0 < len(sent) < 300
     assert bench.ledger.catch_up_since() == NOW
-    assert bench.ledger.catch_up_spans()
+    assert bench.ledger.backlog()
     again = restarted(bench)
     again.workers.look_for_work()
     again.finish()
@@ -178,7 +178,7 @@ def test_a_crash_before_the_identifies_leaves_them_to_the_next_start(bench: Benc
     bench.fall_behind()
     bench.workers.look_for_work(NOW)
     bench.await_stop()
-    assert bench.ledger.catch_up_spans() == ()
+    assert bench.ledger.backlog() == ()
     assert bench.ledger.count_pending_identifies() == USERS
     again = restarted(bench)
     again.workers.look_for_work()

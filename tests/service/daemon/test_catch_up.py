@@ -79,7 +79,7 @@ class Bench:
         ]
 
     def slices(self) -> tuple[Span, ...]:
-        return self.ledger.catch_up_spans()
+        return self.ledger.backlog()
 
 
 @pytest.fixture

@@ -122,14 +122,14 @@ def test_a_slice_that_a_helper_has_begun_is_left_to_the_helper(
     helpers, stopping = helpers_of(bench), threading.Event()
     helpers.most = 0
     bench.fall_behind()
-    oldest = bench.ledger.catch_up_spans()[0]
+    oldest = bench.ledger.backlog()[0]
     middle = threading.Event()
 
     def hold(batch: Batch) -> None:
         del batch
         if threading.current_thread().name == "helper":
             middle.set()
-            wait_until(lambda: len(bench.ledger.catch_up_spans()) == 1)
+            wait_until(lambda: len(bench.ledger.backlog()) == 1)
 
     bench.sink.before = hold
     own = Slice(cursor=oldest, after=oldest.after)
@@ -153,5 +153,5 @@ def test_a_stop_ends_the_wait_for_a_helper_between_two_pages(bench: Bench) -> No
     bench.fall_behind()
     bench.workers.look_for_work(NOW)
     bench.await_stop()
-    assert bench.ledger.catch_up_spans()
+    assert bench.ledger.backlog()
     assert len(bench.tracks()) == sum(bench.tracks().values()) < len(bench.records)

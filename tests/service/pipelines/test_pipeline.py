@@ -6,12 +6,12 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from poller.core.errors import FatalError, TransientError
+from poller.core.errors import FatalError, NotYetError, TransientError
 from poller.service.lifecycle.liveness import Heartbeat
 from poller.service.lifecycle.process import Failed, Process, Reason, Work
 from poller.service.observability.systemd import Notifier, Supervisor
 from poller.service.pipelines import pipeline
-from poller.service.pipelines.pipeline import LONGEST_PAUSE, NotYetError, Open, Pipeline, Running
+from poller.service.pipelines.pipeline import LONGEST_PAUSE, Open, Pipeline, Running
 from poller.service.pipelines.pipelines import Pipelines
 from poller.service.pipelines.schedule import Pause
 from poller.service.upstream.retry import Backoff

@@ -483,7 +483,7 @@ def test_a_user_of_a_catch_up_is_left_out_if_identified_after_the_newest_event(
     log = FakeLog([record(1)])
     log.now = LATER
     ports = (log, FakeDirectory({}), HistoryTranslator(STREAM), BatchSender(FakeSink()), ledger)
-    for _ in forward(*ports, ledger.catch_up_spans()[0]):
+    for _ in forward(*ports, ledger.backlog()[0]):
         pass
     sender = identifier(ledger, FakeSink(), begun_at=LATER)
     waiting = ledger.claim_identifies("run", ("", ""), 9)

@@ -190,10 +190,10 @@ def test_a_slice_of_a_catch_up_that_the_daemon_takes_over_is_left_to_it(tmp_path
         ledger.begin_catch_up(live, present=LogId(records[-1]["log_id"]), ends=())
         structlog.reset_defaults()
         with capture_logs() as logs:
-            assert bench.run(*ledger.catch_up_spans()) == Finished()
+            assert bench.run(*ledger.backlog()) == Finished()
         (left,) = [line for line in logs if line["event"] == "slice.left_to_daemon"]
         assert (left["code"], left["log_level"]) == ("taken-over", "warning")
-        (own,) = later.catch_up_spans()
+        (own,) = later.backlog()
         assert own.reached == records[9]["log_id"]
 
 

@@ -189,6 +189,15 @@ ALTER TABLE revisit ADD COLUMN fence INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE pending_identify ADD COLUMN fence INTEGER NOT NULL DEFAULT 0
 """
 
+_ROUTING = """
+CREATE TABLE routing (
+  id INTEGER NOT NULL PRIMARY KEY, domain TEXT NOT NULL, file TEXT NOT NULL, "after" TEXT,
+  routes TEXT NOT NULL, unread TEXT NOT NULL, read_again TEXT NOT NULL, settled TEXT NOT NULL,
+  former TEXT NOT NULL
+);
+CREATE INDEX routing_of_file ON routing (domain, file)
+"""
+
 _ALERTS = """
 CREATE TABLE alert_memory (
   stream_id INTEGER NOT NULL REFERENCES stream (id), kind TEXT NOT NULL, since TEXT,
@@ -236,6 +245,7 @@ def _to_version_5(connection: Connection) -> None:
         _ACKNOWLEDGED_COUNTS,
         _ALERTS,
         _FENCES,
+        _ROUTING,
     ):
         _run(connection, script)
 

@@ -13,9 +13,10 @@ from poller.adapters.sql_ledger.tables.spans import (
     join_spans,
     read_spans,
 )
+from poller.adapters.sql_ledger.tables.stretches import read_revisits
 from poller.core.errors import ConflictError
 from poller.core.log_ids import LogId, moment_of
-from poller.core.spans import Span, catch_up_slices, unfinished_catch_up
+from poller.core.spans import Inherited, LogCursor, Span, catch_up_slices, unfinished_catch_up
 
 
 class CatchUpStore(StreamStore):
@@ -58,7 +59,10 @@ class CatchUpStore(StreamStore):
         """Return whether a daemon holds the ledger, so that it walks the slices of catch-ups."""
         return self._database.holder_of("run") is not None
 
-    def catch_up_spans(self) -> tuple[Span, ...]:
-        """Return the slices of catch-ups that are not finished, oldest first."""
+    def backlog(self) -> tuple[LogCursor, ...]:
+        """Return the slices of catch-ups and the inherited parts that are not finished."""
+        own = (self._stream, self._stream_id)
         with self._database.reading() as connection:
-            return unfinished_catch_up(read_spans(connection, self._stream, self._stream_id))
+            slices = unfinished_catch_up(read_spans(connection, *own))
+            revisits = read_revisits(connection, *own)
+        return (*slices, *(each for each in revisits if isinstance(each, Inherited)))

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Table, select, update
 
 from poller.adapters.sql_ledger.tables import schema
 from poller.core.errors import ConflictError, TakenOverError
-from poller.core.spans import LogCursor, ReopenedGap, Resend, UnreadStretch
+from poller.core.spans import Inherited, LogCursor, ReopenedGap, Resend, UnreadStretch
 
 TAKEN_OVER = "this process ends, and settles nothing more. `status` names the one that runs"
 
@@ -81,6 +81,6 @@ def _table_of(cursor: LogCursor) -> Table:
     match cursor:
         case UnreadStretch():
             return schema.unread_stretch
-        case ReopenedGap() | Resend():
+        case ReopenedGap() | Resend() | Inherited():
             return schema.revisit
     return schema.span

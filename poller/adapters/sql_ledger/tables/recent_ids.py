@@ -38,6 +38,14 @@ def read_known(
     return frozenset(connection.scalars(query))
 
 
+def read_all(connection: Connection, stream_id: int) -> frozenset[LogId]:
+    """Return all recent ids of a stream."""
+    columns = schema.recent_id.c
+    return frozenset(
+        connection.scalars(select(columns.log_id).where(columns.stream_id == stream_id))
+    )
+
+
 def forget_passed_ids(connection: Connection, stream_id: int) -> int:
     """Delete the ids that no second reading will read again. Return their number.
 

@@ -7,12 +7,9 @@ from sqlalchemy import (
     Column,
     Index,
     Integer,
-    MetaData,
-    Table,
     Text,
     UniqueConstraint,
 )
-from sqlalchemy.schema import SchemaItem
 
 from poller.adapters.sql_ledger.tables.column_types import (
     Number,
@@ -22,23 +19,13 @@ from poller.adapters.sql_ledger.tables.column_types import (
     log_id,
     stream_id,
 )
+from poller.adapters.sql_ledger.tables.table_kinds import keyed_table, table
 
-metadata = MetaData()
-
-
-def _table(name: str, *parts: SchemaItem) -> Table:
-    return Table(name, metadata, *parts)
-
-
-def _keyed_table(name: str, *parts: SchemaItem) -> Table:
-    """A table whose rows are stored in the order of its primary key, without a number of a row."""
-    return Table(name, metadata, *parts, sqlite_with_rowid=False)
-
-
-version = _table("ledger_version", Column("version", Integer, nullable=False))
+version = table("ledger_version", Column("version", Integer, nullable=False))
+metadata = version.metadata
 
 # A tenant and a Segment source. Everything else belongs to a stream.
-stream = _table(
+stream = table(
     "stream",
     Column("id", Number, primary_key=True),
     Column("domain", Text, nullable=False),
@@ -54,7 +41,7 @@ stream = _table(
 )
 
 # The names in the message ids of the events above a position, where they are not the stream's own.
-names_in_ids = _keyed_table(
+names_in_ids = keyed_table(
     "names_in_ids",
     stream_id(is_key=True),
     Column("after", log_id(), primary_key=True),
@@ -63,7 +50,7 @@ names_in_ids = _keyed_table(
 )
 
 # A part of the log in which every event of interest is settled.
-span = _table(
+span = table(
     "span",
     Column("id", Number, primary_key=True),
     stream_id(),
@@ -86,7 +73,7 @@ one_live_span = Index(
 )
 
 # A part of the log that retention removed before it was read.
-gap = _table(
+gap = table(
     "gap",
     Column("id", Number, primary_key=True),
     stream_id(),
@@ -98,7 +85,7 @@ gap = _table(
 )
 
 # A part `(reached, until]` that a second reading still has to read, outside of any span.
-unread_stretch = _table(
+unread_stretch = table(
     "unread_stretch",
     Column("id", Number, primary_key=True),
     stream_id(),
@@ -109,7 +96,7 @@ unread_stretch = _table(
 )
 
 # An event that could never be sent.
-dead_letter = _table(
+dead_letter = table(
     "dead_letter",
     Column("id", Number, primary_key=True),
     stream_id(),
@@ -134,14 +121,14 @@ dead_letter = _table(
 )
 
 # An event of interest that is settled and that a second reading reads again.
-recent_id = _keyed_table(
+recent_id = keyed_table(
     "recent_id",
     stream_id(is_key=True),
     Column("log_id", log_id(), primary_key=True),
 )
 
 # A fingerprint of what Segment was told last about a user or a membership.
-last_sent = _keyed_table(
+last_sent = keyed_table(
     "last_sent",
     stream_id(is_key=True),
     Column("key", Text, primary_key=True),  # a hash of whom it is about
@@ -151,7 +138,7 @@ last_sent = _keyed_table(
 )
 
 # A user whose tracks a backfill sent, and who needs an identify at its end.
-pending_identify = _keyed_table(
+pending_identify = keyed_table(
     "pending_identify",
     stream_id(is_key=True),
     Column("user_id", PlainText, primary_key=True),  # Auth0's id, which is personal data
@@ -164,8 +151,23 @@ pending_identify = _keyed_table(
     fence(),
 )
 
+# The routes of a settings file from a change on, and what the change left behind: see `routing`.
+routing = table(
+    "routing",
+    Column("id", Number, primary_key=True),
+    Column("domain", Text, nullable=False),
+    Column("file", Text, nullable=False),  # the name of the settings file
+    Column("after", log_id()),
+    Column("routes", Text, nullable=False),  # JSON, as all columns below
+    Column("unread", Text, nullable=False),
+    Column("read_again", Text, nullable=False),
+    Column("settled", Text, nullable=False),
+    Column("former", Text, nullable=False),
+    Index("routing_of_file", "domain", "file"),
+)
+
 # A part that is read once more: a gap that can be read after all, or a resend.
-revisit = _table(
+revisit = table(
     "revisit",
     Column("id", Number, primary_key=True),
     stream_id(),
@@ -179,7 +181,7 @@ revisit = _table(
 )
 
 # How far a file of log events is settled.
-file_mark = _keyed_table(
+file_mark = keyed_table(
     "file_mark",
     stream_id(is_key=True),
     Column("content_hash", Text, primary_key=True),
@@ -189,7 +191,7 @@ file_mark = _keyed_table(
 )
 
 # The number of events of an hour, by type, outcome and origin.
-hourly_event_count = _keyed_table(
+hourly_event_count = keyed_table(
     "hourly_event_count",
     stream_id(is_key=True),
     Column("hour", UtcText, primary_key=True),
@@ -200,7 +202,7 @@ hourly_event_count = _keyed_table(
 )
 
 # The number of tracks that were sent for the events of an hour.
-hourly_track_count = _keyed_table(
+hourly_track_count = keyed_table(
     "hourly_track_count",
     stream_id(is_key=True),
     Column("hour", UtcText, primary_key=True),
@@ -211,7 +213,7 @@ hourly_track_count = _keyed_table(
 )
 
 # The number of messages that Segment acknowledged in an hour of its clock.
-hourly_acknowledged_count = _keyed_table(
+hourly_acknowledged_count = keyed_table(
     "hourly_acknowledged_count",
     stream_id(is_key=True),
     Column("hour", UtcText, primary_key=True),
@@ -222,14 +224,14 @@ hourly_acknowledged_count = _keyed_table(
 )
 
 # The number of events and of dead letters, over all time. Triggers keep both: see `totals`.
-event_total = _keyed_table(
+event_total = keyed_table(
     "event_total",
     stream_id(is_key=True),
     Column("outcome", Text, primary_key=True),
     Column("events", Number, nullable=False),
 )
 
-dead_letter_total = _keyed_table(
+dead_letter_total = keyed_table(
     "dead_letter_total",
     stream_id(is_key=True),
     Column("reason", PlainText, primary_key=True),
@@ -237,7 +239,7 @@ dead_letter_total = _keyed_table(
 )
 
 # How the daemon fares, for `status`.
-daemon_status = _table(
+daemon_status = table(
     "daemon_status",
     stream_id(is_key=True),
     Column("cycle_at", UtcText),
@@ -251,7 +253,7 @@ daemon_status = _table(
 )
 
 # The fatal error that ended the last process, until a cycle succeeds.
-fatal_exit = _table(
+fatal_exit = table(
     "fatal_exit",
     Column("id", Number, primary_key=True),  # always 1, since only the last error is kept
     Column("at", UtcText, nullable=False),
@@ -260,7 +262,7 @@ fatal_exit = _table(
     Column("hint", PlainText, nullable=False),
 )
 
-key_check = _keyed_table(
+key_check = keyed_table(
     "key_check",
     Column("key_hash", Text, primary_key=True),
     Column("state", Text, nullable=False),  # "proved" or "unpublished"
@@ -268,7 +270,7 @@ key_check = _keyed_table(
 )
 
 # The last alert of each kind, and what of the kind is not told yet.
-alert_memory = _keyed_table(
+alert_memory = keyed_table(
     "alert_memory",
     stream_id(is_key=True),
     Column("kind", Text, primary_key=True),
@@ -283,7 +285,7 @@ alert_memory = _keyed_table(
 )
 
 # An alert that waits to be sent to one target.
-queued_alert = _keyed_table(
+queued_alert = keyed_table(
     "queued_alert",
     stream_id(is_key=True),
     Column("number", Number, primary_key=True),

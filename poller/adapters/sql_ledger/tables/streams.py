@@ -11,6 +11,7 @@ from functools import cache
 from sqlalchemy import Connection, Select, bindparam, delete, insert, or_, select, update
 
 from poller.adapters.sql_ledger.tables import schema
+from poller.adapters.sql_ledger.tables.routing import read_former, rename_route
 from poller.adapters.sql_ledger.tables.spans import read_spans
 from poller.core.errors import FatalError
 from poller.core.events import NamesInIds, Stream
@@ -60,14 +61,16 @@ def enroll(
 
     A first start with a mistyped write key leaves a stream that settled nothing. The next start
     with the right key takes that stream over: its names change, and its beginning stays. The
-    `neighbours` are streams of other pipelines. They are not taken over, and not in the way.
+    `neighbours` are streams of other pipelines. They are not taken over, and not in the way. Those
+    of routes that were removed are not either.
 
     Raises:
         FatalError: the stream is new, and either `create` is false, or the ledger holds other
             streams and `adopt` is false.
     """
+    others = {*neighbours, *read_former(connection, stream.domain)} - {stream}
     known_streams = read_streams(connection)
-    streams = {each: id_ for each, id_ in known_streams.items() if each not in neighbours}
+    streams = {each: id_ for each, id_ in known_streams.items() if each not in others}
     known = recorded(streams, stream)
     if known is not None:
         return known, streams[known]
@@ -96,6 +99,8 @@ def _begin(connection: Connection, stream: Stream, now: datetime) -> int:
 
 def rename(connection: Connection, stream_id: int, stream: Stream) -> None:
     """Give the row the names of this stream, and its names in message ids."""
+    old = next(each for each, id_ in read_streams(connection).items() if id_ == stream_id)
+    rename_route(connection, old, stream)
     names = {"source_name": stream.source_name, "generation": stream.generation}
     connection.execute(update(schema.stream).where(schema.stream.c.id == stream_id).values(names))
     own = schema.names_in_ids.c.stream_id == stream_id

@@ -5,7 +5,8 @@ They have tables of their own, so that spans stay what they are: proof of what w
 - An *unread stretch* is left behind if a span ends before everything in it was confirmed. The
   second reading still has to read it. Unread stretches never overlap.
 - A *revisit* is a recorded gap that can be read after all, a settled stretch that a person
-  wants to send again, or a stretch that went to a wrong write key.
+  wants to send again, a stretch that went to a wrong write key, or a stretch in which a removed
+  route left events to this one.
 
 Each row holds the position in its stretch, and is deleted when the position reaches the end.
 """
@@ -21,15 +22,16 @@ from poller.adapters.sql_ledger.tables.fences import check_recorded
 from poller.core.errors import ConflictError
 from poller.core.events import Stream
 from poller.core.log_ids import LogId
-from poller.core.spans import Redelivery, ReopenedGap, Resend, UnreadStretch
+from poller.core.spans import Inherited, Redelivery, ReopenedGap, Resend, UnreadStretch
 
-Revisit = ReopenedGap | Resend
+Revisit = ReopenedGap | Resend | Inherited
 Stretch = UnreadStretch | Revisit
 
 _REVISITS: dict[str, type[Revisit]] = {
     "reopened_gap": ReopenedGap,
     "resend": Resend,
     "redelivery": Redelivery,
+    "inherited": Inherited,
 }
 _KINDS = {revisit: kind for kind, revisit in _REVISITS.items()}
 
@@ -143,7 +145,7 @@ def _table_of(stretch: Stretch) -> Table:
     match stretch:
         case UnreadStretch():
             return schema.unread_stretch
-        case ReopenedGap() | Resend():
+        case ReopenedGap() | Resend() | Inherited():
             return schema.revisit
 
 

@@ -24,7 +24,7 @@ from poller.core.errors import FatalError
 FORMAT = "auth0-segment-poller stream"
 FORMAT_VERSION = 1
 LEFT_OUT = frozenset(
-    {"ledger_version", "fatal_exit", "key_check", "event_total", "dead_letter_total"}
+    {"ledger_version", "fatal_exit", "key_check", "event_total", "dead_letter_total", "routing"}
 )
 """Tables of the ledger as a whole, and totals, which the database counts anew."""
 _LONGEST_LINE_BYTES = 64 << 20
