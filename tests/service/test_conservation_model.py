@@ -275,7 +275,7 @@ class Conservation(RuleBasedStateMachine):
         begin, end = moment_of(span.reached), moment_of(span.until or span.reached)
         assert begin is not None
         assert end is not None
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, TakenOverError):
             own = self.ledger.begin_work(span)
             assert own is not None
             halves = self.ledger.cut(own, floor_id(begin + (end - begin) * part))
