@@ -65,7 +65,7 @@ class Database(ABC):
     def close(self) -> None:
         with self._lock:
             self._is_closed = True
-            self._engine.dispose()
+            self._disconnect()
 
     @abstractmethod
     def _verdicts(self) -> AbstractContextManager[None]:
@@ -84,15 +84,19 @@ class Database(ABC):
         if self._is_closed:
             raise TransientError(f"ledger {self.shown} is closed")
 
+    def _connect(self, options: Mapping[str, Any]) -> AbstractContextManager[Connection]:
+        """Return the connection for one transaction."""
+        return self._engine.connect().execution_options(**options)
+
+    def _disconnect(self) -> None:
+        self._engine.dispose()
+
     @contextmanager
     def _transaction(self, options: Mapping[str, Any]) -> Iterator[Connection]:
         with self._lock, self._verdicts():
             self._refuse_unusable()
             try:
-                with (
-                    self._engine.connect().execution_options(**options) as connection,
-                    connection.begin(),
-                ):
+                with self._connect(options) as connection, connection.begin():
                     self._connection = connection
                     yield connection
             except ConflictError:
@@ -100,7 +104,7 @@ class Database(ABC):
             except BaseException:
                 # Any other failure may have spoilt the connection. The next transaction opens
                 # another one.
-                self._engine.dispose()
+                self._disconnect()
                 raise
             finally:
                 self._connection = None

@@ -1,7 +1,7 @@
 """The connection to the ledger's file, and its transactions."""
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Self
 
@@ -33,6 +33,11 @@ class SqliteDatabase(Database):
         super().__init__(driver.engine(path, is_read_only=is_read_only), str(path))
         self.path = path
         self._identity = _identity(path)
+        self._kept: Connection | None = None
+        """The connection of all transactions. Nothing can end it as a network can.
+
+        To take it from the pool for each transaction would take as long as two of its statements.
+        """
 
     @classmethod
     def open(cls, path: Path, *, create: bool) -> Self:
@@ -118,7 +123,17 @@ class SqliteDatabase(Database):
             migrate(connection)
         if version != VERSION:
             # The connection remembers every statement that made the tables, which is 400 KB.
-            self._engine.dispose()
+            self._disconnect()
+
+    def _connect(self, options: Mapping[str, Any]) -> AbstractContextManager[Connection]:
+        self._kept = self._kept or self._engine.connect()
+        return nullcontext(self._kept.execution_options(**options))
+
+    def _disconnect(self) -> None:
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
+        super()._disconnect()
 
     def _refuse_work_of_an_earlier_program(self, version: int) -> None:
         """Leave the tables as they are while a process works on them that knows no others."""
