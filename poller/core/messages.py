@@ -173,7 +173,7 @@ def pack(messages: Iterable[Message], encode: Callable[[Message], bytes]) -> Ite
     held_bytes = ENVELOPE_BYTES
     for message in messages:
         body = encode(message)
-        message_bytes = len(body) + 2  # the comma and the space between two messages
+        message_bytes = len(body) + 1  # the comma between two messages
         is_full = held_bytes + message_bytes > MAX_BATCH_BYTES or len(held) == MAX_BATCH_MESSAGES
         if held and is_full:
             yield _batch(held)

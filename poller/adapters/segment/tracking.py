@@ -7,10 +7,11 @@ and measured in version 2.4.0).
 
 import base64
 import gzip
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from pydantic_core import to_json
 
 from poller.adapters.clocks import ServerClock
 from poller.adapters.http import Answer, Http
@@ -106,8 +107,8 @@ class SegmentSink:
         envelope: dict[str, Any] = {"sentAt": iso(self._clock.now()), "writeKey": self._write_key}
         if self._integrations:
             envelope["integrations"] = self._integrations
-        rest = json.dumps(envelope, allow_nan=False).encode()
-        return b'{"batch": [' + b", ".join(messages) + b"], " + rest.removeprefix(b"{")
+        rest = to_json(envelope)
+        return b'{"batch":[' + b",".join(messages) + b"]," + rest.removeprefix(b"{")
 
 
 def _check(answer: Answer) -> None:
