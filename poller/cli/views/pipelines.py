@@ -3,13 +3,16 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
+from typing import TYPE_CHECKING
 
 from poller.cli.views.check import CheckReport
 from poller.cli.views.output import NOT_IN_JSON, say
 from poller.cli.views.status import StatusReport, StreamReport
 from poller.cli.views.wording import counted, lasting
 from poller.service.lifecycle.exit_codes import ExitCode
-from poller.service.observability.systemd import Condition
+
+if TYPE_CHECKING:  # `status` starts sooner without what the daemon needs
+    from poller.service.observability.systemd import Condition
 
 _WORST = (
     ExitCode.CONFIG,
@@ -110,7 +113,7 @@ def status_of(pipeline: str, report: StatusReport, *, strict: bool) -> PipelineR
 
 
 def live_of(
-    pipeline: str, condition: Condition, problem: str | None, ages: Mapping[str, float | None]
+    pipeline: str, condition: "Condition", problem: str | None, ages: Mapping[str, float | None]
 ) -> PipelineReport:
     """Return the line of a pipeline of this process. `problem` says why it is not ready, or None.
 

@@ -1,10 +1,12 @@
 """The expressions of the settings, as the rules of translation see them."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from poller.core.events import LogEvent
-from poller.core.outcomes import Profile
+
+if TYPE_CHECKING:  # every command reads settings, and few of them translate
+    from poller.core.outcomes import Profile
 
 
 class Expression(Protocol):
@@ -47,7 +49,7 @@ class EvaluationError(Exception):
     """An expression that decides about an event cannot be evaluated on the event."""
 
 
-def evaluate(expression: Expression, event: LogEvent, profile: Profile | None) -> Any:
+def evaluate(expression: Expression, event: LogEvent, profile: "Profile | None") -> Any:
     """Return the value of an expression that decides about the event.
 
     Raises:
@@ -59,7 +61,7 @@ def evaluate(expression: Expression, event: LogEvent, profile: Profile | None) -
         raise EvaluationError from error
 
 
-def evaluate_or_none(expression: Expression, event: LogEvent, profile: Profile | None) -> Any:
+def evaluate_or_none(expression: Expression, event: LogEvent, profile: "Profile | None") -> Any:
     """Return the value of an expression, or None if it cannot be evaluated."""
     try:
         return evaluate(expression, event, profile)
@@ -67,7 +69,7 @@ def evaluate_or_none(expression: Expression, event: LogEvent, profile: Profile |
         return None
 
 
-def holds(condition: Expression, event: LogEvent, profile: Profile | None) -> bool:
+def holds(condition: Expression, event: LogEvent, profile: "Profile | None") -> bool:
     """Return whether a condition holds.
 
     JMESPath takes null, false and all that is empty for false. A number is never false.
