@@ -88,6 +88,15 @@ class EventOutcomes:
     def tallies(self) -> Counter[TallyKey]:
         return tally_all(self.by_event(), self.settled_at, origin=self.origin)
 
+    @property
+    def tallies_of_inherited(self) -> Counter[TallyKey]:
+        """The changes of the counts if all events were counted as filtered when they were read."""
+        taken = [(event, outcome) for event, outcome in self.by_event() if outcome != FILTERED]
+        counted = tally_all(taken, self.settled_at, origin=self.origin)
+        before = ((event, FILTERED) for event, _ in taken)
+        counted.subtract(tally_all(before, self.settled_at, origin=self.origin))
+        return counted
+
     def sent(self, log_ids: Collection[LogId] | None = None) -> Counter[SentKey]:
         """Count the tracks that were sent, or only those tracks of `log_ids`."""
         tracks = [track for track in self.tracks if log_ids is None or track[0].log_id in log_ids]

@@ -16,7 +16,11 @@ from poller.adapters.sql_ledger.tables.gaps import read_gaps
 from poller.adapters.sql_ledger.tables.hourly_counts import move_undelivered
 from poller.adapters.sql_ledger.tables.spans import read_spans
 from poller.adapters.sql_ledger.tables.streams import label, read_streams, rename
-from poller.adapters.sql_ledger.tables.stretches import begin_revisits, read_revisits
+from poller.adapters.sql_ledger.tables.stretches import (
+    begin_revisits,
+    cut_out_inherited,
+    read_revisits,
+)
 from poller.core.count_names import LOG
 from poller.core.errors import FatalError
 from poller.core.events import NamesInIds, Stream
@@ -94,6 +98,7 @@ def redeliver(
         stream_id = _find(connection, stream, renamed)
         lost = _undelivered(connection, stream, stream_id, since, until)
         stretches = [(each.after, each.until) for each in lost.ranges]
+        cut_out_inherited(connection, stream, stream_id, lost.ranges)
         begin_revisits(connection, stream, stream_id, Redelivery, stretches)
         move_undelivered(connection, stream_id, moment_of(since))
         connection.execute(delete(schema.last_sent).where(*_told_since(stream_id, since)))

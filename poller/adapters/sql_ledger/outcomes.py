@@ -33,16 +33,25 @@ from poller.core.translation.change_detection import identify_key
 
 
 def record_outcomes(
-    connection: Connection, stream_id: int, outcomes: EventOutcomes, at: datetime
+    connection: Connection,
+    stream_id: int,
+    outcomes: EventOutcomes,
+    at: datetime,
+    *,
+    is_inherited: bool = False,
 ) -> None:
-    """Record the outcomes of events that are settled for the first time, at the server's time."""
+    """Record the outcomes of events that are settled for the first time, at the server's time.
+
+    Inherited events were read before, and counted as filtered, since they were another route's.
+    """
     resent = read_resent(connection, stream_id)
     counts = _acknowledged(connection, stream_id, outcomes, at, resent)
     add_acknowledged(connection, stream_id, counts)
     _insert_dead_letters(connection, stream_id, outcomes.dead_letters, at)
     record_last_sent(connection, stream_id, outcomes.fingerprints, at)
     record_pending(connection, stream_id, outcomes, at)
-    add_events(connection, stream_id, outcomes.tallies)
+    tallies = outcomes.tallies_of_inherited if is_inherited else outcomes.tallies
+    add_events(connection, stream_id, tallies)
     add_tracks(connection, stream_id, outcomes.sent())
 
 

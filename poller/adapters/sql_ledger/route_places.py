@@ -12,7 +12,18 @@ from poller.adapters.sql_ledger.tables.streams import read_streams, recorded
 from poller.adapters.sql_ledger.tables.stretches import read_revisits, read_unread
 from poller.core.events import Stream
 from poller.core.log_ids import EARLIEST, LogId
-from poller.core.spans import Inherited, LogRange, Span, clip, unfinished_catch_up, union
+from poller.core.spans import (
+    Inherited,
+    LogRange,
+    Redelivery,
+    Span,
+    clip,
+    unfinished_catch_up,
+    union,
+)
+
+_UNSETTLED = ("inherited", "redelivery")
+"""The kinds of revisits whose events are not settled."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,11 +65,11 @@ def _place(
     connection: Connection, stream: Stream, stream_id: int, spans: Sequence[Span], live: Span
 ) -> Place:
     revisits = read_revisits(connection, stream, stream_id)
-    inherited = [each for each in revisits if isinstance(each, Inherited)]
+    unsettled = [each for each in revisits if isinstance(each, Inherited | Redelivery)]
     slices = unfinished_catch_up(spans)
     behind = [
         LogRange(after=each.reached, until=each.until or each.reached)
-        for each in (*slices, *inherited)
+        for each in (*slices, *unsettled)
     ]
     unread = read_unread(connection, stream, stream_id)
     doubtful = [LogRange(after=each.reached, until=each.until or each.reached) for each in unread]
@@ -81,7 +92,7 @@ def take_over(connection: Connection, stream_id: int) -> None:
     of_daemon = or_(span.c.until.is_(None), span.c.is_catch_up)
     for table, own in (
         (span, of_daemon),
-        (revisit, revisit.c.kind == "inherited"),
+        (revisit, revisit.c.kind.in_(_UNSETTLED)),
         (unread, true()),
     ):
         row = update(table).where(table.c.stream_id == stream_id, own)
@@ -95,5 +106,5 @@ def leave_all(connection: Connection, place: Place) -> None:
         end_span(connection, place.stream_id, each, each.reached)
     unread, revisit = schema.unread_stretch, schema.revisit
     connection.execute(delete(unread).where(unread.c.stream_id == place.stream_id))
-    inherited = (revisit.c.stream_id == place.stream_id, revisit.c.kind == "inherited")
-    connection.execute(delete(revisit).where(*inherited))
+    unsettled = (revisit.c.stream_id == place.stream_id, revisit.c.kind.in_(_UNSETTLED))
+    connection.execute(delete(revisit).where(*unsettled))

@@ -9,6 +9,7 @@ from poller.adapters.sql_ledger.places import open_database
 from poller.adapters.sql_ledger.tables.fences import draw_fence
 from poller.adapters.sql_ledger.tables.gaps import cut_off_gaps
 from poller.adapters.sql_ledger.tables.recent_ids import cut_off_ids
+from poller.adapters.sql_ledger.tables.routing import read_anew
 from poller.adapters.sql_ledger.tables.spans import (
     begin_span,
     cut_off_catch_up,
@@ -66,6 +67,7 @@ def _move(connection: Connection, stream: Stream, position: LogId) -> Span:
         cut_off_gaps(connection, stream_id, position)
         cut_off_stretches(connection, stream_id, position)
         cut_off_catch_up(connection, stream_id, spans, position)
+        read_anew(connection, stream, position)
     note_beginning(connection, stream_id, position)
     end_span(connection, stream_id, live, min(live.reached, position))
     fence = draw_fence(connection, stream_id)

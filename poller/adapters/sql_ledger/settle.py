@@ -86,7 +86,9 @@ def settle_page(
 
 def _record(connection: Connection, stream_id: int, settlement: Settlement) -> None:
     record_gap(connection, stream_id, settlement.page)
-    record_outcomes(connection, stream_id, settlement, settlement.page.served_at)
+    is_inherited = isinstance(settlement.cursor, Inherited)
+    at = settlement.page.served_at
+    record_outcomes(connection, stream_id, settlement, at, is_inherited=is_inherited)
 
 
 def _record_resent(connection: Connection, stream_id: int, settlement: Settlement) -> None:

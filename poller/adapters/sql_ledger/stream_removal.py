@@ -6,10 +6,12 @@ from sqlalchemy import delete
 
 from poller.adapters.sql_ledger.places import open_database
 from poller.adapters.sql_ledger.tables import schema
+from poller.adapters.sql_ledger.tables.routing import read_anew
 from poller.adapters.sql_ledger.tables.spans import read_spans
 from poller.adapters.sql_ledger.tables.streams import label, read_streams
 from poller.core.errors import FatalError
 from poller.core.events import Stream
+from poller.core.log_ids import EARLIEST
 
 
 def remove_stream(url: str, stream: Stream, *, with_spans: bool) -> None:
@@ -35,6 +37,7 @@ def remove_stream(url: str, stream: Stream, *, with_spans: bool) -> None:
                 code="stream-has-spans",
                 hint="add --with-spans if everything may be sent again",
             )
+        read_anew(connection, stream, EARLIEST)
         for table in reversed(schema.metadata.sorted_tables):
             if "stream_id" in table.c:
                 connection.execute(delete(table).where(table.c.stream_id == stream_id))

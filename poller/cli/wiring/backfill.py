@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from poller.adapters.sql_ledger.ledger import SqlLedger
-from poller.cli.wiring.routes import rules_since_changes
+from poller.cli.wiring.routes import rules_for_unsettled, rules_since_changes
 from poller.cli.wiring.services import Services, profiles_of, rules_of
 from poller.config import Settings
 from poller.core.delivery import BatchSender
@@ -57,15 +57,19 @@ class BackfillParts:
         """
         profiles = profiles_of(self.settings, self.services)
         translator, sender = self.translator(), self.sender()
-        of_backlog = self.translator(rules_since_changes(self.settings, self.ledger.whole))
+        rules = rules_since_changes(self.settings, self.ledger.whole)
+        of_backlog = self.translator(rules)
+        of_redelivery = self.translator(rules_for_unsettled(rules))
         afresh = self.ledger.ignoring_sent_before(self.services.clock.now())
 
         def walk(span: LogCursor) -> Iterator[Forwarded]:
             ledger = afresh if self.again or isinstance(span, Resend) else self.ledger
-            # A backlog was left by the routes of its time. What a person asks for goes by the
-            # routes of now.
-            is_left = is_of_catch_up(span) or isinstance(span, Redelivery)
-            own = of_backlog if is_left else translator
+            # What a person asks for goes by the routes of now. All else goes by those of its time.
+            own = translator
+            if is_of_catch_up(span):
+                own = of_backlog
+            elif isinstance(span, Redelivery):
+                own = of_redelivery
             pages = forward(self.services.log, profiles, own, sender, ledger, span)
             return self.until_daemon_takes_over(span, pages)
 

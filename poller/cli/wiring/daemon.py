@@ -2,13 +2,12 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from datetime import datetime
 
 from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.cli.wiring.catch_up import build_backlog_workers, build_rule
 from poller.cli.wiring.ledgers import Ledgers
-from poller.cli.wiring.routes import keep_routes_of, rules_since_changes
+from poller.cli.wiring.routes import keep_routes_of, rules_for_unsettled, rules_since_changes
 from poller.cli.wiring.services import Services, profiles_of, start_of
 from poller.config import Settings
 from poller.core.delivery import BatchSender
@@ -56,7 +55,6 @@ def build_drain(
     """
     profiles = profiles_of(settings, services)
     rules = rules_since_changes(settings, ledger.whole)
-    late_rules = replace(rules, routing=rules.routing and rules.routing.for_late_arrivals())
     sender = BatchSender(
         MeteredSink(services.sink, observer), refusal_limit=settings.segment.refusal_limit
     )
@@ -70,7 +68,7 @@ def build_drain(
         second_reader=SecondReader(
             source=services.log,
             profiles=profiles,
-            translator=LiveTranslator(ledger.stream, late_rules),
+            translator=LiveTranslator(ledger.stream, rules_for_unsettled(rules)),
             sender=sender,
             ledger=ledger,
             window=settings.poll.late_window,

@@ -23,8 +23,6 @@ _NEW_ROUTE = "it begins where the routes stand; `backfill` sends what was before
 _FIRST_ROUTES = "first start: the routes that had not begun begin together, at `poll.start`"
 _CHANGED = "events up to this position still go by the routes before"
 
-_WITH_A_CHANGE = 2
-
 log = structlog.get_logger()
 
 
@@ -55,12 +53,21 @@ def keep_routes_of(settings: Settings, database: Database, first: LogId | None =
 
 
 def rules_since_changes(settings: Settings, database: Database) -> Rules:
-    """Return the rules by which the daemon divides the events that routes have ahead of them."""
+    """Return the rules by which routes divide the events that they have ahead of them.
+
+    The routes are those that the ledger knows. If the file has others by now, no daemon has noticed
+    that yet. What is ahead goes by the ones before then.
+    """
     rules = rules_of(settings)
     rows = read_routing(database, settings.auth0.domain, file_of(settings))
-    if len(rows) < _WITH_A_CHANGE:
+    if not rows:
         return rules
     return replace(rules, routing=routing_since(rows, stream_of(settings)))
+
+
+def rules_for_unsettled(rules: Rules) -> Rules:
+    """Return the rules for events that are known not to be settled by the own route."""
+    return replace(rules, routing=rules.routing and rules.routing.for_unsettled())
 
 
 def routing_since(rows: Sequence[RoutingRow], own: Stream) -> Routing:

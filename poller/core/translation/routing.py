@@ -96,8 +96,11 @@ class Routing:
         """Return the name of the route that takes the event, or None."""
         return self._taken(event, len(self.changes))[0]
 
-    def for_late_arrivals(self) -> "Routing":
-        """Return the routing for events that are known not to be settled by the own route."""
+    def for_unsettled(self) -> "Routing":
+        """Return the routing for events that are known not to be settled by the own route.
+
+        Those are late arrivals, and what went to a wrong write key.
+        """
         return replace(self, changes=tuple(replace(each, read_again={}) for each in self.changes))
 
     def _taken(self, event: LogEvent, number: int) -> _Taken:

@@ -13,8 +13,8 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from poller.adapters.sql_ledger.tables import schema
 from poller.core.events import Stream
-from poller.core.log_ids import LogId
-from poller.core.spans import LogRange
+from poller.core.log_ids import EARLIEST, LogId
+from poller.core.spans import LogRange, clip
 
 Parts = Mapping[Stream, tuple[LogRange, ...]]
 
@@ -109,6 +109,14 @@ def rename_route(connection: Connection, old: Stream, new: Stream) -> None:
         )
         if changed != row:
             change_row(connection, changed)
+
+
+def read_anew(connection: Connection, stream: Stream, above: LogId) -> None:
+    """Let a route take its own events above a position that it has taken before."""
+    for row in read_rows(connection, stream.domain):
+        if parts := row.read_again.get(stream):
+            own = clip(parts, EARLIEST, above)
+            change_row(connection, replace(row, read_again={**row.read_again, stream: own}))
 
 
 def add_row(connection: Connection, domain: str, file: str, row: RoutingRow) -> None:

@@ -22,7 +22,15 @@ from poller.adapters.sql_ledger.tables.fences import check_recorded
 from poller.core.errors import ConflictError
 from poller.core.events import Stream
 from poller.core.log_ids import LogId
-from poller.core.spans import Inherited, Redelivery, ReopenedGap, Resend, UnreadStretch
+from poller.core.spans import (
+    Inherited,
+    LogRange,
+    Redelivery,
+    ReopenedGap,
+    Resend,
+    UnreadStretch,
+    difference,
+)
 
 Revisit = ReopenedGap | Resend | Inherited
 Stretch = UnreadStretch | Revisit
@@ -131,6 +139,18 @@ def cut_revisit(
         connection, revisit.stream, stream_id, type(revisit), rest, fence=revisit.fence
     )
     return replace(revisit, until=at), far
+
+
+def cut_out_inherited(
+    connection: Connection, stream: Stream, stream_id: int, ranges: Iterable[LogRange]
+) -> None:
+    """Take these ranges out of the inherited parts, since a redelivery takes those events too."""
+    for each in read_revisits(connection, stream, stream_id):
+        if isinstance(each, Inherited) and each.until:
+            rest = difference([LogRange(after=each.reached, until=each.until)], ranges)
+            connection.execute(delete(schema.revisit).where(schema.revisit.c.id == each.id))
+            stretches = [(part.after, part.until) for part in rest]
+            begin_revisits(connection, stream, stream_id, Inherited, stretches)
 
 
 def cut_off_stretches(connection: Connection, stream_id: int, at: LogId) -> None:
