@@ -181,7 +181,8 @@ def test_a_slice_that_a_worker_has_begun_stays_in_the_queue_until_it_is_done(
         try:
             # The job is taken out as by a worker that has failed, and is put there again.
             for _ in range(2):
-                eventually("a job", lambda: jobs(cluster, database))
+                found = eventually("a job", lambda: jobs(cluster, database))
+                assert [priority for _, priority in found] == [1]
                 cluster.execute(CLEAR, database)
             assert not waiting.done()
             cluster.execute("UPDATE span SET reached = until WHERE is_catch_up", database)
