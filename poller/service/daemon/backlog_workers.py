@@ -31,6 +31,8 @@ PROGRESS_INTERVAL_S = 60.0
 _IDENTIFIES = (object, 0)  # the key of their backoff, beside the keys of the slices
 _END_UNPROVED_S = 30.0
 """The delay of a slice whose end no answer could prove to be reached."""
+_HELPED_S = 5.0
+"""The time after which to look at a slice again that a helper walks, maybe for an earlier owner."""
 
 log = structlog.get_logger()
 
@@ -183,7 +185,7 @@ class BacklogWorkers:
         except TakenOverError:
             if self._helped is None:
                 raise
-            # A helper walks it, maybe for an earlier owner of the pipeline.
+            delay_s = _HELPED_S
         except FatalError as error:
             self._block(error)
             delay_s = 0.0

@@ -118,7 +118,7 @@ def test_a_slice_that_a_helper_has_begun_is_left_to_the_helper(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An earlier owner of the pipeline may have given it away."""
-    monkeypatch.setattr("poller.service.daemon.backlog_workers._END_UNPROVED_S", 0.01)
+    monkeypatch.setattr("poller.service.daemon.backlog_workers._HELPED_S", 0.01)
     helpers, stopping = helpers_of(bench), threading.Event()
     helpers.most = 0
     bench.fall_behind()
