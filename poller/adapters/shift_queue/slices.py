@@ -22,6 +22,7 @@ from poller.adapters.shift_queue.tables import COUNTS, SETTINGS, failure, instal
 SLICE = "slice"
 _JOBS = SETTINGS.qualified.queue_table
 _WITHDRAW = f"DELETE FROM {_JOBS} WHERE dedupe_key = ANY(%s) AND status = 'queued'"  # noqa: S608
+_LEFT = f"SELECT count(*) FROM {_JOBS} WHERE dedupe_key = ANY(%s)"  # noqa: S608 - same
 _COUNTED = f"SELECT counts FROM {COUNTS} WHERE run = %s"  # noqa: S608 - the names are ours
 
 
@@ -103,6 +104,11 @@ class SliceOrders:
         return self._connection.execute(
             _WITHDRAW.encode(), [[each.key for each in orders]]
         ).rowcount
+
+    def left(self, orders: Collection[SliceOrder]) -> int:
+        """Return how many of the slices are in the queue. A worker leaves one after its count."""
+        row = self._connection.execute(_LEFT.encode(), [[each.key for each in orders]]).fetchone()
+        return int(row[0]) if row else 0
 
     def counts(self, run: str) -> Counter[str]:
         """Return what the workers have sent in this run, as far as they have told."""

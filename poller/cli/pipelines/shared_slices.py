@@ -1,6 +1,7 @@
 """A backfill whose slices the workers of a folder walk, while the command waits for them."""
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -28,6 +29,8 @@ from poller.service.slices.slice import Slice
 from poller.service.slices.workers import SliceWorkers
 
 _LOOK_S = 2.0
+_COUNTED_WITHIN_S = 10.0
+"""The longest wait for counts. A worker that died tells none."""
 
 
 def shared_by_workers(
@@ -134,12 +137,18 @@ class SharedSliceWorkers(SliceWorkers):
 
         A slice whose job is gone, such as one that nobody could walk, is ordered again.
         """
+        wanted: list[SliceOrder] = []
         while self._look():
             wanted = [self._order(id_) for id_ in self._shared]
             orders.place(wanted)
             self._counts = orders.counts(self._run_name)
             if self._process.stopping.wait(_LOOK_S):
                 orders.withdraw(wanted)
+                return True
+        # The ledger says that a slice is done before its worker has told its counts.
+        told_at = time.monotonic() + _COUNTED_WITHIN_S
+        while orders.left(wanted) and time.monotonic() < told_at:
+            if self._process.stopping.wait(_LOOK_S / 10):
                 return True
         self._counts = orders.counts(self._run_name)
         return False
