@@ -24,6 +24,7 @@ from tests.fakes import STREAM, numbered
 from tests.postgres.cluster import Cluster
 from tests.postgres.fleet import HAD, write_ledger
 from tests.process.bench import Running, SandboxThread, eventually
+from tests.process.kills import set_faults
 from tests.process.many import Many, delivers, many_benches
 from tests.process.template import Template
 
@@ -58,9 +59,14 @@ def many(cluster: Cluster, database: str, tmp_path: Path, template: Template) ->
 @contextmanager
 def two_workers(many: Many) -> Iterator[tuple[Running, Running]]:
     """Start a worker that has the pipeline for five minutes, and one that has no pipeline."""
+    tenant = many.benches["tenant"]
+    set_faults(tenant, {"action": "status", "path": "/api/v2/logs", "status": 503, "times": None})
     with many.start("worker") as owner:
-        eventually("a catch-up", lambda: owner.says("catch_up.began"))
+        eventually("a shift", lambda: owner.says("pipeline.opened"))
         with many.start("worker") as helper:
+            eventually("a second worker", lambda: helper.says("daemon.started"))
+            set_faults(tenant)
+            eventually("a catch-up", lambda: owner.says("catch_up.began"))
             yield owner, helper
 
 
