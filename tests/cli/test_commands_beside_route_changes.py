@@ -156,3 +156,17 @@ def test_an_event_that_a_route_reads_again_for_a_removed_one_counts_once(tenant:
     with closing(LedgerReader.open(tenant.database.shown)) as reader:
         totals = reader.totals(REST)
     assert {outcome: number for outcome, number in totals.items() if number} == {"forwarded": 8}
+
+
+def test_a_route_that_comes_back_takes_its_old_backlog_from_the_route_that_had_it(
+    tenant: Tenant,
+) -> None:
+    tenant.change(routes((0, "a"), (1, "b")))
+    tenant.grow("abababab")
+    tenant.drain(1, None)
+    tenant.catch_up(0, 0)
+    tenant.change(routes((1, "b")))
+    tenant.change(routes((0, "a")))
+    tenant.finish()
+    assert {*tenant.sent().values()} == {1}
+    assert len(tenant.sent()) == 8

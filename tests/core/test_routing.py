@@ -16,11 +16,11 @@ from poller.core.forward import forward
 from poller.core.log_ids import EARLIEST
 from poller.core.outcomes import DeadLetter, Filtered, Forwardable, Outcome
 from poller.core.translation.event_types import EventType
-from poller.core.translation.routing import Route, Routing
+from poller.core.translation.routing import Route, RouteChange, Routing
 from poller.core.translation.rules import Rules
 from poller.core.translation.translator import LiveTranslator
 from tests.builders import JSON, outcome_of, record
-from tests.fakes import STREAM, FakeDirectory, FakeLedger, FakeLog, FakeSink
+from tests.fakes import STREAM, FakeDirectory, FakeLedger, FakeLog, FakeSink, numbered
 from tests.samples import login
 
 SHOP = Route(name="shop", when=JmesPath("log.client_id == 'shop'"))
@@ -157,3 +157,12 @@ def test_each_event_is_settled_by_every_route_and_taken_by_one_at_most(
         nowhere = given_reasons.count("no_route")
         assert elsewhere in {0, len(routes) - 1}
         assert nowhere in ({0} if routes[-1] is REST else {0, len(routes)})
+
+
+@pytest.mark.parametrize("own", [SHOP, REST])
+def test_an_event_that_no_route_took_before_a_change_is_of_no_route(own: Route) -> None:
+    (event,) = parse_events([record(5)], after=EARLIEST)
+    change = RouteChange(until=numbered(5), before=(SHOP, DB))
+    assert Routing(routes=(SHOP, REST), own=own.name, changes=(change,)).objection(event) == (
+        "no_route"
+    )

@@ -125,7 +125,7 @@ def _forget_passed(connection: Connection, rows: tuple[RoutingRow, ...]) -> tupl
     passed = [number for number, each in enumerate(rows) if each.after and each.after <= lowest]
     if not passed:
         return rows
-    last = replace(rows[passed[-1]], after=None, unread={}, read_again={})
+    last = replace(rows[passed[-1]], after=None, unread={}, settled={}, read_again={})
     delete_rows(connection, rows[: passed[-1]])
     change_row(connection, last)
     return (last, *rows[passed[-1] + 1 :])
