@@ -10,8 +10,11 @@ from poller.adapters.sql_ledger.key_changes import redeliver
 from poller.adapters.sql_ledger.reader import LedgerReader
 from poller.adapters.sql_ledger.set_position import set_position
 from poller.adapters.sql_ledger.stream_removal import remove_stream
-from poller.core.errors import TakenOverError
+from poller.cli.wiring.ledgers import Ledgers
+from poller.config import Settings, load_settings, read_pipeline
+from poller.core.errors import NotYetError, TakenOverError
 from poller.core.log_ids import EARLIEST
+from poller.service.lifecycle.process import Process
 from tests.cli.routed_tenant import STREAMS, Tenant, routes
 from tests.fakes import numbered
 
@@ -170,3 +173,19 @@ def test_a_route_that_comes_back_takes_its_old_backlog_from_the_route_that_had_i
     tenant.finish()
     assert {*tenant.sent().values()} == {1}
     assert len(tenant.sent()) == 8
+
+
+def test_a_route_waits_until_all_others_of_its_file_have_left_the_old_routes(
+    tenant: Tenant,
+) -> None:
+    def loaded(name: str, *made: tuple[int, str]) -> Settings:
+        file = tenant.write_routes(routes(*made))
+        return load_settings(read_pipeline(file, f"acme.{name}"), {"HOME": "/home/ada"})
+
+    old = loaded("one", (0, "a"), (1, "b"))
+    new = loaded("two", (0, "c"), (1, "b"))
+    ledgers = Ledgers()
+    with ledgers.opened(old, Process()), pytest.raises(NotYetError), ledgers.opened(new, Process()):
+        pass
+    with ledgers.opened(new, Process()):
+        pass

@@ -257,6 +257,21 @@ def test_a_removed_stream_is_not_in_the_way_of_a_new_route(database: Database) -
     assert kept(database, DB, REST).begun == {DB: numbered(50)}
 
 
+def test_a_stream_that_was_removed_before_other_changes_is_not_in_the_way(
+    database: Database,
+) -> None:
+    for stream in (SHOP, DB, REST):
+        at(database, stream, 50)
+    kept(database, SHOP, DB, REST)
+    kept(database, DB, REST)
+    kept(database, REST)
+    kept(database, REST)
+    (row,) = read_routing(database, STREAM.domain, "acme")
+    assert row.former == (SHOP, DB)
+    new = replace(STREAM, source_name="new")
+    assert kept(database, new, REST).begun == {new: numbered(50)}
+
+
 def test_a_route_that_comes_back_begins_anew(database: Database) -> None:
     shop = at(database, SHOP, 50)
     live = live_of(shop)
@@ -313,3 +328,58 @@ def test_a_change_is_forgotten_once_all_routes_have_passed_it_for_good(
     kept(database, SHOP, REST, **changed)
     (row,) = read_routing(database, STREAM.domain, "acme")
     assert (row.routes, row.after) == (routes(SHOP, REST, **changed), None)
+
+
+def test_late_events_of_a_removed_route_are_left_wherever_it_still_looked_for_them(
+    database: Database,
+) -> None:
+    shop = at(database, SHOP, 50)
+    live = live_of(shop)
+    assert live is not None
+    shop.settle(settlement(live, page(60)))
+    live = live_of(shop)
+    assert live is not None
+    shop.begin_catch_up(live, present=numbered(90), ends=[])
+    (part_,) = shop.backlog()
+    begun = shop.begin_work(part_)
+    assert begun is not None
+    shop.settle(settlement(begun, page(70)))
+    assert shop.unread_stretches()
+    at(database, REST, 90)
+    kept(database, SHOP, REST)
+    found = kept(database, REST).changed
+    assert found is not None
+    assert found.unread == {SHOP: (part(50, 90),)}
+    kept(database, SHOP, REST)
+    assert opened(database, SHOP).unread_stretches() == ()
+
+
+def test_a_change_is_not_forgotten_while_a_route_has_a_backlog_below_it(
+    database: Database,
+) -> None:
+    shop = at(database, SHOP, 50)
+    live = live_of(shop)
+    assert live is not None
+    shop.begin_catch_up(live, present=numbered(90), ends=[])
+    at(database, REST, 90)
+    kept(database, SHOP, REST)
+    kept(database, SHOP, REST, shop="log.other")
+    kept(database, SHOP, REST, shop="log.other")
+    assert len(read_routing(database, STREAM.domain, "acme")) == 2
+
+
+def test_a_stream_whose_key_was_changed_keeps_what_it_left_while_it_was_removed(
+    database: Database,
+) -> None:
+    shop = at(database, SHOP, 50)
+    live = live_of(shop)
+    assert live is not None
+    shop.settle(settlement(live, page(60)))
+    at(database, REST, 80)
+    kept(database, SHOP, REST)
+    kept(database, REST)
+    with database.writing() as connection:
+        rename(connection, read_streams(connection)[SHOP], DB)
+    _, row = read_routing(database, STREAM.domain, "acme")
+    assert row.unread == {DB: (part(50, 80),)}
+    assert row.settled == {DB: {numbered(60)}}
