@@ -18,6 +18,7 @@ from poller.core.log_ids import (
 )
 from poller.core.spans import (
     Gap,
+    Inherited,
     LogCursor,
     LogRange,
     Redelivery,
@@ -124,7 +125,8 @@ def plan(  # noqa: PLR0913 - what the ledger holds, and what is asked for
         settled=settled,
     )
     if is_again:
-        return replace(basis, until=until, again=difference(settled, _unread_parts(revisits)))
+        whole = _unread_parts(each for each in revisits if not isinstance(each, Inherited))
+        return replace(basis, until=until, again=difference(settled, whole))
     return basis
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poller.core.log_ids import EARLIEST, LogId, floor_id, predecessor
-from poller.core.spans import Gap, LogCursor, LogRange, ReopenedGap, Resend, Span
+from poller.core.spans import Gap, Inherited, LogCursor, LogRange, ReopenedGap, Resend, Span
 from poller.service.backfill.plan import plan
 from poller.service.slices.slice import SHORTEST_SLICE, cut_into_slices
 from tests.fakes import NOW, STREAM, numbered
@@ -139,6 +139,13 @@ def test_a_resend_that_was_begun_is_continued() -> None:
     assert found.again == (LogRange(after=at(0), until=at(3)), LogRange(after=at(8), until=at(10)))
     # It was asked for before: a run without it goes on with it too.
     assert plan(spans, at(0), at(10), oldest=at(-500), revisits=[begun]).unfinished == (begun,)
+
+
+def test_all_is_sent_again_where_a_removed_route_left_events() -> None:
+    left = Inherited(id=1, stream=STREAM, after=at(2), reached=at(3), until=at(8))
+    found = plan([span(0, 10, 10)], at(0), at(10), oldest=at(-500), revisits=[left], is_again=True)
+    assert found.again == (LogRange(after=at(0), until=at(10)),)
+    assert found.unfinished == (left,)
 
 
 def test_a_gap_counts_only_while_some_of_it_can_be_read_again() -> None:
