@@ -28,6 +28,7 @@ from poller.adapters.sql_ledger.tables.spans import (
 )
 from poller.adapters.sql_ledger.tables.stretches import leave_unread, move_stretch
 from poller.core.errors import ConflictError
+from poller.core.log_ids import predecessor
 from poller.core.pages import Page, advance
 from poller.core.settlement import Settlement
 from poller.core.spans import (
@@ -60,6 +61,7 @@ def settle_page(
             ids = [log_id for log_id in settlement.ids_to_remember if log_id > moved.confirmed]
             record_ids(connection, stream_id, ids)
             _record(connection, stream_id, settlement)
+            _take_out_of_gaps(connection, stream_id, cursor, page)
             return moved
         case SecondReading():
             _refuse_unbelieved(cursor, page)
@@ -89,6 +91,16 @@ def _record(connection: Connection, stream_id: int, settlement: Settlement) -> N
     is_inherited = isinstance(settlement.cursor, Inherited)
     at = settlement.page.served_at
     record_outcomes(connection, stream_id, settlement, at, is_inherited=is_inherited)
+
+
+def _take_out_of_gaps(connection: Connection, stream_id: int, span: Span, page: Page) -> None:
+    """Take what the page holds out of a gap that was recorded from the same position before.
+
+    The tenant keeps its log for longer now. A backfill would send these events once more.
+    """
+    if page.events:
+        begin = page.lost and predecessor(page.lost.before)
+        shrink_gaps(connection, stream_id, begin or span.reached, page.position)
 
 
 def _record_resent(connection: Connection, stream_id: int, settlement: Settlement) -> None:

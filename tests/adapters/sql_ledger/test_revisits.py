@@ -132,6 +132,21 @@ def test_the_part_of_a_reopened_gap_that_retention_took_stays_a_gap(ledger: SqlL
     assert ledger.gaps() == (Gap(after=numbered(10), before=numbered(14)), lost)
 
 
+def test_events_that_the_log_shows_again_at_the_position_of_a_gap_are_no_gap(
+    ledger: SqlLedger,
+) -> None:
+    live = ledger.begin(after=numbered(10))
+    gap = Gap(after=numbered(10), before=numbered(20))
+    live = ledger.settle(settlement(live, replace(page(position=10), lost=gap)))
+    assert ledger.gaps() == (gap,)
+    smaller = Gap(after=numbered(10), before=numbered(14))
+    live = ledger.settle(settlement(live, replace(page(14, 16), lost=smaller)))
+    rest = Gap(after=numbered(16), before=numbered(20))
+    assert ledger.gaps() == (smaller, rest)
+    ledger.settle(settlement(live, page(17)))
+    assert ledger.gaps() == (smaller, Gap(after=numbered(17), before=numbered(20)))
+
+
 def test_a_refusal_when_it_is_sent_again_is_counted_as_what_it_is(
     ledger: SqlLedger, path: Path
 ) -> None:

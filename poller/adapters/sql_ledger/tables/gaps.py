@@ -5,8 +5,10 @@ recorded, and taken back if its part of the log is read after all.
 """
 
 from collections.abc import Iterable
+from functools import cache
+from typing import Any
 
-from sqlalchemy import Connection, case, delete, select, update
+from sqlalchemy import Connection, Select, bindparam, case, delete, select, update
 
 from poller.adapters.sql_ledger.tables import schema
 from poller.adapters.sql_ledger.tables.upsert import upsert
@@ -57,15 +59,11 @@ def shrink_gaps(connection: Connection, stream_id: int, after: LogId, until: Log
     A gap leaves out both of its ends, so the rest below ends just above `after`, and the rest
     above begins at `until`. A rest that cannot hold an id is not recorded.
     """
-    columns = schema.gap.c
-    overlapping = (
-        columns.stream_id == stream_id,
-        ~columns.is_read_once,
-        columns.after < until,
-        columns.before > successor(after),
-    )
-    gaps = connection.execute(select(schema.gap).where(*overlapping)).all()
-    connection.execute(delete(schema.gap).where(columns.id.in_([gap.id for gap in gaps])))
+    part = {"stream": stream_id, "begin": successor(after), "end": until}
+    gaps = connection.execute(_overlapping(), part).all()
+    if not gaps:
+        return
+    connection.execute(delete(schema.gap).where(schema.gap.c.id.in_([gap.id for gap in gaps])))
     for gap in gaps:
         for begin, end in ((gap.after, successor(after)), (until, gap.before)):
             if successor(begin) < end:
@@ -77,6 +75,17 @@ def shrink_gaps(connection: Connection, stream_id: int, after: LogId, until: Log
                     is_read_once=False,
                 )
                 connection.execute(rest.on_conflict_do_nothing())
+
+
+@cache
+def _overlapping() -> Select[Any]:
+    columns = schema.gap.c
+    return select(schema.gap).where(
+        columns.stream_id == bindparam("stream"),
+        ~columns.is_read_once,
+        columns.after < bindparam("end"),
+        columns.before > bindparam("begin"),
+    )
 
 
 def cut_off_gaps(connection: Connection, stream_id: int, at: LogId) -> None:
