@@ -153,7 +153,7 @@ def begun(bench: Bench, *names: str) -> WorkerFolder:
     bench.make()
     worker = bench.folder
     assert isinstance(worker, WorkerFolder)
-    worker.join(cast("Any", None))
+    worker.join(cast("Any", None), "")
     worker._share = 9
     for name in names:
         worker.begin(name, lambda: None)

@@ -61,7 +61,6 @@ def settle_page(
             ids = [log_id for log_id in settlement.ids_to_remember if log_id > moved.confirmed]
             record_ids(connection, stream_id, ids)
             _record(connection, stream_id, settlement)
-            _take_out_of_gaps(connection, stream_id, cursor, page)
             return moved
         case SecondReading():
             _refuse_unbelieved(cursor, page)
@@ -148,6 +147,7 @@ def _move_span(
     _refuse_page_of_others(spans, span, page)
     moved = advance(current, page, late_window=late_window)
     write_position(connection, moved)
+    _take_out_of_gaps(connection, stream_id, span, page)
     if moved.is_done:
         if moved.confirmed < moved.reached:
             leave_unread(connection, stream_id, moved.confirmed, moved.reached)

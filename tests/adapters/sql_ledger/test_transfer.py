@@ -16,7 +16,7 @@ from sqlalchemy import Boolean, Column, Integer, Table, insert, select
 from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.adapters.sql_ledger.places import open_database
 from poller.adapters.sql_ledger.tables import schema
-from poller.adapters.sql_ledger.tables.column_types import UtcText
+from poller.adapters.sql_ledger.tables.column_types import PlainText, UtcText
 from poller.adapters.sql_ledger.tables.streams import read_streams
 from poller.adapters.sql_ledger.transfer.exporting import export_stream
 from poller.adapters.sql_ledger.transfer.file_format import (
@@ -44,7 +44,9 @@ def value_for(column: Column[Any]) -> st.SearchStrategy[Any]:
         return st.booleans()
     if isinstance(column.type, Integer) or "BIGINT" in str(column.type):
         return st.integers(0, 2**31 - 1)
-    return st.text(st.characters(exclude_characters="\0"), max_size=20)
+    # Text from outside may hold half a surrogate pair.
+    codec = None if isinstance(column.type, PlainText) else "utf-8"
+    return st.text(st.characters(codec=codec, exclude_characters="\0"), max_size=20)
 
 
 @st.composite
