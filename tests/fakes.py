@@ -108,7 +108,7 @@ class FakeLog:
         gone = [record for record in gone if cursor.until is None or _id(record) <= cursor.until]
         if not gone:
             return None
-        before = LogId(_id(page[0])) if page else LogId(_id(gone[-1]) + "0")
+        before = LogId(_id(page[0])) if page else successor(LogId(_id(gone[-1])))
         if cursor.until is not None:
             before = min(before, successor(cursor.until))
         is_read_once = isinstance(cursor, SecondReading | UnreadStretch)

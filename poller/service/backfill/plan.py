@@ -121,7 +121,7 @@ def plan(  # noqa: PLR0913 - what the ledger holds, and what is asked for
         basis,
         until=max(end, readable_since),
         missing=basis.missing + _missing(spans, readable_since, end),
-        gaps=_gaps_to_read(gaps, revisits, max(readable_since, oldest), until),
+        gaps=_gaps_to_read(_passed(gaps, spans), revisits, max(readable_since, oldest), until),
         settled=settled,
     )
     if is_again:
@@ -188,6 +188,16 @@ def _unread_parts(cursors: Iterable[LogCursor]) -> list[LogRange]:
 def _readable_part(gap: Gap, oldest: LogId | None) -> LogRange:
     after = max(gap.after, just_below(oldest)) if oldest else gap.after
     return LogRange(after=after, until=predecessor(gap.before) or gap.before)
+
+
+def _passed(gaps: Iterable[Gap], spans: Sequence[Span]) -> Iterator[Gap]:
+    """Yield the gaps that a span has passed. It reads another one itself, once it can be read.
+
+    An empty log shows a gap, and does not move the position.
+    """
+    for gap in gaps:
+        if any(span.after <= gap.after < span.reached for span in spans):
+            yield gap
 
 
 def _gaps_to_read(

@@ -161,6 +161,13 @@ def test_a_gap_counts_only_while_some_of_it_can_be_read_again() -> None:
     assert plan(spans, at(0), at(10), oldest=at(1), gaps=[gap]).gaps == ()
 
 
+def test_a_gap_that_no_span_has_passed_is_left_to_the_one_that_will_read_it() -> None:
+    gap = Gap(after=at(10), before=at(20))
+    empty, passed = span(0, None, 10), span(0, None, 19)
+    assert plan([empty], at(0), at(50), oldest=at(1), gaps=[gap]).gaps == ()
+    assert plan([passed], at(0), at(50), oldest=at(1), gaps=[gap]).gaps == (gap,)
+
+
 def test_a_gap_that_was_read_once_is_never_read_again() -> None:
     gap = Gap(after=at(10), before=at(20), is_read_once=True)
     assert plan([span(0, None, 100)], at(0), at(50), oldest=at(1), gaps=[gap]).gaps == ()
