@@ -1,6 +1,7 @@
 """A tenant whose routes change, in one process, on fakes of both services."""
 
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from itertools import islice
@@ -25,6 +26,7 @@ from poller.core.translation.rules import Rules
 from poller.core.translation.translator import LiveTranslator
 from poller.service.daemon.late_arrivals import SecondReader
 from tests.builders import live_of, record
+from tests.cli.interrupted_ledger import InterruptedLedgerError, interrupted
 from tests.fakes import NOW, STREAM, FakeDirectory, FakeLog, FakeSink, numbered
 
 STREAMS = tuple(replace(STREAM, source_name=name) for name in ("one", "two", "three", "four"))
@@ -75,6 +77,16 @@ class Tenant:
         for ledger in self.ledgers.values():
             if live_of(ledger) is None:  # nothing is recorded of a file without routes
                 ledger.begin(after=EARLIEST)
+
+    def crash(self, routes: tuple[RecordedRoute, ...], number: int, is_undone: bool) -> None:
+        """Let the process end before a statement of its start with these routes. Start again.
+
+        The next start has the routes before, if the change is undone.
+        """
+        before = self.routes
+        with suppress(InterruptedLedgerError), interrupted(self.database, number):
+            self.change(routes)
+        self.change(before if is_undone else routes)
 
     def drain(self, number: int, pages: int | None) -> None:
         """Let a route read some pages, or up to the end of the log."""

@@ -20,6 +20,7 @@ ROUTES = st.tuples(
 STEPS = st.one_of(
     st.tuples(st.just(Tenant.grow), st.text(APPS, min_size=1, max_size=8)),
     st.tuples(st.just(Tenant.change), ROUTES),
+    st.tuples(st.just(Tenant.crash), ROUTES, st.integers(0, 150), st.booleans()),
     st.tuples(st.just(Tenant.drain), st.integers(0, 2), st.integers(1, 3)),
     st.tuples(st.just(Tenant.catch_up), st.integers(0, 2), st.integers(0, 2)),
     st.tuples(st.just(Tenant.walk), st.integers(0, 2), st.integers(1, 2)),
