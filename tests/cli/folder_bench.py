@@ -1,7 +1,7 @@
 """A folder whose pipelines do nothing. A test does what the schedule does."""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -40,6 +40,8 @@ class Bench:
         self.told: list[str] = []
         self.works: dict[str, Work] = {}
         self.error: FatalError | None = None
+        self.errors: dict[str, FatalError] = {}
+        self.opens_ledgers = False
         self.write_defaults()
 
     def write_defaults(self, text: str = "") -> None:
@@ -106,12 +108,14 @@ class Bench:
         self.works[name] = work
         assert post.alert_groups is self.folder.alert_groups
         assert post.options.endswith(f" --pipeline {name}")
-        if self.error is not None:
-            raise self.error
+        if error := self.error or self.errors.get(name):
+            raise error
         self.told.append(f"{name} opened")
         self.opened[name] = Opened(settings=settings, neighbours=neighbours)
+        ledger = post.ledgers.opened(settings, work, neighbours=neighbours)
         try:
-            yield Running(step=lambda: timedelta(seconds=30))
+            with ledger if self.opens_ledgers else nullcontext():
+                yield Running(step=lambda: timedelta(seconds=30))
         finally:
             del self.opened[name]
             self.told.append(f"{name} closed")

@@ -59,7 +59,7 @@ def test_the_status_shows_the_fatal_error_that_ended_the_daemon(
     bench: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ended = FatalExit(at=NOW, code="auth0-credentials-refused", error="refused", hint="check them")
-    record_fatal_exit(bench.url, ended)
+    record_fatal_exit(bench.ledger.whole, STREAM, ended)
     bench.status()
     shown = capsys.readouterr().out
     assert "error[auth0-credentials-refused]: refused" in shown

@@ -1,7 +1,7 @@
 """The pipelines of a folder: which are opened, by which settings, and what a reload changes."""
 
 from contextlib import closing
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -9,6 +9,10 @@ from structlog.testing import capture_logs
 
 from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.adapters.sql_ledger.reader import LedgerReader
+from poller.cli.commands.status import collect
+from poller.cli.pipelines.table import status_lines
+from poller.config import pipeline_names
+from poller.core.errors import FatalError
 from poller.core.events import Stream
 from tests.cli.folder_bench import REFUSED, Bench, bench_of
 
@@ -118,15 +122,29 @@ def test_one_pipeline_never_pings_the_switch_that_all_share(bench: Bench) -> Non
 def ledger(bench: Bench, name: str) -> str:
     """Make a ledger, and return its URL."""
     url = f"sqlite:///{bench.path}/{name}.db"
-    stream = Stream(domain="acme.us.auth0.com", source_name="web", generation=1)
-    SqlLedger.open(url, stream, create=True).close()
+    SqlLedger.open(url, stream("acme"), create=True).close()
     return url
 
 
-def error_in(url: str) -> str | None:
+def stream(name: str) -> Stream:
+    return Stream(domain="acme.us.auth0.com", source_name=name, generation="")
+
+
+def error_in(url: str, name: str = "acme") -> str | None:
     with closing(LedgerReader.open(url)) as reader:
-        recorded = reader.fatal_exit()
+        recorded = reader.fatal_exit(stream(name))
     return recorded and recorded.code
+
+
+def lines(bench: Bench) -> dict[str, tuple[str, str | None]]:
+    """Return the state of each pipeline by `status`, and the code of its error."""
+    found = status_lines(
+        bench.path,
+        pipeline_names(bench.path),
+        lambda settings: collect(settings, datetime.now(UTC)),
+        strict=False,
+    )
+    return {each.pipeline: (each.state, each.error) for each in found}
 
 
 def test_status_shows_the_error_of_a_pipeline_that_cannot_be_opened(bench: Bench) -> None:
@@ -137,11 +155,42 @@ def test_status_shows_the_error_of_a_pipeline_that_cannot_be_opened(bench: Bench
     assert error_in(url) == "ledger-inaccessible"
 
 
-def test_the_error_of_one_pipeline_is_not_that_of_a_ledger_which_others_use(bench: Bench) -> None:
+def test_each_pipeline_of_one_ledger_has_an_error_of_its_own(bench: Bench) -> None:
     url = ledger(bench, "shared")
     bench.write_defaults(f'[state]\nurl = "{url}"\n')
-    for name in ("acme", "globex"):
-        bench.write(name)
-    bench.error = REFUSED
+    bench.write("acme")
+    bench.write("globex", more=f'[state]\nurl = "{url.replace("shared", "./shared")}"\n')
+    bench.write("initech")
+    bench.opens_ledgers = True
+    bench.errors = {
+        "acme": REFUSED,
+        "globex": FatalError("the key is wrong", code="auth0-credentials-refused", hint="look"),
+    }
+    bench.start()
+    states = {
+        "acme": ("failed", "ledger-inaccessible"),
+        "globex": ("failed", "auth0-credentials-refused"),
+        "initech": ("running", None),
+    }
+    assert lines(bench) == states
+    bench.errors["globex"] = REFUSED  # while another pipeline has the ledger open
+    bench.step("globex")
+    assert lines(bench) == states | {"globex": ("failed", REFUSED.code)}
+    del bench.errors["acme"]
+    bench.step("acme")
+    assert lines(bench)["acme"][0] == "failed"  # no cycle has succeeded since
+    with closing(SqlLedger.open(url, stream("acme"), create=False)) as opened:
+        opened.note_cycle(at=datetime.now(UTC), error=None)
+    assert lines(bench)["acme"] == ("running", None)
+    assert error_in(url, "globex") == REFUSED.code
+
+
+def test_the_refusal_of_a_second_file_is_no_error_of_the_stream(bench: Bench) -> None:
+    url = ledger(bench, "shared")
+    bench.write_defaults(f'[state]\nurl = "{url}"\n')
+    for name in ("first", "second"):
+        bench.write(name, source="acme")
+    bench.opens_ledgers = True
     bench.start()
     assert error_in(url) is None
+    assert lines(bench) == {"first": ("running", None), "second": ("unusable", "settings-invalid")}

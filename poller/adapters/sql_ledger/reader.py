@@ -168,10 +168,10 @@ class LedgerReader:
             row = connection.execute(select(*columns).where(own)).mappings().one_or_none()
             return DaemonStatus(**(row or {}))
 
-    def fatal_exit(self) -> FatalExit | None:
-        """Return the fatal error that ended the program, or None if a cycle has succeeded since."""
+    def fatal_exit(self, stream: Stream) -> FatalExit | None:
+        """Return the fatal error that ended the daemon, or None if a cycle has succeeded since."""
         with self._transaction() as connection:
-            return read_fatal_exit(connection)
+            return read_fatal_exit(connection, stream)
 
     def holder(self, role: Role = "run") -> Holder | None:
         """Return the process that holds the ledger's lock for this role, or None."""

@@ -14,12 +14,13 @@ from pathlib import Path
 import click
 
 from poller import __version__
+from poller.adapters.sql_ledger.fatal_exit import FatalExit
 from poller.adapters.sql_ledger.lock import Holder, Role
 from poller.adapters.sql_ledger.places import place_of
 from poller.adapters.sql_ledger.reader import DaemonStatus, LedgerReader
 from poller.cli.groups import examples
 from poller.cli.options import config_option, json_option, read_settings
-from poller.cli.pipelines.table import show_table, status_lines
+from poller.cli.pipelines.table import show_table, status_lines, stream_of
 from poller.cli.settings_file import SettingsFile
 from poller.cli.views.output import say_json
 from poller.cli.views.status import (
@@ -92,14 +93,24 @@ def collect(settings: Settings, now: datetime) -> StatusReport:
     with closing(LedgerReader.open(settings.state.url)) as reader:
         daemon, standby = _process(reader, "run"), _process(reader, "standby")
         with reader.at_one_moment():
+            own = stream_of(settings)
+            ended = reader.fatal_exit(own)
             return StatusReport(
                 ledger=place_of(settings.state.url).shown,
                 version=__version__,
                 daemon=daemon,
                 standby=standby,
-                last_fatal_error=reader.fatal_exit(),
+                last_fatal_error=ended,
                 streams=tuple(_stream(reader, stream, now) for stream in reader.streams()),
+                is_failed=bool(settings.pipeline) and _is_news(ended, reader.daemon_status(own)),
             )
+
+
+def _is_news(ended: FatalExit | None, daemon: DaemonStatus) -> bool:
+    """Return whether nothing was heard of the daemon after a fatal error."""
+    return ended is not None and all(
+        ended.at > moment for moment in _known(daemon.cycle_at, daemon.blocked_since)
+    )
 
 
 def _process(reader: LedgerReader, role: Role) -> DaemonReport | None:

@@ -14,7 +14,6 @@ import structlog
 from poller.cli.pipelines.opening import Post, open_pipeline
 from poller.cli.pipelines.pasting import options_of, options_of_all
 from poller.cli.pipelines.table import refusal_of_second
-from poller.cli.wiring.fatal_exit import recorded
 from poller.cli.wiring.ledgers import Ledgers
 from poller.cli.wiring.metrics import observer_of
 from poller.cli.wiring.services import stream_of
@@ -211,8 +210,8 @@ class Folder:
                 member.settings = _known(lambda: self._load(member.name))
         settings = _with_own_switch(member.settings, self.shared)
         with (
-            self._recorded(member, settings.state.url),
             self._claims.held(stream_of(settings), member.name, member.pipeline.reopen),
+            self._ledgers.recording(settings),
             open_pipeline(
                 settings,
                 work,
@@ -223,12 +222,6 @@ class Folder:
             self.on_open(settings),
         ):
             yield running
-
-    def _recorded(self, member: Member, url: str) -> AbstractContextManager[None]:
-        """Record a fatal error in the ledger, unless other pipelines use it too."""
-        others = (each.settings for each in self.members.values() if each is not member)
-        is_shared = any(each is not None and each.state.url == url for each in others)
-        return nullcontext() if is_shared else recorded(url)
 
     def _neighbours(self, member: Member) -> Collection[Stream]:
         """Return the streams of the other pipelines, which may be in the ledger."""

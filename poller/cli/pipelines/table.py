@@ -90,11 +90,11 @@ def refuse_second(file: SettingsFile) -> None:
     folder, own = file.folder, file.name
     if folder is None or own is None:
         return
-    stream = _stream_of(load_settings(file.content, os.environ, secrets=False))
+    stream = stream_of(load_settings(file.content, os.environ, secrets=False))
     for name in takewhile(lambda each: each < own, pipeline_names(folder)):
         with suppress(SettingsError):
             other = load_settings(read_pipeline(folder, name), os.environ, secrets=False)
-            if _stream_of(other) == stream:
+            if stream_of(other) == stream:
                 raise refusal_of_second(folder, own, name)
 
 
@@ -110,7 +110,7 @@ def status_lines(
     for name in names:
         try:
             settings = read_settings(SettingsFile(folder, name), secrets=False)
-            claim(folder, _stream_of(settings), name, holders)
+            claim(folder, stream_of(settings), name, holders)
             yield _status_line(name, settings, collect, strict=strict)
         except (SettingsError, PollerError) as error:
             yield unusable(name, error)
@@ -131,7 +131,7 @@ def _status_line(
     if not place_of(settings.state.url).exists():
         code = ExitCode.UNAVAILABLE if strict else ExitCode.DONE
         return PipelineReport(pipeline=name, state="new", code=code)
-    report, stream = collect(settings), _stream_of(settings)
+    report, stream = collect(settings), stream_of(settings)
     own = tuple(each for each in report.streams if _is_of(each, stream))
     report = replace(report, streams=own, daemon=_daemon_of(own, report))
     return status_of(name, report, strict=strict)
@@ -150,7 +150,8 @@ def _is_of(report: StreamReport, stream: Stream) -> bool:
     return names == (stream.domain, stream.source_name, stream.generation)
 
 
-def _stream_of(settings: Settings) -> Stream:
+def stream_of(settings: Settings) -> Stream:
+    """Return the stream of the settings: a tenant, a source and a generation."""
     # Not by `stream_of` of the wiring: its module imports the clients, and `status` starts fast.
     segment = settings.segment
     return Stream(

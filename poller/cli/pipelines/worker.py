@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -154,10 +154,6 @@ class WorkerFolder(Folder):
             workers=lambda: self._workers,
             threads=self._helped,
         )
-
-    def _recorded(self, member: Member, url: str) -> AbstractContextManager[None]:
-        del member, url  # all workers share the ledger
-        return nullcontext()
 
     def _named(self) -> dict[str, Stream]:
         """Return the streams of all pipelines, whichever worker has them."""

@@ -164,11 +164,12 @@ class _Explanation:
 
 def _condition(report: StatusReport, stream: StreamReport | None) -> tuple[str, _Explanation]:
     """Return the state in a word, and the error that explains it."""
-    if report.daemon is None:
-        ended = report.last_fatal_error
-        if ended is None:
-            return "down", _Explanation()
-        return "ended", _Explanation(text=ended.error, code=ended.code, hint=ended.hint)
+    ended, is_down = report.last_fatal_error, report.daemon is None
+    if ended is not None and (is_down or report.is_failed):
+        explanation = _Explanation(text=ended.error, code=ended.code, hint=ended.hint)
+        return "ended" if is_down else "failed", explanation
+    if is_down:
+        return "down", _Explanation()
     if stream is None:
         return "new", _Explanation()
     blocked = stream.blocked

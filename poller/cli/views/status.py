@@ -135,7 +135,10 @@ class StreamReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusReport:
-    """Everything that `status` shows."""
+    """Everything that `status` shows.
+
+    `is_failed` is set if the last fatal error keeps the pipeline closed while its process goes on.
+    """
 
     ledger: str
     version: str
@@ -143,13 +146,15 @@ class StatusReport:
     standby: DaemonReport | None
     last_fatal_error: FatalExit | None
     streams: tuple[StreamReport, ...]
+    is_failed: bool = field(default=False, metadata=NOT_IN_JSON)
 
     def exit_code(self, *, strict: bool) -> ExitCode:
         """Return 3 if somebody must act. With `strict` return 69 if no daemon runs."""
         needs_action = any(stream.gaps or stream.blocked for stream in self.streams)
         has_letters = any(stream.dead_letters for stream in self.streams)
         is_down = self.daemon is None
-        if needs_action or (is_down and self.last_fatal_error) or (strict and has_letters):
+        has_ended = self.is_failed or (is_down and self.last_fatal_error)
+        if needs_action or has_ended or (strict and has_letters):
             return ExitCode.ATTENTION
         if strict and is_down:
             return ExitCode.UNAVAILABLE
@@ -170,6 +175,7 @@ def show_status(report: StatusReport, now: datetime) -> None:
         say(f"daemon        runs as process {daemon.pid or '?'} since {since}")
     else:
         say("daemon        not running")
+    if report.is_failed or not daemon:
         _show_fatal_error(report.last_fatal_error)
     standby = report.standby
     if standby:

@@ -1,14 +1,14 @@
 """Record a fatal error where an operator looks for it: in the ledger and in systemd's status."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from contextlib import closing, contextmanager, suppress
 
 from poller.adapters.sql_ledger.fatal_exit import FatalExit, record_fatal_exit
-from poller.adapters.sql_ledger.places import acquire_lock, place_of
+from poller.adapters.sql_ledger.places import acquire_lock, open_database, place_of
 from poller.cli.options import read_settings
 from poller.cli.settings_file import SettingsFile
-from poller.config import SettingsError
+from poller.cli.wiring.services import stream_of
+from poller.config import Settings, SettingsError
 from poller.core.errors import FatalError, PollerError
 from poller.service.observability.systemd import Supervisor
 
@@ -31,32 +31,17 @@ def recording_fatal_exit(file: SettingsFile, supervisor: Supervisor) -> Iterator
         raise
 
 
-@contextmanager
-def recorded(url: str) -> Iterator[None]:
-    """Record in its ledger a fatal error that ends a pipeline of several, and raise it again.
-
-    A ledger that other pipelines use is left alone: its place for an error is that of its process.
-    """
-    try:
-        yield
-    except FatalError as error:
-        with suppress(PollerError, OSError):
-            _write(url, error)
-        raise
-
-
 def _record(file: SettingsFile, supervisor: Supervisor, error: FatalError) -> None:
     supervisor.ended(error)
     # Without a ledger, or if the settings do not name it, the log and systemd's status must do.
     with suppress(PollerError, SettingsError, OSError):
-        _write(read_settings(file, secrets=False).state.url, error)
+        _write(read_settings(file, secrets=False), error)
 
 
-def _write(url: str, error: FatalError) -> None:
+def _write(settings: Settings, error: FatalError) -> None:
+    url = settings.state.url
     if not place_of(url).exists():
         return
     # The lock is not free while a daemon runs. Then this error is not the daemon's own.
-    with acquire_lock(url, "run"):
-        at = datetime.now(UTC)
-        left = FatalExit(at=at, code=error.code, error=str(error), hint=error.hint)
-        record_fatal_exit(url, left)
+    with acquire_lock(url, "run"), closing(open_database(url, change=True)) as database:
+        record_fatal_exit(database, stream_of(settings), FatalExit.of(error))

@@ -2,19 +2,27 @@
 
 import threading
 from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
+from contextlib import (
+    AbstractContextManager,
+    ExitStack,
+    closing,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from dataclasses import dataclass, field
 
 import structlog
 
 from poller.adapters.sql_ledger.database import Database
+from poller.adapters.sql_ledger.fatal_exit import FatalExit, record_fatal_exit
 from poller.adapters.sql_ledger.ledger import SqlLedger
-from poller.adapters.sql_ledger.lock import Lost
+from poller.adapters.sql_ledger.lock import Lost, ignore_loss
 from poller.adapters.sql_ledger.places import LedgerPlace, acquire_lock, place_of
 from poller.cli.wiring.routes import file_of, keep_routes_of, routes_of
 from poller.cli.wiring.services import stream_of, streams_of_routes
 from poller.config import Settings
-from poller.core.errors import NotYetError, TakenOverError
+from poller.core.errors import FatalError, NotYetError, PollerError, TakenOverError
 from poller.core.events import Stream
 from poller.service.lifecycle.process import Failed, Work
 
@@ -109,6 +117,25 @@ class Ledgers:
             log.info("ledger.opened", ledger=place_of(url).shown, **facts)
             self._warn_of_move(stream, place_of(url))
             yield ledger
+
+    @contextmanager
+    def recording(self, settings: Settings) -> Iterator[None]:
+        """Record a fatal error that ends the pipeline inside for `status`, and raise it again.
+
+        A ledger that is missing is not made, and one that another process holds is left alone.
+        """
+        try:
+            yield
+        except FatalError as error:
+            with suppress(PollerError, OSError):
+                self._record(settings, error)
+            raise
+
+    def _record(self, settings: Settings, error: FatalError) -> None:
+        url = settings.state.url
+        if place_of(url).exists():
+            with self._database(url, ignore_loss) as database:
+                record_fatal_exit(database, stream_of(settings), FatalExit.of(error))
 
     def _warn_of_move(self, stream: Stream, place: LedgerPlace) -> None:
         """Warn of a stream that goes on in another ledger: its file has another name, for one."""

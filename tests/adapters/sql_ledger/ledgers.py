@@ -56,6 +56,10 @@ LATER: dict[int, tuple[str, ...]] = {
 """The tables of version 3 that a ledger of an older version did not have."""
 TABLES_OF_VERSION_4 = """
 DELETE FROM span; ALTER TABLE span DROP COLUMN is_catch_up;
+DROP TABLE fatal_exit; CREATE TABLE fatal_exit (
+  id INTEGER NOT NULL PRIMARY KEY, at TEXT NOT NULL, code TEXT NOT NULL,
+  error TEXT NOT NULL, hint TEXT NOT NULL
+);
 DROP TABLE names_in_ids; DROP TABLE alert_memory; DROP TABLE queued_alert; DROP TABLE routing;
 ALTER TABLE stream DROP COLUMN begun_after; ALTER TABLE stream DROP COLUMN last_fence;
 ALTER TABLE span DROP COLUMN fence; ALTER TABLE unread_stretch DROP COLUMN fence;

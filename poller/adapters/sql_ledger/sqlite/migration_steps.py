@@ -198,6 +198,16 @@ CREATE TABLE routing (
 CREATE INDEX routing_of_file ON routing (domain, file)
 """
 
+# An older program recorded one error of the whole ledger. The process that upgrades it begins anew.
+_FATAL_EXITS = """
+DROP TABLE fatal_exit;
+CREATE TABLE fatal_exit (
+  domain TEXT NOT NULL, source_name TEXT NOT NULL, generation TEXT NOT NULL, at TEXT NOT NULL,
+  code TEXT NOT NULL, error TEXT NOT NULL, hint TEXT NOT NULL,
+  PRIMARY KEY (domain, source_name, generation)
+) WITHOUT ROWID
+"""
+
 _ALERTS = """
 CREATE TABLE alert_memory (
   stream_id INTEGER NOT NULL REFERENCES stream (id), kind TEXT NOT NULL, since TEXT,
@@ -243,6 +253,7 @@ def _to_version_5(connection: Connection) -> None:
         _BEGINNING_OF_STREAM,
         _NAMES_IN_IDS,
         _ACKNOWLEDGED_COUNTS,
+        _FATAL_EXITS,
         _ALERTS,
         _FENCES,
         _ROUTING,

@@ -26,7 +26,7 @@ class DaemonStatusStore(StreamStore):
         with self._writing_as_daemon() as connection:
             self._write(connection, cycle_at=at, cycle_error=error)
             if error is None:
-                forget_fatal_exit(connection)
+                forget_fatal_exit(connection, self._stream)
 
     def note_blocked(self, error: FatalError | None) -> None:
         """Record that the daemon is blocked by this error, or that it is not blocked any more.

@@ -252,10 +252,10 @@ daemon_status = table(
     Column("catch_up_error", PlainText),
 )
 
-# The fatal error that ended the last process, until a cycle succeeds.
-fatal_exit = table(
+# The fatal error that ended the daemon of a stream, which the ledger may not hold yet.
+fatal_exit = keyed_table(
     "fatal_exit",
-    Column("id", Number, primary_key=True),  # always 1, since only the last error is kept
+    *(Column(name, Text, primary_key=True) for name in ("domain", "source_name", "generation")),
     Column("at", UtcText, nullable=False),
     Column("code", PlainText, nullable=False),
     Column("error", PlainText, nullable=False),
