@@ -2,6 +2,8 @@
 
 import threading
 from pathlib import Path
+from queue import Queue
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -46,6 +48,23 @@ def test_only_a_pipeline_that_is_alone_says_that_it_is_not_started_again(
         raise ERROR
     is_told = "is not started again (acme" in str([phone.titles, ledger.state])
     assert is_told == is_alone
+
+
+@pytest.mark.parametrize("is_alone", [True, False])
+def test_a_fatal_error_that_closes_a_pipeline_fails_its_switch_at_once(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, *, is_alone: bool
+) -> None:
+    heard = Queue[str]()
+    switch = SimpleNamespace(ping=lambda kind, *_, **__: heard.put(kind))
+    monkeypatch.setattr(alerts, "heartbeat_of", lambda _: switch)
+    groups = None if is_alone else AlertGroups("")
+    ledger: Any = MemoryLedger()
+    with pytest.raises(FatalError), alerting(settings, ledger, NO_OBSERVER, groups=groups):
+        raise ERROR
+    assert [heard.get(timeout=120) for _ in range(2)] == ["start", "fail"]
+    with alerting(settings, ledger, NO_OBSERVER, groups=groups) as stopped:
+        stopped.end(None)
+    assert [heard.get(timeout=120) for _ in range(2)] == ["start", "log"]
 
 
 class NotedGroups(AlertGroups):

@@ -22,7 +22,7 @@ from poller.service.lifecycle.liveness import Heartbeat
 from poller.service.lifecycle.process import Process
 from poller.service.observability.systemd import Notifier, Supervisor
 from poller.service.pipelines.pipelines import Pipelines
-from tests.service.alerts.bench import Receiver
+from tests.service.alerts.bench import Receiver, Recorder
 
 PIPELINE = """
 [auth0]
@@ -88,6 +88,29 @@ def test_a_failure_is_told_to_the_targets_of_its_pipeline_or_to_those_of_the_def
     assert "--pipeline typo" in by_all
     assert "Pipeline: held" in by_own
     assert "Stream: acme.us.auth0.com to web" in by_own
+
+
+def test_a_failure_fails_a_switch_of_the_pipelines_own_and_not_the_one_that_all_share(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    switches = {name: Recorder() for name in ("own", "all")}
+
+    def switch_of(settings: Settings) -> Recorder | None:
+        url = settings.alerts.heartbeat_url
+        return switches[url.get_secret_value().rpartition("/")[2]] if url else None
+
+    monkeypatch.setattr(failures, "heartbeat_of", switch_of)
+    shared = '[alerts]\nheartbeat_url = "https://hc.example/all"\n'
+    (bench.folder.path / "_defaults.toml").write_text(shared)
+    bench.folder.shared = load_shared_settings(read_defaults(bench.folder.path), dict(os.environ))
+    own = shared.replace("all", "own")
+    closed = '[state]\nurl = "/proc/none/ledger.db"\n'
+    (bench.folder.path / "held.toml").write_text(PIPELINE + own + closed)
+    (bench.folder.path / "other.toml").write_text(PIPELINE.replace("web", "app") + closed)
+    bench.folder.reload()
+    bench.fail()
+    assert switches["own"].kinds == ["fail"]
+    assert switches["all"].kinds == []
 
 
 def test_targets_that_cannot_be_used_keep_no_other_pipeline_from_telling(

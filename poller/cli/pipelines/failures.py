@@ -10,11 +10,12 @@ from datetime import UTC, datetime
 import structlog
 from structlog.contextvars import bound_contextvars
 
-from poller.cli.pipelines.folder import Folder, Member
-from poller.cli.wiring.alerts import place_of, targets_of
+from poller.adapters.alerting.heartbeat import HeartbeatUrl
+from poller.cli.pipelines.folder import Folder, Member, with_own_switch
+from poller.cli.wiring.alerts import heartbeat_of, place_of, targets_of
 from poller.config import Settings, SettingsError
 from poller.core.errors import PollerError
-from poller.service.alerts.failures import FAILED, FailureAlerts
+from poller.service.alerts.failures import FAILED, FailureAlerts, FailurePings
 from poller.service.alerts.sender import LOOK_S
 from poller.service.alerts.texts import Place
 from poller.service.upstream.threads import start_thread
@@ -86,10 +87,16 @@ class Failures:
         settings = member.settings or self._folder.shared
         if told.settings is not settings:
             told.settings = settings
-            targets = targets_of(settings)
-            if targets:
-                told.alerts.address(targets, self._place(member))
+            targets, switch = targets_of(settings), self._own_switch(member)
+            if targets or switch:
+                pings = FailurePings(switch) if switch else None
+                told.alerts.address(targets, self._place(member), pings)
         told.alerts.look()
+
+    def _own_switch(self, member: Member) -> HeartbeatUrl | None:
+        if member.settings is None:
+            return None
+        return heartbeat_of(with_own_switch(member.settings, self._folder.shared))
 
     def _place(self, member: Member) -> Place:
         options = member.post.options

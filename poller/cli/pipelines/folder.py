@@ -208,7 +208,7 @@ class Folder:
         if member.settings is None:
             with self._claims.changing(self._named):
                 member.settings = _known(lambda: self._load(member.name))
-        settings = _with_own_switch(member.settings, self.shared)
+        settings = with_own_switch(member.settings, self.shared)
         with (
             self._claims.held(stream_of(settings), member.name, member.pipeline.reopen),
             self._ledgers.recording(settings),
@@ -255,7 +255,7 @@ def warn_of_restart(old: Settings, new: Settings) -> None:
         log.warning("settings.need_restart", sections=sections)
 
 
-def _with_own_switch(settings: Settings, shared: Settings) -> Settings:
+def with_own_switch(settings: Settings, shared: Settings) -> Settings:
     """Return the settings without the dead man's switch that all pipelines share.
 
     One pipeline must not say that all is well. See `shared_switch`.

@@ -17,7 +17,6 @@ from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.cli.wiring.services import stream_of
 from poller.config import Settings, SettingsError
 from poller.config.sources.paths import SYSTEM_FILE
-from poller.core.errors import FatalError
 from poller.service.alerts.dead_mans_switch import Pings
 from poller.service.alerts.groups import AlertGroups
 from poller.service.alerts.sender import AlertSender, send_alone
@@ -35,15 +34,9 @@ class Alerting:
 
     observer: Observer
     sender: AlertSender | None = None
-    is_opened_again: bool = False
 
     def end(self, error: BaseException | None) -> None:
-        """Say why the daemon stops. The last alerts are sent while the page at hand settles.
-
-        A pipeline of several is opened again after an error. Its alert comes if that fails.
-        """
-        if self.is_opened_again and isinstance(error, FatalError):
-            error = None
+        """Say why the daemon stops. The last alerts are sent while the page at hand settles."""
         if self.sender is not None:
             self.sender.end(error)
 
@@ -72,11 +65,12 @@ def alerting(
     pings = Pings(heartbeat) if heartbeat is not None else None
     deliver = groups.of(settings.pipeline) if groups is not None else send_alone
     sender = AlertSender(
-        *(watch, ledger, targets, place_of(settings, options)), pings=pings, deliver=deliver
+        *(watch, ledger, targets, place_of(settings, options)),
+        pings=pings,
+        deliver=deliver,
+        is_opened_again=groups is not None,
     )
-    alerts = Alerting(
-        observer=Observers(observer, watch), sender=sender, is_opened_again=groups is not None
-    )
+    alerts = Alerting(observer=Observers(observer, watch), sender=sender)
     sender.start()
     try:
         yield alerts

@@ -2,8 +2,9 @@
 
 - A ping of success goes out about once a minute, and only after a page was settled since the last
   one. The log of a quiet tenant is read too, so its empty pages count.
-- A ping of failure goes out with the alert that nothing is forwarded. Every other alert, each
-  recovery and the stop of the daemon leave a line in the log of the switch.
+- A ping of failure goes out with the alert that nothing is forwarded, and when a fatal error closes
+  a pipeline of several. Every other alert, each recovery and the stop of the daemon leave a line in
+  the log of the switch.
 
 A ping that fails is not repeated. The switch sees the silence.
 """
@@ -70,6 +71,10 @@ class Pings:
         """Tell of an alert, as a failure if nothing is forwarded."""
         is_down = KINDS[alert.kind].is_down and not telling.is_recovery
         self._ping("fail" if is_down else "log", f"{alert.title}\n{alert.body}")
+
+    def fail(self, text: str) -> None:
+        """Tell that nothing is forwarded."""
+        self._ping("fail", text)
 
     def stop(self, text: str) -> None:
         """Tell that the daemon was told to stop."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from poller.service.alerts.dead_mans_switch import Pings
 from poller.service.alerts.kinds import Kind
 from poller.service.alerts.rules import Condition
 from poller.service.alerts.sender import AlertSender, Deliver, Target, send_alone
@@ -24,6 +25,14 @@ class FailureWatch(Watch):
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
 
+    @property
+    def settled(self) -> int:
+        return 0
+
+    @property
+    def is_blocked(self) -> bool:
+        return self._supervisor.condition.kind == FAILED
+
     def conditions(self, at: datetime) -> dict[Kind, Condition | None]:
         del at
         now = self._supervisor.condition
@@ -34,6 +43,13 @@ class FailureWatch(Watch):
 
     def marks(self) -> dict[Kind, str]:
         return {}
+
+
+class FailurePings(Pings):
+    """The pings of a pipeline that may not be open."""
+
+    def start(self, text: str) -> None:
+        """Send nothing. A pipeline that is open says by itself that it began."""
 
 
 class AlertMemory:
@@ -68,12 +84,17 @@ class FailureAlerts:
         self._memory = AlertMemory()
         self._sender: AlertSender | None = None
 
-    def address(self, targets: Sequence[Target], place: Place) -> None:
-        """Send to these targets from now on."""
+    def address(
+        self, targets: Sequence[Target], place: Place, pings: FailurePings | None = None
+    ) -> None:
+        """Send to these targets from now on, and these pings."""
         if self._sender is not None:
             self._sender.end(None)
         self._sender = AlertSender(
-            *(self._watch, self._memory, targets, place), deliver=self._deliver, now=self._now
+            *(self._watch, self._memory, targets, place),
+            pings=pings,
+            deliver=self._deliver,
+            now=self._now,
         )
         self._sender.load()
 

@@ -70,11 +70,14 @@ class AlertLedger(Protocol):
 class AlertSender:
     """The alerts of one daemon. All but `start`, `end` and `join` happens in one thread.
 
+    A daemon that `is_opened_again` after a fatal error is one pipeline of several. If it cannot be
+    opened, `failures` tells people, but its dead man's switch hears of the error at once.
+
     The state is in memory, and the ledger has a copy. A ledger that cannot be written, on a full
     disk for example, is just when an alert is needed.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it looks at, and who is told
         self,
         watch: Watch,
         ledger: AlertLedger,
@@ -83,8 +86,10 @@ class AlertSender:
         *,
         pings: Pings | None = None,
         deliver: Deliver = send_alone,
+        is_opened_again: bool = False,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        self._is_opened_again = is_opened_again
         self._watch = watch
         self._ledger = ledger
         self._targets = targets
@@ -121,7 +126,8 @@ class AlertSender:
     def join(self) -> None:
         """Wait for the last alerts, for a few seconds at most, if `end` was called."""
         if self._thread is not None and self._ending.is_set():
-            self._thread.join(STOP_S if self._error is None else END_S)
+            is_last = self._error is not None and not self._is_opened_again
+            self._thread.join(END_S if is_last else STOP_S)
 
     def _run(self) -> None:
         self._safely(self.load)
@@ -172,14 +178,20 @@ class AlertSender:
         """Tell of the end."""
         self._ending.set()
         ended = {}
-        if error is not None:
+        if error is not None and self._is_opened_again:
+            self._tell_of_closing(error)
+        elif error is not None:
             detail = f"The error is {error.code}"
             ended[Kind.ENDED] = Occurrence(number=1, detail=detail, section=error.code)
         elif self._pings is not None:
             self._pings.stop("The daemon was told to stop.")
         self._decide(ended)
-        if error is not None:
+        if ended:
             self._deliver()
+
+    def _tell_of_closing(self, error: FatalError) -> None:
+        if self._pings is not None:
+            self._pings.fail(f"The error {error.code} closed the pipeline. It is tried again.")
 
     def _news(self, facts: LedgerFacts) -> tuple[dict[Kind, Occurrence], dict[Kind, str]]:
         occurrences, marks = {}, {}

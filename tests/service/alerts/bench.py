@@ -108,6 +108,20 @@ class Switch:
             self.falls.append(self._clock.now)
 
 
+class Recorder:
+    """A switch that only notes the kinds of its pings. It fails while `is_failing`."""
+
+    def __init__(self) -> None:
+        self.kinds: list[str] = []
+        self.is_failing = False
+
+    def ping(self, kind: str, text: str = "", *, run_id: str | None = None) -> None:
+        del text, run_id
+        if self.is_failing:
+            raise TransientError("it answered 503")
+        self.kinds.append(kind)
+
+
 class Bench:
     """One daemon with its alerts. Time passes by `run` only."""
 

@@ -5,22 +5,9 @@ from datetime import timedelta
 import structlog
 
 from poller.adapters.alerting.heartbeat import HeartbeatUrl
-from poller.core.errors import TransientError
 from poller.service.alerts.dead_mans_switch import Pings
 from tests.scripted import Reply, Scripted
-from tests.service.alerts.bench import Bench
-
-
-class Recorder:
-    def __init__(self) -> None:
-        self.kinds: list[str] = []
-        self.is_failing = False
-
-    def ping(self, kind: str, text: str = "", *, run_id: str | None = None) -> None:
-        del text, run_id
-        if self.is_failing:
-            raise TransientError("it answered 503")
-        self.kinds.append(kind)
+from tests.service.alerts.bench import Bench, Recorder
 
 
 def test_a_ping_goes_out_once_a_minute_while_pages_are_settled() -> None:

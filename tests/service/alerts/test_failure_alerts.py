@@ -5,12 +5,12 @@ from datetime import datetime, timedelta
 import pytest
 
 from poller.core.errors import FatalError, PollerError, TransientError
-from poller.service.alerts.failures import FailureAlerts
+from poller.service.alerts.failures import FailureAlerts, FailurePings
 from poller.service.alerts.texts import Place
 from poller.service.lifecycle.cycles import CycleCount
 from poller.service.lifecycle.liveness import Heartbeat
 from poller.service.observability.systemd import Notifier, Supervisor
-from tests.service.alerts.bench import BEGIN, Receiver
+from tests.service.alerts.bench import BEGIN, Receiver, Recorder
 
 MISTAKE = FatalError("acme.toml:3: unknown key", code="settings-invalid", hint="correct it")
 PLACE = Place(host="box1", options=" --config /etc/many --pipeline acme", pipeline="acme")
@@ -22,8 +22,8 @@ class Bench:
         self.now = BEGIN
         self.supervisor = Supervisor(Notifier(None), Heartbeat(), now=self.time)
         self.alerts = FailureAlerts(self.supervisor, now=self.time)
-        self.receiver = Receiver()
-        self.alerts.address([self.receiver], PLACE)
+        self.receiver, self.switch = Receiver(), Recorder()
+        self.alerts.address([self.receiver], PLACE, FailurePings(self.switch))
 
     def time(self) -> datetime:
         return self.now
@@ -64,6 +64,13 @@ def test_a_failure_is_told_after_five_minutes_and_its_end_too(bench: Bench) -> N
     assert body.endswith("runbook.md#settings-invalid")
     bench.run_well(minutes=1)
     assert bench.titles[1:] == ["The pipeline is open again"]
+
+
+def test_a_switch_of_its_own_hears_of_a_failure_and_of_its_end(bench: Bench) -> None:
+    bench.fail(minutes=10)
+    assert bench.switch.kinds == ["fail"]
+    bench.run_well(minutes=10)
+    assert bench.switch.kinds == ["fail", "log"]
 
 
 def test_a_failure_without_a_code_leads_to_the_section_of_the_alert(bench: Bench) -> None:
