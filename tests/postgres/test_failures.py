@@ -4,7 +4,6 @@ import os
 import select
 import signal
 import socket
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from typing import Any
@@ -26,6 +25,7 @@ from poller.core.log_ids import EARLIEST
 from tests.builders import page, settlement
 from tests.fakes import STREAM, numbered
 from tests.postgres.cluster import USER, Cluster
+from tests.process.bench import PATIENCE_S, eventually
 
 
 @pytest.fixture
@@ -120,10 +120,22 @@ def locked(cluster: Cluster, database: str) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def limited(ledger: SqlLedger, monkeypatch: pytest.MonkeyPatch, limit: str) -> Iterator[None]:
+    """Set a limit at the beginning of each transaction that writes."""
+    lock = ledger._database._writing.removeprefix(begin.CHANGING)  # type: ignore[attr-defined]
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger._database, "_writing", f"{begin.CHANGING}; {limit}{lock}")
+        yield
+
+
+SHORT_PATIENCE = "SET LOCAL lock_timeout = '50ms'"
+
+
 @pytest.mark.parametrize(
     ("limit", "words"),
     [
-        ("SET LOCAL lock_timeout = '50ms'", errors.LOCKED),
+        (SHORT_PATIENCE, errors.LOCKED),
         ("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = '50ms'", errors.INTERRUPTED),
     ],
 )
@@ -135,15 +147,13 @@ def test_no_writer_waits_for_another_one_for_ever(
     limit: str,
     words: str,
 ) -> None:
-    lock = ledger._database._writing.removeprefix(begin.CHANGING)  # type: ignore[attr-defined]
-    monkeypatch.setattr(ledger._database, "_writing", f"{begin.CHANGING}; {limit}{lock}")
-    with locked(cluster, database), failing(words):
+    with limited(ledger, monkeypatch, limit), locked(cluster, database), failing(words):
         settle_next(ledger)
     settle_next(ledger)
 
 
 def test_a_session_that_stalls_within_a_transaction_is_ended_by_the_server(
-    ledger: SqlLedger,
+    ledger: SqlLedger, cluster: Cluster
 ) -> None:
     with ledger._database.reading() as connection:
         limits = [
@@ -157,78 +167,46 @@ def test_a_session_that_stalls_within_a_transaction_is_ended_by_the_server(
         ]
     assert limits == ["15s", "1min", "5s", "0"]
     limit = "SET LOCAL idle_in_transaction_session_timeout = '20ms'"
-    with failing("the server ended the connection"), ledger._database.writing() as connection:
+    # libpq drops the reason if it comes together with the answer to the limit.
+    with failing("cannot be reached: "), ledger._database.writing() as connection:
         driver = driver_connection(connection)
+        pid = driver.info.backend_pid
         driver.execute(limit)
-        select.select([driver], [], [], 30)  # until the server says good-bye
+        select.select([driver], [], [], PATIENCE_S)  # until the server says good-bye
         connection.execute(text("SELECT 1"))
+    reason = "terminating connection due to idle-in-transaction timeout"
+    assert f"[{pid}] FATAL:  {reason}" in cluster.log
     settle_next(ledger)
 
 
+LIMIT = b"SELECT set_config('idle_in_transaction_session_timeout', '250ms', true)"
+"""Lets the server end the session itself, half a second before it counts as stalled."""
+STALLED_AFTER_S = 0.5
+IS_STALLED = f"""
+SELECT pid FROM pg_stat_activity WHERE pid = %d AND wait_event = 'ClientRead'
+AND state_change < clock_timestamp() - '{STALLED_AFTER_S} s'::interval
+"""  # noqa: S608 - a number of ours
+IS_THERE = "SELECT pid FROM pg_stat_activity WHERE pid = %d"
+
+
 def stall_after_a_flush(session: psycopg.Connection[Any]) -> None:
-    """Leave the session as psycopg leaves it after many statements at once."""
-    session.cursor().executemany("UPDATE span SET fence = fence WHERE id = %s", [(-1,), (-2,)])
+    """Leave the session as psycopg leaves it after an `executemany`."""
+    session.pgconn.enter_pipeline_mode()
+    session.pgconn.send_query_params(LIMIT, [])
+    session.pgconn.pipeline_sync()
+    session.pgconn.send_flush_request()
+    session.pgconn.flush()
 
 
 def stall_in_a_message(session: psycopg.Connection[Any]) -> None:
     """Leave the session as a network does that fails between two packets."""
     session.pgconn.enter_pipeline_mode()
-    session.pgconn.send_query_params(b"SELECT 1", [])
+    session.pgconn.send_query_params(LIMIT, [])
     session.pgconn.flush()
 
 
 STALLS = [stall_after_a_flush, stall_in_a_message]
 Stall = Callable[[psycopg.Connection[Any]], None]
-
-
-@contextmanager
-def stalled(url: str, stall: Stall, seconds: float = 0.5) -> Iterator[None]:
-    """Let a session stall with the lock on the stream, until the server would have ended it."""
-    with closing(begin.connect(Address.of(url))) as session:
-        session.execute(begin.writing_to(1))
-        session.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{seconds}s'")
-        stall(session)
-        time.sleep(seconds)  # of the stall
-        yield
-
-
-def have_short_patience(ledger: SqlLedger, monkeypatch: pytest.MonkeyPatch) -> None:
-    lock = ledger._database._writing.removeprefix(begin.CHANGING)  # type: ignore[attr-defined]
-    short = f"{begin.CHANGING}; SET LOCAL lock_timeout = '50ms'{lock}"
-    monkeypatch.setattr(ledger._database, "_writing", short)
-
-
-@pytest.mark.parametrize("stall", STALLS)
-def test_a_writer_that_waited_for_a_stalled_session_goes_on_at_the_next_attempt(
-    ledger: SqlLedger, postgres_url: str, monkeypatch: pytest.MonkeyPatch, stall: Stall
-) -> None:
-    monkeypatch.setattr(begin, "STALLED_AFTER_S", 0.5)
-    have_short_patience(ledger, monkeypatch)
-    with stalled(postgres_url, stall):
-        with failing(errors.LOCKED):
-            settle_next(ledger)
-        settle_next(ledger)
-    assert position(ledger) == numbered(2)
-
-
-@pytest.mark.parametrize("stall", STALLS)
-def test_a_process_that_takes_the_lease_waits_for_no_stalled_session(
-    ledger: SqlLedger, postgres_url: str, monkeypatch: pytest.MonkeyPatch, stall: Stall
-) -> None:
-    del ledger
-    monkeypatch.setattr(begin, "STALLED_AFTER_S", 0.5)
-    with stalled(postgres_url, stall), acquire_lock(postgres_url, "run"):
-        SqlLedger.open(postgres_url, STREAM, create=False).close()
-
-
-def test_a_session_that_works_is_left_alone(
-    ledger: SqlLedger, postgres_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    have_short_patience(ledger, monkeypatch)
-    with stalled(postgres_url, stall_after_a_flush):
-        for _ in range(2):
-            with failing(errors.LOCKED):
-                settle_next(ledger)
 
 
 @contextmanager
@@ -240,8 +218,71 @@ def frozen(pid: int) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
+@contextmanager
+def stalled(url: str, cluster: Cluster, stall: Stall) -> Iterator[int]:
+    """Let a session stall with the lock on the stream. Yield the number of its server process."""
+    with closing(begin.connect(Address.of(url))) as session:
+        session.execute(begin.writing_to(1))
+        pid = session.info.backend_pid
+        with frozen(pid):  # so that the server gets all messages at once
+            stall(session)
+        eventually("a stall", lambda: cluster.execute(IS_STALLED % pid))
+        yield pid
+
+
+def wait_for_the_end(cluster: Cluster, pid: int) -> None:
+    """Return once a session of the server has ended, and its locks with it."""
+    eventually("the end of a session", lambda: not cluster.execute(IS_THERE % pid))
+
+
+@pytest.mark.parametrize("stall", STALLS)
+def test_a_writer_that_waited_for_a_stalled_session_goes_on_at_the_next_attempt(
+    ledger: SqlLedger,
+    postgres_url: str,
+    cluster: Cluster,
+    monkeypatch: pytest.MonkeyPatch,
+    stall: Stall,
+) -> None:
+    monkeypatch.setattr(begin, "STALLED_AFTER_S", STALLED_AFTER_S)
+    with stalled(postgres_url, cluster, stall) as pid:
+        with limited(ledger, monkeypatch, SHORT_PATIENCE), failing(errors.LOCKED):
+            settle_next(ledger)
+        wait_for_the_end(cluster, pid)
+        settle_next(ledger)
+    assert position(ledger) == numbered(2)
+
+
+@pytest.mark.parametrize("stall", STALLS)
+def test_a_process_that_takes_the_lease_waits_for_no_stalled_session(
+    ledger: SqlLedger,
+    postgres_url: str,
+    cluster: Cluster,
+    monkeypatch: pytest.MonkeyPatch,
+    stall: Stall,
+) -> None:
+    del ledger
+    monkeypatch.setattr(begin, "STALLED_AFTER_S", STALLED_AFTER_S)
+    with stalled(postgres_url, cluster, stall) as pid, acquire_lock(postgres_url, "run"):
+        wait_for_the_end(cluster, pid)
+        SqlLedger.open(postgres_url, STREAM, create=False).close()
+
+
+def test_a_session_that_works_is_left_alone(
+    ledger: SqlLedger, postgres_url: str, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(begin, "STALLED_AFTER_S", 3600.0)
+    with (
+        stalled(postgres_url, cluster, stall_after_a_flush) as pid,
+        limited(ledger, monkeypatch, SHORT_PATIENCE),
+    ):
+        for _ in range(2):
+            with failing(errors.LOCKED):
+                settle_next(ledger)
+        assert cluster.execute(IS_THERE % pid)
+
+
 def test_a_server_that_freezes_is_given_up(
-    ledger: SqlLedger, monkeypatch: pytest.MonkeyPatch
+    ledger: SqlLedger, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with ExitStack() as stack:
         with failing("cannot be reached: "), ledger._database.writing() as connection:
@@ -251,6 +292,7 @@ def test_a_server_that_freezes_is_given_up(
             connection.execute(text("SELECT 1"))
         monkeypatch.undo()
         assert position(ledger) == numbered(1)  # by another session
+    wait_for_the_end(cluster, pid)
     settle_next(ledger)
 
 
@@ -259,9 +301,17 @@ def test_a_session_that_froze_while_it_was_idle_is_replaced(
 ) -> None:
     with ledger._database.reading() as connection:
         pid = driver_connection(connection).info.backend_pid
-    monkeypatch.setattr(begin, "_LONGEST_CALL_S", 3.0)
+    connect = begin.connect
+
+    def connect_and_have_patience(address: Address) -> begin.BoundedConnection:
+        monkeypatch.undo()
+        return connect(address)
+
+    monkeypatch.setattr(begin, "_LONGEST_CALL_S", 0.3)
+    monkeypatch.setattr(begin, "connect", connect_and_have_patience)
     with frozen(pid):
         settle_next(ledger)
+    assert position(ledger) == numbered(2)
 
 
 def options_of(connection: Connection) -> list[int]:
