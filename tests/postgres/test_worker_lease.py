@@ -1,22 +1,34 @@
 """Workers share a ledger in PostgreSQL, and each stream has one owner."""
 
 import os
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 
+import psycopg
 import pytest
 
 from poller.adapters.sql_ledger.errors import LedgerHeldError
 from poller.adapters.sql_ledger.places import acquire_lock
+from poller.adapters.sql_ledger.postgres import connection as begin
 from poller.adapters.sql_ledger.postgres import lease
 from poller.adapters.sql_ledger.postgres.address import Address
 from poller.adapters.sql_ledger.postgres.worker_lease import WorkerLease
+from poller.core.errors import TransientError
 from tests.postgres.cluster import Cluster
-from tests.process.bench import eventually
+from tests.process.bench import PATIENCE_S, eventually
 
 STREAM, OTHER = "acme to web", "other to web"
 EXPIRED = "UPDATE ledger_lease SET expires_at = clock_timestamp() WHERE owner = '%s'"
 ROWS = "SELECT role FROM ledger_lease WHERE role LIKE 'run %' ORDER BY role"
+
+
+@pytest.fixture(autouse=True)
+def _renewed_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a lease expire or be renewed only when the test says so."""
+    monkeypatch.setattr(lease, "EXPIRES_AFTER_S", 3600)
+    monkeypatch.setattr(lease, "RENEWED_EVERY_S", 3600.0)
 
 
 @contextmanager
@@ -109,6 +121,31 @@ def test_a_worker_takes_a_stream_again_that_it_could_not_free(
         cluster.start()
         with joined.owning(STREAM):
             pass
+
+
+def test_a_thread_that_waits_for_the_connection_goes_on_when_it_cannot_be_opened(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_opened, is_refused, connect = threading.Event(), threading.Event(), begin.connect
+
+    def refuse(address: Address) -> begin.BoundedConnection:
+        monkeypatch.setattr(begin, "connect", connect)
+        is_opened.set()
+        assert is_refused.wait(PATIENCE_S)
+        raise psycopg.OperationalError(address.shown)
+
+    with worker(postgres_url) as joined, ThreadPoolExecutor(2) as pool:
+        joined._engine.dispose()
+        monkeypatch.setattr(joined._engine.pool, "_timeout", 2 * PATIENCE_S)
+        monkeypatch.setattr(begin, "connect", refuse)
+        first = pool.submit(joined.standing)
+        assert is_opened.wait(PATIENCE_S)
+        second = pool.submit(joined.standing)
+        eventually("a wait", second.running)
+        is_refused.set()
+        with pytest.raises(TransientError, match="cannot be reached: "):
+            first.result(PATIENCE_S)
+        assert second.result(PATIENCE_S) == (0, 1)
 
 
 def test_a_worker_is_told_of_a_stream_that_another_one_took_and_left(

@@ -54,11 +54,12 @@ from poller.adapters.sql_ledger.postgres.address import Address
 from poller.adapters.sql_ledger.postgres.verdicts import verdicts
 from poller.adapters.sql_ledger.schema_version import LEASE, read_version
 from poller.adapters.sql_ledger.tables.fences import TAKEN_OVER
-from poller.core.errors import PollerError, TakenOverError
+from poller.core.errors import PollerError, TakenOverError, TransientError
 
 RENEWED_EVERY_S = 5.0
 EXPIRES_AFTER_S = 20
 _JOIN_S = 10.0
+_TURN_S = 30.0
 _ENDED = {"Z", "X"}
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 _MACHINE_ID = "/etc/machine-id"
@@ -95,6 +96,8 @@ class Lease(LedgerLock):
         self._owner = uuid4().hex
         self._on_lost = on_lost
         self._role = role or f"worker {self._owner}"
+        # A thread that waited in the pool would not be woken when the connection cannot be opened.
+        self._turn = threading.Lock()
         self._is_closing = threading.Event()
         self._thread = threading.Thread(target=self._keep, name=f"lease-{role}", daemon=True)
         self.is_lost = False
@@ -188,7 +191,7 @@ class Lease(LedgerLock):
 
     @contextmanager
     def _transaction(self, statements: str = begin.CHANGING) -> Iterator[Connection]:
-        with verdicts(self._shown):
+        with self._taking_turns(), verdicts(self._shown):
             options = {begin.BEGIN: statements}
             try:
                 with (
@@ -199,6 +202,20 @@ class Lease(LedgerLock):
             except BaseException:
                 self._engine.dispose()
                 raise
+
+    @contextmanager
+    def _taking_turns(self) -> Iterator[None]:
+        """Use the connection alone within this context.
+
+        Raises:
+            TransientError: another thread still waits for the server.
+        """
+        if not self._turn.acquire(timeout=_TURN_S):
+            raise TransientError(f"ledger {self._shown} has not answered for {_TURN_S:g} s")
+        try:
+            yield
+        finally:
+            self._turn.release()
 
 
 def read_holder(connection: Connection, role: Role) -> Holder | None:
