@@ -30,6 +30,13 @@ with acquire_lock(sys.argv[1], "run"):
     print("held", flush=True)
     sys.stdin.read()
 """
+EXPIRES = "UPDATE ledger_lease SET expires_at = clock_timestamp() + '%s'::interval"
+
+
+@pytest.fixture(autouse=True)
+def _long_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no lease of this process expire by itself."""
+    monkeypatch.setattr(lease, "EXPIRES_AFTER_S", 3600)
 
 
 @contextmanager
@@ -57,8 +64,8 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "gethostname", lambda: "host-b")
 
 
-def expire(cluster: Cluster, database: str) -> None:
-    cluster.execute("UPDATE ledger_lease SET expires_at = clock_timestamp()", database)
+def expire(cluster: Cluster, database: str, after: str = "0 s") -> None:
+    cluster.execute(EXPIRES % after, database)
 
 
 def test_a_second_process_of_the_role_is_refused_and_told_who_holds_the_ledger(
@@ -111,6 +118,7 @@ def test_an_expired_lease_is_free_though_its_owner_never_freed_it(
 ) -> None:
     with holder(postgres_url) as process:
         os.kill(process.pid, signal.SIGSTOP)
+        expire(cluster, database, after="1 hour")
         elsewhere(monkeypatch)
         with pytest.raises(LedgerHeldError):
             acquire_lock(postgres_url, "run")

@@ -1,5 +1,6 @@
 """Writers at the same time: what a transaction has read stays as it is until it ends."""
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -8,6 +9,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from poller.adapters.sql_ledger.ledger import SqlLedger
+from poller.adapters.sql_ledger.postgres import connection as begin
 from poller.adapters.sql_ledger.reader import LedgerReader
 from poller.adapters.sql_ledger.set_position import set_position
 from poller.adapters.sql_ledger.tables.spans import insert_span, read_spans
@@ -17,6 +19,7 @@ from poller.core.spans import Span
 from tests.builders import page, settlement
 from tests.fakes import STREAM, numbered
 from tests.postgres.cluster import Cluster
+from tests.process.bench import PATIENCE_S
 
 OTHER = replace(STREAM, source_name="other")
 
@@ -28,6 +31,14 @@ class Ledgers:
     first: SqlLedger
     second: SqlLedger
     other: SqlLedger
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a writer wait for a lock as long as the test needs to let go of it."""
+    for name in ("CHANGING", "WRITING"):
+        patient = re.sub(r"= '\d+s'", "= '10min'", getattr(begin, name))
+        monkeypatch.setattr(begin, name, patient)
 
 
 @pytest.fixture
@@ -66,7 +77,7 @@ class Beside:
             assert self._thread.is_alive(), "it did not wait"
 
     def end(self) -> None:
-        self._thread.join(30)
+        self._thread.join(PATIENCE_S)
         assert not self._thread.is_alive()
 
 
