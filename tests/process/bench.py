@@ -161,9 +161,16 @@ class Bench:
         self.settings.write_text(text + "\n")
 
     def start(
-        self, *arguments: str, environ: dict[str, str] | None = None, has_config: bool = True
+        self,
+        *arguments: str,
+        environ: dict[str, str] | None = None,
+        has_config: bool = True,
+        is_held: bool = False,
     ) -> "Running":
-        """Start a command, forked from the template where the interpreter is the same."""
+        """Start a command, forked from the template where the interpreter is the same.
+
+        A command that is held does nothing before `Running.go_on`.
+        """
         changed = {name for name in environ or () if name.startswith("PYTHON")}
         is_other = bool(changed - {"PYTHONIOENCODING"})
         return Running(
@@ -172,6 +179,7 @@ class Bench:
             dict(os.environ) | (environ or {}),
             None if is_other else self.template,
             self.constants,
+            is_held=is_held,
         )
 
     def run(
@@ -265,6 +273,8 @@ class Running:
         environ: dict[str, str],
         template: Template | None = None,
         constants: dict[str, Any] | None = None,
+        *,
+        is_held: bool = False,
     ) -> None:
         self._out, self._err = new_outputs(folder)
         self._encoding = environ.get("PYTHONIOENCODING", "utf-8")
@@ -279,8 +289,10 @@ class Running:
                 out=self._out,
                 err=self._err,
                 constants=constants,
+                is_held=is_held,
             )
             return
+        assert not is_held, "only a template holds a command"
         with self._out.open("w") as out, self._err.open("w") as err:
             self.process = subprocess.Popen(
                 command, stdout=out, stderr=err, cwd=folder, env=environ
@@ -308,6 +320,11 @@ class Running:
 
     def signal(self, number: int = signal.SIGTERM) -> None:
         self.process.send_signal(number)
+
+    def go_on(self) -> None:
+        """Let a command begin that is held."""
+        assert isinstance(self.process, Forked)
+        self.process.go_on()
 
     def stop(self) -> Ended:
         """Stop the process in order, once it listens. Before that, a signal only kills it."""

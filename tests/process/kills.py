@@ -20,6 +20,14 @@ def set_faults(bench: Bench, *faults: Fault) -> None:
     bench.sandbox.ask("faults", clear=True, set=list(faults))
 
 
+def start_to_be_killed(bench: Bench, fault: Fault, *arguments: str) -> Running:
+    """Start a command that this fault kills, and let it begin when the fault is set."""
+    running = bench.start(*arguments, is_held=True)
+    set_faults(bench, fault | {"pid": running.process.pid})
+    running.go_on()
+    return running
+
+
 def kill(
     bench: Bench,
     running: Running,

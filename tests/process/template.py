@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 PROGRAM = """
-import atexit, gc, importlib, io, json, os, pkgutil, sys, threading, time
+import atexit, gc, importlib, io, json, os, pkgutil, signal, sys, threading, time
 import _strptime, encodings.utf_8_sig, httpcore  # which others import when they need them
 from datetime import timedelta
 import poller
@@ -40,6 +40,8 @@ def next_command():
             continue
         command = os.fork()
         if command == 0:
+            if request["is_held"]:
+                os.kill(os.getpid(), signal.SIGSTOP)
             return request
         print(command, flush=True)
 
@@ -129,8 +131,11 @@ class Template:
         out: Path,
         err: Path,
         constants: dict[str, Any] | None = None,
+        is_held: bool = False,
     ) -> "Forked":
         """Start a command that writes its output and its log to these files.
+
+        A command that is held does nothing before `go_on`.
 
         `constants` holds other values for constants of the program, by their whole names. The name
         `module.function:argument` is the default of a keyword argument. Times are in seconds.
@@ -142,6 +147,7 @@ class Template:
             out=out,
             err=err,
             constants=constants or {},
+            is_held=is_held,
         )
         assert pid is not None
         return Forked(self, pid)
@@ -192,3 +198,10 @@ class Forked:
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
+
+    def go_on(self) -> None:
+        """Let a command begin that is held."""
+        status = Path(f"/proc/{self.pid}/status")
+        while "State:\tT" not in status.read_text():
+            time.sleep(0.005)
+        os.kill(self.pid, signal.SIGCONT)

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -162,11 +163,13 @@ def test_check_takes_settings_and_a_secret_from_pipes(plain: Bench) -> None:
 
 def test_check_tells_of_a_clock_that_is_off(plain: Bench) -> None:
     plain.sandbox.ask("clock", advance=300)
+    begun = time.monotonic()
     ended = plain.run("check")
     assert ended.code == 3
-    assert re.search(
-        r"✗ clock +this machine's clock is (299|300|301) s behind Auth0's, ", ended.out
-    )
+    found = re.search(r"✗ clock +this machine's clock is (\d+) s behind Auth0's, ", ended.out)
+    assert found is not None
+    # An answer that is long on its way is older by that time.
+    assert -1 <= 300 - int(found[1]) <= time.monotonic() - begun + 1
 
 
 def test_check_finds_systemds_credentials(plain: Bench, tmp_path: Path) -> None:

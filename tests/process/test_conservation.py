@@ -14,7 +14,7 @@ from itertools import zip_longest
 
 import pytest
 
-from tests.process.bench import Bench, MakeBench, eventually
+from tests.process.bench import Bench, MakeBench, Running, eventually
 from tests.process.kills import Fault, run_with_kills, set_faults
 
 
@@ -134,13 +134,18 @@ def test_faults_that_pass_are_waited_out_one_after_the_other(make: MakeBench, pa
             bench.sandbox.ask("grow", count=150, seconds=0)
             eventually(f"all events despite {faults}", lambda: all_delivered(bench))
             expected.update((fault["path"], fault["action"]) for fault in faults)
-            requests = bench.sandbox.ask("requests")
-            struck = Counter((seen["path"], seen["fault"]) for seen in requests)
-            assert struck >= expected, f"one of {faults} never struck"
+            # The answer to a request that was under way brings the events without a fault.
+            eventually(f"a strike of each of {faults}", lambda: struck(bench) >= expected)
         ended = daemon.stop()
     assert ended.code == 0
     assert not ended.events("daemon.blocked")
     bench.assert_conserved()
+
+
+def struck(bench: Bench) -> Counter[tuple[str, str]]:
+    """Return how often each action of a fault struck each path."""
+    requests = bench.sandbox.ask("requests")
+    return Counter((seen["path"], seen["fault"]) for seen in requests)
 
 
 # Faults that need someone
@@ -207,7 +212,8 @@ def test_answers_that_stay_unusable_end_a_drain_and_block_the_daemon_until_they_
     assert ", three times in a row" in ended.err
     with bench.start("run") as daemon:  # from its start: it blocks and does not end
         eventually("blocked", lambda: daemon.says("daemon.blocked"))
-        assert ", three times in a row" in bench.status()["streams"][0]["blocked"]["reason"]
+        blocked = eventually("a note of it", lambda: bench.status()["streams"][0]["blocked"])
+        assert ", three times in a row" in blocked["reason"]
         set_faults(bench)
         eventually("recovered", lambda: daemon.says("daemon.recovered"))
         eventually("all of it", lambda: all_delivered(bench))
@@ -239,6 +245,11 @@ def second_host() -> Iterator[tuple[str, list[object]]]:
         thread.join()
 
 
+def has_tried_again(running: Running) -> bool:
+    """Return whether a command has made another attempt, so that the first one is over."""
+    return running.err.count('"attempt.failed"') > 1
+
+
 def test_a_redirect_reaches_no_second_host(make: MakeBench) -> None:
     bench = make(seed=1, events=50, plan="unlimited")
     with second_host() as (origin, came):
@@ -257,9 +268,8 @@ def test_a_redirect_reaches_no_second_host(make: MakeBench) -> None:
                     "times": None,
                 }
                 set_faults(bench, fault)
-                started = bench.start("run", "--once")
-                with started:
-                    eventually("a redirect", partial(bench.sandbox.ask, "requests", path=path))
+                with bench.start("run", "--once") as running:
+                    eventually("the next attempt", partial(has_tried_again, running))
         assert came == []
     set_faults(bench)
     assert bench.run("run", "--once").code == 0
@@ -402,7 +412,7 @@ def test_a_host_clock_that_is_wrong_by_an_hour_shifts_no_event(make: MakeBench) 
     for arrival in bench.sandbox.ask("messages"):
         message = arrival["message"]
         shift = abs(seconds(message["timestamp"]) - seconds(message["originalTimestamp"]))
-        assert shift < 5, message
+        assert shift < 300, message  # a message that is long on its way is shifted by that time
 
 
 def seconds(text: str) -> float:

@@ -13,6 +13,7 @@ import pytest
 
 from tests.docs.pages import page, shell_blocks
 from tests.process.bench import COMMAND, Bench, MakeBench, eventually, messages, sent, tracks
+from tests.process.kills import set_faults, start_to_be_killed
 
 EARLIEST = "900" + "0" * 53
 
@@ -163,16 +164,11 @@ def test_a_file_backfill_that_is_killed_at_any_moment_goes_on_and_loses_nothing(
     file.write_bytes(gzip.compress(lines(records).encode()))
     kills, at = 0, []
     for skip in (1, 3, 2, 4):
-        running = bench.start("backfill", "--yes", "--json", "--new", "--from-file", str(file))
-        fault = {
-            "action": "kill_after",
-            "service": "segment",
-            "skip": skip,
-            "pid": running.process.pid,
-        }
-        bench.sandbox.ask("faults", clear=True, set=[fault])
+        fault = {"action": "kill_after", "service": "segment", "skip": skip}
+        command = ("backfill", "--yes", "--json", "--new", "--from-file", str(file))
+        running = start_to_be_killed(bench, fault, *command)
         kills += running.wait().code == -signal.SIGKILL
-        bench.sandbox.ask("faults", clear=True)
+        set_faults(bench)
         planned = json.loads(
             bench.run("backfill", "--json", "--dry-run", "--from-file", str(file)).out
         )

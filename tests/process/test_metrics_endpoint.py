@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.process.bench import NEVER_LOGGED, Bench, Running, eventually
+from tests.process.bench import NEVER_LOGGED, PATIENCE_S, Bench, Running, eventually
 
 PREFIX = "auth0_segment_poller_"
 ANYWHERE = "127.0.0.1:0"
@@ -32,7 +32,7 @@ class Scraper:
 
     def ask(self, path: str) -> tuple[int, str]:
         try:
-            with urllib.request.urlopen(f"{self.origin}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(f"{self.origin}{path}", timeout=PATIENCE_S) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             with error:
@@ -83,7 +83,7 @@ def scraped(daemon: Running) -> Iterator[list[Values]]:
         yield scrapes
     finally:
         done.set()
-        thread.join(10)
+        thread.join(PATIENCE_S)
     assert not wrong, wrong
 
 
@@ -95,41 +95,42 @@ def test_each_event_that_was_read_is_settled_or_in_hand_at_every_scrape(plain: B
         {"action": "status", "service": "segment", "skip": 2, "times": 1},
         {"action": "drop_answer", "skip": 9},
     ]
-    plain.sandbox.ask(
-        "faults",
-        set=[*faults, {"action": "drip", "service": "segment", "seconds": 0.02, "times": 4}],
-    )
+    slow = {"action": "drip", "service": "segment", "seconds": 0.02, "times": None}
+    plain.sandbox.ask("faults", set=[*faults, slow])
     with plain.start("run") as daemon:
         with scraped(daemon) as scrapes:
             plain.sandbox.ask("traffic", rate=100)
             eventually("traffic", lambda: scrapes and scrapes[-1]["events_forwarded_total"] > 150)
+            eventually("a page in hand", lambda: any(map(with_events_in_hand, [*scrapes])))
+            eventually("many scrapes", lambda: len(scrapes) > 20)
             plain.sandbox.ask("traffic", rate=0)
+            plain.sandbox.ask("faults", clear=True)
             eventually("all of it", lambda: not plain.sandbox.truth()["lost"])
         # Pages of other events may still come. A scrape and the ledger then agree only at times.
         values = eventually(
             "a scrape that agrees with the ledger", lambda: agreeing(plain, Scraper(daemon))
         )
         assert daemon.stop().code == 0
-    assert len(scrapes) > 20
     for before, after in itertools.pairwise(scrapes):
         assert_identity(after)
         assert all(
             after[name] >= value for name, value in before.items() if name.endswith("_total")
         )
-    assert any(values["events_in_hand"] > 0 for values in scrapes)
     assert_is_of_a_daemon_that_is_well(values)
     plain.assert_conserved()
 
 
 def agreeing(bench: Bench, scraper: Scraper) -> Values | None:
-    """Return a scrape that agrees with the ledger and has nothing in hand, or None."""
+    """Return a scrape that agrees with the ledger and itself and has nothing in hand, or None."""
     values = scraper.values()
     (stream,) = bench.status()["streams"]
     outcomes = ("forwarded", "filtered", "dead_lettered")
     is_agreeing = all(
         values[f"events_{outcome}_total"] == stream["events"][outcome] for outcome in outcomes
     )
-    return values if is_agreeing and values["events_in_hand"] == 0 else None
+    # The end of a request may come between the reading of two of its metrics.
+    is_between_requests = values["requests_total"] == values["request_duration_seconds_count"]
+    return values if is_agreeing and is_between_requests and values["events_in_hand"] == 0 else None
 
 
 def assert_is_of_a_daemon_that_is_well(values: Values) -> None:
@@ -138,7 +139,7 @@ def assert_is_of_a_daemon_that_is_well(values: Values) -> None:
     assert values["gaps_total"] == values["blocked"] == 0
     assert values["lag_seconds"] < 30
     assert values["retention_seconds"] > values["position_age_seconds"]
-    assert values["requests_total"] == values["request_duration_seconds_count"] > 5
+    assert values["requests_total"] > 5
     assert 0 < values["rate_limit_remaining_requests"] <= values["rate_limit_requests"]
 
 

@@ -13,7 +13,7 @@ import time
 from datetime import datetime, timedelta
 
 from tests.process.bench import COMMAND, SHORT_PATIENCE, Bench, MakeBench, Running, eventually
-from tests.process.kills import set_faults
+from tests.process.kills import set_faults, start_to_be_killed
 
 STOP_TIMEOUT_S = 15.0
 """The units' TimeoutStopSec: what takes longer is killed."""
@@ -165,12 +165,8 @@ def test_a_second_signal_ends_the_daemon_at_once(plain: Bench) -> None:
 
 
 def test_a_kill_loses_nothing(plain: Bench) -> None:
-    with plain.start("run", "--once") as first:
-        set_faults(
-            plain,
-            {"action": "kill_after", "service": "segment", "skip": 1, "pid": first.process.pid},
-        )
-        first.process.wait(30)
+    fault = {"action": "kill_after", "service": "segment", "skip": 1}
+    assert start_to_be_killed(plain, fault, "run", "--once").wait().code == -signal.SIGKILL
     assert plain.run("run", "--once").code == 0
     plain.assert_conserved()
 
@@ -393,6 +389,7 @@ def test_a_hang_up_without_a_terminal_reads_the_settings_again(plain: Bench) -> 
         plain.write_settings(poll__interval="2s")
         daemon.signal(signal.SIGHUP)
         eventually("the change", lambda: daemon.says("settings.read"))
+        eventually("the ledger again", lambda: daemon.err.count("ledger.opened") == 2)
         plain.sandbox.ask("grow", count=20, seconds=0)
         eventually("a drain by the new settings", lambda: delivered(plain))
         ended = daemon.stop()

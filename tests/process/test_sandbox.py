@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.process.bench import SandboxProcess
+from tests.process.bench import PATIENCE_S, SandboxProcess
 
 
 def test_another_process_can_control_the_whole_sandbox() -> None:
@@ -52,5 +52,5 @@ def test_the_sandbox_ends_with_its_input_and_with_sigterm(tmp_path: Path) -> Non
         }
         if end == "signal":
             process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=20)
+        process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 0

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.process.bench import Bench, eventually
+from tests.scripted import silent_port
 
 
 @pytest.fixture
@@ -69,15 +70,14 @@ def test_check_finds_the_address_that_a_start_would_refuse(plain: Bench, taken: 
 
 
 def test_check_takes_the_address_of_the_running_daemon_for_good(plain: Bench) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    plain.write_settings(metrics__listen=f"127.0.0.1:{port}")
-    assert f"the daemon can listen on 127.0.0.1:{port}" in plain.run("check").out
-    with plain.start("run") as daemon:
-        eventually("a drain", lambda: daemon.says("cycle.finished"))
-        checked = plain.run("check")
-        assert checked.code == 0, checked.out
-        assert f"while the daemon runs (process {daemon.process.pid})" in checked.out
+    with silent_port() as port:
+        plain.write_settings(metrics__listen=f"127.0.0.1:{port}")
+        assert f"the daemon can listen on 127.0.0.1:{port}" in plain.run("check").out
+        with plain.start("run") as daemon:
+            eventually("a drain", lambda: daemon.says("cycle.finished"))
+            checked = plain.run("check")
+            assert checked.code == 0, checked.out
+            assert f"while the daemon runs (process {daemon.process.pid})" in checked.out
 
 
 def test_check_finds_a_start_in_the_future_until_the_first_start_is_over(plain: Bench) -> None:

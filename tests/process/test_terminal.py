@@ -90,7 +90,7 @@ def test_a_closed_output_ends_each_command_that_has_an_answer_and_no_other(
     for command, code in (("run --once", 0), ("status", 75)):
         program = f"exec {COMMAND} {command} --config {plain.settings} {closed}"
         with Running(["/bin/sh", "-c", program], plain.folder, dict(os.environ)) as running:
-            assert running.wait(60).code == code, running.err
+            assert running.wait().code == code, running.err
             assert (code == 0) or "2>&-" in closed or "output is closed" in running.err
     plain.assert_conserved()
 
