@@ -1,13 +1,26 @@
 """Servers on loopback that answer as a test tells them to."""
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, urlsplit
 
 Serve = Callable[[Callable[[socket.socket], None]], str]
+
+
+@contextmanager
+def silent_port() -> Iterator[int]:
+    """Yield a port of loopback that refuses connections, and that the system gives to nobody else.
+
+    A server that is told its number can listen on it meanwhile, also more than once.
+    """
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]
 
 
 @dataclass(frozen=True, kw_only=True)

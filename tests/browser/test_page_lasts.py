@@ -1,5 +1,6 @@
 """A page that is open for long: bursts, restarts of the daemon, and a layout that stands still."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,6 +9,7 @@ from playwright.sync_api import Page, expect
 
 from poller.service.watching.feed import Feed
 from tests.browser.looking import Desk
+from tests.scripted import silent_port
 from tests.service.page.browsers import login
 
 WIDTHS = {"phone": 360, "tablet": 800, "laptop": 1280, "wide": 2400}
@@ -21,6 +23,12 @@ def used_mib(page: Page) -> float:
     used: dict[str, Any] = session.send("Runtime.getHeapUsage")
     session.detach()
     return float(used["usedSize"]) / 2**20
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    with silent_port() as held:
+        yield held
 
 
 def test_ten_thousand_events_do_not_let_the_page_grow(desk: Desk) -> None:
@@ -59,12 +67,11 @@ def test_nothing_moves_while_events_come(desk: Desk) -> None:
         assert window.page.evaluate(places) == before
 
 
-def test_the_page_goes_on_after_a_restart_of_the_daemon(desk: Desk) -> None:
-    with desk.serve():
+def test_the_page_goes_on_after_a_restart_of_the_daemon(desk: Desk, port: int) -> None:
+    with desk.serve(port=port):
         desk.settle(login("auth0|before"), login("auth0|before"))
         window = desk.look()
         window.rows_are(2)
-        port = int(desk.origin.rsplit(":", 1)[1])
     expect(window.page.locator("#link")).not_to_have_attribute("data-state", "live")
     desk.feed = Feed(now=lambda: datetime.now(UTC))
     desk.settle(login("auth0|after"), login("auth0|after"), login("auth0|after"))

@@ -13,8 +13,8 @@ from tests.sandbox.world import World
 def world() -> Iterator[World]:
     with (
         Sandbox(seed=1, plan="unlimited") as sandbox,
-        httpx.Client(base_url=sandbox.auth0_url, timeout=5) as auth0,
-        httpx.Client(base_url=sandbox.segment_url, timeout=5) as segment,
+        httpx.Client(base_url=sandbox.auth0_url, timeout=60) as auth0,
+        httpx.Client(base_url=sandbox.segment_url, timeout=60) as segment,
     ):
         found = World(sandbox, auth0, segment)
         found.authorize()

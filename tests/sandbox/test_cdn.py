@@ -10,7 +10,7 @@ from tests.sandbox.world import World, track
 
 def read(world: World, key: str | None = None) -> httpx.Response:
     key = world.sandbox.write_key if key is None else key
-    return httpx.get(f"{world.sandbox.cdn_url}/v1/projects/{key}/settings", timeout=5)
+    return httpx.get(f"{world.sandbox.cdn_url}/v1/projects/{key}/settings", timeout=60)
 
 
 def test_the_cdn_publishes_the_key_and_the_host_of_the_region(world: World) -> None:
@@ -21,7 +21,7 @@ def test_the_cdn_publishes_the_key_and_the_host_of_the_region(world: World) -> N
 
 @pytest.mark.parametrize("path", ["/v1/projects/other/settings", "/", "/v1/projects"])
 def test_an_unknown_key_and_an_unknown_path_get_the_same_404(world: World, path: str) -> None:
-    answer = httpx.get(world.sandbox.cdn_url + path, timeout=5)
+    answer = httpx.get(world.sandbox.cdn_url + path, timeout=60)
     assert answer.status_code == 404
     assert answer.text == "Cannot GET - Invalid path or write key provided."
     assert answer.headers["Content-Type"].startswith("text/plain")

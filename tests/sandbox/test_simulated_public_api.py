@@ -18,7 +18,7 @@ from tests.sandbox.world import World, track
 def api(world: World) -> Iterator[httpx.Client]:
     token = world.sandbox.workspace.api_token
     headers = {"Authorization": f"Bearer {token}", "Accept": "application/vnd.segment.v1+json"}
-    with httpx.Client(base_url=world.sandbox.api_url, headers=headers, timeout=5) as client:
+    with httpx.Client(base_url=world.sandbox.api_url, headers=headers, timeout=60) as client:
         yield client
 
 

@@ -19,7 +19,7 @@ from poller.adapters.alerting.targets import (
     open_targets,
 )
 from poller.core.errors import TransientError
-from tests.scripted import Reply, Scripted, Serve, read_request
+from tests.scripted import Reply, Scripted, Serve, read_request, silent_port
 
 TOKEN = "a-very-secret-token"
 
@@ -40,12 +40,11 @@ class Mailbox:
 @pytest.fixture
 def mailbox() -> Iterator[tuple[Mailbox, int]]:
     box = Mailbox()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    controller = Controller(box, hostname="127.0.0.1", port=port)
-    controller.start()
-    yield box, port
-    controller.stop()
+    with silent_port() as port:
+        controller = Controller(box, hostname="127.0.0.1", port=port, ready_timeout=60.0)
+        controller.start()
+        yield box, port
+        controller.stop()
 
 
 def send(*urls: str) -> None:
@@ -106,9 +105,7 @@ def test_a_refusal_is_a_failure_that_shows_no_secret(
 
 @pytest.mark.parametrize("scheme", ["http", "json"])
 def test_a_server_that_refuses_the_connection_is_a_failure(scheme: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with pytest.raises(TransientError) as raised:
+    with silent_port() as port, pytest.raises(TransientError) as raised:
         send(f"{scheme}://127.0.0.1:{port}/{TOKEN}")
     assert TOKEN not in str(raised.value)
 
@@ -138,10 +135,11 @@ def test_a_send_ends_at_its_deadline_whatever_the_server_does(serve: Serve, sche
 
 
 def test_no_second_attempt_begins_while_the_first_one_hangs(serve: Serve) -> None:
-    over, calls = threading.Event(), []
+    over, asked, calls = threading.Event(), threading.Event(), []
 
     def hang(connection: socket.socket) -> None:
         calls.append(read_request(connection))
+        asked.set()
         over.wait(60)
 
     url = f"{serve(hang).replace('http', 'json')}/{TOKEN}?rto=60"
@@ -149,6 +147,7 @@ def test_no_second_attempt_begins_while_the_first_one_hangs(serve: Serve) -> Non
     for reason in ("no answer in time", "still waits"):
         with pytest.raises(TransientError, match=reason):
             target.send("The title", "The text", "warning")
+    assert asked.wait(60)
     over.set()
     assert len(calls) == 1
 

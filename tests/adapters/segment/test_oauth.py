@@ -54,7 +54,7 @@ class Client:
     clients: list[Http] = field(default_factory=list)
 
     def http(self, origin: str) -> Http:
-        self.clients.append(Http(origin, ServerClock(), service="Segment", deadline_s=5.0))
+        self.clients.append(Http(origin, ServerClock(), service="Segment", deadline_s=60.0))
         return self.clients[-1]
 
     def app(self) -> OAuthApp:

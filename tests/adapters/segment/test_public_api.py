@@ -27,7 +27,7 @@ DATE = {"Date": "Mon, 23 Nov 2026 10:00:00 GMT"}
 
 @pytest.fixture
 def api(scripted: Scripted) -> Iterator[PublicApi]:
-    http = Http(scripted.origin, ServerClock(), deadline_s=5.0)
+    http = Http(scripted.origin, ServerClock(), deadline_s=60.0)
     yield PublicApi(TOKEN, http)
     http.close()
 

@@ -37,7 +37,7 @@ def make() -> Iterator[Callable[[str], SettingsCdn]]:
     clients: list[Http] = []
 
     def make(origin: str) -> SettingsCdn:
-        clients.append(Http(origin, ServerClock(), deadline_s=5.0))
+        clients.append(Http(origin, ServerClock(), deadline_s=60.0))
         return SettingsCdn(KEY, clients[-1])
 
     yield make

@@ -28,7 +28,7 @@ class Stalled(FakeSink):
     def send(self, batch: Batch) -> Receipt:
         receipt = super().send(batch)
         self.took.set()
-        assert self.go_on.wait(10)
+        assert self.go_on.wait(60)
         return receipt
 
 
@@ -58,7 +58,7 @@ def test_a_stalled_writer_that_wakes_up_is_refused_and_counts_nothing(tmp_path: 
 
     thread = threading.Thread(target=write)
     thread.start()
-    assert stalled.took.wait(10)
+    assert stalled.took.wait(60)
     span = live_of(second)
     assert span is not None
     for forwarded in forward(
@@ -67,7 +67,7 @@ def test_a_stalled_writer_that_wakes_up_is_refused_and_counts_nothing(tmp_path: 
         if forwarded.settlement.page.is_end:
             break
     stalled.go_on.set()
-    thread.join(10)
+    thread.join(60)
     assert len(errors) == 1
     reader = LedgerReader.open(url)
     assert reader.totals(STREAM)["forwarded"] == 30

@@ -30,7 +30,7 @@ def look(world: World, **changes: Any) -> list[dict[str, Any]]:
         for thread in threading.enumerate():
             if thread.name == "key-check":
                 assert thread.daemon
-                thread.join(30)
+                thread.join(120)
     assert world.sandbox.write_key not in str(lines)
     return list(map(dict, lines))
 

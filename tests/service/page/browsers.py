@@ -29,7 +29,7 @@ from tests.builders import calls_of_page
 from tests.fakes import NOW, STREAM, numbered
 
 TOKEN = "t" * 32
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 BLOCKED = {
     "pipeline": "blocked",
     "state": "blocked",

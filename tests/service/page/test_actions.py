@@ -10,7 +10,7 @@ import pytest
 from poller.core.errors import FatalError
 from poller.service.page import actions
 from poller.service.watching.feed import Feed
-from tests.service.page.browsers import Answer, Browser, FakeLetters, served
+from tests.service.page.browsers import PATIENCE_S, Answer, Browser, FakeLetters, served
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
@@ -114,13 +114,13 @@ def test_a_second_action_waits_for_the_first_and_a_long_one_goes_on(
 
     def slow(*_: Any) -> dict[str, Any]:
         began.set()
-        free.wait(30)
+        free.wait(PATIENCE_S)
         return {"replayed": 1}
 
     form = {"log_id": "1", "token": tokens_of(browser, "1")["replay"], "confirmed": "yes"}
     monkeypatch.setattr(letters, "act", slow)
     assert act(browser, "replay", **form).status == 202
-    assert began.is_set()
+    assert began.wait(PATIENCE_S)
     assert act(browser, "replay", **form).status == 409
     free.set()
 

@@ -1,13 +1,16 @@
 """Viewers get the events as they are settled, and none of them can hurt the daemon."""
 
 import socket
+import threading
 from contextlib import ExitStack, closing
 
 import pytest
+from aiohttp import web
 
 from poller.service.page import server, viewers
 from poller.service.watching.feed import Feed
 from tests.fakes import NOW
+from tests.scripted import silent_port
 from tests.service.page.browsers import is_cut, login, served, settled
 
 
@@ -76,25 +79,36 @@ def test_the_ninth_viewer_is_refused_until_another_one_leaves(
             next(streams[0])  # the next state finds out that a browser has gone
 
 
-@pytest.mark.parametrize("limit", [{"WRITE_S": 0.2}, {"_QUEUED_CHUNKS": 2}])
+@pytest.mark.parametrize("limit", [{"WRITE_S": 2.0}, {"_QUEUED_CHUNKS": 2}])
 def test_a_viewer_that_takes_nothing_is_dropped_and_the_others_go_on(
     feed: Feed, monkeypatch: pytest.MonkeyPatch, limit: dict[str, float]
 ) -> None:
-    monkeypatch.setattr(viewers, "WRITE_S", 60.0)
+    monkeypatch.setattr(viewers, "WRITE_S", 600.0)
+    monkeypatch.setattr(viewers, "_QUEUED_CHUNKS", 1_000_000)
     for name, value in limit.items():
         monkeypatch.setattr(viewers, name, value)
     monkeypatch.setattr(viewers, "TICK_S", 0.01)
+    monkeypatch.setattr(viewers, "STATE_TICKS", 1_000_000)  # one chunk at a time waits
+    dropped, abort = threading.Event(), viewers._abort
+
+    def noted_abort(request: web.Request) -> None:
+        abort(request)
+        dropped.set()
+
+    monkeypatch.setattr(viewers, "_abort", noted_abort)
     page = settled(*[login(client_name="x" * 4000)] * 100)
     with served(feed) as browser:
         cookie = browser.sign_in().cookie
         request = f"GET /stream HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\n\r\n"
         with closing(browser.send(request, buffer_bytes=4096)) as slow, browser.stream() as stream:
             assert slow.recv(16)
-            for _ in range(60):
+            while not dropped.wait(0.01):
                 feed.count_settled(page)
                 while next(stream)[0] != "events":
                     pass
             assert is_cut(slow)
+            feed.count_settled(page)
+            assert next(stream)[0] == "events"
 
 
 def test_a_client_that_sends_half_a_request_is_cut(
@@ -123,7 +137,8 @@ def test_a_request_that_is_too_long_is_refused(feed: Feed) -> None:
 
 
 def test_a_page_that_is_closed_listens_no_more(feed: Feed) -> None:
-    with served(feed) as browser:
-        port = browser.port
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", port))
+    with silent_port() as port:
+        with served(feed, port=port) as browser:
+            assert browser.ask("/").status == 401
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port))
