@@ -15,6 +15,7 @@ from poller.config.sections.services import Auth0Settings, SegmentSettings
 from poller.config.settings import Settings
 from poller.config.sources.folder import (
     choose_route,
+    folder_of,
     holds_pipelines,
     pipeline_file,
     pipeline_names,
@@ -22,6 +23,7 @@ from poller.config.sources.folder import (
     read_file,
     read_pipeline,
 )
+from poller.config.sources.layers import without_settings
 from poller.config.sources.paths import find_settings_file
 from poller.config.sources.toml import TomlFile, read_toml
 
@@ -39,6 +41,7 @@ __all__ = [
     "TomlFile",
     "choose_route",
     "find_settings_file",
+    "folder_of",
     "holds_pipelines",
     "integrations",
     "load_settings",
@@ -52,4 +55,5 @@ __all__ = [
     "read_pipeline",
     "read_toml",
     "secret_places",
+    "without_settings",
 ]

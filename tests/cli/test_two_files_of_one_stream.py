@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from click.testing import CliRunner
 from structlog.testing import capture_logs
 
+from poller.cli.commands import run as run_module
 from poller.cli.pipelines.table import Prepared, check_lines, refuse_second, status_lines
 from poller.cli.pipelines.worker import WorkerFolder
 from poller.cli.settings_file import SettingsFile
@@ -197,18 +199,10 @@ def test_a_file_that_gets_a_mistake_keeps_its_stream_in_a_worker_too(
 def test_check_refuses_the_pipeline_that_run_would_refuse(bench: Bench) -> None:
     bench.write("first", source="web")
     bench.write("second", source="web")
-
-    def prepare(file: SettingsFile) -> Prepared:
-        return stream_of(load_settings(file.content, dict(os.environ))), lambda: CheckReport(
-            code=ExitCode.DONE, findings=()
-        )
-
-    lines = list(check_lines(bench.path, ("first", "second"), prepare))
+    lines = list(check_lines(bench.path, ("first", "second"), well))
     assert {each.pipeline: each.text for each in lines} == {"first": None, "second": REFUSAL}
-    refuse_second(SettingsFile(bench.path, "first"))
-    with pytest.raises(FatalError) as refused:
-        refuse_second(SettingsFile(bench.path, "second"))
-    assert str(refused.value) == REFUSAL
+    assert refused(bench.path, "first") is None
+    assert refused(bench.path, "second") == REFUSAL
 
 
 def test_status_shows_no_pipeline_by_the_numbers_of_another_one(bench: Bench) -> None:
@@ -227,3 +221,86 @@ def test_status_shows_no_pipeline_by_the_numbers_of_another_one(bench: Bench) ->
     lines = status_lines(bench.path, ("first", "second"), collect, strict=False)
     assert {each.pipeline: each.text for each in lines} == {"first": None, "second": REFUSAL}
     assert read == ["first"]
+
+
+WHEN = "when = \"log.client_id == 'shop'\"\n"
+
+
+def well(file: SettingsFile) -> Prepared:
+    """Prepare a check that finds nothing."""
+    report = CheckReport(code=ExitCode.DONE, findings=())
+    return stream_of(load_settings(file.content, dict(os.environ))), lambda: report
+
+
+def refused(path: Path, name: str | None = None) -> str | None:
+    try:
+        refuse_second(SettingsFile(path, name))
+    except FatalError as error:
+        return str(error)
+    return None
+
+
+def test_a_file_beside_the_defaults_is_refused_by_its_own_name_too(bench: Bench) -> None:
+    bench.write("first", source="web")
+    bench.write("second", source="web")
+    assert refused(bench.path / "second.toml") == REFUSAL
+    assert refused(bench.path / "first.toml") is None
+    bench.write("first", source="web", more="colour = 1\n")
+    assert refused(bench.path / "second.toml") is None
+    bench.write("first", source="web")
+    (bench.path / "_defaults.toml").unlink()  # the files have nothing to do with each other
+    assert refused(bench.path / "second.toml") is None
+
+
+def test_run_refuses_the_second_file_by_its_own_name_and_writes_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_module, "read_settings", lambda _: pytest.fail("it goes on"))
+    ledger = bench.path / "shared.db"
+    bench.write_defaults(f'[state]\nurl = "sqlite:///{ledger}"\n')
+    bench.write("first", source="web")
+    bench.write("second", source="web")
+    for arguments in (["run"], ["run", "--once"]):
+        ran = CliRunner().invoke(
+            run_module.run, [*arguments[1:], "--config", f"{bench.path}/second.toml"]
+        )
+        assert isinstance(ran.exception, FatalError)
+        assert str(ran.exception) == REFUSAL
+    assert not ledger.exists()
+
+
+def test_a_route_is_refused_whose_stream_another_file_of_the_folder_has(bench: Bench) -> None:
+    bench.write("first", source="web")
+    tenant = '[auth0]\ndomain = "acme.us.auth0.com"\nclient_id = "id"\nclient_secret = "s"\n'
+    routes = '[[routes]]\nname = "{0}"\nwrite_key = "{0}"\nsource_name = "{0}"\n'
+    path = bench.path / "second.toml"
+    path.write_text(tenant + routes.format("web") + WHEN + routes.format("app"))
+    lines = check_lines(path, ("second.app", "second.web"), well)
+    texts = {each.pipeline: each.text for each in lines}
+    assert texts["second.app"] is None
+    assert "first (first.toml). Only first runs" in str(texts["second.web"])
+    bench.path = path
+    bench.start()
+    assert bench.opened.keys() == {"second.app"}
+
+
+@pytest.mark.parametrize("keys", ["beside the files", "nowhere", "of one file by systemd"])
+def test_sources_without_a_name_are_two_sources_even_if_no_key_can_be_read(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, keys: str
+) -> None:
+    tenant = '[auth0]\ndomain = "acme.us.auth0.com"\nclient_id = "id"\n'
+    for name in ("first", "second"):
+        (bench.path / f"{name}.toml").write_text(tenant)
+        if keys == "beside the files":
+            (bench.path / f"{name}.credentials").mkdir()
+            (bench.path / f"{name}.credentials/segment_write_key").write_text(name)
+    if keys == "of one file by systemd":
+        (bench.path / "segment_write_key").write_text("second")
+        monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(bench.path))
+    assert refused(bench.path / "second.toml") is None
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    report = StatusReport(
+        ledger="x", version="0", daemon=None, standby=None, last_fatal_error=None, streams=()
+    )
+    lines = status_lines(bench.path, ("first", "second"), lambda _: report, strict=False)
+    assert {each.state for each in lines} == {"new"}

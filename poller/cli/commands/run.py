@@ -9,12 +9,14 @@ from poller.cli.commands.status import collect
 from poller.cli.groups import examples
 from poller.cli.options import config_option, read_settings
 from poller.cli.pipelines.running import run_file, run_folder
+from poller.cli.pipelines.table import refuse_second
 from poller.cli.settings_file import SettingsFile
 from poller.cli.wiring.catch_up import begin_backlog_job, connect_background
 from poller.cli.wiring.daemon import build_drain, build_maintenance, open_ledger
 from poller.cli.wiring.fatal_exit import recording_fatal_exit
 from poller.cli.wiring.services import connect
 from poller.config import Settings
+from poller.core.errors import FatalError
 from poller.service.lifecycle.ending import finish
 from poller.service.lifecycle.exit_codes import ExitCode
 from poller.service.lifecycle.liveness import Heartbeat
@@ -56,6 +58,7 @@ def run(config: Path | None, *, once: bool, standby: bool, new_stream: bool) -> 
                 "--standby is for one settings file: the pipelines of a folder try again anyway"
             )
         return run_folder(file.folder or Path(), supervisor, collect, new_stream=new_stream)
+    _refuse_second(file, supervisor)
     with recording_fatal_exit(file, supervisor):
         settings = read_settings(file)
         configure_logging(settings.log.level, settings.log.format)
@@ -64,6 +67,19 @@ def run(config: Path | None, *, once: bool, standby: bool, new_stream: bool) -> 
         return run_file(
             config, settings, supervisor, collect, standby=standby, new_stream=new_stream
         )
+
+
+def _refuse_second(file: SettingsFile, supervisor: Supervisor) -> None:
+    """Refuse a pipeline whose stream is another's. The ledger of that stream holds no error of it.
+
+    Raises:
+        FatalError: another pipeline of the folder comes first.
+    """
+    try:
+        refuse_second(file)
+    except FatalError as error:
+        supervisor.ended(error)
+        raise
 
 
 def _drain_once(settings: Settings, *, new_stream: bool) -> ExitCode:

@@ -13,7 +13,8 @@ import structlog
 
 from poller.cli.pipelines.opening import Post, open_pipeline
 from poller.cli.pipelines.pasting import options_of, options_of_all
-from poller.cli.pipelines.table import refusal_of_second
+from poller.cli.pipelines.table import refusal_of_second, refuse_second_of_file
+from poller.cli.settings_file import SettingsFile
 from poller.cli.wiring.ledgers import Ledgers
 from poller.cli.wiring.metrics import observer_of
 from poller.cli.wiring.services import stream_of
@@ -208,6 +209,7 @@ class Folder:
         if member.settings is None:
             with self._claims.changing(self._named):
                 member.settings = _known(lambda: self._load(member.name))
+        refuse_second_of_file(SettingsFile(self.path, member.name))
         settings = with_own_switch(member.settings, self.shared)
         with (
             self._claims.held(stream_of(settings), member.name, member.pipeline.reopen),

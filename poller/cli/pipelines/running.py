@@ -18,6 +18,7 @@ from poller.cli.pipelines.memory import Memory
 from poller.cli.pipelines.opening import Post, open_pipeline
 from poller.cli.pipelines.pasting import CompletedCommands
 from poller.cli.pipelines.shared_switch import ping_while_all_are_well
+from poller.cli.pipelines.table import refuse_second
 from poller.cli.settings_file import SettingsFile
 from poller.cli.views.status import StatusReport
 from poller.cli.wiring.metrics import (
@@ -99,6 +100,7 @@ def _read_again(
         file = SettingsFile(config)
         if file.pipelines is not None:
             raise _ROUTES_BEGIN_LATER
+        refuse_second(file)
         settings = read_settings(file)
     except (SettingsError, PollerError) as error:
         tell_refused(error, note="the old settings go on")

@@ -26,10 +26,12 @@ from poller.cli.views.status import DaemonReport, StatusReport, StreamReport
 from poller.config import (
     Settings,
     SettingsError,
+    folder_of,
     load_settings,
     pipeline_file,
     pipeline_names,
     read_pipeline,
+    without_settings,
 )
 from poller.core.errors import FatalError, PollerError
 from poller.core.events import Stream
@@ -60,10 +62,12 @@ def _pasted(folder: Path, line: PipelineReport) -> PipelineReport:
 def claim(folder: Path, stream: Stream, name: str, holders: dict[Stream, str]) -> None:
     """Note that a pipeline has a stream. Ask in the order of the names.
 
+    The name of a source is not known if it comes from a write key that cannot be read.
+
     Raises:
         FatalError: another pipeline has it. Only the first by name runs.
     """
-    holder = holders.setdefault(stream, name)
+    holder = holders.setdefault(stream, name) if stream.source_name else name
     if holder != name:
         raise refusal_of_second(folder, name, holder)
 
@@ -76,26 +80,45 @@ def refusal_of_second(folder: Path, name: str, first: str) -> FatalError:
         f"({file_of_first}). Only {first} runs, because its name comes first",
         code="settings-invalid",
         hint=f"give {name} or {first} another segment.source_name or segment.generation, or remove "
-        "one of them. Then send SIGHUP",
+        "one of them. Then send SIGHUP, or start the program again",
     )
 
 
 def refuse_second(file: SettingsFile) -> None:
-    """Look whether `run` would refuse the one pipeline that is meant, for the sake of another one.
+    """Look whether another pipeline of the folder keeps the one that is meant from running.
+
+    The command may name the folder, or the file in it. Call it before root becomes the owner of the
+    ledger, who may not read the other files. A file with a mistake is passed over.
 
     Raises:
-        SettingsError: the settings of the pipeline have a mistake.
         FatalError: a pipeline that comes before it names the same stream.
     """
-    folder, own = file.folder, file.name
-    if folder is None or own is None:
+    folder = folder_of(file.path) if file.path else None
+    if file.path is None or folder is None:
         return
-    stream = stream_of(load_settings(file.content, os.environ, secrets=False))
-    for name in takewhile(lambda each: each < own, pipeline_names(folder)):
-        with suppress(SettingsError):
-            other = load_settings(read_pipeline(folder, name), os.environ, secrets=False)
-            if stream_of(other) == stream:
+    own = file.name or file.path.stem
+    with suppress(SettingsError):
+        stream = stream_of(load_settings(file.content, os.environ, secrets=False))
+        for name in takewhile(lambda each: each < own, pipeline_names(folder)):
+            if stream.source_name and _stream_by_files(folder, name) == stream:
                 raise refusal_of_second(folder, own, name)
+
+
+def _stream_by_files(folder: Path, name: str) -> Stream | None:
+    """Return the stream that the files of a pipeline name, or None if they have a mistake.
+
+    The environment of this process holds the secrets of another pipeline.
+    """
+    environ = without_settings(os.environ)
+    with suppress(SettingsError):
+        return stream_of(load_settings(read_pipeline(folder, name), environ, secrets=False))
+    return None
+
+
+def refuse_second_of_file(file: SettingsFile) -> None:
+    """Look at the rest of the folder if the command names a file with routes in it."""
+    if file.path and file.path.is_file():
+        refuse_second(file)
 
 
 def status_lines(
@@ -109,7 +132,9 @@ def status_lines(
     holders: dict[Stream, str] = {}
     for name in names:
         try:
-            settings = read_settings(SettingsFile(folder, name), secrets=False)
+            file = SettingsFile(folder, name)
+            refuse_second_of_file(file)
+            settings = read_settings(file, secrets=False)
             claim(folder, stream_of(settings), name, holders)
             yield _status_line(name, settings, collect, strict=strict)
         except (SettingsError, PollerError) as error:
@@ -169,7 +194,9 @@ def check_lines(
     holders: dict[Stream, str] = {}
     for name in names:
         try:
-            stream, check = prepare(SettingsFile(folder, name))
+            file = SettingsFile(folder, name)
+            refuse_second_of_file(file)
+            stream, check = prepare(file)
             claim(folder, stream, name, holders)
             checks[name] = check
         except (SettingsError, PollerError) as error:

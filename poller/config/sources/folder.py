@@ -109,6 +109,13 @@ def read_file(path: Path) -> TomlFile:
     return _of_folder(path) if is_in_folder(path) else read_toml(path)
 
 
+def folder_of(path: Path) -> Path | None:
+    """Return the folder of pipelines that a path names, or names a file of. Else return None."""
+    if path.is_dir():
+        return path
+    return path.parent if path.is_file() and is_in_folder(path) else None
+
+
 def is_in_folder(path: Path) -> bool:
     """Return whether a file is a pipeline of the folder that it is in."""
     return path.name != DEFAULTS and (path.parent / DEFAULTS).exists()

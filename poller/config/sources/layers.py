@@ -124,6 +124,15 @@ def default_layer(file: TomlFile | None, environ: Mapping[str, str]) -> Layer:
     )
 
 
+def without_settings(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment without the settings and the secrets that it gives a process."""
+    return {
+        name: value
+        for name, value in environ.items()
+        if not name.startswith(PREFIX) and name != CREDENTIALS_VARIABLE
+    }
+
+
 def stand_in_layer() -> Layer:
     """Return values for keys that are required, for the commands that ask no service."""
     return Layer(values={("auth0", "domain"): "unknown.invalid", ("auth0", "client_id"): "unknown"})
