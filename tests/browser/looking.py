@@ -23,14 +23,14 @@ addEventListener("DOMContentLoaded", () => {
   const note = (changes) => {
     for (const row of changes.flatMap((change) => [...change.addedNodes])) {
       if (row.dataset?.settled) {
-        seen.push([row.dataset.number, Date.now() - new Date(row.dataset.settled)]);
+        seen.push(row.dataset.number);
       }
     }
   };
   new MutationObserver(note).observe(document.getElementById("rows"), { childList: true });
 });
 """
-"""Notes each row that appears with its delay, and each violation of the security policy."""
+"""Notes each row that appears, and each violation of the security policy."""
 
 
 _SEVERE = {"serious", "critical"}
@@ -77,10 +77,6 @@ class Window:
 
     def rows_are(self, count: int) -> None:
         expect(self.rows).to_have_count(count)
-
-    def delays_s(self) -> list[float]:
-        """Return the time from the settlement of each row to its display, in their order."""
-        return [delay / 1000 for _, delay in self.page.evaluate("seen")]
 
 
 @dataclass(slots=True, kw_only=True)
