@@ -57,6 +57,9 @@ def add(make_site: Callable[..., Site], installed: Machine) -> Iterator[Callable
     for action in ("kill", "stop", "reset-failed"):
         for unit in (UNIT, WORKER):
             installed.systemctl(action, unit, is_checked=False)
+    for unit in (UNIT, WORKER):
+        drop_ins = installed.root / f"etc/systemd/system/{unit}.d"
+        shutil.rmtree(drop_ins, ignore_errors=True)
     shutil.rmtree(installed.root / FOLDER.lstrip("/"))
 
 
@@ -138,9 +141,10 @@ def test_a_killed_worker_is_started_again(
     acme.start()
     eventually("acme", lambda: acme.is_delivered)
     installed.systemctl("kill", "--signal=KILL", WORKER)
-    eventually("a restart", lambda: int(acme.show("NRestarts")) == 1)
+    eventually("a restart", lambda: int(acme.show("NRestarts")) >= 1)
     acme.sandbox.ask("grow", count=20, seconds=0)
     eventually("acme again", lambda: acme.is_delivered)
+    assert acme.show("NRestarts") == "1"
     acme.assert_conserved()
 
 

@@ -58,12 +58,9 @@ def test_the_service_is_ready_runs_as_its_own_user_and_reports_its_progress(site
     site.start()
     assert site.show("ActiveState") == "active"
     eventually("all events", lambda: site.is_delivered)
-    eventually("a status", lambda: "last cycle" in site.show("StatusText"))
-    assert re.fullmatch(
-        r"(newest event \d+ s old|no new event); last cycle .* UTC: "
-        r"\d+ read, \d+ forwarded, 0 dead-lettered",
-        site.show("StatusText"),
-    )
+    status = r"(newest event \d+ s old|no new event); last cycle .* UTC: "
+    status += r"\d+ read, \d+ forwarded, 0 dead-lettered"
+    eventually("a status", lambda: re.fullmatch(status, site.show("StatusText")))
     uid = (site.machine.root / "proc" / site.show("MainPID")).stat().st_uid
     assert uid == int(site.show("UID")) >= DYNAMIC
     kept = site.state
@@ -139,11 +136,11 @@ def test_a_loop_that_hangs_is_ended_by_the_watchdog_and_says_where_it_hung(
     site.start()
     eventually("all events", lambda: site.is_delivered)
     (site.state / "hang").touch(mode=0o666)
+    eventually("the place", lambda: "in settle_unless_told_to_hang" in site.journal())
     eventually("a restart", lambda: int(site.show("NRestarts")) >= 1)
     told = site.journal()
     assert "Watchdog timeout (limit 3s)" in told
     assert "Fatal Python error: Aborted" in told
-    assert "in settle_unless_told_to_hang" in told
     assert NEVER_LOGGED.search(told) is None
     site.sandbox.ask("grow", count=50, seconds=0)
     eventually("the rest", lambda: site.is_delivered)
@@ -154,19 +151,19 @@ def test_a_loop_that_hangs_is_ended_by_the_watchdog_and_says_where_it_hung(
 def test_an_outage_that_is_longer_than_the_watchdog_waits_is_no_reason_to_end_it(
     site: Site, fault: str
 ) -> None:
-    site.drop_in("WatchdogSec=3s", fault)  # and two seconds are all that a step may take
+    # Two seconds are all that a step may take. A sign of life may be late by three.
+    site.drop_in("WatchdogSec=6s", fault)
     down = {
         "action": "status",
         "service": "segment",
         "status": 503,
         "times": 1,
-        "headers": {"Retry-After": "7"},
+        "headers": {"Retry-After": "12"},
     }
     site.sandbox.ask("faults", set=[down])
     site.start()
     pid = site.show("MainPID")
-    eventually("the outage", lambda: "trying again in" in site.show("StatusText"))
-    assert "503" in site.show("StatusText")
+    eventually("the outage", lambda: re.match(r"trying again in .*503", site.show("StatusText")))
     eventually("all events", lambda: site.is_delivered)
     assert (site.show("MainPID"), site.show("NRestarts")) == (pid, "0")
     site.stop()
