@@ -58,6 +58,8 @@ class Window:
     origin: str
     complaints: list[str] = field(default_factory=list)
     """The errors of the console. The test ends with none."""
+    expected: str | None = None
+    """A text of errors that the test causes."""
 
     @property
     def rows(self) -> Locator:
@@ -131,5 +133,6 @@ class Desk:
 
 def _note(window: Window, kind: str, text: str) -> None:
     # The browser itself tells of each cut stream.
-    if kind in {"error", "warning"} and "net::ERR_" not in text:
+    is_expected = "net::ERR_" in text or (window.expected is not None and window.expected in text)
+    if kind in {"error", "warning"} and not is_expected:
         window.complaints.append(text)
