@@ -11,12 +11,19 @@ import subprocess
 import sys
 import time
 from datetime import datetime, timedelta
+from functools import partial
 
+from poller.service.lifecycle.process import GRACE_S
 from tests.process.bench import COMMAND, SHORT_PATIENCE, Bench, MakeBench, Running, eventually
 from tests.process.kills import set_faults, start_to_be_killed
 
+FINISH_GRACE_S = "poller.service.lifecycle.ending.finish:grace_s"
 STOP_TIMEOUT_S = 15.0
 """The units' TimeoutStopSec: what takes longer is killed."""
+
+
+def has_more_than(bench: Bench, count: int) -> bool:
+    return sum(bench.sandbox.ask("collector").values()) > count
 
 
 def delivered(bench: Bench) -> bool:
@@ -119,11 +126,11 @@ def test_the_daemon_forwards_what_comes_and_ends_with_sigterm_and_goes_on_where_
     for _ in range(2):
         with plain.start("run") as daemon:
             eventually("a cycle", lambda: daemon.says("cycle.finished"))
-            time.sleep(1.5)  # of traffic
-            started = time.monotonic()
+            before = sum(plain.sandbox.ask("collector").values())
+            eventually("traffic", partial(has_more_than, plain, before + 20))
             ended = daemon.stop()
             assert ended.code == 0, ended.err
-            assert time.monotonic() - started < STOP_TIMEOUT_S
+            assert not ended.events("page.abandoned")
     plain.sandbox.ask("traffic", rate=0)
     assert plain.run("run", "--once").code == 0
     assert plain.assert_conserved()["resent"] == []
@@ -140,28 +147,27 @@ def test_sigint_in_the_middle_of_a_page_lets_it_settle(plain: Bench) -> None:
 
 
 def test_a_call_that_hangs_does_not_keep_the_daemon_from_ending(plain: Bench) -> None:
+    assert GRACE_S + 1 < STOP_TIMEOUT_S
+    plain.constants[FINISH_GRACE_S] = 0.5
     set_faults(plain, {"action": "hang", "service": "segment"})
     with plain.start("run") as daemon:
         eventually("the hang", lambda: plain.sandbox.ask("requests", service="segment"))
-        started = time.monotonic()
         ended = daemon.stop()
         assert ended.code == 0
-        assert 7 < time.monotonic() - started < STOP_TIMEOUT_S
         assert ended.events("page.abandoned")
     assert plain.run("run", "--once").code == 0
     plain.assert_conserved()
 
 
 def test_a_second_signal_ends_the_daemon_at_once(plain: Bench) -> None:
+    plain.constants |= {FINISH_GRACE_S: 600.0, "poller.service.lifecycle.ending.GRACE_S": 600.0}
     set_faults(plain, {"action": "hang", "service": "segment"})
     with plain.start("run") as daemon:
         eventually("the hang", lambda: plain.sandbox.ask("requests", service="segment"))
         daemon.signal()
         eventually("the first signal", lambda: daemon.says("run.stopping"))
-        started = time.monotonic()
         daemon.signal()
-        assert daemon.wait().code == 130
-        assert time.monotonic() - started < 7  # the grace of the first signal is longer
+        assert daemon.wait().code == 130  # without it the page would have ten minutes to settle
 
 
 def test_a_kill_loses_nothing(plain: Bench) -> None:
