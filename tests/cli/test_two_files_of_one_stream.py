@@ -10,15 +10,18 @@ from click.testing import CliRunner
 from structlog.testing import capture_logs
 
 from poller.cli.commands import run as run_module
+from poller.cli.pipelines import running
 from poller.cli.pipelines.table import Prepared, check_lines, refuse_second, status_lines
 from poller.cli.pipelines.worker import WorkerFolder
 from poller.cli.settings_file import SettingsFile
 from poller.cli.views.check import CheckReport
 from poller.cli.views.status import StatusReport
 from poller.cli.wiring.services import stream_of
-from poller.config import Settings, load_settings
+from poller.config import Settings, load_settings, read_pipeline
 from poller.core.errors import FatalError
 from poller.service.lifecycle.exit_codes import ExitCode
+from poller.service.lifecycle.liveness import Heartbeat
+from poller.service.observability.systemd import Notifier, Supervisor
 from tests.cli.folder_bench import REFUSED, Bench, bench_of
 
 REFUSAL = (
@@ -260,13 +263,28 @@ def test_run_refuses_the_second_file_by_its_own_name_and_writes_nothing(
     bench.write_defaults(f'[state]\nurl = "sqlite:///{ledger}"\n')
     bench.write("first", source="web")
     bench.write("second", source="web")
-    for arguments in (["run"], ["run", "--once"]):
+    for options in ([], ["--once"]):
         ran = CliRunner().invoke(
-            run_module.run, [*arguments[1:], "--config", f"{bench.path}/second.toml"]
+            run_module.run, [*options, "--config", f"{bench.path}/second.toml"]
         )
         assert isinstance(ran.exception, FatalError)
         assert str(ran.exception) == REFUSAL
     assert not ledger.exists()
+
+
+def test_a_file_that_becomes_the_second_one_of_a_stream_goes_on_with_its_old_settings(
+    bench: Bench,
+) -> None:
+    path = bench.path / "second.toml"
+    bench.write("first", source="web")
+    bench.write("second")
+    current = [load_settings(read_pipeline(bench.path, "second"), {"HOME": "/home/ada"})]
+    bench.write("second", source="web")
+    supervisor, pipeline = Supervisor(Notifier(None), Heartbeat()), cast("Any", None)
+    with capture_logs() as logs:
+        running._read_again(path, current, pipeline, supervisor)
+    assert [line["problems"] for line in logs] == [[REFUSAL]]
+    assert current[0].segment.source_name == "second"
 
 
 def test_a_route_is_refused_whose_stream_another_file_of_the_folder_has(bench: Bench) -> None:
