@@ -45,6 +45,7 @@ ErrorCode = Literal[
     "program-unreadable",
     "proxy-unusable",
     "root-not-given-up",
+    "routes-changing",
     "segment-oauth-refused",
     "segment-private-key-unusable",
     "segment-request-refused",

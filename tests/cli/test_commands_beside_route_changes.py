@@ -1,5 +1,6 @@
 """Commands beside a change of the routes: no event is lost, and none is sent twice unasked."""
 
+import io
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -7,12 +8,16 @@ from pathlib import Path
 import pytest
 
 from poller.adapters.sql_ledger.key_changes import redeliver
+from poller.adapters.sql_ledger.places import place_of
 from poller.adapters.sql_ledger.reader import LedgerReader
 from poller.adapters.sql_ledger.set_position import set_position
 from poller.adapters.sql_ledger.stream_removal import remove_stream
+from poller.adapters.sql_ledger.transfer.exporting import export_stream
+from poller.adapters.sql_ledger.transfer.importing import import_stream
 from poller.cli.wiring.ledgers import Ledgers
 from poller.config import Settings, load_settings, read_pipeline
-from poller.core.errors import NotYetError, TakenOverError
+from poller.core.errors import FatalError, NotYetError, TakenOverError
+from poller.core.events import Stream
 from poller.core.log_ids import EARLIEST
 from poller.service.lifecycle.process import Process
 from tests.cli.routed_tenant import STREAMS, Tenant, routes
@@ -189,3 +194,61 @@ def test_a_route_waits_until_all_others_of_its_file_have_left_the_old_routes(
         pass
     with ledgers.opened(new, Process()):
         pass
+
+
+def exported(tenant: Tenant, stream: Stream) -> str:
+    """Export a route, and return the code of the refusal, or nothing."""
+    try:
+        export_stream(tenant.database.shown, stream, io.BytesIO())
+    except FatalError as error:
+        return error.code
+    return ""
+
+
+def test_an_export_is_refused_until_every_route_has_passed_a_change_for_good(
+    tenant: Tenant,
+) -> None:
+    tenant.change(routes((0, "a"), (1, "b")))
+    tenant.grow("ababab")
+    assert [exported(tenant, each) for each in (SHOP, REST)] == ["", ""]
+    tenant.drain(0, 1)
+    tenant.drain(1, None)
+    assert [exported(tenant, each) for each in (SHOP, REST)] == ["", ""]
+    tenant.change(routes((0, "b"), (1, "a")))
+    assert [exported(tenant, each) for each in (SHOP, REST)] == ["routes-changing"] * 2
+    tenant.drain(0, None)
+    assert exported(tenant, SHOP) == "routes-changing"  # it looks for late events
+    tenant.finish()
+    assert [exported(tenant, each) for each in (SHOP, REST)] == ["", ""]
+    tenant.change(routes((1, "a")))
+    assert exported(tenant, REST) == ""  # the removed route left nothing
+
+
+def test_an_export_of_a_removed_route_waits_for_those_that_read_what_it_left(
+    tenant: Tenant,
+) -> None:
+    tenant.change(routes((0, "a"), (1, "b")))
+    tenant.grow("abab")
+    tenant.drain(1, None)
+    tenant.change(routes((1, "b")))
+    assert [exported(tenant, each) for each in (SHOP, REST)] == ["routes-changing"] * 2
+    tenant.finish()
+    assert [exported(tenant, each) for each in (SHOP, REST)] == ["", ""]
+
+
+def test_a_moved_ledger_goes_on_by_its_routes(tenant: Tenant, tmp_path: Path) -> None:
+    tenant.change(routes((0, "a"), (1, "b")))
+    tenant.grow("abababab")
+    tenant.drain(0, 1)
+    tenant.drain(1, 2)
+    files = [io.BytesIO() for _ in (SHOP, REST)]
+    for stream, file in zip((SHOP, REST), files, strict=True):
+        export_stream(tenant.database.shown, stream, file)
+        file.seek(0)
+        import_stream(f"sqlite:///{tmp_path}/moved.db", file)
+    tenant.database.close()
+    tenant.database = place_of(f"sqlite:///{tmp_path}/moved.db").open(create=False)
+    tenant.change(routes((0, "b"), (1, "a")))
+    tenant.finish()
+    assert {*tenant.sent().values()} == {1}
+    assert len(tenant.sent()) == len(tenant.log.records)

@@ -26,6 +26,7 @@ from poller.adapters.sql_ledger.tables.routing import (
 from poller.adapters.sql_ledger.tables.spans import begin_span, read_spans, refuse_overlap
 from poller.adapters.sql_ledger.tables.streams import (
     enroll,
+    label,
     note_beginning,
 )
 from poller.adapters.sql_ledger.tables.stretches import (
@@ -104,6 +105,38 @@ def keep_routes(
         return Kept(changed=changed, begun=begun)
 
 
+def settled_routes(connection: Connection, stream: Stream) -> list[RoutingRow]:
+    """Return the routes of each file to which a stream belongs.
+
+    Raises:
+        FatalError: a route of the file has still to pass a change of them.
+    """
+    files: dict[str, list[RoutingRow]] = {}
+    for row in read_rows(connection, stream.domain):
+        files.setdefault(row.file, []).append(row)
+    concerned = {
+        file: rows
+        for file, rows in files.items()
+        if any(stream in {*row.streams, *row.former} for row in rows)
+    }
+    for file, rows in concerned.items():
+        if _is_pending(connection, rows):
+            raise FatalError(
+                f"the routes of the settings file {file} were changed at {rows[-1].after}, and not "
+                f"all of them have passed this position. {label(stream)} is concerned",
+                code="routes-changing",
+                hint="let the daemon run until each route has been past this position for longer "
+                "than poll.late_window: `status` shows the positions. Then stop it and try again",
+            )
+    return [rows[-1] for rows in concerned.values()]
+
+
+def _is_pending(connection: Connection, rows: Sequence[RoutingRow]) -> bool:
+    if len(places_of(connection, rows[-1].streams)) < len(rows[-1].streams):
+        return rows[-1].after is not None  # a route has still to begin there
+    return len(rows) > 1 and _last_passed(connection, rows) != len(rows) - 1
+
+
 def _first_row(connection: Connection, routes: Sequence[RecordedRoute]) -> RoutingRow:
     """Return the routes of a file of which nothing is recorded: those that have begun.
 
@@ -118,17 +151,23 @@ def _first_row(connection: Connection, routes: Sequence[RecordedRoute]) -> Routi
 
 def _forget_passed(connection: Connection, rows: tuple[RoutingRow, ...]) -> tuple[RoutingRow, ...]:
     """Forget the changes that every route has passed for good."""
-    places = places_of(connection, rows[-1].streams) if rows else {}
-    if len(places) < len(rows[-1].streams if rows else ()):
+    passed = _last_passed(connection, rows) if rows else None
+    if passed is None:
         return rows
-    lowest = min((each.confirmed for each in places.values()), default=EARLIEST)
-    passed = [number for number, each in enumerate(rows) if each.after and each.after <= lowest]
-    if not passed:
-        return rows
-    last = replace(rows[passed[-1]], after=None, unread={}, settled={}, read_again={})
-    delete_rows(connection, rows[: passed[-1]])
+    last = replace(rows[passed], after=None, unread={}, settled={}, read_again={})
+    delete_rows(connection, rows[:passed])
     change_row(connection, last)
-    return (last, *rows[passed[-1] + 1 :])
+    return (last, *rows[passed + 1 :])
+
+
+def _last_passed(connection: Connection, rows: Sequence[RoutingRow]) -> int | None:
+    """Return the number of the last change that every route has passed for good."""
+    places = places_of(connection, rows[-1].streams)
+    if len(places) < len(rows[-1].streams):
+        return None
+    lowest = min(each.confirmed for each in places.values())
+    passed = (number for number, each in enumerate(rows) if each.after and each.after <= lowest)
+    return max(passed, default=None)
 
 
 def _change(

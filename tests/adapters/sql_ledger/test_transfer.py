@@ -213,6 +213,7 @@ def changed(text: bytes) -> Iterator[bytes]:
         {"format": "x"},
         {"stream": {}},
         {"stream": header["stream"] | {"domain": 1}},
+        *({"routes": wrong} for wrong in (1, [1], [["acme"]], [["acme", "x", "[]"]], [[1, 1, 1]])),
     ):
         yield json.dumps(header | wrong).encode() + b"\n" + b"".join(lines[1:])
     span = next(number for number, line in enumerate(lines) if b'"table":"span"' in line) + 1

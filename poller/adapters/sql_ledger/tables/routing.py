@@ -8,6 +8,7 @@ for the beginning, and has no such change.
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
 
@@ -31,6 +32,7 @@ class RecordedRoute:
 class RoutingRow:
     """The routes from a change on.
 
+    `file` is the name of the settings file.
     `after` is the highest position of a route at the change. It is None for the first routes before
     their start, and once every route has passed it. `former` are the streams of removed routes.
     """
@@ -41,6 +43,7 @@ class RoutingRow:
     read_again: Parts = field(default_factory=dict)
     settled: Mapping[Stream, frozenset[LogId]] = field(default_factory=dict)
     former: tuple[Stream, ...] = ()
+    file: str = ""
     id: int = 0
 
     @property
@@ -70,20 +73,36 @@ def read_rows(
     return tuple(
         RoutingRow(
             id=row.id,
+            file=row.file,
             after=row.after,
-            routes=tuple(
-                RecordedRoute(stream=_stream(domain, names), when=when)
-                for *names, when in json.loads(row.routes)
-            ),
+            routes=_routes(domain, row.routes),
             unread=_parts(domain, row.unread),
             read_again=_parts(domain, row.read_again),
             settled={
                 _stream(domain, names): frozenset(map(LogId, ids))
                 for *names, ids in json.loads(row.settled)
             },
-            former=tuple(_stream(domain, names) for names in json.loads(row.former)),
+            former=_former(domain, row.former),
         )
         for row in connection.execute(query.order_by(columns.id))
+    )
+
+
+def as_texts(row: RoutingRow) -> tuple[str, str, str]:
+    """Return a row that holds no change as texts: its file, its routes, and the former ones."""
+    values = _values(row)
+    return row.file, str(values["routes"]), str(values["former"])
+
+
+def from_texts(domain: str, texts: Any) -> RoutingRow:
+    """Return the row of which `as_texts` made these texts.
+
+    Raises:
+        ValueError, TypeError: these are no such texts.
+    """
+    file, routes, former = texts
+    return RoutingRow(
+        file=str(file), routes=_routes(domain, routes), former=_former(domain, former)
     )
 
 
@@ -148,6 +167,17 @@ def _values(row: RoutingRow) -> dict[str, object]:
         "settled": json.dumps([[*_names(each), sorted(ids)] for each, ids in row.settled.items()]),
         "former": json.dumps([_names(each) for each in row.former]),
     }
+
+
+def _routes(domain: str, written: str) -> tuple[RecordedRoute, ...]:
+    return tuple(
+        RecordedRoute(stream=_stream(domain, names), when=when)
+        for *names, when in json.loads(written)
+    )
+
+
+def _former(domain: str, written: str) -> tuple[Stream, ...]:
+    return tuple(_stream(domain, names) for names in json.loads(written))
 
 
 def _names(stream: Stream) -> list[str]:

@@ -1,11 +1,14 @@
 """Writing everything that a ledger holds of a stream into a file."""
 
+from collections.abc import Iterable
 from typing import BinaryIO
 
 from sqlalchemy import Connection, Table, select
 
 from poller.adapters.sql_ledger.places import open_database
+from poller.adapters.sql_ledger.routes import settled_routes
 from poller.adapters.sql_ledger.tables import schema
+from poller.adapters.sql_ledger.tables.routing import RoutingRow, as_texts
 from poller.adapters.sql_ledger.tables.streams import read_streams
 from poller.adapters.sql_ledger.transfer.file_format import (
     LineWriter,
@@ -28,21 +31,25 @@ def export_stream(url: str, stream: Stream, file: BinaryIO) -> dict[str, int]:
     holds personal data: dead letters, and the ids of users whose identify is pending.
 
     Raises:
+        FatalError: a change of the routes is not over, and the file does not hold such changes.
         TransientError, FatalError: the ledger cannot be read.
         OSError: the file cannot be written.
     """
     database = open_database(url, change=False)
     try:
         with database.reading() as connection:
+            routes = settled_routes(connection, stream)
             stream_id = read_streams(connection)[stream]
-            return _write(connection, stream_id, LineWriter(file))
+            return _write(connection, stream_id, routes, LineWriter(file))
     finally:
         database.close()
 
 
-def _write(connection: Connection, stream_id: int, writer: LineWriter) -> dict[str, int]:
+def _write(
+    connection: Connection, stream_id: int, routes: Iterable[RoutingRow], writer: LineWriter
+) -> dict[str, int]:
     own = select(schema.stream).where(schema.stream.c.id == stream_id)
-    writer.write(header_of(dict(connection.execute(own).mappings().one())))
+    writer.write(header_of(dict(connection.execute(own).mappings().one()), map(as_texts, routes)))
     rows = {
         table.name: _write_table(connection, table, stream_id, writer)
         for table in tables_of_stream()

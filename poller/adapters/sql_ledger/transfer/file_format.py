@@ -1,6 +1,7 @@
 """The format of the file that holds a stream: lines of JSON.
 
-1. The header names the format, the version of the schema, and the row of the stream.
+1. The header names the format, the version of the schema, the row of the stream, and the routes of
+   the settings files to which it belongs.
 2. For each table, one line names the table and its columns. A line for each row follows.
 3. The last line holds the number of rows of each table, and a hash of all lines before it. So a
    file that was cut or damaged is recognised.
@@ -9,7 +10,7 @@ The ids of rows are left out, since each ledger numbers its own rows.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, BinaryIO
@@ -19,6 +20,7 @@ from sqlalchemy import Boolean, Column, Integer, Table
 from poller.adapters.sql_ledger.schema_version import VERSION
 from poller.adapters.sql_ledger.tables import schema
 from poller.adapters.sql_ledger.tables.column_types import UtcText
+from poller.adapters.sql_ledger.tables.routing import RoutingRow, from_texts
 from poller.core.errors import FatalError
 
 FORMAT = "auth0-segment-poller stream"
@@ -26,7 +28,10 @@ FORMAT_VERSION = 1
 LEFT_OUT = frozenset(
     {"ledger_version", "fatal_exit", "key_check", "event_total", "dead_letter_total", "routing"}
 )
-"""Tables of the ledger as a whole, and totals, which the database counts anew."""
+"""Tables of the ledger as a whole, and totals, which the database counts anew.
+
+The routes of a stream are in the header, since several streams share them.
+"""
 _LONGEST_LINE_BYTES = 64 << 20
 
 
@@ -44,10 +49,11 @@ def columns_of(table: Table) -> tuple[Column[Any], ...]:
     return tuple(column for column in table.c if column.name not in {"id", "stream_id"})
 
 
-def header_of(stream: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the header of a file, for the row of the stream."""
+def header_of(stream: Mapping[str, Any], routes: Iterable[tuple[str, str, str]]) -> dict[str, Any]:
+    """Return the header of a file, for the row of the stream and its routes."""
     named = {column.name: _plain(stream[column.name]) for column in columns_of(schema.stream)}
-    return {"format": FORMAT, "version": FORMAT_VERSION, "schema": VERSION, "stream": named}
+    header = {"format": FORMAT, "version": FORMAT_VERSION, "schema": VERSION, "stream": named}
+    return header | {"routes": [*routes]}
 
 
 def table_line(table: Table) -> dict[str, Any]:
@@ -105,8 +111,8 @@ class LineReader:
             raise unusable_error("it was changed or damaged: its hash differs")
         return line
 
-    def read_header(self) -> dict[str, Any]:
-        """Return the values of the row of the stream."""
+    def read_header(self) -> tuple[dict[str, Any], list[RoutingRow]]:
+        """Return the values of the row of the stream, and its routes."""
         header = self.read()
         if not isinstance(header, dict) or header.get("format") != FORMAT:
             raise unusable_error("it holds no exported stream")
@@ -120,7 +126,11 @@ class LineReader:
         columns = columns_of(schema.stream)
         if not isinstance(named, dict) or [*named] != [column.name for column in columns]:
             raise unusable_error("its header does not name a stream")
-        return values_of(columns, [*named.values()])
+        values = values_of(columns, [*named.values()])
+        try:
+            return values, [from_texts(values["domain"], each) for each in header["routes"]]
+        except (KeyError, TypeError, ValueError):
+            raise unusable_error("its header does not name the routes") from None
 
     def refuse_more(self) -> None:
         if self._file.read(1):

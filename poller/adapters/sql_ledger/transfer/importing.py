@@ -1,5 +1,6 @@
 """Reading a stream from a file into a ledger that does not hold it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -8,6 +9,7 @@ from sqlalchemy.exc import DataError, IntegrityError
 
 from poller.adapters.sql_ledger.places import place_of
 from poller.adapters.sql_ledger.tables import schema
+from poller.adapters.sql_ledger.tables.routing import RoutingRow, add_row, read_rows
 from poller.adapters.sql_ledger.tables.streams import label, read_streams
 from poller.adapters.sql_ledger.transfer.exporting import ROWS_AT_ONCE
 from poller.adapters.sql_ledger.transfer.file_format import (
@@ -41,13 +43,21 @@ def import_stream(url: str, file: BinaryIO) -> ImportedStream:
         TransientError: the ledger is locked, or its disk is full.
     """
     reader = LineReader(file)
-    values = reader.read_header()
+    values, routes = reader.read_header()
     database = place_of(url).open(create=True)
     try:
         with database.writing() as connection:
+            _add_routes(connection, values["domain"], routes)
             return _read(connection, values, reader)
     finally:
         database.close()
+
+
+def _add_routes(connection: Connection, domain: str, routes: Iterable[RoutingRow]) -> None:
+    """Add the routes of settings files, unless another stream of the file has brought them."""
+    for each in routes:
+        if not read_rows(connection, domain, each.file):
+            add_row(connection, domain, each.file, each)
 
 
 def _read(connection: Connection, values: dict[str, Any], reader: LineReader) -> ImportedStream:
