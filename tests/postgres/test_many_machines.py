@@ -5,24 +5,44 @@ import signal
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterator
-from datetime import datetime
-from itertools import pairwise
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 
+from poller.adapters.shift_queue import queue, statements
+from poller.adapters.shift_queue.tables import SETTINGS
 from tests.paths import TESTS
 from tests.postgres.cluster import Cluster
 from tests.postgres.fleet import write_ledger
 from tests.process.bench import Running, eventually
-from tests.process.many import Many, PipelineBench, delivers, many_benches
+from tests.process.many import Many, delivers, many_benches
 from tests.process.template import Template
 
 TAKEN_OVER_WITHIN_S = 60.0
 TENANTS = 4
+QUEUE = "poller.adapters.shift_queue."
+NEVER_S = 3600.0
+OWNED = """
+SELECT substring(stream.role FROM 'tenant[0-9]') FROM ledger_lease AS stream
+JOIN ledger_lease AS worker USING (owner)
+WHERE stream.role LIKE 'run %%' AND worker.role LIKE 'worker %%' AND worker.pid = %d
+"""
+OWNER = "SELECT owner FROM ledger_lease WHERE role LIKE 'worker %%' AND pid = %d"
+JOBS_OF = f"""
+SELECT dedupe_key FROM {SETTINGS.qualified.queue_table}
+WHERE replace(queue_manager_id::text, '-', '') = '%s'
+"""  # noqa: S608 - the names are ours
+ROWS_OF = "SELECT role FROM ledger_lease WHERE owner = '%s'"
+SILENT = f"""
+UPDATE {SETTINGS.qualified.queue_table} SET heartbeat = now() - '1 hour'::interval
+WHERE replace(queue_manager_id::text, '-', '') = '%(owner)s';
+UPDATE ledger_lease SET expires_at = clock_timestamp() WHERE owner = '%(owner)s';
+"""  # noqa: S608 - same
+"""Lets a worker that is stopped look as if it had been stopped for long."""
 SCHEMAS = json.loads((TESTS / "schemas/commands.json").read_text())["$defs"]
 
 
@@ -34,8 +54,25 @@ def many(cluster: Cluster, database: str, tmp_path: Path, template: Template) ->
         for number in range(TENANTS):
             folder = str(tmp_path / f"local/tenant{number}")
             many.add(f"tenant{number}", is_shared=True, state__folder=folder)
-        many.constants["poller.adapters.shift_queue.queue.SHIFT_S"] = 2.0
+        many.constants[f"{QUEUE}queue.SHIFT_S"] = 2.0
+        many.constants[f"{QUEUE}queue.LOOK_S"] = 1.0
         yield many
+
+
+Owned = Callable[[Running], set[str]]
+
+
+@pytest.fixture
+def owned(cluster: Cluster, database: str) -> Owned:
+    """Return a function that asks the database for the pipelines that a worker owns."""
+
+    def owned(running: Running) -> set[str]:
+        is_there = "SELECT to_regclass('ledger_lease') IS NOT NULL"
+        if not cluster.execute(is_there, database)[0][0]:
+            return set()
+        return {name for (name,) in cluster.execute(OWNED % running.process.pid, database)}
+
+    return owned
 
 
 def events(running: Running, event: str) -> list[dict[str, Any]]:
@@ -43,9 +80,9 @@ def events(running: Running, event: str) -> list[dict[str, Any]]:
     return [line for line in found if line["event"] == event]
 
 
-def held(running: Running) -> int:
-    """Return how many pipelines the worker has now."""
-    return len(events(running, "pipeline.opened")) - len(events(running, "pipeline.removed"))
+def opened(running: Running) -> Counter[str]:
+    """Return how often the worker has opened each pipeline."""
+    return Counter(line["pipeline"] for line in events(running, "pipeline.opened"))
 
 
 def grow(many: Many) -> None:
@@ -70,67 +107,80 @@ def assert_conserved(many: Many) -> None:
         bench.assert_conserved()
 
 
-def shared(many: Many) -> tuple[Running, Running]:
+@contextmanager
+def shared(many: Many, owned: Owned) -> Iterator[tuple[Running, Running]]:
     """Start a worker, and a second one that gets its half of the pipelines."""
-    first = many.start("worker")
-    eventually("all shifts", lambda: held(first) == TENANTS)
-    second = many.start("worker")
-    eventually("fair shares", lambda: (held(first), held(second)) == (TENANTS / 2, TENANTS / 2))
-    eventually("all events", lambda: all_delivered(many))
-    return first, second
+    with many.start("worker") as first:
+        eventually("all shifts", lambda: len(owned(first)) == TENANTS)
+        with many.start("worker") as second:
+            half = TENANTS / 2
+            eventually(
+                "fair shares",
+                lambda: [len(owned(each)) for each in (first, second)] == [half, half],
+            )
+            eventually("all events", lambda: all_delivered(many))
+            yield first, second
 
 
-def test_the_pipelines_of_a_killed_worker_are_taken_over(many: Many) -> None:
-    first, second = shared(many)
-    with first, second:
+def test_the_waits_before_a_takeover_make_up_less_than_a_minute() -> None:
+    until_free = statements.HEARTBEAT_TIMEOUT + statements.LEFT_OVER_AFTER
+    looks = 2 * 1.2 * queue.LOOK_S  # one that finds the shift left over, and one that takes it
+    assert until_free.total_seconds() + looks < TAKEN_OVER_WITHIN_S
+
+
+def test_the_pipelines_of_a_killed_worker_are_taken_over(many: Many, owned: Owned) -> None:
+    with shared(many, owned) as (first, second):
         second.signal(signal.SIGKILL)
         took = seconds_until_drained(many)
-        assert took < TAKEN_OVER_WITHIN_S
         print(f"killed: {took:.1f} s")  # noqa: T201 - a measurement
+        assert len(owned(first)) == TENANTS
         assert first.stop().code == 0
     assert_conserved(many)
 
 
-def test_a_worker_that_stops_gives_its_pipelines_back_at_once(many: Many) -> None:
-    first, second = shared(many)
-    with first, second:
+def test_a_worker_that_stops_gives_its_pipelines_back_at_once(
+    many: Many, owned: Owned, cluster: Cluster, database: str
+) -> None:
+    with shared(many, owned) as (first, second):
+        ((owner,),) = cluster.execute(OWNER % second.process.pid, database)
+        assert len(cluster.execute(JOBS_OF % owner, database)) == TENANTS / 2
         assert second.stop().code == 0
+        assert cluster.execute(JOBS_OF % owner, database) == []
+        assert cluster.execute(ROWS_OF % owner, database) == []
         took = seconds_until_drained(many)
         print(f"stopped: {took:.1f} s")  # noqa: T201 - a measurement
-        assert took < TAKEN_OVER_WITHIN_S / 2
         assert first.stop().code == 0
     assert_conserved(many)
 
 
-def test_no_pipeline_of_a_worker_that_stops_is_idle_for_more_than_two_intervals(
-    many: Many,
+def test_a_pipeline_of_a_worker_that_stops_is_polled_before_its_interval_is_over(
+    many: Many, owned: Owned
 ) -> None:
-    interval_s = 8.0
+    """Nobody has to wait until a worker counts as dead, or a shift as left over."""
     for bench in many.benches.values():
-        bench.overrides["poll__interval"] = f"{interval_s:g}s"
+        bench.overrides["poll__interval"] = "10m"  # longer than the test waits
         bench.write_settings()
-    many.constants["poller.adapters.shift_queue.queue.LOOK_S"] = 1.0
-    first, second = shared(many)
-    with first, second:
-        seen = {name: len(polls(bench)) for name, bench in many.benches.items()}
+    for name in ("queue.HEARTBEAT_TIMEOUT", "statements.HEARTBEAT_TIMEOUT"):
+        many.constants[QUEUE + name] = NEVER_S
+    many.constants[f"{QUEUE}statements.LEFT_OVER_AFTER"] = NEVER_S
+    with shared(many, owned) as (first, second):
+        had, before = owned(second), cycles(first)
         assert second.stop().code == 0
-        for name, bench in many.benches.items():
-            eventually(name, lambda name=name, bench=bench: len(polls(bench)) > seen[name] + 1)
+        for name in had:
+            eventually(name, lambda name=name: cycles(first)[name] > before[name])
         assert first.stop().code == 0
-    for name, bench in many.benches.items():
-        times = polls(bench)[seen[name] - 1 :]
-        assert max(after - before for before, after in pairwise(times)) < 2 * interval_s
+    assert_conserved(many)
 
 
-def polls(bench: PipelineBench) -> list[float]:
-    """Return the times of the requests for the log of a tenant."""
-    found = bench.sandbox.ask("requests", service="auth0", path="/api/v2/logs")
-    return [datetime.fromisoformat(each["at"]).timestamp() for each in found]
+def cycles(running: Running) -> Counter[str]:
+    """Return how often the worker has read the log of each tenant to its end."""
+    return Counter(line["pipeline"] for line in events(running, "cycle.finished"))
 
 
-def test_the_status_names_the_worker_of_each_pipeline_and_its_machine(many: Many) -> None:
-    first, second = shared(many)
-    with first, second:
+def test_the_status_names_the_worker_of_each_pipeline_and_its_machine(
+    many: Many, owned: Owned
+) -> None:
+    with shared(many, owned) as (first, second):
         report = json.loads(many.run("status", "--json").out)
         text = many.run("status").out
         jsonschema.validate(report, {"$defs": SCHEMAS, "$ref": "#/$defs/pipelines"})
@@ -145,8 +195,10 @@ def test_the_status_names_the_worker_of_each_pipeline_and_its_machine(many: Many
 
 
 def test_a_worker_reads_its_files_again_at_a_hang_up(many: Many) -> None:
+    # At the end of a shift a worker reads the file without being told.
+    many.constants[f"{QUEUE}queue.SHIFT_S"] = NEVER_S
     with many.start("worker") as running:
-        eventually("all shifts", lambda: held(running) == TENANTS)
+        eventually("all shifts", lambda: len(opened(running)) == TENANTS)
         many.benches["tenant0"].write_settings(poll__interval="2s")
         many.benches["tenant1"].settings.unlink()
         running.signal(signal.SIGHUP)
@@ -156,26 +208,28 @@ def test_a_worker_reads_its_files_again_at_a_hang_up(many: Many) -> None:
         eventually("the end", lambda: running.says("pipeline.removed"))
         running.signal(signal.SIGHUP)
         eventually("an answer", lambda: len(events(running, "settings.read")) == 2)
+        eventually("the new settings", lambda: opened(running)["tenant0"] == 2)
         assert running.stop().code == 0
-    names = [line["pipeline"] for line in events(running, "pipeline.opened")]
-    assert Counter(names) == {"tenant0": 2, "tenant1": 1, "tenant2": 1, "tenant3": 1}
+    assert opened(running) == {"tenant0": 2, "tenant1": 1, "tenant2": 1, "tenant3": 1}
 
 
-def test_a_stalled_worker_that_wakes_up_is_refused_in_one_line_each(many: Many) -> None:
-    first, second = shared(many)
-    with first, second:
-        had = held(second)
+def test_a_stalled_worker_that_wakes_up_is_refused_in_one_line_each(
+    many: Many, owned: Owned, cluster: Cluster, database: str
+) -> None:
+    with shared(many, owned) as (first, second):
+        had = owned(second)
+        ((owner,),) = cluster.execute(OWNER % second.process.pid, database)
         second.signal(signal.SIGSTOP)
+        cluster.execute(SILENT % {"owner": owner}, database)
         took = seconds_until_drained(many)
         print(f"stalled: {took:.1f} s")  # noqa: T201 - a measurement
-        assert took < TAKEN_OVER_WITHIN_S
         second.signal(signal.SIGCONT)
         grow(many)
-        eventually("a refusal of each", lambda: len(refused(second)) == had)
+        eventually("a refusal of each", lambda: refused(second) == had)
         eventually("all events", lambda: all_delivered(many))
         assert second.stop().code == 0
         assert first.stop().code == 0
-        assert len(refused(second)) == had
+        assert refused(second) == had
     assert_conserved(many)
 
 
