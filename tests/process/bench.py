@@ -313,7 +313,9 @@ class Running:
 
     @property
     def err(self) -> str:
-        return self._err.read_text()
+        """The lines of the log so far. A line that is being written is left out."""
+        whole, end, _ = self._err.read_bytes().rpartition(b"\n")
+        return (whole + end).decode(self._encoding)
 
     def says(self, event: str) -> bool:
         return f'"event": "{event}"' in self.err
