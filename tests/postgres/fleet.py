@@ -47,11 +47,24 @@ WHERE stream.role LIKE 'run %' AND worker.role LIKE 'worker %'
 AND worker.expires_at > clock_timestamp()
 """
 
-
+OWNER = "SELECT owner FROM ledger_lease WHERE role LIKE 'worker %%' AND pid = %d"
 HAD = f"""
 SELECT dedupe_key FROM {SETTINGS.qualified.queue_table}
 JOIN ledger_lease ON owner = replace(queue_manager_id::text, '-', '') WHERE pid = %d
 """  # noqa: S608 - the names are ours
+
+
+SILENT = f"""
+UPDATE {SETTINGS.qualified.queue_table} SET heartbeat = now() - '1 hour'::interval
+WHERE replace(queue_manager_id::text, '-', '') = '%(owner)s';
+UPDATE ledger_lease SET expires_at = clock_timestamp() WHERE owner = '%(owner)s';
+"""  # noqa: S608 - the names are ours
+
+
+def let_expire(cluster: Cluster, database: str, worker: Running) -> None:
+    """Let a worker that was killed or stopped look as if that had been an hour ago."""
+    ((owner,),) = cluster.execute(OWNER % worker.process.pid, database)
+    cluster.execute(SILENT % {"owner": owner}, database)
 
 
 def write_ledger(many: Many, cluster: Cluster, database: str, folder: Path) -> None:
