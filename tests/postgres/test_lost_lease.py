@@ -19,7 +19,8 @@ STOLEN = (
     "expires_at = clock_timestamp() + interval '1 hour' WHERE role = '{role}'"
 )
 FREED = "DELETE FROM ledger_lease WHERE owner = 'other'"
-SLOW = {"action": "drip", "service": "segment", "seconds": 0.05, "times": None}
+SLOW = {"action": "drip", "service": "segment", "seconds": 0.05, "times": 2}
+REFUSED = {"action": "status", "service": "segment", "times": None}
 
 
 def steal(cluster: Cluster, database: str, role: str = "run") -> None:
@@ -59,9 +60,10 @@ def test_a_job_ends_after_the_page_at_hand_when_its_lease_is_lost(
 ) -> None:
     bench = make(seed=2, events=400, plan="unlimited")
     bench.constants |= QUICK
-    set_faults(bench, SLOW)
+    # The job cannot come to its end before the lease is lost, however slow the test is.
+    set_faults(bench, SLOW, REFUSED)
     with bench.start(*arguments) as job:
-        eventually("a batch", lambda: bench.sandbox.ask("collector"))
+        eventually("a batch", lambda: bench.sandbox.truth()["delivered"])
         steal(cluster, database, role)
         assert_ends_once(job)
     cluster.execute(FREED, database)
