@@ -33,6 +33,7 @@ local all postgres trust
 local all all scram-sha-256
 host all all 127.0.0.1/32 scram-sha-256
 """
+_END_SESSIONS = "SELECT pg_terminate_backend(pid, %s) FROM pg_stat_activity WHERE datname = %s"
 _ATTEMPTS = 5
 _PATIENCE_S = 180
 """The longest time for a start or a stop. It suits a machine that is very slow."""
@@ -80,7 +81,7 @@ class Cluster:
         self.configure(_SETTINGS + f"unix_socket_directories = '{self.folder}'\n")
         (self.data / "pg_hba.conf").write_text(_ACCESS)
         for attempt in range(_ATTEMPTS):
-            self.port = _free_port()
+            self.port = free_port()
             try:
                 self.start()
                 break
@@ -140,7 +141,17 @@ class Cluster:
         ).format(sql.Identifier(name), owner)
         self.execute(made)
         yield name
-        self.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+        self._drop(name)
+
+    def _drop(self, name: str) -> None:
+        """Drop a database, however long its sessions need to end. The server waits for 5 s."""
+        database = sql.Identifier(name)
+        with self.superuser() as connection:
+            connection.execute(
+                sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(database)
+            )
+            connection.execute(_END_SESSIONS, [_PATIENCE_S * 1000, name])
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(database))
 
     def url(self, database: str, folder: Path, *, query: str = "") -> str:
         """Return the URL of the ledger in this database, as the settings make it."""
@@ -169,10 +180,10 @@ class Cluster:
         )
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """Return a free port below those that the kernel gives to connections.
 
-    A connection that gets the port of the server while the server restarts would keep it down.
+    A connection that gets the port of a server before it starts, or restarts, would keep it down.
     """
     ports = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text()
     highest = max(int(ports.split()[0]), _LOWEST_PORT + 2_000)

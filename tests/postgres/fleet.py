@@ -47,6 +47,7 @@ WHERE stream.role LIKE 'run %' AND worker.role LIKE 'worker %'
 AND worker.expires_at > clock_timestamp()
 """
 
+ALIVE = "SELECT pid FROM ledger_lease WHERE role LIKE 'worker %' AND expires_at > clock_timestamp()"
 OWNER = "SELECT owner FROM ledger_lease WHERE role LIKE 'worker %%' AND pid = %d"
 HAD = f"""
 SELECT dedupe_key FROM {SETTINGS.qualified.queue_table}
@@ -128,6 +129,12 @@ class Fleet:
         self._ending.set()
         with self._lock:
             return [each.running.stop().code for each in self.workers]
+
+    def are_at_work(self) -> bool:
+        """Return whether every worker runs, and has joined the others."""
+        with self._lock:
+            pids = {each.running.process.pid for each in self.workers}
+        return pids <= {pid for (pid,) in self.cluster.execute(ALIVE, self.database)}
 
     def kill(self) -> None:
         """Kill all workers that still run."""

@@ -21,7 +21,8 @@ from poller.core.errors import TransientError
 from poller.core.log_ids import EARLIEST
 from tests.builders import page, settlement
 from tests.fakes import STREAM, numbered
-from tests.postgres.cluster import PASSWORD, USER, Cluster
+from tests.postgres.cluster import PASSWORD, USER, Cluster, free_port
+from tests.process.bench import eventually
 
 PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
 
@@ -52,8 +53,7 @@ def start_pooler(folder: Path, cluster: Cluster, port: int) -> subprocess.Popen[
 def pooled_url(cluster: Cluster, postgres_url: str) -> Iterator[str]:
     if PGBOUNCER is None:
         pytest.skip("needs Debian's PgBouncer: apt-get install pgbouncer")
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port = listening.getsockname()[1]
+    port = free_port()
     folder = cluster.folder / f"pooler-{port}"
     folder.mkdir()
     process = start_pooler(folder, cluster, port)
@@ -67,13 +67,12 @@ def pooled_url(cluster: Cluster, postgres_url: str) -> Iterator[str]:
 
 
 def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    while process.poll() is None:
-        try:
-            socket.create_connection(("127.0.0.1", port)).close()
-        except ConnectionRefusedError:
-            continue
-        return
-    raise AssertionError("PgBouncer did not start")
+    def listens() -> bool:
+        assert process.poll() is None, "PgBouncer did not start"
+        with socket.socket() as client:
+            return client.connect_ex(("127.0.0.1", port)) == 0
+
+    eventually("PgBouncer", listens)
 
 
 def test_owners_take_turns_behind_a_pooler_that_mixes_their_sessions(pooled_url: str) -> None:
