@@ -143,7 +143,7 @@ def test_identifies_that_failed_wait_for_the_slices_of_a_second_outage(bench: Be
 def test_a_stop_ends_the_work_between_pages_and_a_restart_goes_on(bench: Bench) -> None:
     def stop(batch: Batch) -> None:
         del batch
-        if len(bench.sink.batches) == 5:
+        if len(bench.sink.batches) >= 5:
             bench.process.stopping.set()
 
     bench.sink.before = stop
@@ -448,14 +448,16 @@ def test_two_pipelines_take_turns_in_one_thread_and_each_sends_all_once(
 ) -> None:
     monkeypatch.setattr(backlog_threads, "TURN_S", 0.0)
     monkeypatch.setattr(deferred_identify, "USERS_PER_BATCH", 2)
-    at_once: list[int] = []
     names: list[str] = []
     before = set(threading.enumerate())
 
+    def is_alone() -> bool:
+        new = set(threading.enumerate()) - before
+        return len([each for each in new if each.name == "backlog"]) == 1
+
     def look(batch: Batch) -> None:
         del batch
-        new = set(threading.enumerate()) - before
-        at_once.append(len([each for each in new if each.name == "backlog"]))
+        wait_until(is_alone)  # a thread that has given up its place is about to end
         names.append(str(get_contextvars()["pipeline"]))
 
     for name, bench in zip("ab", two, strict=True):
@@ -469,7 +471,6 @@ def test_two_pipelines_take_turns_in_one_thread_and_each_sends_all_once(
     runs = [len([*run]) for _, run in itertools.groupby(names)]
     assert set(names) == {"a", "b"}
     assert max(runs[1:-1]) <= 2  # the other one gets the thread after each page
-    assert max(at_once) <= 2  # one of them has given up its place, and is about to end
     for bench in two:
         bench.stop()
 

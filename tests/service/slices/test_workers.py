@@ -1,7 +1,6 @@
 """Workers walk slices of a real ledger in parallel and settle every event once."""
 
 import random
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from poller.core.delivery import BatchSender
 from poller.core.errors import ConflictError, FatalError, TakenOverError, TransientError
 from poller.core.forward import Forwarded, forward
 from poller.core.log_ids import LogId, floor_id
-from poller.core.messages import Track
+from poller.core.messages import Message, Track
 from poller.core.pages import Page
 from poller.core.spans import LogCursor, Span
 from poller.core.translation.translator import HistoryTranslator, LiveTranslator
@@ -31,6 +30,8 @@ from tests.builders import record
 from tests.fakes import NOW, STREAM, FakeDirectory, FakeLog, FakeSink, numbered
 
 DAY = timedelta(days=1)
+PATIENCE_S = 60.0
+"""The longest wait for other threads. It suits a machine that is very slow."""
 
 
 def uneven(count: int, *, seed: int = 1) -> list[dict[str, Any]]:
@@ -72,7 +73,6 @@ class Bench:
         self.process = Process()
         self.parallel = parallel
         self.patience = timedelta(minutes=2)
-        self.barrier = threading.Barrier(parallel)
 
     def walker(self) -> Walk:
         translator = HistoryTranslator(STREAM)
@@ -236,9 +236,15 @@ def test_a_stop_lets_the_pages_in_hand_settle_and_sends_no_identify(tmp_path: Pa
     records = uneven(1000)
     with opened(tmp_path) as ledger:
         bench = Bench(ledger, records, parallel=2)
-        bench.sink.refuses = lambda _: (
-            len(bench.sink.batches) == 3 and bool(bench.process.end(Finished()))
-        )
+
+        def stop(message: Message) -> bool:
+            del message
+            if len(bench.sink.batches) >= 3:
+                bench.process.end(Finished())
+                assert bench.process.stopping.wait(PATIENCE_S)
+            return False
+
+        bench.sink.refuses = stop
         bench.run(whole(ledger, records))
         sent = {message.log_id for message in bench.sink.taken}
         assert 0 < len(sent) < len(records)
