@@ -4,16 +4,21 @@ import io
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from poller.adapters.sql_ledger.key_changes import redeliver
+from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.adapters.sql_ledger.places import place_of
 from poller.adapters.sql_ledger.reader import LedgerReader
 from poller.adapters.sql_ledger.set_position import set_position
 from poller.adapters.sql_ledger.stream_removal import remove_stream
+from poller.adapters.sql_ledger.tables.streams import read_streams
 from poller.adapters.sql_ledger.transfer.exporting import export_stream
 from poller.adapters.sql_ledger.transfer.importing import import_stream
+from poller.cli.wiring.daemon import _first_start
 from poller.cli.wiring.ledgers import Ledgers
 from poller.config import Settings, load_settings, read_pipeline
 from poller.core.errors import FatalError, NotYetError, TakenOverError
@@ -194,6 +199,18 @@ def test_a_route_waits_until_all_others_of_its_file_have_left_the_old_routes(
         pass
     with ledgers.opened(new, Process()):
         pass
+
+
+def test_the_first_start_of_routes_takes_no_stream_of_another_pipeline(tenant: Tenant) -> None:
+    file = tenant.write_routes(routes((0, "a"), (1, "b")))
+    settings = load_settings(read_pipeline(file, "acme.one"), {"HOME": "/home/ada"})
+    other = SqlLedger.open(tenant.database.shown, STREAMS[2], create=True, database=tenant.database)
+    other.begin(after=EARLIEST)
+    services = cast("Any", SimpleNamespace(log=None))
+    with Ledgers().opened(settings, Process(), neighbours=STREAMS[1:3]) as ledger:
+        _first_start(settings, services, ledger)._together(numbered(5))
+    with tenant.database.reading() as connection:
+        assert {*read_streams(connection)} == {*STREAMS[:3]}
 
 
 def exported(tenant: Tenant, stream: Stream) -> str:

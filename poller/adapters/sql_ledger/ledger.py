@@ -52,13 +52,14 @@ class SqlLedger(
     this owner: see `tables.fences`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - where it is, whose it is, and who is beside it
         self,
         database: Database,
         stream: Stream,
         stream_id: int,
         *,
         whole: Database,
+        neighbours: Collection[Stream],
         fence: int,
         late_window: timedelta,
         now: Callable[[], datetime],
@@ -66,6 +67,8 @@ class SqlLedger(
         super().__init__(database, stream, stream_id, fence)
         self.whole = whole
         """The database for a caller who writes to several streams."""
+        self.neighbours = neighbours
+        """The streams of other pipelines, which may be in the ledger."""
         self._late_window = late_window
         self._now = now
 
@@ -89,8 +92,7 @@ class SqlLedger(
 
         Raises:
             TransientError: the ledger is locked, or the disk is full.
-            FatalError: the ledger is missing, was removed after it was made, is not writable or
-                damaged, was written by a later version, or holds only other streams.
+            FatalError: the ledger cannot be used, or holds only other streams.
         """
         opened = database or place_of(url).open(create=create)
         try:
@@ -106,6 +108,7 @@ class SqlLedger(
         return cls(
             *(opened.of_stream(stream_id), own, stream_id),
             whole=opened,
+            neighbours=neighbours,
             fence=fence,
             late_window=late_window,
             now=now,

@@ -7,6 +7,7 @@ from sqlalchemy import Connection, delete, or_, true, update
 
 from poller.adapters.sql_ledger.tables import schema
 from poller.adapters.sql_ledger.tables.fences import draw_fence
+from poller.adapters.sql_ledger.tables.routing import RoutingRow
 from poller.adapters.sql_ledger.tables.spans import end_span, read_spans
 from poller.adapters.sql_ledger.tables.streams import read_streams, recorded
 from poller.adapters.sql_ledger.tables.stretches import read_revisits, read_unread
@@ -108,3 +109,13 @@ def leave_all(connection: Connection, place: Place) -> None:
     connection.execute(delete(unread).where(unread.c.stream_id == place.stream_id))
     unsettled = (revisit.c.stream_id == place.stream_id, revisit.c.kind.in_(_UNSETTLED))
     connection.execute(delete(revisit).where(*unsettled))
+
+
+def last_passed(connection: Connection, rows: Sequence[RoutingRow]) -> int | None:
+    """Return the number of the last change that every route has passed for good."""
+    places = places_of(connection, rows[-1].streams)
+    if len(places) < len(rows[-1].streams):
+        return None
+    lowest = min(each.confirmed for each in places.values())
+    passed = (number for number, each in enumerate(rows) if each.after and each.after <= lowest)
+    return max(passed, default=None)

@@ -13,7 +13,13 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from poller.adapters.sql_ledger.database import Database
-from poller.adapters.sql_ledger.route_places import Place, leave_all, places_of, take_over
+from poller.adapters.sql_ledger.route_places import (
+    Place,
+    last_passed,
+    leave_all,
+    places_of,
+    take_over,
+)
 from poller.adapters.sql_ledger.tables.recent_ids import read_all
 from poller.adapters.sql_ledger.tables.routing import (
     RecordedRoute,
@@ -26,7 +32,6 @@ from poller.adapters.sql_ledger.tables.routing import (
 from poller.adapters.sql_ledger.tables.spans import begin_span, read_spans, refuse_overlap
 from poller.adapters.sql_ledger.tables.streams import (
     enroll,
-    label,
     note_beginning,
 )
 from poller.adapters.sql_ledger.tables.stretches import (
@@ -69,6 +74,7 @@ def keep_routes(
     routes: Sequence[RecordedRoute],
     now: datetime,
     first: LogId | None = None,
+    neighbours: Collection[Stream] = (),
 ) -> Kept:
     """Notice a change of the routes of a file, and begin the new ones. `routes` are in their order.
 
@@ -81,60 +87,37 @@ def keep_routes(
 
     A file without routes is one route that takes every event. Nothing is recorded of it unless it
     had routes before. A route that may not begin in this ledger is left out: its own start says
-    why.
+    why. The streams of other pipelines, the `neighbours`, may be there.
     """
     domain, is_plain = routes[0].stream.domain, [each.when for each in routes] == [None]
     if is_plain and not read_routing(database, domain, file):
         return Kept()
     with database.writing() as connection:
-        rows = _forget_passed(connection, read_rows(connection, domain, file))
-        if not rows:
-            add_row(connection, domain, file, _first_row(connection, routes))
-            rows = read_rows(connection, domain, file)
-        changed = None
-        if rows[-1].routes != tuple(routes):
-            changed = _change(connection, rows, routes)
-            if changed.after is None:  # the old routes have never run
-                delete_rows(connection, rows)
-            add_row(connection, domain, file, changed)
-            rows = read_rows(connection, domain, file)
+        changed = _notice(connection, file, routes)
+        rows = read_rows(connection, domain, file)
         if first is not None and not places_of(connection, rows[-1].streams):
             change_row(connection, replace(rows[0], after=first))
             rows = read_rows(connection, domain, file)
-        begun = _begin_new(connection, rows, now)
+        begun = _begin_new(connection, rows, neighbours, now)
         return Kept(changed=changed, begun=begun)
 
 
-def settled_routes(connection: Connection, stream: Stream) -> list[RoutingRow]:
-    """Return the routes of each file to which a stream belongs.
-
-    Raises:
-        FatalError: a route of the file has still to pass a change of them.
-    """
-    files: dict[str, list[RoutingRow]] = {}
-    for row in read_rows(connection, stream.domain):
-        files.setdefault(row.file, []).append(row)
-    concerned = {
-        file: rows
-        for file, rows in files.items()
-        if any(stream in {*row.streams, *row.former} for row in rows)
-    }
-    for file, rows in concerned.items():
-        if _is_pending(connection, rows):
-            raise FatalError(
-                f"the routes of the settings file {file} were changed at {rows[-1].after}, and not "
-                f"all of them have passed this position. {label(stream)} is concerned",
-                code="routes-changing",
-                hint="let the daemon run until each route has been past this position for longer "
-                "than poll.late_window: `status` shows the positions. Then stop it and try again",
-            )
-    return [rows[-1] for rows in concerned.values()]
-
-
-def _is_pending(connection: Connection, rows: Sequence[RoutingRow]) -> bool:
-    if len(places_of(connection, rows[-1].streams)) < len(rows[-1].streams):
-        return rows[-1].after is not None  # a route has still to begin there
-    return len(rows) > 1 and _last_passed(connection, rows) != len(rows) - 1
+def _notice(
+    connection: Connection, file: str, routes: Sequence[RecordedRoute]
+) -> RoutingRow | None:
+    """Record a change of the routes, and return it, or None if they are the same as before."""
+    domain = routes[0].stream.domain
+    rows = _forget_passed(connection, read_rows(connection, domain, file))
+    if not rows:
+        add_row(connection, domain, file, _first_row(connection, routes))
+        rows = read_rows(connection, domain, file)
+    if rows[-1].routes == tuple(routes):
+        return None
+    changed = _change(connection, rows, routes)
+    if changed.after is None:  # the old routes have never run
+        delete_rows(connection, rows)
+    add_row(connection, domain, file, changed)
+    return changed
 
 
 def _first_row(connection: Connection, routes: Sequence[RecordedRoute]) -> RoutingRow:
@@ -151,23 +134,13 @@ def _first_row(connection: Connection, routes: Sequence[RecordedRoute]) -> Routi
 
 def _forget_passed(connection: Connection, rows: tuple[RoutingRow, ...]) -> tuple[RoutingRow, ...]:
     """Forget the changes that every route has passed for good."""
-    passed = _last_passed(connection, rows) if rows else None
+    passed = last_passed(connection, rows) if rows else None
     if passed is None:
         return rows
     last = replace(rows[passed], after=None, unread={}, settled={}, read_again={})
     delete_rows(connection, rows[:passed])
     change_row(connection, last)
     return (last, *rows[passed + 1 :])
-
-
-def _last_passed(connection: Connection, rows: Sequence[RoutingRow]) -> int | None:
-    """Return the number of the last change that every route has passed for good."""
-    places = places_of(connection, rows[-1].streams)
-    if len(places) < len(rows[-1].streams):
-        return None
-    lowest = min(each.confirmed for each in places.values())
-    passed = (number for number, each in enumerate(rows) if each.after and each.after <= lowest)
-    return max(passed, default=None)
 
 
 def _change(
@@ -251,17 +224,20 @@ def _begins(rows: Sequence[RoutingRow], stream: Stream) -> LogId | None:
 
 
 def _begin_new(
-    connection: Connection, rows: Sequence[RoutingRow], now: datetime
+    connection: Connection,
+    rows: Sequence[RoutingRow],
+    neighbours: Collection[Stream],
+    now: datetime,
 ) -> dict[Stream, LogId]:
     """Begin the routes that have not begun, and return where."""
     begun: dict[Stream, LogId] = {}
     streams = rows[-1].streams
-    places = places_of(connection, streams)
+    places, known = places_of(connection, streams), {*streams, *neighbours}
     for stream in streams:
         after = _begins(rows, stream)
         if after is not None and stream not in places:
             with suppress(FatalError):
-                begun |= _begin(connection, stream, {*streams} - {stream}, after, now)
+                begun |= _begin(connection, stream, known - {stream}, after, now)
     return begun
 
 

@@ -83,7 +83,7 @@ def build_drain(
 
 def _first_start(settings: Settings, services: Services, ledger: SqlLedger) -> FirstStart:
     def together(first: LogId) -> None:
-        keep_routes_of(settings, ledger.whole, first)
+        keep_routes_of(settings, ledger.whole, first, ledger.neighbours)
 
     return FirstStart(ledger, services.log, start_of(settings), together)
 

@@ -103,7 +103,7 @@ class Ledgers:
         on_lost = _ending(work)
         owned = self._owning(url, stream, on_lost) if self._owning else nullcontext()
         with owned, self._database(url, on_lost) as database, self._by_same_routes(settings):
-            keep_routes_of(settings, database)
+            keep_routes_of(settings, database, neighbours=neighbours or ())
             ledger = SqlLedger.open(
                 url,
                 stream,

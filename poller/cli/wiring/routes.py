@@ -1,6 +1,6 @@
 """The routes of a settings file as its ledger knows them, for the rules of each route."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -41,9 +41,15 @@ def file_of(settings: Settings) -> str:
     return settings.path.stem if settings.path else ""
 
 
-def keep_routes_of(settings: Settings, database: Database, first: LogId | None = None) -> None:
+def keep_routes_of(
+    settings: Settings,
+    database: Database,
+    first: LogId | None = None,
+    neighbours: Collection[Stream] = (),
+) -> None:
     """Notice a change of the routes of the file, and begin the new ones. See `keep_routes`."""
-    kept = keep_routes(database, file_of(settings), routes_of(settings), datetime.now(UTC), first)
+    file, routes, now = file_of(settings), routes_of(settings), datetime.now(UTC)
+    kept = keep_routes(database, file, routes, now, first, neighbours)
     if kept.changed and kept.changed.after:
         removed = [each.source_name for each in kept.changed.unread]
         log.info("routes.changed", until=kept.changed.after, removed=removed, note=_CHANGED)

@@ -145,6 +145,19 @@ def test_a_stream_of_no_route_stops_the_new_route_and_no_other(database: Databas
     ]
 
 
+def test_a_new_route_takes_no_stream_of_another_file_that_has_settled_nothing(
+    database: Database,
+) -> None:
+    neighbour = opened(database, DB)
+    neighbour.begin(after=numbered(20))
+    for first in (None, numbered(30)):
+        kept = keep_routes(database, "acme", routes(SHOP, REST), NOW, first, {DB})
+    assert {*kept.begun} == {SHOP, REST}
+    assert position_of(neighbour) == numbered(20)
+    with database.reading() as connection:
+        assert {*read_streams(connection)} == {SHOP, DB, REST}
+
+
 def test_a_route_that_could_not_begin_begins_later_where_its_change_was(
     database: Database,
 ) -> None:

@@ -6,7 +6,7 @@ from typing import BinaryIO
 from sqlalchemy import Connection, Table, select
 
 from poller.adapters.sql_ledger.places import open_database
-from poller.adapters.sql_ledger.routes import settled_routes
+from poller.adapters.sql_ledger.route_files import settled_routes
 from poller.adapters.sql_ledger.tables import schema
 from poller.adapters.sql_ledger.tables.routing import RoutingRow, as_texts
 from poller.adapters.sql_ledger.tables.streams import read_streams
