@@ -14,7 +14,7 @@ from poller.sandbox.segment.oauth import OAuthApi
 from poller.sandbox.segment.public_api import PublicApiRoutes
 from poller.sandbox.world import World
 
-_STARTED_WITHIN_S = 10.0
+_STARTED_WITHIN_S = 60.0
 _SHUTDOWN_S = 0.5
 
 

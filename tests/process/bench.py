@@ -35,8 +35,8 @@ SHORT_PATIENCE: dict[str, Any] = {
     "poller.cli.commands.check.PATIENCE": 3.0,
 }
 """A patience that a test can wait out."""
-PATIENCE_S = 120.0
-"""The longest wait for an event that must come. It suits a machine that is ten times slower."""
+PATIENCE_S = 300.0
+"""The longest wait for an event that must come. It suits a machine that is far slower."""
 
 
 @dataclass(frozen=True)

@@ -158,7 +158,7 @@ class Template:
 
     def close(self) -> None:
         """End the template process."""
-        self._process.communicate(timeout=30)
+        self._process.communicate(timeout=300)
 
     def _ask(self, **request: object) -> int | None:
         assert self._process.stdin is not None
@@ -203,5 +203,6 @@ class Forked:
         """Let a command begin that is held."""
         status = Path(f"/proc/{self.pid}/status")
         while "State:\tT" not in status.read_text():
+            assert self.poll() is None, "the command has ended"
             time.sleep(0.005)
         os.kill(self.pid, signal.SIGCONT)

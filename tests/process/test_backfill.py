@@ -145,7 +145,7 @@ def test_killed_among_the_identifies_the_next_run_sends_those_that_are_left(
     set_faults(bench, {"action": "status", "path": "/api/v2/users", "times": None})
     running = bench.start(*EVERYTHING, "--new", "--parallel", "2")
     eventually("all tracks", lambda: not bench.sandbox.truth()["lost"])
-    among = {"action": "kill_after", "service": "segment", "skip": 1, "pid": running.process.pid}
+    among = {"action": "kill_before", "service": "segment", "skip": 1, "pid": running.process.pid}
     set_faults(bench, among)
     assert running.wait().code == -signal.SIGKILL
     set_faults(bench)

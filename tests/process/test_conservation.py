@@ -240,9 +240,11 @@ def second_host() -> Iterator[tuple[str, list[object]]]:
 
         thread = threading.Thread(target=listen)
         thread.start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}", came
-        stopping.set()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}", came
+        finally:
+            stopping.set()
+            thread.join()
 
 
 def has_tried_again(running: Running) -> bool:
