@@ -63,15 +63,13 @@ def test_a_dry_run_sends_nothing_and_without_a_ledger_none_is_made(make: MakeBen
 
 def test_a_backfill_that_is_killed_at_any_moment_goes_on_and_loses_nothing(make: MakeBench) -> None:
     bench = past(make)
-    kills = 0
-    for skip in (2, 5, 9, 14):
+    for skip in (2, 5, 9):  # half of the pages at most
         fault = {"action": "kill_after", "service": "segment", "skip": skip}
         running = start_to_be_killed(bench, fault, *EVERYTHING, "--new")
-        kills += running.wait().code == -signal.SIGKILL
+        assert running.wait().code == -signal.SIGKILL
     set_faults(bench)
     ended, lines = backfilled(bench)
     assert ended.code == 0, ended.err
-    assert kills
     assert lines[0]["unfinished"]
     truth = bench.sandbox.truth()
     assert truth["delivered"] == truth["expected"]
