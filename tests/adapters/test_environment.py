@@ -7,6 +7,7 @@ import shutil
 import socket
 import ssl
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import certifi
@@ -16,7 +17,7 @@ from poller.adapters.clocks import ServerClock
 from poller.adapters.environment import proxy_for, trust
 from poller.adapters.http import Http
 from poller.core.errors import FatalError, TransientError
-from tests.scripted import Serve, read_request
+from tests.scripted import Serve, read_request, silent_port
 
 PROXY = "http://proxy.example.com:3128"
 
@@ -93,13 +94,13 @@ def test_the_proxy_of_the_scheme_comes_first(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_range_of_loopback_reaches_the_server_past_a_proxy_that_is_down(
-    monkeypatch: pytest.MonkeyPatch, serve: Serve
+    monkeypatch: pytest.MonkeyPatch, serve: Serve, unused_origin: str
 ) -> None:
     def handle(connection: socket.socket) -> None:
         read_request(connection)
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
-    monkeypatch.setenv("HTTP_PROXY", unused_origin())
+    monkeypatch.setenv("HTTP_PROXY", unused_origin)
     monkeypatch.setenv("NO_PROXY", "fe80::/10,127.0.0.0/8")
     client = Http(serve(handle), ServerClock())
     assert client.call("GET", "/").status == 200
@@ -108,9 +109,9 @@ def test_a_range_of_loopback_reaches_the_server_past_a_proxy_that_is_down(
 
 @pytest.mark.parametrize("origin", ["https://acme.us.auth0.com", "http://127.0.0.2:1"])
 def test_a_proxy_that_is_down_is_named_without_its_password(
-    monkeypatch: pytest.MonkeyPatch, origin: str
+    monkeypatch: pytest.MonkeyPatch, unused_origin: str, origin: str
 ) -> None:
-    down = unused_origin()
+    down = unused_origin
     monkeypatch.setenv("ALL_PROXY", down.replace("http://", "http://me:secret@"))
     client = Http(origin, ServerClock())
     with pytest.raises(TransientError) as raised:
@@ -178,8 +179,8 @@ def test_a_failure_behind_the_proxy_names_the_server_and_not_the_proxy(
 def test_a_proxy_that_goes_down_after_an_answer_is_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        proxy = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    with silent_port() as port:
+        listener, proxy = socket.create_server(("127.0.0.1", port)), f"http://127.0.0.1:{port}"
 
         def answer_once() -> None:
             connection = listener.accept()[0]
@@ -194,9 +195,9 @@ def test_a_proxy_that_goes_down_after_an_answer_is_named(
         answering.start()
         assert client.call("GET", "/").status == 200
         answering.join()
-    with pytest.raises(TransientError, match=f"^the proxy {proxy}, on the way to"):
-        client.call("GET", "/")
-    client.close()
+        with pytest.raises(TransientError, match=f"^the proxy {proxy}, on the way to"):
+            client.call("GET", "/")
+        client.close()
 
 
 @pytest.mark.parametrize(
@@ -279,6 +280,7 @@ def test_certificates_that_this_user_may_not_read_are_fatal_and_name_the_variabl
     assert str(file) in raised.value.hint
 
 
-def unused_origin() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return f"http://127.0.0.1:{listener.getsockname()[1]}"
+@pytest.fixture
+def unused_origin() -> Iterator[str]:
+    with silent_port() as port:
+        yield f"http://127.0.0.1:{port}"

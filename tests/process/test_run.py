@@ -6,7 +6,6 @@ import os
 import re
 import select
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from functools import partial
 from poller.service.lifecycle.process import GRACE_S
 from tests.process.bench import COMMAND, SHORT_PATIENCE, Bench, MakeBench, Running, eventually
 from tests.process.kills import set_faults, start_to_be_killed
+from tests.scripted import silent_port
 
 FINISH_GRACE_S = "poller.service.lifecycle.ending.finish:grace_s"
 STOP_TIMEOUT_S = 15.0
@@ -231,14 +231,13 @@ def test_a_wrong_secret_ends_with_78_and_says_where(plain: Bench) -> None:
 
 
 def test_without_a_network_one_drain_gives_up_with_75(plain: Bench) -> None:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        plain.write_settings(auth0__base_url=f"http://127.0.0.1:{unused.getsockname()[1]}")
+    with silent_port() as port:
+        plain.write_settings(auth0__base_url=f"http://127.0.0.1:{port}")
         plain.constants |= SHORT_PATIENCE
         ended = plain.run("run", "--once")
     assert ended.code == 75
-    # The delays double from a tenth of a second, so 3 s of patience have room for three at least.
-    assert len(ended.events("attempt.failed")) >= 3
+    # The delays double from a tenth of a second, so even a slow machine has room for two.
+    assert len(ended.events("attempt.failed")) >= 2
     assert "Connection refused" in ended.err
 
 

@@ -88,7 +88,7 @@ def test_logs_may_repeat_a_page_or_be_garbage(world: World) -> None:
 @pytest.mark.process
 @pytest.mark.parametrize(("action", "stored"), [("kill_before", 0), ("kill_after", 1)])
 def test_a_process_is_killed_at_a_request(world: World, action: str, stored: int) -> None:
-    victim = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    victim = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
     strike(world, action, pid=victim.pid)
     with contextlib.suppress(httpx.TransportError):
         world.batch(track())

@@ -515,7 +515,7 @@ import time
 from poller.adapters.sql_ledger.places import acquire_lock
 held = acquire_lock({url(path)!r}, "run")
 print("held", flush=True)
-time.sleep(60)
+time.sleep(3600)
 """
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
