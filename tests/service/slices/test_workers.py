@@ -1,6 +1,8 @@
 """Workers walk slices of a real ledger in parallel and settle every event once."""
 
 import random
+import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -73,6 +75,7 @@ class Bench:
         self.process = Process()
         self.parallel = parallel
         self.patience = timedelta(minutes=2)
+        self.all_wait = threading.Event()
 
     def walker(self) -> Walk:
         translator = HistoryTranslator(STREAM)
@@ -89,6 +92,19 @@ class Bench:
             begun_at=NOW,
             only_news=False,
         )
+
+    def wait_for_idle_workers(self, message: Message) -> bool:
+        """Let the first page be sent only once all other workers wait for a slice.
+
+        Otherwise one worker might finish before the others begin. Refuse nothing.
+        """
+        del message
+        deadline = time.monotonic() + PATIENCE_S
+        while not self.all_wait.wait(0.001):
+            assert time.monotonic() < deadline
+            if self.work._queue._idle == self.parallel - 1:
+                self.all_wait.set()
+        return False
 
     def run(self, *spans: Span) -> Reason:
         self.work = SliceWorkers(
@@ -119,6 +135,7 @@ def test_all_is_sent_once_however_the_log_is_cut(tmp_path: Path, parallel: int) 
     records = uneven(1000)
     with opened(tmp_path) as ledger:
         bench = Bench(ledger, records, parallel=parallel)
+        bench.sink.refuses = bench.wait_for_idle_workers
         assert bench.run(whole(ledger, records)) == Finished()
         tracks = Counter(
             message.log_id for message in bench.sink.taken if isinstance(message, Track)
@@ -139,6 +156,7 @@ def test_the_slice_with_most_left_is_cut_and_its_near_half_goes_on(tmp_path: Pat
     records = uneven(4000)
     with opened(tmp_path) as ledger:
         bench = Bench(ledger, records, parallel=4, page_size=100)
+        bench.sink.refuses = bench.wait_for_idle_workers
         assert bench.run(whole(ledger, records)) == Finished()
         # A cut costs a part of a page. Workers do not cut a slice down to single pages.
         slices = bench.work.progress.done
