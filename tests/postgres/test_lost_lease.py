@@ -14,6 +14,7 @@ from tests.process.many import Many, delivers, many_benches
 from tests.process.template import Template
 
 QUICK = {"poller.adapters.sql_ledger.postgres.lease.RENEWED_EVERY_S": 0.2}
+PATIENT = {"poller.service.lifecycle.one_shot.run_once:patience": 3600.0}
 STOLEN = (
     "UPDATE ledger_lease SET owner = 'other', host = 'host-b', machine = 'b', pid = 1, "
     "expires_at = clock_timestamp() + interval '1 hour' WHERE role = '{role}'"
@@ -59,7 +60,7 @@ def test_a_job_ends_after_the_page_at_hand_when_its_lease_is_lost(
     make: MakeBench, cluster: Cluster, database: str, arguments: tuple[str, ...], role: str
 ) -> None:
     bench = make(seed=2, events=400, plan="unlimited")
-    bench.constants |= QUICK
+    bench.constants |= QUICK | PATIENT
     # The job cannot come to its end before the lease is lost, however slow the test is.
     set_faults(bench, SLOW, REFUSED)
     with bench.start(*arguments) as job:
