@@ -13,7 +13,7 @@ from poller.service.watching.feed import Feed
 from tests.browser.states import state_of
 from tests.service.page.browsers import TOKEN, login, served, settled
 
-PATIENCE_MS = 60_000.0
+PATIENCE_MS = 180_000.0
 """The longest wait for what must come. It suits a machine that is much slower."""
 _WATCH = """
 window.seen = [];
