@@ -85,7 +85,7 @@ def test_two_workers_share_a_backfill_and_the_command_sums_it_up(
 ) -> None:
     tenant = many.benches["tenant"]
     refuse_batches(many)
-    with begun(many) as first, begun(many) as second:
+    with begun(many) as first, many.start("worker") as second:
         with many.start(*BACKFILL) as command:
             eventually("slices of both", lambda: have_slices(first, second))
             take_batches(many)
@@ -107,7 +107,7 @@ def test_the_slices_of_a_killed_worker_are_walked_by_another_one(
     many: Many, have_slices: Callable[..., bool], cluster: Cluster, database: str
 ) -> None:
     refuse_batches(many)
-    with begun(many) as first, begun(many) as second:
+    with begun(many) as first, many.start("worker") as second:
         with many.start(*BACKFILL) as command:
             eventually("slices of both", lambda: have_slices(first, second))
             second.signal(signal.SIGKILL)
