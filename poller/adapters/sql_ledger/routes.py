@@ -13,6 +13,7 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from poller.adapters.sql_ledger.database import Database
+from poller.adapters.sql_ledger.route_files import Others, take_name
 from poller.adapters.sql_ledger.route_places import (
     Place,
     last_passed,
@@ -56,10 +57,12 @@ class Kept:
     """The result of `keep_routes`.
 
     `changed` is the row of a change that was noticed now. `begun` says where new routes begin.
+    `renamed` is the former name of the file, if it has another one now.
     """
 
     changed: RoutingRow | None = None
     begun: Mapping[Stream, LogId] = field(default_factory=dict)
+    renamed: str | None = None
 
 
 def read_routing(database: Database, domain: str, file: str) -> tuple[RoutingRow, ...]:
@@ -75,31 +78,39 @@ def keep_routes(
     now: datetime,
     first: LogId | None = None,
     neighbours: Collection[Stream] = (),
+    others: Others | None = None,
 ) -> Kept:
     """Notice a change of the routes of a file, and begin the new ones. `routes` are in their order.
 
-    Call it before a route reads a page. After a change, no page can be settled that another process
-    or thread has read by the old routes.
+    Call it before a route reads a page. After a change, no page that was read by the old routes can
+    be settled.
 
     Where no route has begun, all begin at `first`, and without `first` not yet. The daemon gives
     the `first` that it chose for the first of the routes, before that one reads a page. A route
     that begins later by itself would miss what the others have passed over.
 
-    A file without routes is one route that takes every event. Nothing is recorded of it unless it
-    had routes before. A route that may not begin in this ledger is left out: its own start says
-    why. The streams of other pipelines, the `neighbours`, may be there.
+    A file without routes is one route that takes every event, and is recorded if it had some. A
+    route that the ledger refuses beside the `neighbours` is left out: its own start says why.
+
+    `others` says what each of the `other_files` names now, as far as it is known.
+
+    Raises:
+        NotYetError: a route moves here from another file, which has not begun without it yet.
     """
     domain, is_plain = routes[0].stream.domain, [each.when for each in routes] == [None]
-    if is_plain and not read_routing(database, domain, file):
+    if is_plain and not others and not read_routing(database, domain, file):
         return Kept()
     with database.writing() as connection:
+        renamed = take_name(connection, file, routes, others or {})
+        if is_plain and not read_rows(connection, domain, file):
+            return Kept()
         changed = _notice(connection, file, routes)
         rows = read_rows(connection, domain, file)
         if first is not None and not places_of(connection, rows[-1].streams):
             change_row(connection, replace(rows[0], after=first))
             rows = read_rows(connection, domain, file)
         begun = _begin_new(connection, rows, neighbours, now)
-        return Kept(changed=changed, begun=begun)
+        return Kept(changed=changed, begun=begun, renamed=renamed)
 
 
 def _notice(

@@ -19,7 +19,8 @@ from poller.adapters.sql_ledger.fatal_exit import FatalExit, record_fatal_exit
 from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.adapters.sql_ledger.lock import Lost, ignore_loss
 from poller.adapters.sql_ledger.places import LedgerPlace, acquire_lock, place_of
-from poller.cli.wiring.routes import file_of, keep_routes_of, routes_of
+from poller.adapters.sql_ledger.route_files import Others
+from poller.cli.wiring.routes import file_of, keep_routes_of, others_of, routes_of
 from poller.cli.wiring.services import stream_of, streams_of_routes
 from poller.config import Settings
 from poller.core.errors import FatalError, NotYetError, PollerError, TakenOverError
@@ -93,7 +94,7 @@ class Ledgers:
         The work ends once another process has taken the lock over.
 
         Raises:
-            NotYetError: another pipeline of the file still works by other routes.
+            NotYetError: another pipeline still works by other routes, or has not begun without one.
             LedgerHeldError: another process runs on this ledger.
             TakenOverError: the lock is lost, and other pipelines have not closed the ledger yet.
             FatalError, TransientError: the ledger cannot be used.
@@ -103,6 +104,7 @@ class Ledgers:
         on_lost = _ending(work)
         owned = self._owning(url, stream, on_lost) if self._owning else nullcontext()
         with owned, self._database(url, on_lost) as database, self._by_same_routes(settings):
+            self._refuse_routes_at_work(settings, others_of(settings, database))
             keep_routes_of(settings, database, neighbours=neighbours or ())
             ledger = SqlLedger.open(
                 url,
@@ -165,6 +167,19 @@ class Ledgers:
         finally:
             with self._lock:
                 del at_work[stream]
+
+    def _refuse_routes_at_work(self, settings: Settings, others: Others) -> None:
+        """Let a route leave the file from which it moves before this file begins with it.
+
+        Raises:
+            NotYetError: a pipeline of that file still works on a route of this one.
+        """
+        place, streams = place_of(settings.state.url), {each.stream for each in routes_of(settings)}
+        with self._lock:
+            for other, named in others.items():
+                at_work = {*self._routes.get((place, other), {})}
+                if streams & at_work - {*(named or ())}:
+                    raise NotYetError(f"a route of {other}.toml still works by the old settings")
 
     @contextmanager
     def _database(self, url: str, on_lost: Lost) -> Iterator[Database]:

@@ -1,17 +1,28 @@
 """The routes of a settings file as its ledger knows them, for the rules of each route."""
 
-from collections.abc import Collection, Mapping, Sequence
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
+from pathlib import Path
 
 import structlog
 
 from poller.adapters.sql_ledger.database import Database
+from poller.adapters.sql_ledger.route_files import Others, lost_routes, other_files
 from poller.adapters.sql_ledger.routes import keep_routes, read_routing
 from poller.adapters.sql_ledger.tables.routing import RecordedRoute, RoutingRow
 from poller.cli.wiring.services import rules_of, stream_of, streams_of_routes
-from poller.config import Settings
+from poller.config import (
+    Settings,
+    SettingsError,
+    load_settings,
+    pipeline_names,
+    read_pipeline,
+    without_settings,
+)
 from poller.config.parsers.expressions import JmesPath
 from poller.core.events import Stream
 from poller.core.log_ids import LogId
@@ -21,6 +32,7 @@ from poller.core.translation.rules import Rules
 
 _NEW_ROUTE = "it begins where the routes stand; `backfill` sends what was before"
 _FIRST_ROUTES = "first start: the routes that had not begun begin together, at `poll.start`"
+_RENAMED = "the routes of the file go on under its new name"
 _CHANGED = "events up to this position still go by the routes before"
 
 log = structlog.get_logger()
@@ -41,6 +53,46 @@ def file_of(settings: Settings) -> str:
     return settings.path.stem if settings.path else ""
 
 
+def others_of(settings: Settings, database: Database) -> Others:
+    """Return what the files name now that exchange routes with this one. See `keep_routes`.
+
+    They had its routes, or have the routes that it had. A file whose streams are not known for sure
+    is left out.
+    """
+    if settings.path is None:
+        return {}
+    file, routes, folder = file_of(settings), routes_of(settings), settings.path.parent
+    others: dict[str, set[Stream] | None] = {}
+    for other in other_files(database, file, routes):
+        path = folder / f"{other}.toml"
+        with suppress(SettingsError):
+            others[other] = _streams_in(path) if path.exists() else None
+    if lost := lost_routes(database, file, routes):
+        for path in folder.glob("[!._]*.toml"):
+            with suppress(SettingsError):
+                others |= {path.stem: named} if lost & (named := _streams_in(path)) else {}
+    return {each: named for each, named in others.items() if named is None or _are_known(named)}
+
+
+def _streams_in(path: Path) -> set[Stream]:
+    """Return the streams that a file names.
+
+    The environment may hold secrets of that file, or only those of this one.
+
+    Raises:
+        SettingsError: the file has a mistake, or cannot be read.
+    """
+    return {
+        stream_of(load_settings(read_pipeline(path, name), environ, secrets=False))
+        for name in pipeline_names(path)
+        for environ in (os.environ, without_settings(os.environ))
+    }
+
+
+def _are_known(streams: Iterable[Stream]) -> bool:
+    return all(each.source_name for each in streams)
+
+
 def keep_routes_of(
     settings: Settings,
     database: Database,
@@ -49,7 +101,10 @@ def keep_routes_of(
 ) -> None:
     """Notice a change of the routes of the file, and begin the new ones. See `keep_routes`."""
     file, routes, now = file_of(settings), routes_of(settings), datetime.now(UTC)
-    kept = keep_routes(database, file, routes, now, first, neighbours)
+    others = others_of(settings, database)
+    kept = keep_routes(database, file, routes, now, first, neighbours, others)
+    if kept.renamed is not None:
+        log.info("routes.renamed", now=file, note=_RENAMED)
     if kept.changed and kept.changed.after:
         removed = [each.source_name for each in kept.changed.unread]
         log.info("routes.changed", until=kept.changed.after, removed=removed, note=_CHANGED)

@@ -88,6 +88,14 @@ def read_rows(
     )
 
 
+def rows_by_file(connection: Connection, domain: str) -> dict[str, tuple[RoutingRow, ...]]:
+    """Return the rows of each settings file of the tenant, the oldest first."""
+    files: dict[str, tuple[RoutingRow, ...]] = {}
+    for row in read_rows(connection, domain):
+        files[row.file] = (*files.get(row.file, ()), row)
+    return files
+
+
 def as_texts(row: RoutingRow) -> tuple[str, str, str]:
     """Return a row that holds no change as texts: its file, its routes, and the former ones."""
     values = _values(row)
@@ -142,6 +150,12 @@ def add_row(connection: Connection, domain: str, file: str, row: RoutingRow) -> 
     """Record the routes from now on."""
     values = {"domain": domain, "file": file, **_values(row)}
     connection.execute(insert(schema.routing).values(values))
+
+
+def rename_file(connection: Connection, rows: Iterable[RoutingRow], file: str) -> None:
+    """Give the rows to a settings file of this name."""
+    own = schema.routing.c.id.in_([each.id for each in rows])
+    connection.execute(update(schema.routing).where(own).values(file=file))
 
 
 def change_row(connection: Connection, row: RoutingRow) -> None:
