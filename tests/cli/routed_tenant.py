@@ -35,14 +35,14 @@ STREAMS = tuple(replace(STREAM, source_name=name) for name in ("one", "two", "th
 class Tenant:
     """A tenant whose routes change, and the events that each of its sources got."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, url: str = "") -> None:
         self.path = path
         self.log = FakeLog([], page_size=3)
         self.log.now = NOW + timedelta(minutes=5)
         self.sinks = {stream: FakeSink() for stream in STREAMS}
         self.routes: tuple[RecordedRoute, ...] = ()
         self.ledgers: dict[Stream, SqlLedger] = {}
-        self.database = place_of(f"sqlite:///{path}/ledger.db").open(create=True)
+        self.database = place_of(url or f"sqlite:///{path}/ledger.db").open(create=True)
         self.count = 0
         self.late: set[str] = set()
 

@@ -14,6 +14,7 @@ from poller.adapters.sql_ledger.database import Database
 from poller.adapters.sql_ledger.places import place_of
 from poller.adapters.sql_ledger.routes import keep_routes, read_routing
 from poller.core.log_ids import EARLIEST
+from tests.adapters.sql_ledger.dialects import DIALECTS, url_of
 from tests.cli.interrupted_ledger import InterruptedLedgerError, content, interrupted, kill
 from tests.cli.routed_tenant import STREAMS, Tenant, routes
 from tests.fakes import NOW, STREAM
@@ -24,9 +25,9 @@ NEW = routes((0, "b"), (3, "a"), (2, "c"))
 """The first route comes back, the second is new, and one of the old ones is removed."""
 
 
-@pytest.fixture
-def tenant(tmp_path: Path) -> Iterator[Tenant]:
-    made = Tenant(tmp_path)
+@pytest.fixture(params=DIALECTS)
+def tenant(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Tenant]:
+    made = Tenant(tmp_path, url_of(request.param, request))
     with closing(made.database):
         yield made
 

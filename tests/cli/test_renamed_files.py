@@ -28,6 +28,7 @@ from poller.core.messages import Track
 from poller.core.translation.rules import Rules
 from poller.core.translation.translator import LiveTranslator
 from poller.service.lifecycle.process import Process
+from tests.adapters.sql_ledger.dialects import DIALECTS, url_of
 from tests.builders import live_of
 from tests.cli.routed_tenant import STREAMS, Tenant, routes
 from tests.fakes import NOW, STREAM
@@ -40,8 +41,8 @@ NAMES = ("acme", "beta", "gamma")
 class TenantOfFiles(Tenant):
     """A tenant of several settings files with routes. Each file divides all events."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, url: str = "") -> None:
+        super().__init__(path, url)
         self.files: Files = {}
 
     def begin(self, files: Files, order: Sequence[str]) -> None:
@@ -106,9 +107,9 @@ class TenantOfFiles(Tenant):
         return [taken.count(str(each["user_id"])) for each in self.log.records]
 
 
-@pytest.fixture
-def tenant(tmp_path: Path) -> Iterator[TenantOfFiles]:
-    made = TenantOfFiles(tmp_path)
+@pytest.fixture(params=DIALECTS)
+def tenant(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TenantOfFiles]:
+    made = TenantOfFiles(tmp_path, url_of(request.param, request))
     with closing(made.database):
         yield made
 
