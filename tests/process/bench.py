@@ -35,6 +35,12 @@ SHORT_PATIENCE: dict[str, Any] = {
     "poller.cli.commands.check.PATIENCE": 3.0,
 }
 """A patience that a test can wait out."""
+FINISH_GRACE_S = "poller.service.lifecycle.ending.finish:grace_s"
+LONG_GRACE: dict[str, Any] = {
+    FINISH_GRACE_S: 600.0,
+    "poller.service.lifecycle.ending.GRACE_S": 600.0,
+}
+"""A grace in which the page at hand settles on any machine."""
 PATIENCE_S = 300.0
 """The longest wait for an event that must come. It suits a machine that is far slower."""
 

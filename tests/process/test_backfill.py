@@ -6,7 +6,15 @@ import signal
 from datetime import datetime, timedelta
 from typing import Any
 
-from tests.process.bench import Bench, Ended, MakeBench, eventually, messages, tracks
+from tests.process.bench import (
+    LONG_GRACE,
+    Bench,
+    Ended,
+    MakeBench,
+    eventually,
+    messages,
+    tracks,
+)
 from tests.process.kills import set_faults, start_to_be_killed
 
 EVERYTHING = ("backfill", "--since", "earliest", "--yes", "--json")
@@ -94,6 +102,7 @@ def test_daemon_and_backfill_send_no_event_of_each_other(make: MakeBench) -> Non
 
 def test_ctrl_c_settles_what_is_in_hand(make: MakeBench) -> None:
     bench = past(make)
+    bench.constants |= LONG_GRACE
     bench.sandbox.ask(
         "faults",
         clear=True,

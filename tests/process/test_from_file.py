@@ -12,7 +12,16 @@ from typing import Any
 import pytest
 
 from tests.docs.pages import page, shell_blocks
-from tests.process.bench import COMMAND, Bench, MakeBench, eventually, messages, sent, tracks
+from tests.process.bench import (
+    COMMAND,
+    LONG_GRACE,
+    Bench,
+    MakeBench,
+    eventually,
+    messages,
+    sent,
+    tracks,
+)
 from tests.process.kills import set_faults, start_to_be_killed
 
 EARLIEST = "900" + "0" * 53
@@ -190,6 +199,7 @@ def test_ctrl_c_settles_what_is_in_hand_and_says_how_to_go_on(
     make: MakeBench, tmp_path: Path
 ) -> None:
     bench = tenant(make)
+    bench.constants |= LONG_GRACE
     file = tmp_path / "log.ndjson"
     file.write_text(lines(exported(bench)))
     slow = {"action": "drip", "service": "segment", "seconds": 0.05, "times": None}

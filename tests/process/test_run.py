@@ -13,11 +13,19 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from poller.service.lifecycle.process import GRACE_S
-from tests.process.bench import COMMAND, SHORT_PATIENCE, Bench, MakeBench, Running, eventually
+from tests.process.bench import (
+    COMMAND,
+    FINISH_GRACE_S,
+    LONG_GRACE,
+    SHORT_PATIENCE,
+    Bench,
+    MakeBench,
+    Running,
+    eventually,
+)
 from tests.process.kills import set_faults, start_to_be_killed
 from tests.scripted import silent_port
 
-FINISH_GRACE_S = "poller.service.lifecycle.ending.finish:grace_s"
 STOP_TIMEOUT_S = 15.0
 """The units' TimeoutStopSec: what takes longer is killed."""
 
@@ -122,6 +130,7 @@ def test_a_first_start_at_now_leaves_out_what_lies_before_and_says_how_to_get_it
 def test_the_daemon_forwards_what_comes_and_ends_with_sigterm_and_goes_on_where_it_was(
     plain: Bench,
 ) -> None:
+    plain.constants |= LONG_GRACE
     plain.sandbox.ask("traffic", rate=100)
     for _ in range(2):
         with plain.start("run") as daemon:
@@ -137,6 +146,7 @@ def test_the_daemon_forwards_what_comes_and_ends_with_sigterm_and_goes_on_where_
 
 
 def test_sigint_in_the_middle_of_a_page_lets_it_settle(plain: Bench) -> None:
+    plain.constants |= LONG_GRACE
     set_faults(plain, {"action": "drip", "service": "segment", "seconds": 0.05})
     with plain.start("run") as daemon:
         eventually("a batch", lambda: plain.sandbox.ask("collector"))
@@ -160,7 +170,7 @@ def test_a_call_that_hangs_does_not_keep_the_daemon_from_ending(plain: Bench) ->
 
 
 def test_a_second_signal_ends_the_daemon_at_once(plain: Bench) -> None:
-    plain.constants |= {FINISH_GRACE_S: 600.0, "poller.service.lifecycle.ending.GRACE_S": 600.0}
+    plain.constants |= LONG_GRACE
     set_faults(plain, {"action": "hang", "service": "segment"})
     with plain.start("run") as daemon:
         eventually("the hang", lambda: plain.sandbox.ask("requests", service="segment"))
@@ -306,6 +316,7 @@ def test_late_arrivals_are_found_once_also_across_restarts(plain: Bench) -> None
 
 
 def test_a_signal_lets_the_page_at_hand_of_one_drain_settle(plain: Bench) -> None:
+    plain.constants |= LONG_GRACE
     set_faults(plain, {"action": "drip", "service": "segment", "seconds": 0.05, "times": None})
     with plain.start("run", "--once") as running:
         eventually("a batch", lambda: plain.sandbox.ask("collector"))
