@@ -19,7 +19,7 @@ from poller.adapters.sql_ledger.route_files import lost_routes, other_files
 from poller.adapters.sql_ledger.routes import keep_routes, read_routing
 from poller.adapters.sql_ledger.tables.routing import RecordedRoute, rows_by_file
 from poller.cli.wiring.ledgers import Ledgers
-from poller.cli.wiring.routes import routing_since
+from poller.cli.wiring.routes import others_of, routing_since
 from poller.config import Settings, load_settings, read_pipeline
 from poller.core.errors import NotYetError
 from poller.core.events import Stream
@@ -281,6 +281,22 @@ def test_a_file_that_cannot_be_read_loses_no_route(tmp_path: Path) -> None:
     (tmp_path / "beta.toml").unlink()
     with closing(place_of(f"sqlite:///{tmp_path}/ledger.db").open(create=False)) as database:
         assert len(read_routing(database, STREAM.domain, "acme")) == 1
+
+
+def test_a_folder_that_may_not_be_looked_at_tells_nothing_of_other_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    write(tmp_path, "acme", "a", "b")
+    open_each(tmp_path, "acme.a")
+    (tmp_path / "acme.toml").rename(tmp_path / "beta.toml")
+    beta = loaded(tmp_path, "beta.a")
+    with closing(place_of(f"sqlite:///{tmp_path}/ledger.db").open(create=False)) as database:
+        assert others_of(beta, database) == {"acme": None}
+        monkeypatch.setattr(Path, "exists", refuse)
+        assert others_of(beta, database) == {}
 
 
 def test_a_renamed_file_waits_for_the_pipelines_of_its_old_name(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def others_of(settings: Settings, database: Database) -> Others:
     others: dict[str, set[Stream] | None] = {}
     for other in other_files(database, file, routes):
         path = folder / f"{other}.toml"
-        with suppress(SettingsError):
+        with suppress(SettingsError, OSError):  # the owner of the ledger may not look there
             others[other] = _streams_in(path) if path.exists() else None
     if lost := lost_routes(database, file, routes):
         for path in folder.glob("[!._]*.toml"):
