@@ -30,6 +30,8 @@ NEVER_LOGGED = re.compile(
 COMMAND = Path(sys.executable).with_name("auth0-segment-poller")
 SHORT_WAITS: dict[str, Any] = {"poller.service.upstream.retry.Backoff.__init__:first": 0.1}
 """A first delay of retries that no test waits a second for. The delays double from there."""
+LONG_WAITS: dict[str, Any] = {"poller.service.observability.connections.REQUEST_S": 600.0}
+"""The time of a client for its request. It suits a test that is suspended in between."""
 SHORT_PATIENCE: dict[str, Any] = {
     "poller.service.lifecycle.one_shot.run_once:patience": 3.0,
     "poller.cli.commands.check.PATIENCE": 3.0,
@@ -130,7 +132,7 @@ class Bench:
     folder: Path
     overrides: dict[str, str] = field(default_factory=dict)
     template: Template | None = None
-    constants: dict[str, Any] = field(default_factory=SHORT_WAITS.copy)
+    constants: dict[str, Any] = field(default_factory=lambda: SHORT_WAITS | LONG_WAITS)
     """Other values for constants of the program, for the commands that the template forks."""
 
     @property

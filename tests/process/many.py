@@ -11,6 +11,7 @@ from typing import Any
 
 from tests.process.bench import (
     COMMAND,
+    LONG_WAITS,
     SHORT_WAITS,
     Bench,
     Ended,
@@ -83,7 +84,8 @@ class Many:
 
     def start(self, *arguments: str, environ: dict[str, str] | None = None) -> Running:
         command = [str(COMMAND), *(arguments or ("run",)), "--config", str(self.folder)]
-        waits, whole = SHORT_WAITS | self.constants, os.environ | (environ or {})
+        waits = SHORT_WAITS | LONG_WAITS | self.constants
+        whole = os.environ | (environ or {})
         return Running(command, self._out, dict(whole), self._template, waits)
 
     def run(self, *arguments: str) -> Ended:
