@@ -110,6 +110,10 @@ def test_a_server_that_refuses_the_connection_is_a_failure(scheme: str) -> None:
     assert TOKEN not in str(raised.value)
 
 
+PATIENT = "cto=600&rto=600"
+"""Options of Apprise by which its own limits for a connection and a read never come first."""
+
+
 def drip(connection: socket.socket, over: threading.Event) -> None:
     """Answer one byte at a time, so that no single read takes long."""
     read_request(connection)
@@ -124,7 +128,8 @@ def test_a_send_ends_at_its_deadline_whatever_the_server_does(serve: Serve, sche
     url = f"{origin.replace('http', scheme)}/{TOKEN}"
     target: AppriseTarget | WebhookTarget
     if scheme == "json":
-        target = AppriseTarget("1", "key", module._plugin(url), deadline_s=0.3)
+        plugin = module._plugin(f"{url}?{PATIENT}")
+        target = AppriseTarget("1", "key", plugin, deadline_s=0.3)
     else:
         target = WebhookTarget("1", "key", url, deadline_s=0.3)
     try:
@@ -142,7 +147,7 @@ def test_no_second_attempt_begins_while_the_first_one_hangs(serve: Serve) -> Non
         asked.set()
         over.wait(60)
 
-    url = f"{serve(hang).replace('http', 'json')}/{TOKEN}?rto=60"
+    url = f"{serve(hang).replace('http', 'json')}/{TOKEN}?{PATIENT}"
     target = AppriseTarget("1", "key", module._plugin(url), deadline_s=0.3)
     for reason in ("no answer in time", "still waits"):
         with pytest.raises(TransientError, match=reason):
