@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from poller.adapters.shift_queue import MOST_SLICES
+from poller.adapters.shift_queue.slices import CATCH_UP
 from poller.adapters.shift_queue.tables import SETTINGS, install
 from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.adapters.sql_ledger.postgres.address import Address
@@ -30,6 +31,7 @@ from tests.process.template import Template
 
 HOURS, EVENTS = 6, 8_000
 FINISHED = "catch_up.finished"
+MOVED = f"UPDATE span SET reached = '{numbered(5)}' WHERE is_catch_up"  # noqa: S608 - no input
 CLEAR = f"DELETE FROM {SETTINGS.qualified.queue_table}"  # noqa: S608 - the name is ours
 
 
@@ -40,6 +42,8 @@ def many(cluster: Cluster, database: str, tmp_path: Path, template: Template) ->
         write_ledger(many, cluster, database, tmp_path / "local")
         many.constants["poller.adapters.shift_queue.queue.LOOK_S"] = 1.0
         many.constants["poller.service.daemon.catch_up.DRAIN_S"] = 0.0
+        many.constants["poller.service.daemon.helped_slices.WORTH_S"] = 0.0
+        many.constants["poller.cli.pipelines.slice_walks._TURN_S"] = 3.0
         sandbox = SandboxThread(seed=1, plan="unlimited")
         try:
             tenant = many.add("tenant", sandbox, is_shared=True)
@@ -76,8 +80,8 @@ def events(running: Running, event: str) -> list[dict[str, Any]]:
 
 
 def walked(running: Running) -> int:
-    """Return how many slices the worker has finished for the owner of the pipeline."""
-    return sum(line["is_finished"] for line in events(running, "slice.walked"))
+    """Return how many times the worker has walked a slice for the owner of the pipeline."""
+    return sum(line["pages"] > 0 for line in events(running, "slice.walked"))
 
 
 def walks(running: Running, cluster: Cluster, database: str) -> set[str]:
@@ -102,6 +106,8 @@ def test_a_worker_without_a_pipeline_walks_slices_of_another_one_s_catch_up(many
         eventually("the end", lambda: owner.says(FINISHED) and delivers(many.benches["tenant"]))
         (line,) = events(owner, FINISHED)
         assert walked(helper) > 0
+        assert walked(owner) == 0
+        assert not all(each["is_finished"] for each in events(helper, "slice.walked"))
         assert line["pages"] > 0
         assert line["pages"] < EVENTS / 100
         assert owner.stop().code == helper.stop().code == 0
@@ -148,7 +154,15 @@ def ledger(postgres_url: str) -> Iterator[SqlLedger]:
 
 
 @pytest.fixture
-def helpers(ledger: SqlLedger, postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> SliceHelpers:
+def given() -> set[str]:
+    """The keys of the slices that the helpers have."""
+    return set()
+
+
+@pytest.fixture
+def helpers(
+    ledger: SqlLedger, given: set[str], postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> SliceHelpers:
     """Helpers of whom none is there, and whom nobody waits for."""
     monkeypatch.setattr(slice_walks, "_LOOK_S", 0.01)
     monkeypatch.setattr(slice_walks, "_TAKEN_WITHIN_S", 0.0)
@@ -157,12 +171,15 @@ def helpers(ledger: SqlLedger, postgres_url: str, monkeypatch: pytest.MonkeyPatc
     conninfo = Address.of(postgres_url).conninfo
     install(conninfo)
     return SliceHelpers(
-        *(conninfo, "tenant", settings, ledger), workers=lambda: 3, threads=BacklogThreads()
+        *(conninfo, "tenant", settings, ledger),
+        workers=lambda: 3,
+        given=given,
+        threads=BacklogThreads(),
     )
 
 
 def jobs(cluster: Cluster, database: str) -> list[Any]:
-    query = f"SELECT dedupe_key, priority FROM {SETTINGS.qualified.queue_table}"  # noqa: S608
+    query = f"SELECT dedupe_key, entrypoint FROM {SETTINGS.qualified.queue_table}"  # noqa: S608
     return cluster.execute(query, database)
 
 
@@ -178,7 +195,12 @@ def test_a_slice_that_no_worker_takes_goes_back_and_leaves_the_queue(
 
 
 def test_a_slice_that_a_worker_has_begun_stays_in_the_queue_until_it_is_done(
-    helpers: SliceHelpers, ledger: SqlLedger, postgres_url: str, cluster: Cluster, database: str
+    helpers: SliceHelpers,
+    ledger: SqlLedger,
+    given: set[str],
+    postgres_url: str,
+    cluster: Cluster,
+    database: str,
 ) -> None:
     (span,) = ledger.backlog()
     own = Slice(cursor=span, after=span.after)
@@ -190,7 +212,8 @@ def test_a_slice_that_a_worker_has_begun_stays_in_the_queue_until_it_is_done(
             # The job is taken out as by a worker that has failed, and is put there again.
             for _ in range(2):
                 found = eventually("a job", lambda: jobs(cluster, database))
-                assert [priority for _, priority in found] == [1]
+                assert [kind for _, kind in found] == [CATCH_UP]
+                assert {key for key, _ in found} == given
                 cluster.execute(CLEAR, database)
             assert not waiting.done()
             cluster.execute("UPDATE span SET reached = until WHERE is_catch_up", database)
@@ -198,6 +221,30 @@ def test_a_slice_that_a_worker_has_begun_stays_in_the_queue_until_it_is_done(
         finally:
             stopping.set()
     assert own.is_finished
+    assert given == set()
+
+
+def test_a_slice_that_a_worker_hands_back_goes_to_the_threads_of_the_owner(
+    helpers: SliceHelpers,
+    ledger: SqlLedger,
+    cluster: Cluster,
+    database: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(slice_walks, "_TAKEN_WITHIN_S", 3600.0)
+    (span,) = ledger.backlog()
+    own, stopping = Slice(cursor=span, after=span.after), threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(helpers.walk, own, stopping)
+        try:
+            eventually("a job", lambda: jobs(cluster, database))
+            cluster.execute(MOVED, database)
+            waiting.result(60)
+        finally:
+            stopping.set()
+    assert not own.is_finished
+    assert own.cursor.reached == numbered(5)
+    assert jobs(cluster, database) == []
 
 
 def test_a_stop_takes_the_slice_out_of_the_queue(

@@ -13,7 +13,8 @@ import asyncio
 import math
 import random
 import threading
-from collections.abc import Callable, Collection
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
 from datetime import timedelta
@@ -28,7 +29,7 @@ from pgqueuer.domain.models import Job
 from pgqueuer.domain.types import QueueManagerId
 
 from poller.adapters.shift_queue.connection import LastingConnection
-from poller.adapters.shift_queue.slices import SLICE, SliceOrder, Walked
+from poller.adapters.shift_queue.slices import CATCH_UP, SLICE, SliceOrder, Walked
 from poller.adapters.shift_queue.statements import HEARTBEAT_TIMEOUT, SHIFT, Statements
 from poller.adapters.shift_queue.tables import SETTINGS, failure, install
 
@@ -75,6 +76,10 @@ class Shifts(Protocol):
         """Walk a slice of a backfill or of a catch-up to its end, or until the worker stops."""
         ...
 
+    def gives(self) -> bool:
+        """Return whether slices of a catch-up wait for other workers, or are at work there."""
+        ...
+
 
 def share_of(pipelines: int, *, workers: int, place: int) -> int:
     """Return how many pipelines the worker at this place should have. Places begin at 0.
@@ -107,7 +112,8 @@ class ShiftQueue:
         self._ending = asyncio.Event()
         self._is_closing = False
         self._threads = ThreadPoolExecutor(MOST_SLICES, "slice")
-        self._share = self._left_over = 0
+        self._share = 0
+        self._left_over: Mapping[str, int] = {}
         self._elsewhere: Collection[str] = ()
         self._statements: Statements
 
@@ -149,6 +155,7 @@ class ShiftQueue:
             self._statements = statements
             statements.manager = manager
             manager.entrypoint(SHIFT)(self._shift)
+            manager.entrypoint(CATCH_UP)(self._slice)
             manager.entrypoint(SLICE)(self._slice)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._look(manager))
@@ -203,6 +210,8 @@ class ShiftQueue:
 
     async def _slice(self, job: Job) -> None:
         """Walk a slice, and put the job back into the queue if there is more to do."""
+        if job.entrypoint == CATCH_UP and not self._room(CATCH_UP, Counter()):
+            raise RetryRequested(delay=timedelta(), reason="another worker is to walk the slice")
         order = SliceOrder.decode(job.payload or b"")
         walked = await self._loop.run_in_executor(self._threads, self._shifts.walk, order)
         if order.run:
@@ -235,13 +244,19 @@ class ShiftQueue:
             for each in waits:
                 each.cancel()
 
-    def _room(self, entrypoint: str, at_work: int) -> int:
-        """Return how many more jobs to take.
+    def _room(self, kind: str, at_work: Counter[str]) -> int:
+        """Return how many more jobs of this kind to take.
 
-        A shift that nobody takes for a while belongs to the share of a worker that is gone.
+        A shift that nobody takes for a while belongs to the share of a worker that is gone. A
+        worker that gives slices of a catch-up away has no use for them itself, unless the others
+        leave them.
         """
+        left_over = self._left_over.get(kind, 0)
         if self._is_closing:
             return 0
-        if entrypoint == SLICE:
-            return MOST_SLICES - at_work
-        return max(self._share - at_work, self._left_over)
+        if kind == SHIFT:
+            return max(self._share - at_work[SHIFT], left_over)
+        room = MOST_SLICES - at_work[SLICE] - at_work[CATCH_UP]
+        if kind == CATCH_UP and self._shifts.gives():
+            return min(room, left_over)
+        return room

@@ -20,6 +20,9 @@ from pgqueuer.adapters.persistence.queries import SyncQueries
 from poller.adapters.shift_queue.tables import COUNTS, SETTINGS, failure, install
 
 SLICE = "slice"
+"""The kind of a job that is a slice of a backfill."""
+CATCH_UP = "catch_up"
+"""The kind of a job that is a slice of a catch-up. The tenant's events of today wait in it."""
 _JOBS = SETTINGS.qualified.queue_table
 _WITHDRAW = f"DELETE FROM {_JOBS} WHERE dedupe_key = ANY(%s) AND status = 'queued'"  # noqa: S608
 _LEFT = f"SELECT count(*) FROM {_JOBS} WHERE dedupe_key = ANY(%s)"  # noqa: S608 - same
@@ -30,13 +33,15 @@ _COUNTED = f"SELECT counts FROM {COUNTS} WHERE run = %s"  # noqa: S608 - the nam
 class SliceOrder:
     """A slice that any worker may walk. `run` names the run of the command that wants it.
 
-    It is empty for a slice of a catch-up, which the owner of the pipeline wants.
+    It is empty for a slice of a catch-up. The owner of the pipeline has given that away under
+    `fence`, and takes back what a worker does not finish.
     """
 
     run: str
     pipeline: str
     stream: str
     span: int
+    fence: int | None = None
     no_identify: bool = False
     integrations: Mapping[str, Any] | None = None
 
@@ -44,6 +49,10 @@ class SliceOrder:
     def key(self) -> str:
         """The key of its job, so that no two workers are given the slice."""
         return f"slice {self.span} of {self.stream}"
+
+    @property
+    def kind(self) -> str:
+        return SLICE if self.run else CATCH_UP
 
     def encode(self) -> bytes:
         return json.dumps(asdict(self)).encode()
@@ -86,15 +95,12 @@ class SliceOrders:
             raise failure(error) from None
 
     def place(self, orders: Sequence[SliceOrder]) -> None:
-        """Put each slice into the queue that is not there. A slice at work stays as it is.
-
-        Those of a catch-up go first, because the tenant's events of today wait in them.
-        """
+        """Put each slice into the queue that is not there. A slice at work stays as it is."""
         if orders:
             self._queries.enqueue(
-                [SLICE] * len(orders),
+                [each.kind for each in orders],
                 [each.encode() for each in orders],
-                [int(not each.run) for each in orders],
+                [0] * len(orders),
                 dedupe_key=[each.key for each in orders],
                 on_conflict="skip",
             )

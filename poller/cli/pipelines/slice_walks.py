@@ -1,9 +1,11 @@
 """The slices that a worker walks, of any pipeline of its folder, and those that it gives away."""
 
+import math
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from poller.cli.wiring.services import background_share, connect, stream_of
 from poller.cli.wiring.tenants import Tenants
 from poller.config import Settings, SettingsError, load_settings, read_pipeline
 from poller.core.errors import FatalError, PollerError, TakenOverError
+from poller.core.forward import Forwarded
 from poller.core.spans import Span
 from poller.service.daemon.backlog_threads import BacklogThreads
 from poller.service.lifecycle.one_shot import drain
@@ -30,9 +33,14 @@ from poller.service.upstream.retry import LONG_PATIENCE
 
 _AGAIN_AFTER = timedelta(seconds=30)
 """The time after which a slice that failed is tried again, by this worker or another one."""
-_LOOK_S = 2.0
+_LOOK_S = 1.0
 _TAKEN_WITHIN_S = 20.0
 """The time after which a slice that no worker takes goes back to the owner of the pipeline."""
+_TURN_S = 10.0
+"""The time after which a worker hands a slice of a catch-up back to the owner of the pipeline.
+
+The owner alone can cut it, so that nobody waits long for the last slice.
+"""
 _COUNTED = ("pages", "read", "filtered", "forwarded", "dead_lettered", "redated")
 
 log = structlog.get_logger()
@@ -89,11 +97,11 @@ class SliceWalks:
                     ledger=ledger,
                     no_identify=order.no_identify,
                 )
-                return self._walk_span(parts, span)
+                return self._walk_span(parts, span, order.fence)
         finally:
             ledger.close()
 
-    def _walk_span(self, parts: BackfillParts, span: Span) -> Walked:
+    def _walk_span(self, parts: BackfillParts, span: Span, fence: int | None) -> Walked:
         stopping = self._process.stopping
         queue = SliceQueue(parts.ledger, stopping)
         queue.add([span])
@@ -101,21 +109,33 @@ class SliceWalks:
         if own is None:  # the process stops
             return Walked(is_over=False)
         walk = parts.walker()
+        back_at = time.monotonic() + (math.inf if fence is None else _TURN_S)
         try:
-            drain(lambda: queue.pages(walk, own), LONG_PATIENCE, stopping=stopping)
+            drain(lambda: _until(back_at, queue.pages(walk, own)), LONG_PATIENCE, stopping=stopping)
         except PollerError:
             if not stopping.is_set():
                 raise
+        if not own.is_finished and fence is not None:
+            parts.ledger.hand_back(own.cursor, fence)
         counts = queue.count.facts()
         log.info("slice.walked", after=own.after, is_finished=own.is_finished, **counts)
         facts = {name: counts[name] for name in _COUNTED} | {"lost": queue.lost}
-        return Walked(is_over=own.is_finished, counts=facts)
+        return Walked(is_over=own.is_finished or fence is not None, counts=facts)
+
+
+def _until(at: float, pages: Iterator[Forwarded]) -> Iterator[Forwarded]:
+    """Yield pages until this time, and at least one."""
+    for page in pages:
+        yield page
+        if time.monotonic() >= at:
+            return
 
 
 class SliceHelpers:
     """Other workers that walk slices of a pipeline's catch-up. Implements `Helpers`.
 
-    `workers` returns how many workers are alive, with this one.
+    `workers` returns how many workers are alive, with this one. While a slice is given away, its
+    key is in `given`, which the pipelines of the worker share.
     """
 
     def __init__(
@@ -126,6 +146,7 @@ class SliceHelpers:
         ledger: SqlLedger,
         *,
         workers: Callable[[], int],
+        given: set[str],
         threads: BacklogThreads,
     ) -> None:
         self._conninfo = conninfo
@@ -133,6 +154,7 @@ class SliceHelpers:
         self._integrations = settings.catch_up.integrations
         self._ledger = ledger
         self._workers = workers
+        self._given = given
         self.threads = threads
 
     def count(self) -> int:
@@ -141,31 +163,43 @@ class SliceHelpers:
     def walk(self, own: Slice, stopping: threading.Event) -> None:
         if not isinstance(own.cursor, Span):
             return  # an order names a span
-        order, fence = self._order(own), own.cursor.fence
+        order, given = self._order(own.cursor), own.cursor
         give_up_at = time.monotonic() + _TAKEN_WITHIN_S
-        with SliceOrders.open(self._conninfo) as orders:
+        with self._giving(order), SliceOrders.open(self._conninfo) as orders:
             while (span := self._unfinished(own)) is not None:
                 own.cursor = span
+                # The fence of a worker that has begun is higher, so that only workers may go on.
+                is_free = span.fence == given.fence
+                if is_free and span.reached > given.reached:  # a worker has handed it back
+                    orders.withdraw([order])
+                    return
+                if is_free and time.monotonic() > give_up_at and orders.withdraw([order]):
+                    return
                 orders.place([order])
                 if stopping.wait(_LOOK_S):
                     orders.withdraw([order])
                     return
-                # The fence of a worker that has begun is higher, so that only workers may go on.
-                is_late = span.fence == fence and time.monotonic() > give_up_at
-                if is_late and orders.withdraw([order]):
-                    return
         own.is_finished = True
+
+    @contextmanager
+    def _giving(self, order: SliceOrder) -> Iterator[None]:
+        self._given.add(order.key)
+        try:
+            yield
+        finally:
+            self._given.discard(order.key)
 
     def _unfinished(self, own: Slice) -> Span | None:
         backlog = self._ledger.backlog()
         spans = (each for each in backlog if isinstance(each, Span))
         return next((each for each in spans if each.id == own.cursor.id), None)
 
-    def _order(self, own: Slice) -> SliceOrder:
+    def _order(self, span: Span) -> SliceOrder:
         return SliceOrder(
             run="",
             pipeline=self._pipeline,
             stream=label(self._ledger.stream),
-            span=own.cursor.id,
+            span=span.id,
+            fence=span.fence,
             integrations=self._integrations,
         )

@@ -67,7 +67,7 @@ class WorkerFolder(Folder):
         """Begin without a pipeline. The queue is at `conninfo`."""
         self.lease, self.conninfo = lease, conninfo
         self._on_end, self._leaving = {}, set()
-        self._helped = BacklogThreads(_MOST_HELPED)
+        self._helped, self._given = BacklogThreads(_MOST_HELPED), set[str]()
 
     def names(self) -> Collection[str]:
         try:
@@ -107,6 +107,9 @@ class WorkerFolder(Folder):
 
     def walk(self, order: SliceOrder) -> Walked:
         return SliceWalks(self.path, self._process, self._tenants).walk(order)
+
+    def gives(self) -> bool:
+        return bool(self._given) and self._workers > 1
 
     def look(self) -> None:
         super().look()
@@ -152,6 +155,7 @@ class WorkerFolder(Folder):
         return SliceHelpers(
             *(self.conninfo, name, settings, ledger),
             workers=lambda: self._workers,
+            given=self._given,
             threads=self._helped,
         )
 

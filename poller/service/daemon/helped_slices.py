@@ -2,7 +2,8 @@
 
 A thread takes a slice from the queue, as the threads of the backlog do, and waits while a helper
 walks it. So a slice is cut for an idle helper as for an idle thread, and not while the rate limit
-of the tenant holds the work up.
+of the tenant holds the work up. A helper hands a slice back after a while, because the owner alone
+can cut it, and may have idle threads by then.
 """
 
 import contextvars
@@ -12,7 +13,7 @@ from typing import Protocol
 import structlog
 
 from poller.core.errors import PollerError
-from poller.service.daemon.backlog_threads import BacklogThreads, Claim
+from poller.service.daemon.backlog_threads import BacklogThreads, Claim, Place
 from poller.service.lifecycle.process import Failed, Work
 from poller.service.slices.queue import SliceQueue
 from poller.service.slices.slice import Slice
@@ -20,6 +21,14 @@ from poller.service.upstream.threads import start_thread
 
 _AGAIN_AFTER_S = 30.0
 """The delay of a slice that cannot be given to a helper, or whose helper cannot be watched."""
+
+WORTH_S = 5.0
+"""The work that must be left for each worker, in seconds, so that a slice is given to a helper.
+
+A helper needs some seconds to begin. The threads of the owner finish a short rest without it.
+"""
+_LOOK_S = 0.5
+"""The time between two looks whether a helper is of use."""
 
 log = structlog.get_logger()
 
@@ -39,7 +48,8 @@ class Helpers(Protocol):
     def walk(self, own: Slice, stopping: threading.Event) -> None:
         """Wait while a helper walks the slice, until its end or a stop.
 
-        Return early if no helper takes it. At the end of the slice, `own.is_finished` is set.
+        Return early if no helper takes it, or if one hands it back. At the end of the slice,
+        `own.is_finished` is set.
 
         Raises:
             TransientError: the helpers cannot be reached.
@@ -73,11 +83,23 @@ class HelpedSlices:
     def _work(self) -> None:
         with self._process.working(), self._helpers.threads.place(self._claim) as place:
             try:
-                while (own := self._queue.take(place.gives_way)) is not None:
-                    if not self._is_walked(own):
-                        return
+                while (own := self._take(place)) is not None and self._is_walked(own):
+                    pass
             except BaseException as error:  # noqa: BLE001 - the main thread raises it again
                 self._process.end(Failed(error))
+
+    def _take(self, place: Place) -> Slice | None:
+        """Take a slice once that is of use. Until then, no slice is cut for this thread."""
+
+        def gives_way() -> bool:
+            return place.gives_way() or self._queue.share_s < WORTH_S
+
+        own = None
+        while not (own or self._queue.is_empty or place.gives_way()):
+            if self._process.stopping.wait(_LOOK_S):
+                return None
+            own = self._queue.take(gives_way, for_helper=True)
+        return own
 
     def _is_walked(self, own: Slice) -> bool:
         """Return whether a helper has walked the slice. Otherwise it goes back into the queue."""

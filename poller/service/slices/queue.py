@@ -4,7 +4,7 @@ The slices have equal times, and not equal numbers of events: nights are quiet a
 not. So a worker that finishes takes over the second half of the longest remaining slice. For this
 the worker of that slice cuts it, between two pages:
 
-1. A worker without a slice waits, and is counted as idle.
+1. A worker without a slice waits, and is counted as idle. So is a helper in another process.
 2. After each settled page, a worker looks whether more workers are idle than slices are ready,
    and whether no other slice has more pages left than its own.
 3. If so, it cuts its slice in the middle of what is left, by time. It goes on with the first half
@@ -107,9 +107,12 @@ class SliceQueue:
         self._waiting: list[tuple[float, Slice]] = []
         """The slices that no worker has, each with the time from which one may take it."""
         self._at_work: list[Slice] = []
-        self._idle = 0
+        self._idle = [0, 0]
+        """The workers of this process that wait for a slice, and the helpers."""
         self._done = 0
         self._is_paused = False
+        self._page_s = 0.0
+        """The time that the last page took to walk."""
         self.count = CycleCount()
         self.lost = 0
         """Parts of the log that retention removed before they were read."""
@@ -169,16 +172,25 @@ class SliceQueue:
             while self._is_paused and not self._stopping.is_set() and not gives_way():
                 self._changed.wait(_WAIT_S)
 
-    def take(self, gives_way: GivesWay = _never) -> Slice | None:
-        """Wait for a slice and take it.
+    @property
+    def share_s(self) -> float:
+        """The seconds of work left for each worker, or 0 if nothing tells, or at the rate limit."""
+        with self._changed:
+            left = [*self._at_work, *(each for _, each in self._waiting)]
+            work_s = 0.0 if self._is_rate_limited() else self._page_s * _pages_left(left)
+            return work_s / max(len(self._at_work) + sum(self._idle), 1)
+
+    def take(self, gives_way: GivesWay = _never, *, for_helper: bool = False) -> Slice | None:
+        """Wait for a slice and take it, for a helper only if no worker of this process waits.
 
         Return None when all slices are done, at a stop, and when a thread that waits is to end.
         """
         with self._changed:
-            self._idle += 1
+            self._idle[for_helper] += 1
             try:
-                while not self._stopping.is_set():
-                    if (ready := self._ready()) and not self._is_paused:
+                while not self._stopping.is_set() and not (for_helper and gives_way()):
+                    ready = self._ready()
+                    if len(ready) > for_helper * self._idle[False] and not self._is_paused:
                         return self._begin(min(ready, key=lambda each: each.cursor.reached))
                     if not self._waiting and not self._at_work:
                         self._changed.notify_all()
@@ -188,7 +200,7 @@ class SliceQueue:
                     self._changed.wait(_WAIT_S)
                 return None
             finally:
-                self._idle -= 1
+                self._idle[for_helper] -= 1
 
     def leave(self, own: Slice) -> None:
         """Give up a slice for good, usually because it is finished."""
@@ -240,6 +252,7 @@ class SliceQueue:
     def _begin(self, own: Slice) -> Slice:
         self._waiting = [entry for entry in self._waiting if entry[1] is not own]
         self._at_work.append(own)
+        own.moved_at = None
         return own
 
     def _drop(self, own: Slice) -> None:
@@ -248,7 +261,7 @@ class SliceQueue:
 
     def _count(self, own: Slice, forwarded: Forwarded) -> None:
         with self._changed:
-            own.move(forwarded)
+            self._page_s = own.move(forwarded, self._monotonic()) or self._page_s
             self.count.add(forwarded.settlement)
             self.lost += forwarded.settlement.page.lost is not None
 
@@ -258,7 +271,7 @@ class SliceQueue:
         Return the first half, or None if nothing was cut.
         """
         with self._changed:
-            if self._idle <= len(self._ready()) or own.pages_left < CUT_MINIMUM_PAGES:
+            if sum(self._idle) <= len(self._ready()) or own.pages_left < CUT_MINIMUM_PAGES:
                 return None
             if self._is_rate_limited():
                 return None

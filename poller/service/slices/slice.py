@@ -33,6 +33,8 @@ class Slice:
     pages: int = 0
     events: int = 0
     page_time: timedelta | None = None
+    moved_at: float | None = None
+    """The time of the last page since somebody took the slice, on a monotonic clock."""
     is_finished: bool = False
     """True once the walk has come to the end of the slice."""
 
@@ -56,8 +58,11 @@ class Slice:
         whole = _length(self.after, self.cursor.until)
         return 1 - self.time_left / whole if whole else 1.0
 
-    def move(self, forwarded: Forwarded) -> None:
-        """Take over the cursor of a page that is settled."""
+    def move(self, forwarded: Forwarded, now_s: float) -> float | None:
+        """Take over the cursor of a page that is settled.
+
+        Return the seconds since the last page, or None for the first one since it was taken.
+        """
         events = len(forwarded.settlement.page.events)
         length = _length(self.cursor.reached, forwarded.cursor.reached)
         self.cursor = forwarded.cursor
@@ -67,6 +72,8 @@ class Slice:
             # A page that ends at the end of the slice holds fewer events than a full one.
             page_time = length * (PAGE_SIZE / events)
             self.page_time = (page_time + (self.page_time or page_time)) / 2
+        moved_at, self.moved_at = self.moved_at, now_s
+        return None if moved_at is None else now_s - moved_at
 
     def middle(self) -> LogId | None:
         """Return the middle of what is left, by time, or None if nothing lies between the ends."""

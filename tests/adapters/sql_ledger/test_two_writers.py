@@ -12,10 +12,11 @@ from poller.core.errors import ConflictError, TakenOverError
 from poller.core.forward import forward
 from poller.core.log_ids import EARLIEST
 from poller.core.messages import Batch, Receipt
+from poller.core.spans import Span
 from poller.core.translation.translator import LiveTranslator
 from tests.adapters.sql_ledger import ledgers
 from tests.builders import live_of, record
-from tests.fakes import STREAM, FakeDirectory, FakeLog, FakeSink
+from tests.fakes import STREAM, FakeDirectory, FakeLog, FakeSink, numbered
 
 
 class Stalled(FakeSink):
@@ -77,6 +78,28 @@ def test_a_stalled_writer_that_wakes_up_is_refused_and_counts_nothing(tmp_path: 
     assert again.reached == log.records[-1]["log_id"]
     first.close()
     second.close()
+
+
+def test_a_slice_that_is_handed_back_can_be_begun_by_the_earlier_owner_alone(
+    tmp_path: Path,
+) -> None:
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    owner, helper, heir = (SqlLedger.open(url, STREAM, create=True) for _ in range(3))
+    given = owner.begin(after=numbered(1), until=numbered(9))
+    walked = helper.begin_work(given)
+    assert isinstance(walked, Span)
+    with pytest.raises(TakenOverError):
+        owner.begin_work(given)
+    helper.hand_back(walked, given.fence)
+    assert owner.begin_work(given) == given
+    with pytest.raises(ConflictError):
+        helper.cut(walked, numbered(5))
+    heir.begin_work(given)
+    for each, cursor in ((owner, given), (helper, walked)):
+        with pytest.raises(TakenOverError):
+            each.hand_back(cursor, given.fence)
+    for each in (owner, helper, heir):
+        each.close()
 
 
 def test_each_side_sees_where_the_other_is(tmp_path: Path) -> None:

@@ -1,16 +1,18 @@
 """The speed of a catch-up beside live polling, in simulated time.
 
 The program's own threads, ledger, rate limiter and log reader work on a simulated tenant. Only
-requests take time: 120 ms for each answer of Auth0, and 60 ms for each batch to Segment. So the
-result does not depend on the machine.
+requests take time: 120 ms for each answer of Auth0, and 60 ms for each batch to Segment. A worker
+on another machine begins with a slice after two seconds, and hands it back after ten. So the result
+does not depend on the machine.
 """
 
 import math
+import threading
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -25,9 +27,11 @@ from poller.core.forward import forward
 from poller.core.log_ids import LogId, moment_of
 from poller.core.messages import Batch, Identify, Receipt
 from poller.core.outcomes import Profile, Profiles
+from poller.core.spans import Span
 from poller.core.translation.translator import HistoryTranslator, LiveTranslator
 from poller.service.backfill.estimate import parallelism
 from poller.service.daemon import backlog_workers, catch_up
+from poller.service.daemon.backlog_threads import BacklogThreads
 from poller.service.daemon.backlog_workers import BacklogWorkers
 from poller.service.daemon.catch_up import CatchUpRule
 from poller.service.daemon.drain import Drain
@@ -37,6 +41,7 @@ from poller.service.lifecycle.process import Process
 from poller.service.slices import queue
 from poller.service.slices.deferred_identify import IdentifyRunner, IdentifySender
 from poller.service.slices.queue import Walk
+from poller.service.slices.slice import Slice
 from poller.service.upstream import threads
 from poller.service.upstream.background import BackgroundLimits
 from poller.service.upstream.profile_cache import CachedProfiles
@@ -47,6 +52,7 @@ from tests.simulation import SimulatedEvent, SimulatedTime, Tenant
 from tests.walks import AtOnce
 
 FETCH_S, SEND_S = 0.120, 0.060
+BEGIN_ELSEWHERE_S, TURN_S = 2.0, 10.0
 INTERVAL_S = 2.0
 LIVE_EVENTS_PER_S = 20
 USERS = 5_000
@@ -151,11 +157,47 @@ class Sink(FakeSink):
         return super().send(batch)
 
 
+@dataclass
+class SimulatedHelpers:
+    """Workers on other machines, who begin with a slice after a while."""
+
+    world: "World"
+    url: str
+    most: int
+    threads: BacklogThreads = field(default_factory=lambda: BacklogThreads(8))
+    pages: int = 0
+
+    def count(self) -> int:
+        return self.most
+
+    def walk(self, own: Slice, stopping: threading.Event) -> None:
+        del stopping
+        self.world.time.sleep(BEGIN_ELSEWHERE_S)
+        with closing(SqlLedger.open(self.url, STREAM, create=False)) as ledger:
+            cursor = ledger.begin_work(own.cursor)
+            assert isinstance(cursor, Span)
+            fence, end = own.cursor.fence, self.world.time.now + TURN_S
+            for forwarded in self.world.walker(ledger)(cursor):
+                self.pages += 1
+                if self.world.time.now >= end and not forwarded.cursor.is_done:
+                    ledger.hand_back(forwarded.cursor, fence)
+                    own.cursor = replace(forwarded.cursor, fence=fence)
+                    return
+        own.is_finished = True
+
+
 class World:
     """A daemon that begins to catch up with its first page, and lives until it has done so."""
 
     def __init__(
-        self, time: SimulatedTime, ledger: SqlLedger, *, pages: int, plan: tuple[int, float]
+        self,
+        time: SimulatedTime,
+        ledger: SqlLedger,
+        *,
+        pages: int,
+        plan: tuple[int, float],
+        helpers: int,
+        url: str,
     ) -> None:
         (limit, per_second), self.pages = plan, pages
         self.time, self.ledger = time, ledger
@@ -175,12 +217,14 @@ class World:
         )
         self.live = self.api("live", self.rate_limiter)
         self.background = self.api("background", limits)
+        self.helpers = SimulatedHelpers(self, url, most=helpers)
         self.workers = BacklogWorkers(
             self.walker,
             ledger,
             self.process,
             self.identifies,
             parallel=self.parallel,
+            helpers=self.helpers,
             is_rate_limited=limits.is_rate_limited,
             monotonic=self.time.monotonic,
         )
@@ -202,10 +246,10 @@ class World:
     def parallel(self) -> int:
         return parallelism(self.rate_limiter.status("logs"), 0.1)
 
-    def walker(self) -> Walk:
+    def walker(self, ledger: SqlLedger | None = None) -> Walk:
         log, translator = self.log(self.background), HistoryTranslator(STREAM)
-        sender = BatchSender(self.sink)
-        return lambda span: forward(log, FakeDirectory({}), translator, sender, self.ledger, span)
+        users, sender, ledger = FakeDirectory({}), BatchSender(self.sink), ledger or self.ledger
+        return lambda span: forward(log, users, translator, sender, ledger, span)
 
     def identifies(self) -> IdentifyRunner:
         return IdentifyRunner(
@@ -297,20 +341,30 @@ class World:
 
 
 @pytest.fixture
-def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SqlLedger]:
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'ledger.db'}"
+
+
+@pytest.fixture
+def ledger(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[SqlLedger]:
     monkeypatch.setattr(catch_up, "DRAIN_S", 0)
-    url = f"sqlite:///{tmp_path / 'ledger.db'}"
     with closing(SqlLedger.open(url, STREAM, create=True, late_window=timedelta(0))) as opened:
         yield opened
 
 
 def begin(
-    ledger: SqlLedger, monkeypatch: pytest.MonkeyPatch, *, pages: int, plan: tuple[int, float]
+    ledger: SqlLedger,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    pages: int,
+    plan: tuple[int, float],
+    helpers: int = 0,
+    url: str = "",
 ) -> World:
     time = SimulatedTime()
     for module in (queue, backlog_workers, threads):
         monkeypatch.setattr(module, "threading", time.threading())
-    world = World(time, ledger, pages=pages, plan=plan)
+    world = World(time, ledger, pages=pages, plan=plan, helpers=helpers, url=url)
     world.run()
     return world
 
@@ -335,3 +389,31 @@ def test_a_catch_up_takes_little_longer_than_the_rate_limit_allows(
     late_s = sorted(world.sink.ages_s)
     assert len(late_s) > 50
     assert late_s[math.ceil(0.99 * len(late_s)) - 1] <= 2 * INTERVAL_S
+
+
+@pytest.fixture
+def _slow_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests that take so long that a catch-up of 400 pages takes 54.9 s without helpers."""
+    monkeypatch.setitem(globals(), "FETCH_S", 0.6)
+    monkeypatch.setitem(globals(), "SEND_S", 0.2)
+
+
+@pytest.mark.usefixtures("_slow_answers")
+def test_workers_on_other_machines_shorten_a_catch_up_that_no_limit_holds_up(
+    ledger: SqlLedger, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = (10_000, 1000.0)
+    world = begin(ledger, monkeypatch, pages=400, plan=plan, helpers=8, url=url)
+    assert sorted(world.tracked()) == world.expected()
+    assert world.helpers.pages > 400 / 4
+    assert world.finished_at < 0.9 * 54.9
+
+
+@pytest.mark.usefixtures("_slow_answers")
+def test_workers_on_other_machines_are_not_asked_to_do_what_is_done_before_they_begin(
+    ledger: SqlLedger, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = (10_000, 1000.0)
+    world = begin(ledger, monkeypatch, pages=40, plan=plan, helpers=8, url=url)
+    assert sorted(world.tracked()) == world.expected()
+    assert world.helpers.pages == 0

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,11 +13,13 @@ from poller.adapters.sql_ledger.ledger import SqlLedger
 from poller.core.delivery import BatchSender
 from poller.core.errors import TransientError
 from poller.core.forward import forward
+from poller.core.log_ids import EARLIEST
 from poller.core.messages import Batch, Identify
 from poller.core.spans import Span
 from poller.core.translation.translator import HistoryTranslator
 from poller.service.daemon import helped_slices
 from poller.service.daemon.backlog_threads import BacklogThreads
+from poller.service.slices.queue import SliceQueue
 from poller.service.slices.slice import Slice
 from tests.fakes import NOW, STREAM, FakeDirectory
 from tests.service.daemon.backlog_bench import PATIENCE_S, Bench, wait_until
@@ -58,8 +61,9 @@ class FakeHelpers:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    """A backlog in three slices, with one thread of its own and two helpers."""
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    """A backlog in three slices, with one thread of its own and two helpers that are quick."""
+    monkeypatch.setattr(helped_slices, "WORTH_S", 0.0)
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
     ledger = SqlLedger.open(url, STREAM, create=True)
     made = Bench(ledger, parallel=1)
@@ -141,6 +145,27 @@ def test_a_slice_that_a_helper_has_begun_is_left_to_the_helper(
     bench.finish()
     bench.assert_all_is_sent_once()
     assert not bench.process.stopping.is_set()
+
+
+def test_a_slice_goes_to_a_waiting_thread_of_the_owner_before_a_helper(bench: Bench) -> None:
+    stopping, cursor = threading.Event(), bench.ledger.begin(after=EARLIEST)
+    queue, looks = SliceQueue(bench.ledger, stopping), threading.Semaphore(0)
+    queue.add([cursor])
+    busy = queue.take()
+    assert busy is not None  # a queue without work ends every wait
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            for _ in range(20):
+                own = pool.submit(queue.take, lambda: bool(looks.release()))
+                assert looks.acquire(timeout=PATIENCE_S)
+                queue.add([cursor])
+                once = iter([False])
+                assert queue.take(lambda: next(once, True), for_helper=True) is None  # noqa: B023
+                taken = own.result(PATIENCE_S)
+                assert taken is not None
+                queue.leave(taken)
+        finally:
+            stopping.set()
 
 
 def test_a_stop_ends_the_wait_for_a_helper_between_two_pages(bench: Bench) -> None:

@@ -102,7 +102,7 @@ class Bench:
         deadline = time.monotonic() + PATIENCE_S
         while not self.all_wait.wait(0.001):
             assert time.monotonic() < deadline
-            if self.work._queue._idle == self.parallel - 1:
+            if self.work._queue._idle == [self.parallel - 1, 0]:
                 self.all_wait.set()
         return False
 
@@ -319,7 +319,7 @@ def test_the_rest_of_a_slice_is_estimated_from_its_last_page(tmp_path: Path) -> 
         for forwarded in forward(
             log, FakeDirectory({}), LiveTranslator(STREAM), BatchSender(FakeSink()), ledger, span
         ):
-            at_work.move(forwarded)
+            at_work.move(forwarded, 0.0)
             pages.append(forwarded.settlement.page)
             break
         # A hundred events in 99 minutes: of the ten hours, about five such pages are left.

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from poller.adapters.sql_ledger.stores.base import StreamStore
-from poller.adapters.sql_ledger.tables.fences import check_fence
+from poller.adapters.sql_ledger.tables.fences import check_fence, lower_fence
 from poller.adapters.sql_ledger.tables.last_sent import note_read_late
 from poller.adapters.sql_ledger.tables.spans import (
     end_span,
@@ -24,6 +24,15 @@ class CatchUpStore(StreamStore):
 
     A backfill takes them while no daemon runs.
     """
+
+    def hand_back(self, cursor: LogCursor, fence: int) -> None:
+        """Give a slice, between two pages, back to the earlier owner with this number.
+
+        Raises:
+            TakenOverError: a later owner has taken it over.
+        """
+        with self._database.writing() as connection:
+            lower_fence(connection, cursor, fence)
 
     def begin_catch_up(self, live: Span, *, present: LogId, ends: Sequence[LogId]) -> Span:
         """End the live span at its position, and begin a new live span at `present`. Return it.

@@ -35,6 +35,18 @@ def raise_fence(connection: Connection, cursor: LogCursor, fence: int) -> None:
         check_recorded(connection, cursor, fence)
 
 
+def lower_fence(connection: Connection, cursor: LogCursor, fence: int) -> None:
+    """Write the number of an earlier owner into the row of a cursor that this owner gives back.
+
+    Raises:
+        TakenOverError: a later owner has taken over the row.
+    """
+    columns = _table_of(cursor).c
+    row = update(_table_of(cursor)).where(columns.id == cursor.id, columns.fence == cursor.fence)
+    if connection.execute(row.values(fence=fence)).rowcount != 1:
+        check_recorded(connection, cursor, cursor.fence)
+
+
 def check_recorded(connection: Connection, cursor: LogCursor, fence: int) -> None:
     """Refuse the owner with this number if the row of the cursor bears another number.
 
