@@ -22,11 +22,15 @@ LOG_KEPT = timedelta(days=1)
 """The age from which on PgQueuer's log of jobs is removed. Nothing of the program reads it."""
 HEARTBEAT_TIMEOUT = timedelta(seconds=20)
 """The time after which a shift may be taken from a worker that is not heard of."""
-LEFT_OVER_AFTER = {SHIFT: timedelta(seconds=8), CATCH_UP: timedelta(seconds=30)}
-"""The time after which anybody takes a job that may be taken, and that nobody took.
+LEFT_OVER_AFTER = timedelta(seconds=8)
+"""The time after which anybody takes a shift that may be taken, and that nobody took.
 
-A worker that has died counts among the workers for 20 s, and has its share of the pipelines. A
-slice that no worker has begun goes back to the threads of the pipeline before it is left over.
+A worker that has died counts among the workers for 20 s, and has its share of the pipelines.
+"""
+SLICE_LEFT_OVER_AFTER = timedelta(seconds=30)
+"""The time after which anybody takes a slice of a catch-up that nobody took.
+
+A slice that no worker has begun goes back to the threads of the pipeline earlier.
 """
 _KINDS = (SHIFT, CATCH_UP, SLICE)
 """The kinds of jobs, in the order in which a worker takes them."""
@@ -114,7 +118,7 @@ class Statements(Queries):
 
     async def look(self, names: Collection[str]) -> Seen:
         """Add a shift for each pipeline that has none, and return how the others are."""
-        rows = await self.driver.fetch(_WATCHED, [*LEFT_OVER_AFTER], HEARTBEAT_TIMEOUT)
+        rows = await self.driver.fetch(_WATCHED, [SHIFT, CATCH_UP], HEARTBEAT_TIMEOUT)
         shifts = [row for row in rows if row["entrypoint"] == SHIFT]
         missing = sorted({*names} - {str(row["dedupe_key"]) for row in shifts})
         if missing:
@@ -147,4 +151,5 @@ class Statements(Queries):
 
 
 def _is_left_over(row: Mapping[str, object]) -> bool:
-    return cast("timedelta", row["free"]) > LEFT_OVER_AFTER[str(row["entrypoint"])]
+    limit = LEFT_OVER_AFTER if row["entrypoint"] == SHIFT else SLICE_LEFT_OVER_AFTER
+    return cast("timedelta", row["free"]) > limit
