@@ -12,6 +12,8 @@ from psycopg import sql
 
 _T = TypeVar("_T")
 _RETRY_S = 1.0
+_NOTIFIED_S = 0.1
+"""The longest time for which a statement waits for the connection."""
 
 log = structlog.get_logger()
 
@@ -55,8 +57,18 @@ class LastingConnection(PsycopgDriver):
         return await self._repeated(lambda: execute(query, *args))
 
     async def watch_notifies(self) -> None:
-        watch = super().watch_notifies
-        await self._repeated(watch)
+        """Hand each notification to the callbacks of its channel.
+
+        A wait for notifications keeps the connection from all statements. PgQueuer waits for a
+        second at a time, so that each statement would take half a second longer.
+        """
+        while not self.shutdown.is_set():
+            await self._repeated(self._hand_over)
+
+    async def _hand_over(self) -> None:
+        async for note in self._connection.notifies(timeout=_NOTIFIED_S, stop_after=1):
+            for callback in [*self._listeners.get(note.channel, ())]:
+                callback(note.payload)
 
     async def _repeated(self, act: Callable[[], Awaitable[_T]]) -> _T:
         while True:
